@@ -1,0 +1,89 @@
+#pragma once
+
+// What the gateways (HTTP, RPC) need from a region: submit a generation, hear of its tokens, cancel it.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "transport/base/generation.h"
+
+namespace shoal::core {
+
+using StreamId = uint64_t;
+
+// Why a request was not taken, or why a stream ended early. The names are part of the HTTP interface.
+enum class BusyReason : uint8_t { kNone, kQueueFull, kNoGroup, kGroupLost, kTooLarge, kDraining };
+
+// "", "queue_full", "no_group", "group_lost", "too_large", "draining".
+std::string_view ToString(BusyReason reason);
+
+struct StreamError {
+  BusyReason reason = BusyReason::kNone;
+  std::string message;
+  int64_t retry_after_ms = 0;
+};
+
+// Owned by whoever submitted; must live until OnFinish, OnError or Cancel.
+class StreamListener {
+ public:
+  virtual ~StreamListener() = default;
+  // Zero or more tokens; finish is kNone.
+  virtual void OnTokens(const SequenceUpdate& update) = 0;
+  // The last update; may carry tokens too. Nothing follows.
+  virtual void OnFinish(const SequenceUpdate& update) = 0;
+  // The stream cannot continue. Nothing follows.
+  virtual void OnError(const StreamError& error) = 0;
+};
+
+// What is served; the same for all groups of a region.
+struct ServedModel {
+  std::string name;
+  std::string numerics_id;      // 32 hex digits; empty until the first group has joined.
+  int64_t context_tokens = 0;   // Longest prompt plus answer.
+  int64_t kv_cache_tokens = 0;  // Of one group: a larger request is never accepted. 0 while no group is there.
+};
+
+// For /metrics and `shoal status`.
+struct GroupStatus {
+  uint64_t group = 0;
+  uint64_t epoch = 0;
+  std::string name;           // host, ranks and cut, for people
+  int32_t tensor_parallel = 0;
+  int32_t pipeline_parallel = 0;
+  std::vector<std::string> ranks;  // One line each: host, pid, instruction set, threads.
+  bool ready = false;
+  int64_t steps_total = 0;
+  int32_t sequences_running = 0;
+  int32_t requests_waiting = 0;
+  int64_t kv_blocks_used = 0;
+  int64_t kv_blocks_total = 0;
+};
+
+struct RegionStatus {
+  std::vector<GroupStatus> groups;
+  int32_t requests_waiting = 0;   // In the coordinator's own queue.
+  int64_t requests_total = 0;
+  int64_t streams_live = 0;
+  int64_t group_losses_total = 0;
+};
+
+// Threading: the coordinator's event loop.
+class GenerationService {
+ public:
+  virtual ~GenerationService() = default;
+
+  // Takes the request, or says why not (then `listener` hears nothing). On success `error.reason` is
+  // kNone and the listener is called later, never from inside Submit.
+  virtual StreamId Submit(std::vector<int32_t> prompt, const GenerationParams& params,
+                          StreamListener& listener, StreamError& error) = 0;
+
+  // The listener hears nothing more. Unknown ids are ignored.
+  virtual void Cancel(StreamId stream) = 0;
+
+  virtual ServedModel model() const = 0;
+  virtual RegionStatus status() const = 0;
+};
+
+}  // namespace shoal::core

@@ -1,0 +1,58 @@
+#pragma once
+
+// The threads that run one rank's kernels.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <type_traits>
+
+namespace shoal::device {
+
+// A reference to a callable, valid during the call it is passed to.
+class RangeFunction {
+ public:
+  template <typename F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, RangeFunction>)
+  RangeFunction(F&& function)  // NOLINT: implicit, so that lambdas can be passed.
+      : object_(const_cast<void*>(static_cast<const void*>(&function))),
+        call_([](void* object, int64_t begin, int64_t end, int32_t thread) {
+          (*static_cast<std::remove_reference_t<F>*>(object))(begin, end, thread);
+        }) {}
+
+  void operator()(int64_t begin, int64_t end, int32_t thread) const {
+    call_(object_, begin, end, thread);
+  }
+
+ private:
+  void* object_;
+  void (*call_)(void*, int64_t, int64_t, int32_t);
+};
+
+// A fixed set of threads that work through index ranges together; the caller is thread 0.
+//
+// Which thread gets which range is not fixed, so results must not depend on it. Chunks are claimed
+// one by one: when the machine takes a core away, the others do the work, and a call never waits for a
+// thread that has claimed nothing. Idle threads spin briefly, then yield, then sleep.
+// Threading: one thread calls ParallelFor.
+class ThreadTeam {
+ public:
+  // Checks MXCSR on every thread: round to nearest even, no flush to zero, no denormals are zero.
+  // Errors: kFailed if the environment is another.
+  explicit ThreadTeam(int32_t thread_count);
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam&) = delete;
+  ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+  int32_t thread_count() const;
+
+  // Calls function(begin, end, thread) for ranges that tile [0, count), each at most `grain` long,
+  // and returns when all are done. thread is in [0, thread_count()), for indexing scratch memory.
+  void ParallelFor(int64_t count, int64_t grain, RangeFunction function);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shoal::device

@@ -1,0 +1,32 @@
+#pragma once
+
+// The contract's scalar functions: the same sequence of IEEE operations on every machine, so that
+// vector and device versions can repeat it lane by lane. Compiled without instruction-set flags.
+
+#include <array>
+#include <cstdint>
+
+namespace shoal::math {
+
+// e^x: exact 1 for +-0, +inf above the f32 range, +0 below it (subnormal results are kept),
+// NaN for NaN. Error at most 2 ulp. The order of operations is in kernels/README.md.
+float Exp(float x);
+
+// x / (1 + Exp(-x)).
+float Silu(float x);
+
+// Natural logarithm in double, for x > 0 and finite. Error at most 2 ulp.
+double Log(double x);
+
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
+
+// Gumbel noise of `token` at absolute `position` ("Choosing a token" in kernels/README.md).
+double GumbelNoise(uint64_t seed, uint32_t position, uint32_t token, uint32_t choice);
+
+// RNE(y * 2^32) modulo 2^64; |y| < 2^30.
+int64_t ToFixed(float y);
+// float(double(sum) * 2^-32).
+float FromFixed(int64_t sum);
+
+}  // namespace shoal::math

@@ -1,0 +1,98 @@
+#pragma once
+
+// A model on disk, opened: its configuration, its tensors (memory-mapped, never copied whole), and
+// the metadata its tokenizer and chat template come from.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/format/dtype.h"
+#include "parallel/model/config.h"
+
+namespace shoal::model {
+
+// One tensor in the mapped file. Matrices are [rows = outputs][cols = inputs], vectors [1][cols]
+// (GGUF's reversed dimensions are already put right). `data` stays valid as long as the Model.
+struct Tensor {
+  std::string name;  // As in the file.
+  DType dtype = DType::kF32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  const std::byte* data = nullptr;
+
+  int64_t row_bytes() const { return RowBytes(dtype, cols); }
+  int64_t bytes() const { return rows * row_bytes(); }
+  const std::byte* row(int64_t index) const { return data + index * row_bytes(); }
+};
+
+struct LayerTensors {
+  const Tensor* attention_norm = nullptr;    // [1][hidden_dim]
+  const Tensor* query = nullptr;             // [head_count * head_dim][hidden_dim]
+  const Tensor* key = nullptr;               // [kv_head_count * head_dim][hidden_dim]
+  const Tensor* value = nullptr;             // [kv_head_count * head_dim][hidden_dim]
+  const Tensor* attention_output = nullptr;  // [hidden_dim][head_count * head_dim]
+  const Tensor* ffn_norm = nullptr;          // [1][hidden_dim]
+  const Tensor* gate = nullptr;              // [ffn_dim][hidden_dim]
+  const Tensor* up = nullptr;                // [ffn_dim][hidden_dim]
+  const Tensor* down = nullptr;              // [hidden_dim][ffn_dim]
+};
+
+struct ModelTensors {
+  const Tensor* token_embedding = nullptr;  // [vocab_size][hidden_dim]
+  std::vector<LayerTensors> layers;         // [layer_count]
+  const Tensor* output_norm = nullptr;      // [1][hidden_dim]
+  const Tensor* output = nullptr;           // [vocab_size][hidden_dim]; token_embedding if tied.
+};
+
+// What the tokenizer is made from.
+enum class TokenizerSource : uint8_t {
+  kNone,               // The model brings no tokenizer; requests must carry token ids.
+  kGgufMetadata,       // metadata()'s "tokenizer.*" keys.
+  kTokenizerJson,      // metadata()'s "tokenizer.json" and "tokenizer_config.json" objects.
+};
+
+// Immutable, thread-safe.
+class Model {
+ public:
+  // Opens a .gguf file, or a folder with config.json and *.safetensors. Reads headers only, checks
+  // every offset, shape and count against the files' sizes, and resolves every tensor of the family.
+  // Errors: kInvalidArgument for anything wrong with the files: it names the file, the place, what
+  // was expected, what was found and what to do.
+  static std::unique_ptr<Model> Open(const std::string& path);
+
+  virtual ~Model() = default;
+
+  const std::string& path() const { return path_; }
+  // The file's or folder's name without .gguf.
+  const std::string& name() const { return name_; }
+  const ModelConfig& config() const { return config_; }
+  const LeafGeometry& leaves() const { return leaves_; }
+  const ModelTensors& tensors() const { return tensors_; }
+  // Bytes of all tensors of the model, each counted once.
+  int64_t weight_bytes() const { return weight_bytes_; }
+  TokenizerSource tokenizer_source() const { return tokenizer_source_; }
+  // GGUF: an object of all metadata keys (arrays as JSON arrays; strings as bytes in std::string,
+  // which need not be UTF-8). Folder: {"tokenizer.json": ..., "tokenizer_config.json": ...,
+  // "config.json": ..., "generation_config.json": ...}, those that exist.
+  const nlohmann::json& metadata() const { return metadata_; }
+
+ protected:
+  Model() = default;
+
+  std::string path_;
+  std::string name_;
+  ModelConfig config_;
+  LeafGeometry leaves_;
+  ModelTensors tensors_;
+  int64_t weight_bytes_ = 0;
+  TokenizerSource tokenizer_source_ = TokenizerSource::kNone;
+  nlohmann::json metadata_;
+};
+
+}  // namespace shoal::model

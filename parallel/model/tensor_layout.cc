@@ -1,0 +1,83 @@
+#include "parallel/model/tensor_layout.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/format/half.h"
+#include "parallel/model/refuse.h"
+
+// Where tensors lie, and whether their scales can be used.
+
+namespace shoal::model {
+
+Tensor MakeTensor(std::string_view name, DType dtype, uint64_t rows, uint64_t cols,
+                  const std::string& where) {
+  // Any product of two such sizes and a group's bytes fits into int64: 2^31 * 2^31 / 2 at most.
+  constexpr uint64_t kDimensionEnd = uint64_t{1} << 31;
+  constexpr uint64_t kWeightsEnd = uint64_t{1} << 60;
+  if (rows == 0 || cols == 0 || rows >= kDimensionEnd || cols >= kDimensionEnd ||
+      rows * cols >= kWeightsEnd) {
+    Refuse(where, "tensor ", Quoted(name), " has the shape ", rows, " x ", cols,
+           ", expected dimensions from 1 to 2147483647: the file is damaged, fetch it again");
+  }
+  if (cols % static_cast<uint64_t>(GroupSize(dtype)) != 0) {
+    Refuse(where, "tensor ", Quoted(name), " is ", ToString(dtype), " with rows of ", cols,
+           " weights, which is no multiple of the format's group of ", GroupSize(dtype),
+           ": convert this tensor to F16");
+  }
+  return {std::string(name), dtype, static_cast<int64_t>(rows), static_cast<int64_t>(cols), nullptr};
+}
+
+void PlaceTensor(Tensor& tensor, std::span<const std::byte> data, uint64_t offset,
+                 const std::string& where) {
+  const auto bytes = static_cast<uint64_t>(tensor.bytes());
+  if (offset > data.size() || bytes > data.size() - offset) {
+    Refuse(where, "tensor ", Quoted(tensor.name), " needs ", bytes, " bytes at data offset ", offset,
+           ", the file has only ", data.size(),
+           " bytes of data: it is cut short or damaged, fetch it again");
+  }
+  tensor.data = data.data() + offset;
+}
+
+void CheckNoOverlap(std::span<const Tensor> tensors, const std::string& where) {
+  std::vector<const Tensor*> by_place;
+  by_place.reserve(tensors.size());
+  for (const Tensor& tensor : tensors) {
+    by_place.push_back(&tensor);
+  }
+  std::sort(by_place.begin(), by_place.end(),
+            [](const Tensor* a, const Tensor* b) { return a->data < b->data; });
+  for (size_t i = 1; i < by_place.size(); ++i) {
+    if (by_place[i]->data < by_place[i - 1]->data + by_place[i - 1]->bytes()) {
+      Refuse(where, "the tensors ", Quoted(by_place[i - 1]->name), " and ",
+             Quoted(by_place[i]->name), " overlap: the file is damaged, fetch it again");
+    }
+  }
+}
+
+void CheckScales(const Tensor& tensor, int64_t row_begin, int64_t row_end,
+                 const std::string& where) {
+  SHOAL_CHECK(0 <= row_begin && row_begin <= row_end && row_end <= tensor.rows, "rows ", row_begin,
+              " to ", row_end, " of ", tensor.rows, " in ", tensor.name);
+  if (!IsQuantized(tensor.dtype)) {
+    return;
+  }
+  const int64_t group_bytes = GroupBytes(tensor.dtype);
+  const int64_t row_groups = tensor.cols / GroupSize(tensor.dtype);
+  const int64_t scale_count = tensor.dtype == DType::kQ4_1 ? 2 : 1;
+  const std::byte* group = tensor.row(row_begin);
+  for (int64_t i = 0; i < (row_end - row_begin) * row_groups; ++i, group += group_bytes) {
+    for (int64_t scale = 0; scale < scale_count; ++scale) {
+      uint16_t bits;
+      std::memcpy(&bits, group + 2 * scale, sizeof(bits));
+      if (!IsFiniteF16(bits)) {
+        Refuse(where, "tensor ", Quoted(tensor.name), ", row ", row_begin + i / row_groups,
+               ", block ", i % row_groups, ": the ", scale == 0 ? "scale" : "minimum", " is ",
+               (bits & 0x3FFU) == 0 ? "infinite" : "not a number",
+               ": the file is damaged, fetch it or convert the model again");
+      }
+    }
+  }
+}
+
+}  // namespace shoal::model

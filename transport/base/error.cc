@@ -1,0 +1,53 @@
+#include "transport/base/error.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace shoal {
+
+void CheckFailed(const char* file, int line, const char* condition, const std::string& context) {
+  std::fprintf(stderr, "%s:%d: bug: expected %s. %s\n", file, line, condition, context.c_str());
+  std::abort();
+}
+
+std::string_view ToString(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+      return "invalid argument";
+    case ErrorCode::kOverloaded:
+      return "overloaded";
+    case ErrorCode::kPeerLost:
+      return "peer lost";
+    case ErrorCode::kDeadlineExceeded:
+      return "deadline exceeded";
+    case ErrorCode::kCannotJoin:
+      return "cannot join";
+    case ErrorCode::kMissingHardware:
+      return "missing hardware";
+    case ErrorCode::kPeerFailed:
+      return "peer failed";
+    case ErrorCode::kFailed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+int ExitStatus(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+      return 2;
+    case ErrorCode::kCannotJoin:
+      return 3;
+    case ErrorCode::kMissingHardware:
+      return 4;
+    case ErrorCode::kOverloaded:
+    case ErrorCode::kPeerLost:
+    case ErrorCode::kDeadlineExceeded:
+    case ErrorCode::kPeerFailed:
+    case ErrorCode::kFailed:
+      return 1;
+  }
+  return 1;
+}
+
+}  // namespace shoal

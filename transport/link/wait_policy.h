@@ -1,0 +1,26 @@
+#pragma once
+
+// How long a wait spins before it gives its core away.
+
+#include <cstdint>
+
+namespace shoal::link {
+
+// The cores this process may run on: its affinity mask, less if a cgroup quota allows less time.
+int32_t AvailableCores();
+
+// Spin with pause, then yield, then sleep in the kernel.
+struct WaitPolicy {
+  int32_t spins = 0;
+  int32_t yields = 0;
+
+  // For `thread_count` threads of this machine (all ranks together) that are busy or waiting at the
+  // same time. With a core for each, a long spin beats the cost of waking up; with fewer, a
+  // spinning waiter holds the core that the awaited rank needs.
+  static WaitPolicy ForThreads(int64_t thread_count);
+};
+
+// Tells the core that this is a spin loop.
+inline void Pause() { __builtin_ia32_pause(); }
+
+}  // namespace shoal::link

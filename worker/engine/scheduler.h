@@ -1,0 +1,79 @@
+#pragma once
+
+// Decides what each step of a group computes: iteration-level batching over a paged KV cache.
+//
+// Pure: no clock, threads or I/O. The leader rank owns one; tests drive it with a fake model.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "transport/base/generation.h"
+#include "worker/engine/step_plan.h"
+
+namespace shoal::engine {
+
+struct SchedulerOptions {
+  int32_t sequences_max = 32;           // Sequences that run at once (slots).
+  int32_t requests_waiting_max = 1024;  // Requests that wait for a slot or for cache blocks.
+  int64_t prefill_chunk_tokens = 512;   // Prompt rows of one step, all sequences together.
+  int64_t kv_block_count = 0;           // Blocks of 32 positions.
+  int64_t context_tokens = 0;           // Longest sequence; generation stops there with kLength.
+  int32_t steps_in_flight_max = 1;      // The number of pipeline stages.
+};
+
+enum class [[nodiscard]] SubmitOutcome : uint8_t {
+  kAccepted,
+  kQueueFull,     // Try another group, or later.
+  kNeverFits,     // Prompt longer than the context or than the whole cache: tell the user.
+};
+
+struct SchedulerStats {
+  int64_t steps_total = 0;
+  int32_t sequences_running = 0;
+  int32_t requests_waiting = 0;
+  int64_t kv_blocks_used = 0;
+  int64_t kv_blocks_total = 0;
+  int64_t preemptions_total = 0;
+  int64_t prefill_tokens_total = 0;
+  int64_t decode_tokens_total = 0;
+};
+
+// Order:     requests start first come, first served. Every step runs all sequences that can decode, then
+//            fills the rest of the prefill budget in arrival order.
+// Blocks:    taken as positions are needed. When none are free, the youngest sequence is preempted: its
+//            blocks are freed and it waits at the head of the queue, with its tokens, to be recomputed.
+//            A request that has waited is never failed for lack of blocks.
+// Threading: one thread.
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerOptions& options);
+  ~Scheduler();
+
+  SubmitOutcome Submit(uint64_t id, std::vector<int32_t> prompt, const GenerationParams& params);
+
+  // Frees the sequence's slot and blocks with the next plan; TakeUpdates reports kCancelled. Unknown
+  // or finished ids are ignored.
+  void Cancel(uint64_t id);
+
+  // The next plan, or nothing if no sequence can advance now (all in flight, or none there). Plans with
+  // only ends, starts or known tokens are not sent alone, except that a cancelled sequence's end is.
+  std::optional<StepPlan> NextStep();
+
+  // Results arrive in the order of their plans.
+  void OnResult(const StepResult& result);
+
+  // What happened since the last call, in a stable order.
+  std::vector<SequenceUpdate> TakeUpdates();
+
+  int32_t steps_in_flight() const;
+  bool idle() const;  // Nothing runs, waits or is in flight.
+  SchedulerStats stats() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shoal::engine
