@@ -1,0 +1,58 @@
+#pragma once
+
+// The linear layers and the quantiser of every instruction set, for table.cc to fill its rows with.
+// Contracts: LinearCall, LeafLinearCall and KernelTable::quantize_row in table.h. Only call a
+// variant on a machine that has its instructions.
+
+#include <cstdint>
+
+#include "kernels/cpu/table.h"
+
+namespace shoal::cpu {
+
+// Scalar row: plain x86-64, fmaf for every fma.
+void LinearF32Scalar(const LinearCall& call);
+void LinearF16Scalar(const LinearCall& call);
+void LinearBF16Scalar(const LinearCall& call);
+void LinearQ8_0Scalar(const LinearCall& call);
+void LinearQ4_0Scalar(const LinearCall& call);
+void LinearQ4_1Scalar(const LinearCall& call);
+void LeafLinearF32Scalar(const LeafLinearCall& call);
+void LeafLinearF16Scalar(const LeafLinearCall& call);
+void LeafLinearBF16Scalar(const LeafLinearCall& call);
+void LeafLinearQ8_0Scalar(const LeafLinearCall& call);
+void LeafLinearQ4_0Scalar(const LeafLinearCall& call);
+void LeafLinearQ4_1Scalar(const LeafLinearCall& call);
+void QuantizeRowScalar(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
+
+// AVX2, FMA, F16C.
+void LinearF32Avx2(const LinearCall& call);
+void LinearF16Avx2(const LinearCall& call);
+void LinearBF16Avx2(const LinearCall& call);
+void LinearQ8_0Avx2(const LinearCall& call);
+void LinearQ4_0Avx2(const LinearCall& call);
+void LinearQ4_1Avx2(const LinearCall& call);
+void LeafLinearF32Avx2(const LeafLinearCall& call);
+void LeafLinearF16Avx2(const LeafLinearCall& call);
+void LeafLinearBF16Avx2(const LeafLinearCall& call);
+void LeafLinearQ8_0Avx2(const LeafLinearCall& call);
+void LeafLinearQ4_0Avx2(const LeafLinearCall& call);
+void LeafLinearQ4_1Avx2(const LeafLinearCall& call);
+void QuantizeRowAvx2(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
+
+// AVX-512 F, BW, DQ, VL, VNNI.
+void LinearF32Avx512(const LinearCall& call);
+void LinearF16Avx512(const LinearCall& call);
+void LinearBF16Avx512(const LinearCall& call);
+void LinearQ8_0Avx512(const LinearCall& call);
+void LinearQ4_0Avx512(const LinearCall& call);
+void LinearQ4_1Avx512(const LinearCall& call);
+void LeafLinearF32Avx512(const LeafLinearCall& call);
+void LeafLinearF16Avx512(const LeafLinearCall& call);
+void LeafLinearBF16Avx512(const LeafLinearCall& call);
+void LeafLinearQ8_0Avx512(const LeafLinearCall& call);
+void LeafLinearQ4_0Avx512(const LeafLinearCall& call);
+void LeafLinearQ4_1Avx512(const LeafLinearCall& call);
+void QuantizeRowAvx512(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
+
+}  // namespace shoal::cpu
