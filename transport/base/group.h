@@ -1,0 +1,43 @@
+#pragma once
+
+// What a group of ranks tells the coordinator of itself: who the ranks are, and how the group is
+// doing.
+
+#include <cstdint>
+#include <string>
+
+namespace shoal {
+
+// One rank's introduction. The ranks that were started together share group_id.
+struct RankRegistration {
+  uint64_t group_id = 0;  // Drawn at random by rank 0, then shared; never used again.
+  int32_t rank = 0;
+  int32_t size = 1;  // tensor_parallel * pipeline_parallel.
+  int32_t tensor_parallel = 1;
+  int32_t pipeline_parallel = 1;
+  std::string host;
+  int64_t pid = 0;
+  std::string isa;  // "avx512vnni"
+  int32_t thread_count = 0;
+  std::string model_name;   // File or folder name without .gguf, or --served-model-name.
+  std::string numerics_id;  // 32 hex digits.
+  int64_t context_tokens = 0;
+  int64_t kv_cache_tokens = 0;     // Of the whole group: the longest sequence it can ever hold.
+  int32_t sequences_max = 0;       // Sequences that a step can hold.
+  int32_t queue_requests_max = 0;  // Requests that the leader takes beyond those.
+
+  bool operator==(const RankRegistration&) const = default;
+};
+
+// How the leader's scheduler stands after a step.
+struct SchedulerStats {
+  int64_t steps_total = 0;
+  int32_t sequences_running = 0;
+  int32_t requests_waiting = 0;
+  int64_t kv_blocks_used = 0;
+  int64_t kv_blocks_total = 0;
+
+  bool operator==(const SchedulerStats&) const = default;
+};
+
+}  // namespace shoal

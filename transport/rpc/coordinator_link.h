@@ -1,0 +1,73 @@
+#pragma once
+
+// A rank's line to the coordinator, free of KJ: dial, authenticate, register, heartbeat, updates.
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "transport/base/generation.h"
+#include "transport/base/group.h"
+
+namespace shoal::rpc {
+
+// What the coordinator asks of this rank. Called on the link's own thread, one at a time, some of
+// them before the constructor has returned; they must return at once and not throw.
+struct LinkCallbacks {
+  // Leader only. Every submitted sequence must end with an update whose `finish` is set.
+  std::function<void(uint64_t id, std::vector<int32_t> prompt, const GenerationParams& params)>
+      on_submit;
+  // Leader only. The sequence may have ended already; then there is nothing to do.
+  std::function<void(uint64_t id)> on_cancel;
+  // Leader only: the group is dismissed and ends with exit code 0.
+  std::function<void()> on_stop;
+  // The coordinator is gone or has given this group up; once, and nothing follows it.
+  std::function<void(const std::string& why)> on_lost;
+};
+
+struct LinkOptions {
+  std::string address;      // HOST:PORT of the coordinator's RPC port.
+  std::string group_token;  // Content of the group token file; empty if there is none.
+  RankRegistration rank;
+  int64_t join_timeout_ms = 30'000;  // Dials again every quarter of a second until then.
+  // A heartbeat or update that is not answered for so long: the coordinator counts as lost. Long,
+  // because a broken connection is seen at once: this is for a coordinator that hangs.
+  int64_t call_timeout_ms = 10'000;
+  // Steps whose updates may wait for the coordinator; then SendUpdates makes the step loop wait.
+  size_t updates_waiting_max = 64;
+};
+
+// Owns a thread with an event loop of its own, so heartbeats go out whatever the step loop does.
+// Threading: all methods from any thread, except that the destructor must not run in a callback.
+class CoordinatorLink {
+ public:
+  // Returns once the coordinator has taken this rank.
+  // Errors: kCannotJoin if it was not reached or put this rank off until the deadline, or refused
+  // the token; kInvalidArgument if this group does not fit the region (another model or numerics).
+  CoordinatorLink(LinkOptions options, LinkCallbacks callbacks);
+  // Sends what waits, for a second at most, then closes the connection. No callback runs after it.
+  ~CoordinatorLink();
+
+  CoordinatorLink(const CoordinatorLink&) = delete;
+  CoordinatorLink& operator=(const CoordinatorLink&) = delete;
+
+  // Leader only: what one step brought. Waits for room while too many updates are under way. After
+  // on_lost it does nothing.
+  void SendUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
+
+  // What the next heartbeats say. `counter` changes whenever the rank gets on with its work;
+  // `pending`: it has work. Cost: two relaxed stores.
+  void SetProgress(uint64_t counter, bool pending);
+
+  uint64_t epoch() const;
+  uint64_t group() const;  // The group's number at the coordinator, for logs.
+
+ private:
+  class Loop;
+  std::unique_ptr<Loop> loop_;
+};
+
+}  // namespace shoal::rpc

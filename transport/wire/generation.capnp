@@ -1,0 +1,56 @@
+@0xd7e0c5a1f49b3862;
+# What a generation asks for and what comes back, in tokens: transport/base/generation.h on the wire.
+# The same words serve between coordinator and leader and between coordinator and upstream programs.
+#
+# Compatibility, for every file of this folder: fields are only ever added, at the end. A reader
+# treats a missing field as its default, so every default must mean "as before this field existed".
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("shoal::wire");
+
+struct SamplingParams {
+  temperature @0 :Float64 = 1; # 0: arg max.
+  topK @1 :Int32;              # 0: all.
+  topP @2 :Float64 = 1;        # In (0, 1].
+  minP @3 :Float64;            # In [0, 1].
+  seed @4 :UInt64;
+  # Always the effective seed: whoever sends a request without one draws it before this message.
+  choice @5 :UInt32;           # Which of a request's parallel answers.
+}
+
+struct GenerationParams {
+  sampling @0 :SamplingParams;
+  tokensMax @1 :Int64;         # 0 only with promptLogprobs.
+  stopIds @2 :List(Int32);     # Any of them ends the sequence and is delivered as its last token.
+  promptLogprobs @3 :Bool;
+  topLogprobs @4 :Int32 = -1;  # -1: none; otherwise the token's own and this many best, 0..20.
+}
+
+struct TokenLogprobs {
+  # For a run of positions, flat: a list of structs would take three times the bytes.
+
+  own @0 :List(Float32);       # Of the token itself, one a position.
+  topCount @1 :UInt32;         # Entries a position in the two lists below.
+  topIds @2 :List(Int32);      # Position-major; descending, ties to the lower id.
+  topLogprobs @3 :List(Float32);
+}
+
+enum FinishReason {
+  none @0;
+  stop @1;
+  length @2;
+  cancelled @3;
+  numericError @4;
+}
+
+struct SequenceUpdate {
+  # What happened to one sequence since the last update: zero or more tokens, then perhaps its end.
+
+  id @0 :UInt64;
+  tokens @1 :List(Int32);
+  logprobs @2 :TokenLogprobs;       # As many positions as tokens if asked for, else none.
+  promptLogprobs @3 :TokenLogprobs; # Of prompt[1..], once, with the first update.
+  finish @4 :FinishReason;
+  # Anything but `none` ends the sequence: its id is not used again.
+  detail @5 :Text;                  # For numericError: where.
+}

@@ -1,0 +1,97 @@
+@0xc2518de06fa7394b;
+# What upstream programs ask of a coordinator. transport/rpc/client.h speaks it for C++ programs.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("shoal::wire");
+
+using Gen = import "generation.capnp";
+
+interface Coordinator {
+  generate @0 (request :GenerateRequest, sink :TokenSink) -> (outcome :GenerateOutcome);
+  # Takes the request, or says why not; then `sink` hears nothing. The tokens go to `sink`, in order.
+  # Dropping `generation`, or the connection, cancels: the sequence is gone within one step.
+
+  status @1 () -> (status :Status);
+  models @2 () -> (models :List(ModelInfo));
+}
+
+struct GenerateRequest {
+  prompt :union {
+    tokens @0 :List(Int32);    # Taken as they are.
+    text @1 :Text;             # Encoded with the model's BOS rule; special tokens recognised.
+    chat @2 :List(ChatMessage); # Put through the model's chat template.
+  }
+  params @3 :Gen.GenerationParams;
+  # With `text` or `chat` the model's end-of-sequence ids are added to the stop ids.
+  seedGiven @4 :Bool;          # False: the coordinator draws the seed.
+}
+
+struct ChatMessage {
+  role @0 :Text;
+  content @1 :Text;
+}
+
+struct GenerateOutcome {
+  union {
+    accepted @0 :Accepted;
+    refused @1 :Busy;
+  }
+
+  struct Accepted {
+    generation @0 :Generation;
+    promptTokens @1 :Int64;
+    seed @2 :UInt64;
+  }
+}
+
+interface Generation {
+  # Stands for one running generation. It has no methods: holding it keeps the generation alive.
+}
+
+interface TokenSink {
+  tokens @0 (update :Gen.SequenceUpdate, text :Text) -> stream;
+  # Zero or more tokens and, if the prompt was text or chat, the text they complete. A sink that is
+  # slow gets several steps' tokens in one call.
+
+  finish @1 (update :Gen.SequenceUpdate, text :Text) -> ();
+  # The last call. May carry tokens too.
+
+  fail @2 (error :Busy) -> ();
+  # The last call: the generation cannot continue.
+}
+
+struct Busy {
+  reason @0 :Text;             # queue_full, no_group, group_lost, too_large, draining, invalid.
+  message @1 :Text;
+  retryAfterMs @2 :Int64;      # 0: do not retry as is.
+}
+
+struct ModelInfo {
+  name @0 :Text;
+  numericsId @1 :Text;         # Empty until a group has joined.
+  contextTokens @2 :Int64;
+  kvCacheTokens @3 :Int64;
+}
+
+struct Status {
+  groups @0 :List(GroupStatus);
+  requestsWaiting @1 :Int32;
+  requestsTotal @2 :Int64;
+  streamsLive @3 :Int64;
+  groupLossesTotal @4 :Int64;
+}
+
+struct GroupStatus {
+  group @0 :UInt64;
+  epoch @1 :UInt64;
+  name @2 :Text;               # Host, ranks and cut, for people.
+  tensorParallel @3 :Int32;
+  pipelineParallel @4 :Int32;
+  ranks @5 :List(Text);
+  ready @6 :Bool;
+  stepsTotal @7 :Int64;
+  sequencesRunning @8 :Int32;
+  requestsWaiting @9 :Int32;
+  kvBlocksUsed @10 :Int64;
+  kvBlocksTotal @11 :Int64;
+}

@@ -1,0 +1,109 @@
+@0xa4c98f13e7d2506b;
+# What the ranks of a group and the coordinator say to each other.
+#
+# Every rank dials the coordinator on a connection of its own, proves that it knows the group token
+# (gate.capnp) and registers. The ranks that were started together carry the same `groupId`; when all
+# `size` of them are there, the coordinator sends one canary request through the leader (rank 0), and
+# when its token has come back the group takes requests.
+#
+# A rank is lost when its connection breaks, when its heartbeats stay away, or when its progress
+# counter stands still while it has work. A lost rank takes its group along: the coordinator closes the
+# connections of all its ranks, and each of them ends. A group is never repaired, only started anew.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("shoal::wire");
+
+using Gen = import "generation.capnp";
+
+using Epoch = UInt64;
+# Numbers the groups a coordinator has seen, rising, drawn when the first rank of a group registers.
+# Every later message carries it. One that carries another epoch than its connection's is refused with
+# FAILED, so that what a group left behind can never reach its successor.
+
+interface WorkerPort {
+  register @0 (rank :RankRegistration, leader :Leader) -> (outcome :RegisterOutcome);
+  # Joins. `leader` is given by rank 0 only. Returns once the coordinator has noted the rank; the
+  # group may still be incomplete. Once per connection.
+}
+
+struct RankRegistration {
+  groupId @0 :UInt64;
+  # Drawn at random by rank 0 and shared among the ranks before any of them dials.
+  rank @1 :Int32;
+  size @2 :Int32;              # tensorParallel * pipelineParallel.
+  tensorParallel @3 :Int32;
+  pipelineParallel @4 :Int32;
+  host @5 :Text;
+  pid @6 :Int64;
+  isa @7 :Text;                # The kernels' row: "avx512vnni".
+  threadCount @8 :Int32;
+  modelName @9 :Text;
+  # File or folder name without .gguf. Where the coordinator was given one, it must be the same.
+  numericsId @10 :Text;        # 32 hex digits; equal for all groups of a region.
+  contextTokens @11 :Int64;
+  kvCacheTokens @12 :Int64;    # Of the whole group: the longest sequence it can ever hold.
+  sequencesMax @13 :Int32;     # Sequences a step can hold.
+  queueRequestsMax @14 :Int32;
+  # Requests the leader takes beyond those: the coordinator never has more than sequencesMax +
+  # queueRequestsMax in flight to one group.
+}
+
+struct RegisterOutcome {
+  union {
+    accepted @0 :Accepted;
+    refused @1 :Refusal;
+  }
+}
+
+struct Accepted {
+  epoch @0 :Epoch;
+  group @1 :UInt64;            # The group's number, for logs; a restarted group gets a free one.
+  session @2 :RankSession;
+  updates @3 :UpdateSink;      # For the leader only; null for the others.
+  heartbeatMs @4 :UInt32 = 100;
+  # How often to call `heartbeat`.
+}
+
+struct Refusal {
+  reason @0 :Reason;
+  message @1 :Text;            # For people: what was expected, what was found, what to change.
+
+  enum Reason {
+    retry @0;                  # Not now: try again until the join deadline.
+    mismatch @1;               # Another model, numerics or cut than the region's: no retry can help.
+    stale @2;                  # This group was already given up: end, and start a new one.
+  }
+}
+
+interface RankSession {
+  heartbeat @0 (epoch :Epoch, progress :UInt64, pending :Bool) -> ();
+  # The rank lives. `progress` is any number that changes whenever the rank gets on with its work;
+  # `pending` says that it has work. Sent from a thread that the work cannot hold up.
+}
+
+interface UpdateSink {
+  update @0 (epoch :Epoch, sequences :List(Gen.SequenceUpdate), stats :SchedulerStats) -> stream;
+  # One call a step carries the tokens of all sequences. The leader keeps a bounded number of calls
+  # under way, so a coordinator that cannot follow slows the group down instead of filling memory.
+}
+
+struct SchedulerStats {
+  stepsTotal @0 :Int64;
+  sequencesRunning @1 :Int32;
+  requestsWaiting @2 :Int32;
+  kvBlocksUsed @3 :Int64;
+  kvBlocksTotal @4 :Int64;
+}
+
+interface Leader {
+  # Implemented by rank 0. All calls return at once; what comes of them is in the updates.
+
+  submit @0 (epoch :Epoch, id :UInt64, prompt :List(Int32), params :Gen.GenerationParams) -> ();
+  # Starts a sequence. Every one ends with an update whose `finish` is set, a cancelled one too.
+
+  cancel @1 (epoch :Epoch, id :UInt64) -> ();
+  # Ends a sequence within one step. Does nothing if it has ended: its last update is under way.
+
+  stop @2 (epoch :Epoch) -> ();
+  # The group is dismissed: all its ranks end with exit code 0.
+}
