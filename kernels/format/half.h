@@ -1,7 +1,7 @@
 #pragma once
 
-// Half-precision numbers to f32 and back, in integer operations only: the same bits on every machine,
-// subnormals kept, and no instruction-set flag needed.
+// Half-precision numbers to f32 and back, in integer operations only: the same bits on every
+// machine, subnormals kept, and no instruction-set flag needed.
 
 #include <bit>
 #include <cstdint>

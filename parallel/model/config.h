@@ -28,7 +28,8 @@ struct RopeConfig {
   double theta = 10000;
   RopeLayout layout = RopeLayout::kHalfSplit;
   std::optional<Llama3RopeScaling> llama3;
-  // GGUF's form of the same: frequency j is divided by frequency_divisors[j]. [head_dim / 2] or empty.
+  // GGUF's form of the same: frequency j is divided by frequency_divisors[j]. [head_dim / 2] or
+  // empty.
   std::vector<float> frequency_divisors;
 };
 
@@ -46,6 +47,11 @@ struct ModelConfig {
   RopeConfig rope;
   std::vector<int32_t> eos_ids;  // From generation_config.json or the GGUF metadata.
 };
+
+// Checks what every reader of a configuration must: sizes from 1 to 2^31 - 1, whole groups of query
+// heads, an even head_dim, finite positive epsilon and theta, EOS ids inside the vocabulary
+// (skipped while vocab_size is 0). Errors: kInvalidArgument with `where`.
+void CheckConfig(const ModelConfig& config, const std::string& where);
 
 // Leaves: the fixed pieces of the two sums that cross a tensor-parallel cut (kernels/README.md,
 // "Sums that cross a cut"). A property of the model, never of the cut.

@@ -121,8 +121,9 @@ class Parser {
  private:
   void ReadVersion() {
     if (reader_.Read<uint32_t>("the magic number") != kMagic) {
-      Refuse(where_, "expected a GGUF file, which starts with the letters GGUF: pass a .gguf file or "
-                     "a folder with config.json and *.safetensors");
+      Refuse(where_,
+             "expected a GGUF file, which starts with the letters GGUF: pass a .gguf file or "
+             "a folder with config.json and *.safetensors");
     }
     const auto version = reader_.Read<uint32_t>("the version");
     if (version == 0x02000000 || version == 0x03000000) {
@@ -232,7 +233,8 @@ class Parser {
       dimensions[i] = reader_.Read<uint64_t>(name);
     }
     if (dimensions[2] != 1 || dimensions[3] != 1) {
-      Refuse(where_, "tensor ", Quoted(name), " has more than two dimensions larger than 1 or one of 0; "
+      Refuse(where_, "tensor ", Quoted(name),
+             " has more than two dimensions larger than 1 or one of 0; "
              "the llama family has only vectors and matrices: take another model");
     }
     const DType dtype = ToDType(reader_.Read<uint32_t>(name), name, where_);

@@ -26,8 +26,8 @@ struct GgufContents {
 // end. Nothing is allocated from a count before the bytes behind it are known to be there.
 GgufContents ParseGguf(std::span<const std::byte> bytes, const std::string& where);
 
-// Errors: kInvalidArgument for another architecture than llama, a missing or ill-typed key, and every
-// "llama." key whose effect is not implemented.
+// Errors: kInvalidArgument for another architecture than llama, a missing or ill-typed key, and
+// every "llama." key whose effect is not implemented.
 ModelConfig ReadGgufConfig(const GgufContents& contents, const std::string& where);
 
 }  // namespace shoal::model

@@ -70,9 +70,9 @@ void JsonFields::Missing(const std::string& key) const {
 
 void JsonFields::WrongType(const std::string& key, std::string_view expected,
                            const json& found) const {
-  const std::string value =
-      found.is_structured() ? std::string("an ") + found.type_name()
-                            : found.dump(-1, ' ', true, json::error_handler_t::replace);
+  const std::string value = found.is_structured()
+                                ? std::string("an ") + found.type_name()
+                                : found.dump(-1, ' ', true, json::error_handler_t::replace);
   Refuse(where_, "the key ", Quoted(key), " must be ", expected, ", found ", Quoted(value),
          ": correct it, or convert the model again");
 }
@@ -83,11 +83,12 @@ std::optional<int64_t> JsonFields::TryCount(const std::string& key) const {
   if (value == nullptr) {
     return std::nullopt;
   }
-  // A negative integer is not unsigned to the parser; GGUF has signed types that hold positive ones.
-  const bool valid = (value->is_number_unsigned() && value->get<uint64_t>() < kCountEnd) ||
-                     (value->is_number_integer() && !value->is_number_unsigned() &&
-                      value->get<int64_t>() >= 0 &&
-                      value->get<int64_t>() < static_cast<int64_t>(kCountEnd));
+  // A negative integer is not unsigned to the parser; GGUF has signed types that hold positive
+  // ones.
+  const bool valid =
+      (value->is_number_unsigned() && value->get<uint64_t>() < kCountEnd) ||
+      (value->is_number_integer() && !value->is_number_unsigned() && value->get<int64_t>() >= 0 &&
+       value->get<int64_t>() < static_cast<int64_t>(kCountEnd));
   if (!valid) {
     WrongType(key, "an integer from 0 to 2147483647", *value);
   }

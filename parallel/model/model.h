@@ -31,6 +31,12 @@ struct Tensor {
   const std::byte* row(int64_t index) const { return data + index * row_bytes(); }
 };
 
+// Refuses scales and minimums that are infinite or not a number in the blocks of rows
+// [row_begin, row_end). Reads those rows, so a rank calls it for its shard only. Errors:
+// kInvalidArgument, naming `where` (usually the model's path), tensor, row and block.
+void CheckScales(const Tensor& tensor, int64_t row_begin, int64_t row_end,
+                 const std::string& where = "the model");
+
 struct LayerTensors {
   const Tensor* attention_norm = nullptr;    // [1][hidden_dim]
   const Tensor* query = nullptr;             // [head_count * head_dim][hidden_dim]
@@ -52,18 +58,18 @@ struct ModelTensors {
 
 // What the tokenizer is made from.
 enum class TokenizerSource : uint8_t {
-  kNone,               // The model brings no tokenizer; requests must carry token ids.
-  kGgufMetadata,       // metadata()'s "tokenizer.*" keys.
-  kTokenizerJson,      // metadata()'s "tokenizer.json" and "tokenizer_config.json" objects.
+  kNone,           // The model brings no tokenizer; requests must carry token ids.
+  kGgufMetadata,   // metadata()'s "tokenizer.*" keys.
+  kTokenizerJson,  // metadata()'s "tokenizer.json" and "tokenizer_config.json" objects.
 };
 
 // Immutable, thread-safe.
 class Model {
  public:
   // Opens a .gguf file, or a folder with config.json and *.safetensors. Reads headers only, checks
-  // every offset, shape and count against the files' sizes, and resolves every tensor of the family.
-  // Errors: kInvalidArgument for anything wrong with the files: it names the file, the place, what
-  // was expected, what was found and what to do.
+  // every offset, shape and count against the files' sizes, and resolves every tensor of the
+  // family. Errors: kInvalidArgument for anything wrong with the files: it names the file, the
+  // place, what was expected, what was found and what to do.
   static std::unique_ptr<Model> Open(const std::string& path);
 
   virtual ~Model() = default;

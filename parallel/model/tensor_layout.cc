@@ -1,6 +1,7 @@
 #include "parallel/model/tensor_layout.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "kernels/format/half.h"
@@ -25,15 +26,16 @@ Tensor MakeTensor(std::string_view name, DType dtype, uint64_t rows, uint64_t co
            " weights, which is no multiple of the format's group of ", GroupSize(dtype),
            ": convert this tensor to F16");
   }
-  return {std::string(name), dtype, static_cast<int64_t>(rows), static_cast<int64_t>(cols), nullptr};
+  return {std::string(name), dtype, static_cast<int64_t>(rows), static_cast<int64_t>(cols),
+          nullptr};
 }
 
 void PlaceTensor(Tensor& tensor, std::span<const std::byte> data, uint64_t offset,
                  const std::string& where) {
   const auto bytes = static_cast<uint64_t>(tensor.bytes());
   if (offset > data.size() || bytes > data.size() - offset) {
-    Refuse(where, "tensor ", Quoted(tensor.name), " needs ", bytes, " bytes at data offset ", offset,
-           ", the file has only ", data.size(),
+    Refuse(where, "tensor ", Quoted(tensor.name), " needs ", bytes, " bytes at data offset ",
+           offset, ", the file has only ", data.size(),
            " bytes of data: it is cut short or damaged, fetch it again");
   }
   tensor.data = data.data() + offset;

@@ -1,7 +1,7 @@
 #pragma once
 
-// Checks that every container's tensors share: shapes that multiply without overflow, data inside the
-// file, and no two tensors on the same bytes.
+// Checks that every container's tensors share: shapes that multiply without overflow, data inside
+// the file, and no two tensors on the same bytes.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace shoal::model {
 
-// A tensor without data. Errors: kInvalidArgument if a dimension is 0, the size overflows, or `cols` is
-// no multiple of the format's group.
+// A tensor without data. Errors: kInvalidArgument if a dimension is 0, the size overflows, or
+// `cols` is no multiple of the format's group.
 Tensor MakeTensor(std::string_view name, DType dtype, uint64_t rows, uint64_t cols,
                   const std::string& where);
 

@@ -1,0 +1,209 @@
+#include "parallel/model/model.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "parallel/model/gguf.h"
+#include "parallel/model/hf_config.h"
+#include "parallel/model/json_fields.h"
+#include "parallel/model/mapped_file.h"
+#include "parallel/model/open.h"
+#include "parallel/model/refuse.h"
+#include "parallel/model/resolve.h"
+#include "parallel/model/safetensors.h"
+
+// Opens a path: decides what it is, parses, resolves, and checks that the parts agree.
+
+namespace shoal::model {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// Far above any tokenizer.json in use (35 MB is the largest known to us).
+constexpr size_t kJsonFileBytesMax = size_t{256} << 20;
+constexpr size_t kConfigFileBytesMax = size_t{1} << 20;
+constexpr size_t kIndexFileBytesMax = size_t{64} << 20;
+
+class LoadedModel : public Model {
+ public:
+  explicit LoadedModel(const std::string& path) {
+    path_ = path;
+    fs::path trimmed = fs::path(path).lexically_normal();
+    if (!trimmed.has_filename()) {
+      trimmed = trimmed.parent_path();
+    }
+    name_ = trimmed.extension() == ".gguf" ? trimmed.stem() : trimmed.filename();
+  }
+
+  void LoadGguf(std::span<const std::byte> bytes) {
+    GgufContents contents = ParseGguf(bytes, path_);
+    config_ = ReadGgufConfig(contents, path_);
+    metadata_ = std::move(contents.metadata);
+    all_tensors_ = std::move(contents.tensors);
+    Resolve(NameScheme::kGguf, TiedOutput::kIfAbsent);
+    const auto tokens = metadata_.find("tokenizer.ggml.tokens");
+    if (tokens != metadata_.end()) {
+      if (!tokens->is_array() || tokens->size() > static_cast<size_t>(config_.vocab_size)) {
+        Refuse(path_, "tokenizer.ggml.tokens must be an array of at most ", config_.vocab_size,
+               " tokens, the embedding's rows: convert the model again");
+      }
+      tokenizer_source_ = TokenizerSource::kGgufMetadata;
+    }
+  }
+
+  void LoadGgufFile() {
+    files_.emplace_back(path_);
+    LoadGguf(files_.back().bytes());
+  }
+
+  void LoadFolder() {
+    const std::string config_path = InFolder("config.json");
+    metadata_ = json::object();
+    metadata_["config.json"] = ReadConfigObject("config.json");
+    for (const char* optional_file :
+         {"generation_config.json", "tokenizer_config.json", "tokenizer.json"}) {
+      if (fs::exists(InFolder(optional_file))) {
+        metadata_[optional_file] = ReadJsonFile(optional_file);
+      }
+    }
+    const json generation = metadata_.value("generation_config.json", json());
+    HfConfig config = ReadHfConfig(metadata_["config.json"], generation, config_path);
+    config_ = std::move(config.model);
+    MapShards();
+    const int64_t configured_vocab = config_.vocab_size;
+    Resolve(NameScheme::kHuggingFace, config.tied);
+    if (configured_vocab != config_.vocab_size) {
+      Refuse(config_path, "vocab_size is ", configured_vocab, ", the embedding has ",
+             config_.vocab_size, " rows: the files do not belong together, fetch the model again");
+    }
+    if (metadata_.contains("tokenizer.json")) {
+      tokenizer_source_ = TokenizerSource::kTokenizerJson;
+    }
+  }
+
+ private:
+  std::string InFolder(const std::string& file) const { return (fs::path(path_) / file).string(); }
+
+  json ReadConfigObject(const std::string& file) const {
+    return ParseJsonObject(ReadTextFile(InFolder(file), kConfigFileBytesMax), InFolder(file));
+  }
+
+  json ReadJsonFile(const std::string& file) const {
+    return ParseJsonObject(ReadTextFile(InFolder(file), kJsonFileBytesMax), InFolder(file));
+  }
+
+  void MapShards() {
+    const std::string index = "model.safetensors.index.json";
+    if (fs::exists(InFolder("model.safetensors"))) {
+      AddShard("model.safetensors");
+    } else if (fs::exists(InFolder(index))) {
+      MapIndexedShards(index);
+    } else {
+      Refuse(path_, "neither model.safetensors nor ", index,
+             " is in the folder: fetch the whole model");
+    }
+  }
+
+  // Returns where the shard's tensors begin in all_tensors_.
+  size_t AddShard(const std::string& file) {
+    const size_t begin = all_tensors_.size();
+    files_.emplace_back(InFolder(file));
+    std::vector<Tensor> tensors = ParseSafetensors(files_.back().bytes(), InFolder(file));
+    std::move(tensors.begin(), tensors.end(), std::back_inserter(all_tensors_));
+    return begin;
+  }
+
+  void MapIndexedShards(const std::string& index) {
+    const std::string where = InFolder(index);
+    const json object = ParseJsonObject(ReadTextFile(where, kIndexFileBytesMax), where);
+    const json* weight_map = JsonFields(object, where).TryObject("weight_map");
+    if (weight_map == nullptr || weight_map->empty()) {
+      Refuse(where, "the key \"weight_map\" is missing or empty: fetch the file again");
+    }
+    std::set<std::string> shards;
+    for (const auto& [name, file] : weight_map->items()) {
+      if (!file.is_string() || !IsPlainFileName(file.get_ref<const std::string&>())) {
+        Refuse(where, "tensor ", Quoted(name),
+               " must be mapped to the name of a file in this folder: fetch the file again");
+      }
+      shards.insert(file.get<std::string>());
+    }
+    for (const std::string& shard : shards) {
+      for (size_t i = AddShard(shard); i < all_tensors_.size(); ++i) {
+        const auto found = weight_map->find(all_tensors_[i].name);
+        if (found == weight_map->end() || *found != shard) {
+          Refuse(where, "tensor ", Quoted(all_tensors_[i].name), " is in ", shard,
+                 " but not mapped to it: the files do not belong together, fetch the model again");
+        }
+      }
+    }
+    // Every tensor found is mapped, and no file holds a name twice; so equal counts mean equal
+    // sets.
+    if (all_tensors_.size() != weight_map->size()) {
+      Refuse(where, "it maps ", weight_map->size(), " tensors, the files hold ",
+             all_tensors_.size(), ": fetch the model again");
+    }
+  }
+
+  // The index is untrusted: it must not name files outside its folder.
+  static bool IsPlainFileName(const std::string& file) {
+    return file.ends_with(".safetensors") && file.find('/') == std::string::npos &&
+           file.find('\0') == std::string::npos;
+  }
+
+  void Resolve(NameScheme scheme, TiedOutput tied) {
+    tensors_ = ResolveTensors(all_tensors_, scheme, tied, config_, path_);
+    int64_t attention_group = 1;
+    int64_t down_group = 1;
+    for (const LayerTensors& layer : tensors_.layers) {
+      attention_group = std::max(attention_group, GroupSize(layer.attention_output->dtype));
+      down_group = std::max(down_group, GroupSize(layer.down->dtype));
+    }
+    leaves_ = ComputeLeaves(config_, attention_group, down_group);
+    for (const Tensor& tensor : all_tensors_) {
+      weight_bytes_ += tensor.bytes();
+    }
+  }
+
+  std::vector<MappedFile> files_;
+  std::vector<Tensor> all_tensors_;
+};
+
+}  // namespace
+
+std::unique_ptr<Model> Model::Open(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) {
+    Refuse(path, "no such file or folder: check the path, or fetch the model first");
+  }
+  auto model = std::make_unique<LoadedModel>(path);
+  if (fs::is_directory(status)) {
+    if (!fs::exists(fs::path(path) / "config.json")) {
+      Refuse(path,
+             "the folder has no config.json: pass a .gguf file, or a folder with config.json "
+             "and *.safetensors");
+    }
+    model->LoadFolder();
+  } else if (fs::is_regular_file(status)) {
+    model->LoadGgufFile();
+  } else {
+    Refuse(path,
+           "expected a .gguf file or a folder with config.json and *.safetensors, found "
+           "neither: check the path");
+  }
+  return model;
+}
+
+std::unique_ptr<Model> OpenGgufBytes(std::span<const std::byte> gguf_bytes,
+                                     const std::string& path) {
+  auto model = std::make_unique<LoadedModel>(path);
+  model->LoadGguf(gguf_bytes);
+  return model;
+}
+
+}  // namespace shoal::model

@@ -1,0 +1,179 @@
+#include "parallel/model/resolve.h"
+
+#include <cmath>
+#include <cstring>
+#include <string_view>
+#include <unordered_map>
+
+#include "parallel/model/refuse.h"
+
+// Names and shapes of a llama model.
+
+namespace shoal::model {
+namespace {
+
+struct LayerName {
+  const Tensor* LayerTensors::*member;
+  std::string_view gguf;
+  std::string_view hugging_face;
+};
+
+constexpr LayerName kLayerNames[] = {
+    {&LayerTensors::attention_norm, "attn_norm.weight", "input_layernorm.weight"},
+    {&LayerTensors::query, "attn_q.weight", "self_attn.q_proj.weight"},
+    {&LayerTensors::key, "attn_k.weight", "self_attn.k_proj.weight"},
+    {&LayerTensors::value, "attn_v.weight", "self_attn.v_proj.weight"},
+    {&LayerTensors::attention_output, "attn_output.weight", "self_attn.o_proj.weight"},
+    {&LayerTensors::ffn_norm, "ffn_norm.weight", "post_attention_layernorm.weight"},
+    {&LayerTensors::gate, "ffn_gate.weight", "mlp.gate_proj.weight"},
+    {&LayerTensors::up, "ffn_up.weight", "mlp.up_proj.weight"},
+    {&LayerTensors::down, "ffn_down.weight", "mlp.down_proj.weight"}};
+
+class Resolver {
+ public:
+  Resolver(std::span<const Tensor> tensors, NameScheme scheme, const std::string& where)
+      : gguf_(scheme == NameScheme::kGguf), where_(where) {
+    for (const Tensor& tensor : tensors) {
+      unused_.emplace(tensor.name, &tensor);
+    }
+  }
+
+  ModelTensors Resolve(TiedOutput tied, ModelConfig& config) {
+    ModelTensors found;
+    found.token_embedding = Take(gguf_ ? "token_embd.weight" : "model.embed_tokens.weight");
+    config.vocab_size = found.token_embedding->rows;
+    CheckShape(*found.token_embedding, config.vocab_size, config.hidden_dim);
+    // One by one, so that an absurd layer count meets a missing tensor before it costs memory.
+    for (int64_t layer = 0; layer < config.layer_count; ++layer) {
+      found.layers.push_back(ResolveLayer(layer, config));
+    }
+    found.output_norm = Take(gguf_ ? "output_norm.weight" : "model.norm.weight");
+    CheckNorm(*found.output_norm, config.hidden_dim);
+    found.output = ResolveOutput(tied, *found.token_embedding);
+    CheckShape(*found.output, config.vocab_size, config.hidden_dim);
+    if (gguf_) {
+      ReadFrequencyDivisors(config);
+    }
+    CheckNothingLeft();
+    return found;
+  }
+
+ private:
+  const Tensor* TryTake(const std::string& name) {
+    const auto found = unused_.find(name);
+    if (found == unused_.end()) {
+      return nullptr;
+    }
+    const Tensor* tensor = found->second;
+    unused_.erase(found);
+    return tensor;
+  }
+
+  const Tensor* Take(const std::string& name) {
+    const Tensor* tensor = TryTake(name);
+    if (tensor == nullptr) {
+      Refuse(where_, "the tensor ", Quoted(name),
+             " is missing: take a complete model, or convert this one again");
+    }
+    return tensor;
+  }
+
+  void CheckShape(const Tensor& tensor, int64_t rows, int64_t cols) const {
+    if (tensor.rows != rows || tensor.cols != cols) {
+      Refuse(where_, "the tensor ", Quoted(tensor.name), " has ", tensor.rows, " rows of ",
+             tensor.cols, ", the configuration implies ", rows, " rows of ", cols,
+             ": the files do not belong together, fetch or convert the model again");
+    }
+  }
+
+  void CheckNorm(const Tensor& tensor, int64_t cols) const {
+    CheckShape(tensor, 1, cols);
+    if (IsQuantized(tensor.dtype)) {
+      Refuse(where_, "the norm ", Quoted(tensor.name), " is ", ToString(tensor.dtype),
+             ", expected F32, F16 or BF16: convert the model again");
+    }
+  }
+
+  LayerTensors ResolveLayer(int64_t layer, const ModelConfig& config) {
+    const std::string prefix = (gguf_ ? "blk." : "model.layers.") + std::to_string(layer) + ".";
+    LayerTensors found;
+    for (const LayerName& name : kLayerNames) {
+      found.*name.member = Take(prefix + std::string(gguf_ ? name.gguf : name.hugging_face));
+    }
+    const int64_t query_rows = config.head_count * config.head_dim;
+    const int64_t kv_rows = config.kv_head_count * config.head_dim;
+    CheckNorm(*found.attention_norm, config.hidden_dim);
+    CheckShape(*found.query, query_rows, config.hidden_dim);
+    CheckShape(*found.key, kv_rows, config.hidden_dim);
+    CheckShape(*found.value, kv_rows, config.hidden_dim);
+    CheckShape(*found.attention_output, config.hidden_dim, query_rows);
+    CheckNorm(*found.ffn_norm, config.hidden_dim);
+    CheckShape(*found.gate, config.ffn_dim, config.hidden_dim);
+    CheckShape(*found.up, config.ffn_dim, config.hidden_dim);
+    CheckShape(*found.down, config.hidden_dim, config.ffn_dim);
+    return found;
+  }
+
+  const Tensor* ResolveOutput(TiedOutput tied, const Tensor& embedding) {
+    const std::string name = gguf_ ? "output.weight" : "lm_head.weight";
+    if (tied == TiedOutput::kNo) {
+      return Take(name);
+    }
+    const Tensor* output = TryTake(name);
+    if (output != nullptr && tied == TiedOutput::kYes) {
+      Refuse(where_, "tie_word_embeddings is true but there is a tensor ", Quoted(name),
+             ": set it to false to use the tensor, or remove the tensor");
+    }
+    return output != nullptr ? output : &embedding;
+  }
+
+  void ReadFrequencyDivisors(ModelConfig& config) {
+    const Tensor* divisors = TryTake("rope_freqs.weight");
+    if (divisors == nullptr) {
+      return;
+    }
+    CheckShape(*divisors, 1, config.head_dim / 2);
+    if (divisors->dtype != DType::kF32) {
+      Refuse(where_, "the tensor \"rope_freqs.weight\" is ", ToString(divisors->dtype),
+             ", expected F32: convert the model again");
+    }
+    config.rope.frequency_divisors.resize(static_cast<size_t>(divisors->cols));
+    std::memcpy(config.rope.frequency_divisors.data(), divisors->data,
+                static_cast<size_t>(divisors->bytes()));
+    for (const float divisor : config.rope.frequency_divisors) {
+      if (!std::isfinite(divisor) || !(divisor > 0)) {
+        Refuse(where_, "the tensor \"rope_freqs.weight\" holds ", divisor,
+               ", expected positive numbers: the file is damaged, fetch it again");
+      }
+    }
+  }
+
+  void CheckNothingLeft() const {
+    if (unused_.empty()) {
+      return;
+    }
+    // The first in file order, so that the message does not depend on hashing.
+    const Tensor* first = unused_.begin()->second;
+    for (const auto& [name, tensor] : unused_) {
+      first = tensor < first ? tensor : first;
+    }
+    Refuse(where_, "the tensor ", Quoted(first->name), " (one of ", unused_.size(),
+           ") has no place in a llama model without biases, and ignoring it would change the "
+           "answers: take another model");
+  }
+
+  const bool gguf_;
+  const std::string& where_;
+  std::unordered_map<std::string_view, const Tensor*> unused_;
+};
+
+}  // namespace
+
+ModelTensors ResolveTensors(std::span<const Tensor> tensors, NameScheme scheme, TiedOutput tied,
+                            ModelConfig& config, const std::string& where) {
+  ModelTensors found = Resolver(tensors, scheme, where).Resolve(tied, config);
+  CheckConfig(config, where);
+  return found;
+}
+
+}  // namespace shoal::model

@@ -1,0 +1,26 @@
+#pragma once
+
+// Finds the llama family's tensors by name among those of a file.
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "parallel/model/config.h"
+#include "parallel/model/model.h"
+
+namespace shoal::model {
+
+enum class NameScheme : uint8_t { kGguf, kHuggingFace };
+
+// Whether the output head is the embedding.
+enum class TiedOutput : uint8_t { kNo, kYes, kIfAbsent };
+
+// Sets config.vocab_size from the embedding's rows, and config.rope.frequency_divisors from
+// rope_freqs.weight where there is one. The result points into `tensors`.
+// Errors: kInvalidArgument for a missing tensor, a tensor of another shape than `config` implies, a
+// norm that is quantised, and every tensor that has no place in the model: it would be ignored.
+ModelTensors ResolveTensors(std::span<const Tensor> tensors, NameScheme scheme, TiedOutput tied,
+                            ModelConfig& config, const std::string& where);
+
+}  // namespace shoal::model
