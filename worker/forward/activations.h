@@ -1,0 +1,44 @@
+#pragma once
+
+// The scratch memory of a step, sized once at start-up for the largest plan.
+
+#include <cstdint>
+#include <vector>
+
+#include "parallel/model/config.h"
+#include "parallel/plan/plan.h"
+
+namespace shoal::forward {
+
+// Rows of logits that are in memory at once; a plan that wants more is served tile by tile.
+constexpr int64_t kLogitTileRows = 16;
+
+// Shapes: [rows_max][...], row-major, the widths those of this rank's shard.
+struct Activations {
+  Activations(const model::ModelConfig& config, const plan::RankShard& shard, int64_t rows_max,
+              int32_t thread_count, int32_t stage_size);
+
+  int64_t rows_max;
+  std::vector<float> residual;   // [hidden_dim]
+  std::vector<float> normed;     // [hidden_dim]
+  std::vector<float> query;      // [heads * head_dim]
+  std::vector<float> key;        // [kv_heads * head_dim]
+  std::vector<float> value;      // [kv_heads * head_dim]
+  std::vector<float> attention;  // [heads * head_dim]
+  std::vector<float> gate;       // [mlp_columns]; also the input of the down projection
+  std::vector<float> up;         // [mlp_columns]
+  std::vector<int8_t> quants;    // [the widest input]
+  std::vector<float> scales;     // [the widest input / 32]
+  std::vector<int32_t> sums;     // [the widest input / 32]
+  // The sum that crosses the cut: all rows' fixed-point outputs, then one count of invalid leaves
+  // per row.
+  std::vector<int64_t> fixed;            // [rows_max * (hidden_dim + 1)]
+  std::vector<int64_t> kv_overflows;     // Per row, in the layer at hand.
+  std::vector<float> logits;             // [kLogitTileRows][vocab_rows]
+  std::vector<std::byte> gathered;       // All ranks' logits, rank after rank.
+  std::vector<float> all_logits;         // [kLogitTileRows][vocab_size]
+  std::vector<float> attention_scratch;  // Per thread.
+  int64_t attention_scratch_floats;      // Of one thread.
+};
+
+}  // namespace shoal::forward

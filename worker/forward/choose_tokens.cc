@@ -1,0 +1,186 @@
+// The end of the last stage: logits of the rows that need them, and what is chosen from them.
+
+#include <algorithm>
+#include <cstring>
+
+#include "transport/base/check.h"
+#include "worker/engine/sampler.h"
+#include "worker/forward/rank_model.h"
+
+namespace shoal::forward {
+namespace {
+
+void MarkNumericError(int64_t layer, int64_t position, engine::ItemResult& item) {
+  if (item.numeric_error) return;
+  item.numeric_error = true;
+  item.detail = Str("layer ", layer, ", position ", position);
+}
+
+}  // namespace
+
+engine::StepResult RankModel::MakeResult(const engine::StepPlan& plan) const {
+  engine::StepResult result;
+  result.step = plan.step;
+  result.items.resize(plan.items.size());
+  for (size_t i = 0; i < plan.items.size(); ++i) result.items[i].slot = plan.items[i].slot;
+  // Rows of an item are in order of position, so the first one that is bad is the one to report.
+  for (const Row& row : rows_) {
+    if (row.bad_layer >= 0) MarkNumericError(row.bad_layer, row.position, result.items[row.item]);
+  }
+  return result;
+}
+
+void RankModel::ChooseTokens(const engine::StepPlan& plan, engine::StepResult& result) {
+  std::vector<Wanted> by_maximum;
+  std::vector<Wanted> from_all;
+  int64_t row = 0;
+  for (const engine::StepItem& item : plan.items) {
+    const SequenceState& sequence = sequences_.at(item.slot);
+    const GenerationParams& params = sequence.params;
+    for (uint32_t r = 0; r < item.row_count; ++r, ++row) {
+      const bool next_is_prompt = rows_[row].position + 1 < sequence.prompt_count;
+      if (item.prompt_logits && next_is_prompt) {
+        std::vector<TokenLogprobs>& logprobs = result.items[rows_[row].item].prompt_logprobs;
+        from_all.push_back({.row = row, .prompt_index = static_cast<int64_t>(logprobs.size())});
+        logprobs.emplace_back();
+      }
+      if (item.sample && r + 1 == item.row_count) {
+        const bool all = options_.on_logits != nullptr || params.top_logprobs >= 0 ||
+                         !engine::ChoosesByMaximum(params.sampling);
+        (all ? from_all : by_maximum).push_back({.row = row, .prompt_index = -1});
+      }
+    }
+  }
+  const auto tiles = [](std::span<const Wanted> wanted, const auto& process) {
+    for (size_t begin = 0; begin < wanted.size(); begin += kLogitTileRows) {
+      process(wanted.subspan(begin, std::min<size_t>(kLogitTileRows, wanted.size() - begin)));
+    }
+  };
+  tiles(by_maximum, [&](std::span<const Wanted> tile) { ChooseByMaximum(tile, result); });
+  tiles(from_all, [&](std::span<const Wanted> tile) { ChooseFromAll(tile, result); });
+}
+
+void RankModel::ComputeLogits(std::span<const Wanted> tile) {
+  const int64_t cols = model_.config().hidden_dim;
+  const PackedMatrix& output = weights_.output();
+  const int64_t tile_rows = tile.size();
+  float* normed = activations_.normed.data();
+  for (int64_t i = 0; i < tile_rows; ++i) {
+    kernels_.rms_norm(activations_.residual.data() + tile[i].row * cols, weights_.output_norm(),
+                      model_.config().norm_epsilon, cols, normed + i * cols);
+  }
+  if (IsQuantized(output.dtype)) QuantizeRows(normed, cols, 0, tile_rows);
+  const Product product = {&output, activations_.logits.data(), output.rows};
+  Multiply({&product, 1}, Input(normed, cols, tile_rows));
+}
+
+void RankModel::ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult& result) {
+  ComputeLogits(tile);
+  const int64_t vocab_rows = shard_.vocab_rows.count();
+  std::vector<engine::Candidate> own(tile.size());
+  team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Row& row = rows_[tile[i].row];
+      own[i] = engine::BestOfRange(
+          {activations_.logits.data() + i * vocab_rows, static_cast<size_t>(vocab_rows)},
+          static_cast<int32_t>(shard_.vocab_rows.begin), sequences_.at(row.slot).params.sampling,
+          row.position + 1);
+    }
+  });
+  std::vector<engine::Candidate> all(tile.size() * stage_.size());
+  const std::vector<int64_t> byte_counts(stage_.size(), std::span(own).size_bytes());
+  if (stage_.size() > 1) {
+    stage_.AllGather(std::as_bytes(std::span(own)), byte_counts,
+                     std::as_writable_bytes(std::span(all)));
+  } else {
+    all = own;
+  }
+  for (size_t i = 0; i < tile.size(); ++i) {
+    engine::Candidate best = all[i];
+    for (int32_t rank = 1; rank < stage_.size(); ++rank) {
+      best = engine::Better(best, all[rank * tile.size() + i]);
+    }
+    const Row& row = rows_[tile[i].row];
+    engine::ItemResult& item = result.items[row.item];
+    item.token = best.token;
+    if (best.token < 0) MarkNumericError(model_.config().layer_count, row.position, item);
+  }
+}
+
+void RankModel::GatherLogits(int64_t tile_rows) {
+  const int64_t vocab_size = model_.config().vocab_size;
+  if (stage_.size() == 1) {
+    std::copy_n(activations_.logits.data(), tile_rows * vocab_size, activations_.all_logits.data());
+    return;
+  }
+  std::vector<int64_t> byte_counts(stage_.size());
+  const plan::RankShard* const stage_shards = &shards_[options_.rank - stage_.rank()];
+  for (int32_t rank = 0; rank < stage_.size(); ++rank) {
+    byte_counts[rank] = tile_rows * stage_shards[rank].vocab_rows.count() * sizeof(float);
+  }
+  stage_.AllGather(
+      std::as_bytes(std::span(activations_.logits.data(), tile_rows * shard_.vocab_rows.count())),
+      byte_counts, std::span(activations_.gathered.data(), tile_rows * vocab_size * sizeof(float)));
+  if (!reports_) return;
+  const auto* source = reinterpret_cast<const float*>(activations_.gathered.data());
+  for (int32_t rank = 0; rank < stage_.size(); ++rank) {
+    const plan::Range vocab = stage_shards[rank].vocab_rows;
+    for (int64_t i = 0; i < tile_rows; ++i, source += vocab.count()) {
+      std::copy_n(source, vocab.count(),
+                  activations_.all_logits.data() + i * vocab_size + vocab.begin);
+    }
+  }
+}
+
+void RankModel::ChooseFromAll(std::span<const Wanted> tile, engine::StepResult& result) {
+  ComputeLogits(tile);
+  GatherLogits(tile.size());
+  if (!reports_) return;
+  const int64_t vocab_size = model_.config().vocab_size;
+  const auto logits_of = [&](int64_t i) {
+    return std::span<const float>(activations_.all_logits.data() + i * vocab_size, vocab_size);
+  };
+  if (options_.on_logits != nullptr) {
+    for (size_t i = 0; i < tile.size(); ++i) {
+      const Row& row = rows_[tile[i].row];
+      options_.on_logits(row.slot, row.position, logits_of(i));
+    }
+  }
+  std::vector<uint8_t> failed(tile.size());
+  team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t i = begin; i < end; ++i) {
+      failed[i] = !ChooseOne(tile[i], logits_of(i), result.items[rows_[tile[i].row].item]);
+    }
+  });
+  for (size_t i = 0; i < tile.size(); ++i) {
+    const Row& row = rows_[tile[i].row];
+    if (failed[i] != 0) {
+      MarkNumericError(model_.config().layer_count, row.position, result.items[row.item]);
+    }
+  }
+}
+
+bool RankModel::ChooseOne(const Wanted& wanted, std::span<const float> logits,
+                          engine::ItemResult& item) const {
+  const Row& row = rows_[wanted.row];
+  const SequenceState& sequence = sequences_.at(row.slot);
+  const int32_t top_count = std::max(0, sequence.params.top_logprobs);
+  std::optional<TokenLogprobs> logprobs;
+  if (wanted.prompt_index >= 0) {
+    logprobs = engine::ComputeLogprobs(logits, sequence.tokens[row.position + 1], top_count);
+    if (logprobs) item.prompt_logprobs[wanted.prompt_index] = *std::move(logprobs);
+    return logprobs.has_value();
+  }
+  const std::optional<int32_t> token =
+      engine::ChooseToken(logits, sequence.params.sampling, row.position + 1);
+  if (!token) return false;
+  item.token = *token;
+  if (sequence.params.top_logprobs >= 0) {
+    logprobs = engine::ComputeLogprobs(logits, *token, top_count);
+    if (!logprobs) return false;
+    item.logprobs = *std::move(logprobs);
+  }
+  return true;
+}
+
+}  // namespace shoal::forward

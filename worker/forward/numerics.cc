@@ -1,0 +1,99 @@
+#include "worker/forward/numerics.h"
+
+#include <xxhash.h>
+
+#include <array>
+#include <cstring>
+
+#include "kernels/cpu/table.h"
+#include "kernels/math/rope_table.h"
+#include "transport/base/check.h"
+
+namespace shoal::forward {
+namespace {
+
+constexpr int kContractVersion = 1;
+
+std::string Hex(XXH128_hash_t hash) {
+  char text[33];
+  std::snprintf(text, sizeof(text), "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
+                static_cast<unsigned long long>(hash.low64));
+  return text;
+}
+
+std::string_view Name(KvDType dtype) {
+  switch (dtype) {
+    case KvDType::kF16:
+      return "f16";
+    case KvDType::kF32:
+      return "f32";
+    case KvDType::kBF16:
+      return "bf16";
+  }
+  return "?";
+}
+
+// The weight formats of the model, as "F32 Q4_1 ...", in the order of DType.
+std::string Formats(const model::ModelTensors& tensors) {
+  std::array<bool, kDTypeCount> used = {};
+  const auto note = [&](const model::Tensor* tensor) {
+    used[static_cast<size_t>(tensor->dtype)] = true;
+  };
+  note(tensors.token_embedding);
+  note(tensors.output);
+  for (const model::LayerTensors& layer : tensors.layers) {
+    for (const model::Tensor* tensor : {layer.query, layer.key, layer.value, layer.attention_output,
+                                        layer.gate, layer.up, layer.down}) {
+      note(tensor);
+    }
+  }
+  std::string names;
+  for (int dtype = 0; dtype < kDTypeCount; ++dtype) {
+    if (used[dtype]) names += Str(names.empty() ? "" : " ", ToString(static_cast<DType>(dtype)));
+  }
+  return names;
+}
+
+}  // namespace
+
+std::vector<double> ModelRopeFrequencies(const model::ModelConfig& config) {
+  std::vector<double> frequencies = math::RopeFrequencies(config.rope.theta, config.head_dim);
+  if (config.rope.llama3) {
+    const model::Llama3RopeScaling& scaling = *config.rope.llama3;
+    math::ApplyLlama3Scaling(scaling.factor, scaling.low_freq_factor, scaling.high_freq_factor,
+                             scaling.original_context_tokens, frequencies);
+  }
+  for (size_t j = 0; j < config.rope.frequency_divisors.size(); ++j) {
+    frequencies[j] /= double{config.rope.frequency_divisors[j]};
+  }
+  return frequencies;
+}
+
+model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communicator& group) {
+  // Four limbs of 32 bits: their sums over at most 2^31 ranks cannot overflow 63 bits.
+  std::array<int64_t, 4> limbs = {
+      static_cast<int64_t>(part.low() & 0xffffffffu), static_cast<int64_t>(part.low() >> 32),
+      static_cast<int64_t>(part.high() & 0xffffffffu), static_cast<int64_t>(part.high() >> 32)};
+  group.AllReduceSum(limbs);
+  uint64_t words[4];
+  uint64_t carry = 0;
+  for (int i = 0; i < 4; ++i) {
+    const uint64_t sum = static_cast<uint64_t>(limbs[i]) + carry;
+    words[i] = sum & 0xffffffffu;
+    carry = sum >> 32;
+  }
+  return {words[2] | words[3] << 32, words[0] | words[1] << 32};
+}
+
+std::string NumericsId(const model::Model& model, const model::WeightDigest& weights,
+                       KvDType kv_dtype, std::span<const double> rope_frequencies) {
+  const XXH128_hash_t rope = XXH3_128bits(rope_frequencies.data(), rope_frequencies.size_bytes());
+  const std::string line =
+      Str("shoal numerics ", kContractVersion, "; weights ", weights.Hex(), "; formats ",
+          Formats(model.tensors()), "; leaves ", model.leaves().heads_per_leaf, " heads ",
+          model.leaves().mlp_leaf_width, " columns; segments ", cpu::kSegmentKeys, " ",
+          cpu::kSpanKeys, "; kv ", Name(kv_dtype), "; rope ", Hex(rope), "; exact");
+  return Hex(XXH3_128bits(line.data(), line.size()));
+}
+
+}  // namespace shoal::forward

@@ -1,0 +1,28 @@
+#pragma once
+
+// The numerics id: everything that can change a bit of an answer, in 128 bits.
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/format/packed.h"
+#include "parallel/comm/communicator.h"
+#include "parallel/model/digest.h"
+#include "parallel/model/model.h"
+
+namespace shoal::forward {
+
+// The double-precision rope frequencies of a model, scaling included. Shape: [head_dim / 2].
+std::vector<double> ModelRopeFrequencies(const model::ModelConfig& config);
+
+// The sum of all ranks' digests, on every rank. Collective.
+model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communicator& group);
+
+// XXH3-128, in hex, of a line of text with the contract's version, the weights' digest, the
+// formats, leaf and segment sizes, the cache's dtype and the rope frequencies. Independent of the
+// cut.
+std::string NumericsId(const model::Model& model, const model::WeightDigest& weights,
+                       KvDType kv_dtype, std::span<const double> rope_frequencies);
+
+}  // namespace shoal::forward

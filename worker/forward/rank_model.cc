@@ -1,0 +1,358 @@
+// The layers of a step. What happens after the last one, choosing tokens, is in choose_tokens.cc.
+
+#include "worker/forward/rank_model.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/cpu/pack.h"
+#include "transport/base/check.h"
+#include "worker/forward/numerics.h"
+
+namespace shoal::forward {
+namespace {
+
+// Query rows that one attention call covers in prefill: enough to share the reading of keys, few
+// enough to spread a chunk over the threads.
+constexpr int64_t kAttentionRows = 16;
+// Rows that one thread takes at a time in the operations between the matrices.
+constexpr int64_t kRowGrain = 4;
+// Panels one thread takes at a time, at least: 16 rows of 576 4-bit weights are 6 KiB.
+constexpr int64_t kPanelGrain = 4;
+
+// Every leaf must stay below this, so that the sum of all cannot leave 62 bits.
+float LeafLimit(int64_t leaf_count) {
+  const int log2_ceil = std::bit_width(static_cast<uint64_t>(leaf_count - 1));
+  return std::ldexp(1.0F, 30 - log2_ceil);
+}
+
+int64_t RowsMax(const RankOptions& options) {
+  return options.prefill_chunk_tokens + options.sequences_max;
+}
+
+}  // namespace
+
+RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard> shards,
+                     const RankOptions& options, const cpu::KernelTable& kernels,
+                     device::ThreadTeam& team, comm::Communicator& group, comm::Communicator& stage)
+    : model_(model),
+      shards_(shards.begin(), shards.end()),
+      shard_(shards_[options.rank]),
+      options_(options),
+      kernels_(kernels),
+      team_(team),
+      group_(group),
+      stage_(stage),
+      first_stage_(shard_.stage == 0),
+      last_stage_(shard_.stage == options.cut.pipeline_parallel - 1),
+      reports_(last_stage_ && stage.rank() == 0),
+      weights_(model, shards_, options.rank, team),
+      kv_pool_(options.kv_dtype, shard_.layers.count(), shard_.kv_heads.count(),
+               model.config().head_dim, options.kv_block_count),
+      sequences_(options.sequences_max),
+      activations_(model.config(), shard_, RowsMax(options), team.thread_count(), stage.size()) {
+  const std::vector<double> frequencies = ModelRopeFrequencies(model.config());
+  rope_ = math::BuildRopeTable(frequencies, 1.0, options.context_tokens);
+  numerics_id_ =
+      NumericsId(model, SumOverRanks(weights_.digest(), group_), options.kv_dtype, frequencies);
+  rows_.reserve(RowsMax(options));
+}
+
+std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
+  sequences_.Apply(plan);
+  ListRows(plan);
+  if (!rows_.empty()) {
+    if (first_stage_) {
+      Embed();
+    } else {
+      ReceiveResidual();
+    }
+    for (int64_t layer = 0; layer < shard_.layers.count(); ++layer) {
+      Attend(layer, plan);
+      RunMlp(layer);
+    }
+    if (!last_stage_) SendResidual();
+  }
+  if (!last_stage_) return std::nullopt;
+  engine::StepResult result = MakeResult(plan);
+  if (!rows_.empty()) ChooseTokens(plan, result);
+  if (!reports_) return std::nullopt;
+  return result;
+}
+
+void RankModel::ListRows(const engine::StepPlan& plan) {
+  rows_.clear();
+  for (size_t i = 0; i < plan.items.size(); ++i) {
+    const engine::StepItem& item = plan.items[i];
+    for (uint32_t r = 0; r < item.row_count; ++r) {
+      rows_.push_back({.item = static_cast<uint32_t>(i),
+                       .slot = item.slot,
+                       .position = int64_t{item.position_begin} + r,
+                       .bad_layer = -1});
+    }
+  }
+  SHOAL_CHECK(static_cast<int64_t>(rows_.size()) <= activations_.rows_max, rows_.size(), " rows");
+}
+
+void RankModel::Embed() {
+  const model::Tensor& table = *model_.tensors().token_embedding;
+  const int64_t hidden_dim = model_.config().hidden_dim;
+  float* residual = activations_.residual.data();
+  team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r) {
+      const int32_t token = sequences_.at(rows_[r].slot).tokens[rows_[r].position];
+      float* row = residual + r * hidden_dim;
+      if (shard_.vocab_rows.begin <= token && token < shard_.vocab_rows.end) {
+        cpu::DequantizeRow(table.dtype, table.row(token), hidden_dim, row);
+      } else {
+        std::fill(row, row + hidden_dim, 0.0F);
+      }
+    }
+  });
+  if (stage_.size() == 1) return;
+  // Copies each row from its owner: the others add the integer 0 to its bits, which changes
+  // nothing, not even -0 (a floating zero would).
+  const int64_t count = rows_.size() * hidden_dim;
+  int64_t* words = activations_.fixed.data();
+  for (int64_t i = 0; i < count; ++i) words[i] = std::bit_cast<uint32_t>(residual[i]);
+  stage_.AllReduceSum(std::span<int64_t>(words, count));
+  for (int64_t i = 0; i < count; ++i) {
+    residual[i] = std::bit_cast<float>(static_cast<uint32_t>(words[i]));
+  }
+}
+
+ActivationRows RankModel::Input(const float* values, int64_t cols, int64_t row_count) const {
+  return {.values = values,
+          .quants = activations_.quants.data(),
+          .scales = activations_.scales.data(),
+          .sums = activations_.sums.data(),
+          .rows = row_count,
+          .cols = cols};
+}
+
+void RankModel::QuantizeRows(const float* values, int64_t cols, int64_t begin, int64_t end) {
+  const int64_t groups = cols / 32;
+  for (int64_t r = begin; r < end; ++r) {
+    kernels_.quantize_row(values + r * cols, cols, activations_.quants.data() + r * cols,
+                          activations_.scales.data() + r * groups,
+                          activations_.sums.data() + r * groups);
+  }
+}
+
+// normed = the norm of the residual; quantised too if a matrix that reads it is.
+void RankModel::NormAndQuantize(const float* weight, std::span<const Product> readers) {
+  const bool quantize = std::any_of(readers.begin(), readers.end(), [](const Product& reader) {
+    return IsQuantized(reader.weights->dtype);
+  });
+  const int64_t cols = model_.config().hidden_dim;
+  team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r) {
+      kernels_.rms_norm(activations_.residual.data() + r * cols, weight,
+                        model_.config().norm_epsilon, cols, activations_.normed.data() + r * cols);
+    }
+    if (quantize) QuantizeRows(activations_.normed.data(), cols, begin, end);
+  });
+}
+
+void RankModel::Multiply(std::span<const Product> products, const ActivationRows& input) {
+  int64_t panel_count = 0;
+  for (const Product& product : products) panel_count += PanelCount(product.weights->rows);
+  const int64_t grain = std::max(kPanelGrain, panel_count / (8 * team_.thread_count()));
+  team_.ParallelFor(panel_count, grain, [&](int64_t begin, int64_t end, int32_t) {
+    int64_t first = 0;  // The product's first panel, counted over all products.
+    for (const Product& product : products) {
+      const int64_t panels = PanelCount(product.weights->rows);
+      const int64_t from = std::max(begin - first, int64_t{0});
+      const int64_t to = std::min(end - first, panels);
+      first += panels;
+      if (from >= to) continue;
+      kernels_.linear[static_cast<size_t>(product.weights->dtype)](
+          {.weights = product.weights,
+           .input = &input,
+           .row_begin = 0,
+           .row_end = input.rows,
+           .panel_begin = from,
+           .panel_end = to,
+           .output = product.output,
+           .output_stride = product.output_stride});
+    }
+  });
+}
+
+void RankModel::RotateAndStore(int64_t layer) {
+  const int64_t head_dim = model_.config().head_dim;
+  const auto rotate = model_.config().rope.layout == model::RopeLayout::kAdjacentPairs
+                          ? kernels_.rope_adjacent
+                          : kernels_.rope_half_split;
+  const int64_t heads = shard_.heads.count();
+  const int64_t kv_heads = shard_.kv_heads.count();
+  team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t position = rows_[r].position;
+      const float* cos = rope_.cos.data() + position * (head_dim / 2);
+      const float* sin = rope_.sin.data() + position * (head_dim / 2);
+      float* query = activations_.query.data() + r * heads * head_dim;
+      for (int64_t h = 0; h < heads; ++h) rotate(query + h * head_dim, cos, sin, head_dim);
+      const int32_t block = sequences_.at(rows_[r].slot).blocks[position / kKvBlockTokens];
+      int64_t overflows = 0;
+      for (int64_t h = 0; h < kv_heads; ++h) {
+        float* key = activations_.key.data() + (r * kv_heads + h) * head_dim;
+        const float* value = activations_.value.data() + (r * kv_heads + h) * head_dim;
+        rotate(key, cos, sin, head_dim);
+        overflows +=
+            kernels_.store_kv(options_.kv_dtype, key, value, head_dim, position % kKvBlockTokens,
+                              kv_pool_.Blocks(layer, h) + block * kv_pool_.block_bytes());
+      }
+      activations_.kv_overflows[r] = overflows;
+    }
+  });
+}
+
+void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
+  const LayerWeights& weights = weights_.layers()[layer];
+  const model::ModelConfig& config = model_.config();
+  const int64_t query_dim = shard_.heads.count() * config.head_dim;
+  const int64_t kv_dim = shard_.kv_heads.count() * config.head_dim;
+  const Product products[] = {{&weights.query, activations_.query.data(), query_dim},
+                              {&weights.key, activations_.key.data(), kv_dim},
+                              {&weights.value, activations_.value.data(), kv_dim}};
+  NormAndQuantize(weights.attention_norm, products);
+  Multiply(products, Input(activations_.normed.data(), config.hidden_dim, rows_.size()));
+  RotateAndStore(layer);
+  ListAttentionCalls(layer, plan);
+  team_.ParallelFor(attention_calls_.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      cpu::AttentionCall call = attention_calls_[i];
+      call.scratch =
+          activations_.attention_scratch.data() + thread * activations_.attention_scratch_floats;
+      kernels_.attention(call);
+    }
+  });
+  AddRowParallel(weights.attention_output, activations_.attention.data(),
+                 {.leaf_cols = model_.leaves().heads_per_leaf * config.head_dim,
+                  .leaf_count = model_.leaves().attention_leaf_count,
+                  .layer = shard_.layers.begin + layer,
+                  .overflows = activations_.kv_overflows});
+}
+
+void RankModel::ListAttentionCalls(int64_t layer, const engine::StepPlan& plan) {
+  const model::ModelConfig& config = model_.config();
+  const int64_t query_stride = shard_.heads.count() * config.head_dim;
+  const int64_t head_group = config.head_count / config.kv_head_count;
+  attention_calls_.clear();
+  int64_t first_row = 0;
+  for (const engine::StepItem& item : plan.items) {
+    const SequenceState& sequence = sequences_.at(item.slot);
+    for (int64_t row = 0; row < item.row_count; row += kAttentionRows) {
+      for (int64_t kv_head = shard_.kv_heads.begin; kv_head < shard_.kv_heads.end; ++kv_head) {
+        // This rank's query heads among those that read kv_head.
+        const int64_t head = std::max(kv_head * head_group, shard_.heads.begin);
+        const int64_t head_end = std::min((kv_head + 1) * head_group, shard_.heads.end);
+        const int64_t offset =
+            (first_row + row) * query_stride + (head - shard_.heads.begin) * config.head_dim;
+        attention_calls_.push_back(
+            {.dtype = options_.kv_dtype,
+             .head_dim = config.head_dim,
+             .head_count = head_end - head,
+             .position_begin = int64_t{item.position_begin} + row,
+             .row_count = std::min(kAttentionRows, int64_t{item.row_count} - row),
+             .query = activations_.query.data() + offset,
+             .query_stride = query_stride,
+             .output = activations_.attention.data() + offset,
+             .output_stride = query_stride,
+             .blocks = kv_pool_.Blocks(layer, kv_head - shard_.kv_heads.begin),
+             .block_stride = kv_pool_.block_bytes(),
+             .block_table = sequence.blocks.data(),
+             .scratch = nullptr});
+      }
+    }
+    first_row += item.row_count;
+  }
+}
+
+void RankModel::RunMlp(int64_t layer) {
+  const LayerWeights& weights = weights_.layers()[layer];
+  const int64_t columns = shard_.mlp_columns.count();
+  const Product products[] = {{&weights.gate, activations_.gate.data(), columns},
+                              {&weights.up, activations_.up.data(), columns}};
+  NormAndQuantize(weights.ffn_norm, products);
+  Multiply(products, Input(activations_.normed.data(), model_.config().hidden_dim, rows_.size()));
+  team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    float* gate = activations_.gate.data() + begin * columns;
+    kernels_.silu_mul(gate, activations_.up.data() + begin * columns, (end - begin) * columns,
+                      gate);
+  });
+  AddRowParallel(weights.down, activations_.gate.data(),
+                 {.leaf_cols = model_.leaves().mlp_leaf_width,
+                  .leaf_count = model_.leaves().mlp_leaf_count,
+                  .layer = shard_.layers.begin + layer,
+                  .overflows = {}});
+}
+
+void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
+                               const LeafSum& sum) {
+  const int64_t hidden_dim = model_.config().hidden_dim;
+  const int64_t row_count = rows_.size();
+  int64_t* fixed = activations_.fixed.data();
+  int64_t* invalid = fixed + row_count * hidden_dim;
+  if (sum.overflows.empty()) {
+    std::fill(invalid, invalid + row_count, 0);
+  } else {
+    std::copy(sum.overflows.begin(), sum.overflows.begin() + row_count, invalid);
+  }
+  if (IsQuantized(weights.dtype)) {
+    team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+      QuantizeRows(input, weights.cols, begin, end);
+    });
+  }
+  const ActivationRows rows = Input(input, weights.cols, row_count);
+  const int64_t panels = PanelCount(hidden_dim);
+  const int64_t grain = std::max(kPanelGrain / 2, panels / (8 * team_.thread_count()));
+  team_.ParallelFor(panels, grain, [&](int64_t begin, int64_t end, int32_t) {
+    kernels_.leaf_linear[static_cast<size_t>(weights.dtype)]({.weights = &weights,
+                                                              .input = &rows,
+                                                              .row_begin = 0,
+                                                              .row_end = row_count,
+                                                              .panel_begin = begin,
+                                                              .panel_end = end,
+                                                              .leaf_cols = sum.leaf_cols,
+                                                              .limit = LeafLimit(sum.leaf_count),
+                                                              .output = fixed,
+                                                              .output_stride = hidden_dim,
+                                                              .invalid = invalid});
+  });
+  if (stage_.size() > 1) {
+    stage_.AllReduceSum(std::span<int64_t>(fixed, row_count * (hidden_dim + 1)));
+  }
+  team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r) {
+      kernels_.add_fixed(fixed + r * hidden_dim, hidden_dim,
+                         activations_.residual.data() + r * hidden_dim);
+      if (invalid[r] != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = sum.layer;
+    }
+  });
+}
+
+// Between stages, rank i of a stage hands the residual, and what is wrong with each row, to rank i
+// of the next.
+void RankModel::SendResidual() {
+  const int32_t to = options_.rank + options_.cut.tensor_parallel;
+  for (size_t r = 0; r < rows_.size(); ++r) activations_.fixed[r] = rows_[r].bad_layer;
+  group_.Send(std::as_bytes(std::span(activations_.residual.data(),
+                                      rows_.size() * model_.config().hidden_dim)),
+              to);
+  group_.Send(std::as_bytes(std::span(activations_.fixed.data(), rows_.size())), to);
+}
+
+void RankModel::ReceiveResidual() {
+  const int32_t from = options_.rank - options_.cut.tensor_parallel;
+  group_.Receive(std::as_writable_bytes(std::span(activations_.residual.data(),
+                                                  rows_.size() * model_.config().hidden_dim)),
+                 from);
+  group_.Receive(std::as_writable_bytes(std::span(activations_.fixed.data(), rows_.size())), from);
+  for (size_t r = 0; r < rows_.size(); ++r) rows_[r].bad_layer = activations_.fixed[r];
+}
+
+}  // namespace shoal::forward

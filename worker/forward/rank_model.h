@@ -1,0 +1,144 @@
+#pragma once
+
+// One rank's part of the forward pass: its layers, heads, MLP columns and vocabulary rows.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/table.h"
+#include "kernels/device/thread_team.h"
+#include "kernels/math/rope_table.h"
+#include "parallel/comm/communicator.h"
+#include "parallel/model/model.h"
+#include "parallel/plan/plan.h"
+#include "worker/engine/step_plan.h"
+#include "worker/forward/activations.h"
+#include "worker/forward/kv_pool.h"
+#include "worker/forward/sequence_table.h"
+#include "worker/forward/shard_weights.h"
+
+namespace shoal::forward {
+
+struct RankOptions {
+  plan::Cut cut;
+  int32_t rank = 0;
+  KvDType kv_dtype = KvDType::kF16;
+  int64_t kv_block_count = 0;
+  int64_t context_tokens = 0;  // Positions that the rope table covers.
+  int32_t sequences_max = 32;
+  int64_t prefill_chunk_tokens = 512;
+  // Sees the logits of every row that a plan asks for, on the first rank of the last stage; set on
+  // every rank of a group or on none. For digests and tests.
+  std::function<void(uint32_t slot, int64_t position, std::span<const float> logits)> on_logits;
+};
+
+// Order:     all ranks of the group construct it, and run the same plans in the same order.
+// Result:    every output is a function of the sequence's own tokens and parameters alone.
+// Threading: one thread, which is thread 0 of the team.
+// Errors:    Error(kPeerLost) or Error(kDeadlineExceeded) from a communicator; after one, the
+// object is
+//            of no further use.
+// Cost:      no allocation in a step after the largest plan has been seen, but for sequences'
+// tokens.
+class RankModel {
+ public:
+  // `group` spans all ranks, `stage` those of this rank's pipeline stage; both outlive the object.
+  RankModel(const model::Model& model, std::span<const plan::RankShard> shards,
+            const RankOptions& options, const cpu::KernelTable& kernels, device::ThreadTeam& team,
+            comm::Communicator& group, comm::Communicator& stage);
+
+  // Runs the plan's items. Result: on the first rank of the last stage the outcome of each item; on
+  // the others nothing.
+  std::optional<engine::StepResult> Run(const engine::StepPlan& plan);
+
+  // 32 hex digits, equal on every rank and for every cut. Collective, once, before the first step.
+  const std::string& numerics_id() const { return numerics_id_; }
+
+  // Bytes of weights, caches that are allocated, and activations.
+  int64_t weight_bytes() const { return weights_.packed_bytes(); }
+
+ private:
+  // One row of a step: where it belongs and whether something went wrong with it.
+  struct Row {
+    uint32_t item = 0;
+    uint32_t slot = 0;
+    int64_t position = 0;
+    int64_t bad_layer = -1;  // The first layer that made a sum of this row invalid.
+  };
+  // A product of the step's activations with one column-parallel matrix.
+  struct Product {
+    const PackedMatrix* weights;
+    float* output;
+    int64_t output_stride;
+  };
+
+  // A row-parallel sum: its leaves, and the layer that a bad row is blamed on.
+  struct LeafSum {
+    int64_t leaf_cols;
+    int64_t leaf_count;  // Of all ranks.
+    int64_t layer;
+    std::span<const int64_t> overflows;  // Per row, added to the invalid leaves; may be empty.
+  };
+
+  void ListRows(const engine::StepPlan& plan);
+  void Embed();
+  void NormAndQuantize(const float* weight, std::span<const Product> readers);
+  void QuantizeRows(const float* values, int64_t cols, int64_t begin, int64_t end);
+  ActivationRows Input(const float* values, int64_t cols, int64_t row_count) const;
+  void Multiply(std::span<const Product> products, const ActivationRows& input);
+  void RotateAndStore(int64_t layer);
+  void ListAttentionCalls(int64_t layer, const engine::StepPlan& plan);
+  void Attend(int64_t layer, const engine::StepPlan& plan);
+  void RunMlp(int64_t layer);
+  // residual += the sum over all ranks of input times `weights`; marks rows with invalid leaves.
+  void AddRowParallel(const PackedMatrix& weights, const float* input, const LeafSum& sum);
+  void SendResidual();
+  void ReceiveResidual();
+
+  // A row whose logits are wanted: to choose its sequence's next token (prompt_index -1), or for
+  // the log-probability of the prompt's next token, which is the item's prompt_index-th.
+  struct Wanted {
+    int64_t row;
+    int64_t prompt_index;
+  };
+
+  engine::StepResult MakeResult(const engine::StepPlan& plan) const;
+  void ChooseTokens(const engine::StepPlan& plan, engine::StepResult& result);
+  // Fills activations_.logits for at most kLogitTileRows rows.
+  void ComputeLogits(std::span<const Wanted> tile);
+  // Joins them over the stage's ranks into activations_.all_logits, on the rank that reports.
+  void GatherLogits(int64_t tile_rows);
+  void ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult& result);
+  void ChooseFromAll(std::span<const Wanted> tile, engine::StepResult& result);
+  // Result: false if a logit is not finite.
+  bool ChooseOne(const Wanted& wanted, std::span<const float> logits,
+                 engine::ItemResult& item) const;
+
+  const model::Model& model_;
+  const std::vector<plan::RankShard> shards_;
+  const plan::RankShard shard_;
+  const RankOptions options_;
+  const cpu::KernelTable& kernels_;
+  device::ThreadTeam& team_;
+  comm::Communicator& group_;
+  comm::Communicator& stage_;
+  const bool first_stage_;
+  const bool last_stage_;
+  const bool reports_;  // The first rank of the last stage returns the results.
+
+  ShardWeights weights_;
+  KvPool kv_pool_;
+  math::RopeTable rope_;
+  std::string numerics_id_;
+  SequenceTable sequences_;
+  Activations activations_;
+  std::vector<Row> rows_;
+  std::vector<cpu::AttentionCall> attention_calls_;
+};
+
+}  // namespace shoal::forward

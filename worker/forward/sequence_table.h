@@ -1,0 +1,34 @@
+#pragma once
+
+// What a rank knows of the sequences that run: the same on every rank after the same plans.
+
+#include <cstdint>
+#include <vector>
+
+#include "worker/engine/step_plan.h"
+
+namespace shoal::forward {
+
+struct SequenceState {
+  bool live = false;
+  std::vector<int32_t> tokens;  // The prompt, then the tokens generated so far.
+  int64_t prompt_count = 0;
+  GenerationParams params;
+  std::vector<int32_t> blocks;  // Cache blocks, by position / 32.
+};
+
+class SequenceTable {
+ public:
+  explicit SequenceTable(int32_t sequences_max) : slots_(sequences_max) {}
+
+  // Ends, starts, known tokens and new blocks, in that order. A plan that names a slot or position
+  // that cannot be is a bug of the leader.
+  void Apply(const engine::StepPlan& plan);
+
+  const SequenceState& at(uint32_t slot) const { return slots_[slot]; }
+
+ private:
+  std::vector<SequenceState> slots_;
+};
+
+}  // namespace shoal::forward

@@ -1,0 +1,207 @@
+// Two passes over the same list of pieces: the first adds up their packed sizes, the second packs
+// and digests them, split over the team by output panels.
+
+#include "worker/forward/shard_weights.h"
+
+#include <algorithm>
+#include <mutex>
+#include <string>
+
+#include "kernels/cpu/pack.h"
+#include "transport/base/error.h"
+
+namespace shoal::forward {
+namespace {
+
+// A rectangle of a tensor that becomes a packed matrix.
+struct Piece {
+  const model::Tensor* tensor;
+  plan::Range rows;
+  plan::Range cols;
+  PackedMatrix* packed;
+  // Rows that this rank counts in the weight digest; replicated ones belong to the lowest owner.
+  plan::Range digest_rows;
+  int64_t leaf_cols;  // Row-parallel: a digest unit is one leaf of a row. 0: it is the whole row.
+};
+
+plan::Range Scale(plan::Range range, int64_t factor) {
+  return {range.begin * factor, range.end * factor};
+}
+
+}  // namespace
+
+class ShardWeights::Packer {
+ public:
+  Packer(const model::Model& model, std::span<const plan::RankShard> shards, int32_t rank,
+         ShardWeights& out)
+      : model_(model), shard_(shards[rank]), out_(out) {
+    for (const plan::RankShard& other : shards) {
+      if (other.stage != shard_.stage) continue;
+      if (other.rank >= rank) break;
+      first_of_stage_ = false;
+      unowned_kv_begin_ = std::max(unowned_kv_begin_, other.kv_heads.end);
+    }
+    last_stage_ = shard_.stage == shards.back().stage;
+  }
+
+  void Run(device::ThreadTeam& team) {
+    out_.layers_.resize(shard_.layers.count());
+    for (int64_t layer = shard_.layers.begin; layer < shard_.layers.end; ++layer) AddLayer(layer);
+    const model::ModelTensors& tensors = model_.tensors();
+    if (last_stage_) {
+      out_.output_norm_ = AddNorm(*tensors.output_norm);
+      // A tied head's rows are counted as the embedding's, by the first stage.
+      const bool tied = tensors.output == tensors.token_embedding;
+      AddColumnParallel(*tensors.output, shard_.vocab_rows,
+                        tied ? plan::Range{} : shard_.vocab_rows, out_.output_);
+    }
+    Allocate();
+    PackAll(team);
+    if (shard_.stage == 0) DigestEmbedding(team);
+  }
+
+ private:
+  void AddLayer(int64_t layer) {
+    const model::LayerTensors& source = model_.tensors().layers[layer];
+    const model::LeafGeometry& leaves = model_.leaves();
+    const int64_t head_dim = model_.config().head_dim;
+    LayerWeights& target = out_.layers_[layer - shard_.layers.begin];
+    const plan::Range query_rows = Scale(shard_.heads, head_dim);
+    const plan::Range kv_rows = Scale(shard_.kv_heads, head_dim);
+    const plan::Range counted_kv_rows = {std::max(kv_rows.begin, unowned_kv_begin_ * head_dim),
+                                         kv_rows.end};
+    target.attention_norm = AddNorm(*source.attention_norm);
+    AddColumnParallel(*source.query, query_rows, query_rows, target.query);
+    AddColumnParallel(*source.key, kv_rows, counted_kv_rows, target.key);
+    AddColumnParallel(*source.value, kv_rows, counted_kv_rows, target.value);
+    AddRowParallel(*source.attention_output, query_rows, leaves.heads_per_leaf * head_dim,
+                   target.attention_output);
+    target.ffn_norm = AddNorm(*source.ffn_norm);
+    AddColumnParallel(*source.gate, shard_.mlp_columns, shard_.mlp_columns, target.gate);
+    AddColumnParallel(*source.up, shard_.mlp_columns, shard_.mlp_columns, target.up);
+    AddRowParallel(*source.down, shard_.mlp_columns, leaves.mlp_leaf_width, target.down);
+  }
+
+  const float* AddNorm(const model::Tensor& tensor) {
+    std::vector<float>& values = out_.norms_.emplace_back(tensor.cols);
+    cpu::DequantizeRow(tensor.dtype, tensor.data, tensor.cols, values.data());
+    if (first_of_stage_) {
+      out_.digest_.AddUnit(tensor.name, 0, {tensor.data, static_cast<size_t>(tensor.bytes())});
+    }
+    return values.data();
+  }
+
+  void AddColumnParallel(const model::Tensor& tensor, plan::Range rows, plan::Range digest_rows,
+                         PackedMatrix& packed) {
+    pieces_.push_back({&tensor, rows, {0, tensor.cols}, &packed, digest_rows, 0});
+  }
+
+  void AddRowParallel(const model::Tensor& tensor, plan::Range cols, int64_t leaf_cols,
+                      PackedMatrix& packed) {
+    const plan::Range rows = {0, tensor.rows};
+    pieces_.push_back({&tensor, rows, cols, &packed, rows, leaf_cols});
+  }
+
+  void Allocate() {
+    std::vector<int64_t> offsets;
+    int64_t bytes = 0;
+    for (const Piece& piece : pieces_) {
+      offsets.push_back(bytes);
+      bytes += PanelCount(piece.rows.count()) * PanelBytes(piece.tensor->dtype, piece.cols.count());
+    }
+    out_.memory_ = device::Buffer(bytes, device::PageSize::kHuge);
+    for (size_t i = 0; i < pieces_.size(); ++i) {
+      const Piece& piece = pieces_[i];
+      *piece.packed = {.dtype = piece.tensor->dtype,
+                       .rows = piece.rows.count(),
+                       .cols = piece.cols.count(),
+                       .data = out_.memory_.data() + offsets[i]};
+    }
+  }
+
+  void PackAll(device::ThreadTeam& team) {
+    // An Error cannot leave a team's thread: the first one is kept and thrown from here.
+    std::mutex mutex;
+    std::string failure;
+    for (const Piece& piece : pieces_) {
+      const int64_t panels = PanelCount(piece.rows.count());
+      team.ParallelFor(panels, std::max<int64_t>(1, panels / 64),
+                       [&](int64_t begin, int64_t end, int32_t) {
+                         model::WeightDigest digest;
+                         std::string problem;
+                         try {
+                           PackPanels(piece, begin, end, digest);
+                         } catch (const Error& error) {
+                           problem = error.what();
+                         }
+                         const std::lock_guard lock(mutex);
+                         out_.digest_ += digest;
+                         if (failure.empty()) failure = problem;
+                       });
+      if (!failure.empty()) throw Error(ErrorCode::kInvalidArgument, failure);
+    }
+  }
+
+  static void PackPanels(const Piece& piece, int64_t begin, int64_t end,
+                         model::WeightDigest& digest) {
+    const model::Tensor& tensor = *piece.tensor;
+    const int64_t output_begin = begin * kPanelRows;
+    const int64_t output_end = std::min(end * kPanelRows, piece.rows.count());
+    const plan::Range rows = {piece.rows.begin + output_begin, piece.rows.begin + output_end};
+    model::CheckScales(tensor, rows.begin, rows.end);
+    cpu::PackRows(tensor.dtype, tensor.row(rows.begin), tensor.row_bytes(), rows.count(),
+                  piece.cols.begin, piece.cols.count(), output_begin,
+                  const_cast<std::byte*>(piece.packed->data));
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      if (row < piece.digest_rows.begin || row >= piece.digest_rows.end) continue;
+      DigestRow(piece, row, digest);
+    }
+  }
+
+  static void DigestRow(const Piece& piece, int64_t row, model::WeightDigest& digest) {
+    const model::Tensor& tensor = *piece.tensor;
+    if (piece.leaf_cols == 0) {
+      digest.AddUnit(tensor.name, row, {tensor.row(row), static_cast<size_t>(tensor.row_bytes())});
+      return;
+    }
+    const int64_t leaf_count = (tensor.cols + piece.leaf_cols - 1) / piece.leaf_cols;
+    for (int64_t leaf = piece.cols.begin / piece.leaf_cols; leaf * piece.leaf_cols < piece.cols.end;
+         ++leaf) {
+      const int64_t col = leaf * piece.leaf_cols;
+      const int64_t cols = std::min(piece.leaf_cols, tensor.cols - col);
+      const std::byte* bytes = tensor.row(row) + RowBytes(tensor.dtype, col);
+      digest.AddUnit(tensor.name, row * leaf_count + leaf,
+                     {bytes, static_cast<size_t>(RowBytes(tensor.dtype, cols))});
+    }
+  }
+
+  void DigestEmbedding(device::ThreadTeam& team) {
+    const model::Tensor& tensor = *model_.tensors().token_embedding;
+    std::mutex mutex;
+    team.ParallelFor(shard_.vocab_rows.count(), 1024, [&](int64_t begin, int64_t end, int32_t) {
+      model::WeightDigest digest;
+      for (int64_t row = shard_.vocab_rows.begin + begin; row < shard_.vocab_rows.begin + end;
+           ++row) {
+        digest.AddUnit(tensor.name, row,
+                       {tensor.row(row), static_cast<size_t>(tensor.row_bytes())});
+      }
+      const std::lock_guard lock(mutex);
+      out_.digest_ += digest;
+    });
+  }
+
+  const model::Model& model_;
+  const plan::RankShard& shard_;
+  ShardWeights& out_;
+  bool first_of_stage_ = true;
+  bool last_stage_ = false;
+  int64_t unowned_kv_begin_ = 0;  // Key/value heads below this are counted by a lower rank.
+  std::vector<Piece> pieces_;
+};
+
+ShardWeights::ShardWeights(const model::Model& model, std::span<const plan::RankShard> shards,
+                           int32_t rank, device::ThreadTeam& team) {
+  Packer(model, shards, rank, *this).Run(team);
+}
+
+}  // namespace shoal::forward
