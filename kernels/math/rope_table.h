@@ -24,7 +24,8 @@ std::vector<double> RopeFrequencies(double theta, int64_t head_dim);
 void ApplyLlama3Scaling(double factor, double low_freq_factor, double high_freq_factor,
                         int64_t original_context_tokens, std::span<double> frequencies);
 
-// float(gain * cos(position * frequency)) and likewise sin. Position * frequency is one double product.
+// float(gain * cos(position * frequency)) and likewise sin. Position * frequency is one double
+// product.
 RopeTable BuildRopeTable(std::span<const double> frequencies, double gain, int64_t positions);
 
 }  // namespace shoal::math

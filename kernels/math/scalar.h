@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 namespace shoal::math {
 
@@ -28,5 +29,14 @@ double GumbelNoise(uint64_t seed, uint32_t position, uint32_t token, uint32_t ch
 int64_t ToFixed(float y);
 // float(double(sum) * 2^-32).
 float FromFixed(int64_t sum);
+
+// The contract's sum over a row: blocks of 512, 16 partial sums each. +0 for an empty row.
+float RowSum(std::span<const float> values);
+// Likewise, of the squares.
+float RowSumSquares(std::span<const float> values);
+
+// Proves that this thread rounds to nearest even, keeps subnormals, and that fmaf rounds once;
+// every result rests on it. Errors: kFailed, naming what is wrong.
+void CheckArithmetic();
 
 }  // namespace shoal::math

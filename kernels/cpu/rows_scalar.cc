@@ -1,0 +1,75 @@
+// The reference for every row operation: the contract's order spelled out one element at a time.
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+#include "kernels/cpu/variants.h"
+#include "kernels/format/half.h"
+#include "kernels/math/scalar.h"
+
+namespace shoal::cpu {
+namespace {
+
+void Rotate(float& x0, float& x1, float c, float s) {
+  const float y0 = __builtin_fmaf(x0, c, -(x1 * s));
+  const float y1 = __builtin_fmaf(x0, s, x1 * c);
+  x0 = y0;
+  x1 = y1;
+}
+
+// Rounds `value` to the cache's dtype at element `index` of `cells`. True if it became infinite or
+// NaN.
+bool StoreElement(KvDType dtype, float value, int64_t index, std::byte* cells) {
+  float stored = value;
+  std::byte* cell = cells + index * ElementBytes(dtype);
+  if (dtype == KvDType::kF32) {
+    std::memcpy(cell, &value, sizeof(value));
+  } else {
+    const bool is_half = dtype == KvDType::kF16;
+    const uint16_t bits = is_half ? F32ToF16(value) : F32ToBF16(value);
+    std::memcpy(cell, &bits, sizeof(bits));
+    stored = is_half ? F16ToF32(bits) : BF16ToF32(bits);
+  }
+  return (std::bit_cast<uint32_t>(stored) & 0x7F800000) == 0x7F800000;
+}
+
+}  // namespace
+
+void RmsNormScalar(const float* x, const float* weight, float epsilon, int64_t cols, float* y) {
+  const float total = math::RowSumSquares({x, static_cast<size_t>(cols)});
+  const float mean = total / static_cast<float>(cols);
+  const float r = 1.0f / std::sqrt(mean + epsilon);
+  for (int64_t i = 0; i < cols; ++i) y[i] = (x[i] * r) * weight[i];
+}
+
+void RopeAdjacentScalar(float* head, const float* cos, const float* sin, int64_t head_dim) {
+  for (int64_t i = 0; i < head_dim / 2; ++i) Rotate(head[2 * i], head[2 * i + 1], cos[i], sin[i]);
+}
+
+void RopeHalfSplitScalar(float* head, const float* cos, const float* sin, int64_t head_dim) {
+  const int64_t half = head_dim / 2;
+  for (int64_t i = 0; i < half; ++i) Rotate(head[i], head[i + half], cos[i], sin[i]);
+}
+
+void SiluMulScalar(const float* gate, const float* up, int64_t cols, float* y) {
+  for (int64_t i = 0; i < cols; ++i) y[i] = math::Silu(gate[i]) * up[i];
+}
+
+void AddFixedScalar(const int64_t* sum, int64_t cols, float* residual) {
+  for (int64_t i = 0; i < cols; ++i) residual[i] = residual[i] + math::FromFixed(sum[i]);
+}
+
+int64_t StoreKvScalar(KvDType dtype, const float* key, const float* value, int64_t head_dim,
+                      int64_t slot, std::byte* block) {
+  std::byte* values = block + kKvBlockTokens * head_dim * ElementBytes(dtype);
+  int64_t overflows = 0;
+  for (int64_t i = 0; i < head_dim; ++i) {
+    overflows += StoreElement(dtype, key[i], i * kKvBlockTokens + slot, block) ? 1 : 0;
+    overflows += StoreElement(dtype, value[i], slot * head_dim + i, values) ? 1 : 0;
+  }
+  return overflows;
+}
+
+}  // namespace shoal::cpu

@@ -1,0 +1,244 @@
+// Fork and join in about a microsecond while the threads are awake, and without ever waiting for a
+// thread that the operating system is not running.
+//
+// One 64-bit word, `claim`, holds the region's number and how many of its chunks are unclaimed. A
+// thread claims a chunk by compare-and-swap on that word. The region's other fields are written
+// only while the last region has no unclaimed chunk and none running; so a thread whose claim
+// succeeds read the fields of the region that it claimed from, and one that woke up late, and
+// perhaps read them half-written, finds no chunk left or fails to claim it. This is why the number
+// left stands in the word itself: compared with a field, an old region could seem to have chunks
+// left.
+
+#include "kernels/device/thread_team.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <xmmintrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "transport/base/error.h"
+
+namespace shoal::device {
+namespace {
+
+// A pause is 40 to 140 cycles: some 30 microseconds of spinning, the gap between two regions of a
+// step. Then a yield (a third of a microsecond when nobody else wants the core) up to some hundreds
+// of microseconds, the gap between two steps.
+constexpr int kSpins = 1000;
+constexpr int kYields = 500;
+
+// 40 bits of region number, 24 bits of unclaimed chunks.
+constexpr int kChunkBits = 24;
+constexpr uint64_t kChunkMask = (uint64_t{1} << kChunkBits) - 1;
+
+constexpr size_t kCacheLine = 64;
+
+// Returns at once if `word` no longer holds `expected`; may return early for no reason.
+void FutexWait(std::atomic<uint32_t>& word, uint32_t expected) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr,
+          nullptr, 0);
+}
+
+void FutexWakeAll(std::atomic<uint32_t>& word) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr,
+          nullptr, 0);
+}
+
+// Waits until `ready`, first spinning, then yielding. False if it took longer than that.
+template <typename Ready>
+bool SpinThenYield(Ready ready) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (ready()) return true;
+    _mm_pause();
+  }
+  for (int i = 0; i < kYields; ++i) {
+    if (ready()) return true;
+    sched_yield();
+  }
+  return ready();
+}
+
+// Flush to zero, denormals are zero, and the two bits of the rounding direction.
+constexpr uint32_t kMxcsrForbidden = 0x8000 | 0x0040 | 0x6000;
+
+bool EnvironmentIsRight() { return (_mm_getcsr() & kMxcsrForbidden) == 0; }
+
+}  // namespace
+
+struct ThreadTeam::State {
+  // Written by every claim, so alone on its line.
+  alignas(kCacheLine) std::atomic<uint64_t> claim{0};
+
+  // Chunks of this region that other threads have finished. The caller sleeps on it.
+  alignas(kCacheLine) std::atomic<uint32_t> finished{0};
+  std::atomic<bool> caller_sleeps{false};
+
+  // The region. Written by the caller only.
+  alignas(kCacheLine) std::atomic<const RangeFunction*> function{nullptr};
+  std::atomic<int64_t> count{0};
+  std::atomic<int64_t> grain{1};
+  std::atomic<int64_t> chunk_count{0};
+
+  alignas(kCacheLine) std::atomic<uint32_t> wakeups{0};  // What idle threads sleep on.
+  std::atomic<uint32_t> sleepers{0};
+  std::atomic<bool> stop{false};
+
+  std::atomic<uint32_t> started{0};
+  std::atomic<bool> environment_is_right{true};
+  std::atomic<bool> running{false};
+  std::vector<std::thread> threads;
+
+  ~State() { Stop(); }
+
+  void Stop() {
+    stop.store(true, std::memory_order_seq_cst);
+    wakeups.fetch_add(1, std::memory_order_seq_cst);
+    FutexWakeAll(wakeups);
+    for (std::thread& thread : threads) thread.join();
+    threads.clear();
+  }
+
+  // Claims and runs chunks until the current region has none left. Returns how many it ran, and in
+  // `word` the claim word that said so. noexcept: a region cannot be abandoned half way.
+  uint32_t RunChunks(int32_t thread, uint64_t& word, bool report) noexcept {
+    uint32_t done = 0;
+    word = claim.load(std::memory_order_acquire);
+    while (true) {
+      const auto left = static_cast<int64_t>(word & kChunkMask);
+      if (left == 0) return done;
+      const int64_t chunk = chunk_count.load(std::memory_order_relaxed) - left;
+      const RangeFunction* region_function = function.load(std::memory_order_relaxed);
+      const int64_t region_count = count.load(std::memory_order_relaxed);
+      const int64_t region_grain = grain.load(std::memory_order_relaxed);
+      if (!claim.compare_exchange_weak(word, word - 1, std::memory_order_acq_rel,
+                                       std::memory_order_acquire)) {
+        continue;
+      }
+      const int64_t begin = chunk * region_grain;
+      (*region_function)(begin, std::min(begin + region_grain, region_count), thread);
+      ++done;
+      if (report) {
+        finished.fetch_add(1, std::memory_order_seq_cst);
+        if (caller_sleeps.load(std::memory_order_seq_cst)) FutexWakeAll(finished);
+      }
+      word = claim.load(std::memory_order_acquire);
+    }
+  }
+
+  void Work(int32_t thread) {
+    if (!EnvironmentIsRight()) environment_is_right.store(false, std::memory_order_relaxed);
+    started.fetch_add(1, std::memory_order_acq_rel);
+    started.notify_one();
+    uint64_t exhausted = 0;
+    while (WaitForRegion(exhausted)) RunChunks(thread, exhausted, /*report=*/true);
+  }
+
+  // Until the region's number differs from that of `exhausted`. False to stop.
+  bool WaitForRegion(uint64_t exhausted) {
+    const auto ready = [&] {
+      return stop.load(std::memory_order_relaxed) ||
+             claim.load(std::memory_order_relaxed) >> kChunkBits != exhausted >> kChunkBits;
+    };
+    if (!SpinThenYield(ready)) {
+      // Announce the sleep, then look again: Publish writes the claim first and then looks for
+      // sleepers, so one of the two sees the other.
+      sleepers.fetch_add(1, std::memory_order_seq_cst);
+      while (true) {
+        const uint32_t seen = wakeups.load(std::memory_order_seq_cst);
+        if (stop.load(std::memory_order_seq_cst) ||
+            claim.load(std::memory_order_seq_cst) >> kChunkBits != exhausted >> kChunkBits) {
+          break;
+        }
+        FutexWait(wakeups, seen);
+      }
+      sleepers.fetch_sub(1, std::memory_order_relaxed);
+    }
+    return !stop.load(std::memory_order_relaxed);
+  }
+
+  void Publish(const RangeFunction& region_function, int64_t region_count, int64_t region_grain,
+               uint32_t chunks) {
+    finished.store(0, std::memory_order_relaxed);
+    function.store(&region_function, std::memory_order_relaxed);
+    count.store(region_count, std::memory_order_relaxed);
+    grain.store(region_grain, std::memory_order_relaxed);
+    chunk_count.store(chunks, std::memory_order_relaxed);
+    const uint64_t region = (claim.load(std::memory_order_relaxed) >> kChunkBits) + 1;
+    claim.store(region << kChunkBits | chunks, std::memory_order_seq_cst);
+    if (sleepers.load(std::memory_order_seq_cst) != 0) {
+      wakeups.fetch_add(1, std::memory_order_seq_cst);
+      FutexWakeAll(wakeups);
+    }
+  }
+
+  // Until the other threads have finished `chunks`, all of which are claimed.
+  void WaitForOthers(uint32_t chunks) {
+    const auto ready = [&] { return finished.load(std::memory_order_acquire) == chunks; };
+    if (SpinThenYield(ready)) return;
+    caller_sleeps.store(true, std::memory_order_seq_cst);
+    uint32_t seen = finished.load(std::memory_order_seq_cst);
+    while (seen != chunks) {
+      FutexWait(finished, seen);
+      seen = finished.load(std::memory_order_seq_cst);
+    }
+    caller_sleeps.store(false, std::memory_order_relaxed);
+  }
+};
+
+ThreadTeam::ThreadTeam(int32_t thread_count) {
+  SHOAL_CHECK(thread_count >= 1, "thread_count ", thread_count);
+  state_ = std::make_unique<State>();
+  try {
+    for (int32_t thread = 1; thread < thread_count; ++thread) {
+      state_->threads.emplace_back([state = state_.get(), thread] { state->Work(thread); });
+    }
+  } catch (const std::system_error& error) {  // The message lacks what was wanted.
+    Throw(ErrorCode::kFailed, "could start only ", state_->threads.size() + 1, " of ", thread_count,
+          " kernel threads (", error.what(), "): lower the number of threads or raise the limit");
+  }
+  const auto others = static_cast<uint32_t>(thread_count - 1);
+  for (uint32_t seen = state_->started.load(); seen != others; seen = state_->started.load()) {
+    state_->started.wait(seen);
+  }
+  if (!EnvironmentIsRight() || !state_->environment_is_right.load(std::memory_order_relaxed)) {
+    Throw(ErrorCode::kFailed,
+          "MXCSR of a kernel thread has flush-to-zero, denormals-are-zero or a rounding direction "
+          "other than to nearest: results would differ from those of other ranks; remove whatever "
+          "sets it (a library built with -ffast-math does so when it is loaded)");
+  }
+}
+
+ThreadTeam::~ThreadTeam() = default;
+
+int32_t ThreadTeam::thread_count() const {
+  return static_cast<int32_t>(state_->threads.size()) + 1;
+}
+
+void ThreadTeam::ParallelFor(int64_t count, int64_t grain, RangeFunction function) {
+  SHOAL_CHECK(count >= 0 && grain >= 1, "count ", count, ", grain ", grain);
+  SHOAL_CHECK(!state_->running.exchange(true, std::memory_order_acquire),
+              "ParallelFor from inside ParallelFor, or from two threads at once");
+  const int64_t chunks = count == 0 ? 0 : (count - 1) / grain + 1;
+  SHOAL_CHECK(chunks <= static_cast<int64_t>(kChunkMask), "count ", count, ", grain ", grain,
+              ": too many chunks");
+  if (chunks == 1 || state_->threads.empty()) {
+    for (int64_t begin = 0; begin < count; begin += grain) {
+      function(begin, std::min(begin + grain, count), 0);
+    }
+  } else if (chunks > 1) {
+    state_->Publish(function, count, grain, static_cast<uint32_t>(chunks));
+    uint64_t exhausted = 0;
+    const uint32_t own = state_->RunChunks(/*thread=*/0, exhausted, /*report=*/false);
+    state_->WaitForOthers(static_cast<uint32_t>(chunks) - own);
+  }
+  state_->running.store(false, std::memory_order_release);
+}
+
+}  // namespace shoal::device
