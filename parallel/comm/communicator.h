@@ -18,8 +18,10 @@ namespace shoal::comm {
 // Result:    AllReduceSum(int64) adds modulo 2^64, so it is the same for every implementation and
 //            every number of ranks. AllReduceSum(float) adds in rank order: the same bits on every
 //            rank, but not for another number of ranks.
-// Errors:    when a rank dies, on Abort(), and when the deadline passes, the pending operation and all
-//            later ones throw Error(kPeerLost) (kDeadlineExceeded for the deadline). A group never heals.
+// Errors:    when a rank dies, on Abort(), and when the deadline passes, the pending operation and
+// all
+//            later ones throw Error(kPeerLost) (kDeadlineExceeded for the deadline). A group never
+//            heals.
 // Waiting:   spins briefly, then yields, then sleeps, so that more ranks than cores make progress.
 class Communicator {
  public:
@@ -38,17 +40,20 @@ class Communicator {
   virtual void AllReduceSum(std::span<float> data) = 0;
   virtual void AllReduceMax(std::span<int64_t> data) = 0;
 
-  // Sums all ranks' `data` and leaves this rank's piece in `piece`. Shape: data [sum of counts], piece
-  // [counts[rank()]]; pieces follow each other in rank order. counts [size()], equal on all ranks.
+  // Sums all ranks' `data` and leaves this rank's piece in `piece`. Shape: data [sum of counts],
+  // piece [counts[rank()]]; pieces follow each other in rank order. counts [size()], equal on all
+  // ranks.
   virtual void ReduceScatterSum(std::span<const int64_t> data, std::span<const int64_t> counts,
                                 std::span<int64_t> piece) = 0;
 
-  // Concatenates the ranks' pieces in rank order. Shape: piece [byte_counts[rank()]], gathered [sum of
-  // byte_counts]; piece may be its own slot of gathered. byte_counts [size()], equal on all ranks.
+  // Concatenates the ranks' pieces in rank order. Shape: piece [byte_counts[rank()]], gathered [sum
+  // of byte_counts]; piece may be its own slot of gathered. byte_counts [size()], equal on all
+  // ranks.
   virtual void AllGather(std::span<const std::byte> piece, std::span<const int64_t> byte_counts,
                          std::span<std::byte> gathered) = 0;
 
-  // Sends data's r-th part (send_counts[r] bytes) to rank r and receives receive_counts[r] bytes from it.
+  // Sends data's r-th part (send_counts[r] bytes) to rank r and receives receive_counts[r] bytes
+  // from it.
   virtual void AllToAllV(std::span<const std::byte> data, std::span<const int64_t> send_counts,
                          std::span<std::byte> received,
                          std::span<const int64_t> receive_counts) = 0;

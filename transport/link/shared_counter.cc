@@ -24,13 +24,16 @@ void FutexWait(std::atomic<uint32_t>& word, uint32_t seen, TimeNs timeout) {
 
 }  // namespace
 
-void SharedCounter::Wake() { syscall(SYS_futex, &value, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
+void SharedCounter::Wake() {
+  if (sleepers.load(std::memory_order_seq_cst) == 0) return;
+  syscall(SYS_futex, &value, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
 
 void SharedCounter::Publish(uint32_t next) {
   // Sequentially consistent on both sides: either the sleeper sees the new value or we see the
   // sleeper.
   value.store(next, std::memory_order_seq_cst);
-  if (sleepers.load(std::memory_order_seq_cst) != 0) Wake();
+  Wake();
 }
 
 void WaitUntilReached(SharedCounter& counter, uint32_t target, const WaitPolicy& policy,
