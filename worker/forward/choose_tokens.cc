@@ -143,7 +143,7 @@ void RankModel::ChooseFromAll(std::span<const Wanted> tile, engine::StepResult& 
   if (options_.on_logits != nullptr) {
     for (size_t i = 0; i < tile.size(); ++i) {
       const Row& row = rows_[tile[i].row];
-      options_.on_logits(row.slot, row.position, logits_of(i));
+      options_.on_logits(sequences_.at(row.slot).id, row.position, logits_of(i));
     }
   }
   std::vector<uint8_t> failed(tile.size());

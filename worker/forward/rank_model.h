@@ -34,7 +34,7 @@ struct RankOptions {
   int64_t prefill_chunk_tokens = 512;
   // Sees the logits of every row that a plan asks for, on the first rank of the last stage; set on
   // every rank of a group or on none. For digests and tests.
-  std::function<void(uint32_t slot, int64_t position, std::span<const float> logits)> on_logits;
+  std::function<void(uint64_t id, int64_t position, std::span<const float> logits)> on_logits;
 };
 
 // Order:     all ranks of the group construct it, and run the same plans in the same order.

@@ -13,6 +13,7 @@ void SequenceTable::Apply(const engine::StepPlan& plan) {
   for (const engine::SequenceStart& start : plan.starts) {
     SHOAL_CHECK(start.slot < slots_.size() && !slots_[start.slot].live, "slot ", start.slot);
     slots_[start.slot] = {.live = true,
+                          .id = start.id,
                           .tokens = start.tokens,
                           .prompt_count = start.prompt_count,
                           .params = start.params,

@@ -11,6 +11,7 @@ namespace shoal::forward {
 
 struct SequenceState {
   bool live = false;
+  uint64_t id = 0;
   std::vector<int32_t> tokens;  // The prompt, then the tokens generated so far.
   int64_t prompt_count = 0;
   GenerationParams params;
