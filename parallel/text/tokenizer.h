@@ -5,15 +5,20 @@
 // Source: the GGUF metadata keys tokenizer.ggml.* (pre "smollm", "llama-bpe", "qwen2", ...) or the
 // Hugging Face tokenizer.json format. The pre-tokenizer is the model's own expression, run by PCRE2.
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "parallel/model/model.h"
+namespace shoal::model {
+class Model;
+enum class TokenizerSource : uint8_t;
+}  // namespace shoal::model
 
 namespace shoal::text {
 
@@ -22,20 +27,42 @@ enum class SpecialTokens : uint8_t {
   kPlainText,   // It is text like any other. Added tokens that are not special are still recognised.
 };
 
+// Bytes [begin, end) of a text.
+struct ByteRange {
+  size_t begin = 0;
+  size_t end = 0;
+
+  bool operator==(const ByteRange&) const = default;
+};
+
 // Immutable, thread-safe.
 class Tokenizer {
  public:
   // Errors: kInvalidArgument, naming the key, for a tokenizer this class cannot reproduce exactly.
   static std::unique_ptr<Tokenizer> Make(const model::Model& model);
+  // The same from Model::metadata() alone; see there for its layout.
+  static std::unique_ptr<Tokenizer> FromMetadata(const nlohmann::json& metadata,
+                                                 model::TokenizerSource source);
 
   virtual ~Tokenizer() = default;
 
-  // Result: the ids of `text`, without BOS. Any bytes are accepted; ill-formed UTF-8 is encoded byte by byte.
+  // Result: the ids of `text`, without BOS. Any bytes are accepted; ill-formed UTF-8 is encoded byte
+  // by byte; a byte that the vocabulary lacks is dropped.
+  // Errors: kInvalidArgument for a text of 1 GiB or more, or when the expression hits its match limit.
   // Cost: O(n log n) in the longest piece; merges use a heap, never a rescan.
-  virtual std::vector<int32_t> Encode(std::string_view text, SpecialTokens special) const = 0;
+  std::vector<int32_t> Encode(std::string_view text, SpecialTokens special) const;
+
+  // As Encode, but special tokens are recognised only where no byte of them lies in `plain` (ordered,
+  // disjoint). Between special tokens the text is pre-tokenized as one, across the borders of `plain`.
+  virtual std::vector<int32_t> EncodeMarked(std::string_view text,
+                                            std::span<const ByteRange> plain) const = 0;
 
   // The BOS id, if this model's rule is to put one before a prompt.
   virtual std::optional<int32_t> bos_to_add() const = 0;
+
+  // The texts of the model's BOS and EOS tokens, which chat templates ask for; empty if it has none.
+  virtual const std::string& bos_text() const = 0;
+  virtual const std::string& eos_text() const = 0;
 
   // The bytes of one token; empty for an id outside the vocabulary (padding rows). Special tokens
   // give their text, or nothing if `skip_special`.
@@ -46,11 +73,12 @@ class Tokenizer {
   // Concatenated bytes; ill-formed UTF-8 becomes U+FFFD as Python's errors="replace" does.
   std::string Decode(std::span<const int32_t> ids, bool skip_special) const;
 
+  // One more than the largest id.
   virtual int32_t vocab_size() const = 0;
 };
 
 // Turns tokens into text as they arrive, holding back bytes until they are whole UTF-8 characters.
-// The joined results equal Tokenizer::Decode of all tokens.
+// The joined results equal Tokenizer::Decode of all tokens. Thread-compatible.
 class StreamDecoder {
  public:
   StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
