@@ -23,8 +23,8 @@ struct Candidate {
 // no top_k, top_p, min_p.
 bool ChoosesByMaximum(const SamplingParams& sampling);
 
-// Shape: logits [n], of tokens first_token + i. `position` is the absolute position of the token that
-// is chosen.
+// Shape: logits [n], of tokens first_token + i. `position` is the absolute position of the token
+// that is chosen.
 Candidate BestOfRange(std::span<const float> logits, int32_t first_token,
                       const SamplingParams& sampling, uint32_t position);
 Candidate Better(const Candidate& a, const Candidate& b);

@@ -16,17 +16,17 @@ namespace shoal::engine {
 
 struct SchedulerOptions {
   int32_t sequences_max = 32;           // Sequences that run at once (slots).
-  int32_t requests_waiting_max = 1024;  // Requests that wait for a slot or for cache blocks.
+  int32_t requests_waiting_max = 1024;  // Requests that wait, beyond those that a free slot is for.
   int64_t prefill_chunk_tokens = 512;   // Prompt rows of one step, all sequences together.
   int64_t kv_block_count = 0;           // Blocks of 32 positions.
   int64_t context_tokens = 0;           // Longest sequence; generation stops there with kLength.
   int32_t steps_in_flight_max = 1;      // The number of pipeline stages.
 };
 
-enum class [[nodiscard]] SubmitOutcome : uint8_t {
-  kAccepted,
-  kQueueFull,     // Try another group, or later.
-  kNeverFits,     // Prompt longer than the context or than the whole cache: tell the user.
+enum class [[nodiscard]] SubmitOutcome : uint8_t{
+    kAccepted,
+    kQueueFull,  // Try another group, or later.
+    kNeverFits,  // Longer than the context or than the whole cache: tell the user.
 };
 
 struct SchedulerStats {
@@ -40,29 +40,43 @@ struct SchedulerStats {
   int64_t decode_tokens_total = 0;
 };
 
-// Order:     requests start first come, first served. Every step runs all sequences that can decode, then
-//            fills the rest of the prefill budget in arrival order.
-// Blocks:    taken as positions are needed. When none are free, the youngest sequence is preempted: its
-//            blocks are freed and it waits at the head of the queue, with its tokens, to be recomputed.
-//            A request that has waited is never failed for lack of blocks.
+// Order:     requests start first come, first served. Every step visits the running sequences in
+//            arrival order: those that can decode get one row, those in their prompt what is left
+//            of the prefill budget; then it starts waiting ones. With several steps in flight a
+//            step decodes at most its share of the running sequences, so that every pipeline stage
+//            has work.
+// Blocks:    taken as positions are needed. When none are free, the youngest sequence is preempted:
+//            its blocks are freed and it waits at the head of the queue, with its tokens, to be
+//            recomputed. A request that has waited is never failed for lack of blocks.
 // Threading: one thread.
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerOptions& options);
   ~Scheduler();
 
+  // kNeverFits: the prompt leaves no room in the context (for one token, unless tokens_max is 0),
+  // or the prompt and tokens_max, cut at the context, exceed the cache. The prompt must not be
+  // empty, nor `id` that of a live sequence.
   SubmitOutcome Submit(uint64_t id, std::vector<int32_t> prompt, const GenerationParams& params);
 
-  // Frees the sequence's slot and blocks with the next plan; TakeUpdates reports kCancelled. Unknown
-  // or finished ids are ignored.
+  // Frees the sequence's slot and blocks with the next plan; TakeUpdates reports kCancelled.
+  // Unknown or finished ids are ignored.
   void Cancel(uint64_t id);
 
-  // The next plan, or nothing if no sequence can advance now (all in flight, or none there). Plans with
-  // only ends, starts or known tokens are not sent alone, except that a cancelled sequence's end is.
+  // The next plan, or nothing if no sequence can advance now (all in flight, or none there). Plans
+  // with only ends, starts or known tokens are not sent alone, except that a cancelled sequence's
+  // end is.
   std::optional<StepPlan> NextStep();
 
-  // Results arrive in the order of their plans.
-  void OnResult(const StepResult& result);
+  // A plan without items, so that ranks hear from an idle leader; nothing if too many are in
+  // flight.
+  std::optional<StepPlan> NextIdleStep();
+
+  // The last plan. It has no result.
+  StepPlan StopStep();
+
+  // Results arrive in the order of their plans, one for every plan but the last.
+  void OnResult(StepResult result);
 
   // What happened since the last call, in a stable order.
   std::vector<SequenceUpdate> TakeUpdates();

@@ -2,9 +2,9 @@
 
 // One step of a group: what the leader decides and broadcasts, and what the last stage answers.
 //
-// Every rank applies the same plans in the same order to the same state, so a plan carries only what
-// is new: sequences that start (with their prompt and parameters), blocks that sequences gain, tokens
-// that earlier steps produced, and sequences that end.
+// Every rank applies the same plans in the same order to the same state, so a plan carries only
+// what is new: sequences that start (with their prompt and parameters), blocks that sequences gain,
+// tokens that earlier steps produced, and sequences that end.
 
 #include <cstddef>
 #include <cstdint>
@@ -25,13 +25,14 @@ struct SequenceStart {
   GenerationParams params;
 };
 
-// Rows [position_begin, position_begin + row_count) of the sequence in `slot` pass through the model.
+// Rows [position_begin, position_begin + row_count) of the sequence in `slot` pass through the
+// model.
 struct StepItem {
   uint32_t slot = 0;
   uint32_t position_begin = 0;
   uint32_t row_count = 0;
-  bool sample = false;          // The last row chooses the next token.
-  bool prompt_logits = false;   // Every row's logits are wanted, for prompt_logprobs.
+  bool sample = false;              // The last row chooses the next token.
+  bool prompt_logits = false;       // Every row's logits are wanted, for prompt_logprobs.
   std::vector<int32_t> new_blocks;  // Appended to the sequence's block table before the step.
 };
 
@@ -42,8 +43,8 @@ struct KnownToken {
 };
 
 struct StepPlan {
-  uint64_t step = 0;  // Rises by one.
-  bool stop = false;  // The group ends after this plan; it has no items.
+  uint64_t step = 0;           // Rises by one.
+  bool stop = false;           // The group ends after this plan; it has no items.
   std::vector<uint32_t> ends;  // Applied first: slots that become free.
   std::vector<SequenceStart> starts;
   std::vector<KnownToken> known;
@@ -59,9 +60,10 @@ struct StepPlan {
 // The outcome of one item, in the plan's order.
 struct ItemResult {
   uint32_t slot = 0;
-  int32_t token = -1;  // The chosen token, if the item sampled.
-  TokenLogprobs logprobs;                      // Of that token, if asked for.
-  std::vector<TokenLogprobs> prompt_logprobs;  // Of the token after each row, if asked for.
+  int32_t token = -1;      // The chosen token, if the item sampled.
+  TokenLogprobs logprobs;  // Of that token, if asked for.
+  // If asked for: of the token after each row. The prompt's last row may be left out.
+  std::vector<TokenLogprobs> prompt_logprobs;
   bool numeric_error = false;
   std::string detail;  // "layer 7, position 12"
 };
