@@ -1,0 +1,145 @@
+#include "kernels/device/thread_team.h"
+
+#include <gtest/gtest.h>
+#include <xmmintrin.h>
+
+#include <atomic>
+#include <mutex>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+#include "transport/base/error.h"
+
+namespace shoal::device {
+namespace {
+
+TEST(ThreadTeam, TilesTheRangeOnceWithPiecesOfAtMostGrain) {
+  for (const int32_t threads : {1, 2, 3, 8}) {
+    ThreadTeam team(threads);
+    EXPECT_EQ(team.thread_count(), threads);
+    for (const int64_t count : {0, 1, 2, 7, 64, 1000}) {
+      for (const int64_t grain : {1, 3, 64, 5000}) {
+        std::vector<std::atomic<int>> visits(static_cast<size_t>(count));
+        std::atomic<bool> bounds_hold = true;
+        team.ParallelFor(count, grain, [&](int64_t begin, int64_t end, int32_t thread) {
+          if (begin >= end || end - begin > grain || begin < 0 || end > count || thread < 0 ||
+              thread >= threads) {
+            bounds_hold = false;
+            return;
+          }
+          for (int64_t i = begin; i < end; ++i) visits[static_cast<size_t>(i)].fetch_add(1);
+        });
+        EXPECT_TRUE(bounds_hold);
+        for (const std::atomic<int>& visit : visits) EXPECT_EQ(visit.load(), 1);
+      }
+    }
+  }
+}
+
+// Plain memory on purpose: what a chunk wrote must be visible to the caller and to the next region.
+TEST(ThreadTeam, OrdersMemoryBetweenRegionsWithManyMoreThreadsThanCores) {
+  const int32_t threads = 4 * static_cast<int32_t>(std::thread::hardware_concurrency()) + 3;
+  ThreadTeam team(threads);
+  std::vector<int64_t> values(97, 0);
+  for (int64_t region = 0; region < 3000; ++region) {
+    const int64_t grain = 1 + region % 5;
+    team.ParallelFor(97, grain, [&](int64_t begin, int64_t end, int32_t) {
+      for (int64_t i = begin; i < end; ++i) {
+        const size_t from = static_cast<size_t>((i + 1) % 97);
+        if (region % 2 == 0) values[static_cast<size_t>(i)] += 1;
+        if (region % 2 == 1 && values[from] != region / 2 + 1) std::abort();
+      }
+    });
+    ASSERT_EQ(values[static_cast<size_t>(region % 97)], region / 2 + 1);
+  }
+}
+
+TEST(ThreadTeam, RunsManyTinyRegionsOfChangingSize) {
+  ThreadTeam team(3);
+  int64_t total = 0;
+  int64_t expected = 0;
+  for (int64_t region = 0; region < 20000; ++region) {
+    int64_t sums[4] = {};
+    const int64_t count = region % 5;
+    team.ParallelFor(
+        count, 1, [&](int64_t begin, int64_t, int32_t thread) { sums[thread] += begin + region; });
+    total += std::accumulate(sums, sums + 4, int64_t{0});
+    expected += count * region + count * (count - 1) / 2;
+  }
+  EXPECT_EQ(total, expected);
+}
+
+TEST(ThreadTeam, GivesEveryThreadOfARegionItsOwnNumber) {
+  ThreadTeam team(4);
+  std::mutex mutex;
+  std::vector<std::thread::id> owners(4);
+  for (int region = 0; region < 200; ++region) {
+    team.ParallelFor(64, 1, [&](int64_t, int64_t, int32_t thread) {
+      const std::lock_guard lock(mutex);
+      std::thread::id& owner = owners[static_cast<size_t>(thread)];
+      if (owner == std::thread::id()) owner = std::this_thread::get_id();
+      EXPECT_EQ(owner, std::this_thread::get_id());
+    });
+  }
+  EXPECT_EQ(owners[0], std::this_thread::get_id());
+}
+
+// The others are stuck in one chunk, or have claimed none: the caller does everything else.
+TEST(ThreadTeam, LetsTheCallerFinishWhatNobodyElseClaims) {
+  ThreadTeam team(2);
+  std::atomic<int64_t> by_caller = 0;
+  team.ParallelFor(100, 1, [&](int64_t, int64_t, int32_t thread) {
+    if (thread == 0) {
+      by_caller.fetch_add(1);
+    } else {
+      // Held until the caller has done all the 99 other chunks.
+      while (by_caller.load() < 99) std::this_thread::yield();
+    }
+  });
+  EXPECT_GE(by_caller.load(), 99);
+}
+
+TEST(ThreadTeam, WakesThreadsThatFellAsleep) {
+  ThreadTeam team(3);
+  // Both threads must take part for the region to end, however deep they sleep.
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 3000; ++i) std::this_thread::yield();
+    std::atomic<int> present = 0;
+    team.ParallelFor(3, 1, [&](int64_t, int64_t, int32_t) {
+      present.fetch_add(1);
+      while (present.load() < 3) std::this_thread::yield();
+    });
+    EXPECT_EQ(present.load(), 3);
+  }
+}
+
+TEST(ThreadTeam, RefusesAFloatingPointEnvironmentThatIsNotIeee) {
+  const unsigned saved = _mm_getcsr();
+  for (const unsigned bit : {0x8000u, 0x0040u, 0x2000u}) {
+    _mm_setcsr(saved | bit);
+    bool refused = false;
+    try {
+      ThreadTeam team(1);
+    } catch (const Error& error) {
+      refused = error.code() == ErrorCode::kFailed;
+    }
+    _mm_setcsr(saved);
+    EXPECT_TRUE(refused) << bit;
+  }
+}
+
+TEST(ThreadTeamDeathTest, AbortsOnANestedCall) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        ThreadTeam team(2);
+        team.ParallelFor(1, 1, [&](int64_t, int64_t, int32_t) {
+          team.ParallelFor(1, 1, [](int64_t, int64_t, int32_t) {});
+        });
+      },
+      "ParallelFor from inside ParallelFor");
+}
+
+}  // namespace
+}  // namespace shoal::device
