@@ -1,6 +1,7 @@
 #pragma once
 
-// What the gateways (HTTP, RPC) need from a region: submit a generation, hear of its tokens, cancel it.
+// What the gateways (HTTP, RPC) need from a region: submit a generation, hear of its tokens, cancel
+// it.
 
 #include <cstdint>
 #include <string>
@@ -13,7 +14,8 @@ namespace shoal::core {
 
 using StreamId = uint64_t;
 
-// Why a request was not taken, or why a stream ended early. The names are part of the HTTP interface.
+// Why a request was not taken, or why a stream ended early. The names are part of the HTTP
+// interface.
 enum class BusyReason : uint8_t { kNone, kQueueFull, kNoGroup, kGroupLost, kTooLarge, kDraining };
 
 // "", "queue_full", "no_group", "group_lost", "too_large", "draining".
@@ -42,14 +44,16 @@ struct ServedModel {
   std::string name;
   std::string numerics_id;      // 32 hex digits; empty until the first group has joined.
   int64_t context_tokens = 0;   // Longest prompt plus answer.
-  int64_t kv_cache_tokens = 0;  // Of one group: a larger request is never accepted. 0 while no group is there.
+  int64_t kv_cache_tokens = 0;  // Of the largest group that is ready: a request that needs more is
+                                // never accepted. 0 while there is none.
+  int32_t vocab_size = 0;       // Token ids are below it. 0 until the first group has joined.
 };
 
 // For /metrics and `shoal status`.
 struct GroupStatus {
   uint64_t group = 0;
   uint64_t epoch = 0;
-  std::string name;           // host, ranks and cut, for people
+  std::string name;  // host, ranks and cut, for people
   int32_t tensor_parallel = 0;
   int32_t pipeline_parallel = 0;
   std::vector<std::string> ranks;  // One line each: host, pid, instruction set, threads.
@@ -63,7 +67,7 @@ struct GroupStatus {
 
 struct RegionStatus {
   std::vector<GroupStatus> groups;
-  int32_t requests_waiting = 0;   // In the coordinator's own queue.
+  int32_t requests_waiting = 0;  // In the coordinator's own queue.
   int64_t requests_total = 0;
   int64_t streams_live = 0;
   int64_t group_losses_total = 0;
@@ -74,8 +78,8 @@ class GenerationService {
  public:
   virtual ~GenerationService() = default;
 
-  // Takes the request, or says why not (then `listener` hears nothing). On success `error.reason` is
-  // kNone and the listener is called later, never from inside Submit.
+  // Takes the request, or says why not (then `listener` hears nothing). On success `error.reason`
+  // is kNone and the listener is called later, never from inside Submit.
   virtual StreamId Submit(std::vector<int32_t> prompt, const GenerationParams& params,
                           StreamListener& listener, StreamError& error) = 0;
 

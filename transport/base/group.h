@@ -25,6 +25,7 @@ struct RankRegistration {
   int64_t kv_cache_tokens = 0;     // Of the whole group: the longest sequence it can ever hold.
   int32_t sequences_max = 0;       // Sequences that a step can hold.
   int32_t queue_requests_max = 0;  // Requests that the leader takes beyond those.
+  int32_t vocab_size = 0;          // Token ids are below it.
 
   bool operator==(const RankRegistration&) const = default;
 };

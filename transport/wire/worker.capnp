@@ -46,6 +46,7 @@ struct RankRegistration {
   queueRequestsMax @14 :Int32;
   # Requests the leader takes beyond those: the coordinator never has more than sequencesMax +
   # queueRequestsMax in flight to one group.
+  vocabSize @15 :Int32;        # Token ids are below it.
 }
 
 struct RegisterOutcome {
@@ -85,6 +86,9 @@ interface UpdateSink {
   update @0 (epoch :Epoch, sequences :List(Gen.SequenceUpdate), stats :SchedulerStats) -> stream;
   # One call a step carries the tokens of all sequences. The leader keeps a bounded number of calls
   # under way, so a coordinator that cannot follow slows the group down instead of filling memory.
+
+  done @1 (epoch :Epoch) -> ();
+  # No update follows. Returns when all before it have been taken.
 }
 
 struct SchedulerStats {

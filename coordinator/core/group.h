@@ -1,0 +1,69 @@
+#pragma once
+
+// One group of ranks as the region sees it: who has joined, how it is doing, what it was given.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/generation_service.h"
+#include "transport/base/clock.h"
+#include "transport/base/group.h"
+
+namespace shoal::core {
+
+// A rank's connection, numbered by the shell; never used again.
+using ConnectionId = uint64_t;
+
+struct GroupRank {
+  ConnectionId connection = 0;
+  RankRegistration info;
+  TimeNs silence_ns = 0;  // Since its last heartbeat.
+  uint64_t progress = 0;  // As of its last heartbeat.
+  bool pending = false;
+  TimeNs stuck_ns = 0;  // For how long progress has stood still with work pending.
+};
+
+enum class GroupState : uint8_t {
+  kForming,   // Not all ranks are there.
+  kCanary,    // All are there; one token is on its way through them.
+  kReady,     // Takes requests.
+  kStopping,  // Dismissed; its connections are about to close.
+};
+
+// Owned by Region; plain data with the questions that only concern one group.
+struct Group {
+  uint64_t number = 0;  // The lowest one free when it registered: a restarted group gets it again.
+  uint64_t epoch = 0;
+  GroupState state = GroupState::kForming;
+  std::vector<std::optional<GroupRank>> ranks;  // By rank.
+  TimeNs age_ns = 0;                            // Since its first rank registered.
+  SchedulerStats stats;
+  // Sequence to the tokens it has brought so far. A cancelled stream's sequence stays until the
+  // leader has confirmed its end, because until then it takes up room there.
+  std::map<StreamId, int64_t> sequences;
+  StreamId canary = 0;  // 0: not sent yet.
+
+  const RankRegistration& shape() const;  // Of whichever rank came first by number.
+  bool complete() const;
+  // Requests that it may be given at once.
+  size_t capacity() const;
+  // Whether a request that will hold so many tokens fits now.
+  bool HasRoomFor(int64_t tokens) const;
+  // "group 1 (epoch 4, node7, tensor 2 x pipeline 1)"
+  std::string Name() const;
+  GroupStatus Status() const;
+};
+
+// "rank 1 (node7, pid 4711)"
+std::string Name(const RankRegistration& rank);
+
+// What is wrong with a registration by itself; empty if nothing is.
+std::string FindFault(const RankRegistration& rank);
+
+// The first thing in which two ranks differ that must be alike in one group; empty if nothing.
+std::string FindDifference(const RankRegistration& expected, const RankRegistration& found);
+
+}  // namespace shoal::core
