@@ -1,7 +1,7 @@
 #pragma once
 
-// How a model is cut over the ranks of a group. Pure functions: the same facts give the same plan on
-// every rank, so nobody has to send it.
+// How a model is cut over the ranks of a group. Pure functions: the same facts give the same plan
+// on every rank, so nobody has to send it.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -27,14 +27,20 @@ struct RankShard {
   int32_t stage = 0;
   Range layers;
   Range attention_leaves;
-  Range heads;       // Query heads: those of its attention leaves.
-  Range kv_heads;    // The key/value heads its query heads read; neighbours may share one.
+  Range heads;     // Query heads: those of its attention leaves.
+  Range kv_heads;  // The key/value heads its query heads read; neighbours may share one.
   Range mlp_leaves;
   Range mlp_columns;  // Columns of the down projection (rows of gate and up) of its leaves.
   Range vocab_rows;   // Of the embedding (first stage) and the output head (last stage).
-  int64_t weight_bytes = 0;        // As in the file.
+  // Of the rank's rows and columns, as in the file. Norms count on every rank that uses them, a
+  // tied embedding once where a stage is both first and last.
+  int64_t weight_bytes = 0;
+  // Of all kv_heads, also those that a neighbour holds too.
   int64_t kv_bytes_per_token = 0;
-  int64_t bytes_per_step = 0;  // Sent to other ranks for one decode row.
+  // Sent to other ranks for one decode row, predicted: two sums of hidden_dim + 1 integers a layer,
+  // the embedding row, the residual to the next stage, the logits; a collective over N ranks sends
+  // (N - 1) / N of its bytes, a sum twice that.
+  int64_t bytes_per_step = 0;
 };
 
 struct Cut {
@@ -43,8 +49,10 @@ struct Cut {
   int32_t rank_count() const { return tensor_parallel * pipeline_parallel; }
 };
 
-// Relative speeds of the ranks; empty means equal. Shares are dealt in proportion, and every rank
-// owns at least one of each kind of unit and one layer.
+// `rank_speeds`: relative, one per rank, or empty for equal ones. Units are dealt to the ranks of a
+// stage in proportion, earlier ranks first where that leaves a tie, and every rank owns at least
+// one of each kind. Layers are dealt to stages so that the slowest stage has the least bytes per
+// speed, embedding and output head included.
 struct PlanOptions {
   Cut cut;
   std::vector<double> rank_speeds;
@@ -54,9 +62,9 @@ struct PlanOptions {
 };
 
 // Result: one shard per rank, in rank order; together they tile layers, leaves and vocabulary.
-// Errors: kInvalidArgument when the cut has more ranks than the model has leaves or layers (names the
-// unit that limits it and the largest degree), or when a shard exceeds memory (names the rank, the
-// bytes it needs, the bytes there are, and what to change).
+// Errors: kInvalidArgument when the cut has more ranks than the model has leaves or layers (names
+// the unit that limits it and the largest degree), or when a shard exceeds memory (names the rank,
+// the bytes it needs, the bytes there are, and what to change).
 std::vector<RankShard> PlanCut(const model::Model& model, const PlanOptions& options);
 
 // The smallest of attention leaves, MLP leaves and vocabulary units.

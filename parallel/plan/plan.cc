@@ -1,0 +1,212 @@
+#include "parallel/plan/plan.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <string_view>
+#include <utility>
+
+#include "parallel/plan/deal.h"
+#include "transport/base/error.h"
+
+// From a model's leaves and sizes to each rank's shard.
+
+namespace shoal::plan {
+namespace {
+
+using model::LeafGeometry;
+using model::Model;
+using model::ModelConfig;
+using model::Tensor;
+
+// The three kinds of unit that a tensor-parallel cut divides, with their names for messages.
+std::array<std::pair<const char*, int64_t>, 3> UnitCounts(const LeafGeometry& leaves) {
+  return {{{"attention leaves", leaves.attention_leaf_count},
+           {"MLP leaves", leaves.mlp_leaf_count},
+           {"vocabulary units of 64 rows", leaves.vocab_unit_count}}};
+}
+
+void CheckCut(const Model& model, const PlanOptions& options) {
+  const Cut& cut = options.cut;
+  if (cut.tensor_parallel < 1 || cut.pipeline_parallel < 1) {
+    Throw(ErrorCode::kInvalidArgument, "tensor-parallel ", cut.tensor_parallel,
+          " and pipeline-parallel ", cut.pipeline_parallel, " must both be at least 1");
+  }
+  for (const auto& [name, count] : UnitCounts(model.leaves())) {
+    if (cut.tensor_parallel > count) {
+      Throw(ErrorCode::kInvalidArgument, model.path(), ": tensor-parallel ", cut.tensor_parallel,
+            " is more ranks than leaves: the model has ", count, " ", name,
+            "; the largest tensor-parallel degree is ", LargestTensorParallel(model.leaves()));
+    }
+  }
+  if (cut.pipeline_parallel > model.config().layer_count) {
+    Throw(ErrorCode::kInvalidArgument, model.path(), ": pipeline-parallel ", cut.pipeline_parallel,
+          " is more stages than layers: the largest pipeline-parallel degree is ",
+          model.config().layer_count);
+  }
+  const auto& speeds = options.rank_speeds;
+  const bool usable = std::all_of(speeds.begin(), speeds.end(), [](double speed) {
+    return speed >= 1e-6 && speed <= 1e15;  // Also false for a NaN.
+  });
+  if (!usable || (!speeds.empty() && static_cast<int64_t>(speeds.size()) !=
+                                         int64_t{cut.tensor_parallel} * cut.pipeline_parallel)) {
+    Throw(ErrorCode::kInvalidArgument, "rank speeds: expected one from 1e-6 to 1e15 for each of ",
+          int64_t{cut.tensor_parallel} * cut.pipeline_parallel, " ranks, found ", speeds.size());
+  }
+}
+
+bool IsTied(const Model& model) {
+  return model.tensors().output == model.tensors().token_embedding;
+}
+
+int64_t LayerBytes(const model::LayerTensors& layer) {
+  int64_t bytes = 0;
+  for (const Tensor* tensor :
+       {layer.attention_norm, layer.query, layer.key, layer.value, layer.attention_output,
+        layer.ffn_norm, layer.gate, layer.up, layer.down}) {
+    bytes += tensor->bytes();
+  }
+  return bytes;
+}
+
+std::vector<Range> PlanStages(const Model& model, std::span<const double> speeds, const Cut& cut) {
+  const model::ModelTensors& tensors = model.tensors();
+  LayerLoads loads;
+  for (const model::LayerTensors& layer : tensors.layers) {
+    loads.layers.push_back(LayerBytes(layer));
+  }
+  loads.first_stage = tensors.token_embedding->bytes();
+  loads.last_stage = tensors.output->bytes() + tensors.output_norm->bytes();
+  std::vector<double> stage_speeds;
+  for (int32_t stage = 0; stage < cut.pipeline_parallel; ++stage) {
+    const auto ranks = speeds.subspan(static_cast<size_t>(stage * cut.tensor_parallel),
+                                      static_cast<size_t>(cut.tensor_parallel));
+    stage_speeds.push_back(std::accumulate(ranks.begin(), ranks.end(), 0.0));
+  }
+  return DealLayers(loads, stage_speeds);
+}
+
+// [begin, end) in units to [begin, end) in elements, the last unit cut off at `limit`.
+Range Scale(const Range& units, int64_t unit_size, int64_t limit) {
+  return {std::min(units.begin * unit_size, limit), std::min(units.end * unit_size, limit)};
+}
+
+int64_t WeightBytes(const Model& model, const RankShard& shard, bool first, bool last) {
+  const ModelConfig& config = model.config();
+  const model::ModelTensors& tensors = model.tensors();
+  const int64_t query_width = shard.heads.count() * config.head_dim;
+  const int64_t kv_width = shard.kv_heads.count() * config.head_dim;
+  const int64_t mlp_width = shard.mlp_columns.count();
+  int64_t bytes = 0;
+  for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
+    const model::LayerTensors& layer = tensors.layers[static_cast<size_t>(i)];
+    bytes += layer.attention_norm->bytes() + layer.ffn_norm->bytes();
+    bytes += query_width * layer.query->row_bytes();
+    bytes += kv_width * (layer.key->row_bytes() + layer.value->row_bytes());
+    bytes += config.hidden_dim * RowBytes(layer.attention_output->dtype, query_width);
+    bytes += mlp_width * (layer.gate->row_bytes() + layer.up->row_bytes());
+    bytes += config.hidden_dim * RowBytes(layer.down->dtype, mlp_width);
+  }
+  if (first) {
+    bytes += shard.vocab_rows.count() * tensors.token_embedding->row_bytes();
+  }
+  if (last) {
+    bytes += tensors.output_norm->bytes();
+    bytes += first && IsTied(model) ? 0 : shard.vocab_rows.count() * tensors.output->row_bytes();
+  }
+  return bytes;
+}
+
+int64_t BytesPerStep(const ModelConfig& config, const RankShard& shard, const Cut& cut) {
+  const int64_t peers = cut.tensor_parallel - 1;
+  const auto gathered = [&](int64_t bytes) { return bytes * peers / cut.tensor_parallel; };
+  const int64_t sums = shard.layers.count() * 2;
+  int64_t bytes = sums * gathered(2 * 8 * (config.hidden_dim + 1));
+  if (shard.stage == 0) {
+    bytes += gathered(4 * config.hidden_dim);
+  }
+  if (shard.stage + 1 < cut.pipeline_parallel) {
+    bytes += 4 * config.hidden_dim;
+  } else {
+    bytes += gathered(4 * config.vocab_size);
+  }
+  return bytes;
+}
+
+void CheckMemory(const Model& model, const RankShard& shard, const PlanOptions& options) {
+  if (options.memory_bytes_max == 0) {
+    return;
+  }
+  // The product may exceed int64; the comparison below does not form it.
+  const int64_t left = options.memory_bytes_max - shard.weight_bytes;
+  if (left >= 0 &&
+      options.kv_cache_tokens <= left / std::max<int64_t>(1, shard.kv_bytes_per_token)) {
+    return;
+  }
+  const double needed =
+      static_cast<double>(shard.weight_bytes) +
+      static_cast<double>(options.kv_cache_tokens) * static_cast<double>(shard.kv_bytes_per_token);
+  const std::string needed_text =
+      needed < 9e15 ? std::to_string(static_cast<int64_t>(needed)) : Str(needed);
+  Throw(ErrorCode::kInvalidArgument, model.path(), ": rank ", shard.rank, " needs ", needed_text,
+        " bytes (", shard.weight_bytes, " of weights and ", options.kv_cache_tokens,
+        " cached tokens of ", shard.kv_bytes_per_token, "), its memory is ",
+        options.memory_bytes_max,
+        ": use more ranks, lower kv-cache-tokens, or raise memory-bytes-max");
+}
+
+}  // namespace
+
+std::vector<RankShard> PlanCut(const Model& model, const PlanOptions& options) {
+  CheckCut(model, options);
+  const ModelConfig& config = model.config();
+  const LeafGeometry& leaves = model.leaves();
+  const Cut& cut = options.cut;
+  const auto place_count = static_cast<size_t>(cut.tensor_parallel);
+  std::vector<double> speeds = options.rank_speeds;
+  speeds.resize(place_count * static_cast<size_t>(cut.pipeline_parallel), 1.0);
+  const std::vector<Range> stages = PlanStages(model, speeds, cut);
+  const int64_t heads_per_kv_head = config.head_count / config.kv_head_count;
+  std::vector<RankShard> shards;
+  for (int32_t stage = 0; stage < cut.pipeline_parallel; ++stage) {
+    const bool first = stage == 0;
+    const bool last = stage + 1 == cut.pipeline_parallel;
+    const std::span<const double> places(speeds.data() + static_cast<size_t>(stage) * place_count,
+                                         place_count);
+    const std::vector<Range> attention = DealUnits(leaves.attention_leaf_count, places);
+    const std::vector<Range> mlp = DealUnits(leaves.mlp_leaf_count, places);
+    const std::vector<Range> vocab = DealUnits(leaves.vocab_unit_count, places);
+    for (size_t place = 0; place < place_count; ++place) {
+      RankShard shard;
+      shard.rank = static_cast<int32_t>(shards.size());
+      shard.stage = stage;
+      shard.layers = stages[static_cast<size_t>(stage)];
+      shard.attention_leaves = attention[place];
+      shard.heads = Scale(attention[place], leaves.heads_per_leaf, config.head_count);
+      shard.kv_heads = {shard.heads.begin / heads_per_kv_head,
+                        (shard.heads.end - 1) / heads_per_kv_head + 1};
+      shard.mlp_leaves = mlp[place];
+      shard.mlp_columns = Scale(mlp[place], leaves.mlp_leaf_width, config.ffn_dim);
+      if (first || last) {
+        shard.vocab_rows = Scale(vocab[place], model::kVocabUnitRows, config.vocab_size);
+      }
+      shard.weight_bytes = WeightBytes(model, shard, first, last);
+      shard.kv_bytes_per_token = shard.layers.count() * shard.kv_heads.count() * 2 *
+                                 config.head_dim * options.kv_element_bytes;
+      shard.bytes_per_step = BytesPerStep(config, shard, cut);
+      CheckMemory(model, shard, options);
+      shards.push_back(shard);
+    }
+  }
+  return shards;
+}
+
+int32_t LargestTensorParallel(const LeafGeometry& leaves) {
+  int64_t largest = INT32_MAX;
+  for (const auto& [name, count] : UnitCounts(leaves)) {
+    largest = std::min(largest, count);
+  }
+  return static_cast<int32_t>(largest);
+}
+
+}  // namespace shoal::plan
