@@ -1,0 +1,35 @@
+#pragma once
+
+// Reads the reference data that SHOAL_FIXTURES names: prompts, logits and greedy tokens.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace shoal::testing {
+
+// The folder, or nothing: the test then skips and says so.
+std::optional<std::string> FixturesFolder();
+
+struct GoldenPrompt {
+  std::vector<int32_t> ids;
+  std::vector<float> logits;  // [ids][vocab_size], float64 arithmetic rounded once
+  std::vector<int32_t> greedy_ids;
+};
+
+struct GoldenModel {
+  double yardstick = 0;  // What float32 arithmetic costs in the reference implementation.
+  std::vector<GoldenPrompt> prompts;
+};
+
+// golden/NAME.json and golden/NAME.safetensors below `fixtures`.
+GoldenModel ReadGolden(const std::string& fixtures, const std::string& name);
+
+}  // namespace shoal::testing
+
+// Skips the test at hand without the fixtures.
+#define SHOAL_REQUIRE_FIXTURES(folder)                                                    \
+  const std::optional<std::string> folder##_or = ::shoal::testing::FixturesFolder();      \
+  if (!folder##_or) GTEST_SKIP() << "SHOAL_FIXTURES names no folder with reference data"; \
+  const std::string& folder = *folder##_or

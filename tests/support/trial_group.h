@@ -1,0 +1,50 @@
+#pragma once
+
+// Runs requests through a group of forked ranks and brings back everything that must not depend on
+// the cut: tokens, log-probabilities and every logit.
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/format/packed.h"
+#include "parallel/model/model.h"
+#include "parallel/plan/plan.h"
+#include "tests/support/rank_runner.h"
+#include "worker/rank/trial.h"
+
+namespace shoal::testing {
+
+struct TrialGroupOptions {
+  plan::Cut cut;
+  std::vector<std::string> isa = {
+      ""};  // One for all ranks, or one per rank; "": the best there is.
+  int32_t threads = 1;
+  KvDType kv_dtype = KvDType::kF16;
+  int64_t prefill_chunk_tokens = 512;
+  int32_t sequences_max = 32;
+  int64_t kv_block_count = 512;
+  RankKind kind = RankKind::kShm;
+  bool keep_logits = false;  // Otherwise only their digests are kept.
+  int64_t timeout_ms = 120'000;
+};
+
+// Which logits: the request's index and the position of the row.
+using LogitsKey = std::pair<uint64_t, int64_t>;
+
+struct Observation {
+  std::vector<rank::TrialAnswer> answers;
+  std::map<LogitsKey, std::string> digests;        // XXH3-128 of the row's f32 bits, in hex.
+  std::map<LogitsKey, std::vector<float>> logits;  // If keep_logits.
+  std::string numerics_id;
+};
+
+// Errors: kFailed, with every rank's own words, if a rank fails; also if one position's logits are
+// computed twice (after a preemption) with different bits.
+Observation RunTrialGroup(const model::Model& model, std::span<const rank::TrialRequest> requests,
+                          const TrialGroupOptions& options);
+
+}  // namespace shoal::testing
