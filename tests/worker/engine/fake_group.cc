@@ -1,0 +1,187 @@
+// The fake cache keeps, for every position, a hash of the prefix that it was computed from: a row
+// reads its predecessor's through the block table, so a table that is shared, stale or out of order
+// shows.
+
+#include "tests/worker/engine/fake_group.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "transport/base/error.h"
+
+namespace shoal::engine {
+namespace {
+
+constexpr uint64_t kEmptyPrefix = 0x243f6a8885a308d3ULL;
+constexpr int64_t kBlock = 32;
+
+uint64_t Mix(uint64_t prefix, int32_t token) {
+  uint64_t x =
+      prefix ^ (static_cast<uint64_t>(static_cast<uint32_t>(token)) + 0x9e3779b97f4a7c15ULL);
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+
+int32_t NextToken(uint64_t prefix, uint64_t seed) {
+  return static_cast<int32_t>(Mix(prefix, static_cast<int32_t>(seed)) % 500);
+}
+
+// Only with a seed, so that tests without one need not think of it.
+bool RowFails(uint64_t prefix, uint64_t seed) { return seed != 0 && prefix % 3001 == 0; }
+
+std::string FailureDetail(int64_t position) { return Str("layer 0, position ", position); }
+
+TokenLogprobs Logprobs(uint64_t prefix, int32_t token, int32_t top_count) {
+  TokenLogprobs result;
+  result.logprob = static_cast<float>(Mix(prefix, token) % 1000);
+  for (int32_t i = 0; i < top_count; ++i)
+    result.top.emplace_back(i, static_cast<float>(prefix % 7));
+  return result;
+}
+
+}  // namespace
+
+Stream RunAlone(const std::vector<int32_t>& prompt, const GenerationParams& params,
+                int64_t context_tokens) {
+  Stream stream;
+  std::vector<int32_t> tokens = prompt;
+  uint64_t prefix = kEmptyPrefix;
+  for (size_t position = 0;; ++position) {
+    prefix = Mix(prefix, tokens[position]);
+    if (RowFails(prefix, params.sampling.seed)) {
+      stream.finish = FinishReason::kNumericError;
+      stream.detail = FailureDetail(static_cast<int64_t>(position));
+      // Nothing of the prompt is delivered unless all of it was computed.
+      if (position < prompt.size()) stream.prompt_logprobs.clear();
+      return stream;
+    }
+    if (position + 1 < prompt.size()) {
+      if (params.prompt_logprobs) {
+        stream.prompt_logprobs.push_back(
+            Logprobs(prefix, tokens[position + 1], params.top_logprobs));
+      }
+      continue;
+    }
+    if (params.tokens_max == 0) break;
+    const int32_t token = NextToken(prefix, params.sampling.seed);
+    tokens.push_back(token);
+    stream.tokens.push_back(token);
+    if (params.top_logprobs >= 0) {
+      stream.logprobs.push_back(Logprobs(prefix, token, params.top_logprobs));
+    }
+    if (std::find(params.stop_ids.begin(), params.stop_ids.end(), token) != params.stop_ids.end()) {
+      stream.finish = FinishReason::kStop;
+      return stream;
+    }
+    if (static_cast<int64_t>(stream.tokens.size()) == params.tokens_max ||
+        static_cast<int64_t>(tokens.size()) == context_tokens) {
+      break;
+    }
+  }
+  stream.finish = FinishReason::kLength;
+  return stream;
+}
+
+FakeGroup::FakeGroup(const SchedulerOptions& options)
+    : options_(options),
+      block_owner_(static_cast<size_t>(options.kv_block_count), -1),
+      cells_(static_cast<size_t>(options.kv_block_count * kBlock)) {}
+
+int64_t FakeGroup::blocks_owned() const {
+  return std::count_if(block_owner_.begin(), block_owner_.end(),
+                       [](int64_t owner) { return owner >= 0; });
+}
+
+FakeGroup::Cell& FakeGroup::CellOf(const Slot& slot, int64_t position) {
+  const int64_t block = slot.blocks.at(static_cast<size_t>(position / kBlock));
+  return cells_.at(static_cast<size_t>(block * kBlock + position % kBlock));
+}
+
+void FakeGroup::ApplyBlocks(const StepItem& item, Slot& slot) {
+  for (const int32_t block : item.new_blocks) {
+    int64_t& owner = block_owner_.at(static_cast<size_t>(block));
+    EXPECT_EQ(owner, -1) << "block " << block << " of slot " << owner << " given to " << item.slot;
+    owner = item.slot;
+    slot.blocks.push_back(block);
+  }
+  const int64_t row_end = int64_t{item.position_begin} + item.row_count;
+  EXPECT_EQ(static_cast<int64_t>(slot.blocks.size()), (row_end + kBlock - 1) / kBlock)
+      << "blocks are taken as positions are needed";
+}
+
+ItemResult FakeGroup::ApplyItem(const StepItem& item, Slot& slot) {
+  ItemResult result;
+  result.slot = item.slot;
+  const GenerationParams& params = slot.start.params;
+  const int64_t row_end = int64_t{item.position_begin} + item.row_count;
+  const auto token_count = static_cast<int64_t>(slot.tokens.size());
+  EXPECT_GT(item.row_count, 0U);
+  EXPECT_EQ(int64_t{item.position_begin}, slot.computed) << "rows in order, each once";
+  EXPECT_LE(row_end, token_count) << "a row's token is known";
+  EXPECT_EQ(item.sample, row_end == token_count && params.tokens_max > 0);
+  ApplyBlocks(item, slot);
+  if (::testing::Test::HasFailure()) Throw(ErrorCode::kFailed, "the plan cannot be applied");
+
+  const uint64_t number = start_numbers_.at(item.slot);
+  uint64_t prefix = kEmptyPrefix;
+  for (int64_t position = 0; position < slot.computed; ++position) {
+    const Cell& cell = CellOf(slot, position);
+    EXPECT_EQ(cell.start_number, number) << "position " << position << " was overwritten";
+    EXPECT_EQ(cell.position, position);
+    prefix = cell.prefix;
+  }
+  for (int64_t position = slot.computed; position < row_end; ++position) {
+    prefix = Mix(prefix, slot.tokens[static_cast<size_t>(position)]);
+    CellOf(slot, position) = {number, position, prefix};
+    if (RowFails(prefix, params.sampling.seed) && !result.numeric_error) {
+      result.numeric_error = true;
+      result.detail = FailureDetail(position);
+    }
+    if (item.prompt_logits && position + 1 < slot.start.prompt_count) {
+      result.prompt_logprobs.push_back(
+          Logprobs(prefix, slot.tokens[static_cast<size_t>(position) + 1], params.top_logprobs));
+    }
+  }
+  slot.computed = row_end;
+  if (item.sample) {
+    result.token = NextToken(prefix, params.sampling.seed);
+    if (params.top_logprobs >= 0) {
+      result.logprobs = Logprobs(prefix, result.token, params.top_logprobs);
+    }
+  }
+  return result;
+}
+
+StepResult FakeGroup::Apply(const StepPlan& plan) {
+  SCOPED_TRACE(Str("step ", plan.step));
+  EXPECT_EQ(plan.step, next_step_++);
+  for (const uint32_t slot : plan.ends) {
+    EXPECT_EQ(slots_.erase(slot), 1U) << "end of slot " << slot << ", which is free";
+    std::replace(block_owner_.begin(), block_owner_.end(), int64_t{slot}, int64_t{-1});
+  }
+  for (const SequenceStart& start : plan.starts) {
+    EXPECT_LT(start.slot, static_cast<uint32_t>(options_.sequences_max));
+    EXPECT_FALSE(slots_.contains(start.slot)) << "slot " << start.slot << " is taken";
+    slots_[start.slot] = {start, start.tokens, {}, 0};
+    start_numbers_[start.slot] = ++starts_;
+  }
+  for (const KnownToken& known : plan.known) slots_.at(known.slot).tokens.push_back(known.token);
+
+  StepResult result;
+  result.step = plan.step;
+  std::set<uint32_t> seen;
+  int64_t prompt_rows = 0;
+  for (const StepItem& item : plan.items) {
+    EXPECT_TRUE(seen.insert(item.slot).second) << "two items of slot " << item.slot;
+    Slot& slot = slots_.at(item.slot);
+    if (item.position_begin < slot.start.tokens.size()) prompt_rows += item.row_count;
+    result.items.push_back(ApplyItem(item, slot));
+  }
+  EXPECT_LE(prompt_rows, options_.prefill_chunk_tokens);
+  return result;
+}
+
+}  // namespace shoal::engine

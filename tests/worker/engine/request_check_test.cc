@@ -1,0 +1,55 @@
+// What a rank refuses, and that the message names it.
+
+#include "worker/engine/request_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "transport/base/error.h"
+
+namespace shoal::engine {
+namespace {
+
+std::string Refusal(const std::vector<int32_t>& prompt, const GenerationParams& params) {
+  try {
+    CheckRequest(prompt, params, 100);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(CheckRequest, TakesTheDefaults) { EXPECT_EQ(Refusal({0, 99}, {}), ""); }
+
+TEST(CheckRequest, NamesTheParameterThatIsOutOfRange) {
+  const auto with = [](auto change) {
+    GenerationParams params;
+    change(params);
+    return Refusal({1}, params);
+  };
+  using ::testing::StartsWith;
+  using Params = GenerationParams;
+  EXPECT_THAT(with([](Params& p) { p.sampling.temperature = 1e-6; }), StartsWith("temperature is"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.temperature = -1; }), StartsWith("temperature is"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.temperature = std::nan(""); }),
+              StartsWith("temperature is"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.top_k = -1; }), StartsWith("top_k is"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.top_p = 0; }), StartsWith("top_p is"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.top_p = 1.5; }), StartsWith("top_p is"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.min_p = 1.01; }), StartsWith("min_p is"));
+  EXPECT_THAT(with([](Params& p) { p.top_logprobs = 21; }), StartsWith("top_logprobs is"));
+  EXPECT_THAT(with([](Params& p) { p.tokens_max = 0; }), StartsWith("tokens_max is"));
+  EXPECT_THAT(with([](Params& p) { p.tokens_max = -1; }), StartsWith("tokens_max is"));
+}
+
+TEST(CheckRequest, NamesThePromptTokenOutsideTheVocabulary) {
+  EXPECT_THAT(Refusal({3, 100}, {}), ::testing::HasSubstr("prompt token 1 is 100"));
+  EXPECT_THAT(Refusal({-1}, {}), ::testing::HasSubstr("prompt token 0 is -1"));
+  EXPECT_THAT(Refusal({}, {}), ::testing::HasSubstr("no tokens"));
+}
+
+}  // namespace
+}  // namespace shoal::engine
