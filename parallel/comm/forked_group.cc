@@ -1,9 +1,12 @@
 #include "parallel/comm/forked_group.h"
 
 #include <utility>
+#include <vector>
 
 #include "parallel/comm/shm_communicator.h"
-#include "transport/base/error.h"
+#include "parallel/comm/tcp_communicator.h"
+#include "transport/link/tcp_hello.h"
+#include "transport/link/tcp_mesh.h"
 
 // Groups for tests and for programs on one machine that start their ranks themselves.
 
@@ -23,6 +26,32 @@ class ForkedShmGroup : public ForkedGroup {
   std::shared_ptr<ShmGroup> group_;
 };
 
+class ForkedTcpGroup : public ForkedGroup {
+ public:
+  explicit ForkedTcpGroup(int32_t size) {
+    for (int32_t rank = 0; rank < size; ++rank) {
+      listeners_.push_back(link::TcpListener::Bind("127.0.0.1"));
+      plan_.addresses.push_back(listeners_.back().address());
+    }
+    const link::HelloChallenge random = link::MakeChallenge();
+    plan_.token.assign(random.nonce.begin(), random.nonce.end());
+  }
+
+  std::unique_ptr<Communicator> Join(int32_t rank, Deadline deadline) override {
+    plan_.rank = rank;
+    // The other ranks' listeners must end with the other ranks: whoever dials one that is gone is
+    // to be refused.
+    link::TcpListener listener = std::move(listeners_[static_cast<size_t>(rank)]);
+    listeners_.clear();
+    return TcpCommunicator::Connect(plan_, listener, static_cast<int32_t>(plan_.addresses.size()),
+                                    1, deadline);
+  }
+
+ private:
+  link::MeshPlan plan_;
+  std::vector<link::TcpListener> listeners_;  // By rank.
+};
+
 }  // namespace
 
 std::unique_ptr<ForkedGroup> MakeForkedShmGroup(int32_t size) {
@@ -30,7 +59,7 @@ std::unique_ptr<ForkedGroup> MakeForkedShmGroup(int32_t size) {
 }
 
 std::unique_ptr<ForkedGroup> MakeForkedTcpGroup(int32_t size) {
-  Throw(ErrorCode::kFailed, "TCP groups of ", size, " ranks are not connected yet");
+  return std::make_unique<ForkedTcpGroup>(size);
 }
 
 }  // namespace shoal::comm
