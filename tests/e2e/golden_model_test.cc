@@ -8,7 +8,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/trial_group.h"
 
-namespace shoal::testing {
+namespace shoal::test {
 namespace {
 
 struct Case {
@@ -22,7 +22,7 @@ void PrintTo(const Case& c, std::ostream* out) {
 
 class GoldenModel : public ::testing::TestWithParam<Case> {};
 
-std::vector<rank::TrialRequest> Requests(const testing::GoldenModel& golden, bool prompt_logprobs,
+std::vector<rank::TrialRequest> Requests(const GoldenData& golden, bool prompt_logprobs,
                                          int64_t tokens_max) {
   std::vector<rank::TrialRequest> requests;
   for (const GoldenPrompt& prompt : golden.prompts) {
@@ -37,7 +37,7 @@ std::vector<rank::TrialRequest> Requests(const testing::GoldenModel& golden, boo
 
 TEST_P(GoldenModel, GivesTheReferenceLogitsWithinTenYardsticks) {
   SHOAL_REQUIRE_FIXTURES(fixtures);
-  const testing::GoldenModel golden = ReadGolden(fixtures, GetParam().model);
+  const GoldenData golden = ReadGolden(fixtures, GetParam().model);
   const auto model = model::Model::Open(fixtures + "/tiny/" + GetParam().model);
   const Observation seen =
       RunTrialGroup(*model, Requests(golden, /*prompt_logprobs=*/true, 1),
@@ -64,7 +64,7 @@ TEST_P(GoldenModel, GivesTheReferenceLogitsWithinTenYardsticks) {
 
 TEST_P(GoldenModel, ContinuesGreedilyAsTheReferenceDoes) {
   SHOAL_REQUIRE_FIXTURES(fixtures);
-  const testing::GoldenModel golden = ReadGolden(fixtures, GetParam().model);
+  const GoldenData golden = ReadGolden(fixtures, GetParam().model);
   const auto model = model::Model::Open(fixtures + "/tiny/" + GetParam().model);
   const Observation seen = RunTrialGroup(
       *model, Requests(golden, /*prompt_logprobs=*/false, golden.prompts.front().greedy_ids.size()),
@@ -98,4 +98,4 @@ INSTANTIATE_TEST_SUITE_P(Cuts, GoldenModel, ::testing::ValuesIn(EveryCut()), [](
 });
 
 }  // namespace
-}  // namespace shoal::testing
+}  // namespace shoal::test

@@ -12,7 +12,7 @@
 // Inputs are a function of (seed, rank, index), so every rank can compute every other rank's and
 // the expected result without communicating.
 
-namespace shoal::testing {
+namespace shoal::test {
 namespace {
 
 using comm::Communicator;
@@ -352,4 +352,4 @@ void RunSplitAbort(Communicator& comm) {
   Require(LosesPeer([&] { child->Barrier(); }), "a part did not fail with its parent");
 }
 
-}  // namespace shoal::testing
+}  // namespace shoal::test

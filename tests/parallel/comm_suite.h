@@ -9,7 +9,7 @@
 
 #include "parallel/comm/communicator.h"
 
-namespace shoal::testing {
+namespace shoal::test {
 
 // A promise, tried on messages of about `bytes` bytes. Collective.
 // Errors: kFailed, saying what was expected and found.
@@ -32,4 +32,4 @@ void RunAbort(comm::Communicator& comm);
 // ranks.
 void RunSplitAbort(comm::Communicator& comm);
 
-}  // namespace shoal::testing
+}  // namespace shoal::test

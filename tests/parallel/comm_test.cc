@@ -11,7 +11,7 @@
 // The communicator suite in forked ranks. tests/parallel/mpi_suite_main.cc runs the same under
 // mpirun.
 
-namespace shoal::testing {
+namespace shoal::test {
 namespace {
 
 using comm::Communicator;
@@ -194,4 +194,4 @@ TEST(RunRanks, KillsRanksThatOverstay) {
 }
 
 }  // namespace
-}  // namespace shoal::testing
+}  // namespace shoal::test

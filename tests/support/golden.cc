@@ -8,7 +8,7 @@
 
 #include "transport/base/error.h"
 
-namespace shoal::testing {
+namespace shoal::test {
 namespace {
 
 using nlohmann::json;
@@ -41,11 +41,11 @@ std::optional<std::string> FixturesFolder() {
   return folder;
 }
 
-GoldenModel ReadGolden(const std::string& fixtures, const std::string& name) {
+GoldenData ReadGolden(const std::string& fixtures, const std::string& name) {
   const std::string path = fixtures + "/golden/" + name;
   const json facts = json::parse(ReadFile(path + ".json"));
   const std::string tensors = ReadFile(path + ".safetensors");
-  GoldenModel golden;
+  GoldenData golden;
   golden.yardstick = facts.at("yardstick_max_abs_f32_minus_f64");
   for (const json& prompt : facts.at("prompts")) {
     const std::string key = prompt.at("key");
@@ -56,4 +56,4 @@ GoldenModel ReadGolden(const std::string& fixtures, const std::string& name) {
   return golden;
 }
 
-}  // namespace shoal::testing
+}  // namespace shoal::test

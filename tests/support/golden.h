@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace shoal::testing {
+namespace shoal::test {
 
 // The folder, or nothing: the test then skips and says so.
 std::optional<std::string> FixturesFolder();
@@ -18,18 +18,18 @@ struct GoldenPrompt {
   std::vector<int32_t> greedy_ids;
 };
 
-struct GoldenModel {
+struct GoldenData {
   double yardstick = 0;  // What float32 arithmetic costs in the reference implementation.
   std::vector<GoldenPrompt> prompts;
 };
 
 // golden/NAME.json and golden/NAME.safetensors below `fixtures`.
-GoldenModel ReadGolden(const std::string& fixtures, const std::string& name);
+GoldenData ReadGolden(const std::string& fixtures, const std::string& name);
 
-}  // namespace shoal::testing
+}  // namespace shoal::test
 
 // Skips the test at hand without the fixtures.
 #define SHOAL_REQUIRE_FIXTURES(folder)                                                    \
-  const std::optional<std::string> folder##_or = ::shoal::testing::FixturesFolder();      \
+  const std::optional<std::string> folder##_or = ::shoal::test::FixturesFolder();         \
   if (!folder##_or) GTEST_SKIP() << "SHOAL_FIXTURES names no folder with reference data"; \
   const std::string& folder = *folder##_or

@@ -19,7 +19,7 @@
 // Each rank writes one record into its pipe: an error code or kNoCode, then the bytes or the
 // error's text. The pipe's end tells that the rank has ended.
 
-namespace shoal::testing {
+namespace shoal::test {
 namespace {
 
 constexpr char kReturned = 'r';
@@ -209,4 +209,4 @@ std::string Describe(const std::vector<RankResult>& results) {
   return text;
 }
 
-}  // namespace shoal::testing
+}  // namespace shoal::test

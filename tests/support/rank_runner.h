@@ -12,7 +12,7 @@
 #include "parallel/comm/communicator.h"
 #include "transport/base/error.h"
 
-namespace shoal::testing {
+namespace shoal::test {
 
 enum class RankKind : uint8_t { kShm, kTcp };
 
@@ -48,4 +48,4 @@ std::vector<RankResult> RunRanks(int32_t size, RankKind kind,
 // are.
 std::string Describe(const std::vector<RankResult>& results);
 
-}  // namespace shoal::testing
+}  // namespace shoal::test

@@ -10,7 +10,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
 
-namespace shoal::testing {
+namespace shoal::test {
 namespace {
 
 using nlohmann::json;
@@ -172,4 +172,4 @@ Observation RunTrialGroup(const model::Model& model, std::span<const rank::Trial
   return observation;
 }
 
-}  // namespace shoal::testing
+}  // namespace shoal::test

@@ -16,7 +16,7 @@
 #include "tests/support/rank_runner.h"
 #include "worker/rank/trial.h"
 
-namespace shoal::testing {
+namespace shoal::test {
 
 struct TrialGroupOptions {
   plan::Cut cut;
@@ -47,4 +47,4 @@ struct Observation {
 Observation RunTrialGroup(const model::Model& model, std::span<const rank::TrialRequest> requests,
                           const TrialGroupOptions& options);
 
-}  // namespace shoal::testing
+}  // namespace shoal::test
