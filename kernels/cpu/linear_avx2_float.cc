@@ -1,0 +1,88 @@
+#include "kernels/cpu/linear_lanes_avx2.h"
+#include "kernels/cpu/linear_variants.h"
+
+// Linear layers over f32, f16 and bf16 weights: one fma for each k, row and eight outputs, k
+// ascending. Six rows and two registers of outputs: 12 accumulators, 2 of weights, 1 activation.
+
+namespace shoal::cpu {
+namespace {
+
+constexpr int kRowsMax = 6;
+
+// Outputs 8 * half .. 8 * half + 7 of one k.
+template <DType kType>
+SHOAL_INLINE __m256 LoadWeights(const uint8_t* from, int half) {
+  if constexpr (kType == DType::kF32) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(from) + 8 * half);
+  } else {
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + half);
+    if constexpr (kType == DType::kF16) {
+      return _mm256_cvtph_ps(halves);
+    } else {
+      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+    }
+  }
+}
+
+template <DType kType, int kRows>
+struct FloatKernel {
+  using Lanes = Lanes256;
+  static constexpr int64_t kPanels = 4;
+  static constexpr int64_t kBytes = PackedGroupBytes(kType);
+  static constexpr int64_t kPrefetchBytes = 64 * kBytes;
+
+  static constexpr SHOAL_INLINE int64_t WeightBytes(int64_t k) { return k * kBytes; }
+  static SHOAL_INLINE uint32_t AddFixed(Lanes y, float limit, int64_t* sums) {
+    return AddFixed256(y, limit, sums);
+  }
+
+  SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int64_t k, int64_t) {
+    values = input.values + row * input.cols + k;
+    stride = input.cols;
+  }
+
+  template <typename Sink>
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t count, Sink sink) const {
+    Lanes acc[kRows];
+    const float* row[kRows];
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      acc[r] = Lanes::Zero();
+      row[r] = values + r * stride;
+    }
+    for (int64_t k = 0; k < count; ++k) {
+      const uint8_t* from = weights + k * kBytes;
+      _mm_prefetch(reinterpret_cast<const char*>(from + kPrefetchBytes), _MM_HINT_T0);
+      const __m256 w[2] = {LoadWeights<kType>(from, 0), LoadWeights<kType>(from, 1)};
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; ++r) {
+        const __m256 x = _mm256_set1_ps(row[r][k]);
+        acc[r].half[0] = _mm256_fmadd_ps(w[0], x, acc[r].half[0]);
+        acc[r].half[1] = _mm256_fmadd_ps(w[1], x, acc[r].half[1]);
+      }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) sink(r, acc[r]);
+  }
+
+  const float* values;
+  int64_t stride;
+};
+
+template <int kRows>
+using F32Kernel = FloatKernel<DType::kF32, kRows>;
+template <int kRows>
+using F16Kernel = FloatKernel<DType::kF16, kRows>;
+template <int kRows>
+using BF16Kernel = FloatKernel<DType::kBF16, kRows>;
+
+}  // namespace
+
+void LinearF32Avx2(const LinearCall& call) { Run<F32Kernel, kRowsMax>(call); }
+void LinearF16Avx2(const LinearCall& call) { Run<F16Kernel, kRowsMax>(call); }
+void LinearBF16Avx2(const LinearCall& call) { Run<BF16Kernel, kRowsMax>(call); }
+void LeafLinearF32Avx2(const LeafLinearCall& call) { Run<F32Kernel, kRowsMax>(call); }
+void LeafLinearF16Avx2(const LeafLinearCall& call) { Run<F16Kernel, kRowsMax>(call); }
+void LeafLinearBF16Avx2(const LeafLinearCall& call) { Run<BF16Kernel, kRowsMax>(call); }
+
+}  // namespace shoal::cpu

@@ -1,0 +1,85 @@
+#include "kernels/cpu/linear_lanes_avx512.h"
+#include "kernels/cpu/linear_variants.h"
+
+// Linear layers over f32, f16 and bf16 weights: one fma for each k, row and 16 outputs, k
+// ascending.
+
+namespace shoal::cpu {
+namespace {
+
+constexpr int kRowsMax = 16;
+
+template <DType kType>
+SHOAL_INLINE __m512 LoadWeights(const uint8_t* from) {
+  if constexpr (kType == DType::kF32) {
+    return _mm512_loadu_ps(from);
+  } else {
+    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    if constexpr (kType == DType::kF16) {
+      return _mm512_cvtph_ps(halves);
+    } else {
+      return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+    }
+  }
+}
+
+template <DType kType, int kRows>
+struct FloatKernel {
+  using Lanes = Lanes512;
+  static constexpr int64_t kPanels = 4;
+  static constexpr int64_t kBytes = PackedGroupBytes(kType);
+  static constexpr int64_t kPrefetchBytes = 64 * kBytes;
+
+  static constexpr SHOAL_INLINE int64_t WeightBytes(int64_t k) { return k * kBytes; }
+  static SHOAL_INLINE uint32_t AddFixed(Lanes y, float limit, int64_t* sums) {
+    return AddFixed512(y, limit, sums);
+  }
+
+  SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int64_t k, int64_t) {
+    values = input.values + row * input.cols + k;
+    stride = input.cols;
+  }
+
+  template <typename Sink>
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t count, Sink sink) const {
+    __m512 acc[kRows];
+    const float* row[kRows];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      acc[r] = _mm512_setzero_ps();
+      row[r] = values + r * stride;
+    }
+    for (int64_t k = 0; k < count; ++k) {
+      const __m512 w = LoadWeights<kType>(weights + k * kBytes);
+      _mm_prefetch(reinterpret_cast<const char*>(weights + k * kBytes + kPrefetchBytes),
+                   _MM_HINT_T0);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        acc[r] = _mm512_fmadd_ps(w, _mm512_set1_ps(row[r][k]), acc[r]);
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) sink(r, Lanes{acc[r]});
+  }
+
+  const float* values;
+  int64_t stride;
+};
+
+template <int kRows>
+using F32Kernel = FloatKernel<DType::kF32, kRows>;
+template <int kRows>
+using F16Kernel = FloatKernel<DType::kF16, kRows>;
+template <int kRows>
+using BF16Kernel = FloatKernel<DType::kBF16, kRows>;
+
+}  // namespace
+
+void LinearF32Avx512(const LinearCall& call) { Run<F32Kernel, kRowsMax>(call); }
+void LinearF16Avx512(const LinearCall& call) { Run<F16Kernel, kRowsMax>(call); }
+void LinearBF16Avx512(const LinearCall& call) { Run<BF16Kernel, kRowsMax>(call); }
+void LeafLinearF32Avx512(const LeafLinearCall& call) { Run<F32Kernel, kRowsMax>(call); }
+void LeafLinearF16Avx512(const LeafLinearCall& call) { Run<F16Kernel, kRowsMax>(call); }
+void LeafLinearBF16Avx512(const LeafLinearCall& call) { Run<BF16Kernel, kRowsMax>(call); }
+
+}  // namespace shoal::cpu

@@ -1,0 +1,181 @@
+#include "kernels/cpu/linear_lanes_avx512.h"
+#include "kernels/cpu/linear_variants.h"
+
+// Linear layers over quantised weights with the VNNI dot product: unsigned weights, signed
+// activations. A group's weights are unpacked once into eight registers and used by every row of
+// the tile; activations are broadcast from memory four k at a time.
+//
+// Registers, at 16 rows: 16 accumulators, 8 of weights, scale and minimum, 4 integer dots.
+
+namespace shoal::cpu {
+namespace {
+
+constexpr int64_t kGroup = 32;
+constexpr int64_t kBlockGroups = kBlockK / kGroup;
+constexpr int kRowsMax = 16;
+constexpr int kRowsTogether = 4;  // Dot product chains in flight: hides a latency of four cycles.
+constexpr int64_t kPrefetchBytes = 2560;
+
+// What is subtracted from every unsigned weight.
+template <DType kType>
+constexpr int32_t kOffset = kType == DType::kQ8_0   ? 128
+                            : kType == DType::kQ4_0 ? 8
+                                                    : 0;
+
+// Up to 256 k of the tile's rows at constant distances, with what a (row, group) needs once.
+template <DType kType, int kRows>
+struct RowBlock {
+  alignas(64) int8_t quants[kRows][kBlockK];
+  alignas(64) float scales[kRows][kBlockGroups];
+  // Q4_1: scale * float(sum). The others: -offset * sum, where the integer dot starts.
+  alignas(64) float corrections[kRows][kBlockGroups];
+
+  SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int64_t k, int64_t count) {
+    const int64_t groups = count / kGroup;
+    const auto mask = static_cast<__mmask8>((1u << groups) - 1);
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t first_group = (row + r) * (input.cols / kGroup) + k / kGroup;
+      const int8_t* from = input.quants + (row + r) * input.cols + k;
+      for (int64_t g = 0; g < groups; ++g) {
+        const auto* group = reinterpret_cast<const __m256i*>(from + g * kGroup);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(quants[r] + g * kGroup),
+                           _mm256_loadu_si256(group));
+      }
+      const __m256 scale = _mm256_maskz_loadu_ps(mask, input.scales + first_group);
+      const __m256i sum = _mm256_maskz_loadu_epi32(mask, input.sums + first_group);
+      _mm256_store_ps(scales[r], scale);
+      if constexpr (kOffset<kType> == 0) {
+        _mm256_store_ps(corrections[r], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
+      } else {
+        const __m256i start = _mm256_mullo_epi32(sum, _mm256_set1_epi32(-kOffset<kType>));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(corrections[r]), start);
+      }
+    }
+  }
+};
+
+SHOAL_INLINE __m512 LoadHalves(const uint8_t* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+SHOAL_INLINE __m512i BroadcastQuad(const int8_t* quad) {
+  int32_t bits;
+  __builtin_memcpy(&bits, quad, 4);
+  return _mm512_set1_epi32(bits);
+}
+
+// One group's weights of 16 outputs, unpacked.
+template <DType kType>
+struct WeightGroup {
+  static constexpr int64_t kBytes = PackedGroupBytes(kType);
+  __m512i quads[8];
+  __m512 d;
+  __m512 m;
+
+  SHOAL_INLINE void Load(const uint8_t* from) {
+#pragma GCC unroll 16
+    for (int64_t line = 0; line < kBytes; line += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(from + kPrefetchBytes + line), _MM_HINT_T0);
+    }
+    if constexpr (kType == DType::kQ8_0) {
+#pragma GCC unroll 8
+      for (int v = 0; v < 8; ++v) quads[v] = _mm512_loadu_si512(from + 64 * v);
+      d = LoadHalves(from + 512);
+    } else {
+      const __m512i low = _mm512_set1_epi8(15);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        const __m512i both = _mm512_loadu_si512(from + 64 * v);
+        quads[v] = _mm512_and_si512(both, low);
+        quads[v + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+      }
+      d = LoadHalves(from + 256);
+      if constexpr (kType == DType::kQ4_1) m = LoadHalves(from + 288);
+    }
+  }
+};
+
+template <DType kType, int kRows>
+struct QuantKernel {
+  using Lanes = Lanes512;
+  static constexpr int64_t kPanels = 4;
+
+  static constexpr SHOAL_INLINE int64_t WeightBytes(int64_t k) {
+    constexpr int64_t kBytes = PackedGroupBytes(kType);
+    return k / kGroup * kBytes;
+  }
+  static SHOAL_INLINE uint32_t AddFixed(Lanes y, float limit, int64_t* sums) {
+    return AddFixed512(y, limit, sums);
+  }
+
+  SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int64_t k, int64_t count) {
+    rows.Load(input, row, k, count);
+  }
+
+  // acc[r] for up to kRowsTogether rows from `first` on.
+  template <int kFirst>
+  SHOAL_INLINE void AddGroup(const WeightGroup<kType>& w, int64_t g, __m512* acc) const {
+    constexpr int kCount = kRows - kFirst < kRowsTogether ? kRows - kFirst : kRowsTogether;
+    __m512i dot[kCount];
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount; ++i) {
+      const float* correction = &rows.corrections[kFirst + i][g];
+      dot[i] = kOffset<kType> == 0 ? _mm512_setzero_si512()
+                                   : BroadcastQuad(reinterpret_cast<const int8_t*>(correction));
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; ++v) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kCount; ++i) {
+        const int8_t* quad = &rows.quants[kFirst + i][g * kGroup + 4 * v];
+        dot[i] = _mm512_dpbusd_epi32(dot[i], w.quads[v], BroadcastQuad(quad));
+      }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount; ++i) {
+      __m512& sum = acc[kFirst + i];
+      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(rows.scales[kFirst + i][g]), w.d);
+      sum = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot[i]), sum);
+      if constexpr (kType == DType::kQ4_1) {
+        sum = _mm512_fmadd_ps(w.m, _mm512_set1_ps(rows.corrections[kFirst + i][g]), sum);
+      }
+    }
+  }
+
+  template <typename Sink>
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t count, Sink sink) const {
+    __m512 acc[kRows];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
+    for (int64_t g = 0; g < count / kGroup; ++g) {
+      WeightGroup<kType> w;
+      w.Load(weights + g * WeightGroup<kType>::kBytes);
+      AddGroup<0>(w, g, acc);
+      if constexpr (kRows > 4) AddGroup<4>(w, g, acc);
+      if constexpr (kRows > 8) AddGroup<8>(w, g, acc);
+      if constexpr (kRows > 12) AddGroup<12>(w, g, acc);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) sink(r, Lanes{acc[r]});
+  }
+
+  RowBlock<kType, kRows> rows;
+};
+
+template <int kRows>
+using Q8_0Kernel = QuantKernel<DType::kQ8_0, kRows>;
+template <int kRows>
+using Q4_0Kernel = QuantKernel<DType::kQ4_0, kRows>;
+template <int kRows>
+using Q4_1Kernel = QuantKernel<DType::kQ4_1, kRows>;
+
+}  // namespace
+
+void LinearQ8_0Avx512(const LinearCall& call) { Run<Q8_0Kernel, kRowsMax>(call); }
+void LinearQ4_0Avx512(const LinearCall& call) { Run<Q4_0Kernel, kRowsMax>(call); }
+void LinearQ4_1Avx512(const LinearCall& call) { Run<Q4_1Kernel, kRowsMax>(call); }
+void LeafLinearQ8_0Avx512(const LeafLinearCall& call) { Run<Q8_0Kernel, kRowsMax>(call); }
+void LeafLinearQ4_0Avx512(const LeafLinearCall& call) { Run<Q4_0Kernel, kRowsMax>(call); }
+void LeafLinearQ4_1Avx512(const LeafLinearCall& call) { Run<Q4_1Kernel, kRowsMax>(call); }
+
+}  // namespace shoal::cpu

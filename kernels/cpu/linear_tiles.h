@@ -1,0 +1,181 @@
+#pragma once
+
+// Walks a linear call in tiles of rows and panels; shared by the vector variants.
+//
+// Included only by files compiled for one instruction set. Everything here has internal linkage and
+// calls no function that has not: a copy compiled with instruction-set flags that the linker merged
+// into baseline code would crash older machines.
+//
+// A Kernel<rows> handles `rows` activation rows against one panel:
+//   kPanels                       panels that share one Load
+//   Lanes                         16 floats, one for each output of a panel: Zero, LoadLanes,
+//                                 StoreLanes, StoreOutputs (the first `count`), +
+//   AddFixed(y, limit, sums)      adds RNE(y * 2^32) to sums[16] where |y| < limit; returns the
+//   other
+//                                 lanes as bits
+//   Load(input, row, k, count)    takes up to a block of `rows` rows of activations
+//   Block(weights, count, sink)   calls sink(r, lanes of the block's sum) for every row
+//   WeightBytes(k)                bytes of k weights per output in a panel
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/cpu/table.h"
+
+#define SHOAL_INLINE inline __attribute__((always_inline))
+
+namespace shoal::cpu {
+namespace {
+
+SHOAL_INLINE int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// The matrix's fields as the tiles need them; PackedMatrix's own members have external linkage.
+struct Panels {
+  const uint8_t* data;
+  int64_t bytes;  // Of one panel.
+  int64_t rows;
+  int64_t cols;
+};
+
+template <typename Kernel>
+SHOAL_INLINE Panels PanelsOf(const PackedMatrix& weights) {
+  return {.data = reinterpret_cast<const uint8_t*>(weights.data),
+          .bytes = (Kernel::WeightBytes(weights.cols) + 63) / 64 * 64,
+          .rows = weights.rows,
+          .cols = weights.cols};
+}
+
+SHOAL_INLINE int64_t OutputsOf(const Panels& weights, int64_t panel) {
+  return Smaller(weights.rows - panel * kPanelRows, kPanelRows);
+}
+
+// kRows rows from `row` on against `count` panels from `panel` on.
+template <typename Kernel, int kRows>
+void LinearTile(const LinearCall& call, int64_t row, int64_t panel, int64_t count) {
+  using Lanes = typename Kernel::Lanes;
+  const Panels weights = PanelsOf<Kernel>(*call.weights);
+  alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
+  for (int64_t p = 0; p < count; ++p) {
+    for (int r = 0; r < kRows; ++r) Lanes::Zero().StoreLanes(results[p][r]);
+  }
+  Kernel kernel;
+  for (int64_t k = 0; k < weights.cols; k += kBlockK) {
+    const int64_t block = Smaller(kBlockK, weights.cols - k);
+    kernel.Load(*call.input, row, k, block);
+    for (int64_t p = 0; p < count; ++p) {
+      const uint8_t* from = weights.data + (panel + p) * weights.bytes + Kernel::WeightBytes(k);
+      float(*sums)[kPanelRows] = results[p];
+      kernel.Block(
+          from, block, [sums](int r, Lanes acc) __attribute__((always_inline)) {
+            (Lanes::LoadLanes(sums[r]) + acc).StoreLanes(sums[r]);
+          });
+    }
+  }
+  for (int64_t p = 0; p < count; ++p) {
+    float* output = call.output + row * call.output_stride + (panel + p) * kPanelRows;
+    for (int r = 0; r < kRows; ++r) {
+      Lanes::LoadLanes(results[p][r])
+          .StoreOutputs(output + r * call.output_stride, OutputsOf(weights, panel + p));
+    }
+  }
+}
+
+// One tile of a row-parallel layer: results of leaves, and their sums as integers.
+template <typename Kernel, int kRows>
+struct LeafTile {
+  using Lanes = typename Kernel::Lanes;
+
+  // A leaf's blocks, one after the other; only a leaf of several blocks needs `results`.
+  SHOAL_INLINE void AddLeaf(const LeafLinearCall& call, const Panels& weights, int64_t row,
+                            int64_t panel, int64_t count, int64_t leaf_begin, int64_t leaf_end) {
+    for (int64_t k = leaf_begin; k < leaf_end; k += kBlockK) {
+      const int64_t block = Smaller(kBlockK, leaf_end - k);
+      const bool first = k == leaf_begin;
+      const bool last = k + block == leaf_end;
+      kernel.Load(*call.input, row, k, block);
+      for (int64_t p = 0; p < count; ++p) {
+        const uint8_t* from = weights.data + (panel + p) * weights.bytes + Kernel::WeightBytes(k);
+        kernel.Block(
+            from, block, [&](int r, Lanes acc) __attribute__((always_inline)) {
+              const Lanes y = (first ? Lanes::Zero() : Lanes::LoadLanes(results[p][r])) + acc;
+              if (!last) {
+                y.StoreLanes(results[p][r]);
+                return;
+              }
+              const uint32_t bad = Kernel::AddFixed(y, call.limit, sums[p][r]);
+              if (__builtin_expect(bad != 0, 0))
+                CountInvalid(r, bad, OutputsOf(weights, panel + p));
+            });
+      }
+    }
+  }
+
+  // Padding lanes of an invalid row are NaN too, but they are nobody's output.
+  void CountInvalid(int r, uint32_t bad, int64_t outputs) {
+    invalid[r] += __builtin_popcount(bad & ((uint32_t{1} << outputs) - 1));
+  }
+
+  Kernel kernel;
+  alignas(64) int64_t sums[Kernel::kPanels][kRows][kPanelRows] = {};
+  alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
+  int64_t invalid[kRows] = {};
+};
+
+template <typename Kernel, int kRows>
+void LeafLinearTile(const LeafLinearCall& call, int64_t row, int64_t panel, int64_t count) {
+  const Panels weights = PanelsOf<Kernel>(*call.weights);
+  LeafTile<Kernel, kRows> tile;
+  for (int64_t k = 0; k < weights.cols; k += call.leaf_cols) {
+    tile.AddLeaf(call, weights, row, panel, count, k, Smaller(k + call.leaf_cols, weights.cols));
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int64_t p = 0; p < count; ++p) {
+      int64_t* output = call.output + (row + r) * call.output_stride + (panel + p) * kPanelRows;
+      const int64_t outputs = OutputsOf(weights, panel + p);
+      for (int64_t lane = 0; lane < outputs; ++lane) output[lane] = tile.sums[p][r][lane];
+    }
+    if (tile.invalid[r] != 0) {
+      __atomic_fetch_add(&call.invalid[row + r], tile.invalid[r], __ATOMIC_RELAXED);
+    }
+  }
+}
+
+template <template <int> typename Kernel, typename Call, int kRows>
+void RunTile(const Call& call, int64_t row, int64_t panel, int64_t count) {
+  if constexpr (std::is_same_v<Call, LinearCall>) {
+    LinearTile<Kernel<kRows>, kRows>(call, row, panel, count);
+  } else {
+    LeafLinearTile<Kernel<kRows>, kRows>(call, row, panel, count);
+  }
+}
+
+// Panels outside, rows inside: a few panels stay in the cache while all rows pass by. Rows are
+// dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1.
+template <template <int> typename Kernel, typename Call, int... kMinus1>
+SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1...>) {
+  using Tile = void (*)(const Call&, int64_t, int64_t, int64_t);
+  static constexpr Tile kTiles[] = {&RunTile<Kernel, Call, kMinus1 + 1>...};
+  constexpr int64_t kRowsMax = sizeof...(kMinus1);
+  constexpr int64_t kPanels = Kernel<1>::kPanels;
+  const int64_t rows = call.row_end - call.row_begin;
+  const int64_t tiles = (rows + kRowsMax - 1) / kRowsMax;
+  for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += kPanels) {
+    const int64_t count = Smaller(kPanels, call.panel_end - panel);
+    int64_t row = call.row_begin;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t tile_rows = rows / tiles + (tile < rows % tiles ? 1 : 0);
+      kTiles[tile_rows - 1](call, row, panel, count);
+      row += tile_rows;
+    }
+  }
+}
+
+template <template <int> typename Kernel, int kRowsMax, typename Call>
+SHOAL_INLINE void Run(const Call& call) {
+  RunTiles<Kernel>(call, std::make_integer_sequence<int, kRowsMax>());
+}
+
+}  // namespace
+}  // namespace shoal::cpu

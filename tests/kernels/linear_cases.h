@@ -1,0 +1,97 @@
+#pragma once
+
+// Weights, activations and variants for the tests of linear layers.
+
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/table.h"
+
+namespace shoal::cpu {
+
+enum class Values : uint8_t {
+  kOrdinary,  // Around one.
+  kExtreme,   // Zero groups, subnormals, overflow, the largest quants; activations also NaN and
+              // infinity.
+};
+
+// A tensor as it lies in a file.
+struct FileTensor {
+  DType dtype;
+  int64_t rows;
+  int64_t cols;
+  std::vector<std::byte> bytes;
+};
+
+FileTensor RandomTensor(DType dtype, int64_t rows, int64_t cols, Values values,
+                        std::mt19937& random);
+
+// The tensor's weight as a double, straight from the file's bytes.
+double WeightAt(const FileTensor& tensor, int64_t row, int64_t col);
+
+// Columns [col_begin, col_begin + cols) of a tensor, packed.
+class PackedTensor {
+ public:
+  PackedTensor(const FileTensor& tensor, int64_t col_begin, int64_t cols);
+  explicit PackedTensor(const FileTensor& tensor) : PackedTensor(tensor, 0, tensor.cols) {}
+
+  const PackedMatrix& matrix() const { return matrix_; }
+
+ private:
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
+  std::vector<Line> lines_;
+  PackedMatrix matrix_;
+};
+
+// Activation rows with their quantised form, if cols is a multiple of 32.
+class Activations {
+ public:
+  Activations(int64_t rows, int64_t cols, std::vector<float> values);
+
+  const ActivationRows& rows() const { return rows_; }
+  // Columns [begin, begin + cols), a multiple of 32 each or float only.
+  Activations Columns(int64_t begin, int64_t cols) const;
+
+ private:
+  std::vector<float> values_;
+  std::vector<int8_t> quants_;
+  std::vector<float> scales_;
+  std::vector<int32_t> sums_;
+  ActivationRows rows_;
+};
+
+std::vector<float> RandomValues(int64_t count, Values values, std::mt19937& random);
+
+struct LinearVariant {
+  const char* name;
+  uint32_t required_features;
+  void (*linear[kDTypeCount])(const LinearCall& call);
+  void (*leaf_linear[kDTypeCount])(const LeafLinearCall& call);
+  void (*quantize_row)(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
+};
+
+const LinearVariant& ScalarVariant();
+// All variants but the scalar one.
+const std::vector<LinearVariant>& VectorVariants();
+
+// Equal bits tell equal results, except that all NaNs are one.
+uint32_t BitsOf(float value);
+
+struct LeafResult {
+  std::vector<int64_t> sums;
+  std::vector<int64_t> invalid;
+  bool operator==(const LeafResult&) const = default;
+};
+
+// All outputs of all rows.
+std::vector<uint32_t> RunLinear(const LinearVariant& variant, const PackedMatrix& weights,
+                                const ActivationRows& input);
+LeafResult RunLeafLinear(const LinearVariant& variant, const PackedMatrix& weights,
+                         const ActivationRows& input, int64_t leaf_cols, float limit);
+
+}  // namespace shoal::cpu

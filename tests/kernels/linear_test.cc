@@ -1,0 +1,196 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <ostream>
+#include <random>
+#include <vector>
+
+#include "tests/kernels/linear_cases.h"
+
+// Every vector variant of the linear layers and the quantiser against the scalar one, bit by bit.
+
+namespace shoal::cpu {
+
+void PrintTo(const LinearVariant& variant, std::ostream* out) { *out << variant.name; }
+
+namespace {
+
+constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
+                                DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+
+class LinearVariants : public testing::TestWithParam<LinearVariant> {
+ protected:
+  void SetUp() override {
+    const uint32_t needed = GetParam().required_features;
+    if ((DetectCpuFeatures() & needed) != needed)
+      GTEST_SKIP() << "this machine has no " << GetParam().name;
+  }
+
+  void ExpectScalarBits(DType dtype, int64_t outputs, int64_t cols, int64_t rows, Values values) {
+    SCOPED_TRACE(testing::Message() << ToString(dtype) << " " << outputs << " outputs, K " << cols
+                                    << ", " << rows << " rows");
+    const PackedTensor weights(RandomTensor(dtype, outputs, cols, values, random_));
+    const Activations input(rows, cols, RandomValues(rows * cols, values, random_));
+    EXPECT_TRUE(RunLinear(GetParam(), weights.matrix(), input.rows()) ==
+                RunLinear(ScalarVariant(), weights.matrix(), input.rows()));
+  }
+
+  void ExpectScalarLeaves(DType dtype, int64_t cols, int64_t leaf, float limit, Values values) {
+    constexpr int64_t kOutputs = 77;
+    constexpr int64_t kRows = 5;
+    SCOPED_TRACE(testing::Message()
+                 << ToString(dtype) << " K " << cols << ", leaf " << leaf << ", limit " << limit);
+    const PackedTensor weights(RandomTensor(dtype, kOutputs, cols, values, random_));
+    const Activations input(kRows, cols, RandomValues(kRows * cols, values, random_));
+    EXPECT_TRUE(RunLeafLinear(GetParam(), weights.matrix(), input.rows(), leaf, limit) ==
+                RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), leaf, limit));
+  }
+
+  std::mt19937 random_{20};
+};
+
+TEST_P(LinearVariants, GiveTheScalarBitsForEveryRowCount) {
+  for (const DType dtype : kAllDTypes) {
+    for (int64_t rows = 1; rows <= 17; ++rows) {
+      ExpectScalarBits(dtype, 37, 288, rows, Values::kOrdinary);
+    }
+    ExpectScalarBits(dtype, 16, 64, 50, Values::kOrdinary);
+  }
+}
+
+TEST_P(LinearVariants, GiveTheScalarBitsForEveryShape) {
+  for (const DType dtype : kAllDTypes) {
+    for (const int64_t cols : {32, 64, 224, 256, 288, 512, 576, 1600}) {
+      for (const int64_t outputs : {1, 16, 17, 64, 79, 150}) {
+        ExpectScalarBits(dtype, outputs, cols, 1, Values::kOrdinary);
+        ExpectScalarBits(dtype, outputs, cols, 3, Values::kOrdinary);
+      }
+    }
+    if (IsQuantized(dtype)) continue;
+    for (const int64_t cols : {1, 72, 255, 257, 600}) {
+      ExpectScalarBits(dtype, 33, cols, 7, Values::kOrdinary);
+    }
+  }
+}
+
+TEST_P(LinearVariants, GiveTheScalarBitsForExtremeNumbers) {
+  for (const DType dtype : kAllDTypes) {
+    for (const int64_t rows : {1, 2, 5, 16}) {
+      ExpectScalarBits(dtype, 65, 640, rows, Values::kExtreme);
+      ExpectScalarBits(dtype, 33, 32, rows, Values::kExtreme);
+    }
+  }
+}
+
+TEST_P(LinearVariants, GiveTheScalarSumsOfLeaves) {
+  for (const DType dtype : kAllDTypes) {
+    for (const int64_t leaf : {32, 64, 128, 160, 256, 320, 512}) {
+      ExpectScalarLeaves(dtype, 576, leaf, 0x1p26f, Values::kOrdinary);
+      ExpectScalarLeaves(dtype, 1600, leaf, 0x1p26f, Values::kOrdinary);
+    }
+    if (IsQuantized(dtype)) continue;
+    ExpectScalarLeaves(dtype, 720, 72, 0x1p26f, Values::kOrdinary);
+    ExpectScalarLeaves(dtype, 700, 72, 0x1p26f, Values::kOrdinary);
+    ExpectScalarLeaves(dtype, 700, 333, 0x1p26f, Values::kOrdinary);
+  }
+}
+
+TEST_P(LinearVariants, CountTheSameInvalidLeaves) {
+  for (const DType dtype : kAllDTypes) {
+    for (const float limit : {0.5f, 2.0f, 0x1p29f}) {
+      ExpectScalarLeaves(dtype, 576, 64, limit, Values::kOrdinary);
+      ExpectScalarLeaves(dtype, 576, 320, limit, Values::kExtreme);
+      ExpectScalarLeaves(dtype, 1600, 64, limit, Values::kExtreme);
+    }
+  }
+}
+
+TEST_P(LinearVariants, WriteOnlyTheRangesTheyAreGiven) {
+  constexpr float kUntouched = 12345.0f;
+  constexpr int64_t kOutputs = 107;
+  constexpr int64_t kStride = 120;
+  constexpr int64_t kRows = 20;
+  for (const DType dtype : kAllDTypes) {
+    const PackedTensor weights(RandomTensor(dtype, kOutputs, 96, Values::kOrdinary, random_));
+    const Activations input(kRows, 96, RandomValues(kRows * 96, Values::kOrdinary, random_));
+    const auto whole = RunLinear(ScalarVariant(), weights.matrix(), input.rows());
+    std::vector<float> output(kRows * kStride, kUntouched);
+    GetParam().linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
+                                                   .input = &input.rows(),
+                                                   .row_begin = 2,
+                                                   .row_end = 19,
+                                                   .panel_begin = 1,
+                                                   .panel_end = 7,
+                                                   .output = output.data(),
+                                                   .output_stride = kStride});
+    for (int64_t row = 0; row < kRows; ++row) {
+      for (int64_t column = 0; column < kStride; ++column) {
+        const bool inside = row >= 2 && row < 19 && column >= 16 && column < kOutputs;
+        const uint32_t expected = inside ? whole[row * kOutputs + column] : BitsOf(kUntouched);
+        ASSERT_EQ(BitsOf(output[row * kStride + column]), expected)
+            << ToString(dtype) << " row " << row << " column " << column;
+      }
+    }
+  }
+}
+
+TEST_P(LinearVariants, WriteOnlyTheLeafRangesTheyAreGiven) {
+  constexpr int64_t kUntouched = 12345;
+  constexpr int64_t kOutputs = 43;
+  constexpr int64_t kStride = 50;
+  constexpr int64_t kRows = 4;
+  for (const DType dtype : kAllDTypes) {
+    const PackedTensor weights(RandomTensor(dtype, kOutputs, 96, Values::kOrdinary, random_));
+    const Activations input(kRows, 96, RandomValues(kRows * 96, Values::kOrdinary, random_));
+    const auto whole = RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 64, 1e6f);
+    std::vector<int64_t> output(kRows * kStride, kUntouched);
+    std::vector<int64_t> invalid(kRows, 7);
+    GetParam().leaf_linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
+                                                        .input = &input.rows(),
+                                                        .row_begin = 1,
+                                                        .row_end = 3,
+                                                        .panel_begin = 1,
+                                                        .panel_end = 3,
+                                                        .leaf_cols = 64,
+                                                        .limit = 1e6f,
+                                                        .output = output.data(),
+                                                        .output_stride = kStride,
+                                                        .invalid = invalid.data()});
+    for (int64_t row = 0; row < kRows; ++row) {
+      for (int64_t column = 0; column < kStride; ++column) {
+        const bool inside = row >= 1 && row < 3 && column >= 16 && column < kOutputs;
+        ASSERT_EQ(output[row * kStride + column],
+                  inside ? whole.sums[row * kOutputs + column] : kUntouched)
+            << ToString(dtype) << " row " << row << " column " << column;
+      }
+    }
+    EXPECT_EQ(invalid, std::vector<int64_t>(kRows, 7));
+  }
+}
+
+TEST_P(LinearVariants, QuantizeToTheScalarBits) {
+  for (const Values values : {Values::kOrdinary, Values::kExtreme}) {
+    for (const int64_t cols : {32, 64, 96, 4096}) {
+      const std::vector<float> x = RandomValues(cols, values, random_);
+      std::vector<int8_t> quants[2];
+      std::vector<float> scales[2];
+      std::vector<int32_t> sums[2];
+      for (int i = 0; i < 2; ++i) {
+        quants[i].assign(cols, 99);
+        scales[i].assign(cols / 32, 99.0f);
+        sums[i].assign(cols / 32, 99);
+        const LinearVariant& variant = i == 0 ? ScalarVariant() : GetParam();
+        variant.quantize_row(x.data(), cols, quants[i].data(), scales[i].data(), sums[i].data());
+      }
+      EXPECT_EQ(quants[0], quants[1]);
+      EXPECT_EQ(sums[0], sums[1]);
+      EXPECT_TRUE(std::ranges::equal(scales[0], scales[1], {}, BitsOf, BitsOf));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LinearVariants, testing::ValuesIn(VectorVariants()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace shoal::cpu
