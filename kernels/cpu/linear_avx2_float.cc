@@ -42,13 +42,13 @@ struct FloatKernel {
   }
 
   template <typename Sink>
-  SHOAL_INLINE void Block(const uint8_t* weights, int64_t count, Sink sink) const {
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t k_begin, int64_t count, Sink sink) const {
     Lanes acc[kRows];
     const float* row[kRows];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       acc[r] = Lanes::Zero();
-      row[r] = values + r * stride;
+      row[r] = values + r * stride + k_begin;
     }
     for (int64_t k = 0; k < count; ++k) {
       const uint8_t* from = weights + k * kBytes;

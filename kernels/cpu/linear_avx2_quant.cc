@@ -148,18 +148,19 @@ struct QuantKernel {
   }
 
   template <typename Sink>
-  SHOAL_INLINE void Block(const uint8_t* weights, int64_t count, Sink sink) const {
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t k_begin, int64_t count, Sink sink) const {
     Lanes acc[kRows];
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) acc[r] = Lanes::Zero();
+    const int64_t first = k_begin / kGroup;
     for (int64_t g = 0; g < count / kGroup; ++g) {
       const uint8_t* group = weights + g * kBytes;
 #pragma GCC unroll 16
       for (int64_t line = 0; line < kBytes; line += 64) {
         _mm_prefetch(reinterpret_cast<const char*>(group + kPrefetchBytes + line), _MM_HINT_T0);
       }
-      AddHalfGroup(group, 0, g, acc);
-      AddHalfGroup(group, 1, g, acc);
+      AddHalfGroup(group, 0, first + g, acc);
+      AddHalfGroup(group, 1, first + g, acc);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) sink(r, acc[r]);

@@ -7,7 +7,7 @@
 namespace shoal::cpu {
 namespace {
 
-constexpr int kRowsMax = 16;
+constexpr int kRowsMax = 8;
 
 template <DType kType>
 SHOAL_INLINE __m512 LoadWeights(const uint8_t* from) {
@@ -41,13 +41,13 @@ struct FloatKernel {
   }
 
   template <typename Sink>
-  SHOAL_INLINE void Block(const uint8_t* weights, int64_t count, Sink sink) const {
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t k_begin, int64_t count, Sink sink) const {
     __m512 acc[kRows];
     const float* row[kRows];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       acc[r] = _mm512_setzero_ps();
-      row[r] = values + r * stride;
+      row[r] = values + r * stride + k_begin;
     }
     for (int64_t k = 0; k < count; ++k) {
       const __m512 w = LoadWeights<kType>(weights + k * kBytes);

@@ -143,17 +143,18 @@ struct QuantKernel {
   }
 
   template <typename Sink>
-  SHOAL_INLINE void Block(const uint8_t* weights, int64_t count, Sink sink) const {
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t k_begin, int64_t count, Sink sink) const {
     __m512 acc[kRows];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
+    const int64_t first = k_begin / kGroup;
     for (int64_t g = 0; g < count / kGroup; ++g) {
       WeightGroup<kType> w;
       w.Load(weights + g * WeightGroup<kType>::kBytes);
-      AddGroup<0>(w, g, acc);
-      if constexpr (kRows > 4) AddGroup<4>(w, g, acc);
-      if constexpr (kRows > 8) AddGroup<8>(w, g, acc);
-      if constexpr (kRows > 12) AddGroup<12>(w, g, acc);
+      AddGroup<0>(w, first + g, acc);
+      if constexpr (kRows > 4) AddGroup<4>(w, first + g, acc);
+      if constexpr (kRows > 8) AddGroup<8>(w, first + g, acc);
+      if constexpr (kRows > 12) AddGroup<12>(w, first + g, acc);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sink(r, Lanes{acc[r]});

@@ -14,7 +14,8 @@
 //   other
 //                                 lanes as bits
 //   Load(input, row, k, count)    takes up to a block of `rows` rows of activations
-//   Block(weights, count, sink)   calls sink(r, lanes of the block's sum) for every row
+//   Block(weights, k, count, sink)  calls sink(r, lanes) for every row, with the sum over `count` k
+//                                 from the k-th loaded on
 //   WeightBytes(k)                bytes of k weights per output in a panel
 
 #include <cstddef>
@@ -51,27 +52,41 @@ SHOAL_INLINE int64_t OutputsOf(const Panels& weights, int64_t panel) {
   return Smaller(weights.rows - panel * kPanelRows, kPanelRows);
 }
 
+template <typename Kernel, int kRows>
+SHOAL_INLINE void ClearResults(float (*results)[kRows][kPanelRows], int64_t count) {
+  for (int64_t p = 0; p < count; ++p) {
+    for (int r = 0; r < kRows; ++r) Kernel::Lanes::Zero().StoreLanes(results[p][r]);
+  }
+}
+
+// Adds the sums of block [k, k + length) to results[panel][row].
+template <typename Kernel, int kRows>
+SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Panels& weights,
+                           int64_t row, int64_t panel, int64_t count, int64_t k, int64_t length,
+                           float (*results)[kRows][kPanelRows]) {
+  using Lanes = typename Kernel::Lanes;
+  kernel.Load(input, row, k, length);
+  for (int64_t p = 0; p < count; ++p) {
+    const uint8_t* from = weights.data + (panel + p) * weights.bytes + Kernel::WeightBytes(k);
+    float(*sums)[kPanelRows] = results[p];
+    kernel.Block(
+        from, 0, length, [sums](int r, Lanes acc) __attribute__((always_inline)) {
+          (Lanes::LoadLanes(sums[r]) + acc).StoreLanes(sums[r]);
+        });
+  }
+}
+
 // kRows rows from `row` on against `count` panels from `panel` on.
 template <typename Kernel, int kRows>
 void LinearTile(const LinearCall& call, int64_t row, int64_t panel, int64_t count) {
   using Lanes = typename Kernel::Lanes;
   const Panels weights = PanelsOf<Kernel>(*call.weights);
   alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
-  for (int64_t p = 0; p < count; ++p) {
-    for (int r = 0; r < kRows; ++r) Lanes::Zero().StoreLanes(results[p][r]);
-  }
+  ClearResults<Kernel, kRows>(results, count);
   Kernel kernel;
   for (int64_t k = 0; k < weights.cols; k += kBlockK) {
-    const int64_t block = Smaller(kBlockK, weights.cols - k);
-    kernel.Load(*call.input, row, k, block);
-    for (int64_t p = 0; p < count; ++p) {
-      const uint8_t* from = weights.data + (panel + p) * weights.bytes + Kernel::WeightBytes(k);
-      float(*sums)[kPanelRows] = results[p];
-      kernel.Block(
-          from, block, [sums](int r, Lanes acc) __attribute__((always_inline)) {
-            (Lanes::LoadLanes(sums[r]) + acc).StoreLanes(sums[r]);
-          });
-    }
+    AddBlock<Kernel, kRows>(kernel, *call.input, weights, row, panel, count, k,
+                            Smaller(kBlockK, weights.cols - k), results);
   }
   for (int64_t p = 0; p < count; ++p) {
     float* output = call.output + row * call.output_stride + (panel + p) * kPanelRows;
@@ -87,27 +102,40 @@ template <typename Kernel, int kRows>
 struct LeafTile {
   using Lanes = typename Kernel::Lanes;
 
-  // A leaf's blocks, one after the other; only a leaf of several blocks needs `results`.
-  SHOAL_INLINE void AddLeaf(const LeafLinearCall& call, const Panels& weights, int64_t row,
-                            int64_t panel, int64_t count, int64_t leaf_begin, int64_t leaf_end) {
-    for (int64_t k = leaf_begin; k < leaf_end; k += kBlockK) {
-      const int64_t block = Smaller(kBlockK, leaf_end - k);
-      const bool first = k == leaf_begin;
-      const bool last = k + block == leaf_end;
-      kernel.Load(*call.input, row, k, block);
-      for (int64_t p = 0; p < count; ++p) {
-        const uint8_t* from = weights.data + (panel + p) * weights.bytes + Kernel::WeightBytes(k);
+  // Leaves of one block at most, [k_begin, k_end) together no longer than a block.
+  SHOAL_INLINE void AddShortLeaves(const LeafLinearCall& call, const Panels& weights, int64_t row,
+                                   int64_t panel, int64_t count, int64_t k_begin, int64_t k_end) {
+    const int64_t leaf_cols = call.leaf_cols;
+    const float limit = call.limit;
+    kernel.Load(*call.input, row, k_begin, k_end - k_begin);
+    for (int64_t p = 0; p < count; ++p) {
+      const uint8_t* panel_weights = weights.data + (panel + p) * weights.bytes;
+      const int64_t outputs = OutputsOf(weights, panel + p);
+      for (int64_t k = k_begin; k < k_end; k += leaf_cols) {
+        const uint8_t* from = panel_weights + Kernel::WeightBytes(k);
+        const int64_t leaf = Smaller(leaf_cols, k_end - k);
         kernel.Block(
-            from, block, [&](int r, Lanes acc) __attribute__((always_inline)) {
-              const Lanes y = (first ? Lanes::Zero() : Lanes::LoadLanes(results[p][r])) + acc;
-              if (!last) {
-                y.StoreLanes(results[p][r]);
-                return;
-              }
-              const uint32_t bad = Kernel::AddFixed(y, call.limit, sums[p][r]);
-              if (__builtin_expect(bad != 0, 0))
-                CountInvalid(r, bad, OutputsOf(weights, panel + p));
+            from, k - k_begin, leaf, [&](int r, Lanes acc) __attribute__((always_inline)) {
+              const uint32_t bad = Kernel::AddFixed(Lanes::Zero() + acc, limit, sums[p][r]);
+              if (__builtin_expect(bad != 0, 0)) CountInvalid(r, bad, outputs);
             });
+      }
+    }
+  }
+
+  // One leaf of several blocks.
+  SHOAL_INLINE void AddLongLeaf(const LeafLinearCall& call, const Panels& weights, int64_t row,
+                                int64_t panel, int64_t count, int64_t k_begin, int64_t k_end) {
+    ClearResults<Kernel, kRows>(results, count);
+    for (int64_t k = k_begin; k < k_end; k += kBlockK) {
+      AddBlock<Kernel, kRows>(kernel, *call.input, weights, row, panel, count, k,
+                              Smaller(kBlockK, k_end - k), results);
+    }
+    for (int64_t p = 0; p < count; ++p) {
+      for (int r = 0; r < kRows; ++r) {
+        const uint32_t bad =
+            Kernel::AddFixed(Lanes::LoadLanes(results[p][r]), call.limit, sums[p][r]);
+        if (__builtin_expect(bad != 0, 0)) CountInvalid(r, bad, OutputsOf(weights, panel + p));
       }
     }
   }
@@ -127,8 +155,16 @@ template <typename Kernel, int kRows>
 void LeafLinearTile(const LeafLinearCall& call, int64_t row, int64_t panel, int64_t count) {
   const Panels weights = PanelsOf<Kernel>(*call.weights);
   LeafTile<Kernel, kRows> tile;
-  for (int64_t k = 0; k < weights.cols; k += call.leaf_cols) {
-    tile.AddLeaf(call, weights, row, panel, count, k, Smaller(k + call.leaf_cols, weights.cols));
+  if (call.leaf_cols <= kBlockK) {
+    const int64_t step = kBlockK / call.leaf_cols * call.leaf_cols;
+    for (int64_t k = 0; k < weights.cols; k += step) {
+      tile.AddShortLeaves(call, weights, row, panel, count, k, Smaller(k + step, weights.cols));
+    }
+  } else {
+    for (int64_t k = 0; k < weights.cols; k += call.leaf_cols) {
+      const int64_t leaf_end = Smaller(k + call.leaf_cols, weights.cols);
+      tile.AddLongLeaf(call, weights, row, panel, count, k, leaf_end);
+    }
   }
   for (int r = 0; r < kRows; ++r) {
     for (int64_t p = 0; p < count; ++p) {
