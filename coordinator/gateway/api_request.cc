@@ -1,0 +1,281 @@
+#include "coordinator/gateway/api_request.h"
+
+// One function per group of fields; the order of checks is the order of complaints.
+
+#include <algorithm>
+
+#include "coordinator/gateway/api_error.h"
+#include "coordinator/gateway/json_reader.h"
+
+namespace shoal::gateway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kTokensMaxMax = int64_t{1} << 40;
+
+[[noreturn]] void ThrowUnsupported(const std::string& field, std::string_view why) {
+  throw ApiError(field, Str(field, " is not supported yet: ", why), "unsupported_parameter");
+}
+
+// Accepted and without effect on the answer here.
+constexpr std::string_view kNoEffect[] = {
+    "user",       "metadata",         "store",     "service_tier",       "parallel_tool_calls",
+    "prediction", "prompt_cache_key", "verbosity", "add_special_tokens", "safety_identifier",
+    "request_id",
+};
+
+void RefuseUnsupported(JsonReader& fields) {
+  for (const char* name : {"presence_penalty", "frequency_penalty"}) {
+    if (fields.Number(name, -2, 2).value_or(0) != 0) ThrowUnsupported(name, "leave it at 0");
+  }
+  for (const char* name : {"repetition_penalty", "repeat_penalty", "length_penalty"}) {
+    if (fields.Number(name, -1e9, 1e9).value_or(1) != 1) ThrowUnsupported(name, "leave it at 1");
+  }
+  for (const char* name : {"tools", "functions", "logit_bias", "bad_words", "allowed_token_ids"}) {
+    const Json* value = fields.Find(name);
+    if (value != nullptr && !value->empty()) ThrowUnsupported(name, "leave it out");
+  }
+  for (const char* name : {"tool_choice", "function_call"}) {
+    const Json* value = fields.Find(name);
+    if (value != nullptr && *value != "none" && *value != "auto") {
+      ThrowUnsupported(name, "there are no tools");
+    }
+  }
+  for (const char* name : {"audio", "web_search_options", "reasoning_effort", "structured_outputs",
+                           "guided_json", "guided_regex", "guided_choice", "guided_grammar",
+                           "grammar", "json_schema", "chat_template", "chat_template_kwargs",
+                           "documents", "truncate_prompt_tokens", "prompt_logprobs"}) {
+    if (fields.Find(name) != nullptr) ThrowUnsupported(name, "leave it out");
+  }
+  if (fields.String("suffix").value_or("") != "") ThrowUnsupported("suffix", "leave it out");
+  for (const char* name : {"use_beam_search", "continue_final_message"}) {
+    if (fields.Bool(name).value_or(false)) ThrowUnsupported(name, "leave it false");
+  }
+  if (!fields.Bool("add_generation_prompt").value_or(true)) {
+    ThrowUnsupported("add_generation_prompt", "leave it true");
+  }
+  if (fields.Int("min_tokens", 0, kTokensMaxMax).value_or(0) != 0) {
+    ThrowUnsupported("min_tokens", "leave it at 0; ignore_eos generates up to max_tokens");
+  }
+  const Json* modalities = fields.Find("modalities");
+  if (modalities != nullptr && *modalities != Json::array({"text"})) {
+    ThrowUnsupported("modalities", "only [\"text\"] is");
+  }
+  if (const Json* format = fields.Find("response_format"); format != nullptr) {
+    JsonReader format_fields(*format, "response_format");
+    if (format_fields.String("type").value_or("") != "text") {
+      ThrowUnsupported("response_format", "only {\"type\": \"text\"} is");
+    }
+  }
+}
+
+void ReadSampling(JsonReader& fields, ApiRequest& request) {
+  SamplingParams& sampling = request.sampling;
+  sampling.temperature = fields.Number("temperature", 0, 100).value_or(1);
+  // Below it, logits divided by the temperature leave binary32 (GenerationParams).
+  if (sampling.temperature != 0 && sampling.temperature < 1e-5) {
+    throw ApiError("temperature", "temperature must be 0 or at least 0.00001");
+  }
+  sampling.top_p = fields.Number("top_p", 0, 1).value_or(1);
+  if (sampling.top_p == 0) throw ApiError("top_p", "top_p must be above 0 and at most 1");
+  // -1 is another spelling of "all" among OpenAI-compatible servers.
+  const int64_t top_k = fields.Int("top_k", -1, INT32_MAX).value_or(0);
+  sampling.top_k = static_cast<int32_t>(top_k < 0 ? 0 : top_k);
+  sampling.min_p = fields.Number("min_p", 0, 1).value_or(0);
+  if (const auto seed = fields.Int("seed", INT64_MIN, INT64_MAX)) {
+    request.seeded = true;
+    sampling.seed = static_cast<uint64_t>(*seed);
+  }
+}
+
+void ReadStops(JsonReader& fields, ApiRequest& request) {
+  const auto add = [&](const Json& value, const std::string& path) {
+    if (!value.is_string()) ThrowWrongType(path, "a string", value);
+    auto text = value.get<std::string>();
+    if (text.empty()) throw ApiError(path, path + " must not be empty");
+    if (text.size() > kStopBytesMax) {
+      throw ApiError(path, Str(path, " must have at most ", kStopBytesMax, " bytes"));
+    }
+    request.stop.push_back(std::move(text));
+  };
+  if (const Json* stop = fields.Find("stop"); stop != nullptr) {
+    if (stop->is_array()) {
+      if (stop->size() > kStopsMax) {
+        throw ApiError("stop", Str("stop must have at most ", kStopsMax, " strings"));
+      }
+      for (size_t i = 0; i < stop->size(); ++i) add((*stop)[i], Str("stop[", i, "]"));
+    } else if (stop->is_string()) {
+      add(*stop, "stop");
+    } else {
+      ThrowWrongType("stop", "a string or an array of strings", *stop);
+    }
+  }
+  if (const Json* ids = fields.Find("stop_token_ids"); ids != nullptr) {
+    if (!ids->is_array()) ThrowWrongType("stop_token_ids", "an array of token ids", *ids);
+    if (ids->size() > kStopsMax) {
+      throw ApiError("stop_token_ids", Str("stop_token_ids must have at most ", kStopsMax, " ids"));
+    }
+    for (size_t i = 0; i < ids->size(); ++i) {
+      request.stop_token_ids.push_back(ReadTokenId((*ids)[i], Str("stop_token_ids[", i, "]")));
+    }
+  }
+}
+
+void ReadLogprobs(JsonReader& fields, ApiRequest& request) {
+  if (request.endpoint == Endpoint::kCompletions) {
+    const auto count = fields.Int("logprobs", 0, kTopLogprobsMax);
+    request.top_logprobs = static_cast<int32_t>(count.value_or(-1));
+    return;
+  }
+  const bool wanted = fields.Bool("logprobs").value_or(false);
+  const auto top = fields.Int("top_logprobs", 0, kTopLogprobsMax);
+  if (top && !wanted) throw ApiError("top_logprobs", "top_logprobs needs logprobs to be true");
+  if (wanted) request.top_logprobs = static_cast<int32_t>(top.value_or(0));
+}
+
+void ReadLengths(JsonReader& fields, ApiRequest& request) {
+  const int64_t least = request.endpoint == Endpoint::kCompletions ? 0 : 1;
+  const auto tokens = fields.Int("max_tokens", least, kTokensMaxMax);
+  const auto newer = fields.Int("max_completion_tokens", least, kTokensMaxMax);
+  if (tokens && newer && *tokens != *newer) {
+    throw ApiError("max_completion_tokens", "max_tokens and max_completion_tokens disagree");
+  }
+  request.tokens_max = newer ? newer : tokens;
+  if (request.endpoint == Endpoint::kCompletions) {
+    request.echo = fields.Bool("echo").value_or(false);
+    if (!request.tokens_max) request.tokens_max = 16;
+    if (*request.tokens_max == 0 && !request.echo) {
+      throw ApiError(newer ? "max_completion_tokens" : "max_tokens",
+                     "max_tokens may be 0 only with echo");
+    }
+  } else if (fields.Bool("echo").value_or(false)) {
+    ThrowUnsupported("echo", "only /v1/completions has it");
+  }
+}
+
+PromptInput ReadIds(const Json& value, const std::string& path) {
+  std::vector<int32_t> ids;
+  ids.reserve(value.size());
+  for (size_t i = 0; i < value.size(); ++i) {
+    ids.push_back(ReadTokenId(value[i], Str(path, "[", i, "]")));
+  }
+  if (ids.empty()) throw ApiError(path, path + " must have at least one token");
+  return ids;
+}
+
+void ReadPrompts(JsonReader& fields, ApiRequest& request) {
+  constexpr std::string_view kForms =
+      "a string, an array of token ids, or an array of strings and such arrays";
+  const Json* prompt = fields.Find("prompt");
+  if (prompt == nullptr) throw ApiError("prompt", "prompt is missing", "missing_field");
+  if (prompt->is_string()) {
+    request.prompts.emplace_back(prompt->get<std::string>());
+  } else if (!prompt->is_array()) {
+    ThrowWrongType("prompt", kForms, *prompt);
+  } else if (prompt->empty()) {
+    throw ApiError("prompt", "prompt must not be an empty array");
+  } else if (prompt->front().is_number()) {
+    request.prompts.push_back(ReadIds(*prompt, "prompt"));
+  } else {
+    if (prompt->size() > kChoicesMax) {
+      throw ApiError("prompt", Str("prompt must have at most ", kChoicesMax, " elements, not ",
+                                   prompt->size()));
+    }
+    for (size_t i = 0; i < prompt->size(); ++i) {
+      const Json& element = (*prompt)[i];
+      const std::string path = Str("prompt[", i, "]");
+      if (element.is_string()) {
+        request.prompts.emplace_back(element.get<std::string>());
+      } else if (element.is_array()) {
+        request.prompts.push_back(ReadIds(element, path));
+      } else {
+        ThrowWrongType(path, "a string or an array of token ids", element);
+      }
+    }
+  }
+}
+
+std::string ReadContent(const Json& content, const std::string& path) {
+  if (content.is_string()) return content.get<std::string>();
+  if (!content.is_array()) ThrowWrongType(path, "a string or an array of text parts", content);
+  std::string text;
+  for (size_t i = 0; i < content.size(); ++i) {
+    JsonReader part(content[i], Str(path, "[", i, "]"));
+    const auto type = part.String("type");
+    if (type.value_or("") != "text") {
+      throw ApiError(part.Path("type"), Str(part.Path("type"), " must be \"text\""));
+    }
+    const auto piece = part.String("text");
+    if (!piece)
+      throw ApiError(part.Path("text"), part.Path("text") + " is missing", "missing_field");
+    text += *piece;
+  }
+  return text;
+}
+
+void ReadMessages(JsonReader& fields, ApiRequest& request) {
+  const Json* messages = fields.Find("messages");
+  if (messages == nullptr) throw ApiError("messages", "messages is missing", "missing_field");
+  if (!messages->is_array()) ThrowWrongType("messages", "an array", *messages);
+  if (messages->empty()) throw ApiError("messages", "messages must not be empty");
+  for (size_t i = 0; i < messages->size(); ++i) {
+    JsonReader message((*messages)[i], Str("messages[", i, "]"));
+    ChatMessage& result = request.messages.emplace_back();
+    const auto role = message.String("role");
+    if (!role)
+      throw ApiError(message.Path("role"), message.Path("role") + " is missing", "missing_field");
+    constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool"};
+    if (std::find(std::begin(kRoles), std::end(kRoles), *role) == std::end(kRoles)) {
+      throw ApiError(message.Path("role"),
+                     message.Path("role") + " must be system, developer, user, assistant or tool");
+    }
+    result.role = *role;
+    if (const Json* calls = message.Find("tool_calls"); calls != nullptr && !calls->empty()) {
+      ThrowUnsupported(message.Path("tool_calls"), "there are no tools");
+    }
+    const Json* content = message.Find("content");
+    if (content == nullptr) {
+      throw ApiError(message.Path("content"), message.Path("content") + " is missing",
+                     "missing_field");
+    }
+    result.content = ReadContent(*content, message.Path("content"));
+    result.name = message.String("name");
+  }
+}
+
+}  // namespace
+
+ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
+  JsonReader fields(body, "");
+  ApiRequest request;
+  request.endpoint = endpoint;
+  request.model = fields.String("model").value_or("");
+  endpoint == Endpoint::kChat ? ReadMessages(fields, request) : ReadPrompts(fields, request);
+  request.stream = fields.Bool("stream").value_or(false);
+  if (const Json* options = fields.Find("stream_options"); options != nullptr) {
+    JsonReader option_fields(*options, "stream_options");
+    request.include_usage = option_fields.Bool("include_usage").value_or(false);
+    if (!request.stream) throw ApiError("stream_options", "stream_options needs stream to be true");
+  }
+  ReadSampling(fields, request);
+  ReadLengths(fields, request);
+  ReadStops(fields, request);
+  ReadLogprobs(fields, request);
+  request.ignore_eos = fields.Bool("ignore_eos").value_or(false);
+  request.return_token_ids = fields.Bool("return_token_ids").value_or(false);
+  request.answers_per_prompt = static_cast<int32_t>(fields.Int("n", 1, kChoicesMax).value_or(1));
+  const auto prompts = std::max<int64_t>(1, static_cast<int64_t>(request.prompts.size()));
+  if (prompts * request.answers_per_prompt > kChoicesMax) {
+    throw ApiError("n", Str("n times the number of prompts must be at most ", kChoicesMax));
+  }
+  const int64_t best_of =
+      fields.Int("best_of", 1, kChoicesMax).value_or(request.answers_per_prompt);
+  if (best_of != request.answers_per_prompt) ThrowUnsupported("best_of", "set it equal to n");
+  RefuseUnsupported(fields);
+  for (const std::string_view name : kNoEffect) fields.Find(name);
+  request.ignored = fields.Unread();
+  return request;
+}
+
+}  // namespace shoal::gateway

@@ -1,0 +1,171 @@
+#include "coordinator/gateway/generation_answer.h"
+
+// The status line waits for the first token or the first keep-alive: until then a failure is still
+// a plain HTTP error. Afterwards it goes in band.
+
+#include <glog/logging.h>
+
+namespace shoal::gateway {
+namespace {
+
+constexpr TimeNs kKeepAliveNs = 10 * kSecondNs;
+
+double Seconds(TimeNs ns) { return static_cast<double>(ns) / static_cast<double>(kSecondNs); }
+
+}  // namespace
+
+GenerationAnswer::GenerationAnswer(AnswerSetup setup, core::GenerationService& service,
+                                   HttpReply& reply, GatewayMetrics& metrics,
+                                   std::function<TimeNs()> now)
+    : setup_(std::move(setup)),
+      service_(service),
+      reply_(reply),
+      metrics_(metrics),
+      now_(std::move(now)),
+      last_sent_(setup_.started) {
+  int64_t index = 0;
+  for (const PromptPlan& prompt : setup_.prompts) {
+    usage_.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
+    for (int32_t answer = 0; answer < setup_.request.answers_per_prompt; ++answer) {
+      PromptPlan plan = prompt;
+      plan.params.sampling.choice = static_cast<uint32_t>(answer);
+      choices_.push_back(std::make_unique<AnswerChoice>(index++, setup_.request, std::move(plan),
+                                                        setup_.format.tokenizer,
+                                                        static_cast<AnswerOwner&>(*this)));
+    }
+  }
+  answers_.resize(choices_.size());
+}
+
+GenerationAnswer::~GenerationAnswer() {
+  if (done_) return;
+  CancelAll();
+  ++metrics_.cancelled;
+  metrics_.CountRequest(setup_.route, 499);
+  VLOG(1) << setup_.request_id << ": the client hung up";
+}
+
+bool GenerationAnswer::Start() {
+  for (auto& choice : choices_) {
+    const GenerationParams& params = choice->plan().params;
+    if (params.tokens_max == 0 && !params.prompt_logprobs) {
+      OnPiece(*choice, choice->EchoOnly(), false);
+      continue;
+    }
+    core::StreamError error;
+    const core::StreamId stream = service_.Submit(choice->plan().ids, params, *choice, error);
+    if (error.reason != core::BusyReason::kNone) {
+      CancelAll();
+      done_ = true;
+      throw FromStreamError(error);
+    }
+    choice->stream = stream;
+  }
+  metrics_.prompt_tokens += static_cast<uint64_t>(usage_.prompt_tokens);
+  return !done_;
+}
+
+void GenerationAnswer::Tick(TimeNs now) {
+  if (done_ || !setup_.request.stream || now - last_sent_ < kKeepAliveNs) return;
+  SendEvents(": keep-alive\n\n");
+}
+
+HttpResponse GenerationAnswer::Head() const {
+  HttpResponse head;
+  head.headers = setup_.headers;
+  return head;
+}
+
+void GenerationAnswer::StartStream() {
+  streaming_ = true;
+  HttpResponse head = Head();
+  head.content_type = "text/event-stream; charset=utf-8";
+  head.headers.emplace_back("Cache-Control", "no-cache");
+  head.headers.emplace_back("X-Accel-Buffering", "no");  // nginx passes events on at once.
+  reply_.StartStream(std::move(head));
+}
+
+void GenerationAnswer::SendEvents(const std::string& events) {
+  if (events.empty()) return;
+  if (!streaming_) StartStream();
+  reply_.Stream(events);
+  last_sent_ = now_();
+}
+
+void GenerationAnswer::Observe(size_t tokens) {
+  if (tokens == 0) return;
+  const TimeNs now = now_();
+  if (last_token_ == 0) {
+    metrics_.first_token_seconds.Observe(Seconds(now - setup_.started));
+  } else if (choices_.size() == 1) {
+    metrics_.between_tokens_seconds.Observe(Seconds(now - last_token_) /
+                                            static_cast<double>(tokens));
+  }
+  last_token_ = now;
+  metrics_.generated_tokens += tokens;
+  usage_.completion_tokens += static_cast<int64_t>(tokens);
+}
+
+void GenerationAnswer::OnPiece(AnswerChoice& choice, AnswerPiece piece, bool stopped_early) {
+  if (done_) return;
+  if (stopped_early) service_.Cancel(*choice.stream);
+  Observe(piece.tokens.size() - piece.echoed_count);
+  const bool last = piece.finish != FinishReason::kNone;
+  if (setup_.request.stream) {
+    SendEvents(FormatEvents(setup_.format, choice.index(), piece));
+  } else {
+    answers_[static_cast<size_t>(choice.index())].Append(std::move(piece));
+  }
+  if (last) {
+    ++finished_count_;
+    FinishIfComplete();
+  }
+}
+
+void GenerationAnswer::OnFailure(AnswerChoice& choice, const ApiError& error) {
+  if (done_) return;
+  // Every choice of a request is part of one answer: without one of them there is none. The failed
+  // sequence itself has ended, or answers nonsense.
+  service_.Cancel(*choice.stream);
+  CancelAll();
+  LOG(WARNING) << setup_.request_id << ": " << error.what();
+  if (!streaming_) {
+    HttpResponse response = ErrorResponse(error, setup_.request_id);
+    response.headers.insert(response.headers.end(), setup_.headers.begin(), setup_.headers.end());
+    reply_.Send(std::move(response));
+    return Finish(error.status);
+  }
+  reply_.Stream("data: {\"error\":" + ErrorObject(error, setup_.request_id) + "}\n\n");
+  reply_.Stream("data: [DONE]\n\n");
+  reply_.EndStream();
+  Finish(200);
+}
+
+void GenerationAnswer::FinishIfComplete() {
+  if (finished_count_ < choices_.size()) return;
+  if (setup_.request.stream) {
+    if (setup_.format.include_usage) SendEvents(FormatUsageEvent(setup_.format, usage_));
+    SendEvents("data: [DONE]\n\n");
+    reply_.EndStream();
+  } else {
+    HttpResponse response = Head();
+    response.body = FormatAnswer(setup_.format, answers_, usage_);
+    reply_.Send(std::move(response));
+  }
+  Finish(200);
+}
+
+void GenerationAnswer::Finish(int status) {
+  done_ = true;
+  metrics_.CountRequest(setup_.route, status);
+  metrics_.request_seconds.Observe(Seconds(now_() - setup_.started));
+}
+
+void GenerationAnswer::CancelAll() {
+  for (auto& choice : choices_) {
+    if (!choice->finished() && choice->stream) service_.Cancel(*choice->stream);
+    choice->set_finished();
+  }
+}
+
+}  // namespace shoal::gateway

@@ -1,0 +1,128 @@
+#include "coordinator/gateway/generation_plan.h"
+
+// Tokenizing, and how long the answer may become.
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "coordinator/gateway/api_error.h"
+
+namespace shoal::gateway {
+namespace {
+
+const text::Tokenizer& NeedTokenizer(const TextService& text, const std::string& param) {
+  if (text.tokenizer == nullptr) {
+    throw ApiError(param,
+                   "the model has no tokenizer: send a prompt of token ids and no stop strings",
+                   "no_tokenizer");
+  }
+  return *text.tokenizer;
+}
+
+void EncodePrompt(const PromptInput& input, const TextService& text, const std::string& path,
+                  PromptPlan& plan) {
+  if (const auto* string = std::get_if<std::string>(&input)) {
+    const text::Tokenizer& tokenizer = NeedTokenizer(text, path);
+    plan.text = *string;
+    plan.ids = tokenizer.Encode(*string, text::SpecialTokens::kRecognized);
+    if (const auto bos = tokenizer.bos_to_add()) {
+      plan.bos_added = true;
+      plan.ids.insert(plan.ids.begin(), *bos);
+    }
+    if (plan.ids.empty()) throw ApiError(path, path + " must have at least one token");
+    return;
+  }
+  plan.ids = std::get<std::vector<int32_t>>(input);
+  for (size_t i = 0; i < plan.ids.size(); ++i) {
+    if (plan.ids[i] >= text.vocab_size) {
+      throw ApiError(Str(path, "[", i, "]"),
+                     Str(path, "[", i, "] is ", plan.ids[i], ", but the vocabulary has ",
+                         text.vocab_size, " tokens"));
+    }
+  }
+  if (text.tokenizer != nullptr) plan.text = text.tokenizer->Decode(plan.ids, false);
+}
+
+void EncodeMessages(const ApiRequest& request, const TextService& text, PromptPlan& plan) {
+  NeedTokenizer(text, "messages");
+  if (!text.encode_chat) {
+    throw ApiError("messages", "the model has no chat template: use /v1/completions",
+                   "no_chat_template");
+  }
+  auto messages = nlohmann::ordered_json::array();
+  for (const ChatMessage& message : request.messages) {
+    nlohmann::ordered_json entry = {{"role", message.role}, {"content", message.content}};
+    if (message.name) entry["name"] = *message.name;
+    messages.push_back(std::move(entry));
+  }
+  try {
+    plan.ids = text.encode_chat(messages);
+  } catch (const Error& error) {
+    // The template's own raise_exception is how it refuses a conversation: the caller's to mend.
+    if (error.code() != ErrorCode::kInvalidArgument) throw;
+    throw ApiError("messages", Str("the model's chat template refuses this: ", error.what()));
+  }
+  if (plan.ids.empty()) throw ApiError("messages", "the conversation has no tokens");
+}
+
+// How many tokens may be generated after `plan.ids`.
+int64_t PlanLength(const ApiRequest& request, const PromptPlan& plan,
+                   const core::ServedModel& model, const std::string& path) {
+  const auto prompt_tokens = static_cast<int64_t>(plan.ids.size());
+  const int64_t least = request.tokens_max.value_or(1) == 0 ? 0 : 1;
+  if (prompt_tokens + least > model.context_tokens) {
+    ApiError error(
+        path,
+        Str("the prompt has ", prompt_tokens, " tokens, the model's context ", model.context_tokens,
+            least > 0 ? " with at least one for the answer" : "", ": shorten the prompt"),
+        "context_length_exceeded");
+    error.prompt_tokens = prompt_tokens;
+    error.max_context = model.context_tokens;
+    throw error;
+  }
+  const int64_t context_room = model.context_tokens - prompt_tokens;
+  const int64_t cache_room =
+      model.kv_cache_tokens > 0 ? model.kv_cache_tokens - prompt_tokens : context_room;
+  const int64_t wanted =
+      std::min(request.tokens_max.value_or(std::max<int64_t>(1, cache_room)), context_room);
+  if (wanted > cache_room) {
+    throw ApiError(path,
+                   Str("the prompt has ", prompt_tokens, " tokens and may grow by ", wanted,
+                       ", but the KV cache holds ", model.kv_cache_tokens,
+                       ": shorten the prompt, lower max_tokens, or raise kv_cache_tokens"),
+                   "kv_cache_exceeded");
+  }
+  return wanted;
+}
+
+}  // namespace
+
+std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextService& text,
+                                       const core::ServedModel& model, uint64_t seed) {
+  if (!request.stop.empty()) NeedTokenizer(text, "stop");
+  std::vector<PromptPlan> plans;
+  const size_t count = request.endpoint == Endpoint::kChat ? 1 : request.prompts.size();
+  for (size_t i = 0; i < count; ++i) {
+    PromptPlan& plan = plans.emplace_back();
+    std::string path = "messages";
+    if (request.endpoint == Endpoint::kChat) {
+      EncodeMessages(request, text, plan);
+    } else {
+      path = count > 1 ? Str("prompt[", i, "]") : "prompt";
+      EncodePrompt(request.prompts[i], text, path, plan);
+    }
+    plan.params.sampling = request.sampling;
+    if (!request.seeded) plan.params.sampling.seed = seed;
+    plan.params.tokens_max = PlanLength(request, plan, model, path);
+    plan.params.stop_ids = request.stop_token_ids;
+    if (!request.ignore_eos) {
+      plan.params.stop_ids.insert(plan.params.stop_ids.end(), text.eos_ids.begin(),
+                                  text.eos_ids.end());
+    }
+    plan.params.top_logprobs = request.top_logprobs;
+    plan.params.prompt_logprobs = request.echo && request.top_logprobs >= 0;
+  }
+  return plans;
+}
+
+}  // namespace shoal::gateway

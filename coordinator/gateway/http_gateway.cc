@@ -1,0 +1,347 @@
+#include "coordinator/gateway/http_gateway.h"
+
+// Routes, and the endpoints that answer at once.
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "coordinator/gateway/api_request.h"
+#include "coordinator/gateway/generation_answer.h"
+#include "coordinator/gateway/strict_json.h"
+
+namespace shoal::gateway {
+namespace {
+
+constexpr std::string_view kModelPrefix = "/v1/models/";
+
+std::function<uint64_t()> SystemRandom() {
+  // Owned by the closure, which the gateway's own thread alone calls.
+  return [device = std::make_shared<std::random_device>()]() {
+    return uint64_t{(*device)()} << 32 | (*device)();
+  };
+}
+
+int64_t SystemSeconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
+}
+
+// Takes the same time wherever the two differ, so that a key cannot be guessed byte by byte.
+bool EqualKeys(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0 : 1;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference |= static_cast<unsigned char>(a[i] ^ (b.empty() ? 0 : b[i % b.size()]));
+  }
+  return difference == 0;
+}
+
+bool IsRequestId(const std::string& text) {
+  return !text.empty() && text.size() <= 128 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
+           c == '_' || c == '.';
+  });
+}
+
+// For a header: only what is safe there, and not too long.
+std::string JoinNames(const std::vector<std::string>& names) {
+  std::string joined;
+  for (const std::string& name : names) {
+    if (!IsRequestId(name)) continue;
+    if (joined.size() + name.size() > 512) return joined + ", ...";
+    joined += (joined.empty() ? "" : ", ") + name;
+  }
+  return joined;
+}
+
+ApiError MakeError(int status, std::string type, std::string code, const std::string& message) {
+  ApiError error("", message, std::move(code));
+  error.status = status;
+  error.type = std::move(type);
+  return error;
+}
+
+void WriteModel(JsonWriter& json, const std::string& name, int64_t created,
+                int64_t context_tokens) {
+  json.BeginObject().Key("id").String(name).Key("object").String("model");
+  json.Key("created").Int(created).Key("owned_by").String("shoal");
+  json.Key("max_model_len").Int(context_tokens).EndObject();
+}
+
+}  // namespace
+
+struct HttpGateway::Route {
+  std::string path;  // Ends in '/': everything below.
+  bool post = false;
+  bool needs_key = true;
+  Endpoint endpoint = Endpoint::kCompletions;
+  void (HttpGateway::*send)(Call&) = nullptr;  // Null: a generation.
+};
+
+struct HttpGateway::Call {
+  const HttpRequest& request;
+  HttpReply& reply;
+  std::string request_id;
+  std::string route = "other";
+  const Route* matched = nullptr;
+};
+
+const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
+  static const std::vector<Route> kRoutes = {
+      {"/v1/chat/completions", true, true, Endpoint::kChat, nullptr},
+      {"/v1/completions", true, true, Endpoint::kCompletions, nullptr},
+      {"/v1/models", false, true, {}, &HttpGateway::SendModels},
+      {std::string(kModelPrefix), false, true, {}, &HttpGateway::SendModel},
+      {"/livez", false, false, {}, &HttpGateway::SendLive},
+      {"/readyz", false, false, {}, &HttpGateway::SendReady},
+      {"/version", false, false, {}, &HttpGateway::SendVersion},
+      {"/metrics", false, true, {}, &HttpGateway::SendMetrics},
+  };
+  return kRoutes;
+}
+
+HttpGateway::HttpGateway(HttpGatewayOptions options, core::GenerationService& generation,
+                         TextService text, kj::Timer& timer)
+    : options_(std::move(options)),
+      generation_(generation),
+      text_(std::move(text)),
+      timer_(timer),
+      random_(options_.random ? options_.random : SystemRandom()),
+      unix_seconds_(options_.unix_seconds ? options_.unix_seconds : SystemSeconds),
+      started_seconds_(unix_seconds_()),
+      server_(options_.limits, *this, timer) {}
+
+HttpGateway::~HttpGateway() noexcept = default;
+
+void HttpGateway::Listen(kj::Network& network, kj::WaitScope& wait_scope) {
+  server_.Listen(network, options_.bind, options_.port, wait_scope);
+}
+
+kj::Promise<void> HttpGateway::Stop(int64_t grace_ms) {
+  stopping_ = true;
+  return server_.Stop(grace_ms);
+}
+
+std::string HttpGateway::RandomHex(int digits) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  for (uint64_t bits = 0; digits > 0; --digits, bits >>= 4) {
+    if (text.size() % 16 == 0) bits = random_();
+    text += kHex[bits & 15];
+  }
+  return text;
+}
+
+std::string HttpGateway::RequestId(const HttpRequest* request) {
+  const std::string* given = request == nullptr ? nullptr : request->Find("x-request-id");
+  return given != nullptr && IsRequestId(*given) ? *given : "req-" + RandomHex(24);
+}
+
+HttpResponse HttpGateway::Refuse(int status, const std::string& message) {
+  metrics_.CountRequest("other", status);
+  const std::string request_id = RequestId(nullptr);
+  HttpResponse response =
+      ErrorResponse(MakeError(status, "invalid_request_error",
+                              status == 413 ? "body_too_large" : "bad_request", message),
+                    request_id);
+  response.headers.emplace_back("X-Request-Id", request_id);
+  return response;
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::Answer(const HttpRequest& request, HttpReply& reply) {
+  Call call{request, reply, RequestId(&request)};
+  const auto fail = [&](const ApiError& error, Headers headers) {
+    HttpResponse response = ErrorResponse(error, call.request_id);
+    response.headers.emplace_back("X-Request-Id", call.request_id);
+    response.headers.insert(response.headers.end(), headers.begin(), headers.end());
+    metrics_.CountRequest(call.route, error.status);
+    reply.Send(std::move(response));
+  };
+  // The HTTP boundary: like the RPC boundary, it turns every error into a reply.
+  try {
+    return Dispatch(call);
+  } catch (const ApiError& error) {
+    Headers headers;
+    if (error.status == 405)
+      headers.emplace_back("Allow", call.matched->post ? "POST" : "GET, HEAD");
+    if (error.status == 401) headers.emplace_back("WWW-Authenticate", "Bearer");
+    fail(error, std::move(headers));
+  } catch (const std::exception& error) {
+    LOG(ERROR) << call.request_id << ": " << error.what();
+    fail(MakeError(500, "server_error", "internal_error",
+                   "something broke while reading this request; the server's log says what"),
+         {});
+  }
+  return nullptr;
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::Dispatch(Call& call) {
+  const HttpRequest& request = call.request;
+  for (const Route& route : Routes()) {
+    const bool below = route.path.back() == '/' && request.path.size() > route.path.size() &&
+                       request.path.starts_with(route.path);
+    if (below || request.path == route.path) call.matched = &route;
+  }
+  if (call.matched == nullptr) {
+    CheckKey(request);
+    std::string known;
+    for (const Route& route : Routes()) known += (known.empty() ? "" : ", ") + route.path;
+    throw MakeError(404, "invalid_request_error", "unknown_path",
+                    "there is no such path; there are " + known);
+  }
+  call.route = call.matched->path;
+  if (call.matched->needs_key) CheckKey(request);
+  const bool allowed = call.matched->post ? request.method == "POST"
+                                          : request.method == "GET" || request.method == "HEAD";
+  if (!allowed) {
+    throw MakeError(405, "invalid_request_error", "method_not_allowed",
+                    Str(call.route, " takes ", call.matched->post ? "POST" : "GET"));
+  }
+  if (call.matched->send == nullptr) return Generate(call);
+  (this->*call.matched->send)(call);
+  return nullptr;
+}
+
+void HttpGateway::CheckKey(const HttpRequest& request) const {
+  if (options_.api_keys.empty()) return;
+  const std::string* given = request.Find("authorization");
+  bool known = false;
+  if (given != nullptr && given->size() > 7) {
+    std::string scheme = given->substr(0, 7);
+    std::transform(scheme.begin(), scheme.end(), scheme.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    for (const std::string& key : options_.api_keys) {
+      known |= scheme == "bearer " && EqualKeys(std::string_view(*given).substr(7), key);
+    }
+  }
+  if (known) return;
+  throw MakeError(401, "authentication_error", "invalid_api_key",
+                  given == nullptr ? "this server needs the header Authorization: Bearer KEY"
+                                   : "the API key is not one of this server's");
+}
+
+std::vector<std::string> HttpGateway::ServedNames() const {
+  if (!options_.served_names.empty()) return options_.served_names;
+  return {generation_.model().name};
+}
+
+void HttpGateway::CheckModel(const std::string& name, const std::string& param) const {
+  const std::vector<std::string> names = ServedNames();
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  std::string served;
+  for (const std::string& served_name : names) served += (served.empty() ? "" : ", ") + served_name;
+  ApiError error(
+      param,
+      Str("the model ", nlohmann::json(name).dump(), " is not served here; served: ", served),
+      "model_not_found");
+  error.status = 404;
+  throw error;
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
+  nlohmann::ordered_json body;
+  try {
+    body = ParseStrictJson(call.request.body);
+  } catch (const Error& error) {
+    // Only here is it known that the text is a request's body.
+    throw ApiError("", Str("the request body is ", error.what()), "invalid_json");
+  }
+  AnswerSetup setup;
+  setup.request = ParseApiRequest(call.matched->endpoint, body);
+  if (setup.request.model.empty()) {
+    setup.request.model = ServedNames().front();
+  } else {
+    CheckModel(setup.request.model, "model");
+  }
+  const core::ServedModel model = generation_.model();
+  if (stopping_ || model.context_tokens <= 0) {
+    throw FromStreamError(
+        stopping_ ? core::StreamError{core::BusyReason::kDraining, "the server is stopping", 1000}
+                  : core::StreamError{core::BusyReason::kNoGroup, "no group has joined yet", 1000});
+  }
+  const uint64_t seed = setup.request.seeded ? setup.request.sampling.seed : random_();
+  setup.prompts = PlanGeneration(setup.request, text_, model, seed);
+
+  AnswerFormat& format = setup.format;
+  format.endpoint = setup.request.endpoint;
+  format.id = (format.endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-") + RandomHex(24);
+  format.model = setup.request.model;
+  if (!model.numerics_id.empty()) format.fingerprint = "fp_" + model.numerics_id.substr(0, 16);
+  format.created = unix_seconds_();
+  format.return_token_ids = setup.request.return_token_ids;
+  format.include_usage = setup.request.include_usage;
+  format.top_logprobs = setup.request.top_logprobs;
+  format.tokenizer = text_.tokenizer;
+
+  setup.request_id = call.request_id;
+  setup.route = call.route;
+  setup.started = Now(timer_);
+  setup.headers.emplace_back("X-Request-Id", call.request_id);
+  if (!setup.request.seeded) {
+    setup.headers.emplace_back("X-Shoal-Seed", std::to_string(static_cast<int64_t>(seed)));
+  }
+  const std::string ignored = JoinNames(setup.request.ignored);
+  if (!ignored.empty()) setup.headers.emplace_back("X-Shoal-Ignored", ignored);
+
+  auto answer = std::make_unique<GenerationAnswer>(std::move(setup), generation_, call.reply,
+                                                   metrics_, [this]() { return Now(timer_); });
+  if (!answer->Start()) return nullptr;
+  return answer;
+}
+
+void HttpGateway::SendJson(Call& call, int status, std::string body) {
+  HttpResponse response;
+  response.status = status;
+  response.headers.emplace_back("X-Request-Id", call.request_id);
+  response.body = std::move(body);
+  metrics_.CountRequest(call.route, status);
+  call.reply.Send(std::move(response));
+}
+
+void HttpGateway::SendModels(Call& call) {
+  JsonWriter json;
+  json.BeginObject().Key("object").String("list").Key("data").BeginArray();
+  const int64_t context_tokens = generation_.model().context_tokens;
+  for (const std::string& name : ServedNames()) {
+    WriteModel(json, name, started_seconds_, context_tokens);
+  }
+  SendJson(call, 200, json.EndArray().EndObject().Take());
+}
+
+void HttpGateway::SendModel(Call& call) {
+  const std::string name = call.request.path.substr(kModelPrefix.size());
+  CheckModel(name, "model");
+  JsonWriter json;
+  WriteModel(json, name, started_seconds_, generation_.model().context_tokens);
+  SendJson(call, 200, json.Take());
+}
+
+void HttpGateway::SendLive(Call& call) { SendJson(call, 200, R"({"status":"live"})"); }
+
+void HttpGateway::SendVersion(Call& call) { SendJson(call, 200, options_.version_json); }
+
+void HttpGateway::SendReady(Call& call) {
+  const core::RegionStatus status = generation_.status();
+  const auto ready = std::count_if(status.groups.begin(), status.groups.end(),
+                                   [](const core::GroupStatus& group) { return group.ready; });
+  const bool serving = ready > 0 && !stopping_;
+  JsonWriter json;
+  json.BeginObject().Key("status");
+  json.String(stopping_ ? "stopping" : serving ? "ready" : "no group is ready");
+  json.Key("groups_ready").Int(ready).EndObject();
+  SendJson(call, serving ? 200 : 503, json.Take());
+}
+
+void HttpGateway::SendMetrics(Call& call) {
+  metrics_.CountRequest(call.route, 200);
+  HttpResponse response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.headers.emplace_back("X-Request-Id", call.request_id);
+  response.body = metrics_.Write(generation_.status(), server_.connection_count());
+  call.reply.Send(std::move(response));
+}
+
+}  // namespace shoal::gateway

@@ -1,0 +1,114 @@
+#include "coordinator/gateway/http_server.h"
+
+// The accept loop, and one clock tick for all connections.
+
+#include <glog/logging.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "transport/base/error.h"
+
+namespace shoal::gateway {
+namespace {
+
+constexpr auto kTick = 250 * kj::MILLISECONDS;
+constexpr auto kAcceptRetry = 100 * kj::MILLISECONDS;
+constexpr auto kRefusal = 1 * kj::SECONDS;
+constexpr std::string_view kTooManyBody =
+    R"({"error":{"message":"too many connections","type":"server_error","param":null,)"
+    R"("code":"connections_exceeded","request_id":null}})";
+
+}  // namespace
+
+HttpServer::HttpServer(const HttpLimits& limits, HttpService& service, kj::Timer& timer)
+    : limits_(limits),
+      service_(service),
+      timer_(timer),
+      tasks_(kj::heap<kj::TaskSet>(static_cast<kj::TaskSet::ErrorHandler&>(*this))) {
+  ticking_ = TickLoop().eagerlyEvaluate(
+      [](kj::Exception&& error) { LOG(ERROR) << error.getDescription().cStr(); });
+}
+
+HttpServer::~HttpServer() noexcept = default;
+
+void HttpServer::Listen(kj::Network& network, const std::string& bind, uint16_t port,
+                        kj::WaitScope& wait_scope) {
+  const bool bare_ipv6 = bind.find(':') != std::string::npos && bind.find('[') == std::string::npos;
+  const std::string host = bare_ipv6 ? "[" + bind + "]" : bind;
+  const std::string where = Str(host, ":", port);
+  KJ_IF_MAYBE (error, kj::runCatchingExceptions([&]() {
+                 auto address = network.parseAddress(where).wait(wait_scope);
+                 receiver_ = address->listen();
+               })) {
+    VLOG(1) << error->getDescription().cStr();
+    Throw(ErrorCode::kInvalidArgument, "cannot listen on ", where, " (port ", port,
+          "): ", error->getDescription().cStr(),
+          "; another program may be using it: choose another --port, or 0 for any free one");
+  }
+  port_ = static_cast<uint16_t>(receiver_->getPort());
+  accepting_ = AcceptLoop().eagerlyEvaluate(
+      [](kj::Exception&& error) { LOG(ERROR) << error.getDescription().cStr(); });
+}
+
+kj::Promise<void> HttpServer::AcceptLoop() {
+  return receiver_->accept().then(
+      [this](kj::Own<kj::AsyncIoStream>&& stream) {
+        // A client that is already gone makes this fail; the accept loop must not.
+        KJ_IF_MAYBE (error, kj::runCatchingExceptions([&]() {
+                       const int on = 1;
+                       stream->setsockopt(IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+                       Accept(kj::mv(stream));
+                     })) {
+          VLOG(1) << error->getDescription().cStr();
+        }
+        return AcceptLoop();
+      },
+      [this](kj::Exception&& error) {
+        // Out of descriptors, say: those that are open will close.
+        LOG(WARNING) << "accept failed: " << error.getDescription().cStr();
+        return timer_.afterDelay(kAcceptRetry).then([this]() { return AcceptLoop(); });
+      });
+}
+
+void HttpServer::Accept(kj::Own<kj::AsyncIoStream> stream) {
+  if (stopping_) return;
+  if (connections_.size() >= limits_.connections_max) {
+    auto refusal = kj::heap<std::string>(
+        Str("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n",
+            "Content-Type: application/json\r\nContent-Length: ", kTooManyBody.size(), "\r\n\r\n",
+            kTooManyBody));
+    auto write = stream->write(refusal->data(), refusal->size());
+    tasks_->add(
+        write.exclusiveJoin(timer_.afterDelay(kRefusal)).attach(kj::mv(refusal), kj::mv(stream)));
+    return;
+  }
+  auto connection = kj::heap<HttpConnection>(kj::mv(stream), limits_, service_, timer_);
+  HttpConnection* raw = connection.get();
+  connections_.insert(raw);
+  auto run = connection->Run();
+  tasks_->add(
+      run.attach(kj::defer([this, raw]() { connections_.erase(raw); }), kj::mv(connection)));
+}
+
+kj::Promise<void> HttpServer::TickLoop() {
+  return timer_.afterDelay(kTick).then([this]() {
+    for (HttpConnection* connection : connections_) connection->Tick();
+    return TickLoop();
+  });
+}
+
+kj::Promise<void> HttpServer::Stop(int64_t grace_ms) {
+  stopping_ = true;
+  accepting_ = nullptr;
+  receiver_ = nullptr;
+  for (HttpConnection* connection : connections_) connection->Drain();
+  return tasks_->onEmpty()
+      .exclusiveJoin(timer_.afterDelay(grace_ms * kj::MILLISECONDS))
+      .then([this]() { tasks_ = nullptr; });
+}
+
+void HttpServer::taskFailed(kj::Exception&& error) {
+  VLOG(1) << "connection failed: " << error.getDescription().cStr();
+}
+
+}  // namespace shoal::gateway

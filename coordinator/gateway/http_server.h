@@ -1,0 +1,54 @@
+#pragma once
+
+// Listens, accepts, and keeps the connections.
+
+#include <kj/async-io.h>
+#include <kj/timer.h>
+
+#include <cstdint>
+#include <set>
+#include <string>
+
+#include "coordinator/gateway/http_connection.h"
+
+namespace shoal::gateway {
+
+// Threading: owned by the event loop.
+class HttpServer : private kj::TaskSet::ErrorHandler {
+ public:
+  HttpServer(const HttpLimits& limits, HttpService& service, kj::Timer& timer);
+  ~HttpServer() noexcept;
+
+  // `port` 0: any free one. Errors: kInvalidArgument, naming the address, if it is in use or not
+  // ours.
+  void Listen(kj::Network& network, const std::string& bind, uint16_t port,
+              kj::WaitScope& wait_scope);
+
+  // Takes a connection made elsewhere.
+  void Accept(kj::Own<kj::AsyncIoStream> stream);
+
+  uint16_t port() const { return port_; }
+  size_t connection_count() const { return connections_.size(); }
+
+  // Refuses new connections and requests at once; resolves when the last answer is out, or after
+  // `grace_ms`, when what is left is dropped.
+  kj::Promise<void> Stop(int64_t grace_ms);
+
+ private:
+  void taskFailed(kj::Exception&& error) override;
+  kj::Promise<void> AcceptLoop();
+  kj::Promise<void> TickLoop();
+
+  const HttpLimits limits_;
+  HttpService& service_;
+  kj::Timer& timer_;
+  kj::Own<kj::ConnectionReceiver> receiver_;
+  uint16_t port_ = 0;
+  std::set<HttpConnection*> connections_;  // Owned by tasks_.
+  bool stopping_ = false;
+  kj::Promise<void> accepting_ = nullptr;
+  kj::Promise<void> ticking_ = nullptr;
+  kj::Own<kj::TaskSet> tasks_;  // Last: destroying it removes connections from the set above.
+};
+
+}  // namespace shoal::gateway

@@ -1,0 +1,34 @@
+#include "coordinator/gateway/stop_matcher.h"
+
+// Plain search: the text held back is shorter than the longest stop string.
+
+#include <algorithm>
+#include <utility>
+
+namespace shoal::gateway {
+
+std::string StopMatcher::Push(std::string_view text) {
+  if (matched_ || text.empty()) return "";
+  if (stops_.empty()) return std::string(text);
+  held_ += text;
+  size_t match = std::string::npos;
+  size_t keep = held_.size();  // Where a stop string may yet be beginning.
+  for (const std::string& stop : stops_) {
+    match = std::min(match, held_.find(stop));
+    size_t begin = held_.size() - std::min(held_.size(), stop.size() - 1);
+    while (begin < keep &&
+           !std::string_view(stop).starts_with(std::string_view(held_).substr(begin))) {
+      ++begin;
+    }
+    keep = std::min(keep, begin);
+  }
+  matched_ = match != std::string::npos;
+  const size_t cut = matched_ ? match : keep;
+  std::string free = held_.substr(0, cut);
+  held_.erase(0, matched_ ? held_.size() : cut);
+  return free;
+}
+
+std::string StopMatcher::Finish() { return std::exchange(held_, ""); }
+
+}  // namespace shoal::gateway

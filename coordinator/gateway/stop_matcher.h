@@ -1,0 +1,32 @@
+#pragma once
+
+// Finds stop strings in text that arrives in pieces.
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace shoal::gateway {
+
+// The joined results of Push and Finish are the text before the first match, whatever the pieces.
+// Of two matches the one that is complete first counts; of those completed by the same piece, the
+// one that begins first.
+class StopMatcher {
+ public:
+  // No string may be empty.
+  explicit StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+
+  // The text that no stop string can reach any more. After a match: nothing.
+  std::string Push(std::string_view text);
+  // What was held back.
+  std::string Finish();
+
+  bool matched() const { return matched_; }
+
+ private:
+  const std::vector<std::string> stops_;
+  std::string held_;
+  bool matched_ = false;
+};
+
+}  // namespace shoal::gateway

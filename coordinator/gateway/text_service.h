@@ -1,0 +1,24 @@
+#pragma once
+
+// What the gateway needs of the model's text side.
+
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "parallel/text/tokenizer.h"
+
+namespace shoal::gateway {
+
+struct TextService {
+  // Null if the model brings none: then only token ids are accepted, and answers have no text.
+  const text::Tokenizer* tokenizer = nullptr;
+  // The ids of a conversation ([{"role":...,"content":...},...]) up to where the assistant speaks.
+  // Empty if the model has no chat template. Errors: kInvalidArgument with the template's
+  // complaint.
+  std::function<std::vector<int32_t>(const nlohmann::ordered_json& messages)> encode_chat;
+  std::vector<int32_t> eos_ids;
+  int32_t vocab_size = 0;  // Ids below it may stand in a prompt.
+};
+
+}  // namespace shoal::gateway
