@@ -33,8 +33,7 @@ class ForkedTcpGroup : public ForkedGroup {
       listeners_.push_back(link::TcpListener::Bind("127.0.0.1"));
       plan_.addresses.push_back(listeners_.back().address());
     }
-    const link::HelloChallenge random = link::MakeChallenge();
-    plan_.token.assign(random.nonce.begin(), random.nonce.end());
+    plan_.token = link::RandomToken();
   }
 
   std::unique_ptr<Communicator> Join(int32_t rank, Deadline deadline) override {

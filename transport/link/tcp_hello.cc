@@ -47,6 +47,17 @@ bool SameCode(const std::array<uint8_t, 32>& a, const std::array<uint8_t, 32>& b
 
 }  // namespace
 
+std::string RandomToken() {
+  std::array<uint8_t, 16> bytes;
+  FillRandom(bytes);
+  std::string text;
+  for (const uint8_t byte : bytes) {
+    text += "0123456789abcdef"[byte >> 4];
+    text += "0123456789abcdef"[byte & 15];
+  }
+  return text;
+}
+
 HelloChallenge MakeChallenge() {
   HelloChallenge challenge{.magic = kMagic, .nonce = {}};
   FillRandom(challenge.nonce);

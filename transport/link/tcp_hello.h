@@ -10,6 +10,9 @@
 
 namespace shoal::link {
 
+// 32 hexadecimal digits that nobody can guess.
+std::string RandomToken();
+
 // Three messages: the listening side sends a challenge, the dialling side answers with a code over
 // both sides' nonces and ranks under the group's token, the listening side confirms with another.
 // The token itself is never sent, and a recorded hello is worth nothing.

@@ -1,0 +1,40 @@
+#pragma once
+
+// The communicator of a rank that a launcher started.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "parallel/comm/communicator.h"
+#include "parallel/comm/mpi_environment.h"
+
+namespace shoal::comm {
+
+enum class CommKind : uint8_t { kShm, kTcp, kMpi };
+
+// "shm", "tcp" or "mpi". Errors: kInvalidArgument.
+CommKind ParseCommKind(std::string_view name);
+
+struct CommunicatorPlan {
+  CommKind kind = CommKind::kShm;
+  // Known to this group's ranks only; a random one of rank 0 is added to it.
+  std::string token = {};
+  // For kTcp: an address of this machine that the other ranks reach. Empty: 127.0.0.1, if all ranks
+  // are on one machine.
+  std::string listen_host = {};
+  // How many threads of each rank compute.
+  int32_t threads_per_rank = 1;
+  // For joining, and for all operations until SetDeadline.
+  Deadline deadline = {};
+};
+
+// MPI only exchanges addresses, unless `kind` is kMpi. Collective. A single rank needs neither MPI
+// nor peers, whatever the kind. The environment must outlive the communicator. Errors:
+// kInvalidArgument for kShm over several machines, and for kTcp over several machines without
+// listen_host; those of joining.
+std::unique_ptr<Communicator> MakeCommunicator(MpiEnvironment& environment,
+                                               const CommunicatorPlan& plan);
+
+}  // namespace shoal::comm
