@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "transport/base/generation.h"
+#include "transport/base/group.h"
 
 namespace shoal::rpc {
 
@@ -54,6 +55,25 @@ struct ModelInfo {
   int64_t kv_cache_tokens = 0;
 };
 
+struct GroupInfo {
+  uint64_t group = 0;
+  uint64_t epoch = 0;
+  std::string name;  // Host and cut, for people.
+  int32_t tensor_parallel = 0;
+  int32_t pipeline_parallel = 0;
+  std::vector<std::string> ranks;  // One line each.
+  bool ready = false;
+  SchedulerStats stats;
+};
+
+struct StatusInfo {
+  std::vector<GroupInfo> groups;
+  int32_t requests_waiting = 0;  // In the coordinator's own queue.
+  int64_t requests_total = 0;
+  int64_t streams_live = 0;
+  int64_t group_losses_total = 0;
+};
+
 // One connection, used from one thread; every call waits for its answer.
 class Client {
  public:
@@ -70,6 +90,7 @@ class Client {
                           int64_t idle_timeout_ms = 60'000);
 
   std::vector<ModelInfo> Models();
+  StatusInfo Status();
 
  private:
   class Impl;

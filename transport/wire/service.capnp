@@ -5,6 +5,7 @@ using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("shoal::wire");
 
 using Gen = import "generation.capnp";
+using Worker = import "worker.capnp";
 
 interface Coordinator {
   generate @0 (request :GenerateRequest, sink :TokenSink) -> (outcome :GenerateOutcome);
@@ -89,9 +90,5 @@ struct GroupStatus {
   pipelineParallel @4 :Int32;
   ranks @5 :List(Text);
   ready @6 :Bool;
-  stepsTotal @7 :Int64;
-  sequencesRunning @8 :Int32;
-  requestsWaiting @9 :Int32;
-  kvBlocksUsed @10 :Int64;
-  kvBlocksTotal @11 :Int64;
+  stats @7 :Worker.SchedulerStats;
 }

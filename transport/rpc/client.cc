@@ -1,0 +1,201 @@
+#include "transport/rpc/client.h"
+
+#include <kj/async-io.h>
+#include <kj/timer.h>
+
+#include <optional>
+#include <utility>
+
+#include "transport/base/error.h"
+#include "transport/rpc/cluster_server.h"
+#include "transport/rpc/connection.h"
+#include "transport/rpc/convert.h"
+#include "transport/rpc/error_map.h"
+
+namespace shoal::rpc {
+
+namespace {
+
+[[noreturn]] void ThrowBusy(const BusyInfo& busy) {
+  auto code = ErrorCode::kOverloaded;
+  if (busy.reason == "too_large" || busy.reason == "invalid") code = ErrorCode::kInvalidArgument;
+  if (busy.reason == "group_lost") code = ErrorCode::kPeerFailed;
+  Throw(code, busy.reason, ": ", busy.message);
+}
+
+BusyInfo Read(wire::Busy::Reader from) {
+  return {ToString(from.getReason()), ToString(from.getMessage()), from.getRetryAfterMs()};
+}
+
+// What a generation's sink has heard, for the thread that waits in Generate. Outlives the sink.
+struct Inbox {
+  std::vector<GenerateChunk> chunks;
+  std::optional<BusyInfo> failure;
+  kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> waiter;
+
+  void Wake() {
+    KJ_IF_MAYBE (fulfiller, waiter) {
+      (*fulfiller)->fulfill();
+    }
+    waiter = nullptr;
+  }
+};
+
+class Sink : public wire::TokenSink::Server {
+ public:
+  explicit Sink(std::shared_ptr<Inbox> inbox) : inbox_(std::move(inbox)) {}
+
+  kj::Promise<void> tokens(TokensContext context) override {
+    return Take(context.getParams().getUpdate(), context.getParams().getText());
+  }
+  kj::Promise<void> finish(FinishContext context) override {
+    return Take(context.getParams().getUpdate(), context.getParams().getText());
+  }
+  kj::Promise<void> fail(FailContext context) override {
+    inbox_->failure = Read(context.getParams().getError());
+    inbox_->Wake();
+    return kj::READY_NOW;
+  }
+
+ private:
+  kj::Promise<void> Take(wire::SequenceUpdate::Reader update, ::capnp::Text::Reader text) {
+    return TranslateErrors([&] {
+      inbox_->chunks.push_back({shoal::rpc::Read(update), ToString(text)});
+      inbox_->Wake();
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+  // Shared with Generate, which may return before the server has let go of the sink.
+  std::shared_ptr<Inbox> inbox_;
+};
+
+}  // namespace
+
+class Client::Impl {
+ public:
+  explicit Impl(const ClientOptions& options) : io_(kj::setupAsyncIo()), options_(options) {
+    CheckAddress(options.address);
+    try {
+      connection_.emplace(io_, options.address, options.connect_timeout_ms);
+      auto request = connection_->gate().openServiceRequest();
+      request.setProtocol(wire::PROTOCOL_VERSION);
+      request.setApiKey(options.api_key);
+      auto reply = Await(request.send(), options.connect_timeout_ms);
+      if (reply.hasRefusal()) {
+        Throw(ErrorCode::kCannotJoin, "coordinator ", options.address, ": ",
+              ToString(reply.getRefusal()));
+      }
+      coordinator_ = reply.getCoordinator();
+    } catch (const kj::Exception& exception) {  // The RPC boundary.
+      Throw(ErrorCode::kCannotJoin, "coordinator ", options.address, ": ",
+            FromKj(exception).what());
+    }
+  }
+
+  GenerateResult Generate(const GenerateRequest& request,
+                          const std::function<bool(const GenerateChunk&)>& on_chunk,
+                          int64_t idle_timeout_ms) {
+    return Translate([&] {
+      const auto inbox = std::make_shared<Inbox>();
+      auto call = coordinator_.generateRequest();
+      Write(request, call.initRequest());
+      call.setSink(kj::heap<Sink>(inbox));
+      auto reply = Await(call.send(), idle_timeout_ms);
+      const auto outcome = reply.getOutcome();
+      if (outcome.isRefused()) ThrowBusy(Read(outcome.getRefused()));
+      GenerateResult result;
+      result.prompt_tokens = outcome.getAccepted().getPromptTokens();
+      result.seed = outcome.getAccepted().getSeed();
+      // Held until this returns: dropping it is what cancels.
+      const wire::Generation::Client generation = outcome.getAccepted().getGeneration();
+      while (true) {
+        for (const GenerateChunk& chunk : std::exchange(inbox->chunks, {})) {
+          result.completion_tokens += static_cast<int64_t>(chunk.update.tokens.size());
+          result.finish = chunk.update.finish;
+          result.detail = chunk.update.detail;
+          if (!on_chunk(chunk) && result.finish == FinishReason::kNone) {
+            result.finish = FinishReason::kCancelled;
+          }
+          if (result.finish != FinishReason::kNone) return result;
+        }
+        if (inbox->failure) ThrowBusy(*inbox->failure);
+        auto more = kj::newPromiseAndFulfiller<void>();
+        inbox->waiter = kj::mv(more.fulfiller);
+        Await(kj::mv(more.promise), idle_timeout_ms);
+      }
+    });
+  }
+
+  std::vector<ModelInfo> Models() {
+    return Translate([&] {
+      auto reply = Await(coordinator_.modelsRequest().send(), options_.connect_timeout_ms);
+      std::vector<ModelInfo> models;
+      for (const auto model : reply.getModels()) models.push_back(shoal::rpc::Read(model));
+      return models;
+    });
+  }
+
+  StatusInfo Status() {
+    return Translate([&] {
+      auto reply = Await(coordinator_.statusRequest().send(), options_.connect_timeout_ms);
+      return shoal::rpc::Read(reply.getStatus());
+    });
+  }
+
+ private:
+  // Waits with a deadline, and not longer than the connection lasts.
+  template <typename Result>
+  Result Await(kj::Promise<Result> promise, int64_t timeout_ms) {
+    bool late = false;
+    const auto lost = []() -> kj::Promise<Result> {
+      return ToKj(Error(ErrorCode::kPeerLost, "the coordinator closed the connection"));
+    };
+    const auto expired = [&late]() -> kj::Promise<Result> {
+      late = true;
+      return ToKj(Error(ErrorCode::kDeadlineExceeded, "no answer in time"));
+    };
+    auto joined =
+        promise.exclusiveJoin(connection_->OnDisconnect().then(lost))
+            .exclusiveJoin(
+                io_.provider->getTimer().afterDelay(timeout_ms * kj::MILLISECONDS).then(expired));
+    try {
+      return joined.wait(io_.waitScope);
+    } catch (const kj::Exception&) {  // KJ has no word for a deadline.
+      if (!late) throw;
+      Throw(ErrorCode::kDeadlineExceeded, "coordinator ", options_.address, ": no answer within ",
+            timeout_ms, " ms");
+    }
+  }
+
+  template <typename Body>
+  auto Translate(Body&& body) -> decltype(body()) {
+    try {
+      return body();
+    } catch (const kj::Exception& exception) {  // The RPC boundary.
+      const Error error = FromKj(exception);
+      Throw(error.code(), "coordinator ", options_.address, ": ", error.what());
+    }
+  }
+
+  kj::AsyncIoContext io_;
+  const ClientOptions options_;
+  std::optional<DialledConnection> connection_;
+  wire::Coordinator::Client coordinator_ = nullptr;
+};
+
+Client::Client(const ClientOptions& options) : impl_(std::make_unique<Impl>(options)) {}
+
+Client::~Client() = default;
+
+GenerateResult Client::Generate(const GenerateRequest& request,
+                                const std::function<bool(const GenerateChunk&)>& on_chunk,
+                                int64_t idle_timeout_ms) {
+  return impl_->Generate(request, on_chunk, idle_timeout_ms);
+}
+
+std::vector<ModelInfo> Client::Models() { return impl_->Models(); }
+
+StatusInfo Client::Status() { return impl_->Status(); }
+
+}  // namespace shoal::rpc

@@ -1,0 +1,48 @@
+#pragma once
+
+// What all connections of the project have in common: limits, socket options, the dialling side.
+
+#include <capnp/message.h>
+#include <capnp/rpc-twoparty.h>
+#include <kj/async-io.h>
+
+#include <cstdint>
+#include <string>
+
+#include "transport/wire/gate.capnp.h"
+
+namespace shoal::rpc {
+
+// The largest message, by far: the log-probabilities of a prompt of 128 Ki positions with 20
+// alternatives each take 20 MiB.
+constexpr uint64_t kMessageBytesMax = uint64_t{64} << 20;
+// Calls of one connection that may lie unanswered at the receiver.
+constexpr uint64_t kFlowBytesMax = uint64_t{16} << 20;
+
+// Limits for the messages that a connection accepts. Nesting: our deepest message has 6 levels.
+::capnp::ReaderOptions MessageLimits();
+
+// Small messages leave at once, and unacknowledged bytes break the connection after `timeout_ms`
+// instead of the kernel's quarter of an hour.
+void TuneSocket(kj::AsyncIoStream& stream, int64_t timeout_ms);
+
+// "HOST:PORT", checked. Errors: kInvalidArgument.
+void CheckAddress(const std::string& address);
+
+// The dialling end of one connection to a coordinator's RPC port.
+class DialledConnection {
+ public:
+  // Errors: kj::Exception if nobody answers within the timeout.
+  DialledConnection(kj::AsyncIoContext& io, const std::string& address, int64_t timeout_ms);
+
+  wire::Gate::Client gate();
+  // Resolves when the connection is gone.
+  kj::Promise<void> OnDisconnect();
+
+ private:
+  kj::Own<kj::AsyncIoStream> stream_;
+  ::capnp::TwoPartyVatNetwork network_;
+  ::capnp::RpcSystem<::capnp::rpc::twoparty::VatId> system_;
+};
+
+}  // namespace shoal::rpc

@@ -1,0 +1,352 @@
+#include "transport/rpc/coordinator_link.h"
+
+#include <capnp/message.h>
+#include <glog/logging.h>
+#include <kj/async-io.h>
+#include <kj/async-unix.h>
+#include <kj/timer.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <future>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "transport/base/clock.h"
+#include "transport/base/error.h"
+#include "transport/rpc/connection.h"
+#include "transport/rpc/convert.h"
+#include "transport/rpc/error_map.h"
+
+namespace shoal::rpc {
+
+namespace {
+
+constexpr int64_t kDialAgainMs = 250;
+constexpr int64_t kGoodbyeMs = 1'000;
+
+// The coordinator's calls to rank 0, handed on as callbacks. The other ranks have one too, unused.
+class LeaderServer : public wire::Leader::Server {
+ public:
+  explicit LeaderServer(const LinkCallbacks& callbacks) : callbacks_(callbacks) {}
+
+  kj::Promise<void> submit(SubmitContext context) override {
+    return TranslateErrors([&] {
+      const auto params = context.getParams();
+      CheckEpoch(params.getEpoch());
+      if (callbacks_.on_submit) {
+        callbacks_.on_submit(params.getId(), ReadTokens(params.getPrompt()),
+                             Read(params.getParams()));
+      }
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+  kj::Promise<void> cancel(CancelContext context) override {
+    return TranslateErrors([&] {
+      CheckEpoch(context.getParams().getEpoch());
+      if (callbacks_.on_cancel) callbacks_.on_cancel(context.getParams().getId());
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+  kj::Promise<void> stop(StopContext context) override {
+    return TranslateErrors([&] {
+      CheckEpoch(context.getParams().getEpoch());
+      if (callbacks_.on_stop) callbacks_.on_stop();
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+ private:
+  // The canary request may overtake the reply that names the epoch, so the first call names it too.
+  void CheckEpoch(uint64_t epoch) {
+    if (epoch_ == 0) epoch_ = epoch;
+    if (epoch != epoch_) {
+      Throw(ErrorCode::kInvalidArgument, "this group's epoch is ", epoch_, ", the call's ", epoch);
+    }
+  }
+
+  const LinkCallbacks& callbacks_;
+  uint64_t epoch_ = 0;
+};
+
+struct Session {
+  std::unique_ptr<DialledConnection> connection;
+  wire::RankSession::Client session = nullptr;
+  wire::UpdateSink::Client updates = nullptr;
+  uint64_t epoch = 0;
+  uint64_t group = 0;
+  int64_t heartbeat_ms = 100;
+};
+
+struct Batch {
+  std::vector<SequenceUpdate> updates;
+  SchedulerStats stats;
+};
+
+}  // namespace
+
+class CoordinatorLink::Loop {
+ public:
+  Loop(LinkOptions options, LinkCallbacks callbacks)
+      : options_(std::move(options)),
+        callbacks_(std::move(callbacks)),
+        wake_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+    SHOAL_CHECK(wake_fd_.get() >= 0, "no file descriptor is left");
+    std::future<void> joined = joined_.get_future();
+    thread_ = std::thread([this] { Run(); });
+    try {
+      joined.get();
+    } catch (...) {  // Rethrown: a thread must be joined before its object goes.
+      thread_.join();
+      throw;
+    }
+  }
+
+  ~Loop() {
+    {
+      const std::lock_guard lock(mutex_);
+      closing_ = true;
+    }
+    Wake();
+    thread_.join();
+  }
+
+  void SendUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats) {
+    {
+      std::unique_lock lock(mutex_);
+      // Twice what the loop itself waits before it gives the coordinator up and sets ended_.
+      const bool room =
+          room_.wait_for(lock, std::chrono::milliseconds(2 * options_.call_timeout_ms),
+                         [&] { return ended_ || mailbox_.size() < options_.updates_waiting_max; });
+      SHOAL_CHECK(room, "the link's thread stands still");
+      if (ended_) return;
+      mailbox_.push_back({std::move(updates), stats});
+    }
+    Wake();
+  }
+
+  void SetProgress(uint64_t counter, bool pending) {
+    progress_.store(counter, std::memory_order_relaxed);
+    pending_.store(pending, std::memory_order_relaxed);
+  }
+
+  uint64_t epoch() const { return epoch_; }
+  uint64_t group() const { return group_; }
+
+ private:
+  void Wake() {
+    const uint64_t one = 1;
+    // It can fail only when the counter is full, and then the loop is awake anyway.
+    [[maybe_unused]] const ssize_t written = write(wake_fd_.get(), &one, sizeof(one));
+  }
+
+  // The thread.
+  void Run() {
+    auto io = kj::setupAsyncIo();
+    Session session;
+    try {
+      session = Join(io);
+      epoch_ = session.epoch;
+      group_ = session.group;
+    } catch (const Error&) {  // Handed to the constructor's thread.
+      joined_.set_exception(std::current_exception());
+      return;
+    }
+    joined_.set_value();
+    const std::string why = Serve(io, session);
+    bool closing = false;
+    {
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+      mailbox_.clear();
+      closing = closing_;
+    }
+    room_.notify_all();
+    if (!closing && callbacks_.on_lost) callbacks_.on_lost(why);
+  }
+
+  // Dials until the coordinator has taken the rank, or the deadline.
+  Session Join(kj::AsyncIoContext& io) {
+    const SteadyClock clock;
+    const Deadline deadline = Deadline::After(clock, options_.join_timeout_ms);
+    std::string last = "not tried";
+    while (!deadline.Passed(clock)) {
+      try {
+        std::optional<Session> session = TryJoin(io, deadline.RemainingMs(clock) + 1, last);
+        if (session) return std::move(*session);
+      } catch (const kj::Exception& exception) {  // The RPC boundary; tried again.
+        last = FromKj(exception).what();
+      }
+      const int64_t pause_ms = std::min(kDialAgainMs, deadline.RemainingMs(clock));
+      io.provider->getTimer().afterDelay(pause_ms * kj::MILLISECONDS).wait(io.waitScope);
+    }
+    Throw(ErrorCode::kCannotJoin, "coordinator ", options_.address, " did not take rank ",
+          options_.rank.rank, " within ", options_.join_timeout_ms, " ms; last: ", last);
+  }
+
+  // Nothing if the coordinator says to try again; `last` then says why.
+  std::optional<Session> TryJoin(kj::AsyncIoContext& io, int64_t timeout_ms, std::string& last) {
+    kj::Timer& timer = io.provider->getTimer();
+    const auto within = [&](auto promise) {
+      return timer.timeoutAfter(timeout_ms * kj::MILLISECONDS, kj::mv(promise)).wait(io.waitScope);
+    };
+    Session session;
+    session.connection = std::make_unique<DialledConnection>(io, options_.address, timeout_ms);
+    auto join = session.connection->gate().joinAsWorkerRequest();
+    join.setProtocol(wire::PROTOCOL_VERSION);
+    join.setGroupToken(
+        kj::ArrayPtr<const char>(options_.group_token.data(), options_.group_token.size())
+            .asBytes());
+    auto joined = within(join.send());
+    if (joined.hasRefusal()) {
+      Throw(ErrorCode::kCannotJoin, "coordinator ", options_.address, ": ",
+            ToString(joined.getRefusal()));
+    }
+    auto request = joined.getPort().registerRequest();
+    Write(options_.rank, request.initRank());
+    if (options_.rank.rank == 0) request.setLeader(kj::heap<LeaderServer>(callbacks_));
+    auto reply = within(request.send());
+    const auto outcome = reply.getOutcome();
+    if (outcome.isRefused()) {
+      const std::string message = ToString(outcome.getRefused().getMessage());
+      if (outcome.getRefused().getReason() == wire::Refusal::Reason::RETRY) {
+        last = message;
+        return std::nullopt;
+      }
+      const bool mismatch = outcome.getRefused().getReason() == wire::Refusal::Reason::MISMATCH;
+      Throw(mismatch ? ErrorCode::kInvalidArgument : ErrorCode::kCannotJoin, "coordinator ",
+            options_.address, " refused this group: ", message);
+    }
+    auto accepted = outcome.getAccepted();
+    session.session = accepted.getSession();
+    if (accepted.hasUpdates()) session.updates = accepted.getUpdates();
+    session.epoch = accepted.getEpoch();
+    session.group = accepted.getGroup();
+    session.heartbeat_ms = std::max<int64_t>(1, accepted.getHeartbeatMs());
+    return session;
+  }
+
+  // Until the destructor wants to close, or the coordinator is lost. Result: why it is lost.
+  std::string Serve(kj::AsyncIoContext& io, Session& session) {
+    kj::Timer& timer = io.provider->getTimer();
+    kj::UnixEventPort::FdObserver wake(io.unixEventPort, wake_fd_.get(),
+                                       kj::UnixEventPort::FdObserver::OBSERVE_READ);
+    try {
+      session.connection->OnDisconnect()
+          .then([] {
+            kj::throwFatalException(
+                ToKj(Error(ErrorCode::kPeerLost, "the coordinator closed the connection")));
+          })
+          .exclusiveJoin(HeartbeatLoop(timer, session))
+          .exclusiveJoin(UpdateLoop(timer, wake, session))
+          .wait(io.waitScope);
+    } catch (const kj::Exception& exception) {  // The RPC boundary; reported by on_lost.
+      return Str("coordinator ", options_.address, " lost: ", FromKj(exception).what());
+    }
+    return "";
+  }
+
+  kj::Promise<void> HeartbeatLoop(kj::Timer& timer, Session& session) {
+    auto request = session.session.heartbeatRequest();
+    request.setEpoch(session.epoch);
+    request.setProgress(progress_.load(std::memory_order_relaxed));
+    request.setPending(pending_.load(std::memory_order_relaxed));
+    return timer
+        .timeoutAfter(options_.call_timeout_ms * kj::MILLISECONDS, request.send().ignoreResult())
+        .then([&timer, &session] {
+          return timer.afterDelay(session.heartbeat_ms * kj::MILLISECONDS);
+        })
+        .then([this, &timer, &session] { return HeartbeatLoop(timer, session); });
+  }
+
+  kj::Promise<void> UpdateLoop(kj::Timer& timer, kj::UnixEventPort::FdObserver& wake,
+                               Session& session) {
+    // Watch first, then empty: an observer only tells of what comes after it was asked.
+    auto woken = wake.whenBecomesReadable();
+    uint64_t wakes = 0;
+    [[maybe_unused]] const ssize_t got = read(wake_fd_.get(), &wakes, sizeof(wakes));
+    size_t steps = 0;
+    Batch batch;
+    bool closing = false;
+    {
+      const std::lock_guard lock(mutex_);
+      for (Batch& waiting : std::exchange(mailbox_, {})) {
+        for (SequenceUpdate& update : waiting.updates) batch.updates.push_back(std::move(update));
+        batch.stats = waiting.stats;
+        ++steps;
+      }
+      closing = closing_;
+    }
+    room_.notify_all();
+    auto sent = options_.rank.rank == 0 && steps > 0 ? Send(timer, session, batch)
+                                                     : kj::Promise<void>(kj::READY_NOW);
+    if (closing) {
+      return sent.then([this, &timer, &session] { return SayGoodbye(timer, session); });
+    }
+    return sent.then([woken = kj::mv(woken)]() mutable { return kj::mv(woken); })
+        .then([this, &timer, &wake, &session] { return UpdateLoop(timer, wake, session); });
+  }
+
+  kj::Promise<void> Send(kj::Timer& timer, Session& session, const Batch& batch) {
+    auto request = session.updates.updateRequest();
+    request.setEpoch(session.epoch);
+    auto list = request.initSequences(static_cast<unsigned>(batch.updates.size()));
+    for (unsigned i = 0; i < batch.updates.size(); ++i) Write(batch.updates[i], list[i]);
+    Write(batch.stats, request.initStats());
+    return timer.timeoutAfter(options_.call_timeout_ms * kj::MILLISECONDS, request.send());
+  }
+
+  kj::Promise<void> SayGoodbye(kj::Timer& timer, Session& session) {
+    if (options_.rank.rank != 0) return kj::READY_NOW;
+    auto request = session.updates.doneRequest();
+    request.setEpoch(session.epoch);
+    return timer.timeoutAfter(kGoodbyeMs * kj::MILLISECONDS, request.send().ignoreResult());
+  }
+
+  const LinkOptions options_;
+  const LinkCallbacks callbacks_;
+  const kj::AutoCloseFd wake_fd_;
+  std::promise<void> joined_;
+  std::atomic<uint64_t> progress_{0};
+  std::atomic<bool> pending_{false};
+  std::atomic<uint64_t> epoch_{0};
+  std::atomic<uint64_t> group_{0};
+
+  std::mutex mutex_;  // Guards the three below.
+  std::deque<Batch> mailbox_;
+  bool closing_ = false;
+  bool ended_ = false;
+  std::condition_variable room_;
+
+  std::thread thread_;
+};
+
+CoordinatorLink::CoordinatorLink(LinkOptions options, LinkCallbacks callbacks) {
+  CheckAddress(options.address);
+  loop_ = std::make_unique<Loop>(std::move(options), std::move(callbacks));
+}
+
+CoordinatorLink::~CoordinatorLink() = default;
+
+void CoordinatorLink::SendUpdates(std::vector<SequenceUpdate> updates,
+                                  const SchedulerStats& stats) {
+  loop_->SendUpdates(std::move(updates), stats);
+}
+
+void CoordinatorLink::SetProgress(uint64_t counter, bool pending) {
+  loop_->SetProgress(counter, pending);
+}
+
+uint64_t CoordinatorLink::epoch() const { return loop_->epoch(); }
+
+uint64_t CoordinatorLink::group() const { return loop_->group(); }
+
+}  // namespace shoal::rpc

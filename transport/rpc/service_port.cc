@@ -1,0 +1,164 @@
+#include "transport/rpc/service_port.h"
+
+#include <glog/logging.h>
+#include <kj/refcount.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "transport/rpc/convert.h"
+#include "transport/rpc/error_map.h"
+
+namespace shoal::rpc {
+
+namespace {
+
+void Write(const BusyInfo& info, wire::Busy::Builder to) {
+  to.setReason(info.reason);
+  to.setMessage(info.message);
+  to.setRetryAfterMs(info.retry_after_ms);
+}
+
+// One generation's way out: at most one call is under way, what comes meanwhile is merged.
+class SinkCaller : public GenerationSink, public kj::Refcounted {
+ public:
+  SinkCaller(wire::TokenSink::Client sink, ServiceHandler& handler, kj::TaskSet& tasks)
+      : sink_(kj::mv(sink)), handler_(handler), tasks_(tasks) {}
+  ~SinkCaller() noexcept override = default;
+
+  void Tokens(const SequenceUpdate& update, const std::string& text) override {
+    Merge(pending_, update);
+    text_ += text;
+    has_pending_ = true;
+    SendNext();
+  }
+
+  void Finish(const SequenceUpdate& update, const std::string& text) override {
+    ended_ = true;
+    Tokens(update, text);
+  }
+
+  void Fail(const BusyInfo& error) override {
+    ended_ = true;
+    failure_ = error;
+    SendNext();
+  }
+
+  void Started(uint64_t generation) { generation_ = generation; }
+
+  // The upstream program holds the generation no more.
+  void Drop() {
+    if (!ended_ && generation_ != 0) handler_.OnCancel(generation_);
+    ended_ = true;
+    dropped_ = true;
+  }
+
+ private:
+  void SendNext() {
+    if (sending_ || dropped_ || (!has_pending_ && !failure_)) return;
+    sending_ = true;
+    auto self = kj::addRef(*this);
+    tasks_.add(SendPending().then(
+        [this, self = kj::mv(self)] {
+          sending_ = false;
+          SendNext();
+        },
+        [this, self = kj::addRef(*this)](kj::Exception&& exception) {
+          VLOG(1) << "generation " << generation_
+                  << " has no reader any more: " << exception.getDescription().cStr();
+          Drop();
+        }));
+  }
+
+  kj::Promise<void> SendPending() {
+    if (!has_pending_) {
+      auto request = sink_.failRequest();
+      Write(*std::exchange(failure_, std::nullopt), request.initError());
+      return request.send().ignoreResult();
+    }
+    const SequenceUpdate update = std::exchange(pending_, {});
+    const std::string text = std::exchange(text_, {});
+    has_pending_ = false;
+    if (update.finish == FinishReason::kNone) {
+      auto request = sink_.tokensRequest();
+      shoal::rpc::Write(update, request.initUpdate());
+      request.setText(text);
+      return request.send();
+    }
+    auto request = sink_.finishRequest();
+    shoal::rpc::Write(update, request.initUpdate());
+    request.setText(text);
+    return request.send().ignoreResult();
+  }
+
+  wire::TokenSink::Client sink_;
+  ServiceHandler& handler_;
+  kj::TaskSet& tasks_;
+  uint64_t generation_ = 0;
+  SequenceUpdate pending_;
+  std::string text_;
+  bool has_pending_ = false;
+  std::optional<BusyInfo> failure_;
+  bool sending_ = false;
+  bool ended_ = false;    // The handler calls no more.
+  bool dropped_ = false;  // The reader is gone.
+};
+
+class GenerationServer : public wire::Generation::Server {
+ public:
+  explicit GenerationServer(kj::Own<SinkCaller> sink) : sink_(kj::mv(sink)) {}
+  ~GenerationServer() noexcept(false) { sink_->Drop(); }
+  KJ_DISALLOW_COPY(GenerationServer);
+
+ private:
+  kj::Own<SinkCaller> sink_;
+};
+
+class ServicePort : public wire::Coordinator::Server {
+ public:
+  ServicePort(ServiceHandler& handler, kj::TaskSet& tasks) : handler_(handler), tasks_(tasks) {}
+
+  kj::Promise<void> generate(GenerateContext context) override {
+    return TranslateErrors([&] {
+      auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), handler_, tasks_);
+      const GenerateReply reply =
+          handler_.OnGenerate(Read(context.getParams().getRequest()), *sink);
+      auto outcome = context.getResults().initOutcome();
+      if (reply.generation == 0) {
+        Write(reply.busy, outcome.initRefused());
+        return kj::Promise<void>(kj::READY_NOW);
+      }
+      sink->Started(reply.generation);
+      auto accepted = outcome.initAccepted();
+      accepted.setPromptTokens(reply.prompt_tokens);
+      accepted.setSeed(reply.seed);
+      accepted.setGeneration(kj::heap<GenerationServer>(kj::mv(sink)));
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+  kj::Promise<void> status(StatusContext context) override {
+    shoal::rpc::Write(handler_.OnStatus(), context.getResults().initStatus());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> models(ModelsContext context) override {
+    const std::vector<ModelInfo> models = handler_.OnModels();
+    auto list = context.getResults().initModels(static_cast<unsigned>(models.size()));
+    for (unsigned i = 0; i < models.size(); ++i) shoal::rpc::Write(models[i], list[i]);
+    return kj::READY_NOW;
+  }
+
+ private:
+  ServiceHandler& handler_;
+  kj::TaskSet& tasks_;
+};
+
+}  // namespace
+
+wire::Coordinator::Client MakeServicePort(ServiceHandler& handler, kj::TaskSet& tasks) {
+  return kj::heap<ServicePort>(handler, tasks);
+}
+
+}  // namespace shoal::rpc
