@@ -2,8 +2,12 @@
 
 #include "kernels/cpu/table.h"
 
+#include <string>
+#include <vector>
+
 #include "kernels/cpu/linear_variants.h"
 #include "kernels/cpu/variants.h"
+#include "kernels/math/scalar.h"
 #include "transport/base/error.h"
 
 namespace shoal::cpu {
@@ -11,6 +15,38 @@ namespace {
 
 // Indices of linear and leaf_linear follow DType: F32, F16, BF16, Q8_0, Q4_0, Q4_1.
 constexpr KernelTable kTables[] = {
+    {
+        .name = "avx512vnni",
+        .required_features = kAvx2 | kAvx512Vnni,
+        .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Avx512,
+                   LinearQ4_0Avx512, LinearQ4_1Avx512},
+        .leaf_linear = {LeafLinearF32Avx512, LeafLinearF16Avx512, LeafLinearBF16Avx512,
+                        LeafLinearQ8_0Avx512, LeafLinearQ4_0Avx512, LeafLinearQ4_1Avx512},
+        .quantize_row = QuantizeRowAvx512,
+        .rms_norm = RmsNormAvx512,
+        .rope_adjacent = RopeAdjacentAvx512,
+        .rope_half_split = RopeHalfSplitAvx512,
+        .silu_mul = SiluMulAvx512,
+        .add_fixed = AddFixedAvx512,
+        .store_kv = StoreKvAvx512,
+        .attention = AttentionAvx512,
+    },
+    {
+        .name = "avx2",
+        .required_features = kAvx2,
+        .linear = {LinearF32Avx2, LinearF16Avx2, LinearBF16Avx2, LinearQ8_0Avx2, LinearQ4_0Avx2,
+                   LinearQ4_1Avx2},
+        .leaf_linear = {LeafLinearF32Avx2, LeafLinearF16Avx2, LeafLinearBF16Avx2,
+                        LeafLinearQ8_0Avx2, LeafLinearQ4_0Avx2, LeafLinearQ4_1Avx2},
+        .quantize_row = QuantizeRowAvx2,
+        .rms_norm = RmsNormAvx2,
+        .rope_adjacent = RopeAdjacentAvx2,
+        .rope_half_split = RopeHalfSplitAvx2,
+        .silu_mul = SiluMulAvx2,
+        .add_fixed = AddFixedAvx2,
+        .store_kv = StoreKvAvx2,
+        .attention = AttentionAvx2,
+    },
     {
         .name = "scalar",
         .required_features = kBaseline,
@@ -36,6 +72,31 @@ bool Runs(const KernelTable& table, uint32_t features) {
   return (table.required_features & features) == table.required_features;
 }
 
+// An entry as text, and whether it is the scalar row's own function.
+struct Entry {
+  std::string name;
+  bool is_scalar;
+};
+
+std::vector<Entry> Entries(const KernelTable& table) {
+  const KernelTable& scalar = AllKernelTables().back();
+  std::vector<Entry> entries;
+  for (int i = 0; i < kDTypeCount; ++i) {
+    const std::string_view dtype = ToString(static_cast<DType>(i));
+    entries.push_back({Str("linear ", dtype), table.linear[i] == scalar.linear[i]});
+    entries.push_back({Str("leaf_linear ", dtype), table.leaf_linear[i] == scalar.leaf_linear[i]});
+  }
+  entries.push_back({"quantize_row", table.quantize_row == scalar.quantize_row});
+  entries.push_back({"rms_norm", table.rms_norm == scalar.rms_norm});
+  entries.push_back({"rope_adjacent", table.rope_adjacent == scalar.rope_adjacent});
+  entries.push_back({"rope_half_split", table.rope_half_split == scalar.rope_half_split});
+  entries.push_back({"silu_mul", table.silu_mul == scalar.silu_mul});
+  entries.push_back({"add_fixed", table.add_fixed == scalar.add_fixed});
+  entries.push_back({"store_kv", table.store_kv == scalar.store_kv});
+  entries.push_back({"attention", table.attention == scalar.attention});
+  return entries;
+}
+
 std::string Names() {
   std::string names;
   for (const KernelTable& table : kTables) {
@@ -46,6 +107,25 @@ std::string Names() {
 }
 
 }  // namespace
+
+std::string DescribeKernelTables() {
+  const uint32_t features = DetectCpuFeatures();
+  std::string text;
+  for (const KernelTable& table : kTables) {
+    const bool is_scalar_row = &table == &AllKernelTables().back();
+    text += Str(table.name, Runs(table, features) ? "" : " (does not run on this machine)", "\n");
+    std::string borrowed;
+    for (const Entry& entry : Entries(table)) {
+      text += Str("  ", entry.name, "\n");
+      if (entry.is_scalar && !is_scalar_row)
+        borrowed += Str(borrowed.empty() ? "" : ", ", entry.name);
+    }
+    if (!is_scalar_row) {
+      text += Str("  scalar entries: ", borrowed.empty() ? "none" : borrowed, "\n");
+    }
+  }
+  return text;
+}
 
 std::span<const KernelTable> AllKernelTables() { return kTables; }
 
@@ -65,6 +145,7 @@ uint32_t DetectCpuFeatures() {
 }
 
 const KernelTable& SelectKernelTable(uint32_t features, std::string_view forced) {
+  math::CheckArithmetic();
   for (const KernelTable& table : kTables) {
     if (!forced.empty() && table.name != forced) continue;
     if (Runs(table, features)) return table;

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "kernels/format/packed.h"
@@ -102,6 +103,9 @@ struct KernelTable {
   void (*attention)(const AttentionCall& call);
 };
 
+// Every row with its entries, a line each, and a line with those that are the scalar row's own.
+std::string DescribeKernelTables();
+
 // Every row of this build, fastest first. The scalar row is last and always runs.
 std::span<const KernelTable> AllKernelTables();
 
@@ -110,7 +114,8 @@ uint32_t DetectCpuFeatures();
 
 // The first row that runs with `features`, or the row called `forced` if that is not empty (the
 // SHOAL_FORCE_ISA variable). A pure function of its arguments; never falls back silently.
-// Errors: kInvalidArgument if no row has that name; kMissingHardware if `features` lack what it needs.
+// Errors: kInvalidArgument if no row has that name; kMissingHardware if `features` lack what it needs
+// or this build lacks the row; kFailed if this machine's arithmetic is not the contract's.
 const KernelTable& SelectKernelTable(uint32_t features, std::string_view forced);
 
 }  // namespace shoal::cpu

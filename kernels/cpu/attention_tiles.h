@@ -1,0 +1,165 @@
+#pragma once
+
+// Attention over vectors of lanes: scores of a segment's keys, and the weighted sum of its values.
+// Written once for every instruction set: L is Avx2Lanes or Avx512Lanes. Local to the file that
+// includes it, like everything compiled with its flags (CMakeLists.txt says why).
+
+#include "kernels/cpu/table.h"
+
+namespace shoal::cpu {
+namespace {
+
+constexpr int kSegmentBlocks = static_cast<int>(kSegmentKeys / kKvBlockTokens);
+
+// What a pass over one dtype and head_dim needs everywhere.
+struct AttentionShape {
+  int64_t head_dim;
+  int64_t value_offset;  // Bytes from a block's start to its values.
+  int64_t row_bytes;     // Of one position's values.
+  float scale;
+};
+
+// Scores of kPairs pairs against kVectors vectors of keys. keys[v]: vector v's keys of dimension 0;
+// the next dimension's lie kKvBlockTokens elements on. query: [head_dim][kPairsMax].
+// scores: pair p's at p * kSegmentKeys.
+template <typename L, KvDType kDType, int kPairs, int kVectors>
+void ScoreTile(const AttentionShape& shape, const std::byte* const* keys, const float* query,
+               float* scores) {
+  using F = typename L::F;
+  constexpr int64_t kStride = kKvBlockTokens * ElementBytes(kDType);
+  F acc[kPairs][kVectors];
+#pragma GCC unroll 8
+  for (int p = 0; p < kPairs; ++p) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) acc[p][v] = L::Zero();
+  }
+  for (int64_t i = 0; i < shape.head_dim; ++i) {
+    F k[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) k[v] = L::template Widen<kDType>(keys[v] + i * kStride);
+#pragma GCC unroll 8
+    for (int p = 0; p < kPairs; ++p) {
+      const F q = L::Set(query[i * L::kPairsMax + p]);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) acc[p][v] = L::Fma(q, k[v], acc[p][v]);
+    }
+  }
+  const F scale = L::Set(shape.scale);
+#pragma GCC unroll 8
+  for (int p = 0; p < kPairs; ++p) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      L::Store(scores + p * kSegmentKeys + v * L::kWidth, L::Mul(acc[p][v], scale));
+    }
+  }
+}
+
+// Adds the values of keys [begin, end) of a segment, times their weights, to dimensions
+// [0, kVectors * kWidth) of kPairs outputs. values[b]: those dimensions of block b's first
+// position. Pair p's weights are at p * kSegmentKeys, its output at p * head_dim. kPart: only the
+// first `part` lanes of the one vector.
+template <typename L, KvDType kDType, int kPairs, int kVectors, bool kPart>
+void ValueTile(const AttentionShape& shape, const std::byte* const* values, int64_t begin,
+               int64_t end, const float* weights, float* output, int64_t part) {
+  using F = typename L::F;
+  static_assert(!kPart || kVectors == 1);
+  constexpr int64_t kVectorBytes = L::kWidth * ElementBytes(kDType);
+  F acc[kPairs][kVectors];
+#pragma GCC unroll 8
+  for (int p = 0; p < kPairs; ++p) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const float* from = output + p * shape.head_dim + v * L::kWidth;
+      acc[p][v] = kPart ? L::LoadFirst(from, part) : L::Load(from);
+    }
+  }
+  while (begin < end) {
+    const int64_t block = begin / kKvBlockTokens;
+    const int64_t block_end =
+        end < (block + 1) * kKvBlockTokens ? end : (block + 1) * kKvBlockTokens;
+    const std::byte* value = values[block] + begin % kKvBlockTokens * shape.row_bytes;
+    for (; begin < block_end; ++begin, value += shape.row_bytes) {
+      F x[kVectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        x[v] = kPart ? L::template WidenFirst<kDType>(value, part)
+                     : L::template Widen<kDType>(value + v * kVectorBytes);
+      }
+#pragma GCC unroll 8
+      for (int p = 0; p < kPairs; ++p) {
+        const F weight = L::Set(weights[p * kSegmentKeys + begin]);
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v) acc[p][v] = L::Fma(weight, x[v], acc[p][v]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int p = 0; p < kPairs; ++p) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      float* to = output + p * shape.head_dim + v * L::kWidth;
+      if (kPart) {
+        L::StoreFirst(to, acc[p][v], part);
+      } else {
+        L::Store(to, acc[p][v]);
+      }
+    }
+  }
+}
+
+// One segment's blocks, as far as any pair sees them.
+struct SegmentBlocks {
+  const std::byte* blocks[kSegmentBlocks];
+  int count;
+};
+
+template <typename L, KvDType kDType, int kPairs>
+void ScoreSegment(const AttentionShape& shape, const SegmentBlocks& segment, const float* query,
+                  float* scores) {
+  constexpr int kPerBlock = static_cast<int>(kKvBlockTokens / L::kWidth);
+  constexpr int kVectors = L::KeyVectors(kPairs);
+  const int count = segment.count * kPerBlock;
+  const std::byte* keys[kSegmentBlocks * kPerBlock];
+  for (int v = 0; v < count; ++v) {
+    keys[v] = segment.blocks[v / kPerBlock] + v % kPerBlock * (L::kWidth * ElementBytes(kDType));
+  }
+  int v = 0;
+  for (; v + kVectors <= count; v += kVectors) {
+    ScoreTile<L, kDType, kPairs, kVectors>(shape, keys + v, query, scores + v * L::kWidth);
+  }
+  // A block is an even number of vectors.
+  for (; v < count; v += 2) {
+    ScoreTile<L, kDType, kPairs, 2>(shape, keys + v, query, scores + v * L::kWidth);
+  }
+}
+
+template <typename L, KvDType kDType, int kPairs>
+void AddValues(const AttentionShape& shape, const SegmentBlocks& segment, int64_t begin,
+               int64_t end, const float* weights, float* output) {
+  if (begin >= end) return;
+  constexpr int kVectors = L::DimVectors(kPairs);
+  const std::byte* values[kSegmentBlocks];
+  int64_t d = 0;
+  const auto at = [&](int64_t dimension) {
+    for (int b = 0; b < segment.count; ++b) {
+      values[b] = segment.blocks[b] + shape.value_offset + dimension * ElementBytes(kDType);
+    }
+  };
+  for (; d + kVectors * L::kWidth <= shape.head_dim; d += kVectors * L::kWidth) {
+    at(d);
+    ValueTile<L, kDType, kPairs, kVectors, false>(shape, values, begin, end, weights, output + d,
+                                                  0);
+  }
+  for (; d + L::kWidth <= shape.head_dim; d += L::kWidth) {
+    at(d);
+    ValueTile<L, kDType, kPairs, 1, false>(shape, values, begin, end, weights, output + d, 0);
+  }
+  if (d < shape.head_dim) {
+    at(d);
+    ValueTile<L, kDType, kPairs, 1, true>(shape, values, begin, end, weights, output + d,
+                                          shape.head_dim - d);
+  }
+}
+
+}  // namespace
+}  // namespace shoal::cpu
