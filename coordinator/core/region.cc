@@ -434,6 +434,7 @@ std::vector<Action> Region::TakeActions() { return std::exchange(actions_, {}); 
 ServedModel Region::model() const {
   ServedModel model;
   model.name = model_ ? model_->model_name : options_.model_name;
+  if (!options_.served_model_name.empty()) model.name = options_.served_model_name;
   if (model_) {
     model.numerics_id = model_->numerics_id;
     model.vocab_size = model_->vocab_size;

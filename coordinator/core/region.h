@@ -21,6 +21,7 @@ namespace shoal::core {
 
 struct RegionOptions {
   std::string model_name;             // Groups must serve it. Empty: the first group decides.
+  std::string served_model_name;      // What clients call it. Empty: its own name.
   int64_t context_tokens_max = 0;     // Caps what the groups offer. 0: no cap.
   int32_t queue_requests_max = 1024;  // Requests that wait here while all groups are full.
   int64_t heartbeat_ms = 100;
@@ -116,6 +117,7 @@ class Region {
 
   // What is to be done since the last call.
   std::vector<Action> TakeActions();
+  bool has_actions() const { return !actions_.empty(); }
 
   ServedModel model() const;
   RegionStatus status() const;

@@ -1,0 +1,187 @@
+#include "coordinator/gateway/rpc_gateway.h"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "transport/base/error.h"
+
+namespace shoal::gateway {
+
+namespace {
+
+constexpr int32_t kTopLogprobsMax = 20;
+constexpr double kTemperatureMin = 1e-5;
+constexpr size_t kStopIdsMax = 1'024;
+
+void Require(bool fits, std::string_view field, std::string_view expected) {
+  if (!fits) Throw(ErrorCode::kInvalidArgument, field, ": expected ", expected);
+}
+
+void CheckPrompt(const std::vector<int32_t>& prompt, int32_t vocab_size) {
+  Require(!prompt.empty(), "prompt", "at least one token");
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    if (prompt[i] < 0 || prompt[i] >= vocab_size) {
+      Throw(ErrorCode::kInvalidArgument, "prompt[", i, "] is ", prompt[i],
+            ": expected a token id from 0 to ", vocab_size - 1);
+    }
+  }
+}
+
+rpc::BusyInfo ToInfo(const core::StreamError& error) {
+  return {std::string(ToString(error.reason)), error.message, error.retry_after_ms};
+}
+
+}  // namespace
+
+void CheckParams(const GenerationParams& params) {
+  const SamplingParams& sampling = params.sampling;
+  // Written so that a NaN fails.
+  Require(sampling.temperature == 0 ||
+              (sampling.temperature >= kTemperatureMin && sampling.temperature <= 1e5),
+          "temperature", "0, or from 1e-5 to 1e5");
+  Require(sampling.top_k >= 0, "topK", "0 for all, or more");
+  Require(sampling.top_p > 0 && sampling.top_p <= 1, "topP", "more than 0, at most 1");
+  Require(sampling.min_p >= 0 && sampling.min_p <= 1, "minP", "0 to 1");
+  Require(params.tokens_max >= (params.prompt_logprobs ? 0 : 1), "tokensMax",
+          "at least 1, or 0 with promptLogprobs");
+  Require(params.top_logprobs >= -1 && params.top_logprobs <= kTopLogprobsMax, "topLogprobs",
+          "-1 to 20");
+  Require(params.stop_ids.size() <= kStopIdsMax, "stopIds", "at most 1024 ids");
+}
+
+// Between one stream of the region and one upstream program.
+class RpcGateway::Listener : public core::StreamListener {
+ public:
+  Listener(RpcGateway& gateway, rpc::GenerationSink& sink, const text::Tokenizer* tokenizer)
+      : gateway_(gateway), sink_(sink) {
+    if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
+  }
+
+  void Started(core::StreamId stream) { stream_ = stream; }
+
+  void OnTokens(const SequenceUpdate& update) override { sink_.Tokens(update, Decode(update)); }
+
+  // The last two end this object.
+  void OnFinish(const SequenceUpdate& update) override {
+    std::string text = Decode(update);
+    if (decoder_) text += decoder_->Finish();
+    sink_.Finish(update, text);
+    gateway_.listeners_.erase(stream_);
+  }
+
+  void OnError(const core::StreamError& error) override {
+    sink_.Fail(ToInfo(error));
+    gateway_.listeners_.erase(stream_);
+  }
+
+ private:
+  std::string Decode(const SequenceUpdate& update) {
+    std::string text;
+    if (!decoder_) return text;
+    for (const int32_t token : update.tokens) text += decoder_->Push(token);
+    return text;
+  }
+
+  RpcGateway& gateway_;
+  rpc::GenerationSink& sink_;
+  std::optional<text::StreamDecoder> decoder_;  // None for a prompt of token ids.
+  core::StreamId stream_ = 0;
+};
+
+RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
+                       std::function<uint64_t()> random)
+    : generation_(generation), text_(std::move(text)), random_(std::move(random)) {}
+
+RpcGateway::~RpcGateway() {
+  for (const auto& [stream, listener] : listeners_) generation_.Cancel(stream);
+}
+
+rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
+                                          rpc::GenerationSink& sink) {
+  rpc::GenerateReply reply;
+  GenerationParams params = request.params;
+  const bool has_text = !request.text.empty() || !request.chat.empty();
+  std::vector<int32_t> prompt;
+  try {
+    prompt = Encode(request);
+    CheckPrompt(prompt, text_.vocab_size);
+    CheckParams(params);
+  } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
+    reply.busy = {"invalid", error.what(), 0};
+    return reply;
+  }
+  if (has_text) {
+    params.stop_ids.insert(params.stop_ids.end(), text_.eos_ids.begin(), text_.eos_ids.end());
+  }
+  if (!request.seed_given) params.sampling.seed = random_();
+
+  reply.prompt_tokens = static_cast<int64_t>(prompt.size());
+  reply.seed = params.sampling.seed;
+  auto listener = std::make_unique<Listener>(*this, sink, has_text ? text_.tokenizer : nullptr);
+  core::StreamError error;
+  const core::StreamId stream = generation_.Submit(std::move(prompt), params, *listener, error);
+  if (error.reason != core::BusyReason::kNone) {
+    reply.busy = ToInfo(error);
+    return reply;
+  }
+  listener->Started(stream);
+  listeners_[stream] = std::move(listener);
+  reply.generation = stream;
+  return reply;
+}
+
+std::vector<int32_t> RpcGateway::Encode(const rpc::GenerateRequest& request) const {
+  if (request.text.empty() && request.chat.empty()) return request.tokens;
+  if (text_.tokenizer == nullptr) {
+    Throw(ErrorCode::kInvalidArgument, "prompt: this model has no tokenizer, send token ids");
+  }
+  if (!request.chat.empty()) {
+    if (!text_.encode_chat) {
+      Throw(ErrorCode::kInvalidArgument, "prompt: this model has no chat template, send text");
+    }
+    auto messages = nlohmann::ordered_json::array();
+    for (const rpc::ChatMessage& message : request.chat) {
+      messages.push_back({{"role", message.role}, {"content", message.content}});
+    }
+    return text_.encode_chat(messages);
+  }
+  std::vector<int32_t> prompt =
+      text_.tokenizer->Encode(request.text, text::SpecialTokens::kRecognized);
+  const std::optional<int32_t> bos = text_.tokenizer->bos_to_add();
+  if (bos) prompt.insert(prompt.begin(), *bos);
+  return prompt;
+}
+
+void RpcGateway::OnCancel(uint64_t generation) {
+  generation_.Cancel(generation);
+  listeners_.erase(generation);
+}
+
+std::vector<rpc::ModelInfo> RpcGateway::OnModels() {
+  const core::ServedModel model = generation_.model();
+  return {{model.name, model.numerics_id, model.context_tokens, model.kv_cache_tokens}};
+}
+
+rpc::StatusInfo RpcGateway::OnStatus() {
+  const core::RegionStatus status = generation_.status();
+  rpc::StatusInfo info;
+  for (const core::GroupStatus& group : status.groups) {
+    info.groups.push_back({group.group,
+                           group.epoch,
+                           group.name,
+                           group.tensor_parallel,
+                           group.pipeline_parallel,
+                           group.ranks,
+                           group.ready,
+                           {group.steps_total, group.sequences_running, group.requests_waiting,
+                            group.kv_blocks_used, group.kv_blocks_total}});
+  }
+  info.requests_waiting = status.requests_waiting;
+  info.requests_total = status.requests_total;
+  info.streams_live = status.streams_live;
+  info.group_losses_total = status.group_losses_total;
+  return info;
+}
+
+}  // namespace shoal::gateway

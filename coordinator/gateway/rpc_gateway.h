@@ -1,0 +1,46 @@
+#pragma once
+
+// Upstream programs' generations: the RPC counterpart of the HTTP gateway.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/generation_service.h"
+#include "coordinator/gateway/text_service.h"
+#include "transport/rpc/cluster_server.h"
+
+namespace shoal::gateway {
+
+// Threading: owned by the event loop. `generation`, and what `text` refers to, outlive it.
+class RpcGateway : public rpc::ServiceHandler {
+ public:
+  // `random`: seeds of requests that bring none.
+  RpcGateway(core::GenerationService& generation, TextService text,
+             std::function<uint64_t()> random);
+  ~RpcGateway() override;
+
+  rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request,
+                                rpc::GenerationSink& sink) override;
+  void OnCancel(uint64_t generation) override;
+  std::vector<rpc::ModelInfo> OnModels() override;
+  rpc::StatusInfo OnStatus() override;
+
+ private:
+  class Listener;
+
+  std::vector<int32_t> Encode(const rpc::GenerateRequest& request) const;
+
+  core::GenerationService& generation_;
+  const TextService text_;
+  const std::function<uint64_t()> random_;
+  std::map<uint64_t, std::unique_ptr<Listener>> listeners_;
+};
+
+// Errors: kInvalidArgument, naming the field, for a value outside its range.
+void CheckParams(const GenerationParams& params);
+
+}  // namespace shoal::gateway

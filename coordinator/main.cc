@@ -1,0 +1,87 @@
+// shoal-coordinator: the region's front door. Everything it does is in coordinator/gateway; here
+// are its flags, its signals and its one line of output.
+
+#include <glog/logging.h>
+#include <kj/async-io.h>
+#include <kj/async-unix.h>
+
+#include <csignal>
+#include <exception>
+#include <iostream>
+
+#include "coordinator/gateway/coordinator.h"
+#include "transport/base/error.h"
+#include "transport/base/log.h"
+#include "transport/config/options.h"
+
+namespace {
+
+// Leaves the groups time to end, inside the 5 s that a stop may take in all.
+constexpr int64_t kStopGraceMs = 3'000;
+
+shoal::config::ProgramText Text() {
+  return {.program = "shoal-coordinator",
+          .usage = "--model PATH [options]",
+          .summary =
+              "Serves a model that groups of workers compute: takes requests over HTTP and "
+              "Cap'n Proto and hands them to the groups that have joined. Prints one line, "
+              "`ready http://127.0.0.1:PORT`, once a token has passed through all ranks of "
+              "a first group.",
+          .epilog =
+              "Environment:\n"
+              "  SHOAL_LOG  comma list of a level (debug, info, warn, error) and json. [info]\n"
+              "\n"
+              "Exit status:\n"
+              "  0  SIGINT or SIGTERM\n"
+              "  1  failed while running\n"
+              "  2  wrong usage or configuration, bad model, port in use\n"
+              "\n"
+              "Example:\n"
+              "  shoal-coordinator --model models/SmolLM2-135M-Instruct.Q4_1.gguf\n"
+              "  mpirun -np 2 shoal-worker --model models/SmolLM2-135M-Instruct.Q4_1.gguf \\\n"
+              "      --coordinator 127.0.0.1:7400 --tensor-parallel 2\n"};
+}
+
+int Run(int argc, char** argv) {
+  shoal::gateway::CoordinatorOptions options;
+  shoal::config::OptionTable table(Text());
+  shoal::gateway::AddCoordinatorOptions(table, options);
+  if (table.Parse(argc, argv) == shoal::config::ParseOutcome::kPrinted) return 0;
+
+  // Before the event loop exists, or a signal during start-up would end the process with its code.
+  kj::UnixEventPort::captureSignal(SIGINT);
+  kj::UnixEventPort::captureSignal(SIGTERM);
+  auto io = kj::setupAsyncIo();
+  auto signalled =
+      io.unixEventPort.onSignal(SIGINT).exclusiveJoin(io.unixEventPort.onSignal(SIGTERM));
+
+  std::string url;
+  bool said_ready = false;
+  shoal::gateway::RegionEvents events;
+  events.on_group_ready = [&](const std::string&) {
+    if (said_ready) return;
+    said_ready = true;
+    std::cout << "ready " << url << std::endl;
+  };
+  shoal::gateway::Coordinator coordinator(io, options, std::move(events));
+  url = coordinator.url();
+  signalled.wait(io.waitScope);
+  LOG(INFO) << "stopping";
+  coordinator.Stop(kStopGraceMs).wait(io.waitScope);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    shoal::StartLogging("shoal-coordinator");
+    return Run(argc, argv);
+  } catch (const shoal::Error& error) {
+    std::cerr << "shoal-coordinator: " << error.what() << "\n";
+    return shoal::ExitStatus(error.code());
+  } catch (const std::exception& error) {
+    std::cerr << "shoal-coordinator: " << error.what() << "\n";
+    return 1;
+  }
+}
