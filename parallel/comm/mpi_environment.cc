@@ -14,7 +14,7 @@ namespace shoal::comm {
 namespace {
 
 constexpr int64_t kLeaveAfterFailureMs = 1000;
-constexpr int64_t kLeaveMs = 30'000;
+constexpr int64_t kLeaveMs = 10'000;
 
 const char* FirstSet(std::initializer_list<const char*> names) {
   for (const char* name : names) {
@@ -81,7 +81,7 @@ MpiEnvironment::~MpiEnvironment() {
 }
 
 void MpiEnvironment::Leave() {
-  const bool failed = runtime_->failed || std::uncaught_exceptions() > 0;
+  const bool failed = failed_ || runtime_->failed || std::uncaught_exceptions() > 0;
   MPI_Request request = MPI_REQUEST_NULL;
   if (MPI_Ibarrier(runtime_->end_comm, &request) != MPI_SUCCESS) return;
   const Deadline deadline =

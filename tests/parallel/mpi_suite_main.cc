@@ -40,22 +40,15 @@ void RunWithout(comm::MpiEnvironment& environment, const comm::CommunicatorPlan&
   comm->Barrier();
 }
 
-int Run(const std::string& kind, const std::string& mode) {
+void Run(const std::string& kind, const std::string& mode) {
   comm::MpiEnvironment environment;
   comm::CommunicatorPlan plan{.kind = comm::ParseCommKind(kind), .token = "the suite's"};
   plan.deadline = Deadline::After(SteadyClock(), kDeadlineMs);
-  // Reported here, so that the environment ends before the process does.
-  try {
-    if (mode == "suite") {
-      RunSuite(environment, plan);
-    } else {
-      RunWithout(environment, plan, mode == "stopped" ? SIGSTOP : SIGKILL);
-    }
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "rank %d: %s\n", environment.rank(), error.what());
-    return 1;
+  if (mode == "suite") {
+    RunSuite(environment, plan);
+  } else {
+    RunWithout(environment, plan, mode == "stopped" ? SIGSTOP : SIGKILL);
   }
-  return 0;
 }
 
 }  // namespace
@@ -67,5 +60,11 @@ int main(int argc, char** argv) {
                  "usage: mpirun ... mpi_suite_main shm|tcp|mpi suite|killed|stopped [mark]\n");
     return 2;
   }
-  return shoal::test::Run(argv[1], argv[2]);
+  try {
+    shoal::test::Run(argv[1], argv[2]);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+  return 0;
 }
