@@ -5,14 +5,14 @@
 // activations. A group's weights are unpacked once into eight registers and used by every row of
 // the tile; activations are broadcast from memory four k at a time.
 //
-// Registers, at 16 rows: 16 accumulators, 8 of weights, scale and minimum, 4 integer dots.
+// Registers, at 12 rows: 12 accumulators, 8 of weights, scale and minimum, 4 integer dots.
 
 namespace shoal::cpu {
 namespace {
 
 constexpr int64_t kGroup = 32;
 constexpr int64_t kBlockGroups = kBlockK / kGroup;
-constexpr int kRowsMax = 16;
+constexpr int kRowsMax = 12;
 constexpr int kRowsTogether = 4;  // Dot product chains in flight: hides a latency of four cycles.
 constexpr int64_t kPrefetchBytes = 2560;
 
@@ -98,7 +98,7 @@ struct WeightGroup {
 template <DType kType, int kRows>
 struct QuantKernel {
   using Lanes = Lanes512;
-  static constexpr int64_t kPanels = 4;
+  static constexpr int64_t kPanels = 8;
 
   static constexpr SHOAL_INLINE int64_t WeightBytes(int64_t k) {
     constexpr int64_t kBytes = PackedGroupBytes(kType);
@@ -154,7 +154,6 @@ struct QuantKernel {
       AddGroup<0>(w, first + g, acc);
       if constexpr (kRows > 4) AddGroup<4>(w, first + g, acc);
       if constexpr (kRows > 8) AddGroup<8>(w, first + g, acc);
-      if constexpr (kRows > 12) AddGroup<12>(w, first + g, acc);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sink(r, Lanes{acc[r]});

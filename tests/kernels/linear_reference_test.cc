@@ -1,0 +1,206 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/cpu/linear_variants.h"
+#include "kernels/cpu/pack.h"
+#include "kernels/format/half.h"
+#include "tests/kernels/linear_cases.h"
+
+// The scalar row, the packing and the quantiser against values computed from the file's bytes.
+
+namespace shoal::cpu {
+namespace {
+
+constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
+                                DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+
+float FloatOf(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+// What the kernels see of activation (row, col).
+double InputAt(const ActivationRows& input, DType dtype, int64_t row, int64_t col) {
+  const int64_t at = row * input.cols + col;
+  return IsQuantized(dtype) ? double{input.scales[at / 32]} * input.quants[at]
+                            : double{input.values[at]};
+}
+
+TEST(LinearScalar, AgreesWithDoublePrecisionOverTheFile) {
+  std::mt19937 random(31);
+  for (const DType dtype : kAllDTypes) {
+    for (const int64_t cols : {32, 256, 288, 1600}) {
+      const FileTensor tensor = RandomTensor(dtype, 21, cols, Values::kOrdinary, random);
+      const PackedTensor weights(tensor);
+      const Activations input(3, cols, RandomValues(3 * cols, Values::kOrdinary, random));
+      const auto result = RunLinear(ScalarVariant(), weights.matrix(), input.rows());
+      for (int64_t at = 0; at < 3 * 21; ++at) {
+        double expected = 0;
+        double magnitude = 0;
+        for (int64_t k = 0; k < cols; ++k) {
+          const double product =
+              WeightAt(tensor, at % 21, k) * InputAt(input.rows(), dtype, at / 21, k);
+          expected += product;
+          magnitude += std::fabs(product);
+        }
+        // A term passes through at most 256 additions in its block, one for each block, and two
+        // products that are rounded first; a minimum and its weights may cancel, at most 15 d to m,
+        // which random groups keep within a factor of 64.
+        const double roundings = 256 + static_cast<double>(cols) / 256 + 3;
+        const double cancellation = dtype == DType::kQ4_1 ? 64 : 1;
+        EXPECT_NEAR(FloatOf(result[at]), expected, roundings * cancellation * magnitude * 0x1p-24)
+            << ToString(dtype) << " K " << cols;
+      }
+    }
+  }
+}
+
+// With factors of one and activations that quantise to themselves every product is an integer, and
+// sums below 2^24 are exact: any wrong nibble, lane or offset shows.
+TEST(LinearScalar, IsExactOverIntegers) {
+  constexpr int64_t kCols = 320;
+  constexpr uint16_t kOne = 0x3C00;
+  std::mt19937 random(32);
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
+    FileTensor tensor = RandomTensor(dtype, 35, kCols, Values::kOrdinary, random);
+    for (size_t at = 0; at < tensor.bytes.size(); at += GroupBytes(dtype)) {
+      std::memcpy(&tensor.bytes[at], &kOne, 2);
+      if (dtype == DType::kQ4_1) std::memcpy(&tensor.bytes[at + 2], &kOne, 2);
+    }
+    std::vector<float> values(kCols);
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = i % 32 == 5 ? 127.0f : static_cast<float>(random() % 255) - 127.0f;
+    }
+    const Activations input(1, kCols, values);
+    const PackedTensor weights(tensor);
+    const auto result = RunLinear(ScalarVariant(), weights.matrix(), input.rows());
+    const auto leaves = RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 64, 0x1p29f);
+    for (int64_t output = 0; output < 35; ++output) {
+      double expected = 0;
+      for (int64_t k = 0; k < kCols; ++k) expected += WeightAt(tensor, output, k) * values[k];
+      EXPECT_EQ(FloatOf(result[output]), expected) << ToString(dtype);
+      EXPECT_EQ(leaves.sums[output], static_cast<int64_t>(expected) << 32) << ToString(dtype);
+    }
+  }
+}
+
+TEST(LeafLinear, SumsToTheSameIntegersWhereverKIsCut) {
+  constexpr int64_t kCols = 640;
+  std::mt19937 random(33);
+  for (const DType dtype : kAllDTypes) {
+    const FileTensor tensor = RandomTensor(dtype, 40, kCols, Values::kOrdinary, random);
+    const Activations input(2, kCols, RandomValues(2 * kCols, Values::kOrdinary, random));
+    const PackedTensor whole(tensor);
+    const auto expected = RunLeafLinear(ScalarVariant(), whole.matrix(), input.rows(), 64, 1e6f);
+    for (const int64_t cut : {64, 320, 576}) {
+      const PackedTensor left(tensor, 0, cut);
+      const PackedTensor right(tensor, cut, kCols - cut);
+      const Activations left_input = input.Columns(0, cut);
+      const Activations right_input = input.Columns(cut, kCols - cut);
+      auto sum = RunLeafLinear(ScalarVariant(), left.matrix(), left_input.rows(), 64, 1e6f);
+      const auto rest =
+          RunLeafLinear(ScalarVariant(), right.matrix(), right_input.rows(), 64, 1e6f);
+      for (size_t i = 0; i < sum.sums.size(); ++i) sum.sums[i] += rest.sums[i];
+      EXPECT_EQ(sum.sums, expected.sums) << ToString(dtype) << " cut at " << cut;
+    }
+  }
+}
+
+TEST(LeafLinear, CountsLeavesAtTheLimitAndAddsNothingForThem) {
+  // Leaves of 8, 16 and -8: weights of one, activations of 1, 2 and -1 over 8 columns each.
+  FileTensor tensor{.dtype = DType::kF32, .rows = 1, .cols = 24, .bytes = {}};
+  const std::vector<float> ones(24, 1.0f);
+  tensor.bytes.resize(24 * 4);
+  std::memcpy(tensor.bytes.data(), ones.data(), tensor.bytes.size());
+  std::vector<float> values(24, 1.0f);
+  for (size_t i = 8; i < 24; ++i) values[i] = i < 16 ? 2.0f : -1.0f;
+  const Activations input(1, 24, values);
+  const PackedTensor weights(tensor);
+  const auto all = RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 8, 16.5f);
+  EXPECT_EQ(all.sums[0], int64_t{16} << 32);
+  EXPECT_EQ(all.invalid[0], 0);
+  const auto without = RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 8, 16.0f);
+  EXPECT_EQ(without.sums[0], 0);
+  EXPECT_EQ(without.invalid[0], 1);
+}
+
+TEST(QuantizeRow, StaysWithinHalfAStep) {
+  std::mt19937 random(34);
+  const std::vector<float> x = RandomValues(1024, Values::kOrdinary, random);
+  const Activations input(1, 1024, x);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double scale = input.rows().scales[i / 32];
+    // Half a step, and the roundings of the inverse, the product and the scale (127 steps at most).
+    EXPECT_NEAR(scale * input.rows().quants[i], x[i], scale * (0.5 + 127 * 3 * 0x1p-24));
+  }
+  for (size_t group = 0; group < x.size() / 32; ++group) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < 32; ++i) sum += input.rows().quants[group * 32 + i];
+    EXPECT_EQ(input.rows().sums[group], sum);
+  }
+}
+
+TEST(QuantizeRow, RoundsTiesToEven) {
+  std::vector<float> x(32, 0.5f);
+  x[0] = 127.0f;
+  x[1] = 1.5f;
+  x[2] = -2.5f;
+  x[3] = -127.0f;
+  const Activations input(1, 32, x);
+  EXPECT_EQ(input.rows().scales[0], 1.0f);
+  const std::vector<int8_t> expected = {127, 2, -2, -127, 0};
+  EXPECT_TRUE(std::equal(expected.begin(), expected.end(), input.rows().quants));
+}
+
+TEST(QuantizeRow, MarksGroupsItCannotScale) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<float> x(160, 1.0f);
+  x[3] = std::numeric_limits<float>::quiet_NaN();
+  x[40] = -kInfinity;
+  for (size_t i = 64; i < 128; ++i) x[i] = i < 96 ? 0x0.fp-100f : 0x1p-100f;
+  const Activations input(1, 160, x);
+  EXPECT_TRUE(std::isnan(input.rows().scales[0]));
+  EXPECT_TRUE(std::isnan(input.rows().scales[1]));
+  EXPECT_EQ(input.rows().scales[2], 0.0f);
+  EXPECT_EQ(input.rows().scales[3], 0x1p-100f / 127.0f);
+  EXPECT_EQ(input.rows().scales[4], 1.0f / 127.0f);
+  for (size_t i = 0; i < 96; ++i) EXPECT_EQ(input.rows().quants[i], 0);
+  for (size_t i = 96; i < 160; ++i) EXPECT_EQ(input.rows().quants[i], 127);
+}
+
+TEST(DequantizeRow, WidensWhatTheFileHolds) {
+  std::mt19937 random(35);
+  for (const DType dtype : kAllDTypes) {
+    const FileTensor tensor = RandomTensor(dtype, 1, 96, Values::kExtreme, random);
+    std::vector<float> values(96);
+    DequantizeRow(dtype, tensor.bytes.data(), 96, values.data());
+    // The double is exact (15 * 2^16 and 2^-24 lie within 53 bits), so its rounding is the fma's.
+    for (int64_t i = 0; i < 96; ++i) {
+      EXPECT_EQ(values[i], static_cast<float>(WeightAt(tensor, 0, i))) << ToString(dtype);
+    }
+  }
+}
+
+TEST(PackRows, PacksPanelsOneByOne) {
+  std::mt19937 random(36);
+  for (const DType dtype : kAllDTypes) {
+    const FileTensor tensor = RandomTensor(dtype, 40, 96, Values::kOrdinary, random);
+    const PackedTensor whole(tensor);
+    const int64_t panel_bytes = PanelBytes(dtype, 96);
+    std::vector<std::byte> packed(static_cast<size_t>(3 * panel_bytes));
+    for (int64_t begin = 32; begin >= 0; begin -= 16) {
+      PackRows(dtype, tensor.bytes.data() + begin * RowBytes(dtype, 96), RowBytes(dtype, 96),
+               std::min<int64_t>(16, 40 - begin), 0, 96, begin, packed.data());
+    }
+    EXPECT_EQ(std::memcmp(packed.data(), whole.matrix().data, packed.size()), 0) << ToString(dtype);
+  }
+}
+
+}  // namespace
+}  // namespace shoal::cpu
