@@ -1,5 +1,5 @@
-// The symbols of a piece are a linked list, and a heap holds the pairs that may merge. A merge makes
-// entries of its neighbours stale; they are recognised when they surface, not searched for.
+// The symbols of a piece are a linked list, and a heap holds the pairs that may merge. A merge
+// makes entries of its neighbours stale; they are recognised when they surface, not searched for.
 
 #include "parallel/text/bpe.h"
 

@@ -5,34 +5,49 @@
 // Source: Jinja2's template designer documentation; the environment is transformers' (trim_blocks
 // and lstrip_blocks on, loop controls, tojson without escaping, raise_exception).
 
+#include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
-#include "parallel/model/model.h"
 #include "parallel/text/tokenizer.h"
 
 namespace shoal::text {
+
+struct RenderedChat {
+  std::string text;
+  // The parts that came from the variables rather than from the template; ordered, disjoint.
+  std::vector<ByteRange> user_ranges;
+};
 
 // Immutable, thread-safe.
 class ChatTemplate {
  public:
   // Parses. Errors: kInvalidArgument, naming the line and the construct that is not supported.
   static std::unique_ptr<ChatTemplate> Parse(std::string source);
-  // The model's own template; null if it has none.
+  // The model's own template; null if it has none. Errors: as Parse.
   static std::unique_ptr<ChatTemplate> Make(const model::Model& model);
+  // The same from Model::metadata() alone.
+  static std::unique_ptr<ChatTemplate> FromMetadata(const nlohmann::json& metadata,
+                                                    model::TokenizerSource source);
 
   virtual ~ChatTemplate() = default;
 
-  // `variables`: messages, tools, add_generation_prompt, bos_token, eos_token, ... Errors:
-  // kInvalidArgument with raise_exception's text, an undefined operation, or the operation budget.
-  virtual std::string Render(const nlohmann::ordered_json& variables) const = 0;
+  // `variables`: messages, tools, add_generation_prompt, bos_token, eos_token, ... All strings in
+  // them count as the user's, but for those whose name ends in "_token".
+  // The template sees only what is passed: no clock (strftime_now is undefined), no files.
+  // Errors: kInvalidArgument with raise_exception's text, an operation that Jinja refuses or this
+  // subset lacks, or a limit (operations, output, recursion).
+  virtual RenderedChat Render(const nlohmann::ordered_json& variables) const = 0;
 };
 
-// The ids of a chat. Special-token text inside a message's content stays plain text: only what the
-// template itself wrote is recognised.
+// The ids of a chat, ready for the model: no BOS is to be added, the template writes it.
+// Special-token text that came from the variables stays plain text: only what the template itself
+// wrote is recognised. Added tokens that are not special are recognised everywhere.
+// `variables`: as for Render. Where they are absent, the tokenizer's bos_token and eos_token are
+// filled in, tools and documents become null and add_generation_prompt true.
 std::vector<int32_t> EncodeChat(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
-                                const model::Model& model, const nlohmann::ordered_json& messages);
+                                nlohmann::ordered_json variables);
 
 }  // namespace shoal::text

@@ -1,6 +1,6 @@
-// Most of the two languages is shared. What differs and occurs is \s: PCRE2's includes U+180E, which
-// has not been a space since Unicode 6.3, and Oniguruma's does not; so the class is spelled out.
-// Anything else that differs (\h, \w, nested classes, ...) is refused rather than guessed.
+// Most of the two languages is shared. What differs and occurs is \s: PCRE2's includes U+180E,
+// which has not been a space since Unicode 6.3, and Oniguruma's does not; so the class is spelled
+// out. Anything else that differs (\h, \w, nested classes, ...) is refused rather than guessed.
 
 #include "parallel/text/pattern.h"
 
@@ -42,7 +42,9 @@ class Rewriter {
           construct, " is not supported; this tokenizer cannot be reproduced");
   }
 
-  char Peek(size_t ahead) const { return at_ + ahead < pattern_.size() ? pattern_[at_ + ahead] : 0; }
+  char Peek(size_t ahead) const {
+    return at_ + ahead < pattern_.size() ? pattern_[at_ + ahead] : 0;
+  }
 
   void Copy(size_t count) {
     out_ += pattern_.substr(at_, count);

@@ -73,9 +73,9 @@ class PreTokenizer::Expression {
     const auto* subject = reinterpret_cast<PCRE2_SPTR8>(text.data());
     size_t done = 0;
     while (done < text.size()) {
-      const int found = pcre2_jit_match_8(code_.get(), subject, text.size(), done,
-                                          PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, data.get(),
-                                          context.get());
+      const int found =
+          pcre2_jit_match_8(code_.get(), subject, text.size(), done,
+                            PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, data.get(), context.get());
       if (found == PCRE2_ERROR_NOMATCH) break;
       if (found < 0) {
         Throw(ErrorCode::kInvalidArgument, "pre-tokenizer expression ", rule_.pattern, ": ",

@@ -20,9 +20,8 @@ class PreTokenizer {
   explicit PreTokenizer(const std::vector<SplitRule>& rules);
   ~PreTokenizer();
 
-  // Calls `emit` with each piece of `text`, in order. A byte that is not part of well-formed UTF-8 is
-  // a piece of its own.
-  // Errors: kInvalidArgument when an expression hits its match limit.
+  // Calls `emit` with each piece of `text`, in order. A byte that is not part of well-formed UTF-8
+  // is a piece of its own. Errors: kInvalidArgument when an expression hits its match limit.
   void Split(std::string_view text, const std::function<void(std::string_view)>& emit) const;
 
  private:

@@ -97,7 +97,8 @@ std::unique_ptr<Tokenizer> Tokenizer::FromMetadata(const nlohmann::json& metadat
     case model::TokenizerSource::kNone:
       break;
   }
-  Throw(ErrorCode::kInvalidArgument, "the model brings no tokenizer: expected tokenizer.json beside ",
+  Throw(ErrorCode::kInvalidArgument,
+        "the model brings no tokenizer: expected tokenizer.json beside ",
         "config.json, or tokenizer.ggml.* keys in the GGUF file");
 }
 

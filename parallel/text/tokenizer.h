@@ -3,7 +3,8 @@
 // Text to token ids and back, for byte-level BPE vocabularies.
 //
 // Source: the GGUF metadata keys tokenizer.ggml.* (pre "smollm", "llama-bpe", "qwen2", ...) or the
-// Hugging Face tokenizer.json format. The pre-tokenizer is the model's own expression, run by PCRE2.
+// Hugging Face tokenizer.json format. The pre-tokenizer is the model's own expression, run by
+// PCRE2.
 
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +25,7 @@ namespace shoal::text {
 
 enum class SpecialTokens : uint8_t {
   kRecognized,  // Text such as <|im_end|> becomes its special token.
-  kPlainText,   // It is text like any other. Added tokens that are not special are still recognised.
+  kPlainText,  // It is text like any other. Added tokens that are not special are still recognised.
 };
 
 // Bytes [begin, end) of a text.
@@ -46,21 +47,23 @@ class Tokenizer {
 
   virtual ~Tokenizer() = default;
 
-  // Result: the ids of `text`, without BOS. Any bytes are accepted; ill-formed UTF-8 is encoded byte
-  // by byte; a byte that the vocabulary lacks is dropped.
-  // Errors: kInvalidArgument for a text of 1 GiB or more, or when the expression hits its match limit.
-  // Cost: O(n log n) in the longest piece; merges use a heap, never a rescan.
+  // Result: the ids of `text`, without BOS. Any bytes are accepted; ill-formed UTF-8 is encoded
+  // byte by byte; a byte that the vocabulary lacks is dropped. Errors: kInvalidArgument for a text
+  // of 1 GiB or more, or when the expression hits its match limit. Cost: O(n log n) in the longest
+  // piece; merges use a heap, never a rescan.
   std::vector<int32_t> Encode(std::string_view text, SpecialTokens special) const;
 
-  // As Encode, but special tokens are recognised only where no byte of them lies in `plain` (ordered,
-  // disjoint). Between special tokens the text is pre-tokenized as one, across the borders of `plain`.
+  // As Encode, but special tokens are recognised only where no byte of them lies in `plain`
+  // (ordered, disjoint). Between special tokens the text is pre-tokenized as one, across the
+  // borders of `plain`.
   virtual std::vector<int32_t> EncodeMarked(std::string_view text,
                                             std::span<const ByteRange> plain) const = 0;
 
   // The BOS id, if this model's rule is to put one before a prompt.
   virtual std::optional<int32_t> bos_to_add() const = 0;
 
-  // The texts of the model's BOS and EOS tokens, which chat templates ask for; empty if it has none.
+  // The texts of the model's BOS and EOS tokens, which chat templates ask for; empty if it has
+  // none.
   virtual const std::string& bos_text() const = 0;
   virtual const std::string& eos_text() const = 0;
 

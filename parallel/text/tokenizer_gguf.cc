@@ -1,6 +1,6 @@
-// A tokenizer's definition from GGUF metadata. The file names the pre-tokenizer and does not hold its
-// expression, so the table below does; an unknown name is refused, because a wrong expression gives
-// ids that are plausible and wrong.
+// A tokenizer's definition from GGUF metadata. The file names the pre-tokenizer and does not hold
+// its expression, so the table below does; an unknown name is refused, because a wrong expression
+// gives ids that are plausible and wrong.
 
 #include <array>
 #include <nlohmann/json.hpp>
@@ -36,14 +36,14 @@ struct PreTokenizer {
 };
 
 constexpr PreTokenizer kPreTokenizers[] = {
-      {"smollm", {kDigitPattern, kGpt2Pattern, nullptr}, false, false, false},
-      {"gpt-2", {kGpt2Pattern, nullptr, nullptr}, false, false, false},
-      {"llama-bpe", {kLlama3, nullptr, nullptr}, false, true, true},
-      {"llama3", {kLlama3, nullptr, nullptr}, false, true, true},
-      {"llama-v3", {kLlama3, nullptr, nullptr}, false, true, true},
-      {"qwen2", {kQwen2, nullptr, nullptr}, true, false, false},
-      {"deepseek-r1-qwen", {kQwen2, nullptr, nullptr}, true, false, true},
-      {"deepseek-v3", {R"(\p{N}{1,3})", kDeepSeekCjk, kDeepSeek3}, false, false, true},
+    {"smollm", {kDigitPattern, kGpt2Pattern, nullptr}, false, false, false},
+    {"gpt-2", {kGpt2Pattern, nullptr, nullptr}, false, false, false},
+    {"llama-bpe", {kLlama3, nullptr, nullptr}, false, true, true},
+    {"llama3", {kLlama3, nullptr, nullptr}, false, true, true},
+    {"llama-v3", {kLlama3, nullptr, nullptr}, false, true, true},
+    {"qwen2", {kQwen2, nullptr, nullptr}, true, false, false},
+    {"deepseek-r1-qwen", {kQwen2, nullptr, nullptr}, true, false, true},
+    {"deepseek-v3", {R"(\p{N}{1,3})", kDeepSeekCjk, kDeepSeek3}, false, false, true},
 };
 
 // The kinds of tokenizer.ggml.token_type.
@@ -80,8 +80,9 @@ PreTokenizer FindPreTokenizer(const json& metadata) {
     known += known.empty() ? "" : ", ";
     known += row.name;
   }
-  Throw(ErrorCode::kInvalidArgument, kKey, ": pre-tokenizer ", name, " is not supported (known: ",
-        known, "); use a model of another family, or its safetensors folder");
+  Throw(ErrorCode::kInvalidArgument, kKey, ": pre-tokenizer ", name,
+        " is not supported (known: ", known,
+        "); use a model of another family, or its safetensors folder");
 }
 
 std::optional<int32_t> TokenId(const json& metadata, const char* key, size_t token_count) {
@@ -144,9 +145,8 @@ void ReadMerges(const json& metadata, const std::unordered_map<std::string, int3
     const size_t space = text.find(' ', 1);
     const auto left = ids.find(text.substr(0, space));
     const auto right = space == std::string::npos ? ids.end() : ids.find(text.substr(space + 1));
-    const auto merged = left == ids.end() || right == ids.end()
-                            ? ids.end()
-                            : ids.find(left->first + right->first);
+    const auto merged =
+        left == ids.end() || right == ids.end() ? ids.end() : ids.find(left->first + right->first);
     if (merged == ids.end()) {
       Throw(ErrorCode::kInvalidArgument, kKey, "[", i, "]: expected two tokens of the vocabulary ",
             "whose join is one too, found \"", text, "\"");

@@ -237,8 +237,7 @@ std::optional<int32_t> BosOfTemplate(const json& processor) {
       Refuse("post_processor.single", item.dump(), "one special token before the text");
     }
     const json* table = Find(processor, "special_tokens");
-    const json* entry =
-        table == nullptr ? nullptr : Find(*table, String(*token, "id").c_str());
+    const json* entry = table == nullptr ? nullptr : Find(*table, String(*token, "id").c_str());
     const json* ids = entry == nullptr ? nullptr : Find(*entry, "ids");
     if (ids == nullptr || !ids->is_array() || ids->size() != 1) {
       Refuse("post_processor.special_tokens", String(*token, "id"), "one id");

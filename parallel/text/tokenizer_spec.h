@@ -14,7 +14,7 @@ namespace shoal::text {
 inline constexpr int64_t kVocabSizeMax = int64_t{1} << 22;
 
 struct VocabToken {
-  std::string bytes;      // What it decodes to.
+  std::string bytes;       // What it decodes to.
   bool mergeable = false;  // Part of the BPE vocabulary: its bytes may be the result of merges.
   bool special = false;
 };

@@ -75,18 +75,17 @@ TEST_P(TokenizerVectors, DecodesAsTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, TokenizerVectors,
-    testing::Values(VectorCase{"smollm2.json", nullptr},
-                    VectorCase{"tiny_smol.json", "tiny/llama_tied"},
-                    VectorCase{"tiny_llama3.json", "tiny/llama"},
-                    VectorCase{"tiny_qwen2.json", "tiny/qwen2"},
-                    VectorCase{"tiny_deepseek.json", "tiny/deepseek_v3"},
-                    VectorCase{"deepseek_v3.json", "tokenizers/deepseek_v3"}),
-    [](const auto& info) {
-      const std::string name = info.param.vectors;
-      return name.substr(0, name.find('.'));
-    });
+INSTANTIATE_TEST_SUITE_P(All, TokenizerVectors,
+                         testing::Values(VectorCase{"smollm2.json", nullptr},
+                                         VectorCase{"tiny_smol.json", "tiny/llama_tied"},
+                                         VectorCase{"tiny_llama3.json", "tiny/llama"},
+                                         VectorCase{"tiny_qwen2.json", "tiny/qwen2"},
+                                         VectorCase{"tiny_deepseek.json", "tiny/deepseek_v3"},
+                                         VectorCase{"deepseek_v3.json", "tokenizers/deepseek_v3"}),
+                         [](const auto& info) {
+                           const std::string name = info.param.vectors;
+                           return name.substr(0, name.find('.'));
+                         });
 
 }  // namespace
 }  // namespace shoal::text

@@ -1,0 +1,105 @@
+// From messages to text and ids, by the model's own template.
+
+#include "parallel/text/chat_template.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "parallel/model/model.h"
+#include "parallel/text/jinja/ast.h"
+#include "parallel/text/jinja/evaluator.h"
+#include "parallel/text/jinja/parser.h"
+#include "transport/base/error.h"
+
+namespace shoal::text {
+namespace {
+
+// The largest published templates have some 10 KB.
+constexpr size_t kTemplateBytesMax = 1 << 20;
+
+class JinjaTemplate : public ChatTemplate {
+ public:
+  explicit JinjaTemplate(std::string source) : body_(jinja::Parse(std::move(source))) {}
+
+  RenderedChat Render(const nlohmann::ordered_json& variables) const override {
+    std::vector<std::pair<std::string, jinja::Value>> values;
+    for (const auto& [name, value] : variables.items()) {
+      const bool from_user = !name.ends_with("_token");
+      values.emplace_back(name, jinja::FromJson(value, from_user));
+    }
+    jinja::Evaluator evaluator{jinja::RenderLimits()};
+    jinja::Text text = evaluator.Render(body_, std::move(values));
+    RenderedChat chat;
+    for (size_t begin = text.user.find('\1'); begin != std::string::npos;) {
+      const size_t end = std::min(text.user.find('\0', begin), text.user.size());
+      chat.user_ranges.push_back({begin, end});
+      begin = text.user.find('\1', end);
+    }
+    chat.text = std::move(text.bytes);
+    return chat;
+  }
+
+ private:
+  const jinja::Body body_;
+};
+
+// tokenizer_config.json's chat_template: a string, or a list of named ones with a "default".
+const nlohmann::json* ConfiguredTemplate(const nlohmann::json& metadata) {
+  const auto config = metadata.find("tokenizer_config.json");
+  if (config == metadata.end() || !config->is_object()) return nullptr;
+  const auto value = config->find("chat_template");
+  if (value == config->end() || value->is_null()) return nullptr;
+  if (!value->is_array()) return &*value;
+  for (const auto& item : *value) {
+    if (item.is_object() && item.value("name", "") == "default" && item.contains("template")) {
+      return &item["template"];
+    }
+  }
+  Throw(ErrorCode::kInvalidArgument, "tokenizer_config.json: chat_template: expected one named ",
+        "\"default\" in the list, found none");
+}
+
+}  // namespace
+
+std::unique_ptr<ChatTemplate> ChatTemplate::Parse(std::string source) {
+  if (source.size() > kTemplateBytesMax) {
+    Throw(ErrorCode::kInvalidArgument, "chat template of ", source.size(), " bytes: at most ",
+          kTemplateBytesMax, " are supported");
+  }
+  return std::make_unique<JinjaTemplate>(std::move(source));
+}
+
+std::unique_ptr<ChatTemplate> ChatTemplate::Make(const model::Model& model) {
+  return FromMetadata(model.metadata(), model.tokenizer_source());
+}
+
+std::unique_ptr<ChatTemplate> ChatTemplate::FromMetadata(const nlohmann::json& metadata,
+                                                         model::TokenizerSource source) {
+  const nlohmann::json* value = nullptr;
+  if (source == model::TokenizerSource::kGgufMetadata) {
+    const auto found = metadata.find("tokenizer.chat_template");
+    if (found != metadata.end()) value = &*found;
+  } else if (source == model::TokenizerSource::kTokenizerJson) {
+    value = ConfiguredTemplate(metadata);
+  }
+  if (value == nullptr) return nullptr;
+  if (!value->is_string()) {
+    Throw(ErrorCode::kInvalidArgument, "chat_template: expected a string, found ",
+          value->type_name());
+  }
+  return Parse(value->get<std::string>());
+}
+
+std::vector<int32_t> EncodeChat(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
+                                nlohmann::ordered_json variables) {
+  variables.emplace("bos_token", tokenizer.bos_text());
+  variables.emplace("eos_token", tokenizer.eos_text());
+  variables.emplace("tools", nullptr);
+  variables.emplace("documents", nullptr);
+  variables.emplace("add_generation_prompt", true);
+  const RenderedChat chat = chat_template.Render(variables);
+  return tokenizer.EncodeMarked(chat.text, chat.user_ranges);
+}
+
+}  // namespace shoal::text
