@@ -83,10 +83,11 @@ class RowAttention {
     const int64_t head_dim = call_.head_dim;
     segment_.max = -std::numeric_limits<float>::infinity();
     for (int64_t key = begin; key < end; ++key) {
+      const std::byte* block = Block(key);
       float acc = 0.0f;
       for (int64_t i = 0; i < head_dim; ++i) {
         const int64_t cell = i * kKvBlockTokens + key % kKvBlockTokens;
-        acc = __builtin_fmaf(query_[i], LoadElement(call_.dtype, Block(key), cell), acc);
+        acc = __builtin_fmaf(query_[i], LoadElement(call_.dtype, block, cell), acc);
       }
       const float score = acc * scale_;
       scores_[key - begin] = score;

@@ -68,8 +68,10 @@ enum class Specials {
 inline std::vector<float> RandomFloats(int64_t count, std::mt19937& random,
                                        Specials specials = Specials::kNone) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const float finite[] = {0.0f,      -0.0f,    1e-45f, -3e-39f, 1e-40f,  3.4e38f,
-                          -65519.0f, 60000.0f, 88.7f,  -103.9f, -104.5f, 89.5f};
+  const float finite[] = {0.0f, -0.0f, 1e-45f, -3e-39f, 1e-40f, 3.4e38f, -65519.0f, 60000.0f, 88.7f,
+                          -103.9f, -104.5f, 89.5f,
+                          // Half way between two bf16 or two f16, from either side.
+                          0x1.01p0f, 0x1.03p0f, 0x1.002p0f, 0x1.006p0f, 0x1p-25f, 0x1.8p-24f};
   const float not_finite[] = {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity,
                               65520.0f};
   std::normal_distribution<float> normal(0.0f, 1.5f);

@@ -167,6 +167,31 @@ TEST_P(Rows, StoreKvCountsWhatDoesNotFit) {
   EXPECT_EQ(store(KvDType::kF32), 0 + 2);
 }
 
+TEST_P(Rows, StoreKvRoundsTiesToEven) {
+  struct Case {
+    KvDType dtype;
+    float value;
+    float stored;
+  };
+  const Case cases[] = {
+      {KvDType::kF16, 0x1.002p0f, 1.0f},
+      {KvDType::kF16, 0x1.006p0f, 0x1.008p0f},
+      {KvDType::kF16, 0x1p-25f, 0.0f},
+      {KvDType::kF16, 0x1.8p-24f, 0x1p-23f},
+      {KvDType::kBF16, 0x1.01p0f, 1.0f},
+      {KvDType::kBF16, 0x1.03p0f, 0x1.04p0f},
+      {KvDType::kBF16, -0x1.010002p0f, -0x1.02p0f},
+  };
+  for (const Case& c : cases) {
+    const std::vector<float> row_values(16, c.value);
+    std::vector<std::byte> block(static_cast<size_t>(KvBlockBytes(c.dtype, 16)));
+    row().store_kv(c.dtype, row_values.data(), row_values.data(), 16, 0, block.data());
+    uint16_t cell;
+    std::memcpy(&cell, block.data(), sizeof(cell));
+    EXPECT_EQ(c.dtype == KvDType::kF16 ? F16ToF32(cell) : BF16ToF32(cell), c.stored) << c.value;
+  }
+}
+
 TEST_P(Rows, StoreKvLaysKeysAcrossTheBlockAndValuesAlongIt) {
   std::vector<std::byte> block(static_cast<size_t>(KvBlockBytes(KvDType::kF16, 4)));
   const float key[] = {1, 2, 3, 0x1p-24f};
