@@ -1,0 +1,61 @@
+#include <immintrin.h>
+
+#include "kernels/cpu/probe_loops.h"
+
+// The AVX-512 row's ceilings. The empty assembly statements keep the compiler from computing a
+// loop's result without running it.
+
+namespace shoal::cpu {
+
+uint64_t ReadAvx512(const std::byte* from, int64_t bytes) {
+  constexpr int64_t kPrefetchBytes = 2048;
+  __m512i sums[4] = {};
+  const int64_t lines = bytes / 64;
+  for (int64_t line = 0; line < lines; line += 4) {
+    const int64_t count = lines - line < 4 ? lines - line : 4;
+    for (int64_t i = 0; i < count; ++i) {
+      const std::byte* at = from + 64 * (line + i);
+      _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_T0);
+      sums[i] = _mm512_xor_si512(sums[i], _mm512_loadu_si512(at));
+    }
+  }
+  const __m512i all =
+      _mm512_xor_si512(_mm512_xor_si512(sums[0], sums[1]), _mm512_xor_si512(sums[2], sums[3]));
+  return static_cast<uint64_t>(_mm512_reduce_add_epi64(all));
+}
+
+uint64_t ByteDotsAvx512(int64_t steps) {
+  __m512i chains[kProbeChains];
+  __m512i weights = _mm512_set1_epi8(3);
+  __m512i values = _mm512_set1_epi8(2);
+#pragma GCC unroll 12
+  for (auto& chain : chains) chain = _mm512_setzero_si512();
+  for (int64_t step = 0; step < steps; ++step) {
+    __asm__ volatile("" : "+v"(weights), "+v"(values));
+#pragma GCC unroll 12
+    for (auto& chain : chains) chain = _mm512_dpbusd_epi32(chain, weights, values);
+  }
+  __m512i all = chains[0];
+#pragma GCC unroll 12
+  for (int i = 1; i < kProbeChains; ++i) all = _mm512_add_epi32(all, chains[i]);
+  return static_cast<uint32_t>(_mm512_reduce_add_epi32(all));
+}
+
+uint64_t FmasAvx512(int64_t steps) {
+  __m512 chains[kProbeChains];
+  __m512 weights = _mm512_set1_ps(0.5f);
+  __m512 values = _mm512_set1_ps(0.25f);
+#pragma GCC unroll 12
+  for (auto& chain : chains) chain = _mm512_setzero_ps();
+  for (int64_t step = 0; step < steps; ++step) {
+    __asm__ volatile("" : "+v"(weights), "+v"(values));
+#pragma GCC unroll 12
+    for (auto& chain : chains) chain = _mm512_fmadd_ps(weights, values, chain);
+  }
+  __m512 all = chains[0];
+#pragma GCC unroll 12
+  for (int i = 1; i < kProbeChains; ++i) all = _mm512_add_ps(all, chains[i]);
+  return static_cast<uint64_t>(_mm512_reduce_add_ps(all));
+}
+
+}  // namespace shoal::cpu
