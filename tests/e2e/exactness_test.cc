@@ -174,7 +174,6 @@ void ExpectSame(const Observation& expected, const Observation& seen) {
   ASSERT_EQ(expected.numerics_id, seen.numerics_id);
 }
 
-
 class Exactness : public ::testing::TestWithParam<ModelSpec> {};
 
 TEST_P(Exactness, NoCutBatchChunkOrInstructionSetChangesABit) {
@@ -199,6 +198,61 @@ TEST_P(Exactness, NoCutBatchChunkOrInstructionSetChangesABit) {
     ASSERT_NO_FATAL_FAILURE(ExpectSame(reference, seen));
   }
   RecordProperty("runs", static_cast<int>(runs.size()));
+}
+
+// One request that needs most of the context, for attention over many segments and two spans.
+std::vector<rank::TrialRequest> OneLongRequest(const model::ModelConfig& config) {
+  rank::TrialRequest request;
+  for (int64_t position = 0; position < config.context_tokens - 16; ++position) {
+    request.prompt.push_back(
+        math::Philox4x32({static_cast<uint32_t>(position), 0, 0, 0}, {9, 0})[0] %
+        config.vocab_size);
+  }
+  request.params.sampling = {.temperature = 0.8, .seed = 5};
+  request.params.tokens_max = 8;
+  request.params.prompt_logprobs = true;
+  return {request};
+}
+
+TEST(LongContext, GivesTheSameBitsBeyondOneSpanOfPositions) {
+  const ScratchFolder folder;
+  const auto model = model::Model::Open(WriteModel(VeryLongSpec(), folder.path()));
+  ASSERT_GT(model->config().context_tokens, cpu::kSpanKeys + 64);
+  const std::vector<rank::TrialRequest> requests = OneLongRequest(model->config());
+  TrialGroupOptions options;
+  options.isa = {"scalar"};
+  options.digest_positions_from = requests[0].prompt.size() - 64;
+  const Observation reference = RunTrialGroup(*model, requests, options);
+  ASSERT_EQ(reference.digests.size(), 64u + 7u);
+  for (const std::string& isa : InstructionSets()) {
+    if (isa == "scalar") continue;  // The reference; slow enough once.
+    for (const int tensor : {1, 2}) {
+      SCOPED_TRACE(Str(isa, ", tensor ", tensor));
+      options.isa = {isa};
+      options.cut.tensor_parallel = tensor;
+      options.prefill_chunk_tokens = tensor == 2 ? 100 : 512;
+      ASSERT_NO_FATAL_FAILURE(ExpectSame(reference, RunTrialGroup(*model, requests, options)));
+    }
+  }
+}
+
+// A cache too small for all requests at once makes them wait and be recomputed, not change.
+TEST(TightCache, GivesTheSameBitsAfterWaitingAndPreemption) {
+  const ScratchFolder folder;
+  const auto model = model::Model::Open(WriteModel(Q4_1Spec(), folder.path()));
+  std::vector<rank::TrialRequest> requests;
+  for (int i = 0; i < 6; ++i) {
+    rank::TrialRequest& request = requests.emplace_back();
+    for (int position = 0; position < 20 + i; ++position)
+      request.prompt.push_back(3 * position + i);
+    request.params.sampling = {.temperature = 0.9, .seed = static_cast<uint64_t>(i)};
+    request.params.tokens_max = 60;
+  }
+  TrialGroupOptions options;
+  const Observation reference = RunTrialGroup(*model, requests, options);
+  options.kv_block_count = 5;
+  options.cut = {2, 2};
+  ASSERT_NO_FATAL_FAILURE(ExpectSame(reference, RunTrialGroup(*model, requests, options)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Exactness, ::testing::ValuesIn(MatrixSpecs()),
