@@ -9,19 +9,18 @@ namespace shoal::cpu {
 
 uint64_t ReadAvx512(const std::byte* from, int64_t bytes) {
   constexpr int64_t kPrefetchBytes = 2048;
-  __m512i sums[4] = {};
-  const int64_t lines = bytes / 64;
-  for (int64_t line = 0; line < lines; line += 4) {
-    const int64_t count = lines - line < 4 ? lines - line : 4;
-    for (int64_t i = 0; i < count; ++i) {
-      const std::byte* at = from + 64 * (line + i);
-      _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_T0);
-      sums[i] = _mm512_xor_si512(sums[i], _mm512_loadu_si512(at));
-    }
+  __m512i even = _mm512_setzero_si512();
+  __m512i odd = _mm512_setzero_si512();
+  const int64_t pairs = bytes / 128;
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    const std::byte* at = from + 128 * pair;
+    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 64), _MM_HINT_T0);
+    even = _mm512_xor_si512(even, _mm512_loadu_si512(at));
+    odd = _mm512_xor_si512(odd, _mm512_loadu_si512(at + 64));
   }
-  const __m512i all =
-      _mm512_xor_si512(_mm512_xor_si512(sums[0], sums[1]), _mm512_xor_si512(sums[2], sums[3]));
-  return static_cast<uint64_t>(_mm512_reduce_add_epi64(all));
+  if (bytes % 128 != 0) even = _mm512_xor_si512(even, _mm512_loadu_si512(from + 128 * pairs));
+  return static_cast<uint64_t>(_mm512_reduce_add_epi64(_mm512_xor_si512(even, odd)));
 }
 
 uint64_t ByteDotsAvx512(int64_t steps) {
@@ -29,7 +28,10 @@ uint64_t ByteDotsAvx512(int64_t steps) {
   __m512i weights = _mm512_set1_epi8(3);
   __m512i values = _mm512_set1_epi8(2);
 #pragma GCC unroll 12
-  for (auto& chain : chains) chain = _mm512_setzero_si512();
+  for (auto& chain : chains) {
+    chain = _mm512_setzero_si512();
+    __asm__ volatile("" : "+v"(chain));  // Equal chains would be computed once.
+  }
   for (int64_t step = 0; step < steps; ++step) {
     __asm__ volatile("" : "+v"(weights), "+v"(values));
 #pragma GCC unroll 12
@@ -46,7 +48,10 @@ uint64_t FmasAvx512(int64_t steps) {
   __m512 weights = _mm512_set1_ps(0.5f);
   __m512 values = _mm512_set1_ps(0.25f);
 #pragma GCC unroll 12
-  for (auto& chain : chains) chain = _mm512_setzero_ps();
+  for (auto& chain : chains) {
+    chain = _mm512_setzero_ps();
+    __asm__ volatile("" : "+v"(chain));  // Equal chains would be computed once.
+  }
   for (int64_t step = 0; step < steps; ++step) {
     __asm__ volatile("" : "+v"(weights), "+v"(values));
 #pragma GCC unroll 12
