@@ -321,6 +321,11 @@ void Scheduler::Cancel(uint64_t id) {
   if (state_->sequences.contains(id)) state_->Finish(id, FinishReason::kCancelled, "");
 }
 
+void Scheduler::CancelAll() {
+  while (!state_->running.empty()) Cancel(state_->running.begin()->second->id);
+  while (!state_->waiting.empty()) Cancel(state_->waiting.begin()->second->id);
+}
+
 std::optional<StepPlan> Scheduler::NextStep() {
   State& state = *state_;
   if (steps_in_flight() >= state.options.steps_in_flight_max) return std::nullopt;

@@ -62,6 +62,7 @@ class Scheduler {
   // Frees the sequence's slot and blocks with the next plan; TakeUpdates reports kCancelled.
   // Unknown or finished ids are ignored.
   void Cancel(uint64_t id);
+  void CancelAll();
 
   // The next plan, or nothing if no sequence can advance now (all in flight, or none there). Plans
   // with only ends, starts or known tokens are not sent alone, except that a cancelled sequence's

@@ -1,0 +1,48 @@
+// shoal-worker: one rank of a group, and the verbs that need kernels.
+
+#include <unistd.h>
+
+#include <exception>
+#include <iostream>
+#include <string_view>
+
+#include "kernels/cpu/table.h"
+#include "transport/base/error.h"
+#include "transport/base/log.h"
+#include "worker/rank/kernel_report.h"
+#include "worker/rank/rank_process.h"
+#include "worker/rank/stop_signal.h"
+
+namespace {
+
+int PrintKernels() {
+  std::cout << shoal::rank::KernelReport(shoal::cpu::AllKernelTables(),
+                                         shoal::cpu::DetectCpuFeatures());
+  return 0;
+}
+
+int RunRank(int argc, char** argv) {
+  const shoal::rank::StopSignal stop;
+  const shoal::rank::ProcessEnd end = shoal::rank::RunRankProcess(argc, argv, stop);
+  if (end.abruptly) {
+    std::cout.flush();
+    _exit(end.status);
+  }
+  return end.status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    shoal::StartLogging("shoal-worker");
+    if (argc > 1 && std::string_view(argv[1]) == "kernels") return PrintKernels();
+    return RunRank(argc, argv);
+  } catch (const shoal::Error& error) {
+    std::cerr << "shoal-worker: " << error.what() << std::endl;
+    return shoal::ExitStatus(error.code());
+  } catch (const std::exception& error) {
+    std::cerr << "shoal-worker: " << error.what() << std::endl;
+    return 1;
+  }
+}

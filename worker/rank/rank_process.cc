@@ -1,0 +1,182 @@
+// Builds the object graph of a rank top to bottom, and takes it down again in an order that leaves
+// nobody waiting: coordinator first, then the group, then MPI.
+
+#include "worker/rank/rank_process.h"
+
+#include <glog/logging.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <random>
+
+#include "transport/base/error.h"
+#include "transport/rpc/secret.h"
+#include "worker/rank/agreement.h"
+#include "worker/rank/coordinator_session.h"
+#include "worker/rank/group_setup.h"
+#include "worker/rank/inbox.h"
+#include "worker/rank/local_address.h"
+#include "worker/rank/step_loop.h"
+#include "worker/rank/worker_options.h"
+
+namespace shoal::rank {
+namespace {
+
+// Beyond the coordinator's own deadline, for the ranks' agreement about it.
+constexpr int64_t kJoinSlackMs = 5'000;
+constexpr int64_t kJoinPollMs = 50;
+// What the other ranks of an ending group are given to say how it ended for them.
+constexpr int64_t kEndMs = 1'500;
+
+uint64_t SharedGroupId(comm::MpiEnvironment& environment, Deadline deadline) {
+  std::random_device random;
+  uint64_t id = (uint64_t{random()} << 32) | random();
+  environment.Broadcast(std::as_writable_bytes(std::span(&id, 1)), 0, deadline);
+  return id;
+}
+
+rpc::LinkCallbacks MakeCallbacks(Inbox& inbox) {
+  rpc::LinkCallbacks callbacks;
+  callbacks.on_submit = [&inbox](uint64_t id, std::vector<int32_t> prompt,
+                                 const GenerationParams& params) {
+    inbox.Push({InboxEvent::Kind::kSubmit, id, std::move(prompt), params});
+  };
+  callbacks.on_cancel = [&inbox](uint64_t id) {
+    inbox.Push({.kind = InboxEvent::Kind::kCancel, .id = id});
+  };
+  callbacks.on_stop = [&inbox] { inbox.Push({.kind = InboxEvent::Kind::kStop}); };
+  callbacks.on_lost = [&inbox](const std::string&) {
+    inbox.Push({.kind = InboxEvent::Kind::kLost});
+  };
+  return callbacks;
+}
+
+class RankProcess {
+ public:
+  RankProcess(comm::MpiEnvironment& environment, const StopSignal& stop)
+      : environment_(environment), stop_(stop.flag()) {}
+
+  // Result: false if there is nothing to run, only something that was printed.
+  bool SetUp(int argc, const char* const* argv) {
+    config::OptionTable table = MakeWorkerTable(options_);
+    config::ParseOutcome outcome = config::ParseOutcome::kRun;
+    Together(environment_, Deadline::After(clock_, kJoinSlackMs),
+             [&] { outcome = table.Parse(argc, argv); });
+    if (outcome == config::ParseOutcome::kPrinted) return false;
+    const char* force_isa = std::getenv("SHOAL_FORCE_ISA");
+    setup_ = SetUpGroup(environment_, options_, force_isa == nullptr ? "" : force_isa, clock_);
+    inbox_ = std::make_unique<Inbox>(
+        static_cast<size_t>(options_.queue_requests_max + options_.sequences_max));
+    return true;
+  }
+
+  void Join() {
+    const Deadline deadline = Deadline::After(clock_, options_.join_timeout_ms + kJoinSlackMs);
+    const uint64_t group_id = SharedGroupId(environment_, deadline);
+    Together(environment_, deadline, [&] {
+      session_ =
+          std::make_unique<CoordinatorSession>(MakeLinkOptions(group_id), MakeCallbacks(*inbox_));
+      // A stop ends the wait; the leader's loop then tells the others.
+      while (session_->WaitWhileJoining(kJoinPollMs) == CoordinatorSession::State::kJoining) {
+        if (stop_.load(std::memory_order_relaxed)) return;
+      }
+      if (session_->state() == CoordinatorSession::State::kFailed) session_->ThrowFailure();
+    });
+  }
+
+  void Run() {
+    const LoopContext context{setup_->member->step(), *setup_->group, *session_, clock_, stop_};
+    try {
+      if (!setup_->member->leads()) {
+        FollowLeader(context);
+        return;
+      }
+      engine::Scheduler scheduler({.sequences_max = options_.sequences_max,
+                                   .requests_waiting_max = options_.queue_requests_max,
+                                   .prefill_chunk_tokens = options_.prefill_chunk_tokens,
+                                   .kv_block_count = setup_->cache_blocks(),
+                                   .context_tokens = setup_->context_tokens,
+                                   .steps_in_flight_max = options_.pipeline_parallel});
+      LeaderLoop(context, scheduler, *inbox_, setup_->model->config().vocab_size).Run();
+    } catch (...) {  // Rethrown: the others may wait for this rank and must learn of it.
+      setup_->group->Abort();
+      throw;
+    }
+  }
+
+  // Result: false if a thread was left behind.
+  bool Close() { return session_ == nullptr || session_->Close(); }
+
+ private:
+  rpc::LinkOptions MakeLinkOptions(uint64_t group_id) const {
+    rpc::LinkOptions link;
+    link.address = options_.coordinator;
+    if (!options_.group_token_file.empty()) {
+      link.group_token = rpc::ReadSecretFile(options_.group_token_file);
+    }
+    link.join_timeout_ms = options_.join_timeout_ms;
+    RankRegistration& rank = link.rank;
+    rank.group_id = group_id;
+    rank.rank = environment_.rank();
+    rank.size = environment_.size();
+    rank.tensor_parallel = options_.tensor_parallel;
+    rank.pipeline_parallel = options_.pipeline_parallel;
+    rank.host = HostName();
+    rank.pid = getpid();
+    rank.isa = setup_->kernels->name;
+    rank.thread_count = setup_->threads;
+    rank.model_name =
+        options_.served_model_name.empty() ? setup_->model->name() : options_.served_model_name;
+    rank.numerics_id = setup_->member->model().numerics_id();
+    rank.context_tokens = setup_->context_tokens;
+    rank.kv_cache_tokens = setup_->cache_tokens;
+    rank.sequences_max = options_.sequences_max;
+    rank.queue_requests_max = options_.queue_requests_max;
+    rank.vocab_size = static_cast<int32_t>(setup_->model->config().vocab_size);
+    return link;
+  }
+
+  comm::MpiEnvironment& environment_;
+  const std::atomic<bool>& stop_;
+  SteadyClock clock_;
+  WorkerOptions options_;
+  std::unique_ptr<GroupSetup> setup_;
+  std::unique_ptr<Inbox> inbox_;
+  std::unique_ptr<CoordinatorSession> session_;
+};
+
+int Report(const Failure& failure, bool print) {
+  if (print) std::cerr << "shoal-worker: " << failure.message << std::endl;
+  return ExitStatus(failure.code);
+}
+
+}  // namespace
+
+ProcessEnd RunRankProcess(int argc, const char* const* argv, const StopSignal& stop) {
+  ProcessEnd end;
+  const std::optional<Failure> outside = TryTo([&] {
+    comm::MpiEnvironment environment;
+    const bool prints = environment.rank() == 0;
+    RankProcess process(environment, stop);
+    bool runs = false;
+    // Up to here every failure is every rank's: the phases end with an agreement.
+    std::optional<Failure> failure = TryTo([&] {
+      runs = process.SetUp(argc, argv);
+      if (runs) process.Join();
+    });
+    bool agreed = true;
+    if (runs && !failure) {
+      const Agreement agreement =
+          Agree(environment, TryTo([&] { process.Run(); }), Deadline::After(SteadyClock(), kEndMs));
+      failure = agreement.failure;
+      agreed = agreement.agreed;
+    }
+    end.abruptly = !process.Close();
+    if (failure) end.status = Report(*failure, prints || !agreed);
+  });
+  if (outside) end.status = Report(*outside, true);
+  return end;
+}
+
+}  // namespace shoal::rank

@@ -1,0 +1,18 @@
+#pragma once
+
+// The process of one rank, from its command line to its exit status.
+
+#include "worker/rank/stop_signal.h"
+
+namespace shoal::rank {
+
+struct ProcessEnd {
+  int status = 0;
+  // A thread was left behind that ordinary exit would pull the floor from under: use _exit.
+  bool abruptly = false;
+};
+
+// Prints an error once for all ranks if they can agree on one. `argv[0]` is skipped.
+ProcessEnd RunRankProcess(int argc, const char* const* argv, const StopSignal& stop);
+
+}  // namespace shoal::rank

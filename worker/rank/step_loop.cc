@@ -1,0 +1,150 @@
+// The leader never waits for the coordinator and the coordinator never waits for a step: requests
+// wait in the inbox, tokens in the link's mailbox.
+
+#include "worker/rank/step_loop.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "transport/base/error.h"
+#include "worker/engine/request_check.h"
+#include "worker/rank/group_member.h"
+
+namespace shoal::rank {
+namespace {
+
+// How often an idle leader shows the others that it is there, and how soon it sees the stop flag.
+constexpr TimeNs kIdlePlanNs = kSecondNs;
+constexpr int64_t kIdleWaitMs = 50;
+
+// What a follower that was told to end grants the leader, which usually was told so too.
+constexpr int64_t kLeaderStopMs = 3000;
+
+SchedulerStats ToWire(const engine::SchedulerStats& stats) {
+  return {.steps_total = stats.steps_total,
+          .sequences_running = stats.sequences_running,
+          .requests_waiting = stats.requests_waiting,
+          .kv_blocks_used = stats.kv_blocks_used,
+          .kv_blocks_total = stats.kv_blocks_total};
+}
+
+}  // namespace
+
+LeaderLoop::LeaderLoop(const LoopContext& context, engine::Scheduler& scheduler, Inbox& inbox,
+                       int64_t vocab_size)
+    : context_(context), scheduler_(scheduler), inbox_(inbox), vocab_size_(vocab_size) {}
+
+void LeaderLoop::Run() {
+  last_plan_ = context_.clock.now();
+  while (!context_.stop.load(std::memory_order_relaxed)) {
+    TakeEvents();
+    if (dismissed_ || context_.session.state() == CoordinatorSession::State::kFailed) break;
+    const bool worked = LeaderTurn(scheduler_, context_.step);
+    if (worked) last_plan_ = context_.clock.now();
+    context_.session.SetProgress(++turns_, !scheduler_.idle());
+    SendUpdates();
+    if (!worked) Idle();
+  }
+  context_.step.Issue(scheduler_.StopStep());
+  if (context_.session.state() == CoordinatorSession::State::kFailed) {
+    context_.session.ThrowFailure();
+  }
+}
+
+void LeaderLoop::TakeEvents() {
+  for (InboxEvent& event : inbox_.Take()) {
+    switch (event.kind) {
+      case InboxEvent::Kind::kSubmit:
+        Submit(event);
+        break;
+      case InboxEvent::Kind::kRefused:
+        Refuse(event.id, "more requests at once than this group's queue takes");
+        break;
+      case InboxEvent::Kind::kCancel:
+        scheduler_.Cancel(event.id);
+        break;
+      case InboxEvent::Kind::kLost:
+        scheduler_.CancelAll();
+        static_cast<void>(scheduler_.TakeUpdates());
+        refusals_.clear();
+        ++losses_;
+        break;
+      case InboxEvent::Kind::kStop:
+        dismissed_ = true;
+        break;
+    }
+  }
+}
+
+void LeaderLoop::Submit(InboxEvent& event) {
+  try {
+    engine::CheckRequest(event.prompt, event.params, vocab_size_);
+  } catch (const Error& error) {  // The RPC boundary: the answer to a bad request is its refusal.
+    Refuse(event.id, error.what());
+    return;
+  }
+  switch (scheduler_.Submit(event.id, std::move(event.prompt), event.params)) {
+    case engine::SubmitOutcome::kAccepted:
+      return;
+    case engine::SubmitOutcome::kQueueFull:
+      Refuse(event.id, "this group's queue is full");
+      return;
+    case engine::SubmitOutcome::kNeverFits:
+      Refuse(event.id, "the request is longer than this group's context or KV cache");
+      return;
+  }
+}
+
+void LeaderLoop::Refuse(uint64_t id, std::string why) {
+  LOG(WARNING) << "request " << id << " refused: " << why;
+  SequenceUpdate& update = refusals_.emplace_back();
+  update.id = id;
+  update.finish = FinishReason::kCancelled;
+  update.detail = std::move(why);
+}
+
+void LeaderLoop::SendUpdates() {
+  std::vector<SequenceUpdate> updates = scheduler_.TakeUpdates();
+  std::move(refusals_.begin(), refusals_.end(), std::back_inserter(updates));
+  refusals_.clear();
+  const SchedulerStats stats = ToWire(scheduler_.stats());
+  if (updates.empty() && stats == sent_) return;
+  context_.session.SendUpdates(std::move(updates), stats, losses_);
+  sent_ = stats;
+}
+
+void LeaderLoop::Idle() {
+  if (context_.clock.now() - last_plan_ < kIdlePlanNs) {
+    inbox_.WaitFor(kIdleWaitMs);
+    return;
+  }
+  if (const std::optional<engine::StepPlan> plan = scheduler_.NextIdleStep()) {
+    context_.step.Issue(*plan);
+    scheduler_.OnResult(context_.step.Collect());
+    last_plan_ = context_.clock.now();
+  }
+}
+
+void FollowLeader(const LoopContext& context) {
+  uint64_t plans = 0;
+  Deadline leader_stop;
+  while (context.step.Follow()) {
+    context.session.SetProgress(++plans, false);
+    if (context.session.state() == CoordinatorSession::State::kFailed) {
+      context.group.Abort();
+      context.session.ThrowFailure();
+    }
+    if (!context.stop.load(std::memory_order_relaxed)) continue;
+    if (leader_stop.at == Deadline().at) {
+      leader_stop = Deadline::After(context.clock, kLeaderStopMs);
+    } else if (leader_stop.Passed(context.clock)) {
+      context.group.Abort();
+      Throw(ErrorCode::kPeerLost, "rank ", context.group.rank(),
+            " was told to end and the leader was not");
+    }
+  }
+}
+
+}  // namespace shoal::rank

@@ -1,0 +1,41 @@
+#pragma once
+
+// The flags of a rank.
+
+#include <cstdint>
+#include <string>
+
+#include "kernels/format/packed.h"
+#include "transport/config/options.h"
+
+namespace shoal::rank {
+
+enum class CommChoice : uint8_t { kAuto, kShm, kTcp, kMpi };
+
+struct WorkerOptions {
+  std::string model;
+  std::string coordinator;
+  std::string served_model_name;  // Empty: the model's own.
+  int32_t tensor_parallel = 1;
+  int32_t pipeline_parallel = 1;
+  int32_t threads = 0;             // 0: cores / ranks on this machine.
+  int64_t context_tokens_max = 0;  // 0: the model's, if it fits.
+  int64_t kv_cache_tokens = 0;     // 0: all sequences at full length, if that fits.
+  KvDType kv_dtype = KvDType::kF16;
+  int64_t prefill_chunk_tokens = 512;
+  int32_t sequences_max = 32;
+  int32_t queue_requests_max = 1024;
+  CommChoice comm = CommChoice::kAuto;
+  int64_t memory_bytes_max = 0;  // 0: this rank's share of what the machine has available.
+  int64_t join_timeout_ms = 30'000;
+  int64_t step_timeout_ms = 60'000;
+  std::string group_token_file;
+};
+
+// The flags that say how a model is cut and run; `verify` and benchmarks have them too.
+void AddGroupOptions(config::OptionTable& table, WorkerOptions& options);
+
+// All flags of a rank that serves.
+config::OptionTable MakeWorkerTable(WorkerOptions& options);
+
+}  // namespace shoal::rank
