@@ -52,9 +52,9 @@ const nlohmann::json* ConfiguredTemplate(const nlohmann::json& metadata) {
   if (value == config->end() || value->is_null()) return nullptr;
   if (!value->is_array()) return &*value;
   for (const auto& item : *value) {
-    if (item.is_object() && item.value("name", "") == "default" && item.contains("template")) {
-      return &item["template"];
-    }
+    if (!item.is_object() || !item.contains("template")) continue;
+    const auto name = item.find("name");
+    if (name != item.end() && *name == "default") return &item["template"];
   }
   Throw(ErrorCode::kInvalidArgument, "tokenizer_config.json: chat_template: expected one named ",
         "\"default\" in the list, found none");

@@ -51,10 +51,13 @@ class PreTokenizer::Expression {
             offset, ": ", PcreMessage(error));
     }
     error = pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE);
+    if (error == PCRE2_ERROR_JIT_BADOPTION) {
+      Throw(ErrorCode::kFailed, "the PCRE2 library has no just-in-time compiler; ",
+            "install one that was built with JIT");
+    }
     if (error != 0) {
-      Throw(ErrorCode::kFailed, "pre-tokenizer expression ", rule.pattern,
-            ": PCRE2 cannot compile it to machine code (", PcreMessage(error),
-            "); use a PCRE2 library that was built with JIT");
+      Throw(ErrorCode::kInvalidArgument, "pre-tokenizer expression ", rule.pattern,
+            ": PCRE2 cannot compile it to machine code: ", PcreMessage(error));
     }
   }
 

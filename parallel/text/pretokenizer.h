@@ -15,8 +15,9 @@ namespace shoal::text {
 class PreTokenizer {
  public:
   // Errors: kInvalidArgument for an expression with a construct whose meaning differs between
-  // Oniguruma, which the files are written for, and PCRE2; kFailed where PCRE2 cannot compile it to
-  // machine code, because interpreting it would be some ten times slower without a word.
+  // Oniguruma, which the files are written for, and PCRE2, or one too large for machine code;
+  // kFailed if the PCRE2 library has no JIT: interpreting would be some ten times slower without a
+  // word.
   explicit PreTokenizer(const std::vector<SplitRule>& rules);
   ~PreTokenizer();
 
