@@ -7,6 +7,7 @@
 #include "parallel/model/model.h"
 #include "parallel/text/added_tokens.h"
 #include "parallel/text/bpe.h"
+#include "parallel/text/nfc.h"
 #include "parallel/text/pretokenizer.h"
 #include "parallel/text/tokenizer_spec.h"
 #include "parallel/text/utf8.h"
@@ -25,11 +26,7 @@ class ByteLevelTokenizer : public Tokenizer {
         raw_finder_(spec_.added_tokens, false),
         normalized_finder_(spec_.added_tokens, true),
         pre_tokenizer_(spec_.splits),
-        bpe_(spec_) {
-    if (spec_.nfc) {
-      Throw(ErrorCode::kInvalidArgument, "normalizer NFC is not supported; use another model");
-    }
-  }
+        bpe_(spec_) {}
 
   std::vector<int32_t> EncodeMarked(std::string_view text,
                                     std::span<const ByteRange> plain) const override {
@@ -38,21 +35,26 @@ class ByteLevelTokenizer : public Tokenizer {
             " can be tokenized; send a shorter one");
     }
     std::vector<int32_t> ids;
-    const auto emit_text = [&](std::string_view run) {
-      pre_tokenizer_.Split(run, [&](std::string_view piece) { bpe_.Encode(piece, ids); });
-    };
-    const auto emit_inner = [&](const AddedTokenFinder::Segment& segment) {
-      if (segment.id >= 0) {
-        ids.push_back(segment.id);
-      } else {
-        emit_text(text.substr(segment.range.begin, segment.range.end - segment.range.begin));
-      }
+    const auto emit_normalized = [&](std::string_view run, ByteRange range,
+                                     std::span<const ByteRange> marked) {
+      normalized_finder_.Find(run, range, marked, [&](const AddedTokenFinder::Segment& segment) {
+        if (segment.id >= 0) {
+          ids.push_back(segment.id);
+          return;
+        }
+        pre_tokenizer_.Split(
+            run.substr(segment.range.begin, segment.range.end - segment.range.begin),
+            [&](std::string_view piece) { bpe_.Encode(piece, ids); });
+      });
     };
     raw_finder_.Find(text, {0, text.size()}, plain, [&](const AddedTokenFinder::Segment& segment) {
       if (segment.id >= 0) {
         ids.push_back(segment.id);
+      } else if (spec_.nfc) {
+        const NormalizedText normalized = NormalizeNfc(text, segment.range, plain);
+        emit_normalized(normalized.text, {0, normalized.text.size()}, normalized.plain);
       } else {
-        normalized_finder_.Find(text, segment.range, plain, emit_inner);
+        emit_normalized(text, segment.range, plain);
       }
     });
     return ids;
