@@ -24,7 +24,13 @@ void EncodePrompt(const PromptInput& input, const TextService& text, const std::
   if (const auto* string = std::get_if<std::string>(&input)) {
     const text::Tokenizer& tokenizer = NeedTokenizer(text, path);
     plan.text = *string;
-    plan.ids = tokenizer.Encode(*string, text::SpecialTokens::kRecognized);
+    try {
+      plan.ids = tokenizer.Encode(*string, text::SpecialTokens::kRecognized);
+    } catch (const Error& error) {
+      // Text beyond the tokenizer's limits is the caller's to mend.
+      if (error.code() != ErrorCode::kInvalidArgument) throw;
+      throw ApiError(path, Str(path, " cannot be tokenized: ", error.what()));
+    }
     if (const auto bos = tokenizer.bos_to_add()) {
       plan.bos_added = true;
       plan.ids.insert(plan.ids.begin(), *bos);

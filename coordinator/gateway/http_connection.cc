@@ -57,7 +57,8 @@ void HttpConnection::Drain() {
 }
 
 kj::Promise<void> HttpConnection::ReadLoop() {
-  if (state_ == State::kAnswering && reader_.buffered_bytes() >= limits_.pipelined_bytes_max) {
+  const bool busy = state_ == State::kAnswering || state_ == State::kFlushing;
+  if (busy && reader_.buffered_bytes() >= limits_.pipelined_bytes_max) {
     auto wake = kj::newPromiseAndFulfiller<void>();
     wake_reader_ = kj::mv(wake.fulfiller);
     return wake.promise.then([this]() { return ReadLoop(); });
@@ -73,7 +74,8 @@ kj::Promise<void> HttpConnection::ReadLoop() {
 }
 
 void HttpConnection::OnBytes(size_t bytes) {
-  if (state_ == State::kLingering || state_ == State::kFlushing || state_ == State::kClosed) return;
+  if (state_ == State::kLingering || state_ == State::kClosed) return;
+  if (state_ == State::kFlushing && !keep_alive_) return;  // It was told that this is the last.
   reader_.Append({reinterpret_cast<const char*>(input_), bytes});
   if (state_ == State::kReading) ReadRequests();
 }

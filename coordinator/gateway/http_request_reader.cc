@@ -117,7 +117,7 @@ void HttpRequestReader::AdvanceHeader() {
     Consume(2);
   }
   const std::string_view rest = std::string_view(buffer_).substr(offset_);
-  if (rest.empty()) return;
+  if (rest.empty() || (state_ == State::kIdle && rest == "\r")) return;
   state_ = State::kHeader;
   const size_t line_end = rest.substr(0, limits_.request_line_bytes_max).find('\n');
   if (line_end == std::string_view::npos && rest.size() >= limits_.request_line_bytes_max) {

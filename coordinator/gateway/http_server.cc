@@ -104,7 +104,8 @@ kj::Promise<void> HttpServer::Stop(int64_t grace_ms) {
   for (HttpConnection* connection : connections_) connection->Drain();
   return tasks_->onEmpty()
       .exclusiveJoin(timer_.afterDelay(grace_ms * kj::MILLISECONDS))
-      .then([this]() { tasks_ = nullptr; });
+      .then([this]() { tasks_ = nullptr; })
+      .eagerlyEvaluate(nullptr);
 }
 
 void HttpServer::taskFailed(kj::Exception&& error) {

@@ -1,0 +1,384 @@
+// The endpoints: what a client gets for a generation, streamed and not.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/coordinator/gateway_fakes.h"
+
+namespace shoal::gateway {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr std::string_view kCompletions = "/v1/completions";
+constexpr std::string_view kChat = "/v1/chat/completions";
+
+// Sends the request, lets `deal` answer it, and returns what came.
+template <typename Deal>
+Reply Ask(GatewayFixture& fixture, std::string_view path, const json& body, Deal deal) {
+  auto client = fixture.Connect();
+  client->Request("POST", path, body.dump());
+  deal(fixture.generation);
+  return client->TakeReply();
+}
+
+// The choices of a streamed completion, pieced together from its chunks.
+json JoinChunks(const Reply& reply) {
+  std::map<int, json> choices;
+  const auto events = reply.events();
+  EXPECT_EQ(events.back(), "[DONE]");
+  for (size_t i = 0; i + 1 < events.size(); ++i) {
+    const json chunk = json::parse(events[i]);
+    for (const json& piece : chunk["choices"]) {
+      json& whole = choices.emplace(piece["index"].get<int>(), json::object()).first->second;
+      for (const auto& [key, value] : piece.items()) {
+        if (key == "text") {
+          whole[key] = whole.value(key, "") + value.get<std::string>();
+        } else if (key == "token_ids") {
+          for (const json& id : value) whole[key].push_back(id);
+        } else if (key == "logprobs" && value.is_object()) {
+          for (const auto& [name, array] : value.items()) {
+            for (const json& entry : array) whole[key][name].push_back(entry);
+          }
+        } else if (key != "logprobs") {
+          whole[key] = value;
+        }
+      }
+    }
+  }
+  json joined = json::array();
+  for (auto& [index, choice] : choices) joined.push_back(choice);
+  return joined;
+}
+
+TEST(Completions, AnswersWithTextUsageAndFingerprint) {
+  GatewayFixture fixture;
+  const Reply reply = Ask(fixture, kCompletions, {{"prompt", "hi"}, {"model", "bytes"}},
+                          [](FakeGeneration& generation) {
+                            generation.Deliver(0, "wor");
+                            generation.Finish(0, FinishReason::kStop, {'d', kEos});
+                          });
+  EXPECT_EQ(reply.status, 200);
+  const json body = reply.json();
+  EXPECT_EQ(body["object"], "text_completion");
+  EXPECT_TRUE(body["id"].get<std::string>().starts_with("cmpl-"));
+  EXPECT_EQ(body["model"], "bytes");
+  EXPECT_EQ(body["created"], 1000);
+  EXPECT_EQ(body["system_fingerprint"], "fp_0123456789abcdef");
+  EXPECT_EQ(body["choices"][0]["text"], "word");
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(body["choices"][0]["logprobs"], nullptr);
+  EXPECT_FALSE(body["choices"][0].contains("token_ids"));
+  EXPECT_EQ(body["usage"],
+            json({{"prompt_tokens", 2}, {"completion_tokens", 5}, {"total_tokens", 7}}));
+}
+
+TEST(Completions, HandsTheParametersOn) {
+  GatewayFixture fixture({}, /*adds_bos=*/true);
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions,
+                  R"({"prompt":"a<eos>","max_tokens":7,"temperature":0.5,"top_p":0.9,"top_k":40,)"
+                  R"("min_p":0.05,"seed":-1,"logprobs":3,"stop_token_ids":[65]})");
+  const auto& sequence = fixture.generation.sequences.at(0);
+  EXPECT_THAT(sequence.prompt, ElementsAre(kBos, 'a', kEos));
+  GenerationParams expected;
+  expected.sampling = {0.5, 40, 0.9, 0.05, UINT64_MAX, 0};
+  expected.tokens_max = 7;
+  expected.stop_ids = {65, kEos};
+  expected.top_logprobs = 3;
+  EXPECT_EQ(sequence.params, expected);
+}
+
+TEST(Completions, DefaultsAreThePromisedOnes) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, R"({"prompt":[1,2,3],"ignore_eos":true})");
+  const auto& params = fixture.generation.sequences.at(0).params;
+  EXPECT_EQ(params.tokens_max, 16);
+  EXPECT_THAT(params.stop_ids, ElementsAre());
+  EXPECT_EQ(params.top_logprobs, -1);
+  const SamplingParams& sampling = params.sampling;
+  EXPECT_EQ(sampling, (SamplingParams{1, 0, 1, 0, sampling.seed, 0}));
+  auto chat = fixture.Connect();
+  chat->Request("POST", kChat, R"({"messages":[{"role":"user","content":"hi"}]})");
+  const auto& chat_sequence = fixture.generation.sequences.at(1);
+  EXPECT_EQ(chat_sequence.params.tokens_max,
+            100 - static_cast<int64_t>(chat_sequence.prompt.size()));
+  EXPECT_THAT(chat_sequence.params.stop_ids, ElementsAre(kEos));
+}
+
+TEST(Completions, GivesAnUnseededRequestItsSeedAsAnInt64) {
+  GatewayFixture fixture;
+  const auto deal = [](FakeGeneration& generation) {
+    generation.Finish(generation.sequences.size() - 1, FinishReason::kLength, {'x'});
+  };
+  const Reply unseeded = Ask(fixture, kCompletions, {{"prompt", "a"}}, deal);
+  const auto seed = static_cast<int64_t>(fixture.generation.sequences[0].params.sampling.seed);
+  EXPECT_LT(seed, 0) << "the fake's random numbers start near 2^64";
+  EXPECT_EQ(unseeded.headers.at("x-shoal-seed"), std::to_string(seed));
+  const Reply seeded = Ask(fixture, kCompletions, {{"prompt", "a"}, {"seed", 5}}, deal);
+  EXPECT_FALSE(seeded.headers.contains("x-shoal-seed"));
+}
+
+TEST(Completions, PrintsEveryArrayOfLogprobsWithEcho) {
+  GatewayFixture fixture({}, /*adds_bos=*/true);
+  const json request = {{"prompt", "h\u00e9"}, {"echo", true}, {"logprobs", 2},
+                        {"max_tokens", 2},     {"seed", 1},    {"return_token_ids", true}};
+  const Reply reply = Ask(fixture, kCompletions, request, [](FakeGeneration& generation) {
+    generation.Finish(0, FinishReason::kLength, {'x', 0xC3});
+  });
+  const json choice = reply.json()["choices"][0];
+  EXPECT_EQ(choice["text"], "h\u00e9x\ufffd");
+  EXPECT_EQ(choice["token_ids"], json({'x', 0xC3}));
+  EXPECT_EQ(choice["prompt_token_ids"], json({kBos, 'h', 0xC3, 0xA9}));
+  const json& logprobs = choice["logprobs"];
+  EXPECT_EQ(logprobs["tokens"],
+            json({"<bos>", "h", "bytes:\\xc3", "bytes:\\xa9", "x", "bytes:\\xc3"}));
+  EXPECT_EQ(logprobs["token_ids"], json({kBos, 'h', 0xC3, 0xA9, 'x', 0xC3}));
+  EXPECT_EQ(logprobs["text_offset"], json({0, 0, 1, 1, 2, 3}));
+  EXPECT_EQ(logprobs["token_logprobs"][0], nullptr);
+  EXPECT_EQ(logprobs["top_logprobs"][0], nullptr);
+  EXPECT_EQ(logprobs["top_token_ids"][0], nullptr);
+  EXPECT_EQ(logprobs["top_token_logprobs"][0], nullptr);
+  for (const auto& [name, array] : logprobs.items()) EXPECT_EQ(array.size(), 6U) << name;
+  EXPECT_EQ(logprobs["top_token_ids"][4], json({'a', 'b'}));
+  EXPECT_THAT(reply.body, HasSubstr("[-0.3,-0.6]")) << "the shortest decimals of binary32";
+  EXPECT_EQ(logprobs["top_logprobs"][4].size(), 3U) << "the two best and the token itself";
+}
+
+TEST(Completions, EchoesWithoutGeneratingForNoTokens) {
+  GatewayFixture fixture;
+  const Reply echo =
+      fixture.Post(kCompletions, R"({"prompt":["ab",[99]],"echo":true,"max_tokens":0,"seed":1})");
+  EXPECT_EQ(echo.json()["choices"][0]["text"], "ab");
+  EXPECT_EQ(echo.json()["choices"][1]["text"], "c");
+  EXPECT_TRUE(fixture.generation.sequences.empty());
+  const Reply scored =
+      Ask(fixture, kCompletions,
+          {{"prompt", "ab"}, {"echo", true}, {"max_tokens", 0}, {"logprobs", 0}, {"seed", 1}},
+          [](FakeGeneration& generation) { generation.Finish(0, FinishReason::kLength); });
+  EXPECT_EQ(fixture.generation.sequences[0].params.tokens_max, 0);
+  EXPECT_EQ(scored.json()["choices"][0]["logprobs"]["tokens"], json({"a", "b"}));
+  EXPECT_EQ(scored.json()["usage"]["completion_tokens"], 0);
+}
+
+TEST(Completions, AnswersSeveralPromptsAndSeveralTimesInOrder) {
+  GatewayFixture fixture;
+  const Reply reply = Ask(
+      fixture, kCompletions, {{"prompt", {"a", "b"}}, {"n", 2}}, [](FakeGeneration& generation) {
+        for (const size_t i : {3, 0, 2, 1}) {
+          generation.Finish(i, FinishReason::kLength, {static_cast<int32_t>('0' + i)});
+        }
+      });
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(reply.json()["choices"][i]["text"], std::to_string(i));
+    EXPECT_EQ(reply.json()["choices"][i]["index"], i);
+    EXPECT_EQ(fixture.generation.sequences[i].params.sampling.choice, i % 2);
+    EXPECT_EQ(fixture.generation.sequences[i].prompt[0], i < 2 ? 'a' : 'b');
+  }
+  EXPECT_EQ(reply.json()["usage"]["prompt_tokens"], 2);
+}
+
+TEST(Completions, StreamsWhatItWouldHaveAnsweredWhole) {
+  // Bytes of two- to four-byte characters, an ill-formed one, a stop string cut in two.
+  const std::string answer = "h\u00e9 \u20ac \U0001F600 \xE2\x82 ST STO and STOP and more";
+  for (const json& extra : {json::object(), json{{"stop", "STOP"}}, json{{"stop", {"zz", "TOP"}}},
+                            json{{"echo", true}}}) {
+    for (const size_t step : {1U, 3U, 100U}) {
+      json request = {{"prompt", "p\u00e9"},
+                      {"seed", 3},
+                      {"logprobs", 2},
+                      {"max_tokens", 90},
+                      {"return_token_ids", true}};
+      request.update(extra);
+      std::vector<Reply> replies;
+      for (const bool stream : {false, true}) {
+        request["stream"] = stream;
+        GatewayFixture fixture;
+        replies.push_back(Ask(fixture, kCompletions, request, [&](FakeGeneration& generation) {
+          const size_t batch = stream ? step : 1;
+          for (size_t at = 0; at < answer.size(); at += batch) {
+            generation.Deliver(0, std::string_view(answer).substr(at, batch));
+          }
+          generation.Finish(0, FinishReason::kStop, {kEos});
+          EXPECT_EQ(generation.sequences[0].cancelled, request.contains("stop"));
+        }));
+        ASSERT_TRUE(replies.back().complete);
+      }
+      EXPECT_EQ(JoinChunks(replies[1]), replies[0].json()["choices"]) << request;
+    }
+  }
+}
+
+TEST(Completions, CutsBeforeAStopStringAndCancels) {
+  GatewayFixture fixture;
+  const Reply reply = Ask(fixture, kCompletions, {{"prompt", "a"}, {"stop", "END"}},
+                          [](FakeGeneration& generation) {
+                            generation.Deliver(0, "one EN");
+                            generation.Deliver(0, "D two");
+                            EXPECT_TRUE(generation.sequences[0].cancelled);
+                          });
+  EXPECT_EQ(reply.json()["choices"][0]["text"], "one ");
+  EXPECT_EQ(reply.json()["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(reply.json()["usage"]["completion_tokens"], 7) << "the tokens up to the match";
+}
+
+TEST(Completions, HoldsTheStatusLineUntilTheFirstToken) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, R"({"prompt":"a","stream":true})");
+  EXPECT_EQ(client->received(), "");
+  fixture.generation.Fail(0, core::BusyReason::kGroupLost);
+  const Reply lost = client->TakeReply();
+  EXPECT_EQ(lost.status, 503);
+  EXPECT_EQ(lost.headers.at("retry-after"), "2");
+  EXPECT_EQ(lost.json()["error"]["code"], "group_lost");
+  EXPECT_EQ(lost.json()["error"]["request_id"], lost.headers.at("x-request-id"));
+
+  client->Request("POST", kCompletions, R"({"prompt":"a","stream":true})");
+  fixture.generation.Deliver(1, "x");
+  fixture.generation.Fail(1, core::BusyReason::kGroupLost);
+  const Reply later = client->TakeReply();
+  EXPECT_EQ(later.status, 200);
+  EXPECT_EQ(later.events().size(), 3U);
+  EXPECT_EQ(json::parse(later.events()[1])["error"]["code"], "group_lost");
+  EXPECT_EQ(later.events()[2], "[DONE]");
+}
+
+TEST(Completions, SaysNumericErrorBeforeAndAfterTheFirstByte) {
+  GatewayFixture fixture;
+  const auto deal = [](FakeGeneration& generation) {
+    generation.Finish(generation.sequences.size() - 1, FinishReason::kNumericError);
+  };
+  const Reply before = Ask(fixture, kCompletions, {{"prompt", "a"}}, deal);
+  EXPECT_EQ(before.status, 500);
+  EXPECT_EQ(before.json()["error"]["code"], "numeric_error");
+  EXPECT_THAT(before.json()["error"]["message"].get<std::string>(), HasSubstr("layer 7"));
+  const Reply after = Ask(fixture, kCompletions, {{"prompt", "a"}, {"stream", true}},
+                          [&](FakeGeneration& generation) {
+                            generation.Deliver(1, "x");
+                            deal(generation);
+                          });
+  EXPECT_EQ(after.status, 200);
+  EXPECT_EQ(json::parse(after.events()[1])["error"]["code"], "numeric_error");
+}
+
+TEST(Completions, OneFailedChoiceEndsTheOthers) {
+  GatewayFixture fixture;
+  const Reply reply =
+      Ask(fixture, kCompletions, {{"prompt", "a"}, {"n", 3}}, [](FakeGeneration& generation) {
+        generation.Finish(0, FinishReason::kLength, {'x'});
+        generation.Fail(1, core::BusyReason::kGroupLost);
+        EXPECT_TRUE(generation.sequences[2].cancelled);
+      });
+  EXPECT_EQ(reply.status, 503);
+}
+
+TEST(Completions, TakesBackWhatWasSubmittedWhenAChoiceIsRefused) {
+  GatewayFixture fixture;
+  fixture.generation.refusal = {core::BusyReason::kQueueFull, "the queue is full", 100};
+  fixture.generation.accepted_before_refusal = 2;
+  const Reply reply = fixture.Post(kCompletions, R"({"prompt":"a","n":3})");
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_EQ(reply.json()["error"]["code"], "queue_full");
+  EXPECT_EQ(reply.headers.at("retry-after"), "1");
+  EXPECT_TRUE(fixture.generation.sequences[0].cancelled);
+  EXPECT_TRUE(fixture.generation.sequences[1].cancelled);
+}
+
+TEST(Completions, SendsUsageOnlyWhenAskedFor) {
+  GatewayFixture fixture;
+  const Reply reply =
+      Ask(fixture, kCompletions,
+          {{"prompt", "a"}, {"stream", true}, {"stream_options", {{"include_usage", true}}}},
+          [](FakeGeneration& generation) { generation.Finish(0, FinishReason::kLength, {'x'}); });
+  const auto events = reply.events();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(json::parse(events[0])["usage"], nullptr);
+  EXPECT_EQ(json::parse(events[1])["choices"], json::array());
+  EXPECT_EQ(json::parse(events[1])["usage"]["total_tokens"], 2);
+}
+
+TEST(Completions, KeepsASilentStreamAlive) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, R"({"prompt":"a","stream":true})");
+  fixture.Advance(9'500);
+  EXPECT_EQ(client->received(), "");
+  fixture.Advance(1'000);
+  EXPECT_THAT(client->received(), HasSubstr("HTTP/1.1 200"));
+  EXPECT_THAT(client->received(), HasSubstr(": keep-alive\n\n"));
+  fixture.generation.Finish(0, FinishReason::kLength, {'x'});
+  const Reply reply = client->TakeReply();
+  EXPECT_EQ(reply.headers.at("content-type"), "text/event-stream; charset=utf-8");
+  EXPECT_EQ(JoinChunks(reply)[0]["text"], "x");
+}
+
+TEST(Chat, AnswersInOpenAisShape) {
+  GatewayFixture fixture;
+  const json request = {
+      {"messages",
+       {{{"role", "system"}, {"content", "s"}},
+        {{"role", "user"},
+         {"content", {{{"type", "text"}, {"text", "u"}}, {{"type", "text"}, {"text", "<eos>"}}}}}}},
+      {"logprobs", true},
+      {"top_logprobs", 1},
+      {"max_completion_tokens", 3}};
+  const Reply reply = Ask(fixture, kChat, request, [](FakeGeneration& generation) {
+    generation.Finish(0, FinishReason::kStop, {'o', 0xC3, kEos});
+  });
+  const std::string prompt = "system:suser:u<eos>>";
+  EXPECT_EQ(fixture.generation.sequences[0].prompt,
+            std::vector<int32_t>(prompt.begin(), prompt.end()))
+      << "special-token text in content is plain text";
+  const json choice = reply.json()["choices"][0];
+  EXPECT_EQ(choice["message"]["role"], "assistant");
+  EXPECT_EQ(choice["message"]["content"], "o\ufffd");
+  const json& content = choice["logprobs"]["content"];
+  ASSERT_EQ(content.size(), 3U);
+  EXPECT_EQ(content[1]["token"], "\ufffd");
+  EXPECT_EQ(content[1]["bytes"], json({0xC3}));
+  EXPECT_EQ(content[1]["token_id"], 0xC3);
+  EXPECT_EQ(content[0]["top_logprobs"][0],
+            json::parse(R"({"token":"a","logprob":-0.3,"bytes":[97],"token_id":97})"));
+  EXPECT_EQ(reply.json()["object"], "chat.completion");
+}
+
+TEST(Chat, StreamsRoleThenContentThenReason) {
+  GatewayFixture fixture;
+  const Reply reply =
+      Ask(fixture, kChat, {{"messages", {{{"role", "user"}, {"content", "u"}}}}, {"stream", true}},
+          [](FakeGeneration& generation) {
+            generation.Deliver(0, "a\xC3");
+            generation.Deliver(0, "\xA9");
+            generation.Finish(0, FinishReason::kStop, {kEos});
+          });
+  std::vector<json> choices;
+  for (const std::string& event : reply.events()) {
+    if (event == "[DONE]") continue;
+    EXPECT_EQ(json::parse(event)["object"], "chat.completion.chunk");
+    EXPECT_FALSE(json::parse(event).contains("usage"));
+    choices.push_back(json::parse(event)["choices"][0]);
+  }
+  ASSERT_EQ(choices.size(), 4U);
+  EXPECT_EQ(choices[0]["delta"], json({{"role", "assistant"}, {"content", ""}}));
+  EXPECT_EQ(choices[1]["delta"], json({{"content", "a"}}));
+  EXPECT_EQ(choices[2]["delta"], json({{"content", "\u00e9"}}));
+  EXPECT_EQ(choices[2]["finish_reason"], nullptr);
+  EXPECT_EQ(choices[3]["delta"], json::object());
+  EXPECT_EQ(choices[3]["finish_reason"], "stop");
+}
+
+TEST(Chat, PassesTheTemplatesComplaintOn) {
+  GatewayFixture fixture;
+  const Reply reply =
+      fixture.Post(kChat, R"({"messages":[{"role":"user","content":"forbidden"}]})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.json()["error"]["param"], "messages");
+  EXPECT_THAT(reply.body, HasSubstr("roles must alternate"));
+}
+
+}  // namespace
+}  // namespace shoal::gateway

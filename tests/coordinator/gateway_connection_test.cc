@@ -1,0 +1,264 @@
+// Connections: order, hang-ups, deadlines, slow readers, and the listening socket.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/coordinator/gateway_fakes.h"
+#include "transport/base/error.h"
+
+namespace shoal::gateway {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr std::string_view kCompletions = "/v1/completions";
+constexpr std::string_view kLive = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
+
+TEST(HttpConnection, ServesRequestsInOrderOnOneConnection) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n" +
+               std::string(R"({"prompt":"a"})") + std::string(kLive) +
+               "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_EQ(client->received(), "") << "the second waits for the first";
+  fixture.generation.Finish(0, FinishReason::kLength, {'x'});
+  EXPECT_THAT(client->TakeReply().body, HasSubstr("text_completion"));
+  EXPECT_THAT(client->TakeReply().body, HasSubstr("live"));
+  EXPECT_THAT(client->TakeReply().body, HasSubstr("ready"));
+  EXPECT_FALSE(client->ended());
+  client->Request("GET", "/livez");
+  EXPECT_EQ(client->TakeReply().status, 200);
+}
+
+TEST(HttpConnection, TakesChunkedBodiesAndAsksForThem) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Send(
+      "POST /v1/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+      "Expect: 100-continue\r\n\r\n");
+  EXPECT_EQ(client->TakeReply().status, 100);
+  client->Send("5\r\n{\"pro\r\n9\r\nmpt\":\"a\"}\r\n0\r\n\r\n");
+  EXPECT_EQ(fixture.generation.sequences.size(), 1U);
+}
+
+TEST(HttpConnection, AnswersHeadWithoutABody) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Send("HEAD /livez HTTP/1.1\r\nHost: a\r\n\r\n" + std::string(kLive));
+  const Reply head = client->TakeReply(/*to_head=*/true);
+  const Reply get = client->TakeReply();
+  EXPECT_EQ(head.headers.at("content-length"), get.headers.at("content-length"));
+  EXPECT_THAT(get.body, HasSubstr("live"));
+}
+
+TEST(HttpConnection, ClosesWhenAskedAndForHttp10) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Request("GET", "/livez", "", "Connection: close\r\n");
+  EXPECT_EQ(client->TakeReply().headers.at("connection"), "close");
+  EXPECT_TRUE(client->ended());
+  auto old = fixture.Connect();
+  old->Send(
+      "POST /v1/completions HTTP/1.0\r\nContent-Length: 28\r\n\r\n"
+      R"({"prompt":"a","stream":true})");
+  fixture.generation.Finish(0, FinishReason::kLength, {'x'});
+  fixture.Poll();
+  EXPECT_TRUE(old->ended());
+  EXPECT_THAT(old->received(), HasSubstr("data: [DONE]\n\n"));
+  EXPECT_THAT(old->received(), ::testing::Not(HasSubstr("chunked")));
+}
+
+TEST(HttpConnection, RefusesABodyThatIsTooLargeAndReadsOnUntilTheClientHasSeenIt) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n");
+  const Reply reply = client->TakeReply();
+  EXPECT_EQ(reply.status, 413);
+  EXPECT_THAT(reply.json()["error"]["message"].get<std::string>(), HasSubstr("4194304"));
+  EXPECT_EQ(reply.headers.at("connection"), "close");
+  client->Send(std::string(100'000, 'x'));
+  EXPECT_EQ(fixture.gateway->connection_count(), 1U) << "still reading";
+  fixture.Advance(3'000);
+  EXPECT_EQ(fixture.gateway->connection_count(), 0U);
+}
+
+TEST(HttpConnection, CancelsWhenTheClientHangsUp) {
+  for (const bool stream : {false, true}) {
+    GatewayFixture fixture;
+    auto client = fixture.Connect();
+    client->Request("POST", kCompletions,
+                    stream ? R"({"prompt":"a","stream":true,"n":2})" : R"({"prompt":"a","n":2})");
+    fixture.generation.Deliver(0, "x");
+    fixture.Poll();
+    client->HangUp();
+    EXPECT_TRUE(fixture.generation.sequences[0].cancelled);
+    EXPECT_TRUE(fixture.generation.sequences[1].cancelled);
+    EXPECT_EQ(fixture.gateway->connection_count(), 0U);
+    EXPECT_THAT(fixture.Get("/metrics").body, HasSubstr("shoal_requests_cancelled_total 1\n"));
+  }
+}
+
+TEST(HttpConnection, DropsAClientThatDoesNotReadOnceItsBufferIsFull) {
+  HttpGatewayOptions options;
+  options.limits.stream_bytes_max = 10'000;
+  GatewayFixture fixture(std::move(options));
+  auto client = fixture.Connect(/*reading=*/false);
+  client->Request("POST", kCompletions, R"({"prompt":"a","stream":true})");
+  int delivered = 0;
+  while (!fixture.generation.sequences[0].cancelled && delivered < 1000) {
+    fixture.generation.Deliver(0, "x");
+    fixture.Poll();
+    ++delivered;
+  }
+  EXPECT_GT(delivered, 10);
+  EXPECT_LT(delivered, 100) << "10 kB hold fewer than a hundred events";
+  EXPECT_EQ(fixture.gateway->connection_count(), 0U);
+}
+
+TEST(HttpConnection, DropsAClientThatTakesNothingForTooLong) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect(/*reading=*/false);
+  client->Request("POST", kCompletions, R"({"prompt":"a","stream":true})");
+  fixture.generation.Deliver(0, "x");
+  fixture.Advance(29'000);
+  EXPECT_FALSE(fixture.generation.sequences[0].cancelled);
+  fixture.Advance(2'000);
+  EXPECT_TRUE(fixture.generation.sequences[0].cancelled);
+}
+
+TEST(HttpConnection, GivesUpOnRequestsThatDoNotArrive) {
+  GatewayFixture fixture;
+  auto idle = fixture.Connect();
+  auto header = fixture.Connect();
+  auto body = fixture.Connect();
+  header->Send("GET / HT");
+  body->Send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc");
+  fixture.Advance(11'000);
+  EXPECT_EQ(header->TakeReply().status, 408);
+  EXPECT_TRUE(header->ended());
+  EXPECT_EQ(body->received(), "");
+  fixture.Advance(50'000);
+  EXPECT_EQ(body->TakeReply().status, 408);
+  EXPECT_FALSE(idle->ended());
+  fixture.Advance(15'000);
+  EXPECT_TRUE(idle->ended());
+  EXPECT_EQ(fixture.gateway->connection_count(), 0U);
+}
+
+TEST(HttpConnection, ReadsAheadOnlySoFar) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  std::string many;
+  for (int i = 0; i < 3'000; ++i) many += kLive;
+  client->Send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n" +
+               std::string(R"({"prompt":"a"})") + many);
+  fixture.generation.Finish(0, FinishReason::kLength, {'x'});
+  EXPECT_EQ(client->TakeReply().status, 200);
+  for (int i = 0; i < 3'000; ++i) ASSERT_EQ(client->TakeReply().status, 200) << i;
+}
+
+TEST(HttpServer, RefusesMoreConnectionsThanItMayHold) {
+  HttpGatewayOptions options;
+  options.limits.connections_max = 2;
+  GatewayFixture fixture(std::move(options));
+  auto first = fixture.Connect();
+  auto second = fixture.Connect();
+  auto third = fixture.Connect();
+  EXPECT_EQ(third->TakeReply().status, 503);
+  EXPECT_TRUE(third->ended());
+  first->HangUp();
+  EXPECT_EQ(fixture.Get("/livez").status, 200);
+}
+
+TEST(HttpGateway, FinishesWhatIsUnderWayWhenItStops) {
+  GatewayFixture fixture;
+  auto idle = fixture.Connect();
+  auto busy = fixture.Connect();
+  busy->Request("POST", kCompletions, R"({"prompt":"a"})");
+  auto stopped = fixture.gateway->Stop(5'000);
+  EXPECT_FALSE(stopped.poll(fixture.wait_scope));
+  EXPECT_TRUE(idle->ended());
+  fixture.generation.Finish(0, FinishReason::kLength, {'x'});
+  const Reply reply = busy->TakeReply();
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.headers.at("connection"), "close");
+  fixture.Advance(3'000);
+  EXPECT_TRUE(stopped.poll(fixture.wait_scope));
+}
+
+TEST(HttpGateway, DropsWhatOutlivesTheGrace) {
+  GatewayFixture fixture;
+  auto busy = fixture.Connect();
+  busy->Request("POST", kCompletions, R"({"prompt":"a"})");
+  auto stopped = fixture.gateway->Stop(1'000);
+  fixture.Advance(1'250);
+  EXPECT_TRUE(stopped.poll(fixture.wait_scope));
+  EXPECT_TRUE(fixture.generation.sequences[0].cancelled);
+}
+
+// Over real sockets, in real time: every wait below ends by an event, not by a clock.
+class Socket : public ::testing::Test {
+ public:
+  ~Socket() noexcept override = default;
+
+ protected:
+  std::unique_ptr<HttpGateway> Listen(uint16_t port) {
+    HttpGatewayOptions options;
+    options.port = port;
+    auto gateway = std::make_unique<HttpGateway>(std::move(options), generation, TextService{},
+                                                 io.provider->getTimer());
+    gateway->Listen(io.provider->getNetwork(), io.waitScope);
+    return gateway;
+  }
+
+  kj::Own<kj::AsyncIoStream> Connect(uint16_t port) {
+    auto& network = io.provider->getNetwork();
+    return network.parseAddress("127.0.0.1", port)
+        .then([](kj::Own<kj::NetworkAddress>&& address) {
+          auto connection = address->connect();
+          return connection.attach(kj::mv(address));
+        })
+        .wait(io.waitScope);
+  }
+
+  kj::AsyncIoContext io = kj::setupAsyncIo();
+  FakeGeneration generation;
+};
+
+TEST_F(Socket, ServesOnAFreePortAndNamesOneInUse) {
+  auto gateway = Listen(0);
+  ASSERT_NE(gateway->port(), 0);
+  auto stream = Connect(gateway->port());
+  const std::string_view request = "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  stream->write(request.data(), request.size()).wait(io.waitScope);
+  EXPECT_THAT(stream->readAllText().wait(io.waitScope).cStr(), StartsWith("HTTP/1.1 200 OK\r\n"));
+  try {
+    Listen(gateway->port());
+    FAIL() << "two listeners on one port";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(error.what(), HasSubstr("port " + std::to_string(gateway->port())));
+  }
+}
+
+TEST_F(Socket, NoticesAClientThatHangsUpWithoutWritingToIt) {
+  auto gateway = Listen(0);
+  auto stream = Connect(gateway->port());
+  const std::string_view request =
+      "POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{\"prompt\":[1]}";
+  generation.served.context_tokens = 10;
+  stream->write(request.data(), request.size()).wait(io.waitScope);
+  // No tokenizer and no vocabulary: the id is refused, and the connection stays open.
+  char answer[12];
+  stream->read(answer, sizeof(answer)).wait(io.waitScope);
+  EXPECT_EQ(std::string_view(answer, sizeof(answer)), "HTTP/1.1 400");
+  EXPECT_EQ(gateway->connection_count(), 1U);
+  stream = nullptr;
+  while (gateway->connection_count() > 0) {
+    io.provider->getTimer().afterDelay(1 * kj::MILLISECONDS).wait(io.waitScope);
+  }
+}
+
+}  // namespace
+}  // namespace shoal::gateway

@@ -1,0 +1,225 @@
+// Bad requests: each with its status, the parameter it is about, and a message that helps.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/coordinator/gateway_fakes.h"
+
+namespace shoal::gateway {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+constexpr std::string_view kCompletions = "/v1/completions";
+constexpr std::string_view kChat = "/v1/chat/completions";
+
+TEST(BadRequest, NamesTheParameter) {
+  struct Case {
+    std::string_view path;
+    std::string body;
+    std::string param;
+  };
+  const std::vector<Case> cases = {
+      {kCompletions, R"({})", "prompt"},
+      {kCompletions, R"({"prompt":7})", "prompt"},
+      {kCompletions, R"({"prompt":[]})", "prompt"},
+      {kCompletions, R"({"prompt":""})", "prompt"},
+      {kCompletions, R"({"prompt":[1,"a"]})", "prompt[1]"},
+      {kCompletions, R"({"prompt":[1,2.5]})", "prompt[1]"},
+      {kCompletions, R"({"prompt":[1,-1]})", "prompt[1]"},
+      {kCompletions, R"({"prompt":[1,258]})", "prompt[1]"},
+      {kCompletions, R"({"prompt":["a",[1,999999]]})", "prompt[1][1]"},
+      {kCompletions, R"({"prompt":["a",{}]})", "prompt[1]"},
+      {kCompletions, R"({"prompt":"a","max_tokens":0})", "max_tokens"},
+      {kCompletions, R"({"prompt":"a","max_tokens":-1})", "max_tokens"},
+      {kCompletions, R"({"prompt":"a","max_tokens":1.5})", "max_tokens"},
+      {kCompletions, R"({"prompt":"a","max_tokens":"9"})", "max_tokens"},
+      {kCompletions, R"({"prompt":"a","temperature":-0.1})", "temperature"},
+      {kCompletions, R"({"prompt":"a","temperature":1e-9})", "temperature"},
+      {kCompletions, R"({"prompt":"a","temperature":"hot"})", "temperature"},
+      {kCompletions, R"({"prompt":"a","top_p":0})", "top_p"},
+      {kCompletions, R"({"prompt":"a","top_p":1.1})", "top_p"},
+      {kCompletions, R"({"prompt":"a","top_k":-2})", "top_k"},
+      {kCompletions, R"({"prompt":"a","min_p":2})", "min_p"},
+      {kCompletions, R"({"prompt":"a","seed":9223372036854775808})", "seed"},
+      {kCompletions, R"({"prompt":"a","seed":1.0})", "seed"},
+      {kCompletions, R"({"prompt":"a","logprobs":21})", "logprobs"},
+      {kCompletions, R"({"prompt":"a","logprobs":true})", "logprobs"},
+      {kCompletions, R"({"prompt":"a","stop":""})", "stop"},
+      {kCompletions, R"({"prompt":"a","stop":["x",1]})", "stop[1]"},
+      {kCompletions, R"({"prompt":"a","stream":"yes"})", "stream"},
+      {kCompletions, R"({"prompt":"a","stream_options":{}})", "stream_options"},
+      {kCompletions, R"({"prompt":"a","echo":1})", "echo"},
+      {kCompletions, R"({"prompt":"a","n":0})", "n"},
+      {kCompletions, R"({"prompt":["a","b"],"n":33})", "n"},
+      {kCompletions, R"({"prompt":"a","best_of":3})", "best_of"},
+      {kCompletions, R"({"prompt":"a","suffix":"b"})", "suffix"},
+      {kCompletions, R"({"prompt":"a","logit_bias":{"5":1}})", "logit_bias"},
+      {kCompletions, R"({"prompt":"a","presence_penalty":0.5})", "presence_penalty"},
+      {kCompletions, R"({"prompt":"a","model":5})", "model"},
+      {kCompletions, R"([1])", ""},
+      {kChat, R"({"messages":[]})", "messages"},
+      {kChat, R"({"messages":"hi"})", "messages"},
+      {kChat, R"({"messages":["hi"]})", "messages[0]"},
+      {kChat, R"({"messages":[{"content":"x"}]})", "messages[0].role"},
+      {kChat, R"({"messages":[{"role":"robot","content":"x"}]})", "messages[0].role"},
+      {kChat, R"({"messages":[{"role":"user"}]})", "messages[0].content"},
+      {kChat, R"({"messages":[{"role":"user","content":5}]})", "messages[0].content"},
+      {kChat, R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})",
+       "messages[0].content[0].type"},
+      {kChat, R"({"messages":[{"role":"user","content":"x"}],"top_logprobs":2})", "top_logprobs"},
+      {kChat, R"({"messages":[{"role":"user","content":"x"}],"tools":[{}]})", "tools"},
+      {kChat, R"({"messages":[{"role":"user","content":"x"}],"max_tokens":0})", "max_tokens"},
+      {kChat,
+       R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}})",
+       "response_format"},
+  };
+  GatewayFixture fixture;
+  for (const Case& bad : cases) {
+    const Reply reply = fixture.Post(bad.path, bad.body);
+    EXPECT_EQ(reply.status, 400) << bad.body;
+    const json error = reply.json()["error"];
+    EXPECT_EQ(error["param"], bad.param.empty() ? json() : json(bad.param)) << bad.body;
+    EXPECT_EQ(error["type"], "invalid_request_error");
+    EXPECT_THAT(error["message"].get<std::string>(),
+                HasSubstr(bad.param.substr(0, bad.param.find('['))));
+    EXPECT_EQ(error["request_id"], reply.headers.at("x-request-id"));
+    for (const char* key : {"code", "message"}) EXPECT_TRUE(error[key].is_string()) << bad.body;
+  }
+  EXPECT_TRUE(fixture.generation.sequences.empty());
+}
+
+TEST(BadRequest, SaysWhereJsonIsMalformed) {
+  GatewayFixture fixture;
+  const Reply reply = fixture.Post(kCompletions, "{\"prompt\":\n \"a\",}");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.json()["error"]["code"], "invalid_json");
+  EXPECT_THAT(reply.body, HasSubstr("line 2"));
+}
+
+TEST(BadRequest, AcceptsWhatChangesNothingAndNamesWhatItDoesNotKnow) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions,
+                  R"({"prompt":"a","user":"u","metadata":{"a":"b"},"store":true,"n":1,)"
+                  R"("logit_bias":{},"presence_penalty":0,"stop":null,"tools":[],"nonsense":1})");
+  fixture.generation.Finish(0, FinishReason::kLength, {'x'});
+  const Reply reply = client->TakeReply();
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.headers.at("x-shoal-ignored"), "nonsense");
+}
+
+TEST(BadRequest, GivesBothNumbersOfATooLongPrompt) {
+  GatewayFixture fixture;
+  const Reply reply = fixture.Post(kCompletions, json{{"prompt", std::string(100, 'a')}}.dump());
+  EXPECT_EQ(reply.status, 400);
+  const json error = reply.json()["error"];
+  EXPECT_EQ(error["code"], "context_length_exceeded");
+  EXPECT_EQ(error["prompt_tokens"], 100);
+  EXPECT_EQ(error["max_context"], 100);
+}
+
+TEST(BadRequest, ShortensTheAnswerToTheContextButRefusesMoreThanTheCache) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, R"({"prompt":"abcd","max_tokens":1000})");
+  EXPECT_EQ(fixture.generation.sequences.at(0).params.tokens_max, 96);
+  fixture.generation.served.kv_cache_tokens = 50;
+  const Reply reply = fixture.Post(kCompletions, R"({"prompt":"abcd","max_tokens":47})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.json()["error"]["code"], "kv_cache_exceeded");
+  auto chat = fixture.Connect();
+  chat->Request("POST", kChat, R"({"messages":[{"role":"user","content":"hi"}]})");
+  const auto& sequence = fixture.generation.sequences.at(1);
+  EXPECT_EQ(sequence.params.tokens_max + static_cast<int64_t>(sequence.prompt.size()), 50);
+}
+
+TEST(UnknownModel, Is404AndNamesWhatIsServed) {
+  HttpGatewayOptions options;
+  options.served_names = {"first", "org/second"};
+  GatewayFixture fixture(std::move(options));
+  const Reply reply = fixture.Post(kCompletions, R"({"prompt":"a","model":"third"})");
+  EXPECT_EQ(reply.status, 404);
+  EXPECT_EQ(reply.json()["error"]["code"], "model_not_found");
+  EXPECT_THAT(reply.body, HasSubstr("first, org/second"));
+  EXPECT_EQ(fixture.Get("/v1/models/third").status, 404);
+  EXPECT_EQ(fixture.Get("/v1/models/org%2Fsecond").json()["id"], "org/second");
+  EXPECT_EQ(fixture.Get("/v1/models/org/second").json()["id"], "org/second");
+  EXPECT_EQ(fixture.Get("/v1/models").json()["data"].size(), 2U);
+}
+
+TEST(UnknownPath, Is404AndAWrongMethodIs405) {
+  GatewayFixture fixture;
+  const Reply unknown = fixture.Get("/v2/nothing");
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_THAT(unknown.json()["error"]["message"].get<std::string>(), HasSubstr(kChat));
+  const Reply wrong = fixture.Get(kChat);
+  EXPECT_EQ(wrong.status, 405);
+  EXPECT_EQ(wrong.headers.at("allow"), "POST");
+  EXPECT_EQ(fixture.Post("/livez", "x").headers.at("allow"), "GET, HEAD");
+}
+
+TEST(ApiKeys, AreNeededEverywhereButForHealthAndVersion) {
+  HttpGatewayOptions options;
+  options.api_keys = {"sk-one", "sk-two"};
+  options.version_json = R"({"name":"shoal","version":"1"})";
+  GatewayFixture fixture(std::move(options));
+  for (const std::string_view path : {"/livez", "/readyz", "/version"}) {
+    EXPECT_EQ(fixture.Get(path).status, 200) << path;
+  }
+  for (const std::string_view path : {"/v1/models", "/metrics", "/v1/completions", "/nothing"}) {
+    EXPECT_EQ(fixture.Get(path).status, 401) << path;
+    EXPECT_EQ(fixture.Get(path, "Authorization: Bearer sk-on\r\n").status, 401) << path;
+    EXPECT_EQ(fixture.Get(path, "Authorization: Basic sk-one\r\n").status, 401) << path;
+    EXPECT_NE(fixture.Get(path, "Authorization: bearer sk-two\r\n").status, 401) << path;
+  }
+  EXPECT_EQ(fixture.Get("/v1/models").headers.at("www-authenticate"), "Bearer");
+}
+
+TEST(Overload, IsATypedRefusalBeforeTheFirstByte) {
+  GatewayFixture fixture;
+  fixture.generation.served.context_tokens = 0;
+  const Reply none = fixture.Post(kCompletions, R"({"prompt":"a"})");
+  EXPECT_EQ(none.status, 503);
+  EXPECT_EQ(none.json()["error"]["code"], "no_group");
+  EXPECT_EQ(none.headers.at("retry-after"), "1");
+  fixture.generation.served.context_tokens = 100;
+  fixture.generation.refusal = {core::BusyReason::kTooLarge, "too large for any group", 0};
+  EXPECT_EQ(fixture.Post(kCompletions, R"({"prompt":"a"})").status, 400);
+}
+
+TEST(Readiness, FollowsTheGroups) {
+  GatewayFixture fixture;
+  EXPECT_EQ(fixture.Get("/readyz").status, 200);
+  fixture.generation.region.groups[0].ready = false;
+  EXPECT_EQ(fixture.Get("/readyz").status, 503);
+  EXPECT_EQ(fixture.Get("/livez").status, 200);
+}
+
+TEST(Metrics, AreThereFromTheStart) {
+  GatewayFixture fixture;
+  fixture.generation.region.groups.clear();
+  const std::string empty = fixture.Get("/metrics").body;
+  for (const std::string_view name :
+       {"shoal_steps_total", "shoal_sequences_running", "shoal_requests_waiting",
+        "shoal_kv_blocks_used", "shoal_kv_blocks_total", "shoal_groups_ready",
+        "shoal_group_epoch"}) {
+    EXPECT_THAT(empty, HasSubstr("\n" + std::string(name) + " 0\n"));
+  }
+  core::GroupStatus group;
+  group.ready = true;
+  group.epoch = 3;
+  group.requests_waiting = 2;
+  group.kv_blocks_used = 5;
+  fixture.generation.region.groups = {group, group};
+  fixture.generation.region.requests_waiting = 10;
+  const std::string body = fixture.Get("/metrics").body;
+  EXPECT_THAT(body, HasSubstr("\nshoal_requests_waiting 14\n"));
+  EXPECT_THAT(body, HasSubstr("\nshoal_kv_blocks_used 10\n"));
+  EXPECT_THAT(body, HasSubstr("\nshoal_group_epoch 3\n"));
+  EXPECT_THAT(body, HasSubstr("shoal_http_requests_total{path=\"/metrics\",code=\"200\"} 2\n"));
+}
+
+}  // namespace
+}  // namespace shoal::gateway
