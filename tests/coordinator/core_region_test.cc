@@ -1,0 +1,478 @@
+// What core::Region promises, one promise a test. Random sequences of all of it are in
+// core_region_sim_test.cc.
+
+#include "coordinator/core/region.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/coordinator/core_support.h"
+
+namespace shoal::core {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class RegionTest : public ::testing::Test {
+ protected:
+  std::vector<Action> Take() {
+    std::vector<Action> actions = region_.TakeActions();
+    invariants_.Observe(actions);
+    invariants_.Check(region_);
+    return actions;
+  }
+
+  // Registers all ranks on connections connection, connection + 1, ...
+  std::vector<RegisterOutcome> Join(ConnectionId connection, const RankRegistration& shape) {
+    std::vector<RegisterOutcome> outcomes;
+    for (int32_t rank = 0; rank < shape.size; ++rank) {
+      RankRegistration registration = shape;
+      registration.rank = rank;
+      registration.pid = 4000 + rank;
+      outcomes.push_back(region_.Register(connection + static_cast<uint64_t>(rank), registration));
+    }
+    return outcomes;
+  }
+
+  // Joins a group and answers its canary. Result: its epoch.
+  uint64_t JoinReady(ConnectionId connection, const RankRegistration& shape) {
+    const uint64_t epoch = Join(connection, shape).front().epoch;
+    const auto submits = Select<SubmitAction>(Take());
+    EXPECT_THAT(submits, SizeIs(1));
+    EXPECT_TRUE(Answer(connection, epoch, submits.front().stream, {7}, FinishReason::kLength));
+    EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
+    return epoch;
+  }
+
+  bool Answer(ConnectionId connection, uint64_t epoch, StreamId stream, std::vector<int32_t> tokens,
+              FinishReason finish = FinishReason::kNone) {
+    SequenceUpdate update;
+    update.id = stream;
+    update.tokens = std::move(tokens);
+    update.finish = finish;
+    return region_.Update(connection, epoch, {update}, {});
+  }
+
+  StreamId Submit(int64_t tokens_max = 4, size_t prompt_tokens = 3) {
+    GenerationParams params;
+    params.tokens_max = tokens_max;
+    const StreamId stream = region_.Submit(std::vector<int32_t>(prompt_tokens, 1), params, error_);
+    if (error_.reason == BusyReason::kNone) invariants_.Submitted(stream);
+    return stream;
+  }
+
+  void Cancel(StreamId stream) {
+    region_.Cancel(stream);
+    invariants_.Cancelled(stream);
+  }
+
+  void TickFor(int64_t milliseconds) {
+    for (int64_t passed = 0; passed < milliseconds; passed += 100) {
+      clock_.Advance(100);
+      region_.Tick();
+    }
+  }
+
+  static RegionOptions Options() {
+    RegionOptions options;
+    options.queue_requests_max = 2;
+    options.join_timeout_ms = 5'000;
+    options.progress_timeout_ms = 1'000;
+    return options;
+  }
+
+  ManualClock clock_;
+  Region region_{Options(), clock_};
+  RegionInvariants invariants_;
+  StreamError error_;
+};
+
+TEST_F(RegionTest, SendsACanaryOnceAllRanksAreThere) {
+  const RankRegistration shape = MakeRank(1, 0, 2, 2);
+  for (int32_t rank = 3; rank >= 1; --rank) {
+    RankRegistration registration = shape;
+    registration.rank = rank;
+    region_.Register(10 + static_cast<uint64_t>(rank), registration);
+    EXPECT_THAT(Take(), IsEmpty());
+  }
+  const RegisterOutcome outcome = region_.Register(10, shape);
+  const auto submits = Select<SubmitAction>(Take());
+  ASSERT_THAT(submits, SizeIs(1));
+  EXPECT_EQ(submits[0].leader, 10u);
+  EXPECT_EQ(submits[0].epoch, outcome.epoch);
+  EXPECT_EQ(submits[0].params.tokens_max, 1);
+  EXPECT_EQ(region_.groups_ready(), 0u);
+
+  EXPECT_TRUE(Answer(10, outcome.epoch, submits[0].stream, {5}, FinishReason::kLength));
+  EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
+  EXPECT_EQ(region_.groups_ready(), 1u);
+}
+
+TEST_F(RegionTest, LosesAGroupWhoseCanaryFails) {
+  const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
+  const StreamId canary = Select<SubmitAction>(Take()).front().stream;
+  EXPECT_TRUE(Answer(1, epoch, canary, {}, FinishReason::kNumericError));
+  const auto lost = Select<GroupLostAction>(Take());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_THAT(lost[0].why, HasSubstr("canary"));
+}
+
+TEST_F(RegionTest, KeepsTheCanaryInsideAToyVocabularyAndContext) {
+  RankRegistration toy = MakeRank(1);
+  toy.vocab_size = 2;
+  toy.context_tokens = 3;
+  Join(1, toy);
+  EXPECT_EQ(Select<SubmitAction>(Take()).front().prompt, (std::vector<int32_t>{1, 1}));
+}
+
+TEST_F(RegionTest, RefusesRequestsWhileNoGroupIsReady) {
+  Submit();
+  EXPECT_EQ(error_.reason, BusyReason::kNoGroup);
+  EXPECT_GT(error_.retry_after_ms, 0);
+  Join(1, MakeRank(1));
+  Submit();
+  EXPECT_EQ(error_.reason, BusyReason::kNoGroup);
+}
+
+TEST_F(RegionTest, RefusesAGroupOfAnotherModelOrNumerics) {
+  JoinReady(1, MakeRank(1));
+  RankRegistration other = MakeRank(2);
+  other.numerics_id = "ffffffffffffffffffffffffffffffff";
+  RegisterOutcome outcome = region_.Register(2, other);
+  EXPECT_EQ(outcome.kind, RegisterOutcome::Kind::kMismatch);
+  EXPECT_THAT(outcome.message, HasSubstr("numerics id is 00112233445566778899aabbccddeeff"));
+  EXPECT_THAT(outcome.message, HasSubstr("has ffffffffffffffffffffffffffffffff"));
+
+  other = MakeRank(3);
+  other.model_name = "giraffe";
+  outcome = region_.Register(3, other);
+  EXPECT_EQ(outcome.kind, RegisterOutcome::Kind::kMismatch);
+  EXPECT_THAT(outcome.message, HasSubstr("serves model toy"));
+}
+
+TEST_F(RegionTest, LetsAGroupThatNeverWorkedDecideNothing) {
+  RankRegistration wrong = MakeRank(1);
+  wrong.model_name = "giraffe";
+  Join(1, wrong);
+  region_.Disconnected(1, "closed");
+  Take();
+  JoinReady(2, MakeRank(2));
+  EXPECT_EQ(region_.model().name, "toy");
+}
+
+TEST_F(RegionTest, RefusesARankThatDiffersFromItsGroup) {
+  region_.Register(1, MakeRank(1, 0, 2));
+  RankRegistration other = MakeRank(1, 1, 2);
+  other.kv_cache_tokens = 1;
+  const RegisterOutcome outcome = region_.Register(2, other);
+  EXPECT_EQ(outcome.kind, RegisterOutcome::Kind::kMismatch);
+  EXPECT_THAT(outcome.message, HasSubstr("kv_cache_tokens: expected 256, found 1"));
+  EXPECT_EQ(region_.Register(3, MakeRank(1, 0, 2)).kind, RegisterOutcome::Kind::kMismatch)
+      << "rank 0 came twice";
+}
+
+TEST_F(RegionTest, RefusesRegistrationsThatMakeNoSense) {
+  const auto expect_fault = [&](auto change, const std::string& field) {
+    RankRegistration rank = MakeRank(1);
+    change(rank);
+    const RegisterOutcome outcome = region_.Register(1, rank);
+    EXPECT_EQ(outcome.kind, RegisterOutcome::Kind::kMismatch);
+    EXPECT_THAT(outcome.message, HasSubstr(field));
+  };
+  expect_fault([](auto& rank) { rank.size = 0; }, "size is 0");
+  expect_fault([](auto& rank) { rank.size = 1 << 30; }, "size is");
+  expect_fault([](auto& rank) { rank.rank = 1; }, "rank is 1");
+  expect_fault([](auto& rank) { rank.rank = -1; }, "rank is -1");
+  expect_fault([](auto& rank) { rank.tensor_parallel = 2; }, "the 1 ranks");
+  expect_fault([](auto& rank) { rank.tensor_parallel = rank.pipeline_parallel = -1; }, "x");
+  expect_fault([](auto& rank) { rank.sequences_max = 0; }, "sequences_max");
+  expect_fault([](auto& rank) { rank.queue_requests_max = -1; }, "queue_requests_max");
+  expect_fault([](auto& rank) { rank.context_tokens = 0; }, "context_tokens");
+  expect_fault([](auto& rank) { rank.kv_cache_tokens = 0; }, "kv_cache_tokens");
+  expect_fault([](auto& rank) { rank.vocab_size = 0; }, "vocab_size");
+}
+
+TEST_F(RegionTest, RoutesToTheLeastLoadedGroupTiesToTheLowest) {
+  JoinReady(1, MakeRank(1));
+  RankRegistration large = MakeRank(2);
+  large.sequences_max = 5;  // Capacity 6 against 3.
+  JoinReady(2, large);
+  std::vector<ConnectionId> leaders;
+  for (int i = 0; i < 9; ++i) Submit();
+  for (const SubmitAction& submit : Select<SubmitAction>(Take())) leaders.push_back(submit.leader);
+  // Loads before each: 0/3 0/6, 1/3 0/6, 1/3 1/6, 1/3 2/6, 2/3 2/6, 2/3 3/6, 2/3 4/6, 3/3 4/6, ...
+  EXPECT_EQ(leaders, (std::vector<ConnectionId>{1, 2, 2, 1, 2, 2, 1, 2, 2}));
+}
+
+TEST_F(RegionTest, QueuesWhatTheGroupsCannotTakeUpToABound) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  std::vector<StreamId> streams;
+  for (int i = 0; i < 5; ++i) streams.push_back(Submit());
+  EXPECT_THAT(Select<SubmitAction>(Take()), SizeIs(3));
+  EXPECT_EQ(region_.status().requests_waiting, 2);
+  Submit();
+  EXPECT_EQ(error_.reason, BusyReason::kQueueFull);
+
+  EXPECT_TRUE(Answer(1, epoch, streams[0], {1}, FinishReason::kStop));
+  const auto submits = Select<SubmitAction>(Take());
+  ASSERT_THAT(submits, SizeIs(1));
+  EXPECT_EQ(submits[0].stream, streams[3]);
+  EXPECT_THAT(submits[0].prompt, SizeIs(3));
+}
+
+TEST_F(RegionTest, RefusesWhatNoGroupCanEverHold) {
+  RankRegistration small = MakeRank(1);
+  small.kv_cache_tokens = 32;
+  JoinReady(1, small);
+  Submit(/*tokens_max=*/40);
+  EXPECT_EQ(error_.reason, BusyReason::kTooLarge);
+  EXPECT_THAT(error_.message, HasSubstr("43"));
+  EXPECT_THAT(error_.message, HasSubstr("32"));
+  Submit(/*tokens_max=*/29);
+  EXPECT_EQ(error_.reason, BusyReason::kNone);
+  Submit(/*tokens_max=*/1, /*prompt_tokens=*/65);
+  EXPECT_EQ(error_.reason, BusyReason::kTooLarge) << "longer than the context";
+}
+
+TEST_F(RegionTest, CountsAnAnswerOnlyUpToTheContext) {
+  JoinReady(1, MakeRank(1));
+  Submit(/*tokens_max=*/INT64_MAX);
+  EXPECT_EQ(error_.reason, BusyReason::kNone);
+}
+
+TEST_F(RegionTest, LetsALargeRequestWaitWithoutHoldingUpTheSmall) {
+  RankRegistration small = MakeRank(1);
+  small.kv_cache_tokens = 32;
+  RankRegistration large = MakeRank(2);
+  large.sequences_max = 1;
+  large.queue_requests_max = 0;
+  JoinReady(1, small);
+  const uint64_t epoch = JoinReady(2, large);
+  const StreamId first = Submit(/*tokens_max=*/50);
+  const StreamId second = Submit(/*tokens_max=*/50);
+  Submit();
+  const auto submits = Select<SubmitAction>(Take());
+  ASSERT_THAT(submits, SizeIs(2));
+  EXPECT_EQ(submits[0].stream, first);
+  EXPECT_EQ(submits[1].leader, 1u);
+  EXPECT_TRUE(Answer(2, epoch, first, {1}, FinishReason::kStop));
+  EXPECT_EQ(Select<SubmitAction>(Take()).front().stream, second);
+}
+
+TEST_F(RegionTest, DeliversTokensInOrderAndTheEndOnce) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId stream = Submit();
+  Take();
+  EXPECT_TRUE(Answer(1, epoch, stream, {4, 5}));
+  EXPECT_TRUE(Answer(1, epoch, stream, {6}, FinishReason::kStop));
+  const auto deliveries = Select<DeliverAction>(Take());
+  ASSERT_THAT(deliveries, SizeIs(2));
+  EXPECT_EQ(deliveries[0].update.tokens, (std::vector<int32_t>{4, 5}));
+  EXPECT_EQ(deliveries[1].update.finish, FinishReason::kStop);
+  EXPECT_EQ(region_.status().streams_live, 0);
+}
+
+TEST_F(RegionTest, FailsTheStreamsOfALostGroupAndNamesTheRank) {
+  JoinReady(10, MakeRank(1, 0, 2));
+  JoinReady(20, MakeRank(2));
+  const StreamId lost = Submit();
+  const StreamId kept = Submit();
+  Take();
+  region_.Disconnected(11, "its connection closed");
+  const auto actions = Take();
+  const auto fails = Select<FailAction>(actions);
+  ASSERT_THAT(fails, SizeIs(1));
+  EXPECT_EQ(fails[0].stream, lost);
+  EXPECT_EQ(fails[0].error.reason, BusyReason::kGroupLost);
+  EXPECT_THAT(fails[0].error.message, HasSubstr("rank 1 (node7, pid 4001)"));
+  EXPECT_THAT(Select<CloseAction>(actions), SizeIs(2)) << "the other rank must end too";
+  EXPECT_TRUE(region_.streams().contains(kept));
+}
+
+TEST_F(RegionTest, FailsWhatWaitsWhenTheLastGroupIsLost) {
+  JoinReady(1, MakeRank(1));
+  for (int i = 0; i < 4; ++i) Submit();
+  Take();
+  region_.Disconnected(1, "closed");
+  const auto fails = Select<FailAction>(Take());
+  ASSERT_THAT(fails, SizeIs(4));
+  EXPECT_EQ(fails[2].error.reason, BusyReason::kGroupLost);
+  EXPECT_EQ(fails[3].error.reason, BusyReason::kNoGroup);
+}
+
+TEST_F(RegionTest, TakesARestartedGroupUnderANewEpochAndRefusesTheOldOne) {
+  const uint64_t old_epoch = JoinReady(1, MakeRank(1));
+  const StreamId stream = Submit();
+  Take();
+  region_.Disconnected(1, "closed");
+  Take();
+  EXPECT_EQ(region_.Register(2, MakeRank(1)).kind, RegisterOutcome::Kind::kStale);
+  const uint64_t new_epoch = JoinReady(3, MakeRank(99));
+  EXPECT_GT(new_epoch, old_epoch);
+  EXPECT_EQ(region_.groups().begin()->first, 0u) << "it takes its old number";
+
+  EXPECT_FALSE(Answer(1, old_epoch, stream, {1}));
+  EXPECT_FALSE(Answer(3, old_epoch, stream, {1}));
+  EXPECT_FALSE(region_.Heartbeat(1, old_epoch, 1, true));
+  EXPECT_FALSE(region_.Heartbeat(3, old_epoch, 1, true));
+  EXPECT_THAT(Take(), IsEmpty());
+}
+
+TEST_F(RegionTest, LosesARankThatIsSilentForTooLong) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  TickFor(2'000);
+  EXPECT_THAT(Take(), IsEmpty());
+  EXPECT_TRUE(region_.Heartbeat(1, epoch, 0, false));
+  TickFor(2'000);
+  EXPECT_THAT(Take(), IsEmpty());
+  TickFor(100);
+  const auto lost = Select<GroupLostAction>(Take());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_THAT(lost[0].why, HasSubstr("no heartbeat for 2100 ms"));
+}
+
+TEST_F(RegionTest, DoesNotBlameRanksForItsOwnDelay) {
+  JoinReady(1, MakeRank(1));
+  clock_.Advance(3'600'000);
+  region_.Tick();
+  EXPECT_THAT(Take(), IsEmpty());
+}
+
+TEST_F(RegionTest, LosesARankThatHasWorkAndGetsNowhere) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_TRUE(region_.Heartbeat(1, epoch, 5, /*pending=*/false));
+    TickFor(100);
+  }
+  EXPECT_THAT(Take(), IsEmpty()) << "an idle rank may stand still";
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_TRUE(region_.Heartbeat(1, epoch, static_cast<uint64_t>(i), /*pending=*/true));
+    TickFor(100);
+  }
+  EXPECT_THAT(Take(), IsEmpty()) << "it got on";
+  for (int i = 0; i < 11; ++i) {
+    EXPECT_TRUE(region_.Heartbeat(1, epoch, 99, /*pending=*/true));
+    TickFor(100);
+  }
+  const auto lost = Select<GroupLostAction>(Take());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_THAT(lost[0].why, HasSubstr("no progress"));
+}
+
+TEST_F(RegionTest, GivesUpAGroupThatDoesNotComplete) {
+  const uint64_t epoch = region_.Register(1, MakeRank(1, 0, 2)).epoch;
+  for (int i = 0; i < 51; ++i) {
+    EXPECT_TRUE(region_.Heartbeat(1, epoch, 0, false));
+    TickFor(100);
+  }
+  const auto lost = Select<GroupLostAction>(Take());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_THAT(lost[0].why, HasSubstr("not all ranks joined"));
+}
+
+TEST_F(RegionTest, FreesACancelledStreamsRoomOnlyWhenTheLeaderSaysSo) {
+  RankRegistration single = MakeRank(1);
+  single.sequences_max = 1;
+  single.queue_requests_max = 0;
+  const uint64_t epoch = JoinReady(1, single);
+  const StreamId first = Submit();
+  const StreamId second = Submit();
+  Take();
+  Cancel(first);
+  const auto actions = Take();
+  ASSERT_THAT(Select<CancelAction>(actions), SizeIs(1));
+  EXPECT_THAT(Select<SubmitAction>(actions), IsEmpty());
+  EXPECT_TRUE(Answer(1, epoch, first, {3})) << "it was under way";
+  EXPECT_TRUE(Answer(1, epoch, first, {}, FinishReason::kCancelled));
+  const auto after = Take();
+  EXPECT_THAT(Select<DeliverAction>(after), IsEmpty());
+  ASSERT_THAT(Select<SubmitAction>(after), SizeIs(1));
+  EXPECT_EQ(Select<SubmitAction>(after)[0].stream, second);
+}
+
+TEST_F(RegionTest, CancelsWhatWaitsWithoutTroublingAnyGroup) {
+  JoinReady(1, MakeRank(1));
+  StreamId last = 0;
+  for (int i = 0; i < 4; ++i) last = Submit();
+  Take();
+  Cancel(last);
+  Cancel(last);
+  EXPECT_THAT(Take(), IsEmpty());
+}
+
+TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
+  const auto expect_lost = [&](uint64_t id, auto misbehave, const std::string& why) {
+    const uint64_t epoch = JoinReady(id, MakeRank(id));
+    const StreamId stream = Submit(/*tokens_max=*/2);
+    Take();
+    misbehave(epoch, stream);
+    const auto lost = Select<GroupLostAction>(Take());
+    ASSERT_THAT(lost, SizeIs(1));
+    EXPECT_THAT(lost[0].why, HasSubstr(why));
+  };
+  expect_lost(
+      1, [&](auto epoch, auto stream) { (void)Answer(1, epoch, stream + 5, {1}); },
+      "not one of its own");
+  expect_lost(
+      2,
+      [&](auto epoch, auto stream) {
+        (void)Answer(2, epoch, stream, {1, 2, 3});
+      },
+      "at most 2");
+  expect_lost(
+      3, [&](auto epoch, auto stream) { (void)Answer(3, epoch, stream, {100}); },
+      "not in the vocabulary");
+  expect_lost(
+      4,
+      [&](auto epoch, auto stream) {
+        SequenceUpdate update;
+        update.id = stream;
+        update.tokens = {1};
+        update.logprobs.resize(1);
+        (void)region_.Update(4, epoch, {update}, {});
+      },
+      "log-probabilities");
+}
+
+TEST_F(RegionTest, TakesUpdatesFromLeadersOnly) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1, 0, 2));
+  const StreamId stream = Submit();
+  EXPECT_FALSE(Answer(2, epoch, stream, {1}));
+}
+
+TEST_F(RegionTest, StopEndsStreamsAndDismissesGroups) {
+  JoinReady(1, MakeRank(1));
+  region_.Register(5, MakeRank(2, 1, 2));  // Still without its leader.
+  for (int i = 0; i < 4; ++i) Submit();
+  Take();
+  region_.Stop();
+  const auto actions = Take();
+  EXPECT_THAT(Select<FailAction>(actions), SizeIs(4));
+  EXPECT_EQ(Select<FailAction>(actions)[0].error.reason, BusyReason::kDraining);
+  EXPECT_THAT(Select<StopAction>(actions), SizeIs(1));
+  EXPECT_THAT(Select<CloseAction>(actions), SizeIs(1));
+  Submit();
+  EXPECT_EQ(error_.reason, BusyReason::kDraining);
+  EXPECT_EQ(region_.Register(9, MakeRank(9)).kind, RegisterOutcome::Kind::kRetry);
+  region_.Disconnected(1, "closed");
+  EXPECT_THAT(Select<GroupLostAction>(Take()), IsEmpty()) << "it was dismissed, not lost";
+  EXPECT_TRUE(region_.groups().empty());
+}
+
+TEST_F(RegionTest, ReportsWhatTheLeadersReport) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1, 0, 2));
+  EXPECT_TRUE(region_.Update(1, epoch, {}, {.steps_total = 12, .sequences_running = 3}));
+  const RegionStatus status = region_.status();
+  ASSERT_THAT(status.groups, SizeIs(1));
+  EXPECT_EQ(status.groups[0].steps_total, 12);
+  EXPECT_EQ(status.groups[0].sequences_running, 3);
+  EXPECT_TRUE(status.groups[0].ready);
+  EXPECT_THAT(status.groups[0].ranks, SizeIs(2));
+  EXPECT_EQ(region_.model().kv_cache_tokens, 256);
+  EXPECT_EQ(region_.model().context_tokens, 64);
+}
+
+}  // namespace
+}  // namespace shoal::core

@@ -1,0 +1,118 @@
+#include "tests/coordinator/core_support.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace shoal::core {
+
+RankRegistration MakeRank(uint64_t group_id, int32_t rank, int32_t tensor_parallel,
+                          int32_t pipeline_parallel) {
+  RankRegistration registration;
+  registration.group_id = group_id;
+  registration.rank = rank;
+  registration.size = tensor_parallel * pipeline_parallel;
+  registration.tensor_parallel = tensor_parallel;
+  registration.pipeline_parallel = pipeline_parallel;
+  registration.host = "node7";
+  registration.pid = 4000 + rank;
+  registration.isa = "scalar";
+  registration.thread_count = 1;
+  registration.model_name = "toy";
+  registration.numerics_id = "00112233445566778899aabbccddeeff";
+  registration.context_tokens = 64;
+  registration.kv_cache_tokens = 256;
+  registration.sequences_max = 2;
+  registration.queue_requests_max = 1;
+  registration.vocab_size = 100;
+  return registration;
+}
+
+void RegionInvariants::Submitted(StreamId stream) {
+  EXPECT_TRUE(known_.insert(stream).second) << "stream " << stream << " was given out twice";
+  open_.insert(stream);
+}
+
+void RegionInvariants::Cancelled(StreamId stream) { open_.erase(stream); }
+
+void RegionInvariants::End(StreamId stream) {
+  EXPECT_EQ(open_.erase(stream), 1u) << "stream " << stream << " ended twice, or after its cancel";
+}
+
+// Every stream has exactly one end, and nothing after it.
+void RegionInvariants::Observe(const std::vector<Action>& actions) {
+  for (const Action& action : actions) {
+    if (const auto* deliver = std::get_if<DeliverAction>(&action)) {
+      EXPECT_TRUE(open_.contains(deliver->stream)) << "tokens for ended stream " << deliver->stream;
+      if (deliver->update.finish != FinishReason::kNone) End(deliver->stream);
+    } else if (const auto* fail = std::get_if<FailAction>(&action)) {
+      EXPECT_NE(fail->error.reason, BusyReason::kNone);
+      EXPECT_FALSE(fail->error.message.empty());
+      End(fail->stream);
+    }
+  }
+}
+
+void RegionInvariants::Check(const Region& region) {
+  CheckStreams(region);
+  CheckGroups(region);
+  CheckGrowth(region);
+}
+
+void RegionInvariants::CheckStreams(const Region& region) {
+  // The region knows exactly the streams that have not ended.
+  std::set<StreamId> streams;
+  for (const auto& [id, stream] : region.streams()) streams.insert(id);
+  EXPECT_EQ(streams, open_);
+
+  // The queue is bounded, and holds each stream without a group once.
+  const std::set<StreamId> waiting(region.waiting().begin(), region.waiting().end());
+  EXPECT_EQ(waiting.size(), region.waiting().size());
+  EXPECT_LE(waiting.size(), static_cast<size_t>(region.options().queue_requests_max));
+  for (const auto& [id, stream] : region.streams()) {
+    EXPECT_EQ(stream.group.has_value(), !waiting.contains(id)) << "stream " << id;
+    if (!stream.group) {
+      // Nothing waits that some group could take.
+      for (const auto& [number, group] : region.groups()) {
+        EXPECT_FALSE(group.HasRoomFor(stream.tokens_needed)) << "stream " << id << " waits";
+      }
+      continue;
+    }
+    // A stream's group is there, may compute, and holds its sequence.
+    const auto group = region.groups().find(*stream.group);
+    ASSERT_NE(group, region.groups().end()) << "stream " << id;
+    EXPECT_EQ(group->second.state, GroupState::kReady) << "stream " << id;
+    EXPECT_TRUE(group->second.sequences.contains(id)) << "stream " << id;
+    EXPECT_LE(stream.tokens_needed, group->second.shape().kv_cache_tokens) << "stream " << id;
+  }
+}
+
+void RegionInvariants::CheckGroups(const Region& region) {
+  std::set<uint64_t> epochs;
+  std::set<ConnectionId> connections;
+  for (const auto& [number, group] : region.groups()) {
+    EXPECT_EQ(number, group.number);
+    EXPECT_TRUE(epochs.insert(group.epoch).second) << "two groups of epoch " << group.epoch;
+    EXPECT_LE(group.sequences.size(), group.capacity()) << group.Name();
+    EXPECT_EQ(group.state == GroupState::kForming && group.complete(), false) << group.Name();
+    for (const auto& rank : group.ranks) {
+      if (!rank) continue;
+      EXPECT_TRUE(connections.insert(rank->connection).second) << "two ranks on one connection";
+      EXPECT_EQ(rank->info.numerics_id, region.model().numerics_id) << group.Name();
+    }
+  }
+}
+
+void RegionInvariants::CheckGrowth(const Region& region) {
+  for (const auto& [number, group] : region.groups()) {
+    EXPECT_GE(group.epoch, epochs_[number]) << "group " << number << " went back in time";
+    epochs_[number] = group.epoch;
+  }
+  const RegionStatus status = region.status();
+  EXPECT_GE(status.requests_total, requests_total_);
+  EXPECT_GE(status.group_losses_total, group_losses_total_);
+  requests_total_ = status.requests_total;
+  group_losses_total_ = status.group_losses_total;
+}
+
+}  // namespace shoal::core

@@ -1,0 +1,64 @@
+#pragma once
+
+// A clock the test moves, and what always holds of a region.
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/region.h"
+#include "transport/base/clock.h"
+
+namespace shoal::core {
+
+class ManualClock : public Clock {
+ public:
+  TimeNs now() const override { return now_; }
+  void Advance(int64_t milliseconds) { now_ += milliseconds * kMillisecondNs; }
+  void AdvanceTo(TimeNs time) { now_ = time; }
+
+ private:
+  TimeNs now_ = kSecondNs;
+};
+
+// Rank `rank` of a well-formed group.
+RankRegistration MakeRank(uint64_t group_id, int32_t rank = 0, int32_t tensor_parallel = 1,
+                          int32_t pipeline_parallel = 1);
+
+// The actions of one kind, in order.
+template <typename T>
+std::vector<T> Select(const std::vector<Action>& actions) {
+  std::vector<T> selected;
+  for (const Action& action : actions) {
+    if (const T* match = std::get_if<T>(&action)) selected.push_back(*match);
+  }
+  return selected;
+}
+
+// Call Observe with all actions of a region, in order, and Check after every event.
+class RegionInvariants {
+ public:
+  void Submitted(StreamId stream);
+  void Cancelled(StreamId stream);
+  void Observe(const std::vector<Action>& actions);
+  void Check(const Region& region);
+
+  // Streams that were taken and have had no end.
+  const std::set<StreamId>& open() const { return open_; }
+
+ private:
+  void End(StreamId stream);
+  void CheckStreams(const Region& region);
+  void CheckGroups(const Region& region);
+  void CheckGrowth(const Region& region);
+
+  std::set<StreamId> open_;
+  std::set<StreamId> known_;
+  std::map<uint64_t, uint64_t> epochs_;  // Of each group number, the newest.
+  int64_t requests_total_ = 0;
+  int64_t group_losses_total_ = 0;
+};
+
+}  // namespace shoal::core
