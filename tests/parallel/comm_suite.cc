@@ -51,6 +51,17 @@ std::vector<T> Values(uint64_t seed, int64_t rank, int64_t count) {
   return values;
 }
 
+// Eight bytes of each mixed value: large messages are to try the communicator, not this function.
+template <>
+std::vector<uint8_t> Values<uint8_t>(uint64_t seed, int64_t rank, int64_t count) {
+  std::vector<uint8_t> values(static_cast<size_t>(count));
+  for (size_t i = 0; i < values.size(); i += 8) {
+    const uint64_t mixed = Mixed(seed, rank, static_cast<int64_t>(i));
+    std::memcpy(values.data() + i, &mixed, std::min<size_t>(8, values.size() - i));
+  }
+  return values;
+}
+
 // Combines all ranks' values in rank order.
 template <typename T, typename Combine>
 std::vector<T> Combined(uint64_t seed, int32_t size, int64_t count, Combine combine) {
@@ -188,7 +199,7 @@ void CheckAllToAllV(Communicator& comm, uint64_t seed, int64_t bytes) {
 }
 
 void CheckBroadcast(Communicator& comm, uint64_t seed, int64_t bytes) {
-  for (int32_t root = 0; root < comm.size(); ++root) {
+  for (const int32_t root : {comm.size() - 1, 0, comm.size() / 2}) {
     const auto expected = Values<uint8_t>(seed, root, bytes);
     std::vector<uint8_t> data = expected;
     if (comm.rank() != root) std::ranges::fill(data, uint8_t{0xee});
@@ -277,7 +288,7 @@ const std::vector<SuiteCase>& SuiteCases() {
       {"ReducesAndScattersUnequalPieces", RunSized<CheckReduceScatter, 8>},
       {"GathersUnequalPieces", RunSized<CheckAllGather, 1>},
       {"ExchangesAllToAll", RunSized<CheckAllToAllV, 1>},
-      {"BroadcastsFromEveryRank", RunSized<CheckBroadcast, 1>},
+      {"BroadcastsFromAnyRank", RunSized<CheckBroadcast, 1>},
       {"PassesAMessageAround", RunSized<CheckSendReceive, 1>},
       {"KeepsMessagesInOrder", RunSized<CheckMessageOrder, 1>},
       {"SplitsIntoIndependentGroups", RunSized<CheckSplit, 1>},
