@@ -117,7 +117,7 @@ std::string RunOneRank(const model::Model& model, std::span<const rank::TrialReq
       .sequences_max = options.sequences_max,
       .prefill_chunk_tokens = options.prefill_chunk_tokens,
       .on_logits = [&](uint64_t id, int64_t position, std::span<const float> logits) {
-        record.Note(id, position, logits);
+        if (position >= options.digest_positions_from) record.Note(id, position, logits);
       }};
   member_options.step_timeout_ms = options.timeout_ms;
   rank::GroupMember member(model, member_options, kernels, team, clock, group);

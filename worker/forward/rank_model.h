@@ -24,6 +24,9 @@
 
 namespace shoal::forward {
 
+using LogitsSink =
+    std::function<void(uint64_t id, int64_t position, std::span<const float> logits)>;
+
 struct RankOptions {
   plan::Cut cut;
   int32_t rank = 0;
@@ -34,7 +37,7 @@ struct RankOptions {
   int64_t prefill_chunk_tokens = 512;
   // Sees the logits of every row that a plan asks for, on the first rank of the last stage; set on
   // every rank of a group or on none. For digests and tests.
-  std::function<void(uint64_t id, int64_t position, std::span<const float> logits)> on_logits;
+  LogitsSink on_logits;
 };
 
 // Order:     all ranks of the group construct it, and run the same plans in the same order.

@@ -119,7 +119,8 @@ comm::CommunicatorPlan PlanCommunicator(const comm::MpiEnvironment& environment,
   return plan;
 }
 
-void MakeMember(const WorkerOptions& options, const Clock& clock, GroupSetup& setup) {
+void MakeMember(const WorkerOptions& options, const Clock& clock, forward::LogitsSink on_logits,
+                GroupSetup& setup) {
   GroupMemberOptions member;
   member.step_timeout_ms = options.step_timeout_ms;
   member.model.cut = setup.cut;
@@ -128,6 +129,7 @@ void MakeMember(const WorkerOptions& options, const Clock& clock, GroupSetup& se
   member.model.context_tokens = setup.context_tokens;
   member.model.sequences_max = options.sequences_max;
   member.model.prefill_chunk_tokens = options.prefill_chunk_tokens;
+  member.model.on_logits = std::move(on_logits);
   try {
     setup.team = std::make_unique<device::ThreadTeam>(setup.threads);
     setup.member = std::make_unique<GroupMember>(*setup.model, member, *setup.kernels, *setup.team,
@@ -142,7 +144,7 @@ void MakeMember(const WorkerOptions& options, const Clock& clock, GroupSetup& se
 
 std::unique_ptr<GroupSetup> SetUpGroup(comm::MpiEnvironment& environment,
                                        const WorkerOptions& options, const std::string& force_isa,
-                                       const Clock& clock) {
+                                       const Clock& clock, forward::LogitsSink on_logits) {
   auto setup = std::make_unique<GroupSetup>();
   comm::CommunicatorPlan comm_plan;
   Together(environment, Deadline::After(clock, kAgreeMs), [&] {
@@ -152,7 +154,7 @@ std::unique_ptr<GroupSetup> SetUpGroup(comm::MpiEnvironment& environment,
   AgreeOnCache(environment, options, *setup);
   setup->group = comm::MakeCommunicator(environment, comm_plan);
   Together(environment, Deadline::After(clock, 2 * options.step_timeout_ms),
-           [&] { MakeMember(options, clock, *setup); });
+           [&] { MakeMember(options, clock, std::move(on_logits), *setup); });
   LOG(INFO) << "rank " << environment.rank() << " of " << environment.size() << ": "
             << setup->kernels->name << ", " << setup->threads << " threads, "
             << setup->member->model().weight_bytes() << " bytes of weights, context "

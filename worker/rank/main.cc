@@ -12,6 +12,7 @@
 #include "worker/rank/kernel_report.h"
 #include "worker/rank/rank_process.h"
 #include "worker/rank/stop_signal.h"
+#include "worker/rank/verbs.h"
 
 namespace {
 
@@ -36,7 +37,12 @@ int RunRank(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     shoal::StartLogging("shoal-worker");
-    if (argc > 1 && std::string_view(argv[1]) == "kernels") return PrintKernels();
+    const std::string_view verb = argc > 1 ? argv[1] : "";
+    if (verb == "kernels") return PrintKernels();
+    if (verb == "verify") return shoal::rank::RunVerify(argc - 1, argv + 1);
+    if (verb == "bench" && argc > 2 && std::string_view(argv[2]) == "engine") {
+      return shoal::rank::RunBenchEngine(argc - 2, argv + 2);
+    }
     return RunRank(argc, argv);
   } catch (const shoal::Error& error) {
     std::cerr << "shoal-worker: " << error.what() << std::endl;

@@ -47,6 +47,7 @@ void LeaderLoop::Run() {
     SendUpdates();
     if (!worked) Idle();
   }
+  while (context_.step.in_flight() > 0) static_cast<void>(context_.step.Collect());
   context_.step.Issue(scheduler_.StopStep());
   if (context_.session.state() == CoordinatorSession::State::kFailed) {
     context_.session.ThrowFailure();

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/math/scalar.h"
-#include "transport/base/check.h"
+#include "transport/base/error.h"
 #include "worker/rank/trial.h"
 
 namespace shoal::rank {
@@ -19,7 +19,7 @@ constexpr int64_t kPromptLengths[] = {1, 7, 33, 290};
 constexpr int64_t kSampledTokens = 64;
 constexpr size_t kSampledPrompt = 1;
 
-std::string Hex(XXH128_hash_t hash) {
+std::string ToHex(XXH128_hash_t hash) {
   char text[33];
   std::snprintf(text, sizeof(text), "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
                 static_cast<unsigned long long>(hash.low64));
@@ -58,32 +58,42 @@ std::vector<TrialRequest> Requests(int64_t vocab_size, int64_t context_tokens) {
 
 }  // namespace
 
-VerifyDigests ComputeDigests(const model::Model& model, const GroupMemberOptions& options,
-                             const cpu::KernelTable& kernels, device::ThreadTeam& team,
-                             const Clock& clock, comm::Communicator& group) {
-  const std::vector<TrialRequest> requests =
-      Requests(model.config().vocab_size, options.model.context_tokens);
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
-                                                                              XXH3_freeState);
-  XXH3_128bits_reset(state.get());
-  GroupMemberOptions member_options = options;
-  member_options.model.on_logits = [&](uint64_t id, int64_t, std::span<const float> logits) {
-    if (id + 1 == requests.size()) return;  // The sampled continuation is digested as tokens.
-    XXH3_128bits_update(state.get(), logits.data(), logits.size_bytes());
+LogitsDigest::LogitsDigest() : state_(XXH3_createState(), XXH3_freeState) {
+  XXH3_128bits_reset(state_.get());
+}
+
+forward::LogitsSink LogitsDigest::sink() {
+  return [this](uint64_t id, int64_t, std::span<const float> logits) {
+    if (id >= std::size(kPromptLengths)) return;  // The continuation is digested as tokens.
+    XXH3_128bits_update(state_.get(), logits.data(), logits.size_bytes());
   };
-  GroupMember member(model, member_options, kernels, team, clock, group);
-  const plan::Cut cut = options.model.cut;
+}
+
+std::string LogitsDigest::Hex() const { return ToHex(XXH3_128bits_digest(state_.get())); }
+
+VerifyDigests ComputeDigests(GroupSetup& setup, const WorkerOptions& options,
+                             const LogitsDigest& digest) {
+  const model::ModelConfig& config = setup.model->config();
+  const std::vector<TrialRequest> requests = Requests(config.vocab_size, config.context_tokens);
+  for (const TrialRequest& request : requests) {
+    const int64_t needed = request.prompt.size() + request.params.tokens_max;
+    if (needed > setup.context_tokens) {
+      Throw(ErrorCode::kInvalidArgument, "the digests need a context of ", needed, " tokens, not ",
+            setup.context_tokens, ": raise --context-tokens-max or --kv-cache-tokens");
+    }
+  }
   const std::vector<TrialAnswer> answers =
-      RunTrial(member,
-               {.sequences_max = options.model.sequences_max,
-                .prefill_chunk_tokens = options.model.prefill_chunk_tokens,
-                .kv_block_count = options.model.kv_block_count,
-                .context_tokens = options.model.context_tokens,
-                .steps_in_flight_max = cut.pipeline_parallel},
+      RunTrial(*setup.member,
+               {.sequences_max = options.sequences_max,
+                .prefill_chunk_tokens = options.prefill_chunk_tokens,
+                .kv_block_count = setup.cache_blocks(),
+                .context_tokens = setup.context_tokens,
+                .steps_in_flight_max = setup.cut.pipeline_parallel},
                requests);
   // The rank that saw the logits tells the leader.
-  std::string logits = Hex(XXH3_128bits_digest(state.get()));
-  const int32_t reporter = (cut.pipeline_parallel - 1) * cut.tensor_parallel;
+  std::string logits = digest.Hex();
+  comm::Communicator& group = *setup.group;
+  const int32_t reporter = (setup.cut.pipeline_parallel - 1) * setup.cut.tensor_parallel;
   if (reporter != 0) {
     if (group.rank() == reporter) group.Send(std::as_bytes(std::span(logits)), 0);
     if (group.rank() == 0) group.Receive(std::as_writable_bytes(std::span(logits)), reporter);
@@ -91,8 +101,8 @@ VerifyDigests ComputeDigests(const model::Model& model, const GroupMemberOptions
   if (group.rank() != 0) return {};
   const std::vector<int32_t>& tokens = answers.back().tokens;
   return {.logits = logits,
-          .sampled = Hex(XXH3_128bits(tokens.data(), tokens.size() * sizeof(int32_t))),
-          .numerics_id = member.model().numerics_id()};
+          .sampled = ToHex(XXH3_128bits(tokens.data(), tokens.size() * sizeof(int32_t))),
+          .numerics_id = setup.member->model().numerics_id()};
 }
 
 }  // namespace shoal::rank

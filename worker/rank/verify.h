@@ -2,13 +2,13 @@
 
 // Digests that every cut, batch and instruction set must print alike (`shoal verify`).
 
+#include <xxhash.h>
+
+#include <memory>
+#include <span>
 #include <string>
 
-#include "kernels/device/thread_team.h"
-#include "parallel/comm/communicator.h"
-#include "parallel/model/model.h"
-#include "transport/base/clock.h"
-#include "worker/rank/group_member.h"
+#include "worker/rank/group_setup.h"
 
 namespace shoal::rank {
 
@@ -21,13 +21,25 @@ struct VerifyDigests {
   bool operator==(const VerifyDigests&) const = default;
 };
 
+// The digest of the logits, fed as they are computed.
+class LogitsDigest {
+ public:
+  LogitsDigest();
+  // The sink to set the group up with. The object outlives the group.
+  forward::LogitsSink sink();
+  std::string Hex() const;
+
+ private:
+  std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state_;
+};
+
 // Collective. The prompts are a function of the model alone: 1, 7, 33 and 290 ids drawn by Philox
-// from the vocabulary, shortened to what the context leaves room for. All are run alone, one after
-// the other; the second one is then continued by sampling.
+// from the vocabulary, shortened to what the model's context leaves room for. All are run alone,
+// one after the other; the second one is then continued by sampling.
 //
-// Result: on rank 0 the digests, elsewhere empty strings.
-VerifyDigests ComputeDigests(const model::Model& model, const GroupMemberOptions& options,
-                             const cpu::KernelTable& kernels, device::ThreadTeam& team,
-                             const Clock& clock, comm::Communicator& group);
+// Result: on rank 0 the digests, elsewhere empty strings. Errors: kInvalidArgument if the group was
+// set up with a shorter context than the prompts need.
+VerifyDigests ComputeDigests(GroupSetup& setup, const WorkerOptions& options,
+                             const LogitsDigest& digest);
 
 }  // namespace shoal::rank

@@ -11,6 +11,8 @@ constexpr const char* kEpilog = R"(Environment:
 
 Other verbs, each with its own --help:
   shoal-worker kernels          Print the function table of each instruction set.
+  shoal-worker verify MODEL     Print digests that every cut and instruction set must share.
+  shoal-worker bench engine MODEL  Measure prefill and decode without a coordinator.
 
 Exit status:
   0  dismissed by the coordinator, or SIGTERM

@@ -1,0 +1,34 @@
+#pragma once
+
+// Measures a group without a coordinator: prefill, decode, and decode of several sequences at once,
+// also as fractions of what the machine can do (`shoal-worker bench engine`).
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "worker/rank/group_setup.h"
+
+namespace shoal::rank {
+
+struct BenchOptions {
+  int64_t prompt_tokens = 512;
+  int64_t decode_tokens = 64;
+  int64_t context_tokens = 128;  // In the cache before decoding is timed.
+  std::vector<int64_t> batches = {1, 4, 16};
+  int32_t repeat = 3;  // Each figure is the median of as many, after one that is not counted.
+};
+
+// Collective. Result: on rank 0 one JSON object with
+//   ranks, threads, instruction_set, prefill_tokens_per_second, decode_tokens_per_second_batch_N,
+//   streaming_read_bytes_per_second  of all threads of rank 0, over as many bytes as its weights
+//   streaming_read_fraction          rank 0's weight bytes per second of single decode, of that
+//   dot_ops_per_second               of all threads of rank 0
+//   dot_product_fraction             its multiply-additions of weights per second in prefill, of
+//   that
+// elsewhere null.
+nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& options,
+                                   const BenchOptions& bench, const Clock& clock);
+
+}  // namespace shoal::rank

@@ -1,0 +1,105 @@
+#include "worker/rank/verbs.h"
+
+#include <cstdlib>
+#include <functional>
+#include <iostream>
+
+#include "transport/base/error.h"
+#include "worker/rank/agreement.h"
+#include "worker/rank/bench_engine.h"
+#include "worker/rank/verify.h"
+
+namespace shoal::rank {
+namespace {
+
+constexpr int64_t kParseMs = 10'000;
+// Benchmarks and digests on slow kernels take their time; a hung rank ends them all the same.
+constexpr int64_t kVerbStepMs = 600'000;
+
+constexpr const char* kEpilog = R"(Several ranks need mpirun, tensor times pipeline of them.
+
+Environment:
+  SHOAL_FORCE_ISA  scalar, avx2, avx512vnni or amx: use these kernels, or exit 4 if they cannot run.
+)";
+
+// Everything that the verbs share: flags, a group, one rank that prints, and the exit status.
+class Verb {
+ public:
+  Verb(const std::string& program, const std::string& summary)
+      : table_({.program = program,
+                .usage = "MODEL [options]",
+                .summary = summary,
+                .epilog = kEpilog}) {
+    options_.step_timeout_ms = kVerbStepMs;
+    table_.AddPositional("model", options_.model, "A GGUF file or a safetensors folder.");
+    AddGroupOptions(table_, options_);
+  }
+
+  config::OptionTable& table() { return table_; }
+  const WorkerOptions& options() const { return options_; }
+
+  // Calls `work` with the group, or prints what --help asks for.
+  int Run(int argc, const char* const* argv, const forward::LogitsSink& on_logits,
+          const std::function<int(GroupSetup&)>& work) {
+    int status = 0;
+    comm::MpiEnvironment environment;
+    const SteadyClock clock;
+    const std::optional<Failure> failure = TryTo([&] {
+      config::ParseOutcome outcome = config::ParseOutcome::kRun;
+      Together(environment, Deadline::After(clock, kParseMs),
+               [&] { outcome = table_.Parse(argc, argv); });
+      if (outcome == config::ParseOutcome::kPrinted) return;
+      const char* force_isa = std::getenv("SHOAL_FORCE_ISA");
+      const std::unique_ptr<GroupSetup> setup = SetUpGroup(
+          environment, options_, force_isa == nullptr ? "" : force_isa, clock, on_logits);
+      status = work(*setup);
+    });
+    if (!failure) return status;
+    if (environment.rank() == 0) std::cerr << "shoal-worker: " << failure->message << std::endl;
+    return ExitStatus(failure->code);
+  }
+
+ private:
+  WorkerOptions options_;
+  config::OptionTable table_;
+};
+
+}  // namespace
+
+int RunVerify(int argc, const char* const* argv) {
+  Verb verb(
+      "shoal-worker verify",
+      "Prints digests of the model's logits and of sampled tokens, which every cut, batch and "
+      "instruction set must print alike.");
+  LogitsDigest digest;
+  return verb.Run(argc, argv, digest.sink(), [&](GroupSetup& setup) {
+    const VerifyDigests digests = ComputeDigests(setup, verb.options(), digest);
+    if (!setup.member->leads()) return 0;
+    std::cout << "digest logits " << digests.logits << "\ndigest sampled " << digests.sampled
+              << "\ndigest numerics_id " << digests.numerics_id << std::endl;
+    return 0;
+  });
+}
+
+int RunBenchEngine(int argc, const char* const* argv) {
+  Verb verb("shoal-worker bench engine",
+            "Measures prefill and decode of a group without a coordinator, and how close they come "
+            "to what the machine can do. Prints one JSON object.");
+  BenchOptions bench;
+  verb.table().AddInt("prompt-tokens", "N", bench.prompt_tokens, {1, INT32_MAX},
+                      "Length of the prompt whose prefill is timed.");
+  verb.table().AddInt("decode-tokens", "N", bench.decode_tokens, {1, INT32_MAX},
+                      "Tokens of each sequence whose decoding is timed.");
+  verb.table().AddInt("bench-context-tokens", "N", bench.context_tokens, {1, INT32_MAX},
+                      "Tokens in the cache of each sequence before that.");
+  verb.table().AddInt("repeat", "N", bench.repeat, {1, 1000},
+                      "Each figure is the median of as many runs, after one that is not counted.");
+  const SteadyClock clock;
+  return verb.Run(argc, argv, nullptr, [&](GroupSetup& setup) {
+    const nlohmann::ordered_json result = BenchEngine(setup, verb.options(), bench, clock);
+    if (setup.member->leads()) std::cout << result.dump() << std::endl;
+    return 0;
+  });
+}
+
+}  // namespace shoal::rank
