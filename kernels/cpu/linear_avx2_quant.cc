@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kGroup = 32;
 constexpr int64_t kBlockGroups = kBlockK / kGroup;
-constexpr int kRowsMax = 4;
+constexpr int kRowsMax = 12;
 constexpr int64_t kPrefetchBytes = 2560;
 
 // What is subtracted from every unsigned weight.
@@ -92,7 +92,8 @@ struct QuantKernel {
       w[v] = _mm256_and_si256(both, low);
       w[v + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
     }
-#pragma GCC unroll 4
+// Unrolled, the compiler loads many rows at once and spills the weights.
+#pragma GCC unroll 1
     for (int r = 0; r < kRows; ++r) {
       const int8_t* quants = rows.quants[r] + g * kGroup;
       __m256i pairs = _mm256_maddubs_epi16(w[0], Broadcast32(quants));
@@ -110,7 +111,8 @@ struct QuantKernel {
   SHOAL_INLINE void DotBytes(const uint8_t* group, int half, int64_t g, __m256i* dot) const {
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) dot[r] = _mm256_set1_epi32(rows.starts[r][g]);
-#pragma GCC unroll 8
+// Unrolled, the compiler loads all weights first and spills them.
+#pragma GCC unroll 1
     for (int v = 0; v < 8; ++v) {
       const __m256i w = LoadBytes(group + 64 * v + 32 * half);
       const __m256i w_even = _mm256_and_si256(w, _mm256_set1_epi16(0xFF));
