@@ -1,0 +1,60 @@
+#pragma once
+
+// The coordinator's RPC port and nothing behind it: takes every rank, and does to groups what the
+// test says.
+
+#include <kj/async-io.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "transport/rpc/cluster_server.h"
+
+namespace shoal::rank {
+
+// Threading: everything on the test's thread; RunUntil lets the event loop turn.
+class FakeCoordinator : public rpc::RankHandler, public rpc::ServiceHandler {
+ public:
+  explicit FakeCoordinator(uint16_t port = 0, std::string group_token = "");
+  ~FakeCoordinator() noexcept override;
+
+  uint16_t port() const { return server_->port(); }
+  std::string address() const;
+
+  // Until `done` or the deadline. Result: whether it came true.
+  bool RunUntil(const std::function<bool()>& done, int64_t timeout_ms = 30'000);
+
+  void Submit(uint64_t id, std::vector<int32_t> prompt, const GenerationParams& params);
+  void Cancel(uint64_t id);
+  void Stop();
+
+  // What it heard.
+  std::map<int32_t, RankRegistration> ranks;   // By rank.
+  std::map<uint64_t, SequenceUpdate> streams;  // Joined by id.
+  SchedulerStats stats;
+  int64_t heartbeats = 0;
+  int64_t disconnects = 0;
+
+ private:
+  rpc::RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) override;
+  bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
+  bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
+                 const SchedulerStats& group_stats) override;
+  void OnDisconnected(uint64_t connection, const std::string& why) override;
+  rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request,
+                                rpc::GenerationSink& sink) override;
+  void OnCancel(uint64_t generation) override;
+  std::vector<rpc::ModelInfo> OnModels() override;
+  rpc::StatusInfo OnStatus() override;
+
+  static constexpr uint64_t kEpoch = 3;
+
+  kj::AsyncIoContext io_;
+  std::unique_ptr<rpc::ClusterServer> server_;
+  uint64_t leader_ = 0;  // Its connection.
+};
+
+}  // namespace shoal::rank

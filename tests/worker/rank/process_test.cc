@@ -1,0 +1,293 @@
+// shoal-worker as a process, alone and under mpirun, against a coordinator that only the test
+// controls.
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+#include <optional>
+
+#include "tests/support/model_writer.h"
+#include "tests/support/scratch_folder.h"
+#include "tests/worker/rank/fake_coordinator.h"
+#include "transport/base/clock.h"
+#include "transport/base/error.h"
+
+extern char** environ;
+
+namespace shoal::rank {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+// A child process whose stderr goes to a file.
+class Process {
+ public:
+  Process(std::vector<std::string> arguments, const std::string& log) : log_(log) {
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 2, log.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    posix_spawn_file_actions_adddup2(&actions, 2, 1);
+    const int result = posix_spawnp(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    SHOAL_CHECK(result == 0, "cannot start ", arguments[0]);
+  }
+  ~Process() {
+    if (Poll()) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+
+  pid_t pid() const { return pid_; }
+  void Signal(int signal) const { kill(pid_, signal); }
+
+  // The exit status, once there is one; 128 + N for signal N.
+  std::optional<int> Poll() {
+    int status = 0;
+    if (!status_ && waitpid(pid_, &status, WNOHANG) == pid_) {
+      status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+    return status_;
+  }
+
+  std::string Log() const {
+    std::ifstream file(log_);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }
+
+ private:
+  std::string log_;
+  pid_t pid_ = 0;
+  std::optional<int> status_;
+};
+
+class WorkerProcess : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new test::ScratchFolder;
+    test::ModelSpec spec = test::Q4_1Spec();
+    model_ = new std::string(test::WriteModel(spec, folder_->path()));
+  }
+  static void TearDownTestSuite() {
+    delete model_;
+    delete folder_;
+  }
+
+  std::unique_ptr<Process> Start(int rank_count, const std::string& address,
+                                 const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments;
+    if (rank_count > 1) {
+      arguments = {"mpirun", "--allow-run-as-root",     "--oversubscribe", "--bind-to", "none",
+                   "-np",    std::to_string(rank_count)};
+    }
+    for (const std::string& argument :
+         {std::string(SHOAL_BINARY_DIR "/bin/shoal-worker"), std::string("--model"), *model_,
+          std::string("--coordinator"), address, std::string("--threads"), std::string("1"),
+          std::string("--kv-cache-tokens"), std::string("2048")}) {
+      arguments.push_back(argument);
+    }
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return std::make_unique<Process>(arguments, folder_->path() + "/log");
+  }
+
+  // The exit status while the coordinator's event loop turns, or -1 if it does not end in time.
+  static int StatusOf(Process& process, FakeCoordinator& coordinator) {
+    coordinator.RunUntil([&] { return process.Poll().has_value(); });
+    return process.Poll().value_or(-1);
+  }
+
+  static GenerationParams Greedy(int64_t tokens_max) {
+    GenerationParams params;
+    params.sampling.temperature = 0;
+    params.tokens_max = tokens_max;
+    return params;
+  }
+
+  // The tokens that a group of this cut gives for a prompt.
+  std::vector<int32_t> Generate(int rank_count, const std::vector<std::string>& cut) {
+    FakeCoordinator coordinator;
+    const auto worker = Start(rank_count, coordinator.address(), cut);
+    const auto all = static_cast<size_t>(rank_count);
+    EXPECT_TRUE(coordinator.RunUntil([&] { return coordinator.ranks.size() == all; }))
+        << worker->Log();
+    coordinator.Submit(5, {1, 2, 3, 4, 5}, Greedy(20));
+    EXPECT_TRUE(coordinator.RunUntil([&] {
+      return coordinator.streams[5].finish == FinishReason::kLength;
+    })) << worker->Log();
+    coordinator.Stop();
+    EXPECT_EQ(StatusOf(*worker, coordinator), 0) << worker->Log();
+    return coordinator.streams[5].tokens;
+  }
+
+  static test::ScratchFolder* folder_;
+  static std::string* model_;
+};
+
+test::ScratchFolder* WorkerProcess::folder_ = nullptr;
+std::string* WorkerProcess::model_ = nullptr;
+
+TEST_F(WorkerProcess, GivesTheSameTokensAloneAndCut) {
+  const std::vector<int32_t> alone = Generate(1, {});
+  EXPECT_EQ(alone.size(), 20U);
+  EXPECT_EQ(Generate(2, {"--tensor-parallel", "2"}), alone);
+  EXPECT_EQ(Generate(2, {"--pipeline-parallel", "2", "--comm", "tcp"}), alone);
+}
+
+TEST_F(WorkerProcess, RegistersWhatItIs) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(1, coordinator.address(), {"--served-model-name", "tiny"});
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.heartbeats > 1; })) << worker->Log();
+  const RankRegistration& rank = coordinator.ranks.at(0);
+  EXPECT_EQ(rank.model_name, "tiny");
+  EXPECT_EQ(rank.pid, worker->pid());
+  EXPECT_EQ(rank.numerics_id.size(), 32U);
+  EXPECT_EQ(rank.kv_cache_tokens, 2048);
+  EXPECT_EQ(rank.thread_count, 1);
+  EXPECT_EQ(rank.vocab_size, test::Q4_1Spec().vocab_size);
+}
+
+TEST_F(WorkerProcess, EndsWith0OnSigterm) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(1, coordinator.address());
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.heartbeats > 0; })) << worker->Log();
+  coordinator.Submit(1, {1, 2}, Greedy(200));
+  ASSERT_TRUE(coordinator.RunUntil([&] { return !coordinator.streams[1].tokens.empty(); }));
+  worker->Signal(SIGTERM);
+  EXPECT_EQ(StatusOf(*worker, coordinator), 0) << worker->Log();
+}
+
+TEST_F(WorkerProcess, EndsAllRanksWhenMpirunIsToldTo) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(2, coordinator.address(), {"--pipeline-parallel", "2"});
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.ranks.size() == 2; })) << worker->Log();
+  coordinator.Submit(1, {1, 2}, Greedy(200));
+  ASSERT_TRUE(coordinator.RunUntil([&] { return !coordinator.streams[1].tokens.empty(); }));
+  worker->Signal(SIGTERM);
+  EXPECT_NE(StatusOf(*worker, coordinator), -1) << worker->Log();
+  for (const int32_t rank : {0, 1}) {
+    const auto pid = static_cast<pid_t>(coordinator.ranks.at(rank).pid);
+    EXPECT_TRUE(coordinator.RunUntil([&] { return kill(pid, 0) != 0; })) << "rank " << rank;
+  }
+}
+
+TEST_F(WorkerProcess, EndsTheGroupWhenTheLeaderAloneIsToldTo) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(2, coordinator.address(), {"--tensor-parallel", "2"});
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.ranks.size() == 2; })) << worker->Log();
+  kill(static_cast<pid_t>(coordinator.ranks.at(0).pid), SIGTERM);
+  EXPECT_EQ(StatusOf(*worker, coordinator), 0) << worker->Log();
+}
+
+TEST_F(WorkerProcess, EndsTheGroupWhenAnotherRankAloneIsToldTo) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(2, coordinator.address(), {"--tensor-parallel", "2"});
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.ranks.size() == 2; })) << worker->Log();
+  kill(static_cast<pid_t>(coordinator.ranks.at(1).pid), SIGTERM);
+  EXPECT_EQ(StatusOf(*worker, coordinator), 1) << worker->Log();
+  EXPECT_THAT(worker->Log(), HasSubstr("rank 1 was told to end"));
+}
+
+TEST_F(WorkerProcess, EndsWith0OnSigtermWhileItIsStillJoining) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(1, "127.0.0.1:1");
+  ASSERT_TRUE(
+      coordinator.RunUntil([&] { return worker->Log().find("rank 0 of 1") != std::string::npos; }));
+  worker->Signal(SIGTERM);
+  EXPECT_EQ(StatusOf(*worker, coordinator), 0) << worker->Log();
+}
+
+TEST_F(WorkerProcess, EndsWith3IfTheCoordinatorIsNotThere) {
+  FakeCoordinator coordinator;
+  const auto worker =
+      Start(2, "127.0.0.1:1", {"--tensor-parallel", "2", "--join-timeout-ms", "600"});
+  EXPECT_EQ(StatusOf(*worker, coordinator), 3) << worker->Log();
+  EXPECT_THAT(worker->Log(), HasSubstr("127.0.0.1:1 did not take rank 0 within 600 ms"));
+}
+
+TEST_F(WorkerProcess, EndsWith3IfTheGroupTokenIsWrong) {
+  FakeCoordinator coordinator(0, "secret");
+  const auto worker = Start(1, coordinator.address());
+  EXPECT_EQ(StatusOf(*worker, coordinator), 3) << worker->Log();
+  EXPECT_THAT(worker->Log(), HasSubstr("--group-token-file"));
+}
+
+TEST_F(WorkerProcess, NamesBothNumbersIfTheCutIsNotTheNumberOfRanks) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(2, coordinator.address(), {"--tensor-parallel", "3"});
+  EXPECT_EQ(StatusOf(*worker, coordinator), 2) << worker->Log();
+  const std::string log = worker->Log();
+  EXPECT_THAT(log, AllOf(HasSubstr("makes 3 ranks"), HasSubstr("mpirun started 2")));
+  EXPECT_EQ(log.find("makes 3 ranks"), log.rfind("makes 3 ranks")) << "one rank speaks for all";
+}
+
+TEST_F(WorkerProcess, EndsWith2IfMemoryIsShort) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(1, coordinator.address(), {"--memory-bytes-max", "1000000"});
+  EXPECT_EQ(StatusOf(*worker, coordinator), 2) << worker->Log();
+  EXPECT_THAT(worker->Log(), AllOf(HasSubstr("there are 1000000"), HasSubstr("memory-bytes-max")));
+}
+
+TEST_F(WorkerProcess, JoinsAgainWhenTheCoordinatorComesBack) {
+  auto coordinator = std::make_unique<FakeCoordinator>();
+  const uint16_t port = coordinator->port();
+  const auto worker = Start(2, coordinator->address(), {"--tensor-parallel", "2"});
+  ASSERT_TRUE(coordinator->RunUntil([&] { return coordinator->ranks.size() == 2; }))
+      << worker->Log();
+  coordinator->Submit(1, {1, 2}, Greedy(10'000));
+  ASSERT_TRUE(coordinator->RunUntil([&] { return !coordinator->streams[1].tokens.empty(); }));
+  coordinator.reset();
+
+  FakeCoordinator next(port);
+  ASSERT_TRUE(next.RunUntil([&] { return next.ranks.size() == 2; })) << worker->Log();
+  next.Submit(1, {7, 8, 9}, Greedy(5));
+  ASSERT_TRUE(next.RunUntil([&] { return next.streams[1].finish == FinishReason::kLength; }))
+      << worker->Log();
+  EXPECT_EQ(next.streams[1].tokens.size(), 5U);
+  next.Stop();
+  EXPECT_EQ(StatusOf(*worker, next), 0) << worker->Log();
+}
+
+TEST_F(WorkerProcess, AnswersRequestsItCannotTake) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(1, coordinator.address());
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.heartbeats > 0; })) << worker->Log();
+  coordinator.Submit(1, {-7}, Greedy(5));
+  coordinator.Submit(2, std::vector<int32_t>(3000, 1), Greedy(5));
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.streams.size() == 2; }));
+  EXPECT_EQ(coordinator.streams[1].finish, FinishReason::kCancelled);
+  EXPECT_THAT(coordinator.streams[1].detail, HasSubstr("prompt token 0 is -7"));
+  EXPECT_EQ(coordinator.streams[2].finish, FinishReason::kCancelled);
+}
+
+TEST_F(WorkerProcess, FreesACancelledSequence) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(1, coordinator.address());
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.heartbeats > 0; })) << worker->Log();
+  coordinator.Submit(1, {1, 2}, Greedy(200));
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.stats.kv_blocks_used > 0; }));
+  coordinator.Cancel(1);
+  EXPECT_TRUE(coordinator.RunUntil([&] { return coordinator.stats.kv_blocks_used == 0; }));
+}
+
+TEST_F(WorkerProcess, EndsWith1AndNoRankLeftWhenARankIsKilled) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(2, coordinator.address(), {"--tensor-parallel", "2"});
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.ranks.size() == 2; })) << worker->Log();
+  const auto leader = static_cast<pid_t>(coordinator.ranks.at(0).pid);
+  kill(static_cast<pid_t>(coordinator.ranks.at(1).pid), SIGKILL);
+  EXPECT_GT(StatusOf(*worker, coordinator), 0) << worker->Log();
+  EXPECT_TRUE(coordinator.RunUntil([&] { return kill(leader, 0) != 0; }));
+}
+
+}  // namespace
+}  // namespace shoal::rank

@@ -1,0 +1,163 @@
+// The parts of a rank's process that need no other process.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "transport/base/clock.h"
+#include "worker/rank/agreement.h"
+#include "worker/rank/coordinator_session.h"
+#include "worker/rank/inbox.h"
+#include "worker/rank/kernel_report.h"
+#include "worker/rank/memory_budget.h"
+#include "worker/rank/worker_options.h"
+
+namespace shoal::rank {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+InboxEvent SubmitEvent(uint64_t id) {
+  return {.kind = InboxEvent::Kind::kSubmit, .id = id, .prompt = {1, 2, 3}};
+}
+
+TEST(Inbox, GivesEventsOutInTheOrderTheyCameIn) {
+  Inbox inbox(4);
+  inbox.Push(SubmitEvent(7));
+  inbox.Push({.kind = InboxEvent::Kind::kCancel, .id = 7});
+  inbox.Push({.kind = InboxEvent::Kind::kLost});
+  const std::vector<InboxEvent> events = inbox.Take();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[0].prompt.size(), 3U);
+  EXPECT_EQ(events[1].kind, InboxEvent::Kind::kCancel);
+  EXPECT_EQ(events[2].kind, InboxEvent::Kind::kLost);
+  EXPECT_TRUE(inbox.Take().empty());
+}
+
+TEST(Inbox, RefusesSubmitsBeyondItsBoundButKeepsTheirIds) {
+  Inbox inbox(1);
+  inbox.Push(SubmitEvent(1));
+  inbox.Push(SubmitEvent(2));
+  std::vector<InboxEvent> events = inbox.Take();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[1].kind, InboxEvent::Kind::kRefused);
+  EXPECT_EQ(events[1].id, 2U);
+  EXPECT_TRUE(events[1].prompt.empty());
+  inbox.Push(SubmitEvent(3));
+  EXPECT_EQ(inbox.Take().at(0).kind, InboxEvent::Kind::kSubmit);
+}
+
+TEST(Inbox, FailsWhenEvenRefusalsNoLongerFit) {
+  Inbox inbox(1);
+  for (uint64_t id = 0; id < 100; ++id) inbox.Push(SubmitEvent(id));
+  EXPECT_THROW(static_cast<void>(inbox.Take()), Error);
+}
+
+TEST(Inbox, WaitsNoLongerThanItIsTold) {
+  Inbox inbox(1);
+  inbox.WaitFor(1);
+  EXPECT_TRUE(inbox.Take().empty());
+}
+
+TEST(ChooseFailure, PrefersTheCauseToItsEchoAndThenTheLowestRank) {
+  const Failure cause{ErrorCode::kInvalidArgument, "bad scale"};
+  const Failure other{ErrorCode::kFailed, "disk"};
+  const Failure echo{ErrorCode::kPeerLost, "rank 2 is gone"};
+  EXPECT_EQ(ChooseFailure({std::nullopt, std::nullopt}), std::nullopt);
+  EXPECT_EQ(ChooseFailure({echo, std::nullopt, cause, other}), cause);
+  EXPECT_EQ(ChooseFailure({std::nullopt, echo}), echo);
+}
+
+TEST(TryTo, TurnsWhatIsThrownIntoAFailure) {
+  EXPECT_EQ(TryTo([] {}), std::nullopt);
+  EXPECT_EQ(TryTo([] { Throw(ErrorCode::kCannotJoin, "x"); }),
+            (Failure{ErrorCode::kCannotJoin, "x"}));
+  EXPECT_EQ(TryTo([] { throw std::runtime_error("y"); }), (Failure{ErrorCode::kFailed, "y"}));
+}
+
+TEST(Together, GivesASingleRankItsOwnError) {
+  comm::MpiEnvironment environment;
+  const Deadline deadline = Deadline::After(SteadyClock(), 1000);
+  EXPECT_NO_THROW(Together(environment, deadline, [] {}));
+  EXPECT_THROW(Together(environment, deadline, [] { Throw(ErrorCode::kFailed, "x"); }), Error);
+}
+
+constexpr MemoryNeeds kNeeds{.weights = 1000, .activations = 200, .kv_per_token = 10};
+
+std::string Refusal(const std::function<void()>& work) {
+  const std::optional<Failure> failure = TryTo(work);
+  if (!failure) return "";
+  EXPECT_EQ(failure->code, ErrorCode::kInvalidArgument);
+  return failure->message;
+}
+
+TEST(DefaultCacheTokens, TakesWhatIsWantedIfItFitsInHalfOfWhatIsFree) {
+  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 2 * 3200, 320, 32), 320);
+  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 2 * 3200, 300, 32), 320);
+}
+
+TEST(DefaultCacheTokens, OtherwiseTakesHalfInWholeBlocks) {
+  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 2 * 3200, 100'000, 32), 320);
+  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 2 * 3500, 100'000, 32), 320);
+}
+
+TEST(DefaultCacheTokens, TakesMoreThanHalfForTheLeastAndRefusesLess) {
+  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 3200, 100'000, 320), 320);
+  EXPECT_THAT(Refusal([] { DefaultCacheTokens(3, kNeeds, 1200 + 3199, 100'000, 320); }),
+              AllOf(HasSubstr("rank 3 needs 4400 bytes"), HasSubstr("there are 4399"),
+                    HasSubstr("use more ranks")));
+  EXPECT_THAT(Refusal([] { DefaultCacheTokens(0, kNeeds, 100, 100, 32); }),
+              HasSubstr("there are 100"));
+}
+
+TEST(CheckMemory, ComparesEverythingTogetherWithWhatThereIs) {
+  EXPECT_EQ(Refusal([] { CheckMemory(0, kNeeds, 1200 + 320, 32); }), "");
+  EXPECT_THAT(Refusal([] { CheckMemory(0, kNeeds, 1200 + 319, 32); }), HasSubstr("needs 1520"));
+  EXPECT_NE(Refusal([] { CheckMemory(0, kNeeds, 1199, 0); }), "");
+}
+
+TEST(ParseAvailableBytes, ReadsTheKernelsLine) {
+  EXPECT_EQ(ParseAvailableBytes("MemTotal: 9 kB\nMemAvailable:   24 kB\n"), 24 * 1024);
+  EXPECT_THROW(ParseAvailableBytes("MemTotal: 9 kB\n"), Error);
+}
+
+TEST(KernelReport, ListsEveryEntryOfEveryTable) {
+  const std::string report = KernelReport(cpu::AllKernelTables(), cpu::kBaseline);
+  EXPECT_THAT(report, AllOf(HasSubstr("scalar: runs here"), HasSubstr("linear Q4_1"),
+                            HasSubstr("attention")));
+  for (const cpu::KernelTable& table : cpu::AllKernelTables()) {
+    EXPECT_THAT(report, HasSubstr(std::string(table.name) + ": "));
+  }
+}
+
+TEST(WorkerOptions, HaveTheDefaultsOfTheirHelp) {
+  WorkerOptions options;
+  config::OptionTable table = MakeWorkerTable(options);
+  const char* argv[] = {"shoal-worker", "--model", "m",  "--coordinator", "h:1", "--kv-dtype",
+                        "bf16",         "--comm",  "mpi"};
+  EXPECT_EQ(table.Parse(9, argv), config::ParseOutcome::kRun);
+  EXPECT_EQ(options.kv_dtype, KvDType::kBF16);
+  EXPECT_EQ(options.comm, CommChoice::kMpi);
+  EXPECT_EQ(options.prefill_chunk_tokens, 512);
+  EXPECT_THAT(table.Help(), HasSubstr("Exit status:"));
+}
+
+TEST(CoordinatorSession, FailsWhenNobodyAnswersUntilTheDeadline) {
+  rpc::LinkOptions options;
+  options.address = "127.0.0.1:1";
+  options.join_timeout_ms = 50;
+  CoordinatorSession session(options, {});
+  EXPECT_EQ(session.WaitWhileJoining(20'000), CoordinatorSession::State::kFailed);
+  EXPECT_THROW(session.ThrowFailure(), Error);
+  EXPECT_TRUE(session.Close());
+}
+
+TEST(CoordinatorSession, FailsAtOnceForAnAddressThatIsNone) {
+  rpc::LinkOptions options;
+  options.address = "nowhere";
+  CoordinatorSession session(options, {});
+  EXPECT_EQ(session.WaitWhileJoining(20'000), CoordinatorSession::State::kFailed);
+}
+
+}  // namespace
+}  // namespace shoal::rank
