@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -23,7 +24,8 @@
 namespace shoal::test {
 namespace {
 
-constexpr int64_t kTimeoutMs = 60'000;
+constexpr int kTimeoutMs = 60'000;
+constexpr int kEndMs = 5000;
 
 // The processes whose command line holds `mark`, this one excepted.
 std::vector<pid_t> ProcessesMarked(const std::string& mark) {
@@ -36,6 +38,17 @@ std::vector<pid_t> ProcessesMarked(const std::string& mark) {
     if (text.find(mark) != std::string::npos) found.push_back(std::stoi(name));
   }
   return found;
+}
+
+// Waits for the end of a process.
+bool EndsWithin(pid_t pid, int timeout_ms) {
+  // The descriptor becomes readable when the process ends.
+  const int process = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (process < 0) return errno == ESRCH;
+  pollfd entry{process, POLLIN, 0};
+  const bool ended = poll(&entry, 1, timeout_ms) > 0;
+  close(process);
+  return ended;
 }
 
 struct JobResult {
@@ -66,18 +79,18 @@ JobResult RunJob(int32_t size, const std::string& kind, const std::string& mode)
     execvp(arguments[0], arguments.data());
     _exit(127);
   }
-  // The descriptor becomes readable when mpirun ends.
-  const int process = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  pollfd entry{process, POLLIN, 0};
-  const bool ended = poll(&entry, 1, kTimeoutMs) > 0;
+  const bool ended = EndsWithin(pid, kTimeoutMs);
   if (!ended) kill(pid, SIGKILL);
-  close(process);
   JobResult result;
   int status = 0;
   waitpid(pid, &status, 0);
   if (ended && WIFEXITED(status)) result.exit_status = WEXITSTATUS(status);
-  result.left_behind = ProcessesMarked(mark);
-  for (const pid_t left : result.left_behind) kill(left, SIGKILL);
+  // mpirun may return between killing a rank and the rank's end.
+  for (const pid_t rank : ProcessesMarked(mark)) {
+    if (EndsWithin(rank, kEndMs)) continue;
+    result.left_behind.push_back(rank);
+    kill(rank, SIGKILL);
+  }
   return result;
 }
 
