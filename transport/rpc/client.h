@@ -15,8 +15,8 @@
 namespace shoal::rpc {
 
 struct ClientOptions {
-  std::string address;  // HOST:PORT of the coordinator's RPC port.
-  std::string api_key;  // Empty if the coordinator has no keys.
+  std::string address{};  // HOST:PORT of the coordinator's RPC port.
+  std::string api_key{};  // Empty if the coordinator has no keys.
   int64_t connect_timeout_ms = 10'000;
 };
 

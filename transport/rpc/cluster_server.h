@@ -18,7 +18,7 @@ namespace shoal::rpc {
 struct RegisterReply {
   enum class Kind : uint8_t { kAccepted, kRetry, kMismatch, kStale };
   Kind kind = Kind::kAccepted;
-  std::string message;  // Why not.
+  std::string message{};  // Why not.
   uint64_t epoch = 0;
   uint64_t group = 0;
 };
@@ -39,8 +39,8 @@ class RankHandler {
 };
 
 struct BusyInfo {
-  std::string reason;  // As in service.capnp.
-  std::string message;
+  std::string reason{};  // As in service.capnp.
+  std::string message{};
   int64_t retry_after_ms = 0;
 };
 
@@ -58,7 +58,7 @@ struct GenerateReply {
   uint64_t generation = 0;  // 0: refused, and `busy` says why.
   int64_t prompt_tokens = 0;
   uint64_t seed = 0;
-  BusyInfo busy;
+  BusyInfo busy{};
 };
 
 // Answers upstream programs.
@@ -75,11 +75,12 @@ class ServiceHandler {
 
 struct ClusterServerOptions {
   std::string bind = "127.0.0.1";
-  uint16_t port = 7400;               // 0: any free one.
-  std::string group_token;            // Ranks must show it. Empty: none is asked for.
-  std::vector<std::string> api_keys;  // Upstream programs must show one. Empty: none is asked for.
-  int64_t heartbeat_ms = 100;         // What ranks are told.
-  int64_t call_timeout_ms = 10'000;   // A leader that leaves a call unanswered so long is lost.
+  uint16_t port = 7400;       // 0: any free one.
+  std::string group_token{};  // Ranks must show it. Empty: none is asked for.
+  std::vector<std::string>
+      api_keys{};                    // Upstream programs must show one. Empty: none is asked for.
+  int64_t heartbeat_ms = 100;        // What ranks are told.
+  int64_t call_timeout_ms = 10'000;  // A leader that leaves a call unanswered so long is lost.
   int64_t authenticate_timeout_ms = 10'000;
   size_t connections_max = 4'096;  // One more is closed at once.
 };

@@ -1,0 +1,316 @@
+// A rank's line to the coordinator, over real sockets: what CoordinatorLink and ClusterServer
+// promise each other.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <mutex>
+#include <optional>
+
+#include "tests/transport/rpc_server_thread.h"
+#include "transport/base/error.h"
+#include "transport/rpc/coordinator_link.h"
+
+namespace shoal::rpc {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+RankRegistration AnyRank() {
+  RankRegistration rank;
+  rank.group_id = 0xfedcba9876543210;
+  rank.size = 6;
+  rank.tensor_parallel = 3;
+  rank.pipeline_parallel = 2;
+  rank.host = "node7";
+  rank.pid = 4711;
+  rank.isa = "avx2";
+  rank.thread_count = 4;
+  rank.model_name = "toy";
+  rank.numerics_id = "00ff";
+  rank.context_tokens = 64;
+  rank.kv_cache_tokens = int64_t{1} << 40;
+  rank.sequences_max = 32;
+  rank.queue_requests_max = 8;
+  rank.vocab_size = 100;
+  return rank;
+}
+
+LinkOptions Options(const ServerThread& server) {
+  LinkOptions options;
+  options.address = server.address();
+  options.rank = AnyRank();
+  return options;
+}
+
+// The error a link's constructor ends with.
+std::optional<Error> JoinError(const LinkOptions& options) {
+  try {
+    CoordinatorLink link(options, {});
+  } catch (const Error& error) {
+    return error;
+  }
+  return std::nullopt;
+}
+
+// A value that a callback sets once, with a deadline for reading it.
+template <typename T>
+class Once {
+ public:
+  void Set(T value) { promise_.set_value(std::move(value)); }
+  std::optional<T> Get() {
+    std::future<T> future = promise_.get_future();
+    if (future.wait_for(std::chrono::seconds(10)) != std::future_status::ready) return std::nullopt;
+    return future.get();
+  }
+
+ private:
+  std::promise<T> promise_;
+};
+
+TEST(CoordinatorLink, RegistersEverythingItWasTold) {
+  ServerThread server;
+  const CoordinatorLink link(Options(server), {});
+  EXPECT_EQ(link.epoch(), 7u);
+  EXPECT_EQ(link.group(), 3u);
+  EXPECT_TRUE(server.Wait(
+      [](const auto& heard) { return heard.ranks == std::vector<RankRegistration>{AnyRank()}; }));
+}
+
+TEST(CoordinatorLink, CannotJoinWithAWrongToken) {
+  ServerThread server({.group_token = "secret"});
+  LinkOptions options = Options(server);
+  options.group_token = "secreT";
+  std::optional<Error> error = JoinError(options);
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kCannotJoin);
+  EXPECT_THAT(error->what(), HasSubstr("--group-token-file"));
+  options.group_token = "secret";
+  EXPECT_FALSE(JoinError(options).has_value());
+}
+
+TEST(CoordinatorLink, SaysWhyTheGroupDoesNotFit) {
+  ServerThread server;
+  server.AnswerRegister({RegisterReply::Kind::kMismatch, "this region serves giraffe"});
+  const std::optional<Error> error = JoinError(Options(server));
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error->what(), HasSubstr("this region serves giraffe"));
+}
+
+TEST(CoordinatorLink, TriesUntilItsDeadlineWhilePutOff) {
+  ServerThread server;
+  server.AnswerRegister({RegisterReply::Kind::kRetry, "this coordinator is stopping"});
+  LinkOptions options = Options(server);
+  options.join_timeout_ms = 600;
+  const std::optional<Error> error = JoinError(options);
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kCannotJoin);
+  EXPECT_THAT(error->what(), HasSubstr("this coordinator is stopping"));
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.ranks.size() >= 2; }));
+}
+
+TEST(CoordinatorLink, CannotJoinWhereNobodyListens) {
+  LinkOptions options;
+  {
+    const ServerThread server;  // Its port is free again after this.
+    options = Options(server);
+  }
+  options.join_timeout_ms = 300;
+  const std::optional<Error> error = JoinError(options);
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kCannotJoin);
+  EXPECT_THAT(error->what(), HasSubstr(options.address));
+}
+
+TEST(CoordinatorLink, RefusesAnAddressWithoutAPort) {
+  for (const char* address :
+       {"localhost", ":7400", "localhost:", "localhost:0", "a:99999", "a:1x"}) {
+    LinkOptions options;
+    options.address = address;
+    const std::optional<Error> error = JoinError(options);
+    ASSERT_TRUE(error.has_value()) << address;
+    EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument) << address;
+  }
+}
+
+TEST(CoordinatorLink, HandsOnSubmitCancelAndStopInOrder) {
+  GenerationParams params;
+  params.sampling = {0.5, 40, 0.9, 0.05, 0xfedcba9876543210, 3};
+  params.tokens_max = 1234;
+  params.stop_ids = {5, 6};
+  params.prompt_logprobs = true;
+  params.top_logprobs = 20;
+  const std::vector<int32_t> long_prompt(100'000, 77);
+
+  std::vector<std::string> calls;
+  GenerationParams got_params;
+  std::vector<int32_t> got_prompt;
+  Once<bool> stopped;
+  LinkCallbacks callbacks;
+  callbacks.on_submit = [&](uint64_t id, std::vector<int32_t> prompt, const GenerationParams& p) {
+    calls.push_back(Str("submit ", id));
+    got_prompt = std::move(prompt);
+    got_params = p;
+  };
+  callbacks.on_cancel = [&](uint64_t id) { calls.push_back(Str("cancel ", id)); };
+  callbacks.on_stop = [&] { stopped.Set(true); };
+  ServerThread server;
+  const CoordinatorLink link(Options(server), callbacks);
+  server.Run([&](ClusterServer& cluster) {
+    cluster.Submit(1, 7, 11, long_prompt, params);
+    cluster.Cancel(1, 7, 11);
+    cluster.Stop(1, 7);
+  });
+  ASSERT_TRUE(stopped.Get().has_value());
+  EXPECT_THAT(calls, ::testing::ElementsAre("submit 11", "cancel 11"));
+  EXPECT_EQ(got_prompt, long_prompt);
+  EXPECT_EQ(got_params, params);
+}
+
+TEST(CoordinatorLink, DeliversAllUpdatesInOrderThoughTheMailboxIsSmall) {
+  ServerThread server;
+  constexpr int kSteps = 500;
+  {
+    LinkOptions options = Options(server);
+    options.updates_waiting_max = 2;
+    CoordinatorLink link(options, {});
+    for (int step = 0; step < kSteps; ++step) {
+      SequenceUpdate update;
+      update.id = 4;
+      update.tokens = {step, step + 1};
+      update.logprobs = {{-0.5F, {{1, -0.25F}, {2, -1.5F}}}, {-2.0F, {{3, -0.1F}, {4, -9.0F}}}};
+      if (step == 0) update.prompt_logprobs = {{-3.5F, {}}};
+      if (step == kSteps - 1) {
+        update.finish = FinishReason::kNumericError;
+        update.detail = "layer 7, position 12";
+      }
+      link.SendUpdates({update}, {step, 2, 3, 4, 5});
+    }
+  }  // The destructor sends what waits.
+  ASSERT_TRUE(server.Wait([](const auto& heard) { return heard.updates.size() == kSteps; }));
+  EXPECT_TRUE(server.Wait([](const auto& heard) {
+    for (int step = 0; step < kSteps; ++step) {
+      const SequenceUpdate& update = heard.updates[static_cast<size_t>(step)];
+      EXPECT_EQ(update.tokens, (std::vector<int32_t>{step, step + 1}));
+      EXPECT_EQ(update.logprobs[1].top[0], (std::pair<int32_t, float>{3, -0.1F}));
+      EXPECT_EQ(update.prompt_logprobs.size(), step == 0 ? 1u : 0u);
+    }
+    EXPECT_EQ(heard.updates.back().finish, FinishReason::kNumericError);
+    EXPECT_EQ(heard.updates.back().detail, "layer 7, position 12");
+    EXPECT_EQ(heard.stats, (SchedulerStats{kSteps - 1, 2, 3, 4, 5}));
+    return true;
+  }));
+}
+
+TEST(CoordinatorLink, BeatsWithItsProgressWhateverItsOwnerDoes) {
+  ServerThread server({.heartbeat_ms = 5});
+  CoordinatorLink link(Options(server), {});
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.heartbeats >= 5; }));
+  link.SetProgress(99, true);
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.progress == 99 && heard.pending; }));
+}
+
+TEST(CoordinatorLink, TellsItsOwnerOnceThatItWasLost) {
+  Once<std::string> lost;
+  LinkCallbacks callbacks;
+  callbacks.on_lost = [&](const std::string& why) { lost.Set(why); };
+  ServerThread server;
+  CoordinatorLink link(Options(server), callbacks);
+  server.Run([](ClusterServer& cluster) { cluster.Close(1); });
+  EXPECT_TRUE(lost.Get().has_value());
+  link.SendUpdates({}, {});  // Goes nowhere, and does not wait.
+}
+
+TEST(CoordinatorLink, IsLostWhenItsEpochIsOver) {
+  Once<std::string> lost;
+  LinkCallbacks callbacks;
+  callbacks.on_lost = [&](const std::string& why) { lost.Set(why); };
+  ServerThread server({.heartbeat_ms = 5});
+  const CoordinatorLink link(Options(server), callbacks);
+  server.RefuseEpochs();
+  const std::optional<std::string> why = lost.Get();
+  ASSERT_TRUE(why.has_value());
+  EXPECT_THAT(*why, HasSubstr("epoch 7 is over"));
+}
+
+TEST(ClusterServer, HearsThatARankIsGone) {
+  ServerThread server;
+  { const CoordinatorLink link(Options(server), {}); }
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.disconnects.size() == 1; }));
+}
+
+TEST(ClusterServer, LosesALeaderThatAnotherEpochCalls) {
+  ServerThread server;
+  const CoordinatorLink link(Options(server), {});
+  server.Run([](ClusterServer& cluster) {
+    cluster.Cancel(1, 7, 1);
+    cluster.Cancel(1, 8, 1);
+  });
+  EXPECT_TRUE(server.Wait([](const auto& heard) {
+    return heard.disconnects.size() == 1 &&
+           heard.disconnects[0].find("this group's epoch is 7") != std::string::npos;
+  }));
+}
+
+TEST(ClusterServer, NamesAPortThatIsTaken) {
+  const ServerThread server;
+  auto io = kj::setupAsyncIo();
+  struct Nobody : RankHandler, ServiceHandler {
+    RegisterReply OnRegister(uint64_t, const RankRegistration&) override { return {}; }
+    bool OnHeartbeat(uint64_t, uint64_t, uint64_t, bool) override { return false; }
+    bool OnUpdates(uint64_t, uint64_t, std::vector<SequenceUpdate>,
+                   const SchedulerStats&) override {
+      return false;
+    }
+    void OnDisconnected(uint64_t, const std::string&) override {}
+    GenerateReply OnGenerate(const GenerateRequest&, GenerationSink&) override { return {}; }
+    void OnCancel(uint64_t) override {}
+    std::vector<ModelInfo> OnModels() override { return {}; }
+    StatusInfo OnStatus() override { return {}; }
+  } nobody;
+  try {
+    const ClusterServer second(io, {.port = server.port()}, nobody, nobody);
+    FAIL() << "two listen on one port";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(error.what(), HasSubstr(std::to_string(server.port())));
+  }
+}
+
+TEST(ClusterServer, HangsUpOnWhoeverDoesNotAuthenticate) {
+  ServerThread server({.authenticate_timeout_ms = 50});
+  auto io = kj::setupAsyncIo();
+  auto stream = io.provider->getNetwork()
+                    .parseAddress(server.address().c_str())
+                    .then([](kj::Own<kj::NetworkAddress>&& address) {
+                      auto promise = address->connect();
+                      return promise.attach(kj::mv(address));
+                    })
+                    .wait(io.waitScope);
+  char byte = 0;
+  const size_t got = io.provider->getTimer()
+                         .timeoutAfter(10 * kj::SECONDS, stream->tryRead(&byte, 1, 1))
+                         .wait(io.waitScope);
+  EXPECT_EQ(got, 0u);
+}
+
+TEST(ClusterServer, SurvivesBytesThatAreNoProtocol) {
+  ServerThread server;
+  auto io = kj::setupAsyncIo();
+  auto stream = io.provider->getNetwork()
+                    .parseAddress(server.address().c_str())
+                    .then([](kj::Own<kj::NetworkAddress>&& address) {
+                      auto promise = address->connect();
+                      return promise.attach(kj::mv(address));
+                    })
+                    .wait(io.waitScope);
+  const std::string noise(4'096, '\xff');
+  stream->write(noise.data(), noise.size()).wait(io.waitScope);
+  EXPECT_FALSE(JoinError(Options(server)).has_value());
+}
+
+}  // namespace
+}  // namespace shoal::rpc
