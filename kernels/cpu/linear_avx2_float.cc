@@ -28,6 +28,8 @@ template <DType kType, int kRows>
 struct FloatKernel {
   using Lanes = Lanes256;
   static constexpr int64_t kPanels = 4;
+  // Four chains at least: a multiply-addition takes four cycles.
+  static constexpr int kTogether = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
   static constexpr int64_t kBytes = PackedGroupBytes(kType);
   static constexpr int64_t kPrefetchBytes = 64 * kBytes;
 
@@ -41,28 +43,38 @@ struct FloatKernel {
     stride = input.cols;
   }
 
-  template <typename Sink>
-  SHOAL_INLINE void Block(const uint8_t* weights, int64_t k_begin, int64_t count, Sink sink) const {
-    Lanes acc[kRows];
+  template <int kCount, typename Sink>
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t panel_bytes, int64_t k_begin,
+                          int64_t count, Sink sink) const {
+    Lanes acc[kCount][kRows];
+#pragma GCC unroll 4
+    for (int p = 0; p < kCount; ++p) {
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; ++r) acc[p][r] = Lanes::Zero();
+    }
     const float* row[kRows];
 #pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) {
-      acc[r] = Lanes::Zero();
-      row[r] = values + r * stride + k_begin;
-    }
+    for (int r = 0; r < kRows; ++r) row[r] = values + r * stride + k_begin;
     for (int64_t k = 0; k < count; ++k) {
-      const uint8_t* from = weights + k * kBytes;
-      _mm_prefetch(reinterpret_cast<const char*>(from + kPrefetchBytes), _MM_HINT_T0);
-      const __m256 w[2] = {LoadWeights<kType>(from, 0), LoadWeights<kType>(from, 1)};
+#pragma GCC unroll 4
+      for (int p = 0; p < kCount; ++p) {
+        const uint8_t* from = weights + p * panel_bytes + k * kBytes;
+        _mm_prefetch(reinterpret_cast<const char*>(from + kPrefetchBytes), _MM_HINT_T0);
+        const __m256 w[2] = {LoadWeights<kType>(from, 0), LoadWeights<kType>(from, 1)};
 #pragma GCC unroll 6
-      for (int r = 0; r < kRows; ++r) {
-        const __m256 x = _mm256_set1_ps(row[r][k]);
-        acc[r].half[0] = _mm256_fmadd_ps(w[0], x, acc[r].half[0]);
-        acc[r].half[1] = _mm256_fmadd_ps(w[1], x, acc[r].half[1]);
+        for (int r = 0; r < kRows; ++r) {
+          const __m256 x = _mm256_set1_ps(row[r][k]);
+          Lanes& sum = acc[p][r];
+          sum.half[0] = _mm256_fmadd_ps(w[0], x, sum.half[0]);
+          sum.half[1] = _mm256_fmadd_ps(w[1], x, sum.half[1]);
+        }
       }
     }
+#pragma GCC unroll 4
+    for (int p = 0; p < kCount; ++p) {
 #pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) sink(r, acc[r]);
+      for (int r = 0; r < kRows; ++r) sink(p, r, acc[p][r]);
+    }
   }
 
   const float* values;

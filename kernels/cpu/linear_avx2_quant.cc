@@ -71,6 +71,7 @@ template <DType kType, int kRows>
 struct QuantKernel {
   using Lanes = Lanes256;
   static constexpr int64_t kPanels = 4;
+  static constexpr int kTogether = 1;
   static constexpr int64_t kBytes = PackedGroupBytes(kType);
 
   static constexpr SHOAL_INLINE int64_t WeightBytes(int64_t k) { return k / kGroup * kBytes; }
@@ -149,8 +150,9 @@ struct QuantKernel {
     }
   }
 
-  template <typename Sink>
-  SHOAL_INLINE void Block(const uint8_t* weights, int64_t k_begin, int64_t count, Sink sink) const {
+  template <int, typename Sink>
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t, int64_t k_begin, int64_t count,
+                          Sink sink) const {
     Lanes acc[kRows];
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) acc[r] = Lanes::Zero();
@@ -165,7 +167,7 @@ struct QuantKernel {
       AddHalfGroup(group, 1, first + g, acc);
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) sink(r, acc[r]);
+    for (int r = 0; r < kRows; ++r) sink(0, r, acc[r]);
   }
 
   RowBlock<kType, kRows> rows;

@@ -27,6 +27,8 @@ template <DType kType, int kRows>
 struct FloatKernel {
   using Lanes = Lanes512;
   static constexpr int64_t kPanels = 4;
+  // Four chains at least: a multiply-addition takes four cycles.
+  static constexpr int kTogether = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
   static constexpr int64_t kBytes = PackedGroupBytes(kType);
   static constexpr int64_t kPrefetchBytes = 64 * kBytes;
 
@@ -40,26 +42,35 @@ struct FloatKernel {
     stride = input.cols;
   }
 
-  template <typename Sink>
-  SHOAL_INLINE void Block(const uint8_t* weights, int64_t k_begin, int64_t count, Sink sink) const {
-    __m512 acc[kRows];
-    const float* row[kRows];
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      acc[r] = _mm512_setzero_ps();
-      row[r] = values + r * stride + k_begin;
+  template <int kCount, typename Sink>
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t panel_bytes, int64_t k_begin,
+                          int64_t count, Sink sink) const {
+    __m512 acc[kCount][kRows];
+#pragma GCC unroll 4
+    for (int p = 0; p < kCount; ++p) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) acc[p][r] = _mm512_setzero_ps();
     }
+    const float* row[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) row[r] = values + r * stride + k_begin;
     for (int64_t k = 0; k < count; ++k) {
-      const __m512 w = LoadWeights<kType>(weights + k * kBytes);
-      _mm_prefetch(reinterpret_cast<const char*>(weights + k * kBytes + kPrefetchBytes),
-                   _MM_HINT_T0);
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        acc[r] = _mm512_fmadd_ps(w, _mm512_set1_ps(row[r][k]), acc[r]);
+#pragma GCC unroll 4
+      for (int p = 0; p < kCount; ++p) {
+        const uint8_t* from = weights + p * panel_bytes + k * kBytes;
+        _mm_prefetch(reinterpret_cast<const char*>(from + kPrefetchBytes), _MM_HINT_T0);
+        const __m512 w = LoadWeights<kType>(from);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          acc[p][r] = _mm512_fmadd_ps(w, _mm512_set1_ps(row[r][k]), acc[p][r]);
+        }
       }
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) sink(r, Lanes{acc[r]});
+#pragma GCC unroll 4
+    for (int p = 0; p < kCount; ++p) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) sink(p, r, Lanes{acc[p][r]});
+    }
   }
 
   const float* values;

@@ -99,6 +99,7 @@ template <DType kType, int kRows>
 struct QuantKernel {
   using Lanes = Lanes512;
   static constexpr int64_t kPanels = 8;
+  static constexpr int kTogether = 1;
 
   static constexpr SHOAL_INLINE int64_t WeightBytes(int64_t k) {
     constexpr int64_t kBytes = PackedGroupBytes(kType);
@@ -142,8 +143,9 @@ struct QuantKernel {
     }
   }
 
-  template <typename Sink>
-  SHOAL_INLINE void Block(const uint8_t* weights, int64_t k_begin, int64_t count, Sink sink) const {
+  template <int, typename Sink>
+  SHOAL_INLINE void Block(const uint8_t* weights, int64_t, int64_t k_begin, int64_t count,
+                          Sink sink) const {
     __m512 acc[kRows];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
@@ -156,7 +158,7 @@ struct QuantKernel {
       if constexpr (kRows > 8) AddGroup<8>(w, first + g, acc);
     }
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) sink(r, Lanes{acc[r]});
+    for (int r = 0; r < kRows; ++r) sink(0, r, Lanes{acc[r]});
   }
 
   RowBlock<kType, kRows> rows;

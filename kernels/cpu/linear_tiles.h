@@ -14,8 +14,11 @@
 //   other
 //                                 lanes as bits
 //   Load(input, row, k, count)    takes up to a block of `rows` rows of activations
-//   Block(weights, k, count, sink)  calls sink(r, lanes) for every row, with the sum over `count` k
-//                                 from the k-th loaded on
+//   kTogether                     panels that one Block should take where there are as many; more
+//                                 than one keeps several chains of additions in flight
+//   Block<panels>(weights, panel_bytes, k, count, sink)
+//                                 calls sink(p, r, lanes) for every panel and row, with the sum
+//                                 over `count` k from the k-th loaded on
 //   WeightBytes(k)                bytes of k weights per output in a panel
 
 #include <cstddef>
@@ -52,6 +55,23 @@ SHOAL_INLINE int64_t OutputsOf(const Panels& weights, int64_t panel) {
   return Smaller(weights.rows - panel * kPanelRows, kPanelRows);
 }
 
+template <int kCount>
+struct PanelGroup {
+  static constexpr int kPanels = kCount;
+};
+
+// Calls visit(p, PanelGroup) for groups of panels that tile [0, count).
+template <typename Kernel, typename Visit>
+SHOAL_INLINE void ForPanels(int64_t count, Visit visit) {
+  int64_t p = 0;
+  if constexpr (Kernel::kTogether > 1) {
+    for (; p + Kernel::kTogether <= count; p += Kernel::kTogether) {
+      visit(p, PanelGroup<Kernel::kTogether>());
+    }
+  }
+  for (; p < count; ++p) visit(p, PanelGroup<1>());
+}
+
 template <typename Kernel, int kRows>
 SHOAL_INLINE void ClearResults(float (*results)[kRows][kPanelRows], int64_t count) {
   for (int64_t p = 0; p < count; ++p) {
@@ -66,14 +86,16 @@ SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Pa
                            float (*results)[kRows][kPanelRows]) {
   using Lanes = typename Kernel::Lanes;
   kernel.Load(input, row, k, length);
-  for (int64_t p = 0; p < count; ++p) {
-    const uint8_t* from = weights.data + (panel + p) * weights.bytes + Kernel::WeightBytes(k);
-    float(*sums)[kPanelRows] = results[p];
-    kernel.Block(
-        from, 0, length, [sums](int r, Lanes acc) __attribute__((always_inline)) {
-          (Lanes::LoadLanes(sums[r]) + acc).StoreLanes(sums[r]);
-        });
-  }
+  const uint8_t* first = weights.data + panel * weights.bytes + Kernel::WeightBytes(k);
+  ForPanels<Kernel>(
+      count, [&](int64_t p, auto group) __attribute__((always_inline)) {
+        float(*sums)[kRows][kPanelRows] = results + p;
+        kernel.template Block<decltype(group)::kPanels>(
+            first + p * weights.bytes, weights.bytes, 0,
+            length, [sums](int i, int r, Lanes acc) __attribute__((always_inline)) {
+              (Lanes::LoadLanes(sums[i][r]) + acc).StoreLanes(sums[i][r]);
+            });
+      });
 }
 
 // kRows rows from `row` on against `count` panels from `panel` on.
@@ -108,19 +130,21 @@ struct LeafTile {
     const int64_t leaf_cols = call.leaf_cols;
     const float limit = call.limit;
     kernel.Load(*call.input, row, k_begin, k_end - k_begin);
-    for (int64_t p = 0; p < count; ++p) {
-      const uint8_t* panel_weights = weights.data + (panel + p) * weights.bytes;
-      const int64_t outputs = OutputsOf(weights, panel + p);
-      for (int64_t k = k_begin; k < k_end; k += leaf_cols) {
-        const uint8_t* from = panel_weights + Kernel::WeightBytes(k);
-        const int64_t leaf = Smaller(leaf_cols, k_end - k);
-        kernel.Block(
-            from, k - k_begin, leaf, [&](int r, Lanes acc) __attribute__((always_inline)) {
-              const uint32_t bad = Kernel::AddFixed(Lanes::Zero() + acc, limit, sums[p][r]);
-              if (__builtin_expect(bad != 0, 0)) CountInvalid(r, bad, outputs);
-            });
-      }
-    }
+    const uint8_t* first = weights.data + panel * weights.bytes;
+    ForPanels<Kernel>(
+        count, [&](int64_t p, auto group) __attribute__((always_inline)) {
+          for (int64_t k = k_begin; k < k_end; k += leaf_cols) {
+            kernel.template Block<decltype(group)::kPanels>(
+                first + p * weights.bytes + Kernel::WeightBytes(k), weights.bytes, k - k_begin,
+                Smaller(leaf_cols, k_end - k),
+                [&](int i, int r, Lanes acc) __attribute__((always_inline)) {
+                  const uint32_t bad = Kernel::AddFixed(Lanes::Zero() + acc, limit, sums[p + i][r]);
+                  if (__builtin_expect(bad != 0, 0)) {
+                    CountInvalid(r, bad, OutputsOf(weights, panel + p + i));
+                  }
+                });
+          }
+        });
   }
 
   // One leaf of several blocks.
