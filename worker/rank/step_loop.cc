@@ -20,7 +20,7 @@ constexpr TimeNs kIdlePlanNs = kSecondNs;
 constexpr int64_t kIdleWaitMs = 50;
 
 // What a follower that was told to end grants the leader, which usually was told so too.
-constexpr int64_t kLeaderStopMs = 3000;
+constexpr int64_t kLeaderStopMs = 2000;
 
 SchedulerStats ToWire(const engine::SchedulerStats& stats) {
   return {.steps_total = stats.steps_total,

@@ -11,6 +11,8 @@ constexpr const char* kEpilog = R"(Environment:
 
 Other verbs, each with its own --help:
   shoal-worker kernels          Print the function table of each instruction set.
+  shoal-worker verify           Print the digests that every cut and instruction set shares.
+  shoal-worker bench engine     Measure prefill and decode, without a coordinator.
   shoal-worker verify MODEL     Print digests that every cut and instruction set must share.
   shoal-worker bench engine MODEL  Measure prefill and decode without a coordinator.
 
