@@ -2,17 +2,14 @@
 
 // Walks a linear call in tiles of rows and panels; shared by the vector variants.
 //
-// Included only by files compiled for one instruction set. Everything here has internal linkage and
-// calls no function that has not: a copy compiled with instruction-set flags that the linker merged
-// into baseline code would crash older machines.
+// Included only by files compiled for one instruction set, with the same care as linear_panels.h.
 //
 // A Kernel<rows> handles `rows` activation rows against one panel:
 //   kPanels                       panels that share one Load
 //   Lanes                         16 floats, one for each output of a panel: Zero, LoadLanes,
 //                                 StoreLanes, StoreOutputs (the first `count`), +
 //   AddFixed(y, limit, sums)      adds RNE(y * 2^32) to sums[16] where |y| < limit; returns the
-//   other
-//                                 lanes as bits
+//                                 other lanes as bits
 //   Load(input, row, k, count)    takes up to a block of `rows` rows of activations
 //   kTogether                     panels that one Block should take where there are as many; more
 //                                 than one keeps several chains of additions in flight
@@ -26,51 +23,10 @@
 #include <type_traits>
 #include <utility>
 
-#include "kernels/cpu/table.h"
-
-#define SHOAL_INLINE inline __attribute__((always_inline))
+#include "kernels/cpu/linear_panels.h"
 
 namespace shoal::cpu {
 namespace {
-
-SHOAL_INLINE int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// The matrix's fields as the tiles need them; PackedMatrix's own members have external linkage.
-struct Panels {
-  const uint8_t* data;
-  int64_t bytes;  // Of one panel.
-  int64_t rows;
-  int64_t cols;
-};
-
-template <typename Kernel>
-SHOAL_INLINE Panels PanelsOf(const PackedMatrix& weights) {
-  return {.data = reinterpret_cast<const uint8_t*>(weights.data),
-          .bytes = (Kernel::WeightBytes(weights.cols) + 63) / 64 * 64,
-          .rows = weights.rows,
-          .cols = weights.cols};
-}
-
-SHOAL_INLINE int64_t OutputsOf(const Panels& weights, int64_t panel) {
-  return Smaller(weights.rows - panel * kPanelRows, kPanelRows);
-}
-
-template <int kCount>
-struct PanelGroup {
-  static constexpr int kPanels = kCount;
-};
-
-// Calls visit(p, PanelGroup) for groups of panels that tile [0, count).
-template <typename Kernel, typename Visit>
-SHOAL_INLINE void ForPanels(int64_t count, Visit visit) {
-  int64_t p = 0;
-  if constexpr (Kernel::kTogether > 1) {
-    for (; p + Kernel::kTogether <= count; p += Kernel::kTogether) {
-      visit(p, PanelGroup<Kernel::kTogether>());
-    }
-  }
-  for (; p < count; ++p) visit(p, PanelGroup<1>());
-}
 
 template <typename Kernel, int kRows>
 SHOAL_INLINE void ClearResults(float (*results)[kRows][kPanelRows], int64_t count) {
