@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""The official openai client against a whole cluster: `shoal run` with two ranks.
+
+Usage: openai_client_test.py --programs FOLDER [--model PATH] [--venv FOLDER] | --url URL
+
+Makes a virtual environment with the `openai` package, starts the cluster on a free port, and leaves no
+process behind. With --url it uses a server that runs already. Exits 77 (skipped), saying why, if pip
+cannot install the package or no model is there. Takes about a minute the first time.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+SKIPPED = 77
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+READY_SECONDS = 120
+STOP_SECONDS = 10
+CANCEL_SECONDS = 30
+
+
+def skip(reason):
+    print(f"skipped: {reason}")
+    sys.exit(SKIPPED)
+
+
+def find_model():
+    smollm2 = ROOT / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if smollm2.exists():
+        return smollm2
+    fixtures = os.environ.get("SHOAL_FIXTURES")
+    if fixtures:
+        return pathlib.Path(fixtures) / "tiny" / "llama"
+    skip("no model: run scripts/get_model.sh or set SHOAL_FIXTURES")
+
+
+def enter_venv(folder):
+    """Runs this script again with the virtual environment's Python, unless it does already."""
+    python = folder / "bin" / "python"
+    if not (folder / "installed").exists():
+        for command in ([sys.executable, "-m", "venv", str(folder)],
+                        [str(python), "-m", "pip", "install", "--quiet", "openai"]):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            if done.returncode != 0:
+                skip(f"{' '.join(command)}: {done.stderr.strip()[-300:]}")
+        (folder / "installed").touch()
+    os.execv(python, [str(python), *sys.argv, "--in-venv"])
+
+
+class Cluster:
+    """`shoal run`, stopped by SIGTERM at the end."""
+
+    def __init__(self, programs, model):
+        command = [str(programs / "shoal"), "run", str(model), "--port", "0",
+                   "--tensor-parallel", "2"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        readable, _, _ = select.select([self.process.stdout], [], [], READY_SECONDS)
+        line = self.process.stdout.readline() if readable else ""
+        if not re.fullmatch(r"ready http://127\.0\.0\.1:\d+\n", line):
+            self.process.kill()
+            sys.exit(f"expected the ready line within {READY_SECONDS} s, got {line!r}")
+        self.url = line.split()[1]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            sys.exit(f"shoal run was still there {STOP_SECONDS} s after SIGTERM")
+        if status != 0:
+            sys.exit(f"shoal run ended with {status} after SIGTERM")
+
+
+def metric(url, name):
+    with urllib.request.urlopen(url + "/metrics", timeout=10) as reply:
+        return float(re.search(rf"^{name} (\S+)$", reply.read().decode(), re.MULTILINE)[1])
+
+
+MESSAGES = [{"role": "user", "content": "Name the capital of France."}]
+
+
+def check_models(client):
+    models = list(client.models.list())
+    assert len(models) == 1, models
+    assert client.models.retrieve(models[0].id).id == models[0].id
+    return models[0].id
+
+
+def check_chat(client, model):
+    whole = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=12,
+                                           temperature=0, logprobs=True, top_logprobs=2)
+    choice = whole.choices[0]
+    assert choice.message.role == "assistant" and choice.message.content, whole
+    assert choice.finish_reason in ("stop", "length"), whole
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+    assert len(choice.logprobs.content) == whole.usage.completion_tokens
+    for entry in choice.logprobs.content:
+        assert entry.logprob <= 0 and len(entry.top_logprobs) == 2, entry
+        assert entry.logprob == entry.top_logprobs[0].logprob, "greedy takes the most probable"
+    assert re.fullmatch("fp_[0-9a-f]{16}", whole.system_fingerprint), whole
+
+    stream = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=12,
+                                            temperature=0, stream=True,
+                                            stream_options={"include_usage": True})
+    chunks = list(stream)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == choice.message.content, (text, choice.message.content)
+    assert chunks[-1].choices == [] and chunks[-1].usage == whole.usage, chunks[-1]
+    assert chunks[-2].choices[0].finish_reason == choice.finish_reason
+
+
+def check_completions(client, model):
+    request = {"model": model, "prompt": ["Once upon a time", "The sea"], "max_tokens": 10,
+               "temperature": 0.8, "seed": 7, "n": 2}
+    whole = client.completions.create(**request)
+    assert [c.index for c in whole.choices] == [0, 1, 2, 3]
+    texts = ["", "", "", ""]
+    for chunk in client.completions.create(**request, stream=True):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+    assert texts == [c.text for c in whole.choices], (texts, whole)
+
+    echo = client.completions.create(model=model, prompt="The sea", max_tokens=0, echo=True,
+                                     logprobs=1)
+    assert echo.choices[0].text == "The sea"
+    assert echo.choices[0].logprobs.token_logprobs[0] is None
+    assert "".join(echo.choices[0].logprobs.tokens).endswith("The sea")
+
+    greedy = {"model": model, "prompt": "Once upon a time", "max_tokens": 10, "temperature": 0}
+    text = client.completions.create(**greedy).choices[0].text
+    stop = text[len(text) // 2:][:3]
+    stopped = client.completions.create(**greedy, stop=stop).choices[0]
+    assert stopped.text == text[:text.index(stop)], (text, stop, stopped)
+    assert stopped.finish_reason == "stop"
+
+
+def check_errors(openai, client, model):
+    try:
+        client.chat.completions.create(model="no-such-model", messages=MESSAGES)
+        raise AssertionError("an unknown model was served")
+    except openai.NotFoundError as error:
+        assert error.code == "model_not_found" and model in error.message, error
+    try:
+        client.completions.create(model=model, prompt="a", temperature=-1)
+        raise AssertionError("a negative temperature was taken")
+    except openai.BadRequestError as error:
+        assert error.param == "temperature" and error.request_id, error
+    try:
+        client.completions.create(model=model, prompt=[1] * 1_000_000)
+        raise AssertionError("a million tokens were taken")
+    except openai.BadRequestError as error:
+        assert error.code == "context_length_exceeded", error
+        assert error.body["prompt_tokens"] == 1_000_000 > error.body["max_context"], error.body
+
+
+def check_hang_up(client, model, url):
+    stream = client.completions.create(model=model, prompt="Once", max_tokens=1500, stream=True,
+                                       extra_body={"ignore_eos": True})
+    next(iter(stream))
+    stream.close()
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while metric(url, "shoal_sequences_running") > 0 or metric(url, "shoal_kv_blocks_used") > 0:
+        assert time.monotonic() < deadline, "a sequence outlived its client"
+        time.sleep(0.05)  # Between two looks at the metrics.
+
+
+def check(url):
+    import openai
+
+    client = openai.OpenAI(base_url=url + "/v1", api_key="none", timeout=120, max_retries=0)
+    model = check_models(client)
+    check_chat(client, model)
+    check_completions(client, model)
+    check_errors(openai, client, model)
+    check_hang_up(client, model, url)
+    print(f"openai {openai.__version__}: all checks passed")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--programs", type=pathlib.Path)
+    parser.add_argument("--model", type=pathlib.Path)
+    parser.add_argument("--url")
+    parser.add_argument("--venv", type=pathlib.Path, default=ROOT / "build" / "openai_venv")
+    parser.add_argument("--in-venv", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if not options.url and not options.programs:
+        parser.error("give --programs or --url")
+    if not options.in_venv:
+        enter_venv(options.venv)
+    if options.url:
+        check(options.url)
+        return
+    cluster = Cluster(options.programs, options.model or find_model())
+    try:
+        check(cluster.url)
+    finally:
+        cluster.stop()
+
+
+if __name__ == "__main__":
+    main()
