@@ -28,8 +28,7 @@ typename L::F ExpLanes(typename L::F x) {
   p = L::Fma(p, r, L::Set(0x1.555898p-5f));
   p = L::Fma(p, r, L::Set(0x1.555494p-3f));
   p = L::Fma(p, r, L::Set(0x1.fffffcp-2f));
-  p = L::Fma(p, r, L::Set(1.0f));
-  p = L::Fma(p, r, L::Set(1.0f));
+  p = L::Add(L::Set(1.0f), L::Fma(L::Mul(r, r), p, r));
   F first;
   F second;
   L::PowersOfTwo(shifted, round, &first, &second);

@@ -37,8 +37,8 @@ float Exp(float x) {
   p = __builtin_fmaf(p, r, 0x1.555898p-5f);
   p = __builtin_fmaf(p, r, 0x1.555494p-3f);
   p = __builtin_fmaf(p, r, 0x1.fffffcp-2f);
-  p = __builtin_fmaf(p, r, 1.0f);
-  p = __builtin_fmaf(p, r, 1.0f);
+  // The small terms first: the last rounding is then of a sum that is nearly exact.
+  p = 1.0f + __builtin_fmaf(r * r, p, r);
 
   // 2^n in two factors: n = 128 and n < -126 have no float of their own. The first product is
   // exact, so the second is the only rounding, also of a subnormal result. For NaN the factors are

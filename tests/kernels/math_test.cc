@@ -273,7 +273,7 @@ TEST(Golden, ExpOverAllFloats) {
     const float y = Exp(std::bit_cast<float>(static_cast<uint32_t>(bits)));
     if (y == y) digest.Add(y);
   }
-  EXPECT_EQ(digest.value(), 0xA13A91F32A1FDF30u);
+  EXPECT_EQ(digest.value(), 0xCAA2AE54C9656B56u);
 }
 
 TEST(Golden, LogExpSinCosInDouble) {
