@@ -60,6 +60,8 @@ float Scaled(float logit, float maximum, double temperature) {
   return x < -1000 ? -1000.0F : static_cast<float>(x);
 }
 
+// TODO(perf): sums over the vocabulary compute the exponential one by one; a vector row of it, as
+// attention has, would make top_p and log-probabilities several times cheaper.
 uint64_t Weight(float x) {
   if (x < kNoWeight) return 0;
   // Adding 1.5 * 2^52 rounds a double below 2^51 to an integer, to nearest even.

@@ -141,6 +141,7 @@ TEST_F(WorkerProcess, GivesTheSameTokensAloneAndCut) {
   EXPECT_EQ(alone.size(), 20U);
   EXPECT_EQ(Generate(2, {"--tensor-parallel", "2"}), alone);
   EXPECT_EQ(Generate(2, {"--pipeline-parallel", "2", "--comm", "tcp"}), alone);
+  EXPECT_EQ(Generate(2, {"--tensor-parallel", "2", "--comm", "mpi"}), alone);
 }
 
 TEST_F(WorkerProcess, RegistersWhatItIs) {
@@ -255,6 +256,18 @@ TEST_F(WorkerProcess, JoinsAgainWhenTheCoordinatorComesBack) {
   EXPECT_EQ(next.streams[1].tokens.size(), 5U);
   next.Stop();
   EXPECT_EQ(StatusOf(*worker, next), 0) << worker->Log();
+}
+
+TEST_F(WorkerProcess, EndsWith3IfTheCoordinatorDoesNotComeBack) {
+  auto coordinator = std::make_unique<FakeCoordinator>();
+  const auto worker =
+      Start(2, coordinator->address(), {"--tensor-parallel", "2", "--join-timeout-ms", "2000"});
+  ASSERT_TRUE(coordinator->RunUntil([&] { return coordinator->ranks.size() == 2; }))
+      << worker->Log();
+  coordinator.reset();
+  FakeCoordinator elsewhere;
+  EXPECT_EQ(StatusOf(*worker, elsewhere), 3) << worker->Log();
+  EXPECT_THAT(worker->Log(), HasSubstr("did not take rank"));
 }
 
 TEST_F(WorkerProcess, AnswersRequestsItCannotTake) {
