@@ -246,9 +246,19 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
 void Region::Disconnected(ConnectionId connection, const std::string& why) {
   const auto place = ranks_.find(connection);
   if (place == ranks_.end()) return;
-  const auto group = groups_.find(place->second.group);
-  GroupRank& rank = *group->second.ranks[static_cast<size_t>(place->second.rank)];
-  LoseGroup(group->first, Str(Name(rank.info), ": ", why));
+  const uint64_t number = place->second.group;
+  Group& group = groups_.at(number);
+  auto& rank = group.ranks[static_cast<size_t>(place->second.rank)];
+  const auto count = std::count_if(group.ranks.begin(), group.ranks.end(),
+                                   [](const auto& other) { return other.has_value(); });
+  if (group.state == GroupState::kStopping && count > 1) {
+    // The ranks of a dismissed group end one by one; closing on the others could overtake the
+    // leader's own word to them.
+    rank.reset();
+    ranks_.erase(place);
+    return;
+  }
+  LoseGroup(number, Str(Name(rank->info), ": ", why));
 }
 
 void Region::LoseGroup(uint64_t number, const std::string& why) {

@@ -461,6 +461,17 @@ TEST_F(RegionTest, StopEndsStreamsAndDismissesGroups) {
   EXPECT_TRUE(region_.groups().empty());
 }
 
+TEST_F(RegionTest, LetsTheRanksOfADismissedGroupEndOneByOne) {
+  JoinReady(1, MakeRank(1, 0, 2));
+  region_.Stop();
+  Take();
+  region_.Disconnected(1, "closed");
+  EXPECT_THAT(Take(), IsEmpty());
+  EXPECT_THAT(region_.groups(), SizeIs(1));
+  region_.Disconnected(2, "closed");
+  EXPECT_TRUE(region_.groups().empty());
+}
+
 TEST_F(RegionTest, ReportsWhatTheLeadersReport) {
   const uint64_t epoch = JoinReady(1, MakeRank(1, 0, 2));
   EXPECT_TRUE(region_.Update(1, epoch, {}, {.steps_total = 12, .sequences_running = 3}));

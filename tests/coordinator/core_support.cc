@@ -88,17 +88,18 @@ void RegionInvariants::CheckStreams(const Region& region) {
 }
 
 void RegionInvariants::CheckGroups(const Region& region) {
+  const std::string numerics_id = region.model().numerics_id;
   std::set<uint64_t> epochs;
   std::set<ConnectionId> connections;
   for (const auto& [number, group] : region.groups()) {
     EXPECT_EQ(number, group.number);
     EXPECT_TRUE(epochs.insert(group.epoch).second) << "two groups of epoch " << group.epoch;
     EXPECT_LE(group.sequences.size(), group.capacity()) << group.Name();
-    EXPECT_EQ(group.state == GroupState::kForming && group.complete(), false) << group.Name();
+    EXPECT_FALSE(group.state == GroupState::kForming && group.complete()) << group.Name();
     for (const auto& rank : group.ranks) {
       if (!rank) continue;
       EXPECT_TRUE(connections.insert(rank->connection).second) << "two ranks on one connection";
-      EXPECT_EQ(rank->info.numerics_id, region.model().numerics_id) << group.Name();
+      EXPECT_EQ(rank->info.numerics_id, numerics_id) << group.Name();
     }
   }
 }
@@ -108,6 +109,8 @@ void RegionInvariants::CheckGrowth(const Region& region) {
     EXPECT_GE(group.epoch, epochs_[number]) << "group " << number << " went back in time";
     epochs_[number] = group.epoch;
   }
+  // The status is text for people, and dear; what only grows can be looked at now and then.
+  if (++checks_ % 64 != 0) return;
   const RegionStatus status = region.status();
   EXPECT_GE(status.requests_total, requests_total_);
   EXPECT_GE(status.group_losses_total, group_losses_total_);

@@ -57,6 +57,7 @@ class RegionInvariants {
   std::set<StreamId> open_;
   std::set<StreamId> known_;
   std::map<uint64_t, uint64_t> epochs_;  // Of each group number, the newest.
+  int64_t checks_ = 0;
   int64_t requests_total_ = 0;
   int64_t group_losses_total_ = 0;
 };
