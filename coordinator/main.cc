@@ -1,15 +1,12 @@
 // shoal-coordinator: the region's front door. Everything it does is in coordinator/gateway; here
-// are its flags, its signals and its one line of output.
+// are its flags and its one line of output.
 
-#include <glog/logging.h>
-#include <kj/async-io.h>
-#include <kj/async-unix.h>
-
-#include <csignal>
 #include <exception>
 #include <iostream>
+#include <string>
+#include <utility>
 
-#include "coordinator/gateway/coordinator.h"
+#include "coordinator/gateway/serve.h"
 #include "transport/base/error.h"
 #include "transport/base/log.h"
 #include "transport/config/options.h"
@@ -48,26 +45,16 @@ int Run(int argc, char** argv) {
   shoal::gateway::AddCoordinatorOptions(table, options);
   if (table.Parse(argc, argv) == shoal::config::ParseOutcome::kPrinted) return 0;
 
-  // Before the event loop exists, or a signal during start-up would end the process with its code.
-  kj::UnixEventPort::captureSignal(SIGINT);
-  kj::UnixEventPort::captureSignal(SIGTERM);
-  auto io = kj::setupAsyncIo();
-  auto signalled =
-      io.unixEventPort.onSignal(SIGINT).exclusiveJoin(io.unixEventPort.onSignal(SIGTERM));
-
   std::string url;
   bool said_ready = false;
-  shoal::gateway::RegionEvents events;
-  events.on_group_ready = [&](const std::string&) {
+  shoal::gateway::ServeHooks hooks;
+  hooks.on_listening = [&](const shoal::gateway::Listening& where) { url = where.url; };
+  hooks.region.on_group_ready = [&](const std::string&) {
     if (said_ready) return;
     said_ready = true;
     std::cout << "ready " << url << std::endl;
   };
-  shoal::gateway::Coordinator coordinator(io, options, std::move(events));
-  url = coordinator.url();
-  signalled.wait(io.waitScope);
-  LOG(INFO) << "stopping";
-  coordinator.Stop(kStopGraceMs).wait(io.waitScope);
+  shoal::gateway::Serve(options, kStopGraceMs, std::move(hooks));
   return 0;
 }
 

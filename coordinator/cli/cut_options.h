@@ -1,0 +1,42 @@
+#pragma once
+
+// The flags that several verbs share: a model and how it is cut over ranks.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "parallel/model/model.h"
+#include "parallel/plan/plan.h"
+#include "transport/config/options.h"
+
+namespace shoal::cli {
+
+struct CutOptions {
+  std::string model;
+  int32_t tensor_parallel = 1;
+  int32_t pipeline_parallel = 1;
+  std::string kv_dtype = "f16";
+  int64_t kv_cache_tokens = 0;   // 0: what fits.
+  int64_t memory_bytes_max = 0;  // Per rank; 0: its share of what there is.
+
+  int64_t rank_count() const { return int64_t{tensor_parallel} * pipeline_parallel; }
+};
+
+// MODEL, --tensor-parallel, --pipeline-parallel.
+void AddCut(config::OptionTable& table, CutOptions& options);
+// --kv-cache-tokens, --kv-dtype.
+void AddCache(config::OptionTable& table, CutOptions& options);
+// --memory-bytes-max.
+void AddMemory(config::OptionTable& table, CutOptions& options);
+
+// How the model would be cut. Errors: those of plan::PlanCut.
+std::vector<plan::RankShard> Plan(const model::Model& model, const CutOptions& options);
+
+// The flags of shoal-worker that say the same, without the model.
+std::vector<std::string> WorkerArguments(const CutOptions& options);
+
+// For flags of a worker: {"--threads", "2"}.
+void AppendFlag(std::vector<std::string>& arguments, const std::string& flag, int64_t value);
+
+}  // namespace shoal::cli

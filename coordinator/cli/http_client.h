@@ -1,0 +1,41 @@
+#pragma once
+
+// A client of the project's own HTTP interface, one request at a time.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace shoal::cli {
+
+struct HttpAnswer {
+  int status = 0;
+  std::string body;
+};
+
+class HttpClient {
+ public:
+  // `url`: "http://HOST[:PORT]". `api_key` may be empty. Errors: kInvalidArgument for another form.
+  explicit HttpClient(const std::string& url, std::string api_key = "");
+
+  // Errors: kCannotJoin if nobody listens there, kPeerLost if the connection breaks off or nothing
+  // comes for a minute.
+  HttpAnswer Get(const std::string& path) const;
+  HttpAnswer Post(const std::string& path, const std::string& json) const;
+
+  // Hands the data of each server-sent event on as it comes; false from `on_event` ends it. If the
+  // status is not 200, the answer is as Post's.
+  HttpAnswer PostForEvents(const std::string& path, const std::string& json,
+                           const std::function<bool(std::string_view data)>& on_event) const;
+
+ private:
+  HttpAnswer Exchange(const std::string& method, const std::string& path, const std::string& json,
+                      const std::function<bool(std::string_view bytes)>& on_bytes) const;
+
+  std::string host_;
+  std::string port_;
+  std::string api_key_;
+};
+
+}  // namespace shoal::cli

@@ -1,0 +1,27 @@
+#pragma once
+
+// The other programs of this build, which lie beside this one.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace shoal::cli {
+
+// Path of a program of this build, "shoal-worker" for one. Errors: kFailed if it is not there.
+std::string ProgramPath(const std::string& name);
+
+struct ProgramOutput {
+  int status = 0;                   // 128 plus the signal's number if a signal ended it.
+  std::vector<std::string> lines;   // Of stdout.
+  std::vector<std::string> errors;  // Of stderr.
+};
+
+// Runs a program to its end. Errors: kFailed if it cannot be started, kDeadlineExceeded.
+ProgramOutput RunProgram(const std::vector<std::string>& command, int64_t timeout_ms);
+
+// Names of the instruction sets that this machine can run, by `shoal-worker kernels`.
+// Errors: as RunProgram, and kFailed if the worker cannot say.
+std::vector<std::string> InstructionSetsHere();
+
+}  // namespace shoal::cli

@@ -1,0 +1,213 @@
+// fork and exec with everything in place that keeps descendants from being left behind. They are
+// found by their session, because mpirun gives each rank a process group of its own.
+
+#include "coordinator/launch/child_process.h"
+
+#include <fcntl.h>
+#include <glog/logging.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "transport/base/error.h"
+
+namespace shoal::launch {
+namespace {
+
+constexpr int64_t kLookAgainMs = 10;
+// From SIGKILL to the end of a process; only a process in an uninterruptible wait takes longer.
+constexpr int64_t kKillMs = 2'000;
+// A line without an end is handed on in pieces of this size.
+constexpr size_t kLineBytesMax = 64 * 1024;
+
+struct Pipe {
+  int read_end = -1;
+  int write_end = -1;
+};
+
+Pipe MakePipe() {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
+    Throw(ErrorCode::kFailed, "pipe: ", std::strerror(errno));
+  }
+  return {ends[0], ends[1]};
+}
+
+void WriteToStderr(std::string_view line) {
+  std::string text(line);
+  text += '\n';
+  // Nobody can be told that stderr is gone.
+  static_cast<void>(!write(STDERR_FILENO, text.data(), text.size()));
+}
+
+// Cuts a stream of bytes into lines.
+class LineSplitter {
+ public:
+  explicit LineSplitter(std::function<void(std::string_view)> take)
+      : take_(take ? std::move(take) : WriteToStderr) {}
+
+  void Add(std::string_view bytes) {
+    rest_ += bytes;
+    size_t begin = 0;
+    for (size_t end = rest_.find('\n'); end != std::string::npos; end = rest_.find('\n', begin)) {
+      take_(std::string_view(rest_).substr(begin, end - begin));
+      begin = end + 1;
+    }
+    rest_.erase(0, begin);
+    if (rest_.size() >= kLineBytesMax) Finish();
+  }
+  void Finish() {
+    if (!rest_.empty()) take_(rest_);
+    rest_.clear();
+  }
+
+ private:
+  std::function<void(std::string_view)> take_;
+  std::string rest_;
+};
+
+// Until both ends are closed by all who could write to them.
+void ReadLines(int out, int err, LineSplitter out_lines, LineSplitter err_lines) {
+  std::array<pollfd, 2> files = {{{out, POLLIN, 0}, {err, POLLIN, 0}}};
+  std::array<LineSplitter*, 2> splitters = {&out_lines, &err_lines};
+  std::array<char, 4096> buffer{};
+  while (files[0].fd >= 0 || files[1].fd >= 0) {
+    if (poll(files.data(), files.size(), -1) < 0 && errno != EINTR) break;
+    for (size_t i = 0; i < files.size(); ++i) {
+      if (files[i].fd < 0 || files[i].revents == 0) continue;
+      const ssize_t count = read(files[i].fd, buffer.data(), buffer.size());
+      if (count < 0 && errno == EINTR) continue;
+      if (count > 0) {
+        splitters[i]->Add({buffer.data(), static_cast<size_t>(count)});
+        continue;
+      }
+      splitters[i]->Finish();
+      close(files[i].fd);
+      files[i].fd = -1;  // poll ignores it from here on.
+    }
+  }
+}
+
+// Between fork and exec only calls that are safe after a fork of a threaded process.
+[[noreturn]] void BecomeChild(pid_t parent, int out, int err, int error_pipe, char* const* argv) {
+  setsid();
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (getppid() != parent) _exit(1);  // It died before the line above.
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGPIPE, SIGCHLD, SIGHUP}) {
+    std::signal(signal, SIG_DFL);
+  }
+  const int null = open("/dev/null", O_RDONLY);
+  dup2(null, STDIN_FILENO);
+  dup2(out, STDOUT_FILENO);
+  dup2(err, STDERR_FILENO);
+  execvp(argv[0], argv);
+  const int reason = errno;
+  static_cast<void>(!write(error_pipe, &reason, sizeof(reason)));
+  _exit(127);
+}
+
+// The session of a process, from /proc/PID/stat: the fourth word after the name in parentheses,
+// which may itself hold spaces and parentheses. -1 if it is gone.
+pid_t SessionOf(const std::filesystem::path& process) {
+  std::ifstream file(process / "stat");
+  std::string text;
+  std::getline(file, text);
+  const size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos) return -1;
+  char state = 0;
+  pid_t parent = 0;
+  pid_t group = 0;
+  pid_t session = 0;
+  if (std::sscanf(text.c_str() + name_end + 1, " %c %d %d %d", &state, &parent, &group, &session) !=
+      4) {
+    return -1;
+  }
+  return state == 'Z' ? -1 : session;
+}
+
+}  // namespace
+
+ChildProcess::ChildProcess(ChildOptions options) : options_(std::move(options)) {
+  SHOAL_CHECK(!options_.command.empty());
+  std::vector<char*> argv;
+  for (std::string& argument : options_.command) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const Pipe out = MakePipe();
+  const Pipe err = MakePipe();
+  const Pipe error = MakePipe();
+  const pid_t parent = getpid();
+  pid_ = fork();
+  if (pid_ == 0) BecomeChild(parent, out.write_end, err.write_end, error.write_end, argv.data());
+  const int fork_reason = errno;
+  for (const int end : {out.write_end, err.write_end, error.write_end}) close(end);
+  int reason = 0;
+  const bool failed = pid_ < 0 || read(error.read_end, &reason, sizeof(reason)) > 0;
+  close(error.read_end);
+  if (failed) {
+    close(out.read_end);
+    close(err.read_end);
+    if (pid_ > 0) waitpid(pid_, nullptr, 0);
+    Throw(ErrorCode::kFailed, options_.command[0],
+          " cannot be started: ", std::strerror(pid_ < 0 ? fork_reason : reason));
+  }
+  reader_ = std::thread(ReadLines, out.read_end, err.read_end, LineSplitter(options_.on_stdout),
+                        LineSplitter(options_.on_stderr));
+}
+
+ChildProcess::~ChildProcess() { Stop(0); }
+
+std::optional<ChildEnd> ChildProcess::TryWait() {
+  if (end_) return end_;
+  int status = 0;
+  if (waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
+  end_ = ChildEnd{.status = WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+                  .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0};
+  return end_;
+}
+
+std::optional<ChildEnd> ChildProcess::WaitFor(int64_t milliseconds) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);
+  while (!TryWait() && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(kLookAgainMs));
+  }
+  return TryWait();
+}
+
+void ChildProcess::Signal(int signal) const {
+  if (!end_) kill(pid_, signal);
+}
+
+ChildEnd ChildProcess::Stop(int64_t grace_ms) {
+  if (!TryWait()) {
+    Signal(SIGTERM);
+    WaitFor(grace_ms);
+  }
+  // Also when the child has ended: what it started may not have.
+  KillSession();
+  if (!WaitFor(kKillMs)) LOG(ERROR) << options_.command[0] << " does not end: process " << pid_;
+  if (reader_.joinable()) reader_.join();
+  return end_.value_or(ChildEnd{.signal = SIGKILL});
+}
+
+void ChildProcess::KillSession() const {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (SessionOf(entry.path()) == pid_) kill(static_cast<pid_t>(std::stol(name)), SIGKILL);
+  }
+}
+
+}  // namespace shoal::launch

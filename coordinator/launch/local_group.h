@@ -1,0 +1,78 @@
+#pragma once
+
+// A group of workers on this machine, started by mpirun.
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "coordinator/launch/child_process.h"
+
+namespace shoal::launch {
+
+struct LocalGroupOptions {
+  int32_t rank_count = 1;
+  std::string worker;                  // Path of shoal-worker.
+  std::vector<std::string> arguments;  // Of every rank.
+  // As ChildOptions::on_stdout, for what the ranks print.
+  std::function<void(std::string_view line)> on_stdout{};
+};
+
+struct GroupEnd {
+  int status = 0;     // Of the first rank that failed.
+  int signal = 0;     // That ended a rank, or mpirun itself; 0: none.
+  int32_t rank = -1;  // Which rank failed first, if mpirun said so.
+  // "rank 1 was ended by signal 9 (Killed)", "rank 0 exited with status 2"
+  std::string Text() const;
+};
+
+// What mpirun says of its ranks on stderr, among the lines that the ranks write.
+//
+// Threading: one thread at a time.
+class MpirunReport {
+ public:
+  // Result: the lines to show. mpirun's own notices about a rank that failed are kept back, since
+  // whoever started the group says it in one line.
+  std::vector<std::string> TakeLine(std::string_view line);
+  // A notice that was not finished.
+  std::vector<std::string> TakeRest();
+
+  int32_t rank() const { return rank_; }
+  int signal() const { return signal_; }
+
+ private:
+  void ReadNotice();
+
+  bool in_notice_ = false;
+  std::vector<std::string> notice_;
+  int32_t rank_ = -1;
+  int signal_ = 0;
+};
+
+// As ChildProcess: nothing of it outlives this object.
+class LocalGroup {
+ public:
+  // Errors: kFailed if mpirun cannot be started.
+  explicit LocalGroup(const LocalGroupOptions& options);
+
+  // How it ended; nothing while it runs.
+  std::optional<GroupEnd> TryWait();
+  std::optional<GroupEnd> WaitFor(int64_t milliseconds);
+  // SIGTERM, which mpirun passes on to its ranks; SIGKILL to all that is left after `grace_ms`.
+  GroupEnd Stop(int64_t grace_ms);
+
+ private:
+  GroupEnd MakeEnd(const ChildEnd& end);
+
+  std::mutex mutex_;  // Guards report_, which the child's thread feeds.
+  MpirunReport report_;
+  ChildProcess child_;
+};
+
+// The command line that starts it.
+std::vector<std::string> MpirunCommand(const LocalGroupOptions& options, bool as_root);
+
+}  // namespace shoal::launch
