@@ -42,6 +42,9 @@ class Builder : public nlohmann::json_sax<Json> {
     if (!level.keys.insert(value).second) {
       Throw(ErrorCode::kInvalidArgument, "duplicate key at ", Path());
     }
+    if (level.keys.size() > kJsonMembersMax) {
+      Throw(ErrorCode::kInvalidArgument, "more than ", kJsonMembersMax, " members at ", Path());
+    }
     return true;
   }
 

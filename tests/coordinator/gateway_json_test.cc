@@ -65,6 +65,16 @@ TEST(ParseStrictJson, RefusesMoreThan64Levels) {
   EXPECT_THAT(Complaint(std::string(1'000'000, '[')), HasSubstr("64"));
 }
 
+TEST(ParseStrictJson, RefusesObjectsOfMoreThan4096Members) {
+  const auto object = [](int count) {
+    std::string text = "{\"k\":0";
+    for (int i = 1; i < count; ++i) text += ",\"" + std::to_string(i) + "\":0";
+    return text + "}";
+  };
+  EXPECT_EQ(Complaint(object(4096)), "");
+  EXPECT_THAT(Complaint(object(4097)), HasSubstr("4096"));
+}
+
 TEST(FormatFloat, IsTheShortestDecimalThatReadsBackTheSame) {
   EXPECT_EQ(FormatFloat(0.1F), "0.1");
   EXPECT_EQ(FormatFloat(-1.0F), "-1.0");

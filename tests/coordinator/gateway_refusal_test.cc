@@ -135,6 +135,38 @@ TEST(BadRequest, ShortensTheAnswerToTheContextButRefusesMoreThanTheCache) {
   EXPECT_EQ(sequence.params.tokens_max + static_cast<int64_t>(sequence.prompt.size()), 50);
 }
 
+TEST(NoTokenizer, LeavesTokenIdsInAndOut) {
+  GatewayFixture fixture;
+  TextService text;
+  text.vocab_size = 10;
+  fixture.gateway = std::make_unique<HttpGateway>(HttpGatewayOptions{}, fixture.generation,
+                                                  std::move(text), fixture.timer);
+  EXPECT_EQ(fixture.Post(kCompletions, R"({"prompt":"a"})").json()["error"]["code"],
+            "no_tokenizer");
+  EXPECT_EQ(fixture.Post(kCompletions, R"({"prompt":[1],"stop":"a"})").json()["error"]["param"],
+            "stop");
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions,
+                  R"({"prompt":[1],"echo":true,"logprobs":1,"return_token_ids":true})");
+  fixture.generation.Finish(0, FinishReason::kLength, {7, 8});
+  const json choice = client->TakeReply().json()["choices"][0];
+  EXPECT_EQ(choice["text"], "");
+  EXPECT_EQ(choice["token_ids"], json({7, 8}));
+  EXPECT_EQ(choice["logprobs"]["token_ids"], json({1, 7, 8}));
+}
+
+TEST(NoChatTemplate, IsSaidAndCompletionsAreOffered) {
+  GatewayFixture fixture;
+  TextService text;
+  text.tokenizer = &fixture.tokenizer;
+  fixture.gateway = std::make_unique<HttpGateway>(HttpGatewayOptions{}, fixture.generation,
+                                                  std::move(text), fixture.timer);
+  const Reply reply = fixture.Post(kChat, R"({"messages":[{"role":"user","content":"x"}]})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.json()["error"]["code"], "no_chat_template");
+  EXPECT_THAT(reply.body, HasSubstr(kCompletions));
+}
+
 TEST(UnknownModel, Is404AndNamesWhatIsServed) {
   HttpGatewayOptions options;
   options.served_names = {"first", "org/second"};
