@@ -273,7 +273,7 @@ TEST(Golden, ExpOverAllFloats) {
     const float y = Exp(std::bit_cast<float>(static_cast<uint32_t>(bits)));
     if (y == y) digest.Add(y);
   }
-  EXPECT_EQ(digest.value(), 0xCAA2AE54C9656B56u);
+  EXPECT_EQ(digest.value(), 0xCC5A6F44DF240745u);
 }
 
 TEST(Golden, LogExpSinCosInDouble) {
