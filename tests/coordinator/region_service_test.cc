@@ -16,6 +16,7 @@
 
 #include "coordinator/gateway/rpc_gateway.h"
 #include "tests/coordinator/core_support.h"
+#include "tests/support/loop_jobs.h"
 #include "transport/base/error.h"
 #include "transport/rpc/client.h"
 #include "transport/rpc/coordinator_link.h"
@@ -36,7 +37,7 @@ class CoordinatorThread {
   }
 
   ~CoordinatorThread() {
-    executor_->executeSync([this] { stop_->fulfill(); });
+    jobs_.Stop();
     thread_.join();
   }
 
@@ -49,7 +50,9 @@ class CoordinatorThread {
     return Wait([&] { return lost_ >= groups; });
   }
   size_t journal_size() {
-    return executor_->executeSync([this] { return region_->journal().size(); });
+    size_t size = 0;
+    jobs_.Run([&] { size = region_->journal().size(); });
+    return size;
   }
 
  private:
@@ -67,13 +70,10 @@ class CoordinatorThread {
     options.port = 0;
     rpc::ClusterServer server(io, options, region, upstream);
     region.Connect(server);
-    auto stopping = kj::newPromiseAndFulfiller<void>();
-    stop_ = kj::mv(stopping.fulfiller);
     region_ = &region;
     port_ = server.port();
-    executor_ = &kj::getCurrentThreadExecutor();
     started.set_value();
-    stopping.promise.wait(io.waitScope);
+    jobs_.Serve(io);
     region.Stop(/*grace_ms=*/2'000).wait(io.waitScope);
   }
 
@@ -92,9 +92,8 @@ class CoordinatorThread {
   }
 
   uint16_t port_ = 0;
-  const kj::Executor* executor_ = nullptr;
+  LoopJobs jobs_;
   RegionService* region_ = nullptr;
-  kj::Own<kj::PromiseFulfiller<void>> stop_;
   std::mutex mutex_;  // Guards the two below.
   int ready_ = 0;
   int lost_ = 0;

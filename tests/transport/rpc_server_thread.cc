@@ -18,20 +18,17 @@ ServerThread::ServerThread(ClusterServerOptions options) {
 }
 
 ServerThread::~ServerThread() noexcept {
-  executor_->executeSync([this] { stop_->fulfill(); });
+  jobs_.Stop();
   thread_.join();
 }
 
 void ServerThread::Serve(ClusterServerOptions options, std::promise<void> started) {
   auto io = kj::setupAsyncIo();
   ClusterServer server(io, std::move(options), *this, *this);
-  auto stopping = kj::newPromiseAndFulfiller<void>();
-  stop_ = kj::mv(stopping.fulfiller);
   server_ = &server;
   port_ = server.port();
-  executor_ = &kj::getCurrentThreadExecutor();
   started.set_value();
-  stopping.promise.wait(io.waitScope);
+  jobs_.Serve(io);
 }
 
 bool ServerThread::Wait(const std::function<bool(const Heard&)>& done) {
@@ -52,7 +49,7 @@ void ServerThread::AnswerGenerate(GenerateReply reply) {
 }
 
 void ServerThread::Run(const std::function<void(ClusterServer&)>& what) {
-  executor_->executeSync([&] { what(*server_); });
+  jobs_.Run([&] { what(*server_); });
 }
 
 RegisterReply ServerThread::OnRegister(uint64_t connection, const RankRegistration& rank) {

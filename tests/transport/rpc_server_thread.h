@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/loop_jobs.h"
 #include "transport/rpc/cluster_server.h"
 
 namespace shoal::rpc {
@@ -75,10 +76,9 @@ class ServerThread : private RankHandler, private ServiceHandler {
   }
 
   uint16_t port_ = 0;
-  const kj::Executor* executor_ = nullptr;
+  LoopJobs jobs_;
   ClusterServer* server_ = nullptr;
   GenerationSink* sink_ = nullptr;
-  kj::Own<kj::PromiseFulfiller<void>> stop_;
 
   std::mutex mutex_;  // Guards what follows up to changed_.
   Heard heard_;
