@@ -8,8 +8,8 @@ namespace shoal::cpu {
 
 // `source` is row-major in the file's format, `source_row_bytes` apart. Takes `rows` rows starting
 // at `source` and, of each, the columns [col_begin, col_begin + cols), and writes them as outputs
-// [output_begin, output_begin + rows) of `packed`, whose K is `cols`. Calls for other output ranges of
-// one packed matrix may run at the same time, provided that no two touch the same panel.
+// [output_begin, output_begin + rows) of `packed`, whose K is `cols`. Calls for other output ranges
+// of one packed matrix may run at the same time, provided that no two touch the same panel.
 //
 // `packed` holds PanelCount(total outputs) * PanelBytes(dtype, cols) bytes, zeroed before the first
 // call, 64-byte aligned. col_begin and cols are multiples of GroupSize(dtype).

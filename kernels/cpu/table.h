@@ -18,7 +18,7 @@ namespace shoal::cpu {
 // CPU features, as bits.
 enum CpuFeature : uint32_t {
   kBaseline = 0,
-  kAvx2 = 1u << 0,  // AVX2, FMA and F16C.
+  kAvx2 = 1u << 0,        // AVX2, FMA and F16C.
   kAvx512Vnni = 1u << 1,  // AVX-512 F, BW, DQ, VL and VNNI.
 };
 
@@ -28,37 +28,38 @@ struct LinearCall {
   const ActivationRows* input;  // input->cols == weights->cols
   int64_t row_begin, row_end;
   int64_t panel_begin, panel_end;
-  float* output;          // Output o of row r: output[r * output_stride + o]; padding is not written.
+  float* output;  // Output o of row r: output[r * output_stride + o]; padding is not written.
   int64_t output_stride;
 };
 
-// A row-parallel layer: K is cut into leaves of leaf_cols (the last may be shorter); each leaf's f32
-// result is converted to fixed point and added.
+// A row-parallel layer: K is cut into leaves of leaf_cols (the last may be shorter); each leaf's
+// f32 result is converted to fixed point and added.
 struct LeafLinearCall {
   const PackedMatrix* weights;
   const ActivationRows* input;
   int64_t row_begin, row_end;
   int64_t panel_begin, panel_end;
   int64_t leaf_cols;
-  float limit;            // 2^(30 - ceil(log2(leaves of the whole sum)))
-  int64_t* output;        // As LinearCall's; written, not added to.
+  float limit;      // 2^(30 - ceil(log2(leaves of the whole sum)))
+  int64_t* output;  // As LinearCall's; written, not added to.
   int64_t output_stride;
-  int64_t* invalid;       // [rows]: added to atomically for every output with |y| >= limit or NaN; such a leaf adds nothing to output.
+  // [rows]: counts, atomically, the outputs' leaves with |y| >= limit or NaN; they add nothing.
+  int64_t* invalid;
 };
 
 // Attention of consecutive query rows of one sequence over the query heads that read one kv head.
 struct AttentionCall {
   KvDType dtype;
   int64_t head_dim;
-  int64_t head_count;          // Query heads here.
-  int64_t position_begin;      // Position of the first query row; row r sees keys 0..position_begin + r.
+  int64_t head_count;      // Query heads here.
+  int64_t position_begin;  // Of the first query row; row r sees keys 0..position_begin + r.
   int64_t row_count;
-  const float* query;          // Row r, head h: query + r * query_stride + h * head_dim
+  const float* query;  // Row r, head h: query + r * query_stride + h * head_dim
   int64_t query_stride;
-  float* output;               // Likewise, with output_stride.
+  float* output;  // Likewise, with output_stride.
   int64_t output_stride;
-  const std::byte* blocks;     // This layer's and kv head's part of block b: blocks + b * block_stride
-  int64_t block_stride;        // Bytes.
+  const std::byte* blocks;  // This layer's and kv head's part of block b: blocks + b * block_stride
+  int64_t block_stride;     // Bytes.
   const int32_t* block_table;  // [positions / 32]: the sequence's blocks.
   float* scratch;              // [AttentionScratchFloats(head_dim, head_count)], the caller's own.
 };
@@ -79,7 +80,8 @@ struct KernelTable {
   void (*linear[kDTypeCount])(const LinearCall& call);
   void (*leaf_linear[kDTypeCount])(const LeafLinearCall& call);
 
-  // Quantises one row: quants [cols], scales [cols / 32], sums [cols / 32]. cols is a multiple of 32.
+  // Quantises one row: quants [cols], scales [cols / 32], sums [cols / 32]. cols is a multiple
+  // of 32.
   void (*quantize_row)(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
 
   // y[i] = (x[i] * r) * weight[i], r = 1 / sqrt(mean of squares + epsilon). y may be x.
@@ -114,8 +116,8 @@ uint32_t DetectCpuFeatures();
 
 // The first row that runs with `features`, or the row called `forced` if that is not empty (the
 // SHOAL_FORCE_ISA variable). A pure function of its arguments; never falls back silently.
-// Errors: kInvalidArgument if no row has that name; kMissingHardware if `features` lack what it needs
-// or this build lacks the row; kFailed if this machine's arithmetic is not the contract's.
+// Errors: kInvalidArgument if no row has that name; kMissingHardware if `features` lack what it
+// needs or this build lacks the row; kFailed if this machine's arithmetic is not the contract's.
 const KernelTable& SelectKernelTable(uint32_t features, std::string_view forced);
 
 }  // namespace shoal::cpu

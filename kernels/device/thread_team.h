@@ -13,8 +13,8 @@ namespace shoal::device {
 class RangeFunction {
  public:
   template <typename F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, RangeFunction>)
-  RangeFunction(F&& function)  // NOLINT: implicit, so that lambdas can be passed.
+  requires(!std::is_same_v<std::remove_cvref_t<F>, RangeFunction>)
+      RangeFunction(F&& function)  // NOLINT: implicit, so that lambdas can be passed.
       : object_(const_cast<void*>(static_cast<const void*>(&function))),
         call_([](void* object, int64_t begin, int64_t end, int32_t thread) {
           (*static_cast<std::remove_reference_t<F>*>(object))(begin, end, thread);
@@ -32,8 +32,8 @@ class RangeFunction {
 // A fixed set of threads that work through index ranges together; the caller is thread 0.
 //
 // Which thread gets which range is not fixed, so results must not depend on it. Chunks are claimed
-// one by one: when the machine takes a core away, the others do the work, and a call never waits for a
-// thread that has claimed nothing. Idle threads spin briefly, then yield, then sleep.
+// one by one: when the machine takes a core away, the others do the work, and a call never waits
+// for a thread that has claimed nothing. Idle threads spin briefly, then yield, then sleep.
 // Threading: one thread calls ParallelFor.
 class ThreadTeam {
  public:

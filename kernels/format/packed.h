@@ -3,12 +3,13 @@
 // Weights and activations as the kernels read them.
 //
 // A packed matrix is cut into panels of 16 outputs, so that one vector register holds one k for 16
-// outputs and lanes never run over k. Within a panel, K ascends. Outputs past the last row are zeros.
-//   kQ4   a group of 32 k: 4 x 64 bytes; byte 4 * o + j of vector v holds output o's weight k = 4 * v + j
-//         in its low nibble and k = 16 + 4 * v + j in its high nibble (0..15); then f16 d[16] and f16
-//         m[16]. Q4_0 has no m: its 16 halves are left out, and 8 is subtracted in the integer dot.
-//   kQ8   a group of 32 k: 8 x 64 bytes; byte 4 * o + j of vector v holds output o's weight
-//         k = 4 * v + j, plus 128; then f16 d[16].
+// outputs and lanes never run over k. Within a panel, K ascends. Outputs past the last row are
+// zeros.
+//   Q4    a group of 32 k: 4 x 64 bytes; byte 4 * o + j of vector v holds output o's weight
+//         4 * v + j in its low nibble and 16 + 4 * v + j in its high nibble (0..15); then f16
+//         d[16] and f16 m[16]. Q4_0 has no m, and 8 is subtracted in the integer dot.
+//   Q8    a group of 32 k: 8 x 64 bytes; byte 4 * o + j of vector v holds output o's weight
+//         4 * v + j, plus 128; then f16 d[16].
 //   float one k: 16 elements as in the file (f16, bf16 or f32).
 // Every panel starts 64-byte aligned.
 
@@ -49,8 +50,8 @@ constexpr int64_t PanelBytes(DType dtype, int64_t cols) {
 // A view; the bytes belong to whoever packed them.
 struct PackedMatrix {
   DType dtype = DType::kF32;
-  int64_t rows = 0;  // Outputs.
-  int64_t cols = 0;  // K, of this rank's shard.
+  int64_t rows = 0;                 // Outputs.
+  int64_t cols = 0;                 // K, of this rank's shard.
   const std::byte* data = nullptr;  // [PanelCount(rows)][PanelBytes(dtype, cols)]
 
   const std::byte* panel(int64_t index) const { return data + index * PanelBytes(dtype, cols); }
@@ -61,8 +62,8 @@ struct PackedMatrix {
 struct ActivationRows {
   const float* values = nullptr;   // [rows][cols]
   const int8_t* quants = nullptr;  // [rows][cols]
-  const float* scales = nullptr;   // [rows][cols / 32]; NaN marks a group with a NaN or an infinity.
-  const int32_t* sums = nullptr;   // [rows][cols / 32]: the sum of the group's quants.
+  const float* scales = nullptr;  // [rows][cols / 32]; NaN marks a group with a NaN or an infinity.
+  const int32_t* sums = nullptr;  // [rows][cols / 32]: the sum of the group's quants.
   int64_t rows = 0;
   int64_t cols = 0;
 };

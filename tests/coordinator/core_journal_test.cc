@@ -1,3 +1,5 @@
+// The journal keeps what a stream needs to go on elsewhere, and no more.
+
 #include <gtest/gtest.h>
 
 #include "coordinator/store/journal.h"

@@ -1,3 +1,5 @@
+// Choosing a row of kernels: the fastest that runs, the one that is forced, never another.
+
 #include "kernels/cpu/table.h"
 
 #include <gmock/gmock.h>

@@ -1,3 +1,5 @@
+// The team does every range once, with more threads than cores and for tiny ranges.
+
 #include "kernels/device/thread_team.h"
 
 #include <gtest/gtest.h>

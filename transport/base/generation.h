@@ -1,7 +1,7 @@
 #pragma once
 
-// What a generation asks for and what comes back, in tokens: the words that the coordinator, the RPC
-// layer and the workers' engine share.
+// What a generation asks for and what comes back, in tokens: the words that the coordinator, the
+// RPC layer and the workers' engine share.
 
 #include <cstdint>
 #include <string>
@@ -25,10 +25,11 @@ struct SamplingParams {
 
 struct GenerationParams {
   SamplingParams sampling;
-  int64_t tokens_max = 16;        // 0 only with prompt_logprobs.
-  std::vector<int32_t> stop_ids;  // Any of them ends the sequence and is delivered as its last token.
-  bool prompt_logprobs = false;   // Log-probabilities of every prompt token but the first, too.
-  int32_t top_logprobs = -1;      // -1: none; otherwise the token's own and this many best, 0..20.
+  int64_t tokens_max = 16;  // 0 only with prompt_logprobs.
+  std::vector<int32_t>
+      stop_ids;  // Any of them ends the sequence and is delivered as its last token.
+  bool prompt_logprobs = false;  // Log-probabilities of every prompt token but the first, too.
+  int32_t top_logprobs = -1;     // -1: none; otherwise the token's own and this many best, 0..20.
 
   bool operator==(const GenerationParams&) const = default;
 };

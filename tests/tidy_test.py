@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Checks the house rules that a compiler does not.
+
+Usage: tidy_test.py [includes|text|format]... (all by default)
+  includes  every #include stays within the DEPS of its folder's CMakeLists.txt, the DEPS keep to the
+            direction below, and KJ, MPI and other guests stop where they must
+  text      line and file lengths, words that must not be committed, a purpose in each file's head
+  format    clang-format would change nothing (skipped, saying so, where clang-format is missing)
+"""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LINES_MAX, COLUMNS_MAX = 600, 100
+
+# What a folder may use, directly or through others. The arrows of the README's map.
+BASE = {"transport/base"}
+KERNELS = {"kernels/math", "kernels/format", "kernels/device", "kernels/cpu"}
+MODEL = {"parallel/model", "kernels/format"}
+RPC = {"transport/wire", "transport/rpc", "transport/config"}
+ALLOWED = {
+    "transport/base": set(),
+    "transport/config": BASE,
+    "transport/wire": BASE,
+    "transport/rpc": BASE | {"transport/wire"},
+    "transport/link": BASE,
+    "kernels/math": BASE,
+    "kernels/format": BASE,
+    "kernels/device": BASE,
+    "kernels/cpu": BASE | {"kernels/math", "kernels/format", "kernels/device"},
+    "parallel/model": BASE | {"kernels/format"},
+    "parallel/text": BASE | MODEL,
+    "parallel/plan": BASE | MODEL,
+    "parallel/comm": BASE | {"transport/link", "kernels/device"},
+    "worker/engine": BASE | MODEL | {"parallel/text", "kernels/math"},
+    "worker/forward": BASE | KERNELS | MODEL
+    | {"parallel/plan", "parallel/comm", "transport/link", "worker/engine"},
+    "worker/rank": BASE | KERNELS | MODEL | RPC
+    | {"parallel/plan", "parallel/comm", "transport/link", "worker/engine", "worker/forward"},
+    "coordinator/core": BASE | MODEL | {"parallel/text", "parallel/plan"},
+    "coordinator/store": BASE | MODEL | RPC | {"coordinator/core"},
+    "coordinator/launch": BASE | MODEL | RPC | {"coordinator/core"},
+    "coordinator/gateway": BASE | MODEL | RPC
+    | {"parallel/text", "parallel/plan", "coordinator/core", "coordinator/store"},
+    "coordinator/cli": BASE | MODEL | RPC
+    | {"parallel/text", "parallel/plan", "coordinator/core", "coordinator/store",
+       "coordinator/gateway", "coordinator/launch"},
+}
+# Libraries whose types stop at these folders (and at the main.cc of a program).
+GUESTS = {
+    r"<(kj|capnp)/|\.capnp\.h\"": {"transport/wire", "transport/rpc", "coordinator/gateway"},
+    r"<mpi\.h>": {"parallel/comm"},
+    r"<immintrin\.h>": {"kernels/cpu", "kernels/device"},
+    r"<boost/": {"coordinator/gateway", "coordinator/cli"},
+    r"<yaml-cpp/|<CLI/": {"transport/config"},
+}
+BANNED = {
+    r"\bFIXME\b|\bXXX\b": "say it as TODO(perf|correctness|cleanup|test): sentence, or do it",
+    r"\bTODO\b(?!\((perf|correctness|cleanup|test)\): \S)": "write TODO(kind): sentence",
+    r"using namespace": "qualify the name",
+    r"\bsleep_for\b|\busleep\(|(?<!_)\bsleep\(": "wait for what you wait for, with a deadline",
+}
+# Where a wait on the wall clock is the thing itself.
+SLEEPERS = {"coordinator/cli/status.cc", "coordinator/launch/child_process.cc"}
+
+
+def tracked(*patterns):
+    names = subprocess.run(["git", "-C", str(ROOT), "ls-files", "--cached", "--others",
+                            "--exclude-standard", "--", *patterns],
+                           check=True, capture_output=True, text=True).stdout.split()
+    return [ROOT / name for name in names if (ROOT / name).exists()]
+
+
+def sources():
+    return tracked("*.h", "*.cc", "*.cu", "*.cuh")
+
+
+def folder_of(name):
+    return "/".join(name.split("/")[:2])
+
+
+def declared():
+    """The DEPS of each folder, from its CMakeLists.txt."""
+    folder_of_target, deps = {}, {}
+    for folder in ALLOWED:
+        path = ROOT / folder / "CMakeLists.txt"
+        if path.exists():
+            for target in re.findall(r"(?:shoal_library|shoal_capnp)\((shoal_\w+)", path.read_text()):
+                folder_of_target[target] = folder
+    for folder in ALLOWED:
+        path = ROOT / folder / "CMakeLists.txt"
+        blocks = re.findall(r"DEPS([\w\s]*)", path.read_text()) if path.exists() else []
+        names = {name for block in blocks for name in block.split() if name.startswith("shoal_")}
+        deps[folder] = {folder_of_target[name] for name in names if name in folder_of_target}
+    return deps
+
+
+def closure(deps, folder):
+    seen, open_folders = set(), [folder]
+    while open_folders:
+        for dep in deps[open_folders.pop()]:
+            if dep not in seen:
+                seen.add(dep)
+                open_folders.append(dep)
+    return seen
+
+
+def check_includes():
+    deps = declared()
+    for folder, allowed in ALLOWED.items():
+        for dep in sorted(closure(deps, folder) - allowed - {folder}):
+            yield f"{folder}/CMakeLists.txt: must not depend on {dep}, directly or through others"
+    for path in sources():
+        name = str(path.relative_to(ROOT))
+        home = folder_of(name)
+        if home not in ALLOWED:
+            continue
+        usable = closure(deps, home) | {home}
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            include = re.match(r'#include (<.+>|"(.+)")', line)
+            if not include:
+                continue
+            target = folder_of(include[2]) if include[2] else None
+            if target in ALLOWED and target not in usable:
+                yield f"{name}:{number}: {target} is not among the DEPS of {home}"
+            for guest, homes in GUESTS.items():
+                if re.search(guest, include[1]) and home not in homes and path.name != "main.cc":
+                    yield f"{name}:{number}: {include[1]} may be included in {sorted(homes)} only"
+
+
+def check_text():
+    for path in sources() + tracked("*.py", "*.sh"):
+        name, lines = str(path.relative_to(ROOT)), path.read_text().splitlines()
+        is_code = path.suffix in {".h", ".cc", ".cu", ".cuh"}
+        if len(lines) > LINES_MAX:
+            yield f"{name}: {len(lines)} lines; split it at {LINES_MAX}"
+        for number, line in enumerate(lines, 1):
+            if len(line) > COLUMNS_MAX:
+                yield f"{name}:{number}: {len(line)} columns, {COLUMNS_MAX} at most"
+            if is_code and name not in SLEEPERS:
+                for pattern, advice in BANNED.items():
+                    if re.search(pattern, line):
+                        yield f"{name}:{number}: '{line.strip()}': {advice}"
+        if path.suffix == ".h" and "#pragma once" not in lines[:3]:
+            yield f"{name}: starts without #pragma once"
+        head = "\n".join(lines[:25])
+        if path.suffix == ".cc" and path.with_suffix(".h").exists():
+            continue  # Its header says it.
+        if is_code and not re.search(r"^//", head, re.MULTILINE):
+            yield f"{name}: no comment near its top says what it is for"
+
+
+def check_format():
+    if shutil.which("clang-format") is None:
+        print("format: skipped, no clang-format here")
+        return
+    files = [str(path) for path in sources()]
+    run = subprocess.run(["clang-format", "--dry-run", "--Werror", *files],
+                         capture_output=True, text=True)
+    for line in run.stderr.splitlines():
+        if "error:" in line:
+            yield line.replace(str(ROOT) + "/", "")
+
+
+def main():
+    checks = {"includes": check_includes, "text": check_text, "format": check_format}
+    found = [f"{name}: {problem}" for name in sys.argv[1:] or checks for problem in checks[name]()]
+    print("\n".join(found) or f"{len(sources())} source files are tidy")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
