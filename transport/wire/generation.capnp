@@ -1,6 +1,7 @@
 @0xd7e0c5a1f49b3862;
-# What a generation asks for and what comes back, in tokens: transport/base/generation.h on the wire.
-# The same words serve between coordinator and leader and between coordinator and upstream programs.
+# What a generation asks for and what comes back, in tokens: transport/base/generation.h on the
+# wire. The same words serve between coordinator and leader and between coordinator and upstream
+# programs.
 #
 # Compatibility, for every file of this folder: fields are only ever added, at the end. A reader
 # treats a missing field as its default, so every default must mean "as before this field existed".

@@ -9,8 +9,8 @@ using Worker = import "worker.capnp";
 
 interface Coordinator {
   generate @0 (request :GenerateRequest, sink :TokenSink) -> (outcome :GenerateOutcome);
-  # Takes the request, or says why not; then `sink` hears nothing. The tokens go to `sink`, in order.
-  # Dropping `generation`, or the connection, cancels: the sequence is gone within one step.
+  # Takes the request, or says why not; then `sink` hears nothing. The tokens go to `sink`, in
+  # order. Dropping `generation`, or the connection, cancels: the sequence is gone within one step.
 
   status @1 () -> (status :Status);
   models @2 () -> (models :List(ModelInfo));

@@ -2,13 +2,14 @@
 # What the ranks of a group and the coordinator say to each other.
 #
 # Every rank dials the coordinator on a connection of its own, proves that it knows the group token
-# (gate.capnp) and registers. The ranks that were started together carry the same `groupId`; when all
-# `size` of them are there, the coordinator sends one canary request through the leader (rank 0), and
-# when its token has come back the group takes requests.
+# (gate.capnp) and registers. The ranks that were started together carry the same `groupId`; when
+# all `size` of them are there, the coordinator sends one canary request through the leader (rank
+# 0), and when its token has come back the group takes requests.
 #
 # A rank is lost when its connection breaks, when its heartbeats stay away, or when its progress
-# counter stands still while it has work. A lost rank takes its group along: the coordinator closes the
-# connections of all its ranks, and each of them ends. A group is never repaired, only started anew.
+# counter stands still while it has work. A lost rank takes its group along: the coordinator closes
+# the connections of all its ranks, and each of them ends. A group is never repaired, only started
+# anew.
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("shoal::wire");
@@ -17,8 +18,8 @@ using Gen = import "generation.capnp";
 
 using Epoch = UInt64;
 # Numbers the groups a coordinator has seen, rising, drawn when the first rank of a group registers.
-# Every later message carries it. One that carries another epoch than its connection's is refused with
-# FAILED, so that what a group left behind can never reach its successor.
+# Every later message carries it. One that carries another epoch than its connection's is refused
+# with FAILED, so that what a group left behind can never reach its successor.
 
 interface WorkerPort {
   register @0 (rank :RankRegistration, leader :Leader) -> (outcome :RegisterOutcome);
@@ -83,7 +84,8 @@ interface RankSession {
 }
 
 interface UpdateSink {
-  update @0 (epoch :Epoch, sequences :List(Gen.SequenceUpdate), stats :SchedulerStats) -> stream;
+  update @0 (epoch :Epoch, sequences :List(Gen.SequenceUpdate), stats :SchedulerStats)
+      -> stream;
   # One call a step carries the tokens of all sequences. The leader keeps a bounded number of calls
   # under way, so a coordinator that cannot follow slows the group down instead of filling memory.
 
@@ -102,7 +104,8 @@ struct SchedulerStats {
 interface Leader {
   # Implemented by rank 0. All calls return at once; what comes of them is in the updates.
 
-  submit @0 (epoch :Epoch, id :UInt64, prompt :List(Int32), params :Gen.GenerationParams) -> ();
+  submit @0 (epoch :Epoch, id :UInt64, prompt :List(Int32), params :Gen.GenerationParams)
+      -> ();
   # Starts a sequence. Every one ends with an update whose `finish` is set, a cancelled one too.
 
   cancel @1 (epoch :Epoch, id :UInt64) -> ();
