@@ -72,7 +72,7 @@ struct Refusal {
 
   enum Reason {
     retry @0;                  # Not now: try again until the join deadline.
-    mismatch @1;               # Another model, numerics or cut than the region's: no retry can help.
+    mismatch @1;               # Another model or numerics than the region's: no retry can help.
     stale @2;                  # This group was already given up: end, and start a new one.
   }
 }
