@@ -18,10 +18,11 @@
 namespace shoal::cli {
 namespace {
 
-// Of the 5 s that a stop may take: for the group to end as it is dismissed, then for mpirun to end
-// it. SIGKILL and its effect take the rest.
+// Of the 5 s that a stop may take: for the group to leave as it is dismissed, for mpirun to notice
+// that it has, and for mpirun to end it if it has not. SIGKILL and its effect take the rest.
 constexpr int64_t kDismissMs = 2'000;
-constexpr int64_t kTerminateMs = 1'500;
+constexpr int64_t kLeaveMs = 700;
+constexpr int64_t kTerminateMs = 1'000;
 // From the loss of a group to mpirun's word about which rank and why.
 constexpr TimeNs kAfterLossNs = 3 * kSecondNs;
 
@@ -161,6 +162,7 @@ class GroupWatch {
 
   // Ends the group if it has not ended. Result: the exit status.
   int Finish() {
+    if (status_ == 0) group_->WaitFor(kLeaveMs);
     group_->Stop(kTerminateMs);
     return status_;
   }

@@ -118,23 +118,38 @@ void ReadLines(int out, int err, LineSplitter out_lines, LineSplitter err_lines)
   _exit(127);
 }
 
-// The session of a process, from /proc/PID/stat: the fourth word after the name in parentheses,
-// which may itself hold spaces and parentheses. -1 if it is gone.
-pid_t SessionOf(const std::filesystem::path& process) {
+struct SessionMember {
+  pid_t pid = 0;
+  bool ended = false;  // A zombie: nobody has asked for its status yet.
+};
+
+// From /proc/PID/stat: the words after the name in parentheses, which may itself hold spaces and
+// parentheses. Nothing if it is of another session, or gone.
+std::optional<SessionMember> ReadMember(const std::filesystem::path& process, pid_t session) {
   std::ifstream file(process / "stat");
   std::string text;
   std::getline(file, text);
   const size_t name_end = text.rfind(')');
-  if (name_end == std::string::npos) return -1;
+  if (name_end == std::string::npos) return std::nullopt;
   char state = 0;
   pid_t parent = 0;
   pid_t group = 0;
-  pid_t session = 0;
-  if (std::sscanf(text.c_str() + name_end + 1, " %c %d %d %d", &state, &parent, &group, &session) !=
-      4) {
-    return -1;
+  pid_t its_session = 0;
+  const int words = std::sscanf(text.c_str() + name_end + 1, " %c %d %d %d", &state, &parent,
+                                &group, &its_session);
+  if (words != 4 || its_session != session) return std::nullopt;
+  return SessionMember{static_cast<pid_t>(std::stol(process.filename())), state == 'Z'};
+}
+
+std::vector<SessionMember> MembersOf(pid_t session) {
+  std::vector<SessionMember> members;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (const auto member = ReadMember(entry.path(), session)) members.push_back(*member);
   }
-  return state == 'Z' ? -1 : session;
+  return members;
 }
 
 }  // namespace
@@ -148,6 +163,8 @@ ChildProcess::ChildProcess(ChildOptions options) : options_(std::move(options)) 
   const Pipe err = MakePipe();
   const Pipe error = MakePipe();
   const pid_t parent = getpid();
+  // What the child leaves behind becomes this process's own child, and can be waited for.
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   pid_ = fork();
   if (pid_ == 0) BecomeChild(parent, out.write_end, err.write_end, error.write_end, argv.data());
   const int fork_reason = errno;
@@ -195,18 +212,25 @@ ChildEnd ChildProcess::Stop(int64_t grace_ms) {
     WaitFor(grace_ms);
   }
   // Also when the child has ended: what it started may not have.
-  KillSession();
-  if (!WaitFor(kKillMs)) LOG(ERROR) << options_.command[0] << " does not end: process " << pid_;
+  EndSession();
   if (reader_.joinable()) reader_.join();
   return end_.value_or(ChildEnd{.signal = SIGKILL});
 }
 
-void ChildProcess::KillSession() const {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (SessionOf(entry.path()) == pid_) kill(static_cast<pid_t>(std::stol(name)), SIGKILL);
+void ChildProcess::EndSession() {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kKillMs);
+  std::vector<SessionMember> members = MembersOf(pid_);
+  while (!members.empty() && std::chrono::steady_clock::now() < deadline) {
+    for (const SessionMember& member : members) {
+      if (!member.ended) kill(member.pid, SIGKILL);
+      // Orphans are this process's children now, and stay in the process table until it asks.
+      if (member.pid != pid_) waitpid(member.pid, nullptr, WNOHANG);
+    }
+    WaitFor(kLookAgainMs);
+    members = MembersOf(pid_);
+  }
+  if (!members.empty()) {
+    LOG(ERROR) << options_.command[0] << ": process " << members[0].pid << " does not end";
   }
 }
 

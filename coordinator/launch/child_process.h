@@ -30,7 +30,8 @@ struct ChildEnd {
 
 // The child and all it starts form a session of their own: a terminal's ^C does not reach them, and
 // none of them outlives this object, unless it makes yet another session. If this process dies
-// without a word the kernel sends the child SIGTERM. Its stdin is /dev/null.
+// without a word the kernel sends the child SIGTERM. Its stdin is /dev/null. This process becomes
+// the parent of whatever the child orphans.
 //
 // Threading: one thread. The thread that makes it must live as long as the child is to live.
 class ChildProcess {
@@ -53,7 +54,8 @@ class ChildProcess {
   ChildEnd Stop(int64_t grace_ms);
 
  private:
-  void KillSession() const;
+  // Kills what is left of the session and waits until the last of it is gone.
+  void EndSession();
 
   ChildOptions options_;
   pid_t pid_ = -1;

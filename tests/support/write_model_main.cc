@@ -1,0 +1,31 @@
+// shoal_write_model: the generated models as files, for tests that are not C++.
+
+#include <exception>
+#include <iostream>
+#include <string_view>
+
+#include "tests/support/model_writer.h"
+
+// Prints the path of the model that it wrote.
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::cerr << "Usage: shoal_write_model SPEC FOLDER\nSPEC is one of";
+    for (const shoal::test::ModelSpec& spec : shoal::test::MatrixSpecs()) {
+      std::cerr << ' ' << spec.name;
+    }
+    std::cerr << std::endl;
+    return 2;
+  }
+  try {
+    for (const shoal::test::ModelSpec& spec : shoal::test::MatrixSpecs()) {
+      if (spec.name != std::string_view(argv[1])) continue;
+      std::cout << shoal::test::WriteModel(spec, argv[2]) << std::endl;
+      return 0;
+    }
+    std::cerr << "shoal_write_model: no model " << argv[1] << std::endl;
+  } catch (const std::exception& error) {
+    std::cerr << "shoal_write_model: " << error.what() << std::endl;
+    return 1;
+  }
+  return 2;
+}
