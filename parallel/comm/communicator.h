@@ -19,9 +19,8 @@ namespace shoal::comm {
 //            every number of ranks. AllReduceSum(float) adds in rank order: the same bits on every
 //            rank, but not for another number of ranks.
 // Errors:    when a rank dies, on Abort(), and when the deadline passes, the pending operation and
-// all
-//            later ones throw Error(kPeerLost) (kDeadlineExceeded for the deadline). A group never
-//            heals.
+//            all later ones throw Error(kPeerLost) (kDeadlineExceeded for the deadline, kFailed for
+//            a mismatch that was seen). A group never heals.
 // Waiting:   spins briefly, then yields, then sleeps, so that more ranks than cores make progress.
 class Communicator {
  public:

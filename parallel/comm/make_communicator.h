@@ -19,7 +19,8 @@ CommKind ParseCommKind(std::string_view name);
 
 struct CommunicatorPlan {
   CommKind kind = CommKind::kShm;
-  // Known to this group's ranks only; a random one of rank 0 is added to it.
+  // For kTcp: known to this group's ranks only. Rank 0 adds a random part. Shared memory is guarded
+  // by its owner and a random token alone, MPI by whatever mpirun does.
   std::string token = {};
   // For kTcp: an address of this machine that the other ranks reach. Empty: 127.0.0.1, if all ranks
   // are on one machine.

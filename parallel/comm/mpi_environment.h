@@ -18,9 +18,8 @@ struct MpiRuntime;
 // Initialises MPI for its lifetime. A process that no MPI launcher started, and the only rank of a
 // job, is rank 0 of 1 and never calls MPI. One at a time, made first and destroyed last in main().
 // The end:   ranks leave MPI together. One that ends with an exception, or whose group failed,
-// waits a
-//            second for the others, any other rank 30 s; then it leaves without them, and mpirun
-//            ends the job with a non-zero status.
+//            waits a second for the others, any other rank 10 s; then it leaves without them, and
+//            mpirun ends the job with a non-zero status.
 // Threading: one thread makes, uses and destroys it.
 // Errors:    kInvalidArgument if Slurm started several ranks without telling MPI about it.
 class MpiEnvironment {

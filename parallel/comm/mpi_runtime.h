@@ -1,6 +1,6 @@
 #pragma once
 
-// What mpi_environment.cc and mpi_communicator.cc share. No other file includes this or <mpi.h>.
+// What the mpi_* files share. Nothing else includes this or <mpi.h>.
 
 #include <mpi.h>
 #include <sched.h>

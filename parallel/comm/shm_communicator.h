@@ -17,8 +17,8 @@ namespace shoal::comm {
 // published round r has read round r-1, and the buffer of round r-1 may be written again in r+1.
 // Send and Receive use a ring for each ordered pair, apart from the rounds.
 // Errors:    besides Communicator's: kFailed when ranks are seen to call different operations. A
-// rank
-//            that has destroyed its communicator counts as lost to those that still wait for it.
+//            rank that has destroyed its communicator counts as lost to those that still wait for
+//            it.
 // Cost:      all-reduce: each rank reads (size-1) * bytes; 2 * bytes once that is more than two
 //            buffers and there are at least three ranks.
 class ShmCommunicator : public Communicator {

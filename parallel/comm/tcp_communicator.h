@@ -20,13 +20,11 @@ class TcpFamily;
 // Every operation exchanges messages with all the peers it needs at the same time. All operations
 // of a pair of ranks, Send and Receive among them, share one stream in the order they are called.
 // Errors:    besides Communicator's: kFailed when ranks are seen to call different operations. A
-// rank
-//            that destroys its communicator closes its connections: peers that still wait for it
-//            see kPeerLost, as do all ranks once one has failed for any reason. Split waits for a
-//            rank that dies meanwhile until the deadline.
+//            rank that destroys its communicator closes its connections: peers that still wait for
+//            it see kPeerLost, as do all ranks once one has failed for any reason. Split waits for
+//            a rank that dies meanwhile until the deadline.
 // Cost:      all-reduce: size - 1 messages of the whole from each rank while that is at most 16 KiB
-// or
-//            there are two ranks; else two rounds of messages of a size-th. Bounded scratch.
+//            or there are two ranks; else two rounds of messages of a size-th. Bounded scratch.
 class TcpCommunicator : public Communicator {
  public:
   // Connects to the other ranks of `plan`, which listens on `listener`. Collective.

@@ -5,8 +5,8 @@
 //
 //   WorkerOptions options;
 //   config::OptionTable table({.program = "shoal-worker", ...});
-//   table.AddInt("threads", "T", options.threads, {0, 1024}, "Threads of this rank. 0: all
-//   cores."); if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
+//   table.AddInt("threads", "T", options.threads, {0, 1024}, "Threads of this rank.");
+//   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
 //
 // A field's value when it is added is its default. --config, --help and --version are there
 // unasked.

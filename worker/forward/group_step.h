@@ -15,8 +15,9 @@
 namespace shoal::forward {
 
 // Rank 0 is the leader. It may have as many plans under way as there are stages; results come back
-// in the order of the plans. Every rank runs each plan exactly once, in order. Threading: one
-// thread per object. Errors:    those of the communicator; the group is then of no further use.
+// in the order of the plans. Every rank runs each plan exactly once, in order.
+// Threading: one thread per object.
+// Errors:    those of the communicator; the group is then of no further use.
 class GroupStep {
  public:
   // A plan, from its sending to its result, may take `step_timeout_ms`; waiting for the leader's

@@ -43,11 +43,9 @@ struct RankOptions {
 // Order:     all ranks of the group construct it, and run the same plans in the same order.
 // Result:    every output is a function of the sequence's own tokens and parameters alone.
 // Threading: one thread, which is thread 0 of the team.
-// Errors:    Error(kPeerLost) or Error(kDeadlineExceeded) from a communicator; after one, the
-// object is
-//            of no further use.
-// Cost:      no allocation in a step after the largest plan has been seen, but for sequences'
-// tokens.
+// Errors:    those of the communicators; after one, the object is of no further use.
+// Cost:      buffers have the size of the largest plan from the start; what a step still allocates
+//            is small: sequences' tokens, the result, and the candidates of choosing.
 class RankModel {
  public:
   // `group` spans all ranks, `stage` those of this rank's pipeline stage; both outlive the object.
@@ -62,7 +60,7 @@ class RankModel {
   // 32 hex digits, equal on every rank and for every cut. Collective, once, before the first step.
   const std::string& numerics_id() const { return numerics_id_; }
 
-  // Bytes of weights, caches that are allocated, and activations.
+  // Bytes of this rank's packed matrices, without norms, caches and activations.
   int64_t weight_bytes() const { return weights_.packed_bytes(); }
 
  private:

@@ -25,8 +25,7 @@ struct BenchOptions {
 //   streaming_read_bytes_per_second  of all threads of rank 0, over as many bytes as its weights
 //   streaming_read_fraction          rank 0's weight bytes per second of single decode, of that
 //   dot_ops_per_second               of all threads of rank 0
-//   dot_product_fraction             its multiply-additions of weights per second in prefill, of
-//   that
+//   dot_product_fraction             its weights' multiply-additions per second in prefill, of that
 // elsewhere null.
 nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& options,
                                    const BenchOptions& bench, const Clock& clock);
