@@ -4,7 +4,7 @@
 Usage: tidy_test.py [includes|text|format]... (all by default)
   includes  every #include stays within the DEPS of its folder's CMakeLists.txt, the DEPS keep to the
             direction below, and KJ, MPI and other guests stop where they must
-  text      line and file lengths, words that must not be committed, a purpose in each file's head
+  text      line and file lengths, words that must not be committed, a purpose in each head
   format    clang-format would change nothing (skipped, saying so, where clang-format is missing)
 """
 import pathlib
@@ -88,8 +88,8 @@ def declared():
     for folder in ALLOWED:
         path = ROOT / folder / "CMakeLists.txt"
         if path.exists():
-            for target in re.findall(r"(?:shoal_library|shoal_capnp)\((shoal_\w+)", path.read_text()):
-                folder_of_target[target] = folder
+            names = re.findall(r"shoal_(?:library|capnp)\((shoal_\w+)", path.read_text())
+            folder_of_target.update({name: folder for name in names})
     for folder in ALLOWED:
         path = ROOT / folder / "CMakeLists.txt"
         blocks = re.findall(r"DEPS([\w\s]*)", path.read_text()) if path.exists() else []
