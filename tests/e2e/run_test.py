@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""`shoal run`: what it prints, answers and returns, and that it never leaves a process behind."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+import programs
+from programs import ProgramTest, complete, program, request, wait_until
+
+PROMPT = list(range(7, 40))
+
+
+class RunAnswers(ProgramTest):
+    def test_the_same_tokens_for_every_cut(self):
+        model = self.write_model("q4_1")
+        answers = []
+        for flags in ([], ["--tensor-parallel", "2"],
+                      ["--tensor-parallel", "2", "--pipeline-parallel", "2"]):
+            running = self.start_run(model, *flags)
+            self.assertEqual(len(running.ranks()), {0: 1, 2: 2, 4: 4}[len(flags)])
+            greedy = complete(running.url, PROMPT, max_tokens=20, temperature=0, ignore_eos=True)
+            drawn = complete(running.url, PROMPT, max_tokens=20, seed=5, ignore_eos=True)
+            self.assertEqual(len(greedy), 20)
+            answers.append((greedy, drawn))
+            self.assert_stops(running)
+        self.assertEqual(answers[0], answers[1])
+        self.assertEqual(answers[0], answers[2])
+
+    def test_under_the_name_it_was_given(self):
+        running = self.start_run(self.write_model("q4_1"), "--served-model-name", "little")
+        self.assertEqual(request(running.url, "/v1/models")[1]["data"][0]["id"], "little")
+        self.assertTrue(complete(running.url, PROMPT, max_tokens=3))
+
+    def test_with_a_key_only(self):
+        keys = self.folder / "keys"
+        keys.write_text("open sesame\n")
+        running = self.start_run(self.write_model("q4_1"), "--api-keys-file", keys)
+        self.assertEqual(request(running.url, "/v1/models")[0], 401)
+        self.assertEqual(request(running.url, "/livez")[0], 200)
+
+
+class RunStops(ProgramTest):
+    def test_on_sigint(self):
+        running = self.start_run(self.write_model("q4_1"), "--tensor-parallel", "2")
+        self.assert_stops(running, signal.SIGINT)
+        self.assertEqual(running.process.stdout.read(), "", "stdout carries one line")
+
+    def test_in_the_middle_of_an_answer(self):
+        running = self.start_run(self.write_model("long"), "--tensor-parallel", "2")
+        model = request(running.url, "/v1/models")[1]["data"][0]["id"]
+        asking = subprocess.Popen(
+            ["curl", "-sN", running.url + "/v1/completions", "-d",
+             '{"model":"%s","prompt":[1,2,3],"max_tokens":500,"stream":true,"ignore_eos":true}' % model],
+            stdout=subprocess.PIPE)
+        self.addCleanup(asking.stdout.close)
+        self.addCleanup(asking.kill)
+        self.assertTrue(asking.stdout.readline())
+        self.assert_stops(running)
+        asking.wait(programs.END_SECONDS)
+
+    def test_before_it_is_ready(self):
+        running = self.start(program("shoal"), "run", self.write_model("q4_1"), "--port", "0",
+                             "--tensor-parallel", "2")
+        wait_until(running.look, programs.READY_SECONDS, "mpirun")
+        running.signal(signal.SIGTERM)
+        status, _ = running.wait(programs.STOP_SECONDS)
+        self.assertEqual(status, 0, running.log())
+        wait_until(lambda: not running.living_descendants(), programs.STOP_SECONDS, "the end of all")
+
+    def test_its_descendants_even_when_it_is_killed(self):
+        running = self.start_run(self.write_model("q4_1"), "--tensor-parallel", "2")
+        self.assertEqual(len(running.ranks()), 2)
+        running.signal(signal.SIGKILL)
+        running.wait()
+        wait_until(lambda: not running.living_descendants(), programs.STOP_SECONDS, "the end of all")
+
+
+class RunFails(ProgramTest):
+    def assert_names_the_rank(self, flags, rank):
+        running = self.start_run(self.write_model("q4_1"), *flags)
+        os.kill(running.ranks()[rank], signal.SIGKILL)
+        status, _ = running.wait()
+        self.assertEqual(status, 1, running.log())
+        self.assertIn(f"rank {rank} was ended by signal 9 (Killed)", running.log())
+        self.assertEqual(running.living_descendants(), [])
+
+    def test_with_1_when_a_rank_is_killed(self):
+        self.assert_names_the_rank(["--tensor-parallel", "3"], 1)
+
+    def test_with_1_when_the_leader_is_killed(self):
+        self.assert_names_the_rank(["--tensor-parallel", "2"], 0)
+
+    def test_with_1_when_the_only_rank_is_killed(self):
+        self.assert_names_the_rank([], 0)
+
+    def test_with_1_when_a_rank_is_stopped(self):
+        running = self.start_run(self.write_model("q4_1"), "--tensor-parallel", "2")
+        stopped = running.ranks()[1]
+        os.kill(stopped, signal.SIGSTOP)
+        status, _ = running.wait()
+        self.assertEqual(status, 1, running.log())
+        self.assertIn(f"pid {stopped}", running.log())
+        self.assertEqual(running.living_descendants(), [])
+
+    def test_with_1_when_nothing_is_ready_in_time(self):
+        self.assert_ends(1, ["not ready within 100 ms", "--ready-timeout-ms"], program("shoal"),
+                         "run", self.write_model("q4_1"), "--port", "0", "--tensor-parallel", "8",
+                         "--ready-timeout-ms", "100")
+
+
+class RunRefuses(ProgramTest):
+    def assert_refuses(self, words, *flags, env=None, status=2):
+        begin = time.monotonic()
+        log = self.assert_ends(status, words, program("shoal"), "run", *flags, env=env)
+        self.assertLess(time.monotonic() - begin, programs.END_SECONDS)
+        return log
+
+    def test_wrong_flags(self):
+        model = self.write_model("q4_1")
+        self.assert_refuses(["--tensor-paralel", "--tensor-parallel"], model, "--tensor-paralel", "2")
+        self.assert_refuses(["--tensor-parallel", "'two'"], model, "--tensor-parallel", "two")
+        self.assert_refuses(["MODEL is required"])
+        self.assert_refuses(["--port", "'65536'"], model, "--port", "65536")
+
+    def test_an_unknown_key_of_the_configuration_file(self):
+        config = self.folder / "run.yaml"
+        config.write_text("port: 0\ntensor_paralel: 2\n")
+        self.assert_refuses([f"{config}, line 2", "tensor_parallel"], self.write_model("q4_1"),
+                            "--config", config)
+
+    def test_a_port_in_use(self):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            port = str(listener.getsockname()[1])
+            self.assert_refuses([port], self.write_model("q4_1"), "--port", port)
+
+    def test_a_model_that_is_not_there(self):
+        self.assert_refuses(["nowhere.gguf"], "nowhere.gguf")
+
+    def test_a_truncated_model(self):
+        whole = pathlib.Path(self.write_model("q4_1")).read_bytes()
+        truncated = self.folder / "truncated.gguf"
+        truncated.write_bytes(whole[:len(whole) // 2])
+        log = self.assert_refuses([str(truncated)], truncated, "--tensor-parallel", "2")
+        self.assertEqual(log.count(str(truncated)), 1, "reported once")
+
+    def test_more_ranks_than_leaves(self):
+        self.assert_refuses(["8"], self.write_model("q4_1"), "--tensor-parallel", "9")
+        self.assert_refuses(["3"], self.write_model("q4_1"), "--pipeline-parallel", "4")
+
+    def test_a_model_larger_than_its_memory(self):
+        self.assert_refuses(["rank 0", "bytes"], self.write_model("q4_1"), "--port", "0",
+                            "--memory-bytes-max", "100000")
+
+    def test_a_cache_larger_than_its_memory(self):
+        self.assert_refuses(["bytes"], self.write_model("q4_1"), "--port", "0",
+                            "--memory-bytes-max", "30000000", "--kv-cache-tokens", "10000000")
+
+    def test_an_instruction_set_nobody_has_heard_of(self):
+        self.assert_refuses(["nonsense"], self.write_model("q4_1"), "--port", "0",
+                            env={"SHOAL_FORCE_ISA": "nonsense"})
+
+    def test_an_instruction_set_that_is_not_there(self):
+        if "amx_int8" in pathlib.Path("/proc/cpuinfo").read_text():
+            self.skipTest("this machine has AMX")
+        self.assert_refuses(["amx"], self.write_model("q4_1"), "--port", "0", "--tensor-parallel",
+                            "2", env={"SHOAL_FORCE_ISA": "amx"}, status=4)
+
+
+class OtherVerbs(ProgramTest):
+    def output_of(self, *arguments, status=0):
+        done = subprocess.run([program("shoal"), *arguments], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=programs.END_SECONDS)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stdout if status == 0 else done.stderr
+
+    def test_each_has_help(self):
+        self.assertIn("Usage: shoal VERB", self.output_of("--help"))
+        for verb in ("run", "chat", "plan", "status", "verify", "doctor", "version"):
+            self.assertIn(f"Usage: shoal {verb}", self.output_of(verb, "--help"))
+
+    def test_an_unknown_one_lists_them_all(self):
+        message = self.output_of("rum", status=2)
+        for verb in ("did you mean run", "chat", "plan", "status", "verify", "doctor", "version"):
+            self.assertIn(verb, message)
+
+    def test_plan_refuses_what_does_not_fit(self):
+        model = self.write_model("q4_1")
+        self.assertIn("rank 0", self.output_of("plan", model, "--memory-bytes-max", "1000", status=2))
+
+    def test_chat_starts_a_server_and_ends_it(self):
+        model = self.write_model("q4_1")
+        done = subprocess.run(
+            [program("shoal"), "chat", model, "--max-tokens", "5", "--temperature", "0"],
+            input="Hello\nAgain\n", capture_output=True, text=True, timeout=programs.READY_SECONDS)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertGreaterEqual(done.stdout.count("\n"), 2)
+
+    def test_status_without_a_coordinator_ends_with_3(self):
+        self.output_of("status", "--coordinator", f"127.0.0.1:{programs.free_port()}", status=3)
+        self.output_of("status", "--url", f"http://127.0.0.1:{programs.free_port()}", status=3)
+
+    def test_chat_without_a_server_ends_with_3(self):
+        self.output_of("chat", "--url", f"http://127.0.0.1:{programs.free_port()}", status=3)
+
+
+if __name__ == "__main__":
+    programs.main()
