@@ -35,19 +35,19 @@ struct Lanes256 {
   }
 };
 
-// RNE(y * 2^32) for |y| < 2^30, exactly: y = whole + rest with 0 <= rest < 1. whole * 2^32 is an
-// even integer, so rounding the rest alone breaks ties alike. Adding a power of two to a double
-// below it leaves the rounded integer in the low bits: 2^52 for the rest, 1.5 * 2^52 for signed
-// numbers.
+// RNE(y * 2^32) for |y| < 2^30, exactly: y = whole + rest with |rest| <= 1/2. The rest is exact
+// because whole is the nearest integer: below 1/2 it is y itself, above it has no more bits than y
+// (with the next lower integer, a rest near 1 would round, and could become a tie). whole * 2^32 is
+// an even integer, so rounding the rest alone breaks ties alike. Adding 1.5 * 2^52 to a double
+// leaves the rounded integer in the low bits.
 SHOAL_INLINE __m256i ToFixed256(__m128 y) {
   const __m256d value = _mm256_cvtps_pd(y);
-  const __m256d whole = _mm256_floor_pd(value);
+  const __m256d whole = _mm256_round_pd(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   const __m256d rest = _mm256_mul_pd(_mm256_sub_pd(value, whole), _mm256_set1_pd(0x1p32));
-  const __m256d signed_magic = _mm256_set1_pd(0x1.8p52);
-  const __m256d unsigned_magic = _mm256_set1_pd(0x1p52);
-  const __m256i high = _mm256_castpd_si256(_mm256_add_pd(whole, signed_magic));
-  const __m256i low = _mm256_sub_epi64(_mm256_castpd_si256(_mm256_add_pd(rest, unsigned_magic)),
-                                       _mm256_castpd_si256(unsigned_magic));
+  const __m256d magic = _mm256_set1_pd(0x1.8p52);
+  const __m256i high = _mm256_castpd_si256(_mm256_add_pd(whole, magic));
+  const __m256i low =
+      _mm256_sub_epi64(_mm256_castpd_si256(_mm256_add_pd(rest, magic)), _mm256_castpd_si256(magic));
   // The shift drops the magic number's own bits: its low 32 bits are zeros.
   return _mm256_add_epi64(_mm256_slli_epi64(high, 32), low);
 }

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <ostream>
 #include <random>
 #include <vector>
@@ -102,6 +104,41 @@ TEST_P(LinearVariants, CountTheSameInvalidLeaves) {
       ExpectScalarLeaves(dtype, 576, 320, limit, Values::kExtreme);
       ExpectScalarLeaves(dtype, 1600, 64, limit, Values::kExtreme);
     }
+  }
+}
+
+// A leaf of one weight of 1 is its activation: numbers beside ties, and beside the limit.
+TEST_P(LinearVariants, RoundLeavesToTheNearestEvenInteger) {
+  std::vector<float> values;
+  const auto add_beside = [&values](float middle) {
+    float below = middle;
+    float above = middle;
+    for (int step = 0; step < 5; ++step) {
+      values.insert(values.end(), {below, -below, above, -above});
+      below = std::nextafter(below, 0.0f);
+      above = std::nextafter(above, 0x1p31f);
+    }
+  };
+  for (int half = 0; half < 40; ++half) add_beside(static_cast<float>(half) * 0x1p-33f);
+  for (int exponent = -40; exponent <= 30; ++exponent) {
+    add_beside(std::ldexp(1.0f, exponent));
+    add_beside(std::ldexp(1.5f, exponent) - 0x1p-33f);
+  }
+  const float one = 1;
+  FileTensor tensor{DType::kF32, 1, 1, std::vector<std::byte>(sizeof(one))};
+  std::memcpy(tensor.bytes.data(), &one, sizeof(one));
+  const PackedTensor weights(tensor);
+  const auto rows = static_cast<int64_t>(values.size());
+  const Activations input(rows, 1, values);
+  const LeafResult found =
+      RunLeafLinear(GetParam(), weights.matrix(), input.rows(), 1, /*limit=*/0x1p30f);
+  EXPECT_TRUE(found == RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 1, 0x1p30f));
+  for (int64_t row = 0; row < rows; ++row) {
+    const float y = values[row];
+    const bool valid = std::fabs(y) < 0x1p30f;
+    const double rounded = std::nearbyint(static_cast<double>(y) * 0x1p32);
+    EXPECT_EQ(found.sums[row], valid ? static_cast<int64_t>(rounded) : 0) << std::hexfloat << y;
+    EXPECT_EQ(found.invalid[row], valid ? 0 : 1) << std::hexfloat << y;
   }
 }
 
