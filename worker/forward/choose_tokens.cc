@@ -8,31 +8,27 @@
 #include "worker/forward/rank_model.h"
 
 namespace shoal::forward {
-namespace {
 
-void MarkNumericError(int64_t layer, int64_t position, engine::ItemResult& item) {
-  if (item.numeric_error) return;
-  item.numeric_error = true;
-  item.detail = Str("layer ", layer, ", position ", position);
-}
-
-}  // namespace
-
-engine::StepResult RankModel::MakeResult(const engine::StepPlan& plan) const {
+engine::StepResult RankModel::MakeResult(const engine::StepPlan& plan) {
   engine::StepResult result;
   result.step = plan.step;
   result.items.resize(plan.items.size());
   for (size_t i = 0; i < plan.items.size(); ++i) result.items[i].slot = plan.items[i].slot;
-  // Rows of an item are in order of position, so the first one that is bad is the one to report.
+  if (!rows_.empty()) ChooseTokens(plan, result);
+  // An item's first bad row, be it a layer or the logits that went wrong: the one that smaller
+  // chunks would have met first.
   for (const Row& row : rows_) {
-    if (row.bad_layer >= 0) MarkNumericError(row.bad_layer, row.position, result.items[row.item]);
+    engine::ItemResult& item = result.items[row.item];
+    if (row.bad_layer < 0 || item.numeric_error) continue;
+    item.numeric_error = true;
+    item.detail = Str("layer ", row.bad_layer, ", position ", row.position);
   }
   return result;
 }
 
 void RankModel::ChooseTokens(const engine::StepPlan& plan, engine::StepResult& result) {
-  std::vector<Wanted> by_maximum;
-  std::vector<Wanted> from_all;
+  by_maximum_.clear();
+  from_all_.clear();
   int64_t row = 0;
   for (const engine::StepItem& item : plan.items) {
     const SequenceState& sequence = sequences_.at(item.slot);
@@ -41,13 +37,13 @@ void RankModel::ChooseTokens(const engine::StepPlan& plan, engine::StepResult& r
       const bool next_is_prompt = rows_[row].position + 1 < sequence.prompt_count;
       if (item.prompt_logits && next_is_prompt) {
         std::vector<TokenLogprobs>& logprobs = result.items[rows_[row].item].prompt_logprobs;
-        from_all.push_back({.row = row, .prompt_index = static_cast<int64_t>(logprobs.size())});
+        from_all_.push_back({.row = row, .prompt_index = static_cast<int64_t>(logprobs.size())});
         logprobs.emplace_back();
       }
       if (item.sample && r + 1 == item.row_count) {
         const bool all = options_.on_logits != nullptr || params.top_logprobs >= 0 ||
                          !engine::ChoosesByMaximum(params.sampling);
-        (all ? from_all : by_maximum).push_back({.row = row, .prompt_index = -1});
+        (all ? from_all_ : by_maximum_).push_back({.row = row, .prompt_index = -1});
       }
     }
   }
@@ -56,8 +52,13 @@ void RankModel::ChooseTokens(const engine::StepPlan& plan, engine::StepResult& r
       process(wanted.subspan(begin, std::min<size_t>(kLogitTileRows, wanted.size() - begin)));
     }
   };
-  tiles(by_maximum, [&](std::span<const Wanted> tile) { ChooseByMaximum(tile, result); });
-  tiles(from_all, [&](std::span<const Wanted> tile) { ChooseFromAll(tile, result); });
+  tiles(by_maximum_, [&](std::span<const Wanted> tile) { ChooseByMaximum(tile, result); });
+  tiles(from_all_, [&](std::span<const Wanted> tile) { ChooseFromAll(tile, result); });
+}
+
+// Logits count as the layer behind the last one.
+void RankModel::MarkBadLogits(Row& row) const {
+  if (row.bad_layer < 0) row.bad_layer = model_.config().layer_count;
 }
 
 void RankModel::ComputeLogits(std::span<const Wanted> tile) {
@@ -77,7 +78,9 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
 void RankModel::ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult& result) {
   ComputeLogits(tile);
   const int64_t vocab_rows = shard_.vocab_rows.count();
-  std::vector<engine::Candidate> own(tile.size());
+  candidates_.resize(tile.size() * (1 + stage_.size()));
+  const std::span<engine::Candidate> own = std::span(candidates_).first(tile.size());
+  const std::span<engine::Candidate> all = std::span(candidates_).subspan(tile.size());
   team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t i = begin; i < end; ++i) {
       const Row& row = rows_[tile[i].row];
@@ -87,23 +90,20 @@ void RankModel::ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult
           row.position + 1);
     }
   });
-  std::vector<engine::Candidate> all(tile.size() * stage_.size());
-  const std::vector<int64_t> byte_counts(stage_.size(), std::span(own).size_bytes());
   if (stage_.size() > 1) {
-    stage_.AllGather(std::as_bytes(std::span(own)), byte_counts,
-                     std::as_writable_bytes(std::span(all)));
+    byte_counts_.assign(stage_.size(), own.size_bytes());
+    stage_.AllGather(std::as_bytes(own), byte_counts_, std::as_writable_bytes(all));
   } else {
-    all = own;
+    std::copy(own.begin(), own.end(), all.begin());
   }
   for (size_t i = 0; i < tile.size(); ++i) {
     engine::Candidate best = all[i];
     for (int32_t rank = 1; rank < stage_.size(); ++rank) {
       best = engine::Better(best, all[rank * tile.size() + i]);
     }
-    const Row& row = rows_[tile[i].row];
-    engine::ItemResult& item = result.items[row.item];
-    item.token = best.token;
-    if (best.token < 0) MarkNumericError(model_.config().layer_count, row.position, item);
+    Row& row = rows_[tile[i].row];
+    result.items[row.item].token = best.token;
+    if (best.token < 0) MarkBadLogits(row);
   }
 }
 
@@ -113,14 +113,15 @@ void RankModel::GatherLogits(int64_t tile_rows) {
     std::copy_n(activations_.logits.data(), tile_rows * vocab_size, activations_.all_logits.data());
     return;
   }
-  std::vector<int64_t> byte_counts(stage_.size());
+  byte_counts_.resize(stage_.size());
   const plan::RankShard* const stage_shards = &shards_[options_.rank - stage_.rank()];
   for (int32_t rank = 0; rank < stage_.size(); ++rank) {
-    byte_counts[rank] = tile_rows * stage_shards[rank].vocab_rows.count() * sizeof(float);
+    byte_counts_[rank] = tile_rows * stage_shards[rank].vocab_rows.count() * sizeof(float);
   }
   stage_.AllGather(
       std::as_bytes(std::span(activations_.logits.data(), tile_rows * shard_.vocab_rows.count())),
-      byte_counts, std::span(activations_.gathered.data(), tile_rows * vocab_size * sizeof(float)));
+      byte_counts_,
+      std::span(activations_.gathered.data(), tile_rows * vocab_size * sizeof(float)));
   if (!reports_) return;
   const auto* source = reinterpret_cast<const float*>(activations_.gathered.data());
   for (int32_t rank = 0; rank < stage_.size(); ++rank) {
@@ -146,18 +147,12 @@ void RankModel::ChooseFromAll(std::span<const Wanted> tile, engine::StepResult& 
       options_.on_logits(sequences_.at(row.slot).id, row.position, logits_of(i));
     }
   }
-  std::vector<uint8_t> failed(tile.size());
   team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t i = begin; i < end; ++i) {
-      failed[i] = !ChooseOne(tile[i], logits_of(i), result.items[rows_[tile[i].row].item]);
+      Row& row = rows_[tile[i].row];  // No row is wanted twice.
+      if (!ChooseOne(tile[i], logits_of(i), result.items[row.item])) MarkBadLogits(row);
     }
   });
-  for (size_t i = 0; i < tile.size(); ++i) {
-    const Row& row = rows_[tile[i].row];
-    if (failed[i] != 0) {
-      MarkNumericError(model_.config().layer_count, row.position, result.items[row.item]);
-    }
-  }
 }
 
 bool RankModel::ChooseOne(const Wanted& wanted, std::span<const float> logits,

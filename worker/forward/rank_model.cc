@@ -77,7 +77,6 @@ std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
   }
   if (!last_stage_) return std::nullopt;
   engine::StepResult result = MakeResult(plan);
-  if (!rows_.empty()) ChooseTokens(plan, result);
   if (!reports_) return std::nullopt;
   return result;
 }

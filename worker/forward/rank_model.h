@@ -16,6 +16,7 @@
 #include "parallel/comm/communicator.h"
 #include "parallel/model/model.h"
 #include "parallel/plan/plan.h"
+#include "worker/engine/sampler.h"
 #include "worker/engine/step_plan.h"
 #include "worker/forward/activations.h"
 #include "worker/forward/kv_pool.h"
@@ -45,7 +46,7 @@ struct RankOptions {
 // Threading: one thread, which is thread 0 of the team.
 // Errors:    those of the communicators; after one, the object is of no further use.
 // Cost:      buffers have the size of the largest plan from the start; what a step still allocates
-//            is small: sequences' tokens, the result, and the candidates of choosing.
+//            is small: sequences' tokens, the result, and what the filters of choosing sort.
 class RankModel {
  public:
   // `group` spans all ranks, `stage` those of this rank's pipeline stage; both outlive the object.
@@ -69,7 +70,8 @@ class RankModel {
     uint32_t item = 0;
     uint32_t slot = 0;
     int64_t position = 0;
-    int64_t bad_layer = -1;  // The first layer that made a sum of this row invalid.
+    // The first layer that made a sum of this row invalid; layer_count: its logits were.
+    int64_t bad_layer = -1;
   };
   // A product of the step's activations with one column-parallel matrix.
   struct Product {
@@ -108,7 +110,7 @@ class RankModel {
     int64_t prompt_index;
   };
 
-  engine::StepResult MakeResult(const engine::StepPlan& plan) const;
+  engine::StepResult MakeResult(const engine::StepPlan& plan);
   void ChooseTokens(const engine::StepPlan& plan, engine::StepResult& result);
   // Fills activations_.logits for at most kLogitTileRows rows.
   void ComputeLogits(std::span<const Wanted> tile);
@@ -119,6 +121,7 @@ class RankModel {
   // Result: false if a logit is not finite.
   bool ChooseOne(const Wanted& wanted, std::span<const float> logits,
                  engine::ItemResult& item) const;
+  void MarkBadLogits(Row& row) const;
 
   const model::Model& model_;
   const std::vector<plan::RankShard> shards_;
@@ -140,6 +143,10 @@ class RankModel {
   Activations activations_;
   std::vector<Row> rows_;
   std::vector<cpu::AttentionCall> attention_calls_;
+  std::vector<Wanted> by_maximum_;  // Rows whose token the ranks' maxima decide;
+  std::vector<Wanted> from_all_;    // those that need all logits in one place.
+  std::vector<engine::Candidate> candidates_;
+  std::vector<int64_t> byte_counts_;
 };
 
 }  // namespace shoal::forward
