@@ -56,6 +56,9 @@ std::vector<TrialAnswer> RunTrial(GroupMember& member, const engine::SchedulerOp
   stop.step = scheduler.stats().steps_total + 1;
   stop.stop = true;
   member.step().Issue(stop);
+  // The last stage answers this one too; nothing may be left under way for whoever uses the
+  // communicator next.
+  static_cast<void>(member.step().Collect());
   return answers;
 }
 
