@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""A coordinator and groups of workers that are started one by one, as the README shows."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import urllib.parse
+
+import programs
+from programs import ProgramTest, complete, free_port, metrics, mpirun, program, wait_until
+
+PROMPT = list(range(7, 40))
+
+
+class ByHand(ProgramTest):
+    def start_coordinator(self, model, *flags):
+        """Returns it and its RPC address; it is ready once a group has joined."""
+        rpc = free_port()
+        coordinator = self.start(program("shoal-coordinator"), "--model", model, "--port", "0",
+                                 "--rpc-port", rpc, *flags)
+        wait_until(lambda: "HTTP on" in coordinator.log() or coordinator.process.poll() is not None,
+                   programs.READY_SECONDS, "the coordinator's ports")
+        return coordinator, f"127.0.0.1:{rpc}"
+
+    def start_group(self, model, rpc, tensor_parallel, *flags, join_timeout_ms=20000):
+        return self.start(*mpirun(tensor_parallel), program("shoal-worker"), "--model", model,
+                          "--coordinator", rpc, "--tensor-parallel", tensor_parallel, "--threads",
+                          "1", "--join-timeout-ms", join_timeout_ms, *flags)
+
+    def wait_for_groups(self, url, count):
+        return wait_until(lambda: metrics(url)["shoal_groups_ready"] == count,
+                          programs.READY_SECONDS, f"{count} ready groups")
+
+    def open_stream(self, url, max_tokens):
+        """A streamed completion whose first event has come."""
+        connection = http.client.HTTPConnection(urllib.parse.urlparse(url).netloc, timeout=30)
+        self.addCleanup(connection.close)
+        model = programs.request(url, "/v1/models")[1]["data"][0]["id"]
+        connection.request("POST", "/v1/completions", json.dumps({
+            "model": model, "prompt": PROMPT, "max_tokens": max_tokens, "stream": True,
+            "ignore_eos": True}), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        self.assertEqual(answer.status, 200)
+        self.assertTrue(answer.readline())
+        return connection, answer
+
+
+class Pieces(ByHand):
+    def test_make_a_cluster_that_answers_and_ends(self):
+        model = self.write_model("q4_1")
+        coordinator, rpc = self.start_coordinator(model)
+        group = self.start_group(model, rpc, 2)
+        url = coordinator.wait_until_ready()
+        self.assertEqual(len(complete(url, PROMPT, max_tokens=8, ignore_eos=True)), 8)
+        status = subprocess.run([program("shoal"), "status", "--coordinator", rpc],
+                                capture_output=True, text=True, timeout=30, check=True).stdout
+        for words in ("epoch 1", "tensor 2 x pipeline 1", "rank 0", "rank 1", "ready"):
+            self.assertIn(words, status)
+        group.look()
+        self.assert_stops(coordinator)
+        self.assertEqual(group.wait()[0], 0, group.log())
+
+    def test_stay_away_from_a_coordinator_that_is_not_there(self):
+        self.assert_ends(3, ["127.0.0.1:"], *mpirun(2), program("shoal-worker"), "--model",
+                         self.write_model("q4_1"), "--coordinator", f"127.0.0.1:{free_port()}",
+                         "--tensor-parallel", "2", "--join-timeout-ms", "500")
+
+    def test_refuse_a_wrong_number_of_ranks(self):
+        log = self.assert_ends(2, ["mpirun -np 6"], *mpirun(2), program("shoal-worker"), "--model",
+                               self.write_model("q4_1"), "--coordinator", "127.0.0.1:1",
+                               "--tensor-parallel", "3", "--pipeline-parallel", "2")
+        self.assertEqual(log.count("mpirun -np 6"), 1, "said once")
+
+    def test_refuse_a_port_in_use(self):
+        model = self.write_model("q4_1")
+        _, rpc = self.start_coordinator(model)
+        self.assert_ends(2, [rpc.partition(":")[2]], program("shoal-coordinator"), "--model", model,
+                         "--port", "0", "--rpc-port", rpc.partition(":")[2])
+
+
+class GroupToken(ByHand):
+    def test_keeps_strangers_out(self):
+        model = self.write_model("q4_1")
+        secret, other = self.folder / "secret", self.folder / "other"
+        secret.write_text("a secret\n")
+        other.write_text("another\n")
+        coordinator, rpc = self.start_coordinator(model, "--group-token-file", secret)
+        stranger = self.start_group(model, rpc, 1, "--group-token-file", other, join_timeout_ms=1000)
+        self.assertEqual(stranger.wait()[0], 3, stranger.log())
+        self.start_group(model, rpc, 2, "--group-token-file", secret)
+        url = coordinator.wait_until_ready()
+        self.assertTrue(complete(url, PROMPT, max_tokens=2))
+
+
+class Losses(ByHand):
+    def test_a_restarted_group_rejoins_under_a_new_epoch(self):
+        model = self.write_model("q4_1")
+        coordinator, rpc = self.start_coordinator(model)
+        group = self.start_group(model, rpc, 2)
+        url = coordinator.wait_until_ready()
+        before = complete(url, PROMPT, max_tokens=8, temperature=0)
+        epoch = metrics(url)["shoal_group_epoch"]
+        os.kill(group.ranks()[1], signal.SIGKILL)
+        self.assertNotEqual(group.wait()[0], 0)
+        self.wait_for_groups(url, 0)
+        status, answer = programs.request(url, "/v1/completions", {
+            "model": "q4_1", "prompt": PROMPT, "max_tokens": 1})
+        self.assertEqual((status, answer["error"]["code"]), (503, "no_group"))
+        self.start_group(model, rpc, 3)
+        self.wait_for_groups(url, 1)
+        self.assertGreater(metrics(url)["shoal_group_epoch"], epoch)
+        self.assertEqual(complete(url, PROMPT, max_tokens=8, temperature=0), before)
+
+    def test_a_stream_of_a_lost_group_ends_with_its_error(self):
+        model = self.write_model("long")
+        coordinator, rpc = self.start_coordinator(model)
+        group = self.start_group(model, rpc, 2)
+        _, answer = self.open_stream(coordinator.wait_until_ready(), 480)
+        os.kill(group.ranks()[0], signal.SIGKILL)
+        events = [line[len("data: "):].strip() for line in answer.read().decode().splitlines()
+                  if line.startswith("data: ")]
+        self.assertEqual(events[-1], "[DONE]")
+        self.assertEqual(json.loads(events[-2])["error"]["code"], "group_lost")
+
+    def test_workers_end_with_3_when_the_coordinator_is_gone(self):
+        model = self.write_model("q4_1")
+        coordinator, rpc = self.start_coordinator(model)
+        group = self.start_group(model, rpc, 2, join_timeout_ms=2000)
+        coordinator.wait_until_ready()
+        group.look()
+        coordinator.signal(signal.SIGKILL)
+        coordinator.wait()
+        self.assertEqual(group.wait()[0], 3, group.log())
+        self.assertEqual(group.living_descendants(), [])
+
+
+class HangUps(ByHand):
+    def test_free_the_sequence_and_its_blocks(self):
+        model = self.write_model("long")
+        coordinator, rpc = self.start_coordinator(model)
+        self.start_group(model, rpc, 1)
+        url = coordinator.wait_until_ready()
+        connection, answer = self.open_stream(url, 480)
+        wait_until(lambda: metrics(url)["shoal_kv_blocks_used"] > 0, programs.END_SECONDS, "blocks")
+        answer.close()
+        connection.close()
+        # The sequence would need hundreds of steps more; its blocks are free before it had them.
+        steps = metrics(url)["shoal_steps_total"]
+        wait_until(lambda: metrics(url)["shoal_kv_blocks_used"] == 0, programs.END_SECONDS, "room")
+        after = metrics(url)
+        self.assertEqual(after["shoal_sequences_running"], 0)
+        self.assertLess(after["shoal_steps_total"] - steps, 400)
+
+
+class TwoGroups(ByHand):
+    def test_share_the_requests(self):
+        model = self.write_model("long")
+        coordinator, rpc = self.start_coordinator(model)
+        self.start_group(model, rpc, 1)
+        self.start_group(model, rpc, 2)
+        url = coordinator.wait_until_ready()
+        self.wait_for_groups(url, 2)
+        for _ in range(4):
+            self.open_stream(url, 480)
+        status = subprocess.run([program("shoal"), "status", "--coordinator", rpc],
+                                capture_output=True, text=True, timeout=30, check=True).stdout
+        running = [int(line.split("running ")[1].split(",")[0]) for line in status.splitlines()
+                   if "running " in line]
+        self.assertEqual(len(running), 2, status)
+        self.assertTrue(all(count > 0 for count in running), status)
+
+
+if __name__ == "__main__":
+    programs.main()
