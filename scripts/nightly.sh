@@ -1,0 +1,89 @@
+#!/bin/bash
+# What is too long for every change: the unit tests under ThreadSanitizer, the whole matrix of cuts,
+# batches, chunks and instruction sets, minutes of fuzzing for each target (with libFuzzer where clang
+# is installed), the programs' tests again and again, and the benchmark.
+# Takes about two hours on two cores. Leaves build/{release,tsan,fuzz}; a finding of the fuzzers stays
+# in build/fuzz.
+#
+# Usage: scripts/nightly.sh [--fuzz-seconds 300] [--rounds 10] [--peer 'COMMAND']
+#   COMMAND: as for scripts/bench_engine.sh
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+fuzz_seconds=300
+rounds=10
+peer=
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --fuzz-seconds) fuzz_seconds=${2:?--fuzz-seconds needs a number} ;;
+    --rounds) rounds=${2:?--rounds needs a number} ;;
+    --peer) peer=${2:?--peer needs a command} ;;
+    --help | -h)
+      sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+      exit 0
+      ;;
+    *)
+      echo "nightly.sh: unknown argument $1: see --help" >&2
+      exit 2
+      ;;
+  esac
+  shift 2
+done
+
+failures=()
+# Goes on after a failure, so that one night tells everything.
+part() {
+  local name=$1
+  shift
+  printf '\n== %s\n' "$name"
+  "$@" </dev/null || failures+=("$name")
+}
+
+fuzz() {
+  local failed=0 target
+  if command -v clang++ >/dev/null; then
+    cmake -S . -B build/fuzz -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+      -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_C_COMPILER=clang -DSHOAL_LIBFUZZER=ON \
+      -DSHOAL_SANITIZE=fuzzer-no-link,address,undefined >/dev/null || return 1
+    for target in tests/fuzz/*_fuzz.cc; do
+      target=fuzz_$(basename "$target" _fuzz.cc)
+      echo "-- $target with libFuzzer"
+      { cmake --build build/fuzz --target "$target" &&
+        (cd build/fuzz && "bin/$target" -max_total_time="$fuzz_seconds" -print_final_stats=1); } ||
+        failed=1
+    done
+    return "$failed"
+  fi
+  for target in build/release/bin/fuzz_*; do
+    echo "-- $(basename "$target")"
+    "$target" --seconds "$fuzz_seconds" || failed=1
+  done
+  return "$failed"
+}
+
+# Kills, stops, hang-ups and restarts at ever different moments.
+chaos() {
+  local round test
+  for ((round = 1; round <= rounds; round++)); do
+    for test in run_test by_hand_test; do
+      echo "-- round $round: $test"
+      timeout 300 python3 "tests/e2e/$test.py" --programs build/release/bin || return 1
+    done
+  done
+}
+
+scripts/install_deps.sh
+scripts/get_model.sh
+part "all tests" scripts/test.sh release
+part "unit tests under ThreadSanitizer" scripts/test.sh tsan
+part "the whole matrix" env SHOAL_MATRIX=full build/release/bin/exactness_test
+part "fuzzing" fuzz
+part "the programs, $rounds times" chaos
+part "benchmark" scripts/bench_engine.sh ${peer:+--peer "$peer"}
+
+if [[ ${#failures[@]} -gt 0 ]]; then
+  printf 'nightly.sh: failed: %s\n' "${failures[@]}" >&2
+  exit 1
+fi
+echo "nightly.sh: all passed"
