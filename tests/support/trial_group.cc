@@ -108,17 +108,20 @@ std::string RunOneRank(const model::Model& model, std::span<const rank::TrialReq
   const cpu::KernelTable& kernels = cpu::SelectKernelTable(cpu::DetectCpuFeatures(), isa);
   device::ThreadTeam team(options.threads);
   rank::GroupMemberOptions member_options;
-  member_options.model = {
-      .cut = options.cut,
-      .rank = group.rank(),
-      .kv_dtype = options.kv_dtype,
-      .kv_block_count = options.kv_block_count,
-      .context_tokens = model.config().context_tokens,
-      .sequences_max = options.sequences_max,
-      .prefill_chunk_tokens = options.prefill_chunk_tokens,
-      .on_logits = [&](uint64_t id, int64_t position, std::span<const float> logits) {
-        if (position >= options.digest_positions_from) record.Note(id, position, logits);
-      }};
+  member_options.model = {.cut = options.cut,
+                          .rank = group.rank(),
+                          .kv_dtype = options.kv_dtype,
+                          .kv_block_count = options.kv_block_count,
+                          .context_tokens = model.config().context_tokens,
+                          .sequences_max = options.sequences_max,
+                          .prefill_chunk_tokens = options.prefill_chunk_tokens,
+                          .on_logits = nullptr};
+  if (options.record_logits) {
+    member_options.model.on_logits = [&](uint64_t id, int64_t position,
+                                         std::span<const float> logits) {
+      if (position >= options.digest_positions_from) record.Note(id, position, logits);
+    };
+  }
   member_options.step_timeout_ms = options.timeout_ms;
   rank::GroupMember member(model, member_options, kernels, team, clock, group);
   const std::vector<rank::TrialAnswer> answers =

@@ -28,6 +28,8 @@ struct TrialGroupOptions {
   int32_t sequences_max = 32;
   int64_t kv_block_count = 512;
   RankKind kind = RankKind::kShm;
+  // Recording makes every rank gather all logits; without it tokens are chosen as in service.
+  bool record_logits = true;
   bool keep_logits = false;           // Otherwise only their digests are kept.
   int64_t digest_positions_from = 0;  // Rows before it are not recorded.
   int64_t timeout_ms = 120'000;
