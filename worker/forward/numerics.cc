@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "kernels/cpu/table.h"
@@ -87,12 +88,18 @@ model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communic
 
 std::string NumericsId(const model::Model& model, const model::WeightDigest& weights,
                        KvDType kv_dtype, std::span<const double> rope_frequencies) {
-  const XXH128_hash_t rope = XXH3_128bits(rope_frequencies.data(), rope_frequencies.size_bytes());
+  const model::ModelConfig& config = model.config();
+  std::vector<double> rope(rope_frequencies.begin(), rope_frequencies.end());
+  rope.push_back(kRopeGain);
+  const bool adjacent = config.rope.layout == model::RopeLayout::kAdjacentPairs;
   const std::string line =
       Str("shoal numerics ", kContractVersion, "; weights ", weights.Hex(), "; formats ",
-          Formats(model.tensors()), "; leaves ", model.leaves().heads_per_leaf, " heads ",
-          model.leaves().mlp_leaf_width, " columns; segments ", cpu::kSegmentKeys, " ",
-          cpu::kSpanKeys, "; kv ", Name(kv_dtype), "; rope ", Hex(rope), "; exact");
+          Formats(model.tensors()), "; heads ", config.head_count, " ", config.kv_head_count,
+          " of ", config.head_dim, "; epsilon ", std::bit_cast<uint32_t>(config.norm_epsilon),
+          "; leaves ", model.leaves().heads_per_leaf, " heads ", model.leaves().mlp_leaf_width,
+          " columns; segments ", cpu::kSegmentKeys, " ", cpu::kSpanKeys, "; kv ", Name(kv_dtype),
+          "; rope ", adjacent ? "adjacent " : "halves ",
+          Hex(XXH3_128bits(rope.data(), rope.size() * sizeof(double))), "; exact");
   return Hex(XXH3_128bits(line.data(), line.size()));
 }
 

@@ -13,6 +13,9 @@
 
 namespace shoal::forward {
 
+// What every entry of a rope table is multiplied by; no model that is served scales it.
+constexpr double kRopeGain = 1.0;
+
 // The double-precision rope frequencies of a model, scaling included. Shape: [head_dim / 2].
 std::vector<double> ModelRopeFrequencies(const model::ModelConfig& config);
 
@@ -20,8 +23,8 @@ std::vector<double> ModelRopeFrequencies(const model::ModelConfig& config);
 model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communicator& group);
 
 // XXH3-128, in hex, of a line of text with the contract's version, the weights' digest, the
-// formats, leaf and segment sizes, the cache's dtype and the rope frequencies. Independent of the
-// cut.
+// formats, the shape of the heads, the norms' epsilon, leaf and segment sizes, the cache's dtype,
+// the rope's layout, frequencies and gain. Independent of the cut and of the context's length.
 std::string NumericsId(const model::Model& model, const model::WeightDigest& weights,
                        KvDType kv_dtype, std::span<const double> rope_frequencies);
 

@@ -54,7 +54,7 @@ RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard>
       sequences_(options.sequences_max),
       activations_(model.config(), shard_, RowsMax(options), team.thread_count(), stage.size()) {
   const std::vector<double> frequencies = ModelRopeFrequencies(model.config());
-  rope_ = math::BuildRopeTable(frequencies, 1.0, options.context_tokens);
+  rope_ = math::BuildRopeTable(frequencies, kRopeGain, options.context_tokens);
   numerics_id_ =
       NumericsId(model, SumOverRanks(weights_.digest(), group_), options.kv_dtype, frequencies);
   rows_.reserve(RowsMax(options));
