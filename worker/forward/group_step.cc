@@ -1,5 +1,6 @@
 #include "worker/forward/group_step.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "transport/base/check.h"
@@ -10,6 +11,14 @@ namespace {
 // What a first broadcast carries: the size of the plan and, if it fits, the plan itself. Decode
 // plans of some dozen sequences do.
 constexpr size_t kFirstBytes = 1024;
+
+// A message of this size leaves its sender before the receiver asks for it, over every
+// communicator: MPI's shared memory buffers the least, 4 KiB with its own header.
+constexpr int64_t kBufferedBytes = 3840;
+
+// Of an item's result: the fixed fields with "layer 1234, position 1234567", and a likely token.
+constexpr int64_t kItemResultBytes = 60;
+constexpr int64_t kTopLogprobBytes = 8;
 
 }  // namespace
 
@@ -32,7 +41,8 @@ void GroupStep::SetDeadline() {
 void GroupStep::Issue(const engine::StepPlan& plan) {
   SHOAL_CHECK(group_.rank() == 0 && in_flight_ < cut_.pipeline_parallel, in_flight_, " in flight");
   SetDeadline();
-  // The reporter may be blocked sending a large result; a plan sent to it now could block as well.
+  // The reporter may be blocked sending a large result; a plan or rows sent to it now could block
+  // as well, and neither would ever receive.
   if (bulky_) {
     while (awaited_ > 0) ReceiveResult();
     bulky_ = false;
@@ -45,7 +55,17 @@ void GroupStep::Issue(const engine::StepPlan& plan) {
     return;
   }
   ++awaited_;
-  for (const engine::StepItem& item : plan.items) bulky_ |= item.prompt_logits;
+  bulky_ = bulky_ || IsBulky(plan);
+}
+
+bool GroupStep::IsBulky(const engine::StepPlan& plan) const {
+  int64_t bytes = 0;
+  for (const engine::StepItem& item : plan.items) {
+    if (item.prompt_logits) return true;
+    const GenerationParams& params = model_.sequences().at(item.slot).params;
+    bytes += kItemResultBytes + kTopLogprobBytes * std::max(params.top_logprobs, 0);
+  }
+  return bytes > kBufferedBytes;
 }
 
 engine::StepResult GroupStep::Collect() {

@@ -36,6 +36,8 @@ class GroupStep {
 
  private:
   void SetDeadline();
+  // True if the result of a plan that has run may exceed what a link buffers.
+  bool IsBulky(const engine::StepPlan& plan) const;
   void SendPlan(const engine::StepPlan& plan);
   engine::StepPlan ReceivePlan();
   void SendMessage(std::span<const std::byte> bytes, int32_t to);

@@ -62,6 +62,7 @@ class RankModel {
   const std::string& numerics_id() const { return numerics_id_; }
 
   // Bytes of this rank's packed matrices, without norms, caches and activations.
+  const SequenceTable& sequences() const { return sequences_; }
   int64_t weight_bytes() const { return weights_.packed_bytes(); }
 
  private:

@@ -142,13 +142,13 @@ class ShardWeights::Packer {
     }
   }
 
-  static void PackPanels(const Piece& piece, int64_t begin, int64_t end,
-                         model::WeightDigest& digest) {
+  void PackPanels(const Piece& piece, int64_t begin, int64_t end,
+                  model::WeightDigest& digest) const {
     const model::Tensor& tensor = *piece.tensor;
     const int64_t output_begin = begin * kPanelRows;
     const int64_t output_end = std::min(end * kPanelRows, piece.rows.count());
     const plan::Range rows = {piece.rows.begin + output_begin, piece.rows.begin + output_end};
-    model::CheckScales(tensor, rows.begin, rows.end);
+    model::CheckScales(tensor, rows.begin, rows.end, model_.path());
     cpu::PackRows(tensor.dtype, tensor.row(rows.begin), tensor.row_bytes(), rows.count(),
                   piece.cols.begin, piece.cols.count(), output_begin,
                   const_cast<std::byte*>(piece.packed->data));
@@ -178,16 +178,25 @@ class ShardWeights::Packer {
   void DigestEmbedding(device::ThreadTeam& team) {
     const model::Tensor& tensor = *model_.tensors().token_embedding;
     std::mutex mutex;
+    std::string failure;
     team.ParallelFor(shard_.vocab_rows.count(), 1024, [&](int64_t begin, int64_t end, int32_t) {
+      const plan::Range rows = {shard_.vocab_rows.begin + begin, shard_.vocab_rows.begin + end};
       model::WeightDigest digest;
-      for (int64_t row = shard_.vocab_rows.begin + begin; row < shard_.vocab_rows.begin + end;
-           ++row) {
+      std::string problem;
+      try {
+        model::CheckScales(tensor, rows.begin, rows.end);
+      } catch (const Error& error) {
+        problem = error.what();
+      }
+      for (int64_t row = rows.begin; row < rows.end; ++row) {
         digest.AddUnit(tensor.name, row,
                        {tensor.row(row), static_cast<size_t>(tensor.row_bytes())});
       }
       const std::lock_guard lock(mutex);
       out_.digest_ += digest;
+      if (failure.empty()) failure = problem;
     });
+    if (!failure.empty()) throw Error(ErrorCode::kInvalidArgument, failure);
   }
 
   const model::Model& model_;
