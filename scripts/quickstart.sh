@@ -9,7 +9,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-question=${1:-"What is the capital of France?"}
+question=${1:-"Why is the sky blue?"}
 model=models/SmolLM2-135M-Instruct.Q4_1.gguf
 bin=build/release/bin
 cd "$root"
@@ -26,8 +26,10 @@ scripts/get_model.sh
 
 work=$(mktemp -d)
 server=
+answer=
 cleanup() {
   trap - EXIT INT TERM HUP
+  [[ -z $answer ]] || kill "$answer" 2>/dev/null || true
   if [[ -n $server ]]; then
     kill -TERM "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
@@ -84,7 +86,11 @@ if tokens > 1 and last > first:
     print(f"\n\n{tokens} tokens, {(tokens - 1) / (last - first):.1f} tokens per second")
 PYTHON
 curl --silent --show-error --no-buffer --fail-with-body --max-time 300 "$url/v1/chat/completions" \
-  --header 'Content-Type: application/json' --data "$request" | python3 -u "$work/show.py"
+  --header 'Content-Type: application/json' --data "$request" | python3 -u "$work/show.py" &
+# Not in the foreground, where a signal to this script would have to wait for the answer's end.
+answer=$!
+wait "$answer"
+answer=
 
 cleanup
 say "Everything is stopped again. What to try next"
