@@ -1,6 +1,32 @@
 #include "coordinator/core/generation_service.h"
 
+#include <utility>
+
 namespace shoal::core {
+namespace {
+
+// When a client may come back after a refusal: about what a step, respectively a group's start,
+// takes.
+constexpr int64_t kRetryAfterBusyMs = 1'000;
+constexpr int64_t kRetryAfterNoGroupMs = 5'000;
+
+int64_t RetryAfterMs(BusyReason reason) {
+  switch (reason) {
+    case BusyReason::kQueueFull:
+    case BusyReason::kGroupLost:
+      return kRetryAfterBusyMs;
+    case BusyReason::kNoGroup:
+    case BusyReason::kDraining:
+      return kRetryAfterNoGroupMs;
+    case BusyReason::kNone:
+    case BusyReason::kTooLarge:
+    case BusyReason::kRefused:
+      return 0;
+  }
+  return 0;
+}
+
+}  // namespace
 
 std::string_view ToString(BusyReason reason) {
   switch (reason) {
@@ -16,8 +42,14 @@ std::string_view ToString(BusyReason reason) {
       return "too_large";
     case BusyReason::kDraining:
       return "draining";
+    case BusyReason::kRefused:
+      return "refused";
   }
   return "unknown";
+}
+
+StreamError MakeStreamError(BusyReason reason, std::string message) {
+  return {reason, std::move(message), RetryAfterMs(reason)};
 }
 
 }  // namespace shoal::core

@@ -16,16 +16,27 @@ using StreamId = uint64_t;
 
 // Why a request was not taken, or why a stream ended early. The names are part of the HTTP
 // interface.
-enum class BusyReason : uint8_t { kNone, kQueueFull, kNoGroup, kGroupLost, kTooLarge, kDraining };
+enum class BusyReason : uint8_t {
+  kNone,
+  kQueueFull,
+  kNoGroup,
+  kGroupLost,
+  kTooLarge,
+  kDraining,
+  kRefused,  // By the leader of a group that this coordinator had thought fit.
+};
 
-// "", "queue_full", "no_group", "group_lost", "too_large", "draining".
+// "", "queue_full", "no_group", "group_lost", "too_large", "draining", "refused".
 std::string_view ToString(BusyReason reason);
 
 struct StreamError {
   BusyReason reason = BusyReason::kNone;
   std::string message;
-  int64_t retry_after_ms = 0;
+  int64_t retry_after_ms = 0;  // 0: do not retry as is.
 };
+
+// With the time after which that reason may have gone.
+StreamError MakeStreamError(BusyReason reason, std::string message);
 
 // Owned by whoever submitted; must live until OnFinish, OnError or Cancel.
 class StreamListener {

@@ -12,30 +12,6 @@ namespace {
 // Enough for the stragglers of a group that was lost a moment ago.
 constexpr size_t kLostIdsMax = 256;
 
-// When a client may come back after a refusal: about what a step, respectively a group's start,
-// takes.
-constexpr int64_t kRetryAfterBusyMs = 1'000;
-constexpr int64_t kRetryAfterNoGroupMs = 5'000;
-
-int64_t RetryAfterMs(BusyReason reason) {
-  switch (reason) {
-    case BusyReason::kQueueFull:
-    case BusyReason::kGroupLost:
-      return kRetryAfterBusyMs;
-    case BusyReason::kNoGroup:
-    case BusyReason::kDraining:
-      return kRetryAfterNoGroupMs;
-    case BusyReason::kNone:
-    case BusyReason::kTooLarge:
-      return 0;
-  }
-  return 0;
-}
-
-StreamError MakeError(BusyReason reason, std::string message) {
-  return {reason, std::move(message), RetryAfterMs(reason)};
-}
-
 }  // namespace
 
 Region::Region(RegionOptions options, const Clock& clock)
@@ -73,9 +49,8 @@ RegisterOutcome Region::FindRefusal(const RankRegistration& rank, const Group* g
                               " was given up: end all its ranks and start a new group")};
   }
   if (!options_.model_name.empty() && rank.model_name != options_.model_name) {
-    return {Kind::kMismatch,
-            Str("this region serves model ", options_.model_name, ", ", Name(rank), " has ",
-                rank.model_name, ": give both the same --model or --served-model-name")};
+    return {Kind::kMismatch, Str("this region serves model ", options_.model_name, ", ", Name(rank),
+                                 " has ", rank.model_name, ": give both the same --model")};
   }
   if (model_ && rank.model_name != model_->model_name) {
     return {Kind::kMismatch, Str("this region serves model ", model_->model_name, ", ", Name(rank),
@@ -236,7 +211,11 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   if (ends) group.sequences.erase(id);
   if (stream == streams_.end()) return;  // Cancelled here; nobody listens.
   if (update.finish == FinishReason::kCancelled) {
-    FailStream(id, BusyReason::kGroupLost, Str(group.Name(), " gave the request up"));
+    if (update.detail.empty()) {
+      FailStream(id, BusyReason::kGroupLost, Str(group.Name(), " gave the request up"));
+    } else {
+      FailStream(id, BusyReason::kRefused, Str("refused by the group: ", update.detail));
+    }
     return;
   }
   if (ends) streams_.erase(stream);
@@ -303,21 +282,21 @@ StreamId Region::Submit(std::vector<int32_t> prompt, const GenerationParams& par
                              ? ContextTokens()
                              : prompt_tokens + params.tokens_max;
   if (stopping_) {
-    error = MakeError(BusyReason::kDraining, "this coordinator is stopping");
+    error = MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
   } else if (groups_ready() == 0) {
-    error = MakeError(BusyReason::kNoGroup, "no group of workers is ready");
+    error = MakeStreamError(BusyReason::kNoGroup, "no group of workers is ready");
   } else if (prompt_tokens > ContextTokens()) {
-    error = MakeError(BusyReason::kTooLarge, Str("the prompt has ", prompt_tokens,
-                                                 " tokens, the context ", ContextTokens()));
+    error = MakeStreamError(BusyReason::kTooLarge, Str("the prompt has ", prompt_tokens,
+                                                       " tokens, the context ", ContextTokens()));
   } else if (needed > LargestKvCacheTokens()) {
-    error = MakeError(
+    error = MakeStreamError(
         BusyReason::kTooLarge,
         Str("prompt and answer may need ", needed, " tokens of KV cache, the largest group has ",
             LargestKvCacheTokens(), ": ask for fewer tokens or raise --kv-cache-tokens"));
   } else if (waiting_.size() >= static_cast<size_t>(options_.queue_requests_max) &&
              ChooseGroup(needed) == nullptr) {
-    error = MakeError(BusyReason::kQueueFull,
-                      Str("all groups are full and ", waiting_.size(), " requests wait already"));
+    error = MakeStreamError(BusyReason::kQueueFull, Str("all groups are full and ", waiting_.size(),
+                                                        " requests wait already"));
   }
   if (error.reason != BusyReason::kNone) return 0;
 
@@ -343,7 +322,7 @@ void Region::Cancel(StreamId id) {
 
 void Region::FailStream(StreamId id, BusyReason reason, const std::string& message) {
   streams_.erase(id);
-  actions_.push_back(FailAction{id, MakeError(reason, message)});
+  actions_.push_back(FailAction{id, MakeStreamError(reason, message)});
 }
 
 void Region::Dispatch() {

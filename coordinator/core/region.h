@@ -123,7 +123,7 @@ class Region {
   RegionStatus status() const;
   size_t groups_ready() const;
 
-  // ---- For the invariants (tests/coordinator/region_invariants.h).
+  // ---- For the invariants (tests/coordinator/core_support.h).
   struct Stream {
     std::vector<int32_t> prompt;  // Handed on, and empty, once the stream has a group.
     GenerationParams params;

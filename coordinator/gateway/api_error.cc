@@ -43,6 +43,10 @@ ApiError FromStreamError(const core::StreamError& error) {
   if (error.reason == core::BusyReason::kTooLarge) return result;
   result.status = 503;
   result.type = "server_error";
+  if (error.reason == core::BusyReason::kRefused) {
+    result.status = 500;
+    return result;
+  }
   result.retry_after_ms = std::max<int64_t>(0, error.retry_after_ms);
   return result;
 }

@@ -35,7 +35,7 @@ std::string ErrorObject(const ApiError& error, const std::string& request_id);
 // With Retry-After where it belongs.
 HttpResponse ErrorResponse(const ApiError& error, const std::string& request_id);
 
-// 400 if it is too large for any group, else 503.
+// 400 if it is too large for any group, 500 if a group refused it after all, else 503.
 ApiError FromStreamError(const core::StreamError& error);
 
 // A generation whose numbers were not finite: 500, code numeric_error.

@@ -73,9 +73,8 @@ void RefuseUnsupported(JsonReader& fields) {
 void ReadSampling(JsonReader& fields, ApiRequest& request) {
   SamplingParams& sampling = request.sampling;
   sampling.temperature = fields.Number("temperature", 0, 100).value_or(1);
-  // Below it, logits divided by the temperature leave binary32 (GenerationParams).
-  if (sampling.temperature != 0 && sampling.temperature < 1e-5) {
-    throw ApiError("temperature", "temperature must be 0 or at least 0.00001");
+  if (sampling.temperature != 0 && sampling.temperature < kTemperatureMin) {
+    throw ApiError("temperature", Str("temperature must be 0 or at least ", kTemperatureMin));
   }
   sampling.top_p = fields.Number("top_p", 0, 1).value_or(1);
   if (sampling.top_p == 0) throw ApiError("top_p", "top_p must be above 0 and at most 1");

@@ -25,7 +25,6 @@ struct ChatMessage {
 };
 
 constexpr int64_t kChoicesMax = 64;
-constexpr int64_t kTopLogprobsMax = 20;
 constexpr int64_t kStopsMax = 16;
 constexpr size_t kStopBytesMax = 1024;
 

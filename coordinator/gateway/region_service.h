@@ -27,7 +27,7 @@ struct RegionEvents {
 
 // Threading: owned by the event loop. `clock` and `timer` outlive it.
 class RegionService : public core::GenerationService,
-                      public rpc::RankHandler,
+                      public rpc::RankListener,
                       private kj::TaskSet::ErrorHandler {
  public:
   RegionService(core::RegionOptions options, const Clock& clock, kj::Timer& timer,

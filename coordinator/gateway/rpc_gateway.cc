@@ -10,16 +10,8 @@ namespace shoal::gateway {
 
 namespace {
 
-constexpr int32_t kTopLogprobsMax = 20;
-constexpr double kTemperatureMin = 1e-5;
-constexpr size_t kStopIdsMax = 1'024;
-
-void Require(bool fits, std::string_view field, std::string_view expected) {
-  if (!fits) Throw(ErrorCode::kInvalidArgument, field, ": expected ", expected);
-}
-
 void CheckPrompt(const std::vector<int32_t>& prompt, int32_t vocab_size) {
-  Require(!prompt.empty(), "prompt", "at least one token");
+  if (prompt.empty()) Throw(ErrorCode::kInvalidArgument, "prompt: expected at least one token");
   for (size_t i = 0; i < prompt.size(); ++i) {
     if (prompt[i] < 0 || prompt[i] >= vocab_size) {
       Throw(ErrorCode::kInvalidArgument, "prompt[", i, "] is ", prompt[i],
@@ -33,22 +25,6 @@ rpc::BusyInfo ToInfo(const core::StreamError& error) {
 }
 
 }  // namespace
-
-void CheckParams(const GenerationParams& params) {
-  const SamplingParams& sampling = params.sampling;
-  // Written so that a NaN fails.
-  Require(sampling.temperature == 0 ||
-              (sampling.temperature >= kTemperatureMin && sampling.temperature <= 1e5),
-          "temperature", "0, or from 1e-5 to 1e5");
-  Require(sampling.top_k >= 0, "topK", "0 for all, or more");
-  Require(sampling.top_p > 0 && sampling.top_p <= 1, "topP", "more than 0, at most 1");
-  Require(sampling.min_p >= 0 && sampling.min_p <= 1, "minP", "0 to 1");
-  Require(params.tokens_max >= (params.prompt_logprobs ? 0 : 1), "tokensMax",
-          "at least 1, or 0 with promptLogprobs");
-  Require(params.top_logprobs >= -1 && params.top_logprobs <= kTopLogprobsMax, "topLogprobs",
-          "-1 to 20");
-  Require(params.stop_ids.size() <= kStopIdsMax, "stopIds", "at most 1024 ids");
-}
 
 // Between one stream of the region and one upstream program.
 class RpcGateway::Listener : public core::StreamListener {
@@ -106,13 +82,13 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   try {
     prompt = Encode(request);
     CheckPrompt(prompt, text_.vocab_size);
+    if (has_text) {
+      params.stop_ids.insert(params.stop_ids.end(), text_.eos_ids.begin(), text_.eos_ids.end());
+    }
     CheckParams(params);
   } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
     reply.busy = {"invalid", error.what(), 0};
     return reply;
-  }
-  if (has_text) {
-    params.stop_ids.insert(params.stop_ids.end(), text_.eos_ids.begin(), text_.eos_ids.end());
   }
   if (!request.seed_given) params.sampling.seed = random_();
 

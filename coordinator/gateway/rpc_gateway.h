@@ -16,7 +16,7 @@
 namespace shoal::gateway {
 
 // Threading: owned by the event loop. `generation`, and what `text` refers to, outlive it.
-class RpcGateway : public rpc::ServiceHandler {
+class RpcGateway : public rpc::UpstreamListener {
  public:
   // `random`: seeds of requests that bring none.
   RpcGateway(core::GenerationService& generation, TextService text,
@@ -39,8 +39,5 @@ class RpcGateway : public rpc::ServiceHandler {
   const std::function<uint64_t()> random_;
   std::map<uint64_t, std::unique_ptr<Listener>> listeners_;
 };
-
-// Errors: kInvalidArgument, naming the field, for a value outside its range.
-void CheckParams(const GenerationParams& params);
 
 }  // namespace shoal::gateway

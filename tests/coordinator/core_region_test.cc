@@ -291,6 +291,26 @@ TEST_F(RegionTest, FailsTheStreamsOfALostGroupAndNamesTheRank) {
   EXPECT_TRUE(region_.streams().contains(kept));
 }
 
+TEST_F(RegionTest, PassesOnWhyALeaderRefusedARequest) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId refused = Submit();
+  const StreamId dropped = Submit();
+  Take();
+  SequenceUpdate update;
+  update.id = refused;
+  update.finish = FinishReason::kCancelled;
+  update.detail = "top_k is odd";
+  EXPECT_TRUE(region_.Update(1, epoch, {update}, {}));
+  EXPECT_TRUE(Answer(1, epoch, dropped, {}, FinishReason::kCancelled));
+  const auto fails = Select<FailAction>(Take());
+  ASSERT_THAT(fails, SizeIs(2));
+  EXPECT_EQ(fails[0].error.reason, BusyReason::kRefused);
+  EXPECT_EQ(fails[0].error.message, "refused by the group: top_k is odd");
+  EXPECT_EQ(fails[0].error.retry_after_ms, 0);
+  EXPECT_EQ(fails[1].error.reason, BusyReason::kGroupLost) << "it said nothing of why";
+  EXPECT_EQ(region_.groups_ready(), 1U);
+}
+
 TEST_F(RegionTest, FailsWhatWaitsWhenTheLastGroupIsLost) {
   JoinReady(1, MakeRank(1));
   for (int i = 0; i < 4; ++i) Submit();

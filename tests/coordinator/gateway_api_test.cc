@@ -225,6 +225,17 @@ TEST(Completions, CutsBeforeAStopStringAndCancels) {
   EXPECT_EQ(reply.json()["usage"]["completion_tokens"], 7) << "the tokens up to the match";
 }
 
+TEST(Completions, DoesNotAskToRetryWhatAGroupRefuses) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, R"({"prompt":"a"})");
+  fixture.generation.Fail(0, core::BusyReason::kRefused);
+  const Reply reply = client->TakeReply();
+  EXPECT_EQ(reply.status, 500);
+  EXPECT_FALSE(reply.headers.contains("retry-after"));
+  EXPECT_EQ(reply.json()["error"]["code"], "refused");
+}
+
 TEST(Completions, HoldsTheStatusLineUntilTheFirstToken) {
   GatewayFixture fixture;
   auto client = fixture.Connect();

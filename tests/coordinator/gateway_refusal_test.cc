@@ -215,7 +215,7 @@ TEST(Overload, IsATypedRefusalBeforeTheFirstByte) {
   const Reply none = fixture.Post(kCompletions, R"({"prompt":"a"})");
   EXPECT_EQ(none.status, 503);
   EXPECT_EQ(none.json()["error"]["code"], "no_group");
-  EXPECT_EQ(none.headers.at("retry-after"), "1");
+  EXPECT_EQ(none.headers.at("retry-after"), "5");
   fixture.generation.served.context_tokens = 100;
   fixture.generation.refusal = {core::BusyReason::kTooLarge, "too large for any group", 0};
   EXPECT_EQ(fixture.Post(kCompletions, R"({"prompt":"a"})").status, 400);

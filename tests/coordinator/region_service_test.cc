@@ -92,7 +92,7 @@ class CoordinatorThread {
   }
 
   uint16_t port_ = 0;
-  LoopJobs jobs_;
+  test::LoopJobs jobs_;
   RegionService* region_ = nullptr;
   std::mutex mutex_;  // Guards the two below.
   int ready_ = 0;
@@ -240,13 +240,16 @@ TEST(RegionService, RefusesWhatIsWrongByName) {
   expect_refusal(Request({}, 5), "prompt");
   expect_refusal(Request({1, 100}, 5), "prompt[1] is 100");
   expect_refusal(Request({-1}, 5), "prompt[0] is -1");
-  expect_refusal(Request({1}, 0), "tokensMax");
+  expect_refusal(Request({1}, 0), "tokens_max");
   rpc::GenerateRequest request = Request({1}, 5);
   request.params.sampling.top_p = 0;
-  expect_refusal(request, "topP");
+  expect_refusal(request, "top_p");
   request = Request({1}, 5);
   request.params.sampling.temperature = std::numeric_limits<double>::quiet_NaN();
   expect_refusal(request, "temperature");
+  request = Request({1}, 5);
+  request.params.stop_ids.assign(kStopIdsMax + 1, 3);
+  expect_refusal(request, "stop_ids");
   request = Request({}, 5);
   request.text = "words";
   expect_refusal(request, "no tokenizer");

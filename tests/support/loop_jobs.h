@@ -14,7 +14,7 @@
 #include <mutex>
 #include <utility>
 
-namespace shoal {
+namespace shoal::test {
 
 class LoopJobs {
  public:
@@ -66,4 +66,4 @@ class LoopJobs {
   std::deque<std::function<void()>> jobs_;
 };
 
-}  // namespace shoal
+}  // namespace shoal::test

@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <future>
 #include <mutex>
@@ -77,6 +80,29 @@ TEST(CoordinatorLink, RegistersEverythingItWasTold) {
   EXPECT_EQ(link.group(), 3u);
   EXPECT_TRUE(server.Wait(
       [](const auto& heard) { return heard.ranks == std::vector<RankRegistration>{AnyRank()}; }));
+}
+
+// Whether a socket of this process gives up unacknowledged bytes after just so long.
+bool SomeSocketGivesUpAfter(unsigned milliseconds) {
+  for (int fd = 0; fd < 1024; ++fd) {
+    unsigned found = 0;
+    socklen_t bytes = sizeof(found);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &found, &bytes) == 0 &&
+        found == milliseconds) {
+      return true;
+    }
+  }
+  return false;
+}
+
+TEST(CoordinatorLink, HoldsTheConnectionToTheTimeOfACallNotOfJoining) {
+  ServerThread server;
+  LinkOptions options = Options(server);
+  options.join_timeout_ms = 20'000;
+  options.call_timeout_ms = 4'321;
+  EXPECT_FALSE(SomeSocketGivesUpAfter(4'321));
+  const CoordinatorLink link(options, {});
+  EXPECT_TRUE(SomeSocketGivesUpAfter(4'321));
 }
 
 TEST(CoordinatorLink, CannotJoinWithAWrongToken) {
@@ -258,7 +284,7 @@ TEST(ClusterServer, LosesALeaderThatAnotherEpochCalls) {
 TEST(ClusterServer, NamesAPortThatIsTaken) {
   const ServerThread server;
   auto io = kj::setupAsyncIo();
-  struct Nobody : RankHandler, ServiceHandler {
+  struct Nobody : RankListener, UpstreamListener {
     RegisterReply OnRegister(uint64_t, const RankRegistration&) override { return {}; }
     bool OnHeartbeat(uint64_t, uint64_t, uint64_t, bool) override { return false; }
     bool OnUpdates(uint64_t, uint64_t, std::vector<SequenceUpdate>,

@@ -19,7 +19,7 @@
 
 namespace shoal::rpc {
 
-class ServerThread : private RankHandler, private ServiceHandler {
+class ServerThread : private RankListener, private UpstreamListener {
  public:
   explicit ServerThread(ClusterServerOptions options = {});
   ~ServerThread() noexcept override;
@@ -76,7 +76,7 @@ class ServerThread : private RankHandler, private ServiceHandler {
   }
 
   uint16_t port_ = 0;
-  LoopJobs jobs_;
+  test::LoopJobs jobs_;
   ClusterServer* server_ = nullptr;
   GenerationSink* sink_ = nullptr;
 

@@ -11,9 +11,16 @@
 
 namespace shoal {
 
+// Bounds of a generation, for every program that speaks of one. Below the least temperature, logits
+// divided by it leave binary32.
+constexpr double kTemperatureMin = 1e-5;
+constexpr double kTemperatureMax = 1e5;
+constexpr int32_t kTopLogprobsMax = 20;
+constexpr int64_t kStopIdsMax = 1'024;
+
 // How the next token is chosen (kernels/README.md, "Choosing a token").
 struct SamplingParams {
-  double temperature = 1;  // 0: arg max. Otherwise at least 1e-5.
+  double temperature = 1;  // 0: arg max. Otherwise kTemperatureMin to kTemperatureMax.
   int32_t top_k = 0;       // 0: all.
   double top_p = 1;        // In (0, 1].
   double min_p = 0;        // In [0, 1].
@@ -26,13 +33,17 @@ struct SamplingParams {
 struct GenerationParams {
   SamplingParams sampling;
   int64_t tokens_max = 16;  // 0 only with prompt_logprobs.
-  std::vector<int32_t>
-      stop_ids;  // Any of them ends the sequence and is delivered as its last token.
+  // Any of them ends the sequence and is delivered as its last token. At most kStopIdsMax.
+  std::vector<int32_t> stop_ids;
   bool prompt_logprobs = false;  // Log-probabilities of every prompt token but the first, too.
-  int32_t top_logprobs = -1;     // -1: none; otherwise the token's own and this many best, 0..20.
+  int32_t top_logprobs = -1;     // -1: none; otherwise the token's own and this many best.
 
   bool operator==(const GenerationParams&) const = default;
 };
+
+// Errors: kInvalidArgument, naming the parameter, its value and its range, if one is out of bounds
+// or not a number.
+void CheckParams(const GenerationParams& params);
 
 // Log softmax of the raw logits at one position.
 struct TokenLogprobs {
@@ -54,7 +65,9 @@ struct SequenceUpdate {
   std::vector<TokenLogprobs> logprobs;         // As long as tokens if asked for, else empty.
   std::vector<TokenLogprobs> prompt_logprobs;  // Of prompt[1..], once, with the first update.
   FinishReason finish = FinishReason::kNone;
-  std::string detail;  // For kNumericError: "layer 7, position 12".
+  // For kNumericError: "layer 7, position 12". For kCancelled: why the leader refused the request;
+  // empty if it was asked to cancel it.
+  std::string detail;
 };
 
 }  // namespace shoal

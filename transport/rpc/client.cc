@@ -19,7 +19,7 @@ namespace {
 [[noreturn]] void ThrowBusy(const BusyInfo& busy) {
   auto code = ErrorCode::kOverloaded;
   if (busy.reason == "too_large" || busy.reason == "invalid") code = ErrorCode::kInvalidArgument;
-  if (busy.reason == "group_lost") code = ErrorCode::kPeerFailed;
+  if (busy.reason == "group_lost" || busy.reason == "refused") code = ErrorCode::kPeerFailed;
   Throw(code, busy.reason, ": ", busy.message);
 }
 
@@ -77,7 +77,8 @@ class Client::Impl {
   explicit Impl(const ClientOptions& options) : io_(kj::setupAsyncIo()), options_(options) {
     CheckAddress(options.address);
     try {
-      connection_.emplace(io_, options.address, options.connect_timeout_ms);
+      connection_.emplace(io_, options.address, options.connect_timeout_ms,
+                          options.connect_timeout_ms);
       auto request = connection_->gate().openServiceRequest();
       request.setProtocol(wire::PROTOCOL_VERSION);
       request.setApiKey(options.api_key);

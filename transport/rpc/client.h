@@ -84,11 +84,13 @@ class Client {
   // Calls `on_chunk` for each piece; false from it ends the generation (result: kCancelled).
   // `idle_timeout_ms`: the longest wait for the next piece.
   // Errors: kOverloaded if the coordinator is busy (the message says why), kInvalidArgument if the
-  // request is wrong, kPeerFailed if the group was lost on the way, kPeerLost, kDeadlineExceeded.
+  // request is wrong, kPeerFailed if the group was lost on the way or refused the request,
+  // kPeerLost, kDeadlineExceeded.
   GenerateResult Generate(const GenerateRequest& request,
                           const std::function<bool(const GenerateChunk&)>& on_chunk,
                           int64_t idle_timeout_ms = 60'000);
 
+  // Errors of both: kPeerLost, kDeadlineExceeded after connect_timeout_ms.
   std::vector<ModelInfo> Models();
   StatusInfo Status();
 

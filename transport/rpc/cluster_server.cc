@@ -21,8 +21,8 @@ namespace shoal::rpc {
 // own.
 class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
  public:
-  Impl(kj::AsyncIoContext& io, ClusterServerOptions options, RankHandler& ranks,
-       ServiceHandler& service)
+  Impl(kj::AsyncIoContext& io, ClusterServerOptions options, RankListener& ranks,
+       UpstreamListener& service)
       : timer_(io.provider->getTimer()),
         options_(std::move(options)),
         ranks_(ranks),
@@ -69,7 +69,7 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
   }
 
   const ClusterServerOptions& options() const override { return options_; }
-  RankHandler& ranks() override { return ranks_; }
+  RankListener& ranks() override { return ranks_; }
 
   void Authenticated(uint64_t id) override { connections_.at(id)->authenticated = true; }
 
@@ -160,8 +160,8 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
 
   kj::Timer& timer_;
   const ClusterServerOptions options_;
-  RankHandler& ranks_;
-  ServiceHandler& service_;
+  RankListener& ranks_;
+  UpstreamListener& service_;
   kj::Own<kj::ConnectionReceiver> listener_;
   uint16_t port_ = 0;
   uint64_t next_connection_ = 1;
@@ -170,7 +170,7 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
 };
 
 ClusterServer::ClusterServer(kj::AsyncIoContext& io, ClusterServerOptions options,
-                             RankHandler& ranks, ServiceHandler& service)
+                             RankListener& ranks, UpstreamListener& service)
     : impl_(kj::heap<Impl>(io, std::move(options), ranks, service)) {}
 
 ClusterServer::~ClusterServer() = default;

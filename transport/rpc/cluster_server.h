@@ -25,9 +25,9 @@ struct RegisterReply {
 
 // Hears what ranks do. Connections are numbered from 1 and a number is never used again.
 // Threading, for all of this file: the event loop of the server.
-class RankHandler {
+class RankListener {
  public:
-  virtual ~RankHandler() = default;
+  virtual ~RankListener() = default;
   virtual RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) = 0;
   // False: the epoch is over, the message is refused.
   virtual bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress,
@@ -62,9 +62,9 @@ struct GenerateReply {
 };
 
 // Answers upstream programs.
-class ServiceHandler {
+class UpstreamListener {
  public:
-  virtual ~ServiceHandler() = default;
+  virtual ~UpstreamListener() = default;
   // On success the sink lives until its Finish or Fail, or until OnCancel, and is called later,
   // never from inside OnGenerate.
   virtual GenerateReply OnGenerate(const GenerateRequest& request, GenerationSink& sink) = 0;
@@ -88,8 +88,8 @@ struct ClusterServerOptions {
 class ClusterServer {
  public:
   // Listens. Errors: kInvalidArgument, naming address and port, if that cannot be had.
-  ClusterServer(kj::AsyncIoContext& io, ClusterServerOptions options, RankHandler& ranks,
-                ServiceHandler& service);
+  ClusterServer(kj::AsyncIoContext& io, ClusterServerOptions options, RankListener& ranks,
+                UpstreamListener& service);
   ~ClusterServer();
 
   uint16_t port() const;  // The real one.

@@ -11,7 +11,7 @@ namespace shoal::rpc {
 namespace {
 
 kj::Own<kj::AsyncIoStream> Dial(kj::AsyncIoContext& io, const std::string& address,
-                                int64_t timeout_ms) {
+                                int64_t dial_timeout_ms, int64_t call_timeout_ms) {
   kj::Timer& timer = io.provider->getTimer();
   auto dialled = io.provider->getNetwork()
                      .parseAddress(address.c_str())
@@ -20,8 +20,8 @@ kj::Own<kj::AsyncIoStream> Dial(kj::AsyncIoContext& io, const std::string& addre
                        return promise.attach(kj::mv(parsed));
                      });
   auto stream =
-      timer.timeoutAfter(timeout_ms * kj::MILLISECONDS, kj::mv(dialled)).wait(io.waitScope);
-  TuneSocket(*stream, timeout_ms);
+      timer.timeoutAfter(dial_timeout_ms * kj::MILLISECONDS, kj::mv(dialled)).wait(io.waitScope);
+  TuneSocket(*stream, call_timeout_ms);
   return stream;
 }
 
@@ -53,8 +53,8 @@ void CheckAddress(const std::string& address) {
 }
 
 DialledConnection::DialledConnection(kj::AsyncIoContext& io, const std::string& address,
-                                     int64_t timeout_ms)
-    : stream_(Dial(io, address, timeout_ms)),
+                                     int64_t dial_timeout_ms, int64_t call_timeout_ms)
+    : stream_(Dial(io, address, dial_timeout_ms, call_timeout_ms)),
       network_(*stream_, ::capnp::rpc::twoparty::Side::CLIENT, MessageLimits()),
       system_(::capnp::makeRpcClient(network_)) {
   system_.setFlowLimit(kFlowBytesMax / sizeof(::capnp::word));

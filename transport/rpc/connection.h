@@ -32,8 +32,10 @@ void CheckAddress(const std::string& address);
 // The dialling end of one connection to a coordinator's RPC port.
 class DialledConnection {
  public:
-  // Errors: kj::Exception if nobody answers within the timeout.
-  DialledConnection(kj::AsyncIoContext& io, const std::string& address, int64_t timeout_ms);
+  // Once it stands, `call_timeout_ms` is TuneSocket's. Errors: kj::Exception if nobody answers
+  // within `dial_timeout_ms`.
+  DialledConnection(kj::AsyncIoContext& io, const std::string& address, int64_t dial_timeout_ms,
+                    int64_t call_timeout_ms);
 
   wire::Gate::Client gate();
   // Resolves when the connection is gone.

@@ -199,7 +199,8 @@ class CoordinatorLink::Loop {
       return timer.timeoutAfter(timeout_ms * kj::MILLISECONDS, kj::mv(promise)).wait(io.waitScope);
     };
     Session session;
-    session.connection = std::make_unique<DialledConnection>(io, options_.address, timeout_ms);
+    session.connection = std::make_unique<DialledConnection>(io, options_.address, timeout_ms,
+                                                             options_.call_timeout_ms);
     auto join = session.connection->gate().joinAsWorkerRequest();
     join.setProtocol(wire::PROTOCOL_VERSION);
     join.setGroupToken(

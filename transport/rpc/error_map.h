@@ -1,5 +1,7 @@
 #pragma once
 
+// Between this project's errors and KJ's exceptions, for both ends of a call.
+
 #include <kj/exception.h>
 
 #include "transport/base/error.h"

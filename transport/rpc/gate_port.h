@@ -18,7 +18,7 @@ class PortHost {
  public:
   virtual ~PortHost() = default;
   virtual const ClusterServerOptions& options() const = 0;
-  virtual RankHandler& ranks() = 0;
+  virtual RankListener& ranks() = 0;
   // The connection has shown what it knows.
   virtual void Authenticated(uint64_t connection) = 0;
   // The connection is about to be a rank's; false if it is one already.

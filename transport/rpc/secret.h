@@ -15,7 +15,8 @@ bool SecretsEqual(std::string_view a, std::string_view b);
 // Whether `given` is one of `secrets`; always compares with all of them.
 bool IsOneOf(std::string_view given, std::span<const std::string> secrets);
 
-// The file's only line. Errors: kInvalidArgument if it is unreadable or empty.
+// The file's only key, read as below. Errors: kInvalidArgument if it is unreadable, or has no line
+// that counts, or more than one.
 std::string ReadSecretFile(const std::string& path);
 
 // One key a line; empty lines and lines that begin with # are skipped. Errors: kInvalidArgument if

@@ -23,8 +23,8 @@ void Write(const BusyInfo& info, wire::Busy::Builder to) {
 // One generation's way out: at most one call is under way, what comes meanwhile is merged.
 class SinkCaller : public GenerationSink, public kj::Refcounted {
  public:
-  SinkCaller(wire::TokenSink::Client sink, ServiceHandler& handler, kj::TaskSet& tasks)
-      : sink_(kj::mv(sink)), handler_(handler), tasks_(tasks) {}
+  SinkCaller(wire::TokenSink::Client sink, UpstreamListener& listener, kj::TaskSet& tasks)
+      : sink_(kj::mv(sink)), listener_(listener), tasks_(tasks) {}
   ~SinkCaller() noexcept override = default;
 
   void Tokens(const SequenceUpdate& update, const std::string& text) override {
@@ -49,7 +49,7 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
 
   // The upstream program holds the generation no more.
   void Drop() {
-    if (!ended_ && generation_ != 0) handler_.OnCancel(generation_);
+    if (!ended_ && generation_ != 0) listener_.OnCancel(generation_);
     ended_ = true;
     dropped_ = true;
   }
@@ -93,7 +93,7 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   }
 
   wire::TokenSink::Client sink_;
-  ServiceHandler& handler_;
+  UpstreamListener& listener_;
   kj::TaskSet& tasks_;
   uint64_t generation_ = 0;
   SequenceUpdate pending_;
@@ -101,7 +101,7 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   bool has_pending_ = false;
   std::optional<BusyInfo> failure_;
   bool sending_ = false;
-  bool ended_ = false;    // The handler calls no more.
+  bool ended_ = false;    // The listener calls no more.
   bool dropped_ = false;  // The reader is gone.
 };
 
@@ -117,13 +117,14 @@ class GenerationServer : public wire::Generation::Server {
 
 class ServicePort : public wire::Coordinator::Server {
  public:
-  ServicePort(ServiceHandler& handler, kj::TaskSet& tasks) : handler_(handler), tasks_(tasks) {}
+  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks)
+      : listener_(listener), tasks_(tasks) {}
 
   kj::Promise<void> generate(GenerateContext context) override {
     return TranslateErrors([&] {
-      auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), handler_, tasks_);
+      auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_);
       const GenerateReply reply =
-          handler_.OnGenerate(Read(context.getParams().getRequest()), *sink);
+          listener_.OnGenerate(Read(context.getParams().getRequest()), *sink);
       auto outcome = context.getResults().initOutcome();
       if (reply.generation == 0) {
         Write(reply.busy, outcome.initRefused());
@@ -139,26 +140,26 @@ class ServicePort : public wire::Coordinator::Server {
   }
 
   kj::Promise<void> status(StatusContext context) override {
-    shoal::rpc::Write(handler_.OnStatus(), context.getResults().initStatus());
+    shoal::rpc::Write(listener_.OnStatus(), context.getResults().initStatus());
     return kj::READY_NOW;
   }
 
   kj::Promise<void> models(ModelsContext context) override {
-    const std::vector<ModelInfo> models = handler_.OnModels();
+    const std::vector<ModelInfo> models = listener_.OnModels();
     auto list = context.getResults().initModels(static_cast<unsigned>(models.size()));
     for (unsigned i = 0; i < models.size(); ++i) shoal::rpc::Write(models[i], list[i]);
     return kj::READY_NOW;
   }
 
  private:
-  ServiceHandler& handler_;
+  UpstreamListener& listener_;
   kj::TaskSet& tasks_;
 };
 
 }  // namespace
 
-wire::Coordinator::Client MakeServicePort(ServiceHandler& handler, kj::TaskSet& tasks) {
-  return kj::heap<ServicePort>(handler, tasks);
+wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks) {
+  return kj::heap<ServicePort>(listener, tasks);
 }
 
 }  // namespace shoal::rpc

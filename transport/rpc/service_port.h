@@ -1,6 +1,6 @@
 #pragma once
 
-// The upstream side of the RPC port (service.capnp) over a ServiceHandler.
+// The upstream side of the RPC port (service.capnp) over a UpstreamListener.
 
 #include <kj/async.h>
 
@@ -10,6 +10,6 @@
 namespace shoal::rpc {
 
 // `handler` and `tasks` outlive it and all generations that it hands out.
-wire::Coordinator::Client MakeServicePort(ServiceHandler& handler, kj::TaskSet& tasks);
+wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks);
 
 }  // namespace shoal::rpc

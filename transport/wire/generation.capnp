@@ -53,5 +53,7 @@ struct SequenceUpdate {
   promptLogprobs @3 :TokenLogprobs; # Of prompt[1..], once, with the first update.
   finish @4 :FinishReason;
   # Anything but `none` ends the sequence: its id is not used again.
-  detail @5 :Text;                  # For numericError: where.
+  detail @5 :Text;
+  # For numericError: where. For cancelled: why the leader refused the request; empty if it was asked
+  # to cancel it.
 }

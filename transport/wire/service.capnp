@@ -62,7 +62,8 @@ interface TokenSink {
 }
 
 struct Busy {
-  reason @0 :Text;             # queue_full, no_group, group_lost, too_large, draining, invalid.
+  reason @0 :Text;             # queue_full, no_group, group_lost, too_large, draining, invalid,
+  # refused (by the group that was to answer).
   message @1 :Text;
   retryAfterMs @2 :Int64;      # 0: do not retry as is.
 }

@@ -43,6 +43,18 @@ TEST(CheckRequest, NamesTheParameterThatIsOutOfRange) {
   EXPECT_THAT(with([](Params& p) { p.top_logprobs = 21; }), StartsWith("top_logprobs is"));
   EXPECT_THAT(with([](Params& p) { p.tokens_max = 0; }), StartsWith("tokens_max is"));
   EXPECT_THAT(with([](Params& p) { p.tokens_max = -1; }), StartsWith("tokens_max is"));
+  EXPECT_THAT(with([](Params& p) { p.stop_ids.resize(kStopIdsMax + 1); }),
+              StartsWith("stop_ids are 1025"));
+}
+
+TEST(CheckRequest, TakesEveryBound) {
+  GenerationParams params;
+  params.stop_ids.resize(kStopIdsMax);
+  params.top_logprobs = kTopLogprobsMax;
+  for (const double temperature : {0.0, kTemperatureMin, kTemperatureMax}) {
+    params.sampling.temperature = temperature;
+    EXPECT_EQ(Refusal({1}, params), "");
+  }
 }
 
 TEST(CheckRequest, NamesThePromptTokenOutsideTheVocabulary) {

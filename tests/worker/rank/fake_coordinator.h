@@ -16,7 +16,7 @@
 namespace shoal::rank {
 
 // Threading: everything on the test's thread; RunUntil lets the event loop turn.
-class FakeCoordinator : public rpc::RankHandler, public rpc::ServiceHandler {
+class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
  public:
   explicit FakeCoordinator(uint16_t port = 0, std::string group_token = "");
   ~FakeCoordinator() noexcept override;
