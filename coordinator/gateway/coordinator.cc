@@ -138,7 +138,7 @@ uint16_t Coordinator::port() const { return parts_->http.port(); }
 
 uint16_t Coordinator::rpc_port() const { return parts_->server.port(); }
 
-std::string Coordinator::url() const { return Str("http://127.0.0.1:", port()); }
+std::string Coordinator::url() const { return parts_->http.url(); }
 
 const RegionService& Coordinator::region() const { return parts_->region; }
 

@@ -45,7 +45,7 @@ class Coordinator {
 
   uint16_t port() const;      // HTTP; the real one.
   uint16_t rpc_port() const;  // The real one.
-  // "http://127.0.0.1:8000"; what the `ready` line names.
+  // "http://127.0.0.1:8000", with the address that it is bound to; what the `ready` line names.
   std::string url() const;
   const RegionService& region() const;
 

@@ -12,6 +12,7 @@
 #include "coordinator/gateway/api_request.h"
 #include "coordinator/gateway/generation_answer.h"
 #include "coordinator/gateway/strict_json.h"
+#include "transport/rpc/secret.h"
 
 namespace shoal::gateway {
 namespace {
@@ -28,15 +29,6 @@ std::function<uint64_t()> SystemRandom() {
 int64_t SystemSeconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
-// Takes the same time wherever the two differ, so that a key cannot be guessed byte by byte.
-bool EqualKeys(std::string_view a, std::string_view b) {
-  unsigned difference = a.size() == b.size() ? 0 : 1;
-  for (size_t i = 0; i < a.size(); ++i) {
-    difference |= static_cast<unsigned char>(a[i] ^ (b.empty() ? 0 : b[i % b.size()]));
-  }
-  return difference == 0;
 }
 
 bool IsRequestId(const std::string& text) {
@@ -118,6 +110,12 @@ HttpGateway::~HttpGateway() noexcept = default;
 
 void HttpGateway::Listen(kj::Network& network, kj::WaitScope& wait_scope) {
   server_.Listen(network, options_.bind, options_.port, wait_scope);
+}
+
+std::string HttpGateway::url() const {
+  const std::string& bind = options_.bind;
+  const bool anywhere = bind == "*" || bind == "0.0.0.0" || bind == "::" || bind == "[::]";
+  return Str("http://", anywhere ? "127.0.0.1" : UrlHost(bind), ":", port());
 }
 
 kj::Promise<void> HttpGateway::Stop(int64_t grace_ms) {
@@ -213,9 +211,8 @@ void HttpGateway::CheckKey(const HttpRequest& request) const {
     std::string scheme = given->substr(0, 7);
     std::transform(scheme.begin(), scheme.end(), scheme.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    for (const std::string& key : options_.api_keys) {
-      known |= scheme == "bearer " && EqualKeys(std::string_view(*given).substr(7), key);
-    }
+    known =
+        scheme == "bearer " && rpc::IsOneOf(std::string_view(*given).substr(7), options_.api_keys);
   }
   if (known) return;
   throw MakeError(401, "authentication_error", "invalid_api_key",
@@ -259,8 +256,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   const core::ServedModel model = generation_.model();
   if (stopping_ || model.context_tokens <= 0) {
     throw FromStreamError(
-        stopping_ ? core::StreamError{core::BusyReason::kDraining, "the server is stopping", 1000}
-                  : core::StreamError{core::BusyReason::kNoGroup, "no group has joined yet", 1000});
+        stopping_ ? core::MakeStreamError(core::BusyReason::kDraining, "the server is stopping")
+                  : core::MakeStreamError(core::BusyReason::kNoGroup, "no group has joined yet"));
   }
   const uint64_t seed = setup.request.seeded ? setup.request.sampling.seed : random_();
   setup.prompts = PlanGeneration(setup.request, text_, model, seed);

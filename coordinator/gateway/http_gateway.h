@@ -44,6 +44,9 @@ class HttpGateway : private HttpService {
   // Errors: kInvalidArgument, naming the port, if it cannot be had.
   void Listen(kj::Network& network, kj::WaitScope& wait_scope);
   uint16_t port() const { return server_.port(); }
+  // By which programs of this machine reach it: "http://127.0.0.1:8000", also where it is bound to
+  // all addresses.
+  std::string url() const;
 
   // Serves a connection made elsewhere.
   void Accept(kj::Own<kj::AsyncIoStream> stream) { server_.Accept(kj::mv(stream)); }

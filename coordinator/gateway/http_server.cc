@@ -31,11 +31,15 @@ HttpServer::HttpServer(const HttpLimits& limits, HttpService& service, kj::Timer
 
 HttpServer::~HttpServer() noexcept = default;
 
+std::string UrlHost(const std::string& address) {
+  const bool bare_ipv6 =
+      address.find(':') != std::string::npos && address.find('[') == std::string::npos;
+  return bare_ipv6 ? "[" + address + "]" : address;
+}
+
 void HttpServer::Listen(kj::Network& network, const std::string& bind, uint16_t port,
                         kj::WaitScope& wait_scope) {
-  const bool bare_ipv6 = bind.find(':') != std::string::npos && bind.find('[') == std::string::npos;
-  const std::string host = bare_ipv6 ? "[" + bind + "]" : bind;
-  const std::string where = Str(host, ":", port);
+  const std::string where = Str(UrlHost(bind), ":", port);
   KJ_IF_MAYBE (error, kj::runCatchingExceptions([&]() {
                  auto address = network.parseAddress(where).wait(wait_scope);
                  receiver_ = address->listen();

@@ -13,6 +13,9 @@
 
 namespace shoal::gateway {
 
+// An address as URLs write it: IPv6 in brackets.
+std::string UrlHost(const std::string& address);
+
 // Threading: owned by the event loop.
 class HttpServer : private kj::TaskSet::ErrorHandler {
  public:

@@ -203,8 +203,9 @@ class Socket : public ::testing::Test {
   ~Socket() noexcept override = default;
 
  protected:
-  std::unique_ptr<HttpGateway> Listen(uint16_t port) {
+  std::unique_ptr<HttpGateway> Listen(uint16_t port, const std::string& bind = "127.0.0.1") {
     HttpGatewayOptions options;
+    options.bind = bind;
     options.port = port;
     auto gateway = std::make_unique<HttpGateway>(std::move(options), generation, TextService{},
                                                  io.provider->getTimer());
@@ -240,6 +241,17 @@ TEST_F(Socket, ServesOnAFreePortAndNamesOneInUse) {
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
     EXPECT_THAT(error.what(), HasSubstr("port " + std::to_string(gateway->port())));
   }
+}
+
+TEST_F(Socket, NamesAUrlByWhichThisMachineReachesIt) {
+  for (const auto& [bind, host] :
+       {std::pair("127.0.0.1", "127.0.0.1"), std::pair("127.0.0.2", "127.0.0.2"),
+        std::pair("0.0.0.0", "127.0.0.1"), std::pair("*", "127.0.0.1")}) {
+    const auto gateway = Listen(0, bind);
+    EXPECT_EQ(gateway->url(), Str("http://", host, ":", gateway->port())) << bind;
+  }
+  EXPECT_EQ(UrlHost("::1"), "[::1]");
+  EXPECT_EQ(UrlHost("[::1]"), "[::1]");
 }
 
 TEST_F(Socket, NoticesAClientThatHangsUpWithoutWritingToIt) {
