@@ -61,13 +61,6 @@ std::unique_ptr<Communicator> MakeTcp(MpiEnvironment& environment, const Communi
 
 }  // namespace
 
-CommKind ParseCommKind(std::string_view name) {
-  if (name == "shm") return CommKind::kShm;
-  if (name == "tcp") return CommKind::kTcp;
-  if (name == "mpi") return CommKind::kMpi;
-  Throw(ErrorCode::kInvalidArgument, "--comm ", name, ": expected shm, tcp or mpi");
-}
-
 std::unique_ptr<Communicator> MakeCommunicator(MpiEnvironment& environment,
                                                const CommunicatorPlan& plan) {
   if (environment.size() == 1) {
@@ -77,6 +70,8 @@ std::unique_ptr<Communicator> MakeCommunicator(MpiEnvironment& environment,
     return comm;
   }
   switch (plan.kind) {
+    case CommKind::kAuto:
+      return OnOneMachine(environment) ? MakeShm(environment, plan) : MakeTcp(environment, plan);
     case CommKind::kShm:
       return MakeShm(environment, plan);
     case CommKind::kTcp:

@@ -5,20 +5,17 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 
 #include "parallel/comm/communicator.h"
 #include "parallel/comm/mpi_environment.h"
 
 namespace shoal::comm {
 
-enum class CommKind : uint8_t { kShm, kTcp, kMpi };
-
-// "shm", "tcp" or "mpi". Errors: kInvalidArgument.
-CommKind ParseCommKind(std::string_view name);
+// kAuto: kShm if all ranks are on one machine, else kTcp.
+enum class CommKind : uint8_t { kAuto, kShm, kTcp, kMpi };
 
 struct CommunicatorPlan {
-  CommKind kind = CommKind::kShm;
+  CommKind kind = CommKind::kAuto;
   // For kTcp: known to this group's ranks only. Rank 0 adds a random part. Shared memory is guarded
   // by its owner and a random token alone, MPI by whatever mpirun does.
   std::string token = {};

@@ -82,8 +82,7 @@ class ConfigFiles(ProgramTest):
                                  "0", "--rpc-port", rpc)
         # One rank needs no mpirun.
         worker = self.start(program("shoal-worker"), "--config", self.with_all_keys("worker.yaml"),
-                            "--model", model, "--coordinator", f"127.0.0.1:{rpc}",
-                            "--served-model-name", "q4_1")
+                            "--model", model, "--coordinator", f"127.0.0.1:{rpc}")
         coordinator.wait_until_ready()
         self.assert_stops(coordinator)
         self.assertEqual(worker.wait()[0], 0, worker.log())

@@ -128,22 +128,12 @@ TEST_P(FailingMpiJob, EndsWithoutTracesWhenARankIsStopped) {
 TEST(MakeCommunicator, NeedsNoMpiForASingleRank) {
   comm::MpiEnvironment environment;
   ASSERT_EQ(environment.size(), 1);
-  for (const auto kind : {comm::CommKind::kShm, comm::CommKind::kTcp, comm::CommKind::kMpi}) {
+  for (const auto kind :
+       {comm::CommKind::kAuto, comm::CommKind::kShm, comm::CommKind::kTcp, comm::CommKind::kMpi}) {
     const auto comm = comm::MakeCommunicator(environment, {.kind = kind});
     std::vector<int64_t> data = {1, 2, 3};
     comm->AllReduceSum(std::span(data));
     EXPECT_THAT(data, ::testing::ElementsAre(1, 2, 3));
-  }
-}
-
-TEST(ParseCommKind, NamesTheChoices) {
-  EXPECT_EQ(comm::ParseCommKind("tcp"), comm::CommKind::kTcp);
-  try {
-    comm::ParseCommKind("nccl");
-    FAIL() << "accepted";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("expected shm, tcp or mpi"));
   }
 }
 

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "transport/base/cores.h"
 #include "transport/base/error.h"
 #include "transport/link/process_identity.h"
 #include "transport/link/shared_counter.h"

@@ -19,7 +19,7 @@ struct RankRegistration {
   int64_t pid = 0;
   std::string isa;  // "avx512vnni"
   int32_t thread_count = 0;
-  std::string model_name;   // File or folder name without .gguf, or --served-model-name.
+  std::string model_name;   // The file's or folder's name without .gguf; never the served name.
   std::string numerics_id;  // 32 hex digits.
   int64_t context_tokens = 0;
   int64_t kv_cache_tokens = 0;     // Of the whole group: the longest sequence it can ever hold.

@@ -6,9 +6,6 @@
 
 namespace shoal::link {
 
-// The cores this process may run on: its affinity mask, less if a cgroup quota allows less time.
-int32_t AvailableCores();
-
 // Spin with pause, then yield, then sleep in the kernel.
 struct WaitPolicy {
   int32_t spins = 0;

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "transport/base/check.h"
-#include "worker/engine/block_manager.h"
+#include "worker/engine/block_pool.h"
 
 namespace shoal::engine {
 namespace {
@@ -70,7 +70,7 @@ struct Scheduler::State {
   }
 
   SchedulerOptions options;
-  BlockManager blocks;
+  BlockPool blocks;
   std::unordered_map<uint64_t, Sequence> sequences;  // By id; references stay valid.
   std::map<uint64_t, Sequence*> waiting;             // By arrival.
   std::map<uint64_t, Sequence*> running;             // By arrival.
@@ -84,8 +84,6 @@ struct Scheduler::State {
   uint64_t incarnations = 0;  // Unique, so that an id that is used again hears nothing of its past.
   uint64_t next_step = 0;
   int64_t preemptions = 0;
-  int64_t prefill_tokens = 0;
-  int64_t decode_tokens = 0;
 
   SequenceUpdate& UpdateOf(uint64_t id) {
     const auto [entry, inserted] = update_of.try_emplace(id, updates.size());
@@ -141,7 +139,7 @@ struct Scheduler::State {
     int64_t promised = 0;
     for (const auto& [arrival, sequence] : running) {
       promised += std::max<int64_t>(
-          BlockManager::BlocksFor(sequence->start_count + 1) - sequence->block_count(), 0);
+          BlockPool::BlocksFor(sequence->start_count + 1) - sequence->block_count(), 0);
     }
     return promised;
   }
@@ -151,9 +149,8 @@ struct Scheduler::State {
     const bool prefilling = sequence.prefilling();
     int64_t row_end = sequence.planned + 1;
     if (prefilling) row_end = std::min(sequence.start_count, sequence.planned + row_limit);
-    PreemptYounger(sequence, BlockManager::BlocksFor(row_end) - sequence.block_count());
-    const int64_t reach =
-        (sequence.block_count() + blocks.free_count()) * BlockManager::kBlockTokens;
+    PreemptYounger(sequence, BlockPool::BlocksFor(row_end) - sequence.block_count());
+    const int64_t reach = (sequence.block_count() + blocks.free_count()) * BlockPool::kBlockTokens;
     row_end = std::min(row_end, reach);
     if (row_end <= sequence.planned) return 0;
 
@@ -163,14 +160,13 @@ struct Scheduler::State {
     item.row_count = static_cast<uint32_t>(row_end - sequence.planned);
     item.sample = row_end == sequence.token_count() && sequence.params.tokens_max > 0;
     item.prompt_logits = prefilling && sequence.WantsPromptLogits();
-    while (sequence.block_count() < BlockManager::BlocksFor(row_end)) {
+    while (sequence.block_count() < BlockPool::BlocksFor(row_end)) {
       item.new_blocks.push_back(blocks.Take());
       sequence.blocks.push_back(item.new_blocks.back());
     }
     if (!prefilling) {
       plan.known.push_back({sequence.slot, sequence.tokens[static_cast<size_t>(sequence.planned)]});
     }
-    (prefilling ? prefill_tokens : decode_tokens) += item.row_count;
     sequence.planned = row_end;
     flight.items.push_back({sequence.id, sequence.incarnation, item});
     plan.items.push_back(std::move(item));
@@ -198,7 +194,7 @@ struct Scheduler::State {
     int64_t promised = BlocksPromised();
     while (prefill_budget > 0 && !waiting.empty() && !slots_free.empty()) {
       Sequence& sequence = *waiting.begin()->second;
-      const int64_t need = BlockManager::BlocksFor(sequence.token_count() + 1);
+      const int64_t need = BlockPool::BlocksFor(sequence.token_count() + 1);
       // Nothing runs: all blocks are free, and a request that never fits was refused at once. A
       // full sequence has no further token, so it may need one block less than `need`.
       if (!running.empty() && need > blocks.free_count() - promised) return;
@@ -297,7 +293,7 @@ SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
   const int64_t room = options.context_tokens - prompt_count;
   if (room < std::min<int64_t>(params.tokens_max, 1)) return SubmitOutcome::kNeverFits;
   const int64_t longest = prompt_count + std::min(params.tokens_max, room);
-  if (longest > options.kv_block_count * BlockManager::kBlockTokens) {
+  if (longest > options.kv_block_count * BlockPool::kBlockTokens) {
     return SubmitOutcome::kNeverFits;
   }
   // A request that a free slot is there for does not count as waiting.
@@ -387,10 +383,9 @@ SchedulerStats Scheduler::stats() const {
   stats.requests_waiting = static_cast<int32_t>(state_->waiting.size());
   stats.kv_blocks_total = state_->blocks.block_count();
   stats.kv_blocks_used = stats.kv_blocks_total - state_->blocks.free_count();
-  stats.preemptions_total = state_->preemptions;
-  stats.prefill_tokens_total = state_->prefill_tokens;
-  stats.decode_tokens_total = state_->decode_tokens;
   return stats;
 }
+
+int64_t Scheduler::preemptions_total() const { return state_->preemptions; }
 
 }  // namespace shoal::engine

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "transport/base/generation.h"
+#include "transport/base/group.h"
 #include "worker/engine/step_plan.h"
 
 namespace shoal::engine {
@@ -27,17 +28,6 @@ enum class [[nodiscard]] SubmitOutcome : uint8_t{
     kAccepted,
     kQueueFull,  // Try another group, or later.
     kNeverFits,  // Longer than the context or than the whole cache: tell the user.
-};
-
-struct SchedulerStats {
-  int64_t steps_total = 0;
-  int32_t sequences_running = 0;
-  int32_t requests_waiting = 0;
-  int64_t kv_blocks_used = 0;
-  int64_t kv_blocks_total = 0;
-  int64_t preemptions_total = 0;
-  int64_t prefill_tokens_total = 0;
-  int64_t decode_tokens_total = 0;
 };
 
 // Order:     requests start first come, first served. Every step visits the running sequences in
@@ -85,6 +75,7 @@ class Scheduler {
   int32_t steps_in_flight() const;
   bool idle() const;  // Nothing runs, waits or is in flight.
   SchedulerStats stats() const;
+  int64_t preemptions_total() const;
 
  private:
   struct State;

@@ -44,12 +44,7 @@ class Bench {
     return Rate(received_ - before, begin);
   }
 
-  void Stop() {
-    engine::StepPlan stop;
-    stop.step = scheduler_.stats().steps_total + 1;
-    stop.stop = true;
-    setup_.member->step().Issue(stop);
-  }
+  void Stop() { setup_.member->step().Issue(scheduler_.StopStep()); }
 
  private:
   void Submit(int64_t prompt_tokens, int64_t tokens_max, int64_t salt) {

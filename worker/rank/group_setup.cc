@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <string>
-#include <thread>
 
 #include "parallel/comm/make_communicator.h"
+#include "transport/base/cores.h"
 #include "transport/base/error.h"
 #include "transport/rpc/secret.h"
 #include "worker/rank/agreement.h"
@@ -24,8 +24,7 @@ constexpr int64_t kAgreeMs = 60'000;
 int32_t ChooseThreads(int32_t asked, int32_t local_ranks) {
   if (asked > 0) return asked;
   // mpirun may have bound this rank to fewer cores than its share.
-  const auto share = static_cast<int32_t>(std::thread::hardware_concurrency()) / local_ranks;
-  return std::max(1, std::min(share, UsableCores()));
+  return std::max(1, std::min(MachineCores() / local_ranks, AvailableCores()));
 }
 
 void OpenModel(const comm::MpiEnvironment& environment, const WorkerOptions& options,
@@ -86,31 +85,22 @@ void AgreeOnCache(comm::MpiEnvironment& environment, const WorkerOptions& option
     tokens = std::min<int64_t>(tokens, std::stoll(text));
   }
   setup.cache_tokens = tokens;
-  setup.context_tokens = options.context_tokens_max > 0
-                             ? options.context_tokens_max
-                             : std::min(setup.model->config().context_tokens, setup.cache_tokens);
+  setup.context_tokens = options.context_tokens_max > 0 ? options.context_tokens_max
+                                                        : setup.model->config().context_tokens;
+  // A cache that memory bounds bounds the context too; one that was asked for bounds requests,
+  // which are then refused by the coordinator in the cache's name.
+  if (options.context_tokens_max == 0 && options.kv_cache_tokens == 0) {
+    setup.context_tokens = std::min(setup.context_tokens, setup.cache_tokens);
+  }
 }
 
 comm::CommunicatorPlan PlanCommunicator(const comm::MpiEnvironment& environment,
                                         const WorkerOptions& options, const GroupSetup& setup,
                                         Deadline deadline) {
-  comm::CommunicatorPlan plan{.threads_per_rank = setup.threads, .deadline = deadline};
+  comm::CommunicatorPlan plan{
+      .kind = options.comm, .threads_per_rank = setup.threads, .deadline = deadline};
   const bool one_machine = environment.local_size() == environment.size();
-  switch (options.comm) {
-    case CommChoice::kAuto:
-      plan.kind = one_machine ? comm::CommKind::kShm : comm::CommKind::kTcp;
-      break;
-    case CommChoice::kShm:
-      plan.kind = comm::CommKind::kShm;
-      break;
-    case CommChoice::kTcp:
-      plan.kind = comm::CommKind::kTcp;
-      break;
-    case CommChoice::kMpi:
-      plan.kind = comm::CommKind::kMpi;
-      break;
-  }
-  if (plan.kind == comm::CommKind::kTcp && !one_machine && !options.coordinator.empty()) {
+  if (plan.kind != comm::CommKind::kMpi && !one_machine && !options.coordinator.empty()) {
     plan.listen_host = LocalAddressTowards(options.coordinator);
   }
   if (!options.group_token_file.empty()) {

@@ -3,13 +3,10 @@
 #include "worker/rank/local_address.h"
 
 #include <netdb.h>
-#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <memory>
-#include <thread>
 
 #include "transport/base/error.h"
 
@@ -40,13 +37,6 @@ std::string LocalAddressTowards(const std::string& peer) {
     Throw(ErrorCode::kInvalidArgument, "--coordinator ", peer, ": no network leads there");
   }
   return text;
-}
-
-int32_t UsableCores() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return std::max(1, CPU_COUNT(&cores));
-  return std::max(1, static_cast<int32_t>(std::thread::hardware_concurrency()));
 }
 
 std::string HostName() {

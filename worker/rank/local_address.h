@@ -11,9 +11,6 @@ namespace shoal::rank {
 // Errors: kInvalidArgument if the host has no address or no route.
 std::string LocalAddressTowards(const std::string& peer);
 
-// Cores that this process may use, at least 1.
-int32_t UsableCores();
-
 // This machine's name.
 std::string HostName();
 

@@ -126,8 +126,7 @@ class RankProcess {
     rank.pid = getpid();
     rank.isa = setup_->kernels->name;
     rank.thread_count = setup_->threads;
-    rank.model_name =
-        options_.served_model_name.empty() ? setup_->model->name() : options_.served_model_name;
+    rank.model_name = setup_->model->name();
     rank.numerics_id = setup_->member->model().numerics_id();
     rank.context_tokens = setup_->context_tokens;
     rank.kv_cache_tokens = setup_->cache_tokens;
@@ -167,8 +166,9 @@ ProcessEnd RunRankProcess(int argc, const char* const* argv, const StopSignal& s
     });
     bool agreed = true;
     if (runs && !failure) {
-      const Agreement agreement =
-          Agree(environment, TryTo([&] { process.Run(); }), Deadline::After(SteadyClock(), kEndMs));
+      const std::optional<Failure> own = TryTo([&] { process.Run(); });
+      // The time to agree starts here, not before the run.
+      const Agreement agreement = Agree(environment, own, Deadline::After(SteadyClock(), kEndMs));
       failure = agreement.failure;
       agreed = agreement.agreed;
     }

@@ -22,14 +22,6 @@ constexpr int64_t kIdleWaitMs = 50;
 // What a follower that was told to end grants the leader, which usually was told so too.
 constexpr int64_t kLeaderStopMs = 2000;
 
-SchedulerStats ToWire(const engine::SchedulerStats& stats) {
-  return {.steps_total = stats.steps_total,
-          .sequences_running = stats.sequences_running,
-          .requests_waiting = stats.requests_waiting,
-          .kv_blocks_used = stats.kv_blocks_used,
-          .kv_blocks_total = stats.kv_blocks_total};
-}
-
 }  // namespace
 
 LeaderLoop::LeaderLoop(const LoopContext& context, engine::Scheduler& scheduler, Inbox& inbox,
@@ -110,7 +102,7 @@ void LeaderLoop::SendUpdates() {
   std::vector<SequenceUpdate> updates = scheduler_.TakeUpdates();
   std::move(refusals_.begin(), refusals_.end(), std::back_inserter(updates));
   refusals_.clear();
-  const SchedulerStats stats = ToWire(scheduler_.stats());
+  const SchedulerStats stats = scheduler_.stats();
   if (updates.empty() && stats == sent_) return;
   context_.session.SendUpdates(std::move(updates), stats, losses_);
   sent_ = stats;

@@ -52,10 +52,7 @@ std::vector<TrialAnswer> RunTrial(GroupMember& member, const engine::SchedulerOp
     }
     if (!worked && all_submitted && scheduler.idle()) break;
   }
-  engine::StepPlan stop;
-  stop.step = scheduler.stats().steps_total + 1;
-  stop.stop = true;
-  member.step().Issue(stop);
+  member.step().Issue(scheduler.StopStep());
   // The last stage answers this one too; nothing may be left under way for whoever uses the
   // communicator next.
   static_cast<void>(member.step().Collect());

@@ -10,11 +10,9 @@ constexpr const char* kEpilog = R"(Environment:
   SHOAL_LOG        A comma list of debug, info, warn or error, and json. [info]
 
 Other verbs, each with its own --help:
-  shoal-worker kernels          Print the function table of each instruction set.
-  shoal-worker verify           Print the digests that every cut and instruction set shares.
-  shoal-worker bench engine     Measure prefill and decode, without a coordinator.
-  shoal-worker verify MODEL     Print digests that every cut and instruction set must share.
-  shoal-worker bench engine MODEL  Measure prefill and decode without a coordinator.
+  shoal-worker kernels             Print the function table of each instruction set.
+  shoal-worker verify MODEL        Print digests that every cut and instruction set must share.
+  shoal-worker bench engine MODEL  Measure prefill and decode, without a coordinator.
 
 Exit status:
   0  dismissed by the coordinator, or SIGTERM
@@ -51,12 +49,13 @@ void AddGroupOptions(config::OptionTable& table, WorkerOptions& options) {
                "Prompt positions of one step, all sequences together.");
   table.AddInt("sequences-max", "N", options.sequences_max, {1, 1 << 16},
                "Sequences that run at once.");
-  table.AddChoice<CommChoice>("comm", options.comm,
-                              {{"auto", CommChoice::kAuto},
-                               {"shm", CommChoice::kShm},
-                               {"tcp", CommChoice::kTcp},
-                               {"mpi", CommChoice::kMpi}},
-                              "How ranks reach each other. auto: shm on one machine, else tcp.");
+  table.AddChoice<comm::CommKind>(
+      "comm", options.comm,
+      {{"auto", comm::CommKind::kAuto},
+       {"shm", comm::CommKind::kShm},
+       {"tcp", comm::CommKind::kTcp},
+       {"mpi", comm::CommKind::kMpi}},
+      "How ranks reach each other. auto: shm on one machine, else tcp.");
   table.AddInt(
       "memory-bytes-max", "N", options.memory_bytes_max, {0, INT64_MAX},
       "Upper bound for weights, KV cache and activations of this rank. 0: its share of what "
@@ -87,8 +86,6 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
                "Give up joining, or joining again, after this long.");
   table.AddString("group-token-file", "FILE", options.group_token_file,
                   "A secret that this group shares with the coordinator, one line.");
-  table.AddString("served-model-name", "NAME", options.served_model_name,
-                  "What the cluster calls the model. Default: the file's or folder's name.");
   return table;
 }
 

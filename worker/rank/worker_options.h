@@ -6,16 +6,14 @@
 #include <string>
 
 #include "kernels/format/packed.h"
+#include "parallel/comm/make_communicator.h"
 #include "transport/config/options.h"
 
 namespace shoal::rank {
 
-enum class CommChoice : uint8_t { kAuto, kShm, kTcp, kMpi };
-
 struct WorkerOptions {
   std::string model;
   std::string coordinator;
-  std::string served_model_name;  // Empty: the model's own.
   int32_t tensor_parallel = 1;
   int32_t pipeline_parallel = 1;
   int32_t threads = 0;             // 0: cores / ranks on this machine.
@@ -25,7 +23,7 @@ struct WorkerOptions {
   int64_t prefill_chunk_tokens = 512;
   int32_t sequences_max = 32;
   int32_t queue_requests_max = 1024;
-  CommChoice comm = CommChoice::kAuto;
+  comm::CommKind comm = comm::CommKind::kAuto;
   int64_t memory_bytes_max = 0;  // 0: this rank's share of what the machine has available.
   int64_t join_timeout_ms = 30'000;
   int64_t step_timeout_ms = 60'000;

@@ -52,7 +52,7 @@ class RandomRun {
     CheckEnd();
   }
 
-  int64_t preemptions() const { return scheduler_.stats().preemptions_total; }
+  int64_t preemptions() const { return scheduler_.preemptions_total(); }
   int64_t finished() const { return finished_; }
 
  private:

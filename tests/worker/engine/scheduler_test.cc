@@ -9,7 +9,7 @@
 #include <numeric>
 
 #include "tests/worker/engine/fake_group.h"
-#include "worker/engine/block_manager.h"
+#include "worker/engine/block_pool.h"
 
 namespace shoal::engine {
 namespace {
@@ -228,7 +228,7 @@ TEST(Scheduler, PreemptsTheYoungestAndRecomputesItToTheSameTokens) {
     }
   }
   EXPECT_EQ(started, (std::vector<uint64_t>{1, 2, 2}));
-  EXPECT_EQ(engine.scheduler.stats().preemptions_total, 1);
+  EXPECT_EQ(engine.scheduler.preemptions_total(), 1);
   EXPECT_EQ(tokens[1], RunAlone(Prompt(20), Tokens(60), 256).tokens);
   EXPECT_EQ(tokens[2], RunAlone(Prompt(20, 100), Tokens(60), 256).tokens);
 }
@@ -346,20 +346,20 @@ TEST(Scheduler, SendsAnEmptyPlanWhenAskedAndNumbersItLikeAnyOther) {
   EXPECT_EQ(stop.step, idle->step + 1);
 }
 
-TEST(BlockManager, HandsOutTheLowestFreeBlock) {
-  BlockManager blocks(4);
+TEST(BlockPool, HandsOutTheLowestFreeBlock) {
+  BlockPool blocks(4);
   for (int32_t expected = 0; expected < 4; ++expected) EXPECT_EQ(blocks.Take(), expected);
   EXPECT_EQ(blocks.free_count(), 0);
   blocks.Release(std::vector<int32_t>{3, 1});
   EXPECT_EQ(blocks.Take(), 1);
   EXPECT_EQ(blocks.Take(), 3);
-  EXPECT_EQ(BlockManager::BlocksFor(0), 0);
-  EXPECT_EQ(BlockManager::BlocksFor(32), 1);
-  EXPECT_EQ(BlockManager::BlocksFor(33), 2);
+  EXPECT_EQ(BlockPool::BlocksFor(0), 0);
+  EXPECT_EQ(BlockPool::BlocksFor(32), 1);
+  EXPECT_EQ(BlockPool::BlocksFor(33), 2);
 }
 
-TEST(BlockManager, AbortsOnADoubleRelease) {
-  BlockManager blocks(2);
+TEST(BlockPool, AbortsOnADoubleRelease) {
+  BlockPool blocks(2);
   const std::vector<int32_t> taken{blocks.Take()};
   blocks.Release(taken);
   EXPECT_DEATH(blocks.Release(taken), "free already");

@@ -26,6 +26,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // A child process whose stderr goes to a file.
 class Process {
@@ -84,7 +85,8 @@ class WorkerProcess : public ::testing::Test {
   }
 
   std::unique_ptr<Process> Start(int rank_count, const std::string& address,
-                                 const std::vector<std::string>& more = {}) {
+                                 const std::vector<std::string>& more = {},
+                                 int64_t kv_cache_tokens = 2048) {
     std::vector<std::string> arguments;
     if (rank_count > 1) {
       arguments = {"mpirun", "--allow-run-as-root",     "--oversubscribe", "--bind-to", "none",
@@ -93,7 +95,7 @@ class WorkerProcess : public ::testing::Test {
     for (const std::string& argument :
          {std::string(SHOAL_BINARY_DIR "/bin/shoal-worker"), std::string("--model"), *model_,
           std::string("--coordinator"), address, std::string("--threads"), std::string("1"),
-          std::string("--kv-cache-tokens"), std::string("2048")}) {
+          std::string("--kv-cache-tokens"), std::to_string(kv_cache_tokens)}) {
       arguments.push_back(argument);
     }
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -146,10 +148,10 @@ TEST_F(WorkerProcess, GivesTheSameTokensAloneAndCut) {
 
 TEST_F(WorkerProcess, RegistersWhatItIs) {
   FakeCoordinator coordinator;
-  const auto worker = Start(1, coordinator.address(), {"--served-model-name", "tiny"});
+  const auto worker = Start(1, coordinator.address());
   ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.heartbeats > 1; })) << worker->Log();
   const RankRegistration& rank = coordinator.ranks.at(0);
-  EXPECT_EQ(rank.model_name, "tiny");
+  EXPECT_EQ(rank.model_name, "q4_1") << "its own name, whatever it is served as";
   EXPECT_EQ(rank.pid, worker->pid());
   EXPECT_EQ(rank.numerics_id.size(), 32U);
   EXPECT_EQ(rank.kv_cache_tokens, 2048);
@@ -196,6 +198,26 @@ TEST_F(WorkerProcess, EndsTheGroupWhenAnotherRankAloneIsToldTo) {
   kill(static_cast<pid_t>(coordinator.ranks.at(1).pid), SIGTERM);
   EXPECT_EQ(StatusOf(*worker, coordinator), 1) << worker->Log();
   EXPECT_THAT(worker->Log(), HasSubstr("rank 1 was told to end"));
+}
+
+TEST_F(WorkerProcess, RanksAgreeOnTheirEndHoweverLongTheyRan) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(2, coordinator.address(), {"--tensor-parallel", "2"});
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.ranks.size() == 2; })) << worker->Log();
+  // Longer than the time that an ending group has to agree: 20 heartbeats of 100 ms and two ranks.
+  const int64_t later = coordinator.heartbeats + 2 * 20;
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.heartbeats >= later; }));
+  coordinator.Stop();
+  EXPECT_EQ(StatusOf(*worker, coordinator), 0) << worker->Log();
+  EXPECT_THAT(worker->Log(), Not(HasSubstr("took part in time")));
+}
+
+TEST_F(WorkerProcess, KeepsTheModelsContextIfTheCacheIsSmaller) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(1, coordinator.address(), {}, 64);
+  ASSERT_TRUE(coordinator.RunUntil([&] { return !coordinator.ranks.empty(); })) << worker->Log();
+  EXPECT_EQ(coordinator.ranks.at(0).kv_cache_tokens, 64);
+  EXPECT_EQ(coordinator.ranks.at(0).context_tokens, test::Q4_1Spec().context_tokens);
 }
 
 TEST_F(WorkerProcess, EndsWith0OnSigtermWhileItIsStillJoining) {

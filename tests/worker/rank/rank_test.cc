@@ -137,7 +137,7 @@ TEST(WorkerOptions, HaveTheDefaultsOfTheirHelp) {
                         "bf16",         "--comm",  "mpi"};
   EXPECT_EQ(table.Parse(9, argv), config::ParseOutcome::kRun);
   EXPECT_EQ(options.kv_dtype, KvDType::kBF16);
-  EXPECT_EQ(options.comm, CommChoice::kMpi);
+  EXPECT_EQ(options.comm, comm::CommKind::kMpi);
   EXPECT_EQ(options.prefill_chunk_tokens, 512);
   EXPECT_THAT(table.Help(), HasSubstr("Exit status:"));
 }

@@ -1,7 +1,7 @@
 // A heap instead of a stack of free blocks: which block a sequence gets then depends only on which
 // are free, not on the order in which they were released.
 
-#include "worker/engine/block_manager.h"
+#include "worker/engine/block_pool.h"
 
 #include <algorithm>
 #include <functional>
@@ -11,14 +11,14 @@
 
 namespace shoal::engine {
 
-BlockManager::BlockManager(int64_t block_count) {
+BlockPool::BlockPool(int64_t block_count) {
   SHOAL_CHECK(block_count >= 0 && block_count <= INT32_MAX, "block count ", block_count);
   free_.resize(static_cast<size_t>(block_count));
   std::iota(free_.begin(), free_.end(), 0);  // Ascending is a heap already.
   taken_.resize(free_.size());
 }
 
-int32_t BlockManager::Take() {
+int32_t BlockPool::Take() {
   SHOAL_CHECK(!free_.empty(), "all ", taken_.size(), " blocks are taken");
   std::pop_heap(free_.begin(), free_.end(), std::greater<>());
   const int32_t block = free_.back();
@@ -27,7 +27,7 @@ int32_t BlockManager::Take() {
   return block;
 }
 
-void BlockManager::Release(std::span<const int32_t> blocks) {
+void BlockPool::Release(std::span<const int32_t> blocks) {
   for (const int32_t block : blocks) {
     SHOAL_CHECK(block >= 0 && block < block_count(), "block ", block, " of ", block_count());
     SHOAL_CHECK(taken_[static_cast<size_t>(block)], "block ", block, " is free already");

@@ -10,11 +10,11 @@
 namespace shoal::engine {
 
 // Threading: one thread.
-class BlockManager {
+class BlockPool {
  public:
   static constexpr int64_t kBlockTokens = 32;
 
-  explicit BlockManager(int64_t block_count);
+  explicit BlockPool(int64_t block_count);
 
   // Blocks that hold positions [0, position_count).
   static int64_t BlocksFor(int64_t position_count) {
