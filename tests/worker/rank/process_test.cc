@@ -183,6 +183,16 @@ TEST_F(WorkerProcess, EndsAllRanksWhenMpirunIsToldTo) {
   }
 }
 
+// Longer than the ranks take to agree on how it ended, whose time must not start with the run.
+TEST_F(WorkerProcess, EndsWith0OnAllRanksWhenItIsDismissedAfterALongTime) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(2, coordinator.address(), {"--pipeline-parallel", "2"});
+  // Ten a second from each rank.
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.heartbeats > 40; })) << worker->Log();
+  coordinator.Stop();
+  EXPECT_EQ(StatusOf(*worker, coordinator), 0) << worker->Log();
+}
+
 TEST_F(WorkerProcess, EndsTheGroupWhenTheLeaderAloneIsToldTo) {
   FakeCoordinator coordinator;
   const auto worker = Start(2, coordinator.address(), {"--tensor-parallel", "2"});
