@@ -104,7 +104,8 @@ HttpGateway::HttpGateway(HttpGatewayOptions options, core::GenerationService& ge
       random_(options_.random ? options_.random : SystemRandom()),
       unix_seconds_(options_.unix_seconds ? options_.unix_seconds : SystemSeconds),
       started_seconds_(unix_seconds_()),
-      server_(options_.limits, *this, timer) {}
+      large_requests_(*this, timer),
+      server_(options_.limits, large_requests_, timer) {}
 
 HttpGateway::~HttpGateway() noexcept = default;
 

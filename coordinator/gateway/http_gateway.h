@@ -12,6 +12,7 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/gateway/http_server.h"
+#include "coordinator/gateway/large_requests.h"
 #include "coordinator/gateway/metrics.h"
 #include "coordinator/gateway/text_service.h"
 
@@ -89,6 +90,7 @@ class HttpGateway : private HttpService {
   const int64_t started_seconds_;
   bool stopping_ = false;
   GatewayMetrics metrics_;
+  LargeRequests large_requests_;
   HttpServer server_;  // Last: its connections use all of the above.
 };
 

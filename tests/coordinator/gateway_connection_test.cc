@@ -83,6 +83,31 @@ TEST(HttpConnection, RefusesABodyThatIsTooLargeAndReadsOnUntilTheClientHasSeenIt
   EXPECT_EQ(fixture.gateway->connection_count(), 0U);
 }
 
+TEST(LargeRequests, TakeTurnsBetweenWhichTheLoopServesOthers) {
+  GatewayFixture fixture;
+  const std::string large = R"({"prompt":"a")" + std::string(100'000, ' ') + "}";
+  auto first = fixture.Connect();
+  auto second = fixture.Connect();
+  auto third = fixture.Connect();
+  for (auto* client : {&first, &second, &third}) (*client)->Request("POST", kCompletions, large);
+  EXPECT_EQ(fixture.generation.sequences.size(), 0U) << "the loop looks at its sockets first";
+  EXPECT_EQ(fixture.Get("/livez").status, 200) << "small requests pass";
+  fixture.Advance(1);
+  EXPECT_EQ(fixture.generation.sequences.size(), 1U) << "one at a time";
+  second->HangUp();
+  fixture.Advance(10);
+  EXPECT_EQ(fixture.generation.sequences.size(), 2U) << "who hung up while waiting is forgotten";
+  fixture.generation.Finish(1, FinishReason::kLength, {'x'});
+  EXPECT_EQ(third->TakeReply().status, 200);
+  first->HangUp();
+  EXPECT_TRUE(fixture.generation.sequences[0].cancelled);
+  fixture.Post(kCompletions, "[]");
+  first = fixture.Connect();
+  first->Request("POST", kCompletions, large);
+  fixture.Advance(1);
+  EXPECT_EQ(fixture.generation.sequences.size(), 3U) << "also after a time without any";
+}
+
 TEST(HttpConnection, CancelsWhenTheClientHangsUp) {
   for (const bool stream : {false, true}) {
     GatewayFixture fixture;
