@@ -14,7 +14,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LINES_MAX, COLUMNS_MAX = 600, 100
+LINES_MAX = 600
+CODE_COLUMNS_MAX, SCRIPT_COLUMNS_MAX = 100, 110
 
 # What a folder may use, directly or through others. The arrows of the README's map.
 BASE = {"transport/base"}
@@ -135,11 +136,12 @@ def check_text():
     for path in sources() + tracked("*.py", "*.sh"):
         name, lines = str(path.relative_to(ROOT)), path.read_text().splitlines()
         is_code = path.suffix in {".h", ".cc", ".cu", ".cuh"}
+        columns_max = CODE_COLUMNS_MAX if is_code else SCRIPT_COLUMNS_MAX
         if len(lines) > LINES_MAX:
             yield f"{name}: {len(lines)} lines; split it at {LINES_MAX}"
         for number, line in enumerate(lines, 1):
-            if len(line) > COLUMNS_MAX:
-                yield f"{name}:{number}: {len(line)} columns, {COLUMNS_MAX} at most"
+            if len(line) > columns_max:
+                yield f"{name}:{number}: {len(line)} columns, {columns_max} at most"
             if is_code and name not in SLEEPERS:
                 for pattern, advice in BANNED.items():
                     if re.search(pattern, line):

@@ -23,7 +23,8 @@ using text::Tokenizer;
 constexpr char kTokenizerFile[] =
     R"j({"added_tokens":[{"id":4,"content":"<s>","special":true,"lstrip":true,"rstrip":true},)j"
     R"j({"id":5,"content":"<u>","normalized":true}],"normalizer":null,"pre_tokenizer":{"type":)j"
-    R"j("Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"\\p{N}{1,3}|\\s+(?!\\S)"},)j"
+    R"j("Sequence","pretokenizers":[{"type":"Split",)j"
+    R"j("pattern":{"Regex":"\\p{N}{1,3}|\\s+(?!\\S)"},)j"
     R"j("behavior":"Isolated","invert":false},{"type":"Digits","individual_digits":true},)j"
     R"j({"type":"ByteLevel","add_prefix_space":false,"use_regex":true}]},"post_processor":)j"
     R"j({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},)j"
