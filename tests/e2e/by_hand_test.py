@@ -162,14 +162,16 @@ class TwoGroups(ByHand):
         self.start_group(model, rpc, 2)
         url = coordinator.wait_until_ready()
         self.wait_for_groups(url, 2)
-        for _ in range(4):
-            self.open_stream(url, 480)
+        streams = [self.open_stream(url, 480) for _ in range(4)]
+        for _, answer in streams:
+            answer.read()
         status = subprocess.run([program("shoal"), "status", "--coordinator", rpc],
                                 capture_output=True, text=True, timeout=30, check=True).stdout
-        running = [int(line.split("running ")[1].split(",")[0]) for line in status.splitlines()
-                   if "running " in line]
-        self.assertEqual(len(running), 2, status)
-        self.assertTrue(all(count > 0 for count in running), status)
+        # A canary takes one step, each answer 480; the first two requests go to different groups.
+        steps = [int(line.split("steps ")[1].split(",")[0]) for line in status.splitlines()
+                 if "steps " in line]
+        self.assertEqual(len(steps), 2, status)
+        self.assertTrue(all(count >= 480 for count in steps), status)
 
 
 if __name__ == "__main__":

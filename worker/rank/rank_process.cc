@@ -167,6 +167,8 @@ ProcessEnd RunRankProcess(int argc, const char* const* argv, const StopSignal& s
     bool agreed = true;
     if (runs && !failure) {
       const std::optional<Failure> own = TryTo([&] { process.Run(); });
+      // Said now: mpirun may end this rank before the ranks have agreed on what to report.
+      if (own) LOG(ERROR) << "rank " << environment.rank() << " ends: " << own->message;
       // The time to agree starts here, not before the run.
       const Agreement agreement = Agree(environment, own, Deadline::After(SteadyClock(), kEndMs));
       failure = agreement.failure;
