@@ -47,20 +47,25 @@ int Run(int argc, char** argv) {
 
   std::string url;
   bool said_ready = false;
+  bool heard = true;
   shoal::gateway::ServeHooks hooks;
   hooks.on_listening = [&](const shoal::gateway::Listening& where) { url = where.url; };
   hooks.region.on_group_ready = [&](const std::string&) {
     if (said_ready) return;
     said_ready = true;
     std::cout << "ready " << url << std::endl;
+    heard = std::cout.good();
   };
+  hooks.go_on = [&] { return heard; };
   shoal::gateway::Serve(options, kStopGraceMs, std::move(hooks));
+  if (!heard) shoal::Throw(shoal::ErrorCode::kFailed, "stdout cannot be written");
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  shoal::gateway::EndOnSignals();
   try {
     shoal::StartLogging("shoal-coordinator");
     return Run(argc, argv);

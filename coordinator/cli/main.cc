@@ -63,7 +63,13 @@ int Run(int argc, const char* const* argv) {
   if (name == "--version") return shoal::cli::VersionVerb(1, argv);
   const auto* verb = std::find_if(kVerbs.begin(), kVerbs.end(),
                                   [&](const Verb& known) { return known.name == name; });
-  if (verb != kVerbs.end()) return verb->run(argc - 1, argv + 1);
+  if (verb != kVerbs.end()) {
+    const int status = verb->run(argc - 1, argv + 1);
+    if (status == 0 && !std::cout.flush()) {
+      shoal::Throw(shoal::ErrorCode::kFailed, name, ": stdout cannot be written");
+    }
+    return status;
+  }
   std::vector<std::string> names;
   std::string list;
   for (const Verb& known : kVerbs) {

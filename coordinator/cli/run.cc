@@ -25,6 +25,8 @@ constexpr int64_t kLeaveMs = 700;
 constexpr int64_t kTerminateMs = 1'000;
 // From the loss of a group to mpirun's word about which rank and why.
 constexpr TimeNs kAfterLossNs = 3 * kSecondNs;
+// From mpirun's end to the loss of its group, which its connections tell.
+constexpr TimeNs kAfterEndNs = kSecondNs;
 
 struct RunOptions {
   CutOptions cut;
@@ -136,6 +138,7 @@ class GroupWatch {
     if (ready_) return;
     ready_ = true;
     std::cout << "ready " << url_ << std::endl;
+    unheard_ = !std::cout;
   }
 
   void OnLost(const std::string& why) {
@@ -144,8 +147,16 @@ class GroupWatch {
 
   // Whether to go on serving.
   bool GoOn() {
-    if (const std::optional<launch::GroupEnd> end = group_->TryWait()) {
-      Conclude(*end);
+    if (unheard_) {
+      Fail("stdout cannot be written");
+      return false;
+    }
+    if (!end_ && (end_ = group_->TryWait())) end_noticed_ = clock_.now();
+    if (end_) {
+      // The streams of a group that has ended say so, not that this program stops: its connections
+      // are about to close.
+      if (ready_ && !lost_ && clock_.now() - end_noticed_ < kAfterEndNs) return true;
+      Conclude(*end_);
       return false;
     }
     if (lost_ && clock_.now() - lost_->second > kAfterLossNs) {
@@ -191,6 +202,9 @@ class GroupWatch {
   std::string url_;
   std::optional<launch::LocalGroup> group_;
   bool ready_ = false;
+  bool unheard_ = false;  // The ready line did not get out.
+  std::optional<launch::GroupEnd> end_;
+  TimeNs end_noticed_ = 0;
   std::optional<std::pair<std::string, TimeNs>> lost_;  // Why, and since when.
   int status_ = 0;
 };
@@ -198,6 +212,7 @@ class GroupWatch {
 }  // namespace
 
 int RunVerb(int argc, const char* const* argv) {
+  gateway::EndOnSignals();
   RunOptions options;
   config::OptionTable table = MakeRunTable(options);
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;

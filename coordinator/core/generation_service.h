@@ -58,6 +58,8 @@ struct ServedModel {
   int64_t kv_cache_tokens = 0;  // Of the largest group that is ready: a request that needs more is
                                 // never accepted. 0 while there is none.
   int32_t vocab_size = 0;       // Token ids are below it. 0 until the first group has joined.
+  int64_t requests_max = 0;  // Most requests that can be held at once, running and waiting, by all
+                             // that are ready. 0 while there is none.
 };
 
 // For /metrics and `shoal status`.

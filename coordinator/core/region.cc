@@ -430,6 +430,7 @@ ServedModel Region::model() const {
   }
   model.context_tokens = ContextTokens();
   model.kv_cache_tokens = LargestKvCacheTokens();
+  model.requests_max = RequestsMax();
   return model;
 }
 
@@ -463,6 +464,14 @@ int64_t Region::LargestKvCacheTokens() const {
     }
   }
   return largest;
+}
+
+int64_t Region::RequestsMax() const {
+  int64_t held = 0;
+  for (const auto& [number, group] : groups_) {
+    if (group.state == GroupState::kReady) held += static_cast<int64_t>(group.capacity());
+  }
+  return held == 0 ? 0 : held + options_.queue_requests_max;
 }
 
 }  // namespace shoal::core

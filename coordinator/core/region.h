@@ -159,6 +159,7 @@ class Region {
   Group* ChooseGroup(int64_t tokens);
   int64_t ContextTokens() const;
   int64_t LargestKvCacheTokens() const;
+  int64_t RequestsMax() const;
 
   const RegionOptions options_;
   const Clock& clock_;

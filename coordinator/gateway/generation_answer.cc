@@ -5,12 +5,19 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
+
 namespace shoal::gateway {
 namespace {
 
 constexpr TimeNs kKeepAliveNs = 10 * kSecondNs;
 
 double Seconds(TimeNs ns) { return static_cast<double>(ns) / static_cast<double>(kSecondNs); }
+
+// Nothing is to be computed.
+bool IsEchoOnly(const GenerationParams& params) {
+  return params.tokens_max == 0 && !params.prompt_logprobs;
+}
 
 }  // namespace
 
@@ -45,10 +52,24 @@ GenerationAnswer::~GenerationAnswer() {
   VLOG(1) << setup_.request_id << ": the client hung up";
 }
 
+void GenerationAnswer::RefuseTooMany() {
+  const auto needed = std::count_if(choices_.begin(), choices_.end(), [](const auto& choice) {
+    return !IsEchoOnly(choice->plan().params);
+  });
+  const int64_t most = service_.model().requests_max;
+  if (most == 0 || needed <= most) return;
+  done_ = true;
+  throw ApiError(setup_.prompts.size() > 1 ? "prompt" : "n",
+                 Str("prompts times n are ", needed, " sequences, and this server holds ", most,
+                     " at once: split the request"),
+                 "too_large");
+}
+
 bool GenerationAnswer::Start() {
+  RefuseTooMany();
   for (auto& choice : choices_) {
     const GenerationParams& params = choice->plan().params;
-    if (params.tokens_max == 0 && !params.prompt_logprobs) {
+    if (IsEchoOnly(params)) {
       OnPiece(*choice, choice->EchoOnly(), false);
       continue;
     }

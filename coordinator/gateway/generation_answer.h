@@ -31,7 +31,8 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   ~GenerationAnswer() override;
 
   // Submits all sequences, or none. False if there was nothing to generate and the answer is out.
-  // Errors: ApiError, as the service refused.
+  // Errors: ApiError, as the service refused; 400 for more sequences than it can ever hold at once,
+  // because to come back later would not help.
   bool Start();
 
   // Sends a comment when the stream has been silent for long (serving through proxies).
@@ -41,6 +42,7 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   void OnPiece(AnswerChoice& choice, AnswerPiece piece, bool stopped_early) override;
   void OnFailure(AnswerChoice& choice, const ApiError& error) override;
 
+  void RefuseTooMany();
   void StartStream();
   void SendEvents(const std::string& events);
   void Observe(size_t tokens);

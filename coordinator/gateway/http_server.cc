@@ -6,6 +6,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
 #include "transport/base/error.h"
 
 namespace shoal::gateway {
@@ -44,10 +48,17 @@ void HttpServer::Listen(kj::Network& network, const std::string& bind, uint16_t 
                  auto address = network.parseAddress(where).wait(wait_scope);
                  receiver_ = address->listen();
                })) {
-    VLOG(1) << error->getDescription().cStr();
-    Throw(ErrorCode::kInvalidArgument, "cannot listen on ", where, " (port ", port,
-          "): ", error->getDescription().cStr(),
-          "; another program may be using it: choose another --port, or 0 for any free one");
+    const std::string_view why = error->getDescription().cStr();
+    VLOG(1) << why;
+    if (why.find(strerror(EADDRINUSE)) != std::string_view::npos) {
+      Throw(ErrorCode::kInvalidArgument, "port ", port, " on ", bind,
+            " is in use: stop the other program or choose another --port");
+    }
+    // What comes before the reason is a line of source.
+    const size_t reason = why.rfind("): ");
+    Throw(ErrorCode::kInvalidArgument, "cannot listen on ", where, ": ",
+          reason == std::string_view::npos ? why : why.substr(reason + 3),
+          "; choose another --bind or --port");
   }
   port_ = static_cast<uint16_t>(receiver_->getPort());
   accepting_ = AcceptLoop().eagerlyEvaluate(

@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 #include <kj/async-io.h>
 #include <kj/async-unix.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <utility>
@@ -21,6 +22,10 @@ kj::Promise<void> WaitUntilEnough(kj::Timer& timer, const std::function<bool()>&
 }
 
 }  // namespace
+
+void EndOnSignals() {
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { _exit(0); });
+}
 
 void Serve(const CoordinatorOptions& options, int64_t stop_grace_ms, ServeHooks hooks) {
   // Before the event loop exists, or a signal during start-up would end the process with its code.

@@ -23,6 +23,10 @@ struct ServeHooks {
   std::function<bool()> go_on;
 };
 
+// From here until Serve, SIGINT and SIGTERM end the process at once with status 0: there is nothing
+// to stop yet. First thing in a program that serves.
+void EndOnSignals();
+
 // Returns after SIGINT, SIGTERM or go_on's false, when the groups have been dismissed and answers
 // are out, `stop_grace_ms` later at most. Takes the two signals over for the process: they stay
 // blocked. Errors: as Coordinator's constructor, and what the hooks throw.

@@ -38,7 +38,8 @@ void WriteLines(const std::vector<std::string>& lines) {
 }  // namespace
 
 std::string GroupEnd::Text() const {
-  const std::string who = rank >= 0 ? Str("rank ", rank) : std::string("a rank");
+  // mpirun names the rank that a signal ended, unless it was ended itself.
+  const std::string who = rank >= 0 ? Str("rank ", rank) : signal != 0 ? "mpirun" : "a rank";
   if (signal != 0) return Str(who, " was ended by signal ", signal, " (", strsignal(signal), ")");
   return Str(who, " exited with status ", status);
 }

@@ -25,7 +25,8 @@ struct GroupEnd {
   int status = 0;     // Of the first rank that failed.
   int signal = 0;     // That ended a rank, or mpirun itself; 0: none.
   int32_t rank = -1;  // Which rank failed first, if mpirun said so.
-  // "rank 1 was ended by signal 9 (Killed)", "rank 0 exited with status 2"
+  // "rank 1 was ended by signal 9 (Killed)", "rank 0 exited with status 2", "mpirun was ended by
+  // signal 9 (Killed)"
   std::string Text() const;
 };
 

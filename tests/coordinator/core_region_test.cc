@@ -207,7 +207,9 @@ TEST_F(RegionTest, RoutesToTheLeastLoadedGroupTiesToTheLowest) {
 }
 
 TEST_F(RegionTest, QueuesWhatTheGroupsCannotTakeUpToABound) {
+  EXPECT_EQ(region_.model().requests_max, 0);
   const uint64_t epoch = JoinReady(1, MakeRank(1));
+  EXPECT_EQ(region_.model().requests_max, 5);
   std::vector<StreamId> streams;
   for (int i = 0; i < 5; ++i) streams.push_back(Submit());
   EXPECT_THAT(Select<SubmitAction>(Take()), SizeIs(3));

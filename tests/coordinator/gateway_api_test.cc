@@ -299,6 +299,24 @@ TEST(Completions, TakesBackWhatWasSubmittedWhenAChoiceIsRefused) {
   EXPECT_TRUE(fixture.generation.sequences[1].cancelled);
 }
 
+TEST(Completions, RefusesForGoodMoreSequencesThanCanEverBeHeldAtOnce) {
+  GatewayFixture fixture;
+  fixture.generation.served.requests_max = 5;
+  const Reply reply = fixture.Post(kCompletions, R"({"prompt":["a","b"],"n":3})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_FALSE(reply.headers.contains("retry-after"));
+  EXPECT_EQ(reply.json()["error"]["code"], "too_large");
+  EXPECT_EQ(reply.json()["error"]["param"], "prompt");
+  EXPECT_THAT(reply.json()["error"]["message"].get<std::string>(),
+              testing::AllOf(HasSubstr("6 sequences"), HasSubstr("holds 5")));
+  EXPECT_TRUE(fixture.generation.sequences.empty());
+  EXPECT_THAT(fixture.Get("/metrics").body, HasSubstr("\nshoal_requests_cancelled_total 0\n"));
+
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, R"({"prompt":"a","n":5})");
+  EXPECT_EQ(fixture.generation.sequences.size(), 5U);
+}
+
 TEST(Completions, SendsUsageOnlyWhenAskedFor) {
   GatewayFixture fixture;
   const Reply reply =

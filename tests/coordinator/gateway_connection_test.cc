@@ -264,7 +264,18 @@ TEST_F(Socket, ServesOnAFreePortAndNamesOneInUse) {
     FAIL() << "two listeners on one port";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-    EXPECT_THAT(error.what(), HasSubstr("port " + std::to_string(gateway->port())));
+    EXPECT_THAT(error.what(),
+                StartsWith(Str("port ", gateway->port(), " on 127.0.0.1 is in use: ")));
+  }
+}
+
+TEST_F(Socket, SaysWhyAnAddressCannotBeListenedOn) {
+  try {
+    Listen(0, "192.0.2.1");
+    FAIL() << "an address that is not this machine's";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), StartsWith("cannot listen on 192.0.2.1:0: "));
+    EXPECT_THAT(error.what(), testing::Not(HasSubstr("::bind")));
   }
 }
 

@@ -98,6 +98,13 @@ def is_running(pid):
     return state != "Z"
 
 
+def catches(pid, number):
+    """Whether the process has a handler for that signal, or has it blocked."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    masks = [int(mask, 16) for mask in re.findall(r"^Sig(?:Cgt|Blk):\s*(\w+)$", status, re.MULTILINE)]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def wait_until(condition, seconds, what):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

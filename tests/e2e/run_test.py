@@ -71,6 +71,19 @@ class RunStops(ProgramTest):
         self.assertEqual(status, 0, running.log())
         wait_until(lambda: not running.living_descendants(), programs.STOP_SECONDS, "the end of all")
 
+    def test_before_it_has_read_anything(self):
+        config = self.folder / "never_written.yaml"
+        os.mkfifo(config)
+        for command in ([program("shoal"), "run", "--config", config],
+                        [program("shoal-coordinator"), "--config", config]):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                running = self.start(*command)
+                wait_until(lambda: programs.catches(running.pid, number), programs.STOP_SECONDS,
+                           "its handler")
+                running.signal(number)
+                status, _ = running.wait(programs.STOP_SECONDS)
+                self.assertEqual(status, 0, running.log())
+
     def test_its_descendants_even_when_it_is_killed(self):
         running = self.start_run(self.write_model("q4_1"), "--tensor-parallel", "2")
         self.assertEqual(len(running.ranks()), 2)
@@ -106,6 +119,34 @@ class RunFails(ProgramTest):
         self.assertIn(f"pid {stopped}", running.log())
         self.assertEqual(running.living_descendants(), [])
 
+    def test_with_1_when_mpirun_is_killed(self):
+        running = self.start_run(self.write_model("long"), "--tensor-parallel", "2")
+        model = request(running.url, "/v1/models")[1]["data"][0]["id"]
+        asking = subprocess.Popen(
+            ["curl", "-sN", running.url + "/v1/completions", "-d",
+             '{"model":"%s","prompt":[1,2,3],"max_tokens":500,"stream":true,"ignore_eos":true}' % model],
+            stdout=subprocess.PIPE, text=True)
+        self.addCleanup(asking.stdout.close)
+        self.addCleanup(asking.kill)
+        self.assertTrue(asking.stdout.readline())
+        mpirun = next(pid for pid, command in running.look().items() if command[0] == "mpirun")
+        os.kill(mpirun, signal.SIGKILL)
+        status, _ = running.wait()
+        self.assertEqual(status, 1, running.log())
+        self.assertIn("shoal run: mpirun was ended by signal 9 (Killed)", running.log())
+        self.assertIn('"code":"group_lost"', asking.stdout.read())
+        self.assertEqual(running.living_descendants(), [])
+
+    def test_with_1_when_stdout_cannot_be_written(self):
+        model = self.write_model("q4_1")
+        for arguments in (["run", model, "--port", "0"], ["plan", model], ["verify", model]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([program("shoal"), *arguments], stdin=subprocess.DEVNULL,
+                                      stdout=full, stderr=subprocess.PIPE, text=True,
+                                      timeout=programs.END_SECONDS)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("stdout cannot be written", done.stderr)
+
     def test_with_1_when_nothing_is_ready_in_time(self):
         self.assert_ends(1, ["not ready within 100 ms", "--ready-timeout-ms"], program("shoal"),
                          "run", self.write_model("q4_1"), "--port", "0", "--tensor-parallel", "8",
@@ -137,7 +178,9 @@ class RunRefuses(ProgramTest):
             listener.bind(("127.0.0.1", 0))
             listener.listen()
             port = str(listener.getsockname()[1])
-            self.assert_refuses([port], self.write_model("q4_1"), "--port", port)
+            log = self.assert_refuses([f"port {port} on 127.0.0.1 is in use: ", "another --port"],
+                                      self.write_model("q4_1"), "--port", port)
+            self.assertNotIn("bind(", log)
 
     def test_a_model_that_is_not_there(self):
         self.assert_refuses(["nowhere.gguf"], "nowhere.gguf")

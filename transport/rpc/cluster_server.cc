@@ -4,7 +4,10 @@
 #include <glog/logging.h>
 #include <kj/timer.h>
 
+#include <cerrno>
+#include <cstring>
 #include <map>
+#include <string_view>
 #include <utility>
 
 #include "transport/base/error.h"
@@ -34,6 +37,11 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
                       .then([](kj::Own<kj::NetworkAddress>&& address) { return address->listen(); })
                       .wait(io.waitScope);
     } catch (const kj::Exception& exception) {  // The RPC boundary.
+      const std::string_view why = exception.getDescription().cStr();
+      if (why.find(strerror(EADDRINUSE)) != std::string_view::npos) {
+        Throw(ErrorCode::kInvalidArgument, "port ", options_.port, " on ", options_.bind,
+              " is in use: stop the other program or choose another --rpc-port");
+      }
       Throw(ErrorCode::kInvalidArgument, "cannot listen for workers on ", options_.bind, " port ",
             options_.port, ": ", exception.getDescription().cStr(),
             "; choose another --rpc-port or --bind");
