@@ -7,6 +7,19 @@
 
 namespace shoal::cpu {
 
+namespace {
+
+// Something that depends on every lane and cannot overflow, whatever the sums became.
+uint64_t XorLanes(__m512i lanes) {
+  alignas(64) uint64_t words[8];
+  _mm512_store_si512(words, lanes);
+  uint64_t all = 0;
+  for (const uint64_t word : words) all ^= word;
+  return all;
+}
+
+}  // namespace
+
 uint64_t ReadAvx512(const std::byte* from, int64_t bytes) {
   constexpr int64_t kPrefetchBytes = 2048;
   __m512i even = _mm512_setzero_si512();
@@ -20,7 +33,7 @@ uint64_t ReadAvx512(const std::byte* from, int64_t bytes) {
     odd = _mm512_xor_si512(odd, _mm512_loadu_si512(at + 64));
   }
   if (bytes % 128 != 0) even = _mm512_xor_si512(even, _mm512_loadu_si512(from + 128 * pairs));
-  return static_cast<uint64_t>(_mm512_reduce_add_epi64(_mm512_xor_si512(even, odd)));
+  return XorLanes(_mm512_xor_si512(even, odd));
 }
 
 uint64_t ByteDotsAvx512(int64_t steps) {
@@ -40,7 +53,7 @@ uint64_t ByteDotsAvx512(int64_t steps) {
   __m512i all = chains[0];
 #pragma GCC unroll 12
   for (int i = 1; i < kProbeChains; ++i) all = _mm512_add_epi32(all, chains[i]);
-  return static_cast<uint32_t>(_mm512_reduce_add_epi32(all));
+  return XorLanes(all);
 }
 
 uint64_t FmasAvx512(int64_t steps) {
