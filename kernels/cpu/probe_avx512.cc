@@ -9,13 +9,13 @@ namespace shoal::cpu {
 
 namespace {
 
-// Something that depends on every lane and cannot overflow, whatever the sums became.
-uint64_t XorLanes(__m512i lanes) {
-  alignas(64) uint64_t words[8];
+// The sum of the 32-bit lanes, unsigned: long probes overflow a signed one.
+uint64_t SumLanes(__m512i lanes) {
+  alignas(64) uint32_t words[16];
   _mm512_store_si512(words, lanes);
-  uint64_t all = 0;
-  for (const uint64_t word : words) all ^= word;
-  return all;
+  uint64_t sum = 0;
+  for (const uint32_t word : words) sum += word;
+  return sum;
 }
 
 }  // namespace
@@ -33,7 +33,7 @@ uint64_t ReadAvx512(const std::byte* from, int64_t bytes) {
     odd = _mm512_xor_si512(odd, _mm512_loadu_si512(at + 64));
   }
   if (bytes % 128 != 0) even = _mm512_xor_si512(even, _mm512_loadu_si512(from + 128 * pairs));
-  return XorLanes(_mm512_xor_si512(even, odd));
+  return SumLanes(_mm512_xor_si512(even, odd));
 }
 
 uint64_t ByteDotsAvx512(int64_t steps) {
@@ -53,7 +53,7 @@ uint64_t ByteDotsAvx512(int64_t steps) {
   __m512i all = chains[0];
 #pragma GCC unroll 12
   for (int i = 1; i < kProbeChains; ++i) all = _mm512_add_epi32(all, chains[i]);
-  return XorLanes(all);
+  return SumLanes(all);
 }
 
 uint64_t FmasAvx512(int64_t steps) {
