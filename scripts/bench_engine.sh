@@ -58,11 +58,11 @@ measure() {
 
 for ((pair = 1; pair <= pairs; pair++)); do
   echo "pair $pair of $pairs" >&2
-  measure 1x1 "$pair" "$worker" bench engine "$model" --threads 1
-  measure 1x2 "$pair" "$worker" bench engine "$model" --threads 2
+  measure 1x1 "$pair" "$worker" bench engine "$model" --threads 1 --repeat 1
+  measure 1x2 "$pair" "$worker" bench engine "$model" --threads 2 --repeat 1
   [[ -z $peer ]] || measure peer "$pair" bash -c "$peer"
   measure 2x1 "$pair" "${mpirun[@]}" -np 2 "$worker" bench engine "$model" --tensor-parallel 2 \
-    --threads 1
+    --threads 1 --repeat 1
 done
 
 python3 - "$work" "$pairs" "$peer" <<'PYTHON'
