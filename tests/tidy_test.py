@@ -62,8 +62,8 @@ BANNED = {
     r"\bFIXME\b|\bXXX\b": "say it as TODO(perf|correctness|cleanup|test): sentence, or do it",
     r"\bTODO\b(?!\((perf|correctness|cleanup|test)\): \S)": "write TODO(kind): sentence",
     r"using namespace": "qualify the name",
-    r"\bsleep_for\b|\busleep\(|(?<!_)\bsleep\(": "wait for what you wait for, with a deadline",
 }
+SLEEP = r"\bsleep_for\b|\busleep\(|(?<!_)\bsleep\("
 # Where a wait on the wall clock is the thing itself.
 SLEEPERS = {"coordinator/cli/status.cc", "coordinator/launch/child_process.cc"}
 
@@ -142,10 +142,13 @@ def check_text():
         for number, line in enumerate(lines, 1):
             if len(line) > columns_max:
                 yield f"{name}:{number}: {len(line)} columns, {columns_max} at most"
-            if is_code and name not in SLEEPERS:
-                for pattern, advice in BANNED.items():
-                    if re.search(pattern, line):
-                        yield f"{name}:{number}: '{line.strip()}': {advice}"
+            if not is_code:
+                continue
+            for pattern, advice in BANNED.items():
+                if re.search(pattern, line):
+                    yield f"{name}:{number}: '{line.strip()}': {advice}"
+            if name not in SLEEPERS and re.search(SLEEP, line):
+                yield f"{name}:{number}: '{line.strip()}': wait for the thing, with a deadline"
         if path.suffix == ".h" and "#pragma once" not in lines[:3]:
             yield f"{name}: starts without #pragma once"
         head = "\n".join(lines[:25])
