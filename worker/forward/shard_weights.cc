@@ -184,7 +184,7 @@ class ShardWeights::Packer {
       model::WeightDigest digest;
       std::string problem;
       try {
-        model::CheckScales(tensor, rows.begin, rows.end);
+        model::CheckScales(tensor, rows.begin, rows.end, model_.path());
       } catch (const Error& error) {
         problem = error.what();
       }
