@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 
 #include "coordinator/gateway/api_request.h"
@@ -56,6 +57,20 @@ ApiError MakeError(int status, std::string type, std::string code, const std::st
   return error;
 }
 
+// Errors: ApiError 404, with the names that are served.
+void CheckModel(const std::vector<std::string>& names, const std::string& name,
+                const std::string& param) {
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  std::string served;
+  for (const std::string& served_name : names) served += (served.empty() ? "" : ", ") + served_name;
+  ApiError error(
+      param,
+      Str("the model ", nlohmann::json(name).dump(), " is not served here; served: ", served),
+      "model_not_found");
+  error.status = 404;
+  throw error;
+}
+
 void WriteModel(JsonWriter& json, const std::string& name, int64_t created,
                 int64_t context_tokens) {
   json.BeginObject().Key("id").String(name).Key("object").String("model");
@@ -77,8 +92,21 @@ struct HttpGateway::Call {
   const HttpRequest& request;
   HttpReply& reply;
   std::string request_id;
+  TimeNs started = 0;
   std::string route = "other";
   const Route* matched = nullptr;
+};
+
+struct HttpGateway::Reading {
+  Endpoint endpoint = Endpoint::kCompletions;
+  std::vector<std::string> served_names;
+  core::ServedModel model;
+  uint64_t seed = 0;                    // For a request that brings none.
+  std::optional<ApiError> unavailable;  // Nobody can answer, however good the request is.
+
+  // Checks the body and makes token ids of its text; fills the request, its prompts and the format.
+  // Pure. Errors: ApiError.
+  AnswerSetup Read(const std::string& body, const TextService& text) const;
 };
 
 const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
@@ -104,8 +132,7 @@ HttpGateway::HttpGateway(HttpGatewayOptions options, core::GenerationService& ge
       random_(options_.random ? options_.random : SystemRandom()),
       unix_seconds_(options_.unix_seconds ? options_.unix_seconds : SystemSeconds),
       started_seconds_(unix_seconds_()),
-      large_requests_(*this, timer),
-      server_(options_.limits, large_requests_, timer) {}
+      server_(options_.limits, *this, timer) {}
 
 HttpGateway::~HttpGateway() noexcept = default;
 
@@ -151,17 +178,22 @@ HttpResponse HttpGateway::Refuse(int status, const std::string& message) {
 }
 
 std::unique_ptr<PendingAnswer> HttpGateway::Answer(const HttpRequest& request, HttpReply& reply) {
-  Call call{request, reply, RequestId(&request)};
+  Call call{request, reply, RequestId(&request), Now(timer_)};
+  return AnswerOrRefuse(call, [&] { return Dispatch(call); });
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
+    const Call& call, kj::FunctionParam<std::unique_ptr<PendingAnswer>()> work) {
   const auto fail = [&](const ApiError& error, Headers headers) {
     HttpResponse response = ErrorResponse(error, call.request_id);
     response.headers.emplace_back("X-Request-Id", call.request_id);
     response.headers.insert(response.headers.end(), headers.begin(), headers.end());
     metrics_.CountRequest(call.route, error.status);
-    reply.Send(std::move(response));
+    call.reply.Send(std::move(response));
   };
   // The HTTP boundary: like the RPC boundary, it turns every error into a reply.
   try {
-    return Dispatch(call);
+    return work();
   } catch (const ApiError& error) {
     Headers headers;
     if (error.status == 405)
@@ -226,60 +258,104 @@ std::vector<std::string> HttpGateway::ServedNames() const {
   return {generation_.model().name};
 }
 
-void HttpGateway::CheckModel(const std::string& name, const std::string& param) const {
-  const std::vector<std::string> names = ServedNames();
-  if (std::find(names.begin(), names.end(), name) != names.end()) return;
-  std::string served;
-  for (const std::string& served_name : names) served += (served.empty() ? "" : ", ") + served_name;
-  ApiError error(
-      param,
-      Str("the model ", nlohmann::json(name).dump(), " is not served here; served: ", served),
-      "model_not_found");
-  error.status = 404;
-  throw error;
-}
-
-std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
-  nlohmann::ordered_json body;
+AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextService& text) const {
+  nlohmann::ordered_json json;
   try {
-    body = ParseStrictJson(call.request.body);
+    json = ParseStrictJson(body);
   } catch (const Error& error) {
     // Only here is it known that the text is a request's body.
     throw ApiError("", Str("the request body is ", error.what()), "invalid_json");
   }
   AnswerSetup setup;
-  setup.request = ParseApiRequest(call.matched->endpoint, body);
+  setup.request = ParseApiRequest(endpoint, json);
   if (setup.request.model.empty()) {
-    setup.request.model = ServedNames().front();
+    setup.request.model = served_names.front();
   } else {
-    CheckModel(setup.request.model, "model");
+    CheckModel(served_names, setup.request.model, "model");
   }
-  const core::ServedModel model = generation_.model();
-  if (stopping_ || model.context_tokens <= 0) {
-    throw FromStreamError(
-        stopping_ ? core::MakeStreamError(core::BusyReason::kDraining, "the server is stopping")
-                  : core::MakeStreamError(core::BusyReason::kNoGroup, "no group has joined yet"));
-  }
-  const uint64_t seed = setup.request.seeded ? setup.request.sampling.seed : random_();
-  setup.prompts = PlanGeneration(setup.request, text_, model, seed);
-
+  if (unavailable) throw *unavailable;
+  setup.prompts = PlanGeneration(setup.request, text, model, seed);
   AnswerFormat& format = setup.format;
-  format.endpoint = setup.request.endpoint;
-  format.id = (format.endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-") + RandomHex(24);
+  format.endpoint = endpoint;
   format.model = setup.request.model;
   if (!model.numerics_id.empty()) format.fingerprint = "fp_" + model.numerics_id.substr(0, 16);
-  format.created = unix_seconds_();
   format.return_token_ids = setup.request.return_token_ids;
   format.include_usage = setup.request.include_usage;
   format.top_logprobs = setup.request.top_logprobs;
-  format.tokenizer = text_.tokenizer;
+  format.tokenizer = text.tokenizer;
+  return setup;
+}
 
+HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
+  Reading reading{.endpoint = call.matched->endpoint,
+                  .served_names = ServedNames(),
+                  .model = generation_.model(),
+                  .seed = random_(),
+                  .unavailable = std::nullopt};
+  if (stopping_) {
+    reading.unavailable = FromStreamError(
+        core::MakeStreamError(core::BusyReason::kDraining, "the server is stopping"));
+  } else if (reading.model.context_tokens <= 0) {
+    reading.unavailable = FromStreamError(
+        core::MakeStreamError(core::BusyReason::kNoGroup, "no group has joined yet"));
+  }
+  return reading;
+}
+
+// Waits for the other thread, then stands for the answer that is made of what it read.
+class HttpGateway::LargeCall : public PendingAnswer {
+ public:
+  LargeCall(HttpGateway& gateway, const Call& call)
+      : call_{kNoRequest, call.reply, call.request_id, call.started, call.route, call.matched},
+        reading_(gateway.large_bodies_
+                     .Run(std::function([body = call.request.body, text = gateway.text_,
+                                         reading = gateway.MakeReading(call)] {
+                       return reading.Read(body, text);
+                     }))
+                     .then([this, &gateway](kj::Own<Outcome<AnswerSetup>>&& outcome) {
+                       answer_ = gateway.AnswerOrRefuse(
+                           call_, [&] { return gateway.Start(call_, outcome->Take()); });
+                     })
+                     .eagerlyEvaluate([](kj::Exception&& error) {
+                       LOG(ERROR) << error.getDescription().cStr();
+                     })) {}
+
+  ~LargeCall() noexcept override = default;
+
+  void Tick(TimeNs now) override {
+    if (answer_ != nullptr) answer_->Tick(now);
+  }
+
+ private:
+  static inline const HttpRequest kNoRequest{};  // The body is not kept once it is read.
+
+  const Call call_;
+  std::unique_ptr<PendingAnswer> answer_;
+  kj::Promise<void> reading_;  // Last: it uses all of the above.
+};
+
+std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
+  if (call.request.body.size() < kLargeTextBytes) {
+    return Start(call, MakeReading(call).Read(call.request.body, text_));
+  }
+  if (large_bodies_.full()) {
+    throw FromStreamError(core::MakeStreamError(core::BusyReason::kQueueFull,
+                                                "too many large requests are waiting to be read"));
+  }
+  return std::make_unique<LargeCall>(*this, call);
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {
+  AnswerFormat& format = setup.format;
+  format.id = (format.endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-") + RandomHex(24);
+  format.created = unix_seconds_();
   setup.request_id = call.request_id;
   setup.route = call.route;
-  setup.started = Now(timer_);
+  setup.started = call.started;
   setup.headers.emplace_back("X-Request-Id", call.request_id);
   if (!setup.request.seeded) {
-    setup.headers.emplace_back("X-Shoal-Seed", std::to_string(static_cast<int64_t>(seed)));
+    const auto seed = static_cast<int64_t>(setup.prompts.front().params.sampling.seed);
+    setup.headers.emplace_back("X-Shoal-Seed", std::to_string(seed));
   }
   const std::string ignored = JoinNames(setup.request.ignored);
   if (!ignored.empty()) setup.headers.emplace_back("X-Shoal-Ignored", ignored);
@@ -311,7 +387,7 @@ void HttpGateway::SendModels(Call& call) {
 
 void HttpGateway::SendModel(Call& call) {
   const std::string name = call.request.path.substr(kModelPrefix.size());
-  CheckModel(name, "model");
+  CheckModel(ServedNames(), name, "model");
   JsonWriter json;
   WriteModel(json, name, started_seconds_, generation_.model().context_tokens);
   SendJson(call, 200, json.Take());

@@ -3,6 +3,7 @@
 // The public HTTP interface: OpenAI's completions and chat, models, health, metrics.
 
 #include <kj/async-io.h>
+#include <kj/function.h>
 #include <kj/timer.h>
 
 #include <cstdint>
@@ -12,14 +13,14 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/gateway/http_server.h"
-#include "coordinator/gateway/large_requests.h"
 #include "coordinator/gateway/metrics.h"
 #include "coordinator/gateway/text_service.h"
+#include "coordinator/gateway/text_thread.h"
 
 namespace shoal::gateway {
 
 class ApiError;
-struct ApiRequest;
+struct AnswerSetup;
 
 struct HttpGatewayOptions {
   std::string bind = "127.0.0.1";
@@ -59,15 +60,21 @@ class HttpGateway : private HttpService {
 
  private:
   struct Route;
-  struct Call;  // One request being routed.
+  struct Call;     // One request being routed.
+  struct Reading;  // What reading a generation's body needs, and nothing that may change meanwhile.
+  class LargeCall;  // A generation whose body is read on the other thread.
 
   std::unique_ptr<PendingAnswer> Answer(const HttpRequest& request, HttpReply& reply) override;
   HttpResponse Refuse(int status, const std::string& message) override;
 
   std::unique_ptr<PendingAnswer> Dispatch(Call& call);
   std::unique_ptr<PendingAnswer> Generate(Call& call);
+  Reading MakeReading(const Call& call);
+  std::unique_ptr<PendingAnswer> Start(const Call& call, AnswerSetup setup);
+  // What `work` returns. Its errors become the reply, and null.
+  std::unique_ptr<PendingAnswer> AnswerOrRefuse(
+      const Call& call, kj::FunctionParam<std::unique_ptr<PendingAnswer>()> work);
   void CheckKey(const HttpRequest& request) const;
-  void CheckModel(const std::string& name, const std::string& param) const;
   std::vector<std::string> ServedNames() const;
   void SendJson(Call& call, int status, std::string body);
   void SendModels(Call& call);
@@ -90,7 +97,7 @@ class HttpGateway : private HttpService {
   const int64_t started_seconds_;
   bool stopping_ = false;
   GatewayMetrics metrics_;
-  LargeRequests large_requests_;
+  TextThread large_bodies_;
   HttpServer server_;  // Last: its connections use all of the above.
 };
 

@@ -20,6 +20,49 @@ void CheckPrompt(const std::vector<int32_t>& prompt, int32_t vocab_size) {
   }
 }
 
+bool HasText(const rpc::GenerateRequest& request) {
+  return !request.text.empty() || !request.chat.empty();
+}
+
+size_t TextBytes(const rpc::GenerateRequest& request) {
+  size_t bytes = request.text.size();
+  for (const rpc::ChatMessage& message : request.chat) bytes += message.content.size();
+  return bytes;
+}
+
+std::vector<int32_t> Encode(const rpc::GenerateRequest& request, const TextService& text) {
+  if (!HasText(request)) return request.tokens;
+  if (text.tokenizer == nullptr) {
+    Throw(ErrorCode::kInvalidArgument, "prompt: this model has no tokenizer, send token ids");
+  }
+  if (!request.chat.empty()) {
+    if (!text.encode_chat) {
+      Throw(ErrorCode::kInvalidArgument, "prompt: this model has no chat template, send text");
+    }
+    auto messages = nlohmann::ordered_json::array();
+    for (const rpc::ChatMessage& message : request.chat) {
+      messages.push_back({{"role", message.role}, {"content", message.content}});
+    }
+    return text.encode_chat(messages);
+  }
+  std::vector<int32_t> prompt =
+      text.tokenizer->Encode(request.text, text::SpecialTokens::kRecognized);
+  const std::optional<int32_t> bos = text.tokenizer->bos_to_add();
+  if (bos) prompt.insert(prompt.begin(), *bos);
+  return prompt;
+}
+
+rpc::EncodedPrompt EncodePrompt(const rpc::GenerateRequest& request, const TextService& text) {
+  rpc::EncodedPrompt prompt;
+  try {
+    prompt.tokens = Encode(request, text);
+    CheckPrompt(prompt.tokens, text.vocab_size);
+  } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
+    prompt.busy = {"invalid", error.what(), 0};
+  }
+  return prompt;
+}
+
 rpc::BusyInfo ToInfo(const core::StreamError& error) {
   return {std::string(ToString(error.reason)), error.message, error.retry_after_ms};
 }
@@ -73,18 +116,32 @@ RpcGateway::~RpcGateway() {
   for (const auto& [stream, listener] : listeners_) generation_.Cancel(stream);
 }
 
+kj::Promise<rpc::EncodedPrompt> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
+  if (TextBytes(request) < kLargeTextBytes) return EncodePrompt(request, text_);
+  if (long_prompts_.full()) {
+    return rpc::EncodedPrompt{
+        {},
+        ToInfo(core::MakeStreamError(core::BusyReason::kQueueFull,
+                                     "too many long prompts are waiting to be tokenized"))};
+  }
+  return long_prompts_
+      .Run(std::function([request, text = text_] { return EncodePrompt(request, text); }))
+      .then([](kj::Own<Outcome<rpc::EncodedPrompt>>&& outcome) { return outcome->Take(); });
+}
+
 rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
-                                          rpc::GenerationSink& sink) {
+                                          rpc::EncodedPrompt prompt, rpc::GenerationSink& sink) {
   rpc::GenerateReply reply;
+  if (!prompt.busy.reason.empty()) {
+    reply.busy = std::move(prompt.busy);
+    return reply;
+  }
   GenerationParams params = request.params;
-  const bool has_text = !request.text.empty() || !request.chat.empty();
-  std::vector<int32_t> prompt;
+  const bool has_text = HasText(request);
+  if (has_text) {
+    params.stop_ids.insert(params.stop_ids.end(), text_.eos_ids.begin(), text_.eos_ids.end());
+  }
   try {
-    prompt = Encode(request);
-    CheckPrompt(prompt, text_.vocab_size);
-    if (has_text) {
-      params.stop_ids.insert(params.stop_ids.end(), text_.eos_ids.begin(), text_.eos_ids.end());
-    }
     CheckParams(params);
   } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
     reply.busy = {"invalid", error.what(), 0};
@@ -92,11 +149,12 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   }
   if (!request.seed_given) params.sampling.seed = random_();
 
-  reply.prompt_tokens = static_cast<int64_t>(prompt.size());
+  reply.prompt_tokens = static_cast<int64_t>(prompt.tokens.size());
   reply.seed = params.sampling.seed;
   auto listener = std::make_unique<Listener>(*this, sink, has_text ? text_.tokenizer : nullptr);
   core::StreamError error;
-  const core::StreamId stream = generation_.Submit(std::move(prompt), params, *listener, error);
+  const core::StreamId stream =
+      generation_.Submit(std::move(prompt.tokens), params, *listener, error);
   if (error.reason != core::BusyReason::kNone) {
     reply.busy = ToInfo(error);
     return reply;
@@ -105,28 +163,6 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   listeners_[stream] = std::move(listener);
   reply.generation = stream;
   return reply;
-}
-
-std::vector<int32_t> RpcGateway::Encode(const rpc::GenerateRequest& request) const {
-  if (request.text.empty() && request.chat.empty()) return request.tokens;
-  if (text_.tokenizer == nullptr) {
-    Throw(ErrorCode::kInvalidArgument, "prompt: this model has no tokenizer, send token ids");
-  }
-  if (!request.chat.empty()) {
-    if (!text_.encode_chat) {
-      Throw(ErrorCode::kInvalidArgument, "prompt: this model has no chat template, send text");
-    }
-    auto messages = nlohmann::ordered_json::array();
-    for (const rpc::ChatMessage& message : request.chat) {
-      messages.push_back({{"role", message.role}, {"content", message.content}});
-    }
-    return text_.encode_chat(messages);
-  }
-  std::vector<int32_t> prompt =
-      text_.tokenizer->Encode(request.text, text::SpecialTokens::kRecognized);
-  const std::optional<int32_t> bos = text_.tokenizer->bos_to_add();
-  if (bos) prompt.insert(prompt.begin(), *bos);
-  return prompt;
 }
 
 void RpcGateway::OnCancel(uint64_t generation) {

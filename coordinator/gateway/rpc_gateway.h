@@ -11,6 +11,7 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/gateway/text_service.h"
+#include "coordinator/gateway/text_thread.h"
 #include "transport/rpc/cluster_server.h"
 
 namespace shoal::gateway {
@@ -23,7 +24,8 @@ class RpcGateway : public rpc::UpstreamListener {
              std::function<uint64_t()> random);
   ~RpcGateway() override;
 
-  rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request,
+  kj::Promise<rpc::EncodedPrompt> OnPrompt(const rpc::GenerateRequest& request) override;
+  rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
                                 rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   std::vector<rpc::ModelInfo> OnModels() override;
@@ -32,12 +34,11 @@ class RpcGateway : public rpc::UpstreamListener {
  private:
   class Listener;
 
-  std::vector<int32_t> Encode(const rpc::GenerateRequest& request) const;
-
   core::GenerationService& generation_;
   const TextService text_;
   const std::function<uint64_t()> random_;
   std::map<uint64_t, std::unique_ptr<Listener>> listeners_;
+  TextThread long_prompts_;
 };
 
 }  // namespace shoal::gateway

@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <memory>
+#include <semaphore>
+
 #include "tests/coordinator/gateway_fakes.h"
 #include "transport/base/error.h"
 
@@ -83,29 +87,68 @@ TEST(HttpConnection, RefusesABodyThatIsTooLargeAndReadsOnUntilTheClientHasSeenIt
   EXPECT_EQ(fixture.gateway->connection_count(), 0U);
 }
 
-TEST(LargeRequests, TakeTurnsBetweenWhichTheLoopServesOthers) {
+TEST(LargeBodies, AreReadOneByOneBesideTheLoopWhichServesOthers) {
   GatewayFixture fixture;
-  const std::string large = R"({"prompt":"a")" + std::string(100'000, ' ') + "}";
+  fixture.generation.served.context_tokens = 1'000'000;
+  std::counting_semaphore<> gate(0);
+  std::atomic<int> encoded = 0;
+  fixture.tokenizer.on_encode = [&] {
+    gate.acquire();
+    ++encoded;
+  };
+  const std::string large = R"({"prompt":")" + std::string(100'000, 'a') + R"("})";
   auto first = fixture.Connect();
   auto second = fixture.Connect();
   auto third = fixture.Connect();
   for (auto* client : {&first, &second, &third}) (*client)->Request("POST", kCompletions, large);
-  EXPECT_EQ(fixture.generation.sequences.size(), 0U) << "the loop looks at its sockets first";
-  EXPECT_EQ(fixture.Get("/livez").status, 200) << "small requests pass";
-  fixture.Advance(1);
-  EXPECT_EQ(fixture.generation.sequences.size(), 1U) << "one at a time";
+  EXPECT_EQ(fixture.Get("/livez").status, 200) << "while the first is read";
+  EXPECT_EQ(fixture.generation.sequences.size(), 0U);
   second->HangUp();
-  fixture.Advance(10);
-  EXPECT_EQ(fixture.generation.sequences.size(), 2U) << "who hung up while waiting is forgotten";
+  gate.release(3);
+  ASSERT_TRUE(fixture.PollUntil([&] { return fixture.generation.sequences.size() == 2; }));
+  EXPECT_EQ(encoded, 2) << "who hung up while waiting is forgotten";
   fixture.generation.Finish(1, FinishReason::kLength, {'x'});
-  EXPECT_EQ(third->TakeReply().status, 200);
+  EXPECT_EQ(third->TakeReply().json()["usage"]["prompt_tokens"], 100'000);
   first->HangUp();
   EXPECT_TRUE(fixture.generation.sequences[0].cancelled);
-  fixture.Post(kCompletions, "[]");
-  first = fixture.Connect();
-  first->Request("POST", kCompletions, large);
-  fixture.Advance(1);
-  EXPECT_EQ(fixture.generation.sequences.size(), 3U) << "also after a time without any";
+}
+
+TEST(LargeBodies, AreRefusedLikeSmallOnes) {
+  GatewayFixture fixture;
+  const std::string padding(100'000, ' ');
+  const auto post = [&](const std::string& body) {
+    auto client = fixture.Connect();
+    client->Request("POST", kCompletions, body + padding);
+    Reply reply;
+    EXPECT_TRUE(fixture.PollUntil([&] {
+      reply = client->TakeReply();
+      return reply.complete;
+    }));
+    return reply;
+  };
+  EXPECT_EQ(post("{").json()["error"]["code"], "invalid_json");
+  EXPECT_EQ(post(R"({"prompt":"a","model":"nobody"})").status, 404);
+  const Reply too_long = post(R"({"prompt":")" + std::string(101, 'a') + R"("})");
+  EXPECT_EQ(too_long.json()["error"]["prompt_tokens"], 101);
+  EXPECT_TRUE(too_long.headers.contains("x-request-id"));
+  fixture.generation.refusal = {core::BusyReason::kQueueFull, "full", 1'000};
+  EXPECT_EQ(post(R"({"prompt":"a"})").headers.at("retry-after"), "1");
+}
+
+TEST(LargeBodies, MayOutliveTheirGateway) {
+  auto fixture = std::make_unique<GatewayFixture>();
+  std::binary_semaphore started(0);
+  std::binary_semaphore gate(0);
+  fixture->tokenizer.on_encode = [&] {
+    started.release();
+    gate.acquire();
+  };
+  auto client = fixture->Connect();
+  client->Request("POST", kCompletions, R"({"prompt":")" + std::string(100'000, 'a') + R"("})");
+  started.acquire();
+  gate.release();
+  client.reset();
+  fixture.reset();
 }
 
 TEST(HttpConnection, CancelsWhenTheClientHangsUp) {

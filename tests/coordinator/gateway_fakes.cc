@@ -3,6 +3,8 @@
 // The fakes are synchronous: whatever a test delivers is heard before the call returns.
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "transport/base/error.h"
 
@@ -10,6 +12,7 @@ namespace shoal::gateway {
 
 std::vector<int32_t> ByteTokenizer::EncodeMarked(std::string_view text,
                                                  std::span<const text::ByteRange> plain) const {
+  if (on_encode) on_encode();
   std::vector<int32_t> ids;
   for (size_t at = 0; at < text.size(); ++at) {
     const size_t end = at + eos_text_.size();
@@ -240,6 +243,16 @@ Reply GatewayFixture::Post(std::string_view path, std::string_view body, std::st
   auto client = Connect();
   client->Request("POST", path, body, headers);
   return client->TakeReply();
+}
+
+bool GatewayFixture::PollUntil(const std::function<bool()>& reached) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (!reached()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+    Poll();
+  }
+  return true;
 }
 
 void GatewayFixture::Advance(int64_t milliseconds) {

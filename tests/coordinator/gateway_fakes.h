@@ -6,6 +6,7 @@
 #include <kj/async-io.h>
 #include <kj/timer.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -34,6 +35,9 @@ class ByteTokenizer : public text::Tokenizer {
   std::string TokenBytes(int32_t id, bool skip_special) const override;
   bool IsSpecial(int32_t id) const override { return id == kEos || id == kBos; }
   int32_t vocab_size() const override { return kByteVocabSize; }
+
+  // Called by every encoding, on the thread that encodes.
+  std::function<void()> on_encode;
 
  private:
   const bool adds_bos_;
@@ -125,6 +129,8 @@ class GatewayFixture {
   Reply Post(std::string_view path, std::string_view body, std::string_view headers = "");
 
   void Poll() { wait_scope.poll(); }
+  // Until other threads have made it so; false after a minute.
+  bool PollUntil(const std::function<bool()>& reached);
   // In small steps, so that every periodic check runs.
   void Advance(int64_t milliseconds);
 

@@ -253,6 +253,8 @@ TEST(RegionService, RefusesWhatIsWrongByName) {
   request = Request({}, 5);
   request.text = "words";
   expect_refusal(request, "no tokenizer");
+  request.text.assign(2 * kLargeTextBytes, 'a');  // Tokenized beside the loop.
+  expect_refusal(request, "no tokenizer");
   expect_refusal(Request(std::vector<int32_t>(65, 1), 5), "too_large");
 }
 

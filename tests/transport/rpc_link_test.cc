@@ -292,7 +292,10 @@ TEST(ClusterServer, NamesAPortThatIsTaken) {
       return false;
     }
     void OnDisconnected(uint64_t, const std::string&) override {}
-    GenerateReply OnGenerate(const GenerateRequest&, GenerationSink&) override { return {}; }
+    kj::Promise<EncodedPrompt> OnPrompt(const GenerateRequest&) override { return EncodedPrompt(); }
+    GenerateReply OnGenerate(const GenerateRequest&, EncodedPrompt, GenerationSink&) override {
+      return {};
+    }
     void OnCancel(uint64_t) override {}
     std::vector<ModelInfo> OnModels() override { return {}; }
     StatusInfo OnStatus() override { return {}; }

@@ -88,7 +88,12 @@ void ServerThread::OnDisconnected(uint64_t, const std::string& why) {
   Note([&](Heard& heard) { heard.disconnects.push_back(why); });
 }
 
-GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, GenerationSink& sink) {
+kj::Promise<EncodedPrompt> ServerThread::OnPrompt(const GenerateRequest& request) {
+  return EncodedPrompt{.tokens = request.tokens};
+}
+
+GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, EncodedPrompt,
+                                       GenerationSink& sink) {
   sink_ = &sink;
   GenerateReply reply;
   Note([&](Heard& heard) {

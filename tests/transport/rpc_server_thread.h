@@ -61,7 +61,9 @@ class ServerThread : private RankListener, private UpstreamListener {
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                  const SchedulerStats& stats) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
-  GenerateReply OnGenerate(const GenerateRequest& request, GenerationSink& sink) override;
+  kj::Promise<EncodedPrompt> OnPrompt(const GenerateRequest& request) override;
+  GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
+                           GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   std::vector<ModelInfo> OnModels() override;
   StatusInfo OnStatus() override;

@@ -61,13 +61,22 @@ struct GenerateReply {
   BusyInfo busy{};
 };
 
+// A prompt in tokens, or why it cannot be.
+struct EncodedPrompt {
+  std::vector<int32_t> tokens{};
+  BusyInfo busy{};  // Without a reason: the tokens are there.
+};
+
 // Answers upstream programs.
 class UpstreamListener {
  public:
   virtual ~UpstreamListener() = default;
+  // The prompt of `request`, which need not outlive the call. Long texts take their time.
+  virtual kj::Promise<EncodedPrompt> OnPrompt(const GenerateRequest& request) = 0;
   // On success the sink lives until its Finish or Fail, or until OnCancel, and is called later,
   // never from inside OnGenerate.
-  virtual GenerateReply OnGenerate(const GenerateRequest& request, GenerationSink& sink) = 0;
+  virtual GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
+                                   GenerationSink& sink) = 0;
   virtual void OnCancel(uint64_t generation) = 0;
   virtual std::vector<ModelInfo> OnModels() = 0;
   virtual StatusInfo OnStatus() = 0;

@@ -122,20 +122,11 @@ class ServicePort : public wire::Coordinator::Server {
 
   kj::Promise<void> generate(GenerateContext context) override {
     return TranslateErrors([&] {
-      auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_);
-      const GenerateReply reply =
-          listener_.OnGenerate(Read(context.getParams().getRequest()), *sink);
-      auto outcome = context.getResults().initOutcome();
-      if (reply.generation == 0) {
-        Write(reply.busy, outcome.initRefused());
-        return kj::Promise<void>(kj::READY_NOW);
-      }
-      sink->Started(reply.generation);
-      auto accepted = outcome.initAccepted();
-      accepted.setPromptTokens(reply.prompt_tokens);
-      accepted.setSeed(reply.seed);
-      accepted.setGeneration(kj::heap<GenerationServer>(kj::mv(sink)));
-      return kj::Promise<void>(kj::READY_NOW);
+      auto request = kj::heap<GenerateRequest>(Read(context.getParams().getRequest()));
+      auto prompt = listener_.OnPrompt(*request);
+      return prompt.then([this, context, request = kj::mv(request)](EncodedPrompt prompt) mutable {
+        Generate(context, *request, std::move(prompt));
+      });
     });
   }
 
@@ -152,6 +143,21 @@ class ServicePort : public wire::Coordinator::Server {
   }
 
  private:
+  void Generate(GenerateContext& context, const GenerateRequest& request, EncodedPrompt prompt) {
+    auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_);
+    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), *sink);
+    auto outcome = context.getResults().initOutcome();
+    if (reply.generation == 0) {
+      Write(reply.busy, outcome.initRefused());
+      return;
+    }
+    sink->Started(reply.generation);
+    auto accepted = outcome.initAccepted();
+    accepted.setPromptTokens(reply.prompt_tokens);
+    accepted.setSeed(reply.seed);
+    accepted.setGeneration(kj::heap<GenerationServer>(kj::mv(sink)));
+  }
+
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
 };

@@ -69,7 +69,12 @@ bool FakeCoordinator::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUp
 
 void FakeCoordinator::OnDisconnected(uint64_t, const std::string&) { ++disconnects; }
 
-rpc::GenerateReply FakeCoordinator::OnGenerate(const rpc::GenerateRequest&, rpc::GenerationSink&) {
+kj::Promise<rpc::EncodedPrompt> FakeCoordinator::OnPrompt(const rpc::GenerateRequest& request) {
+  return rpc::EncodedPrompt{.tokens = request.tokens};
+}
+
+rpc::GenerateReply FakeCoordinator::OnGenerate(const rpc::GenerateRequest&, rpc::EncodedPrompt,
+                                               rpc::GenerationSink&) {
   return {};
 }
 

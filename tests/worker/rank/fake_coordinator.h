@@ -44,7 +44,8 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                  const SchedulerStats& group_stats) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
-  rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request,
+  kj::Promise<rpc::EncodedPrompt> OnPrompt(const rpc::GenerateRequest& request) override;
+  rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
                                 rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   std::vector<rpc::ModelInfo> OnModels() override;
