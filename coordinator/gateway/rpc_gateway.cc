@@ -143,6 +143,7 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   }
   try {
     CheckParams(params);
+    CheckTokenIds(params, text_.vocab_size);
   } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
     reply.busy = {"invalid", error.what(), 0};
     return reply;

@@ -165,6 +165,12 @@ TEST(CoordinatorLink, RefusesAnAddressWithoutAPort) {
 TEST(CoordinatorLink, HandsOnSubmitCancelAndStopInOrder) {
   GenerationParams params;
   params.sampling = {0.5, 40, 0.9, 0.05, 0xfedcba9876543210, 3};
+  params.sampling.typical_p = 0.75;
+  params.sampling.repetition_penalty = 1.1;
+  params.sampling.frequency_penalty = -2;
+  params.sampling.presence_penalty = 0.3;
+  params.sampling.logit_bias = {{49151, -100.0F}, {0, 0.1F}};
+  params.sampling.min_tokens = 12;
   params.tokens_max = 1234;
   params.stop_ids = {5, 6};
   params.prompt_logprobs = true;

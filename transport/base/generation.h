@@ -17,6 +17,18 @@ constexpr double kTemperatureMin = 1e-5;
 constexpr double kTemperatureMax = 1e5;
 constexpr int32_t kTopLogprobsMax = 20;
 constexpr int64_t kStopIdsMax = 1'024;
+constexpr double kRepetitionPenaltyMax = 1e5;
+constexpr double kCountPenaltyMax = 2;  // Of frequency and presence, either sign.
+constexpr float kLogitBiasMax = 100;    // Either sign.
+constexpr int64_t kLogitBiasesMax = 1'024;
+
+// Added to one token's logit.
+struct LogitBias {
+  int32_t token = 0;
+  float bias = 0;
+
+  bool operator==(const LogitBias&) const = default;
+};
 
 // How the next token is chosen (kernels/README.md, "Choosing a token").
 struct SamplingParams {
@@ -26,6 +38,15 @@ struct SamplingParams {
   double min_p = 0;        // In [0, 1].
   uint64_t seed = 0;       // Fixed when the request is admitted.
   uint32_t choice = 0;     // Which of a request's parallel answers; part of the noise's counter.
+  double typical_p = 1;    // In (0, 1].
+  // Above 0, at most kRepetitionPenaltyMax: over prompt and generated tokens. 1: none.
+  double repetition_penalty = 1;
+  double frequency_penalty = 0;  // Times how often a token was generated; to kCountPenaltyMax.
+  double presence_penalty = 0;   // Once it was generated at all; likewise.
+  // Each token once, at most kLogitBiasesMax, biases to kLogitBiasMax.
+  std::vector<LogitBias> logit_bias{};
+  // Until so many tokens are generated, the stop ids are not chosen. At most tokens_max.
+  int64_t min_tokens = 0;
 
   bool operator==(const SamplingParams&) const = default;
 };
@@ -44,6 +65,9 @@ struct GenerationParams {
 // Errors: kInvalidArgument, naming the parameter, its value and its range, if one is out of bounds
 // or not a number.
 void CheckParams(const GenerationParams& params);
+
+// Errors: kInvalidArgument, naming the first id that must be one of the vocabulary's and is not.
+void CheckTokenIds(const GenerationParams& params, int64_t vocab_size);
 
 // Log softmax of the raw logits at one position.
 struct TokenLogprobs {

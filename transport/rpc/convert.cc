@@ -45,6 +45,29 @@ std::vector<TokenLogprobs> ReadLogprobs(wire::TokenLogprobs::Reader from) {
   return to;
 }
 
+void WriteLogitBias(const std::vector<LogitBias>& from, wire::SamplingParams::Builder to) {
+  if (from.empty()) return;
+  const auto count = static_cast<unsigned>(from.size());
+  auto ids = to.initBiasIds(count);
+  auto biases = to.initBiases(count);
+  for (unsigned i = 0; i < count; ++i) {
+    ids.set(i, from[i].token);
+    biases.set(i, from[i].bias);
+  }
+}
+
+std::vector<LogitBias> ReadLogitBias(wire::SamplingParams::Reader from) {
+  const auto ids = from.getBiasIds();
+  const auto biases = from.getBiases();
+  if (ids.size() != biases.size()) {
+    Throw(ErrorCode::kInvalidArgument, "logit biases: expected one value for each of ", ids.size(),
+          " ids, found ", biases.size());
+  }
+  std::vector<LogitBias> to(ids.size());
+  for (unsigned i = 0; i < ids.size(); ++i) to[i] = {ids[i], biases[i]};
+  return to;
+}
+
 wire::FinishReason ToWire(FinishReason reason) {
   switch (reason) {
     case FinishReason::kNone:
@@ -95,6 +118,12 @@ void Write(const GenerationParams& params, wire::GenerationParams::Builder to) {
   sampling.setMinP(params.sampling.min_p);
   sampling.setSeed(params.sampling.seed);
   sampling.setChoice(params.sampling.choice);
+  sampling.setTypicalP(params.sampling.typical_p);
+  sampling.setRepetitionPenalty(params.sampling.repetition_penalty);
+  sampling.setFrequencyPenalty(params.sampling.frequency_penalty);
+  sampling.setPresencePenalty(params.sampling.presence_penalty);
+  WriteLogitBias(params.sampling.logit_bias, sampling);
+  sampling.setMinTokens(params.sampling.min_tokens);
   to.setTokensMax(params.tokens_max);
   WriteTokens(params.stop_ids, [&](unsigned size) { return to.initStopIds(size); });
   to.setPromptLogprobs(params.prompt_logprobs);
@@ -110,6 +139,12 @@ GenerationParams Read(wire::GenerationParams::Reader from) {
   params.sampling.min_p = sampling.getMinP();
   params.sampling.seed = sampling.getSeed();
   params.sampling.choice = sampling.getChoice();
+  params.sampling.typical_p = sampling.getTypicalP();
+  params.sampling.repetition_penalty = sampling.getRepetitionPenalty();
+  params.sampling.frequency_penalty = sampling.getFrequencyPenalty();
+  params.sampling.presence_penalty = sampling.getPresencePenalty();
+  params.sampling.logit_bias = ReadLogitBias(sampling);
+  params.sampling.min_tokens = sampling.getMinTokens();
   params.tokens_max = from.getTokensMax();
   params.stop_ids = ReadTokens(from.getStopIds());
   params.prompt_logprobs = from.getPromptLogprobs();

@@ -17,6 +17,13 @@ struct SamplingParams {
   seed @4 :UInt64;
   # Always the effective seed: whoever sends a request without one draws it before this message.
   choice @5 :UInt32;           # Which of a request's parallel answers.
+  typicalP @6 :Float64 = 1;    # In (0, 1].
+  repetitionPenalty @7 :Float64 = 1; # Above 0; over prompt and generated tokens.
+  frequencyPenalty @8 :Float64; # -2 to 2; this and the next over generated tokens.
+  presencePenalty @9 :Float64; # -2 to 2.
+  biasIds @10 :List(Int32);    # Each token once, at most 1024.
+  biases @11 :List(Float32);   # Added to their logits; as many, -100 to 100.
+  minTokens @12 :Int64;        # Before so many are generated no stop id is chosen.
 }
 
 struct GenerationParams {

@@ -18,6 +18,7 @@ void CheckRequest(std::span<const int32_t> prompt, const GenerationParams& param
           ": expected an id from 0 to ", vocab_size - 1);
   }
   CheckParams(params);
+  CheckTokenIds(params, vocab_size);
 }
 
 }  // namespace shoal::engine

@@ -128,6 +128,16 @@ void PutParams(Writer& out, const GenerationParams& params) {
   out.Put(sampling.min_p);
   out.Put(sampling.seed);
   out.Put(sampling.choice);
+  out.Put(sampling.typical_p);
+  out.Put(sampling.repetition_penalty);
+  out.Put(sampling.frequency_penalty);
+  out.Put(sampling.presence_penalty);
+  out.PutCount(sampling.logit_bias.size());
+  for (const LogitBias& entry : sampling.logit_bias) {
+    out.Put(entry.token);
+    out.Put(entry.bias);
+  }
+  out.Put(sampling.min_tokens);
   out.Put(params.tokens_max);
   out.PutArray(params.stop_ids);
   out.PutBool(params.prompt_logprobs);
@@ -143,6 +153,16 @@ GenerationParams GetParams(Reader& in) {
   sampling.min_p = in.Get<double>();
   sampling.seed = in.Get<uint64_t>();
   sampling.choice = in.Get<uint32_t>();
+  sampling.typical_p = in.Get<double>();
+  sampling.repetition_penalty = in.Get<double>();
+  sampling.frequency_penalty = in.Get<double>();
+  sampling.presence_penalty = in.Get<double>();
+  sampling.logit_bias.resize(in.GetCount(sizeof(int32_t) + sizeof(float)));
+  for (LogitBias& entry : sampling.logit_bias) {
+    entry.token = in.Get<int32_t>();
+    entry.bias = in.Get<float>();
+  }
+  sampling.min_tokens = in.Get<int64_t>();
   params.tokens_max = in.Get<int64_t>();
   params.stop_ids = in.GetArray<int32_t>();
   params.prompt_logprobs = in.GetBool();

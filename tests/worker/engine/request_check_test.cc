@@ -40,6 +40,40 @@ TEST(CheckRequest, NamesTheParameterThatIsOutOfRange) {
   EXPECT_THAT(with([](Params& p) { p.sampling.top_p = 0; }), StartsWith("top_p is"));
   EXPECT_THAT(with([](Params& p) { p.sampling.top_p = 1.5; }), StartsWith("top_p is"));
   EXPECT_THAT(with([](Params& p) { p.sampling.min_p = 1.01; }), StartsWith("min_p is"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.typical_p = 0; }), StartsWith("typical_p is 0"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.repetition_penalty = 0; }),
+              StartsWith("repetition_penalty is 0: expected a value above 0"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.repetition_penalty = std::nan(""); }),
+              StartsWith("repetition_penalty is"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.frequency_penalty = 2.5; }),
+              StartsWith("frequency_penalty is 2.5: expected a value from -2 to 2"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.presence_penalty = -2.1; }),
+              StartsWith("presence_penalty is"));
+  EXPECT_THAT(with([](Params& p) {
+                p.sampling.logit_bias = {{4, 100.5F}};
+              }),
+              StartsWith("logit_bias of token 4 is 100.5: expected a value from -100 to 100"));
+  EXPECT_THAT(with([](Params& p) {
+                p.sampling.logit_bias = {{4, std::nanf("")}};
+              }),
+              StartsWith("logit_bias of token 4 is"));
+  EXPECT_THAT(with([](Params& p) {
+                p.sampling.logit_bias = {{4, 1}, {5, 1}, {4, 2}};
+              }),
+              StartsWith("logit_bias names token 4 twice"));
+  EXPECT_THAT(with([](Params& p) {
+                p.sampling.logit_bias = {{100, 1}};
+              }),
+              StartsWith("logit_bias names token 100: expected an id from 0 to 99"));
+  EXPECT_THAT(with([](Params& p) {
+                p.sampling.logit_bias = {{-1, 1}};
+              }),
+              StartsWith("logit_bias names token -1"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.logit_bias.resize(kLogitBiasesMax + 1); }),
+              StartsWith("logit_bias has 1025 tokens: expected at most 1024"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.min_tokens = -1; }), StartsWith("min_tokens is -1"));
+  EXPECT_THAT(with([](Params& p) { p.sampling.min_tokens = p.tokens_max + 1; }),
+              StartsWith("min_tokens is 17: expected a value from 0 to tokens_max, 16"));
   EXPECT_THAT(with([](Params& p) { p.top_logprobs = 21; }), StartsWith("top_logprobs is"));
   EXPECT_THAT(with([](Params& p) { p.tokens_max = 0; }), StartsWith("tokens_max is"));
   EXPECT_THAT(with([](Params& p) { p.tokens_max = -1; }), StartsWith("tokens_max is"));
@@ -51,6 +85,11 @@ TEST(CheckRequest, TakesEveryBound) {
   GenerationParams params;
   params.stop_ids.resize(kStopIdsMax);
   params.top_logprobs = kTopLogprobsMax;
+  params.sampling.repetition_penalty = kRepetitionPenaltyMax;
+  params.sampling.frequency_penalty = -kCountPenaltyMax;
+  params.sampling.presence_penalty = kCountPenaltyMax;
+  params.sampling.logit_bias = {{0, -kLogitBiasMax}, {99, kLogitBiasMax}};
+  params.sampling.min_tokens = params.tokens_max;
   for (const double temperature : {0.0, kTemperatureMin, kTemperatureMax}) {
     params.sampling.temperature = temperature;
     EXPECT_EQ(Refusal({1}, params), "");

@@ -18,6 +18,12 @@ StepPlan FullPlan() {
   GenerationParams params;
   params.sampling = {.temperature = 0.8, .top_k = 40, .top_p = 0.9, .min_p = 0.05, .seed = ~0ULL};
   params.sampling.choice = 2;
+  params.sampling.typical_p = 0.7;
+  params.sampling.repetition_penalty = 1.25;
+  params.sampling.frequency_penalty = -1.5;
+  params.sampling.presence_penalty = 0.5;
+  params.sampling.logit_bias = {{7, -100.0F}, {3, 0.5F}};
+  params.sampling.min_tokens = 6;
   params.tokens_max = 1LL << 40;
   params.stop_ids = {2, -1};
   params.prompt_logprobs = true;
