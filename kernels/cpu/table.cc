@@ -30,6 +30,7 @@ constexpr KernelTable kTables[] = {
         .add_fixed = AddFixedAvx512,
         .store_kv = StoreKvAvx512,
         .attention = AttentionAvx512,
+        .choice = {FindLargestLogitAvx512, SumWeightsAvx512, ListNoisyTokensAvx512},
     },
     {
         .name = "avx2",
@@ -46,6 +47,7 @@ constexpr KernelTable kTables[] = {
         .add_fixed = AddFixedAvx2,
         .store_kv = StoreKvAvx2,
         .attention = AttentionAvx2,
+        .choice = {FindLargestLogitAvx2, SumWeightsAvx2, ListNoisyTokensAvx2},
     },
     {
         .name = "scalar",
@@ -62,6 +64,7 @@ constexpr KernelTable kTables[] = {
         .add_fixed = AddFixedScalar,
         .store_kv = StoreKvScalar,
         .attention = AttentionScalar,
+        .choice = math::kScalarChoice,
     },
 };
 
@@ -94,6 +97,9 @@ std::vector<Entry> Entries(const KernelTable& table) {
   entries.push_back({"add_fixed", table.add_fixed == scalar.add_fixed});
   entries.push_back({"store_kv", table.store_kv == scalar.store_kv});
   entries.push_back({"attention", table.attention == scalar.attention});
+  entries.push_back({"largest_logit", table.choice.largest == scalar.choice.largest});
+  entries.push_back({"sum_weights", table.choice.weights == scalar.choice.weights});
+  entries.push_back({"noisy_tokens", table.choice.noisy == scalar.choice.noisy});
   return entries;
 }
 

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "kernels/format/packed.h"
+#include "kernels/math/choice.h"
 
 namespace shoal::cpu {
 
@@ -103,6 +104,8 @@ struct KernelTable {
                       int64_t slot, std::byte* block);
 
   void (*attention)(const AttentionCall& call);
+
+  math::ChoiceKernels choice;
 };
 
 // Every row with its entries, a line each, and a line with those that are the scalar row's own.

@@ -30,6 +30,9 @@ void AddFixedAvx2(const int64_t* sum, int64_t cols, float* residual);
 int64_t StoreKvAvx2(KvDType dtype, const float* key, const float* value, int64_t head_dim,
                     int64_t slot, std::byte* block);
 void AttentionAvx2(const AttentionCall& call);
+math::LargestLogit FindLargestLogitAvx2(const float* logits, int64_t count);
+math::WeightSums SumWeightsAvx2(const math::WeightsCall& call);
+int64_t ListNoisyTokensAvx2(const math::NoiseCall& call, int32_t* indices);
 
 // AVX-512 F, BW, DQ, VL.
 void RmsNormAvx512(const float* x, const float* weight, float epsilon, int64_t cols, float* y);
@@ -40,5 +43,8 @@ void AddFixedAvx512(const int64_t* sum, int64_t cols, float* residual);
 int64_t StoreKvAvx512(KvDType dtype, const float* key, const float* value, int64_t head_dim,
                       int64_t slot, std::byte* block);
 void AttentionAvx512(const AttentionCall& call);
+math::LargestLogit FindLargestLogitAvx512(const float* logits, int64_t count);
+math::WeightSums SumWeightsAvx512(const math::WeightsCall& call);
+int64_t ListNoisyTokensAvx512(const math::NoiseCall& call, int32_t* indices);
 
 }  // namespace shoal::cpu

@@ -21,7 +21,11 @@ double GumbelNoise(uint64_t seed, uint32_t position, uint32_t token, uint32_t ch
   const std::array<uint32_t, 4> words =
       Philox4x32({position, token / 4, choice, 0},
                  {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
-  const double uniform = (static_cast<double>(words[token % 4]) + 0.5) * 0x1p-32;
+  return GumbelOf(words[token % 4]);
+}
+
+double GumbelOf(uint32_t word) {
+  const double uniform = (static_cast<double>(word) + 0.5) * 0x1p-32;
   return -Log(-Log(uniform));
 }
 

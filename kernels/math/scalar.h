@@ -24,6 +24,8 @@ std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<u
 
 // Gumbel noise of `token` at absolute `position` ("Choosing a token" in kernels/README.md).
 double GumbelNoise(uint64_t seed, uint32_t position, uint32_t token, uint32_t choice);
+// The noise that a random word of the generator gives.
+double GumbelOf(uint32_t word);
 
 // RNE(y * 2^32) modulo 2^64; |y| < 2^30.
 int64_t ToFixed(float y);
