@@ -61,6 +61,24 @@ void RankModel::MarkBadLogits(Row& row) const {
   if (row.bad_layer < 0) row.bad_layer = model_.config().layer_count;
 }
 
+// Every rank follows the same tokens, so all apply the same rules, each to its part of the
+// vocabulary.
+engine::ChoiceRules RankModel::RulesOf(const Row& row) {
+  const SequenceState& sequence = sequences_.at(row.slot);
+  const SamplingParams& sampling = sequence.params.sampling;
+  const int64_t position = row.position + 1;
+  engine::ChoiceRules rules = {.sampling = sampling, .position = static_cast<uint32_t>(position)};
+  if (engine::HasPenalties(sampling)) {
+    engine::TokenHistory& history = histories_[row.slot];
+    history.Follow(std::span(sequence.tokens).first(position), sequence.prompt_count);
+    rules.history = &history;
+  }
+  if (position - sequence.prompt_count < sampling.min_tokens) {
+    rules.withheld = sequence.params.stop_ids;
+  }
+  return rules;
+}
+
 void RankModel::ComputeLogits(std::span<const Wanted> tile) {
   const int64_t cols = model_.config().hidden_dim;
   const PackedMatrix& output = weights_.output();
@@ -77,17 +95,15 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
 
 void RankModel::ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult& result) {
   ComputeLogits(tile);
-  const int64_t vocab_rows = shard_.vocab_rows.count();
+  const size_t vocab_rows = shard_.vocab_rows.count();
   candidates_.resize(tile.size() * (1 + stage_.size()));
   const std::span<engine::Candidate> own = std::span(candidates_).first(tile.size());
   const std::span<engine::Candidate> all = std::span(candidates_).subspan(tile.size());
-  team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t) {
+  team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
     for (int64_t i = begin; i < end; ++i) {
-      const Row& row = rows_[tile[i].row];
-      own[i] = engine::BestOfRange(
-          {activations_.logits.data() + i * vocab_rows, static_cast<size_t>(vocab_rows)},
-          static_cast<int32_t>(shard_.vocab_rows.begin), sequences_.at(row.slot).params.sampling,
-          row.position + 1);
+      own[i] = samplers_[thread].BestOfRange(
+          {activations_.logits.data() + i * vocab_rows, vocab_rows},
+          static_cast<int32_t>(shard_.vocab_rows.begin), RulesOf(rows_[tile[i].row]));
     }
   });
   if (stage_.size() > 1) {
@@ -139,7 +155,7 @@ void RankModel::ChooseFromAll(std::span<const Wanted> tile, engine::StepResult& 
   if (!reports_) return;
   const int64_t vocab_size = model_.config().vocab_size;
   const auto logits_of = [&](int64_t i) {
-    return std::span<const float>(activations_.all_logits.data() + i * vocab_size, vocab_size);
+    return std::span<float>(activations_.all_logits.data() + i * vocab_size, vocab_size);
   };
   if (options_.on_logits != nullptr) {
     for (size_t i = 0; i < tile.size(); ++i) {
@@ -147,34 +163,31 @@ void RankModel::ChooseFromAll(std::span<const Wanted> tile, engine::StepResult& 
       options_.on_logits(sequences_.at(row.slot).id, row.position, logits_of(i));
     }
   }
-  team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t) {
+  team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
     for (int64_t i = begin; i < end; ++i) {
       Row& row = rows_[tile[i].row];  // No row is wanted twice.
-      if (!ChooseOne(tile[i], logits_of(i), result.items[row.item])) MarkBadLogits(row);
+      if (!ChooseOne(tile[i], logits_of(i), samplers_[thread], result.items[row.item])) {
+        MarkBadLogits(row);
+      }
     }
   });
 }
 
-bool RankModel::ChooseOne(const Wanted& wanted, std::span<const float> logits,
-                          engine::ItemResult& item) const {
+bool RankModel::ChooseOne(const Wanted& wanted, std::span<float> logits, engine::Sampler& sampler,
+                          engine::ItemResult& item) {
   const Row& row = rows_[wanted.row];
   const SequenceState& sequence = sequences_.at(row.slot);
-  const int32_t top_count = std::max(0, sequence.params.top_logprobs);
-  std::optional<TokenLogprobs> logprobs;
   if (wanted.prompt_index >= 0) {
-    logprobs = engine::ComputeLogprobs(logits, sequence.tokens[row.position + 1], top_count);
+    std::optional<TokenLogprobs> logprobs = sampler.ComputeLogprobs(
+        logits, sequence.tokens[row.position + 1], std::max(0, sequence.params.top_logprobs));
     if (logprobs) item.prompt_logprobs[wanted.prompt_index] = *std::move(logprobs);
     return logprobs.has_value();
   }
-  const std::optional<int32_t> token =
-      engine::ChooseToken(logits, sequence.params.sampling, row.position + 1);
-  if (!token) return false;
-  item.token = *token;
-  if (sequence.params.top_logprobs >= 0) {
-    logprobs = engine::ComputeLogprobs(logits, *token, top_count);
-    if (!logprobs) return false;
-    item.logprobs = *std::move(logprobs);
-  }
+  std::optional<engine::Chosen> chosen =
+      sampler.Choose(logits, RulesOf(row), sequence.params.top_logprobs);
+  if (!chosen) return false;
+  item.token = chosen->token;
+  item.logprobs = std::move(chosen->logprobs);
   return true;
 }
 

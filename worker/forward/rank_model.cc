@@ -52,7 +52,9 @@ RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard>
       kv_pool_(options.kv_dtype, shard_.layers.count(), shard_.kv_heads.count(),
                model.config().head_dim, options.kv_block_count),
       sequences_(options.sequences_max),
-      activations_(model.config(), shard_, RowsMax(options), team.thread_count(), stage.size()) {
+      activations_(model.config(), shard_, RowsMax(options), team.thread_count(), stage.size()),
+      samplers_(team.thread_count(), engine::Sampler(kernels.choice)),
+      histories_(options.sequences_max) {
   const std::vector<double> frequencies = ModelRopeFrequencies(model.config());
   rope_ = math::BuildRopeTable(frequencies, kRopeGain, options.context_tokens);
   numerics_id_ =

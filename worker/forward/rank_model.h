@@ -119,9 +119,12 @@ class RankModel {
   void GatherLogits(int64_t tile_rows);
   void ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult& result);
   void ChooseFromAll(std::span<const Wanted> tile, engine::StepResult& result);
+  // What the choice after a row depends on. A sequence has one such row in a step, so threads may
+  // ask for different rows' at once.
+  engine::ChoiceRules RulesOf(const Row& row);
   // Result: false if a logit is not finite.
-  bool ChooseOne(const Wanted& wanted, std::span<const float> logits,
-                 engine::ItemResult& item) const;
+  bool ChooseOne(const Wanted& wanted, std::span<float> logits, engine::Sampler& sampler,
+                 engine::ItemResult& item);
   void MarkBadLogits(Row& row) const;
 
   const model::Model& model_;
@@ -147,6 +150,8 @@ class RankModel {
   std::vector<Wanted> by_maximum_;  // Rows whose token the ranks' maxima decide;
   std::vector<Wanted> from_all_;    // those that need all logits in one place.
   std::vector<engine::Candidate> candidates_;
+  std::vector<engine::Sampler> samplers_;        // By thread.
+  std::vector<engine::TokenHistory> histories_;  // By slot; of sequences with penalties.
   std::vector<int64_t> byte_counts_;
 };
 

@@ -7,73 +7,37 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
-#include <numeric>
-#include <random>
 #include <vector>
 
-#include "kernels/math/scalar.h"
+#include "tests/worker/engine/sampler_cases.h"
 
 namespace shoal::engine {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-std::vector<float> RandomLogits(size_t count, uint32_t seed, float spread) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, spread);
-  std::vector<float> logits(count);
-  for (float& logit : logits) logit = normal(random);
-  return logits;
+std::optional<int32_t> ChooseToken(std::vector<float> logits, const SamplingParams& sampling,
+                                   uint32_t position) {
+  Sampler sampler = ScalarSampler();
+  const auto chosen = sampler.Choose(logits, {.sampling = sampling, .position = position});
+  if (!chosen) return std::nullopt;
+  return chosen->token;
 }
 
-// The contract, word for word, without shortcuts: sorts everything and gives all kept tokens noise.
-std::vector<size_t> KeptByDefinition(const std::vector<float>& logits,
-                                     const SamplingParams& sampling) {
-  std::vector<size_t> kept(logits.size());
-  std::iota(kept.begin(), kept.end(), 0);
-  std::stable_sort(kept.begin(), kept.end(),
-                   [&](size_t a, size_t b) { return logits[a] > logits[b]; });
-  if (sampling.top_k > 0 && static_cast<size_t>(sampling.top_k) < kept.size()) {
-    kept.resize(static_cast<size_t>(sampling.top_k));
-  }
-  const double maximum = logits[kept[0]];
-  const auto weight = [&](size_t token) {
-    const auto x = static_cast<float>((logits[token] - maximum) / sampling.temperature);
-    return static_cast<uint64_t>(std::llrint(double{math::Exp(x)} * 0x1p40));
-  };
-  if (sampling.top_p < 1) {
-    uint64_t total = 0;
-    for (const size_t token : kept) total += weight(token);
-    uint64_t sum = 0;
-    size_t count = 0;
-    while (static_cast<double>(sum) < sampling.top_p * static_cast<double>(total)) {
-      sum += weight(kept[count++]);
-    }
-    kept.resize(count);
-  }
-  std::erase_if(kept, [&](size_t token) {
-    return static_cast<double>(weight(token)) < sampling.min_p * 0x1p40;
-  });
-  return kept;
+std::optional<TokenLogprobs> ComputeLogprobs(const std::vector<float>& logits, int32_t token,
+                                             int32_t top_count) {
+  return ScalarSampler().ComputeLogprobs(logits, token, top_count);
 }
 
-int32_t ChosenByDefinition(const std::vector<float>& logits, const SamplingParams& sampling,
-                           uint32_t position) {
-  double best = -std::numeric_limits<double>::infinity();
-  int32_t chosen = -1;
-  std::vector<size_t> kept = KeptByDefinition(logits, sampling);
-  std::sort(kept.begin(), kept.end());
-  for (const size_t token : kept) {
-    const double score =
-        double{logits[token]} / sampling.temperature +
-        math::GumbelNoise(sampling.seed, position, static_cast<uint32_t>(token), sampling.choice);
-    if (score > best) {
-      best = score;
-      chosen = static_cast<int32_t>(token);
-    }
-  }
-  return chosen;
+Candidate BestOfRange(std::vector<float> logits, int32_t first_token,
+                      const SamplingParams& sampling, uint32_t position) {
+  return ScalarSampler().BestOfRange(logits, first_token,
+                                     {.sampling = sampling, .position = position});
+}
+
+ReferenceCase Plain(const std::vector<float>& logits, const SamplingParams& sampling,
+                    uint32_t position) {
+  return {.logits = logits, .sampling = sampling, .tokens = std::vector<int32_t>(position, 0)};
 }
 
 const std::vector<SamplingParams>& Combinations() {
@@ -83,8 +47,13 @@ const std::vector<SamplingParams>& Combinations() {
       for (const int32_t top_k : {0, 1, 5, 300, 100000}) {
         for (const double top_p : {1e-9, 0.5, 0.95, 1.0}) {
           for (const double min_p : {0.0, 0.02, 1.0}) {
-            all.push_back(
-                {.temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p});
+            for (const double typical_p : {1.0, 0.4}) {
+              all.push_back({.temperature = temperature,
+                             .top_k = top_k,
+                             .top_p = top_p,
+                             .min_p = min_p,
+                             .typical_p = typical_p});
+            }
           }
         }
       }
@@ -104,10 +73,16 @@ TEST(ChooseToken, FollowsTheDefinitionForEveryCombinationOfFilters) {
       sampling.seed = ++seed * 0x9e3779b97f4a7c15ULL;
       sampling.choice = static_cast<uint32_t>(seed % 3);
       const auto position = static_cast<uint32_t>(seed);
-      ASSERT_EQ(ChooseToken(logits, sampling, position),
-                ChosenByDefinition(logits, sampling, position))
-          << "temperature " << sampling.temperature << " top_k " << sampling.top_k << " top_p "
-          << sampling.top_p << " min_p " << sampling.min_p << " spread " << spread;
+      const int32_t expected = ChosenByDefinition(Plain(logits, sampling, position));
+      for (NamedSampler& row : EverySampler()) {
+        std::vector<float> edited = logits;
+        const auto chosen =
+            row.sampler.Choose(edited, {.sampling = sampling, .position = position});
+        ASSERT_EQ(chosen->token, expected)
+            << row.isa << " temperature " << sampling.temperature << " top_k " << sampling.top_k
+            << " typical_p " << sampling.typical_p << " top_p " << sampling.top_p << " min_p "
+            << sampling.min_p << " spread " << spread;
+      }
     }
   }
 }
@@ -116,44 +91,29 @@ TEST(ChooseToken, HandlesAWholeVocabulary) {
   const std::vector<float> logits = RandomLogits(49152, 3, 3);
   for (const SamplingParams& sampling :
        {SamplingParams{.temperature = 1, .seed = 4},
+        SamplingParams{.temperature = 3, .top_p = 0.99, .seed = 5},
         SamplingParams{.temperature = 0.7, .top_k = 50, .top_p = 0.9, .min_p = 0.01, .seed = 5},
-        SamplingParams{.temperature = 1.3, .top_k = 5000, .top_p = 0.5, .seed = 6}}) {
-    EXPECT_EQ(ChooseToken(logits, sampling, 11), ChosenByDefinition(logits, sampling, 11));
+        SamplingParams{.temperature = 1.3, .top_k = 5000, .top_p = 0.5, .seed = 6},
+        SamplingParams{.temperature = 1.3, .seed = 7, .typical_p = 0.9}}) {
+    const int32_t expected = ChosenByDefinition(Plain(logits, sampling, 11));
+    for (NamedSampler& row : EverySampler()) {
+      std::vector<float> edited = logits;
+      EXPECT_EQ(row.sampler.Choose(edited, {.sampling = sampling, .position = 11})->token, expected)
+          << row.isa;
+    }
   }
 }
 
-// Pearson's statistic over the tokens' exact probabilities; 99.99 % of all runs stay below the
-// bound (Wilson and Hilferty's approximation of the chi-square quantile).
-TEST(ChooseToken, DrawsTokensWithTheirProbabilities) {
-  const std::vector<float> logits = RandomLogits(40, 5, 1.5F);
-  for (SamplingParams sampling :
-       {SamplingParams{.temperature = 1}, SamplingParams{.temperature = 0.6, .top_k = 12},
-        SamplingParams{.temperature = 1.4, .top_p = 0.8},
-        SamplingParams{.temperature = 1, .min_p = 0.2}}) {
-    const std::vector<size_t> kept = KeptByDefinition(logits, sampling);
-    ASSERT_GE(kept.size(), 3U);
-    std::map<int32_t, double> expected;
-    double total = 0;
-    for (const size_t token : kept) total += std::exp(logits[token] / sampling.temperature);
-    constexpr int kDraws = 20000;
-    for (const size_t token : kept) {
-      expected[static_cast<int32_t>(token)] =
-          kDraws * std::exp(logits[token] / sampling.temperature) / total;
+TEST(ChooseToken, FollowsTheDefinitionForEveryCombinationOfRules) {
+  std::mt19937 random(8);
+  std::vector<NamedSampler> rows = EverySampler();
+  for (uint32_t features = 0; features < kFeatureSets; ++features) {
+    const ReferenceCase c = RandomCase(random, 203, features);
+    const int32_t expected = ChosenByDefinition(c);
+    ASSERT_GE(expected, 0);
+    for (NamedSampler& row : rows) {
+      ASSERT_EQ(Choose(row.sampler, c), expected) << row.isa << " features " << features;
     }
-    std::map<int32_t, int> seen;
-    for (int draw = 0; draw < kDraws; ++draw) {
-      sampling.seed = static_cast<uint64_t>(draw) / 100;
-      ++seen[*ChooseToken(logits, sampling, static_cast<uint32_t>(draw % 100))];
-    }
-    double statistic = 0;
-    for (const auto& [token, count] : expected) {
-      statistic += (seen[token] - count) * (seen[token] - count) / count;
-    }
-    for (const auto& [token, count] : seen) EXPECT_TRUE(expected.contains(token)) << token;
-    const double freedom = static_cast<double>(kept.size()) - 1;
-    const double bound =
-        freedom * std::pow(1 - 2 / (9 * freedom) + 3.719 * std::sqrt(2 / (9 * freedom)), 3);
-    EXPECT_LT(statistic, bound) << "temperature " << sampling.temperature << " freedom " << freedom;
   }
 }
 
@@ -203,25 +163,59 @@ TEST(ChooseToken, SurvivesTheLargestAndSmallestFiniteLogits) {
   EXPECT_EQ(ChooseToken(logits, {.temperature = 1e-5, .min_p = 0.5}, 0), 1);
 }
 
-TEST(BestOfRange, IsTheSameForEveryPartition) {
-  const std::vector<float> logits = RandomLogits(777, 9, 1);
-  std::mt19937 random(4);
-  for (uint32_t position = 0; position < 300; ++position) {
-    const SamplingParams sampling{.temperature = position % 5 == 0 ? 0 : 0.4 * (position % 5),
-                                  .seed = position * 77ULL};
-    const Candidate whole = BestOfRange(logits, 0, sampling, position);
-    Candidate joined;
-    for (size_t begin = 0; begin < logits.size();) {
-      const size_t count = std::min<size_t>(1 + random() % 300, logits.size() - begin);
-      const Candidate part = BestOfRange(std::span(logits).subspan(begin, count),
-                                         static_cast<int32_t>(begin), sampling, position);
-      joined = position % 2 == 0 ? Better(joined, part) : Better(part, joined);
-      begin += count;
-    }
-    EXPECT_EQ(joined.token, whole.token);
-    EXPECT_EQ(joined.score, whole.score);
-    EXPECT_EQ(ChooseToken(logits, sampling, position), whole.token);
+// The best of a vocabulary that is cut at random places, as ranks of the named instruction sets
+// find it.
+int32_t ChooseInParts(std::vector<NamedSampler>& rows, const ReferenceCase& c,
+                      std::mt19937& random) {
+  const CaseRules rules(c);
+  std::vector<float> logits = c.logits;
+  Candidate joined;
+  for (size_t begin = 0; begin < logits.size();) {
+    const size_t count = std::min<size_t>(1 + random() % 300, logits.size() - begin);
+    const Candidate part = rows[random() % rows.size()].sampler.BestOfRange(
+        std::span(logits).subspan(begin, count), static_cast<int32_t>(begin), rules.get());
+    joined = random() % 2 == 0 ? Better(joined, part) : Better(part, joined);
+    begin += count;
   }
+  return joined.token;
+}
+
+TEST(BestOfRange, IsTheSameForEveryPartitionUnderEveryRule) {
+  std::mt19937 random(4);
+  std::vector<NamedSampler> rows = EverySampler();
+  for (uint32_t round = 0; round < 640; ++round) {
+    const ReferenceCase c = RandomCase(random, 777, round % 64);  // No filters.
+    const int32_t expected = ChosenByDefinition(c);
+    ASSERT_EQ(ChooseInParts(rows, c, random), expected) << "round " << round;
+    ASSERT_EQ(Choose(rows[0].sampler, c), expected) << "round " << round;
+  }
+}
+
+// A stop id is chosen before min_tokens only if a grammar leaves nothing else, in whichever part of
+// the vocabulary that is.
+TEST(BestOfRange, WithholdsStopIdsWhileAnythingElseIsLeft) {
+  std::mt19937 random(6);
+  std::vector<NamedSampler> rows = EverySampler();
+  ReferenceCase c = RandomCase(random, 777, 0);
+  c.stop_ids = {5, 600};
+  c.logits[5] = 50;
+  c.logits[600] = 40;
+  c.sampling.min_tokens = 61;  // The next token is the 61st, or earlier.
+  c.prompt_count = 0;
+  EXPECT_NE(Choose(rows[0].sampler, c), 5);
+  EXPECT_NE(ChooseInParts(rows, c, random), 5);
+  c.allowed.assign(777, false);
+  c.allowed[5] = c.allowed[600] = true;
+  for (int round = 0; round < 50; ++round) {
+    EXPECT_EQ(ChooseInParts(rows, c, random), 5);
+    c.allowed[300] = true;
+    EXPECT_EQ(ChooseInParts(rows, c, random), 300);
+    c.allowed[300] = false;
+  }
+  EXPECT_EQ(Choose(rows[0].sampler, c), 5);
+  c.allowed.clear();
+  c.sampling.min_tokens = 60;
+  EXPECT_EQ(Choose(rows[0].sampler, c), 5);
 }
 
 TEST(Better, PrefersScoreThenLowerIdThenAnythingToNothing) {
@@ -234,6 +228,8 @@ TEST(Better, PrefersScoreThenLowerIdThenAnythingToNothing) {
   EXPECT_TRUE(std::isnan(Better(invalid, {1, 1}).score));
   EXPECT_TRUE(std::isnan(Better({1, 1}, invalid).score));
   EXPECT_TRUE(std::isnan(Better({}, invalid).score));
+  EXPECT_EQ(Better({9, 1, 1}, {2, 5, 0}).token, 5) << "one that is not withheld comes first";
+  EXPECT_EQ(Better({}, {2, 5, 1}).token, 5);
 }
 
 TEST(ChoosesByMaximum, IsTrueWithoutFiltersAndWithoutTemperature) {
@@ -242,6 +238,7 @@ TEST(ChoosesByMaximum, IsTrueWithoutFiltersAndWithoutTemperature) {
   EXPECT_FALSE(ChoosesByMaximum({.temperature = 1, .top_k = 4}));
   EXPECT_FALSE(ChoosesByMaximum({.temperature = 1, .top_p = 0.5}));
   EXPECT_FALSE(ChoosesByMaximum({.temperature = 1, .min_p = 0.1}));
+  EXPECT_FALSE(ChoosesByMaximum({.temperature = 1, .typical_p = 0.9}));
 }
 
 // Each of n weights is off by 2 ulp of float (2^-22 relative) and half a unit of 2^-40, so the
@@ -260,6 +257,21 @@ TEST(ComputeLogprobs, AgreesWithDoublePrecision) {
       const double bound =
           0x1p-22 + static_cast<double>(count) * 0x1p-41 + std::abs(exact) * 0x1p-22 + 0x1p-20;
       EXPECT_NEAR(result->logprob, exact, bound) << count << " token " << token;
+    }
+  }
+}
+
+TEST(ComputeLogprobs, AreOfTheLogitsBeforeAnyRule) {
+  std::mt19937 random(3);
+  for (NamedSampler& row : EverySampler()) {
+    for (uint32_t features = 0; features < kFeatureSets; features += 7) {
+      const ReferenceCase c = RandomCase(random, 150, features);
+      const CaseRules rules(c);
+      std::vector<float> logits = c.logits;
+      const auto chosen = row.sampler.Choose(logits, rules.get(), 3);
+      ASSERT_TRUE(chosen);
+      EXPECT_EQ(chosen->token, ChosenByDefinition(c));
+      EXPECT_EQ(chosen->logprobs, *ComputeLogprobs(c.logits, chosen->token, 3)) << row.isa;
     }
   }
 }
