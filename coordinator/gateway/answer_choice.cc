@@ -57,7 +57,9 @@ AnswerPiece AnswerChoice::EchoOnly() {
 
 void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
   decoded_code_points_ += CountCodePoints(text);
-  piece.text += matcher_.Push(text);
+  // Stop strings are looked for behind what min_tokens promises.
+  const bool promised = generated_count_ <= plan_.params.sampling.min_tokens;
+  piece.text += promised ? text : matcher_.Push(text);
 }
 
 // True if a stop string was found.
@@ -65,6 +67,7 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
   if (!begun_) BeginPiece(update.prompt_logprobs, piece);
   for (size_t i = 0; i < update.tokens.size(); ++i) {
     const int32_t id = update.tokens[i];
+    ++generated_count_;
     // Arrays are as many as asked for; without them only ids are ever shown.
     piece.tokens.push_back(id);
     piece.text_offsets.push_back(decoded_code_points_);

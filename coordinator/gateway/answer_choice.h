@@ -63,6 +63,7 @@ class AnswerChoice : public core::StreamListener {
   std::optional<text::StreamDecoder> decoder_;
   StopMatcher matcher_;
   int64_t decoded_code_points_ = 0;  // Of the choice's text, held back or not.
+  int64_t generated_count_ = 0;      // Tokens.
   bool begun_ = false;
   bool finished_ = false;
 };

@@ -3,6 +3,7 @@
 // One function per group of fields; the order of checks is the order of complaints.
 
 #include <algorithm>
+#include <charconv>
 
 #include "coordinator/gateway/api_error.h"
 #include "coordinator/gateway/json_reader.h"
@@ -26,13 +27,13 @@ constexpr std::string_view kNoEffect[] = {
 };
 
 void RefuseUnsupported(JsonReader& fields) {
-  for (const char* name : {"presence_penalty", "frequency_penalty"}) {
-    if (fields.Number(name, -2, 2).value_or(0) != 0) ThrowUnsupported(name, "leave it at 0");
+  if (fields.Number("repeat_penalty", -1e9, 1e9).value_or(1) != 1) {
+    ThrowUnsupported("repeat_penalty", "use repetition_penalty");
   }
-  for (const char* name : {"repetition_penalty", "repeat_penalty", "length_penalty"}) {
-    if (fields.Number(name, -1e9, 1e9).value_or(1) != 1) ThrowUnsupported(name, "leave it at 1");
+  if (fields.Number("length_penalty", -1e9, 1e9).value_or(1) != 1) {
+    ThrowUnsupported("length_penalty", "leave it at 1");
   }
-  for (const char* name : {"tools", "functions", "logit_bias", "bad_words", "allowed_token_ids"}) {
+  for (const char* name : {"tools", "functions", "bad_words", "allowed_token_ids"}) {
     const Json* value = fields.Find(name);
     if (value != nullptr && !value->empty()) ThrowUnsupported(name, "leave it out");
   }
@@ -55,9 +56,6 @@ void RefuseUnsupported(JsonReader& fields) {
   if (!fields.Bool("add_generation_prompt").value_or(true)) {
     ThrowUnsupported("add_generation_prompt", "leave it true");
   }
-  if (fields.Int("min_tokens", 0, kTokensMaxMax).value_or(0) != 0) {
-    ThrowUnsupported("min_tokens", "leave it at 0; ignore_eos generates up to max_tokens");
-  }
   const Json* modalities = fields.Find("modalities");
   if (modalities != nullptr && *modalities != Json::array({"text"})) {
     ThrowUnsupported("modalities", "only [\"text\"] is");
@@ -70,14 +68,59 @@ void RefuseUnsupported(JsonReader& fields) {
   }
 }
 
+// A number in (0, max].
+double ReadPositive(JsonReader& fields, const char* name, double max, double absent) {
+  const double value = fields.Number(name, 0, max).value_or(absent);
+  if (value == 0) throw ApiError(name, Str(name, " must be above 0 and at most ", max, ", not 0"));
+  return value;
+}
+
+// An object's key: a token id as a decimal number, in its one spelling.
+int32_t ReadBiasToken(const std::string& key) {
+  int32_t token = -1;
+  const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token);
+  if (error != std::errc() || token < 0 || std::to_string(token) != key) {
+    throw ApiError("logit_bias",
+                   Str("logit_bias has the key \"", key, "\": expected token ids like \"50256\""));
+  }
+  return token;
+}
+
+void ReadLogitBias(JsonReader& fields, SamplingParams& sampling) {
+  const Json* const value = fields.Find("logit_bias");
+  if (value == nullptr) return;
+  JsonReader biases(*value, "logit_bias");
+  if (static_cast<int64_t>(value->size()) > kLogitBiasesMax) {
+    throw ApiError("logit_bias", Str("logit_bias must have at most ", kLogitBiasesMax,
+                                     " tokens, not ", value->size()));
+  }
+  for (auto member = value->begin(); member != value->end(); ++member) {
+    const int32_t token = ReadBiasToken(member.key());
+    const auto bias = biases.Number(member.key(), -kLogitBiasMax, kLogitBiasMax);
+    if (bias) sampling.logit_bias.push_back({token, static_cast<float>(*bias)});
+  }
+}
+
+void ReadPenalties(JsonReader& fields, SamplingParams& sampling) {
+  sampling.repetition_penalty =
+      ReadPositive(fields, "repetition_penalty", kRepetitionPenaltyMax, 1);
+  const auto count_penalty = [&](const char* name) {
+    return fields.Number(name, -kCountPenaltyMax, kCountPenaltyMax).value_or(0);
+  };
+  sampling.frequency_penalty = count_penalty("frequency_penalty");
+  sampling.presence_penalty = count_penalty("presence_penalty");
+  ReadLogitBias(fields, sampling);
+}
+
 void ReadSampling(JsonReader& fields, ApiRequest& request) {
   SamplingParams& sampling = request.sampling;
   sampling.temperature = fields.Number("temperature", 0, 100).value_or(1);
   if (sampling.temperature != 0 && sampling.temperature < kTemperatureMin) {
-    throw ApiError("temperature", Str("temperature must be 0 or at least ", kTemperatureMin));
+    throw ApiError("temperature", Str("temperature must be 0 or at least ", kTemperatureMin,
+                                      ", not ", sampling.temperature));
   }
-  sampling.top_p = fields.Number("top_p", 0, 1).value_or(1);
-  if (sampling.top_p == 0) throw ApiError("top_p", "top_p must be above 0 and at most 1");
+  sampling.typical_p = ReadPositive(fields, "typical_p", 1, 1);
+  sampling.top_p = ReadPositive(fields, "top_p", 1, 1);
   // -1 is another spelling of "all" among OpenAI-compatible servers.
   const int64_t top_k = fields.Int("top_k", -1, INT32_MAX).value_or(0);
   sampling.top_k = static_cast<int32_t>(top_k < 0 ? 0 : top_k);
@@ -151,6 +194,8 @@ void ReadLengths(JsonReader& fields, ApiRequest& request) {
   } else if (fields.Bool("echo").value_or(false)) {
     ThrowUnsupported("echo", "only /v1/completions has it");
   }
+  request.sampling.min_tokens =
+      fields.Int("min_tokens", 0, request.tokens_max.value_or(kTokensMaxMax)).value_or(0);
 }
 
 PromptInput ReadIds(const Json& value, const std::string& path) {
@@ -258,6 +303,7 @@ ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
     if (!request.stream) throw ApiError("stream_options", "stream_options needs stream to be true");
   }
   ReadSampling(fields, request);
+  ReadPenalties(fields, request.sampling);
   ReadLengths(fields, request);
   ReadStops(fields, request);
   ReadLogprobs(fields, request);

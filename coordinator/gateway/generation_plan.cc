@@ -71,6 +71,14 @@ void EncodeMessages(const ApiRequest& request, const TextService& text, PromptPl
   if (plan.ids.empty()) throw ApiError("messages", "the conversation has no tokens");
 }
 
+void CheckBiasTokens(const SamplingParams& sampling, const TextService& text) {
+  for (const LogitBias& entry : sampling.logit_bias) {
+    if (entry.token < text.vocab_size) continue;
+    throw ApiError("logit_bias", Str("logit_bias names token ", entry.token,
+                                     ", but the vocabulary has ", text.vocab_size, " tokens"));
+  }
+}
+
 // How many tokens may be generated after `plan.ids`.
 int64_t PlanLength(const ApiRequest& request, const PromptPlan& plan,
                    const core::ServedModel& model, const std::string& path) {
@@ -119,7 +127,10 @@ std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextServ
     }
     plan.params.sampling = request.sampling;
     if (!request.seeded) plan.params.sampling.seed = seed;
+    CheckBiasTokens(request.sampling, text);
     plan.params.tokens_max = PlanLength(request, plan, model, path);
+    // The context may have less room than was asked for; then that is the answer's whole length.
+    plan.params.sampling.min_tokens = std::min(request.sampling.min_tokens, plan.params.tokens_max);
     plan.params.stop_ids = request.stop_token_ids;
     if (!request.ignore_eos) {
       plan.params.stop_ids.insert(plan.params.stop_ids.end(), text.eos_ids.begin(),

@@ -91,6 +91,52 @@ TEST(Completions, HandsTheParametersOn) {
   EXPECT_EQ(sequence.params, expected);
 }
 
+TEST(BothEndpoints, HandOnPenaltiesAndBiases) {
+  const std::string fields =
+      R"("max_tokens":7,"typical_p":0.6,"repetition_penalty":1.2,"frequency_penalty":-2,)"
+      R"("presence_penalty":0.5,"logit_bias":{"65":-100,"0":0.25},"min_tokens":3,"seed":5)";
+  GatewayFixture fixture;
+  auto completion = fixture.Connect();
+  completion->Request("POST", kCompletions, R"({"prompt":"a",)" + fields + "}");
+  auto chat = fixture.Connect();
+  chat->Request("POST", kChat, R"({"messages":[{"role":"user","content":"hi"}],)" + fields + "}");
+  SamplingParams expected = {.seed = 5, .typical_p = 0.6};
+  expected.repetition_penalty = 1.2;
+  expected.frequency_penalty = -2;
+  expected.presence_penalty = 0.5;
+  expected.logit_bias = {{65, -100.0F}, {0, 0.25F}};
+  expected.min_tokens = 3;
+  for (const size_t i : {0u, 1u}) {
+    EXPECT_EQ(fixture.generation.sequences.at(i).params.sampling, expected);
+  }
+}
+
+TEST(Completions, PromiseNoMoreTokensThanTheContextHasRoomFor) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, R"({"prompt":"abcd","max_tokens":200,"min_tokens":150})");
+  const GenerationParams& params = fixture.generation.sequences.at(0).params;
+  EXPECT_EQ(params.tokens_max, 96);
+  EXPECT_EQ(params.sampling.min_tokens, 96);
+}
+
+TEST(StopStrings, AreLookedForBehindMinTokensOnly) {
+  const json request = {
+      {"prompt", "x"}, {"stop", "ab"}, {"min_tokens", 3}, {"max_tokens", 16}, {"seed", 1}};
+  for (const bool at_once : {false, true}) {
+    GatewayFixture fixture;
+    // "ab" within the first three tokens, "ab" that begins in them, and one that counts.
+    const Reply reply = Ask(fixture, kCompletions, request, [&](FakeGeneration& generation) {
+      if (at_once) return generation.Deliver(0, "abababc");
+      for (const char* token : {"a", "b", "a", "b", "a", "b"}) generation.Deliver(0, token);
+    });
+    const json choice = reply.json()["choices"][0];
+    EXPECT_EQ(choice["text"], "abab");
+    EXPECT_EQ(choice["finish_reason"], "stop");
+    EXPECT_TRUE(fixture.generation.sequences.at(0).cancelled);
+  }
+}
+
 TEST(Completions, DefaultsAreThePromisedOnes) {
   GatewayFixture fixture;
   auto client = fixture.Connect();

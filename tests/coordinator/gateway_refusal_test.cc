@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/coordinator/gateway_fakes.h"
+#include "transport/base/check.h"
 
 namespace shoal::gateway {
 namespace {
@@ -55,8 +56,25 @@ TEST(BadRequest, NamesTheParameter) {
       {kCompletions, R"({"prompt":["a","b"],"n":33})", "n"},
       {kCompletions, R"({"prompt":"a","best_of":3})", "best_of"},
       {kCompletions, R"({"prompt":"a","suffix":"b"})", "suffix"},
-      {kCompletions, R"({"prompt":"a","logit_bias":{"5":1}})", "logit_bias"},
-      {kCompletions, R"({"prompt":"a","presence_penalty":0.5})", "presence_penalty"},
+      {kCompletions, R"({"prompt":"a","typical_p":0})", "typical_p"},
+      {kCompletions, R"({"prompt":"a","typical_p":1.5})", "typical_p"},
+      {kCompletions, R"({"prompt":"a","presence_penalty":2.5})", "presence_penalty"},
+      {kCompletions, R"({"prompt":"a","frequency_penalty":-2.1})", "frequency_penalty"},
+      {kCompletions, R"({"prompt":"a","frequency_penalty":"1"})", "frequency_penalty"},
+      {kCompletions, R"({"prompt":"a","repetition_penalty":0})", "repetition_penalty"},
+      {kCompletions, R"({"prompt":"a","repetition_penalty":-1})", "repetition_penalty"},
+      {kCompletions, R"({"prompt":"a","repeat_penalty":1.1})", "repeat_penalty"},
+      {kCompletions, R"({"prompt":"a","logit_bias":{"5":101}})", "logit_bias.5"},
+      {kCompletions, R"({"prompt":"a","logit_bias":{"5":"1"}})", "logit_bias.5"},
+      {kCompletions, R"({"prompt":"a","logit_bias":{"05":1}})", "logit_bias"},
+      {kCompletions, R"({"prompt":"a","logit_bias":{"-5":1}})", "logit_bias"},
+      {kCompletions, R"({"prompt":"a","logit_bias":{"the":1}})", "logit_bias"},
+      {kCompletions, R"({"prompt":"a","logit_bias":{"4294967301":1}})", "logit_bias"},
+      {kCompletions, R"({"prompt":"a","logit_bias":{"258":1}})", "logit_bias"},
+      {kCompletions, R"({"prompt":"a","logit_bias":[[5,1]]})", "logit_bias"},
+      {kCompletions, R"({"prompt":"a","min_tokens":-1})", "min_tokens"},
+      {kCompletions, R"({"prompt":"a","min_tokens":17})", "min_tokens"},
+      {kCompletions, R"({"prompt":"a","min_tokens":6,"max_tokens":5})", "min_tokens"},
       {kCompletions, R"({"prompt":"a","model":5})", "model"},
       {kCompletions, R"([1])", ""},
       {kChat, R"({"messages":[]})", "messages"},
@@ -71,6 +89,10 @@ TEST(BadRequest, NamesTheParameter) {
       {kChat, R"({"messages":[{"role":"user","content":"x"}],"top_logprobs":2})", "top_logprobs"},
       {kChat, R"({"messages":[{"role":"user","content":"x"}],"tools":[{}]})", "tools"},
       {kChat, R"({"messages":[{"role":"user","content":"x"}],"max_tokens":0})", "max_tokens"},
+      {kChat, R"({"messages":[{"role":"user","content":"x"}],"logit_bias":{"5":-100.5}})",
+       "logit_bias.5"},
+      {kChat, R"({"messages":[{"role":"user","content":"x"}],"presence_penalty":3})",
+       "presence_penalty"},
       {kChat,
        R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}})",
        "response_format"},
@@ -88,6 +110,28 @@ TEST(BadRequest, NamesTheParameter) {
     for (const char* key : {"code", "message"}) EXPECT_TRUE(error[key].is_string()) << bad.body;
   }
   EXPECT_TRUE(fixture.generation.sequences.empty());
+}
+
+TEST(BadRequest, GivesTheRangeAndTheValue) {
+  GatewayFixture fixture;
+  const auto message = [&](const std::string& field, const std::string& value) {
+    const Reply reply =
+        fixture.Post(kCompletions, R"({"prompt":"a",")" + field + R"(":)" + value + "}");
+    return reply.json()["error"]["message"].get<std::string>();
+  };
+  EXPECT_EQ(message("presence_penalty", "2.5"), "presence_penalty must be from -2 to 2, not 2.5");
+  EXPECT_EQ(message("repetition_penalty", "0"),
+            "repetition_penalty must be above 0 and at most 100000, not 0");
+  EXPECT_EQ(message("typical_p", "0"), "typical_p must be above 0 and at most 1, not 0");
+  EXPECT_EQ(message("min_tokens", "17"), "min_tokens must be from 0 to 16, not 17");
+  EXPECT_EQ(message("logit_bias", R"({"7":-200})"),
+            "logit_bias.7 must be from -100 to 100, not -200");
+  EXPECT_EQ(message("logit_bias", R"({"258":1})"),
+            "logit_bias names token 258, but the vocabulary has 258 tokens");
+  std::string many = "{\"0\":1";
+  for (int64_t token = 1; token <= kLogitBiasesMax; ++token) many += Str(",\"", token, "\":1");
+  EXPECT_EQ(message("logit_bias", many + "}"),
+            "logit_bias must have at most 1024 tokens, not 1025");
 }
 
 TEST(BadRequest, SaysWhereJsonIsMalformed) {

@@ -143,6 +143,31 @@ def check_completions(client, model):
     assert stopped.finish_reason == "stop"
 
 
+def check_sampling(client, model):
+    """Penalties, biases and filters, on both endpoints, streamed and not."""
+    greedy = {"model": model, "prompt": "Once upon a time", "max_tokens": 6, "temperature": 0}
+    ids = {"return_token_ids": True}
+
+    def token_ids(**more):
+        return client.completions.create(**greedy, extra_body=ids, **more).choices[0].token_ids
+
+    plain = token_ids()
+    assert token_ids(logit_bias={"65": 100}) == [65] * 6
+    assert plain[0] not in token_ids(logit_bias={str(plain[0]): -100})
+    # Five times 2 is not enough against a bias of 100.
+    assert token_ids(logit_bias={"65": 100}, frequency_penalty=2) == [65] * 6
+
+    more = {"temperature": 0.9, "seed": 11, "max_tokens": 12, "presence_penalty": 1.5,
+            "frequency_penalty": 0.5, "logit_bias": {"65": -100},
+            "extra_body": {"repetition_penalty": 1.1, "min_tokens": 12, "typical_p": 0.9,
+                           "top_k": 40, "min_p": 0.001}}
+    whole = client.chat.completions.create(model=model, messages=MESSAGES, **more)
+    assert whole.usage.completion_tokens == 12, "min_tokens asks for all"
+    chunks = client.chat.completions.create(model=model, messages=MESSAGES, stream=True, **more)
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content, (text, whole)
+
+
 def check_errors(openai, client, model):
     try:
         client.chat.completions.create(model="no-such-model", messages=MESSAGES)
@@ -154,6 +179,11 @@ def check_errors(openai, client, model):
         raise AssertionError("a negative temperature was taken")
     except openai.BadRequestError as error:
         assert error.param == "temperature" and error.request_id, error
+    try:
+        client.chat.completions.create(model=model, messages=MESSAGES, presence_penalty=3)
+        raise AssertionError("a presence penalty of 3 was taken")
+    except openai.BadRequestError as error:
+        assert error.param == "presence_penalty" and "from -2 to 2, not 3" in error.message, error
     try:
         client.completions.create(model=model, prompt=[1] * 1_000_000)
         raise AssertionError("a million tokens were taken")
@@ -180,6 +210,7 @@ def check(url):
     model = check_models(client)
     check_chat(client, model)
     check_completions(client, model)
+    check_sampling(client, model)
     check_errors(openai, client, model)
     check_hang_up(client, model, url)
     print(f"openai {openai.__version__}: all checks passed")
