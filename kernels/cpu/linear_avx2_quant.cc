@@ -4,13 +4,19 @@
 // Linear layers over quantised weights without VNNI. Eight products of nibble pairs fit 16 bits
 // (8 * 2 * 15 * 127 = 30480), so q4 multiplies bytes; q8 would not (2 * 255 * 127) and widens both
 // sides to 16 bits, even and odd k apart so that a 32-bit lane stays one output.
+//
+// What bounds a strip of four rows is the number of vector operations that are not loads: for q4,
+// a group and eight outputs, 16 of the integer dot and 4 or 5 of its conversion and scaling. So all
+// 16 outputs share a broadcast activation, which leaves room for loads, and weights are unpacked
+// once: the first strip of a tile unpacks, multiplies and stores them, the others load them. The
+// float accumulators, which would not fit beside the integer ones, stay in memory.
 
 namespace shoal::cpu {
 namespace {
 
 constexpr int64_t kGroup = 32;
 constexpr int64_t kBlockGroups = kBlockK / kGroup;
-constexpr int kRowsMax = 12;
+constexpr int kStripRows = 4;
 constexpr int64_t kPrefetchBytes = 2560;
 
 // What is subtracted from every unsigned weight.
@@ -23,6 +29,10 @@ SHOAL_INLINE __m256i LoadBytes(const void* from) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(from));
 }
 
+SHOAL_INLINE void StoreBytes(void* to, __m256i bytes) {
+  _mm256_store_si256(static_cast<__m256i*>(to), bytes);
+}
+
 SHOAL_INLINE __m256i Broadcast32(const void* from) {
   int32_t bits;
   __builtin_memcpy(&bits, from, 4);
@@ -33,46 +43,154 @@ SHOAL_INLINE __m256 LoadHalves(const uint8_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
-// Up to 256 k of the tile's rows at constant distances, with what a (row, group) needs once.
-template <DType kType, int kRows>
+// Keeps a value where it is computed. Otherwise the compiler puts off additions and spills what
+// they add, or makes a string move of a short copy.
+SHOAL_INLINE void Settle(__m256i& value) { __asm__("" : "+x"(value)); }
+
+// Up to 256 k of a tile's rows at constant distances, with what a (row, group) needs once.
+template <DType kType, int kRowsMax>
 struct RowBlock {
   static constexpr bool kWide = kType == DType::kQ8_0;
-  alignas(32) int8_t quants[kRows][kWide ? 32 : kBlockK];
-  alignas(32) int16_t even[kRows][kWide ? kBlockK / 2 : 16];
-  alignas(32) int16_t odd[kRows][kWide ? kBlockK / 2 : 16];
-  float scales[kRows][kBlockGroups];
-  float minimums[kRows][kBlockGroups];  // Q4_1: scale * float(sum).
-  int32_t starts[kRows][kBlockGroups];  // The others: -offset * sum, where the dot product starts.
+  // As bytes; or as 16-bit numbers, of each quad of k first the two even ones, then the two odd.
+  static constexpr int64_t kQuadBytes = kWide ? 8 : 4;
+  alignas(32) int8_t quants[kRowsMax][kBlockK / 4 * kQuadBytes];
+  alignas(32) float scales[kRowsMax][kBlockGroups];
+  // Q4_1: scale * float(sum). The others: -offset * sum as bits, where the dot product starts.
+  alignas(32) float corrections[kRowsMax][kBlockGroups];
 
-  SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int64_t k, int64_t count) {
-    for (int r = 0; r < kRows; ++r) {
+  SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int rows, int64_t k,
+                         int64_t count) {
+    const int64_t groups = count / kGroup;
+    const __m256i present = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(groups)),
+                                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    for (int r = 0; r < rows; ++r) {
       const int64_t first_group = (row + r) * (input.cols / kGroup) + k / kGroup;
       const int8_t* from = input.quants + (row + r) * input.cols + k;
-      for (int64_t g = 0; g < count / kGroup; ++g) {
-        const __m256i x = LoadBytes(from + g * kGroup);
-        if constexpr (kWide) {
-          _mm256_store_si256(reinterpret_cast<__m256i*>(even[r] + g * kGroup / 2),
-                             _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
-          _mm256_store_si256(reinterpret_cast<__m256i*>(odd[r] + g * kGroup / 2),
-                             _mm256_srai_epi16(x, 8));
-        } else {
-          _mm256_store_si256(reinterpret_cast<__m256i*>(quants[r] + g * kGroup), x);
-        }
-        scales[r][g] = input.scales[first_group + g];
-        const int32_t sum = input.sums[first_group + g];
-        minimums[r][g] = scales[r][g] * static_cast<float>(sum);
-        starts[r][g] = -kOffset<kType> * sum;
+      for (int64_t g = 0; g < groups; ++g) LoadGroup(from + g * kGroup, r, g);
+      const __m256 scale = _mm256_maskload_ps(input.scales + first_group, present);
+      const __m256i sum = _mm256_maskload_epi32(input.sums + first_group, present);
+      _mm256_store_ps(scales[r], scale);
+      if constexpr (kOffset<kType> == 0) {
+        _mm256_store_ps(corrections[r], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
+      } else {
+        StoreBytes(corrections[r], _mm256_mullo_epi32(sum, _mm256_set1_epi32(-kOffset<kType>)));
       }
+    }
+  }
+
+  SHOAL_INLINE void LoadGroup(const int8_t* from, int r, int64_t g) {
+    __m256i x = LoadBytes(from);
+    Settle(x);
+    int8_t* to = quants[r] + g * (kGroup / 4 * kQuadBytes);
+    if constexpr (kWide) {
+      const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8);
+      const __m256i odd = _mm256_srai_epi16(x, 8);
+      const __m256i low = _mm256_unpacklo_epi32(even, odd);   // Quads 0, 1 and 4, 5.
+      const __m256i high = _mm256_unpackhi_epi32(even, odd);  // Quads 2, 3 and 6, 7.
+      StoreBytes(to, _mm256_permute2x128_si256(low, high, 0x20));
+      StoreBytes(to + 32, _mm256_permute2x128_si256(low, high, 0x31));
+    } else {
+      StoreBytes(to, x);
     }
   }
 };
 
-template <DType kType, int kRows>
+// A block of one panel's weights as they are multiplied.
+template <DType kType>
+struct UnpackedBlock {
+  static constexpr int64_t kQuadBytes = kType == DType::kQ8_0 ? 128 : 64;
+  alignas(32) uint8_t quads[kBlockGroups][kGroup / 4][kQuadBytes];
+  alignas(32) float factors[kBlockGroups][2][kPanelRows];  // Scales, then minimums.
+};
+
+enum class Source {
+  kPacked,           // Unpacks, for one strip only.
+  kPackedForOthers,  // Unpacks and stores, for the strips that follow.
+  kUnpacked,
+};
+
+// Dot products of kRows rows of a q4 group with 16 outputs in two halves. Row r's quants are
+// kBlockK bytes behind those of row r - 1.
+template <Source kSource, int kRows>
+SHOAL_INLINE void DotNibbles(const uint8_t* packed, uint8_t (*unpacked)[64], const int8_t* quants,
+                             __m256i (*dot)[2]) {
+  const __m256i low = _mm256_set1_epi8(15);
+#pragma GCC unroll 8
+  for (int step = 0; step < 8; ++step) {
+    const int quad = step % 2 * 4 + step / 2;  // The low and the high nibbles of a vector in turn.
+    __m256i w[2];
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      if constexpr (kSource == Source::kUnpacked) {
+        w[h] = LoadBytes(unpacked[quad] + 32 * h);
+      } else {
+        const __m256i both = LoadBytes(packed + 64 * (quad % 4) + 32 * h);
+        w[h] = _mm256_and_si256(quad < 4 ? both : _mm256_srli_epi16(both, 4), low);
+        if constexpr (kSource == Source::kPackedForOthers)
+          StoreBytes(unpacked[quad] + 32 * h, w[h]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i x = Broadcast32(quants + r * kBlockK + 4 * quad);
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const __m256i pairs = _mm256_maddubs_epi16(w[h], x);
+        dot[r][h] = step == 0 ? pairs : _mm256_add_epi16(dot[r][h], pairs);
+        Settle(dot[r][h]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) dot[r][h] = _mm256_madd_epi16(dot[r][h], _mm256_set1_epi16(1));
+  }
+}
+
+// Likewise for a q8 group; rows are 2 * kBlockK bytes apart.
+template <Source kSource, int kRows>
+SHOAL_INLINE void DotBytes(const uint8_t* packed, uint8_t (*unpacked)[128], const int8_t* quants,
+                           __m256i (*dot)[2]) {
+#pragma GCC unroll 8
+  for (int quad = 0; quad < 8; ++quad) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      __m256i even;
+      __m256i odd;
+      if constexpr (kSource == Source::kUnpacked) {
+        even = LoadBytes(unpacked[quad] + 64 * h);
+        odd = LoadBytes(unpacked[quad] + 64 * h + 32);
+      } else {
+        const __m256i w = LoadBytes(packed + 64 * quad + 32 * h);
+        even = _mm256_and_si256(w, _mm256_set1_epi16(0xFF));
+        odd = _mm256_srli_epi16(w, 8);
+        if constexpr (kSource == Source::kPackedForOthers) {
+          StoreBytes(unpacked[quad] + 64 * h, even);
+          StoreBytes(unpacked[quad] + 64 * h + 32, odd);
+        }
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        const int8_t* x = quants + r * (2 * kBlockK) + 8 * quad;
+        const __m256i products = _mm256_add_epi32(_mm256_madd_epi16(even, Broadcast32(x)),
+                                                  _mm256_madd_epi16(odd, Broadcast32(x + 4)));
+        dot[r][h] = quad == 0 ? products : _mm256_add_epi32(dot[r][h], products);
+        Settle(dot[r][h]);
+      }
+    }
+  }
+}
+
+template <DType kType>
 struct QuantKernel {
   using Lanes = Lanes256;
   static constexpr int64_t kPanels = 4;
   static constexpr int kTogether = 1;
+  // What a tile holds stays in a first-level cache of 32 KiB.
+  static constexpr int kRowsMax = kType == DType::kQ8_0 ? 16 : 32;
   static constexpr int64_t kBytes = PackedGroupBytes(kType);
+  static constexpr int64_t kFactors = kType == DType::kQ8_0 ? 512 : 256;
 
   static constexpr SHOAL_INLINE int64_t WeightBytes(int64_t k) { return k / kGroup * kBytes; }
   static SHOAL_INLINE uint32_t AddFixed(Lanes y, float limit, int64_t* sums) {
@@ -80,113 +198,112 @@ struct QuantKernel {
   }
 
   SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int64_t k, int64_t count) {
-    rows.Load(input, row, k, count);
+    block.Load(input, row, row_count, k, count);
   }
 
-  // Dot products of eight outputs, `half`, of a q4 group with every row.
-  SHOAL_INLINE void DotNibbles(const uint8_t* group, int half, int64_t g, __m256i* dot) const {
-    const __m256i low = _mm256_set1_epi8(15);
-    __m256i w[8];
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      const __m256i both = LoadBytes(group + 64 * v + 32 * half);
-      w[v] = _mm256_and_si256(both, low);
-      w[v + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+  // acc[r][half] += group g of the block, times the rows from `first` on.
+  template <Source kSource, int kRows>
+  SHOAL_INLINE void AddGroup(const uint8_t* packed, int first, int64_t g, Lanes* acc) {
+    __m256i dot[kRows][2];
+    const int8_t* quants = block.quants[first] + g * (kGroup / 4 * block.kQuadBytes);
+    if constexpr (kType == DType::kQ8_0) {
+      DotBytes<kSource, kRows>(packed, unpacked.quads[g], quants, dot);
+    } else {
+      DotNibbles<kSource, kRows>(packed, unpacked.quads[g], quants, dot);
     }
-// Unrolled, the compiler loads many rows at once and spills the weights.
-#pragma GCC unroll 1
-    for (int r = 0; r < kRows; ++r) {
-      const int8_t* quants = rows.quants[r] + g * kGroup;
-      __m256i pairs = _mm256_maddubs_epi16(w[0], Broadcast32(quants));
-#pragma GCC unroll 8
-      for (int v = 1; v < 8; ++v) {
-        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w[v], Broadcast32(quants + 4 * v)));
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      __m256 d;
+      __m256 m;
+      float(*factors)[kPanelRows] = unpacked.factors[g];
+      if constexpr (kSource == Source::kUnpacked) {
+        d = _mm256_load_ps(factors[0] + 8 * h);
+        if constexpr (kType == DType::kQ4_1) m = _mm256_load_ps(factors[1] + 8 * h);
+      } else {
+        d = LoadHalves(packed + kFactors + 16 * h);
+        if constexpr (kType == DType::kQ4_1) m = LoadHalves(packed + kFactors + 32 + 16 * h);
       }
-      dot[r] = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-      if constexpr (kType == DType::kQ4_0) {
-        dot[r] = _mm256_add_epi32(dot[r], _mm256_set1_epi32(rows.starts[r][g]));
+      if constexpr (kSource == Source::kPackedForOthers) {
+        _mm256_store_ps(factors[0] + 8 * h, d);
+        if constexpr (kType == DType::kQ4_1) _mm256_store_ps(factors[1] + 8 * h, m);
       }
-    }
-  }
-
-  SHOAL_INLINE void DotBytes(const uint8_t* group, int half, int64_t g, __m256i* dot) const {
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) dot[r] = _mm256_set1_epi32(rows.starts[r][g]);
-// Unrolled, the compiler loads all weights first and spills them.
-#pragma GCC unroll 1
-    for (int v = 0; v < 8; ++v) {
-      const __m256i w = LoadBytes(group + 64 * v + 32 * half);
-      const __m256i w_even = _mm256_and_si256(w, _mm256_set1_epi16(0xFF));
-      const __m256i w_odd = _mm256_srli_epi16(w, 8);
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        const int64_t at = g * kGroup / 2 + 2 * v;
-        const __m256i products =
-            _mm256_add_epi32(_mm256_madd_epi16(w_even, Broadcast32(rows.even[r] + at)),
-                             _mm256_madd_epi16(w_odd, Broadcast32(rows.odd[r] + at)));
-        dot[r] = _mm256_add_epi32(dot[r], products);
+        const float* correction = &block.corrections[first + r][g];
+        const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(block.scales[first + r][g]), d);
+        __m256& sum = acc[r].half[h];
+        if constexpr (kType == DType::kQ4_1) {
+          sum = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dot[r][h]), sum);
+          sum = _mm256_fmadd_ps(m, _mm256_set1_ps(*correction), sum);
+        } else {
+          const __m256i whole = _mm256_add_epi32(dot[r][h], Broadcast32(correction));
+          sum = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(whole), sum);
+        }
       }
     }
   }
 
-  SHOAL_INLINE void AddHalfGroup(const uint8_t* group, int half, int64_t g, Lanes* acc) const {
-    constexpr int64_t kFactors = kType == DType::kQ8_0 ? 512 : 256;
-    __m256i dot[kRows];
-    if constexpr (kType == DType::kQ8_0) {
-      DotBytes(group, half, g, dot);
-    } else {
-      DotNibbles(group, half, g, dot);
-    }
-    const __m256 d = LoadHalves(group + kFactors + 16 * half);
+  // Not inlined: the accumulators are in memory anyway, and one copy serves every caller.
+  template <Source kSource, int kRows>
+  __attribute__((noinline, noclone)) void Strip(const uint8_t* packed, int first, int64_t group,
+                                                int64_t count, float (*acc)[kPanelRows]) {
+    Lanes sums[kRows];  // Not acc itself: it might be what is read in between.
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      __m256& sum = acc[r].half[half];
-      const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(rows.scales[r][g]), d);
-      sum = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dot[r]), sum);
-      if constexpr (kType == DType::kQ4_1) {
-        const __m256 m = LoadHalves(group + kFactors + 32 + 16 * half);
-        sum = _mm256_fmadd_ps(m, _mm256_set1_ps(rows.minimums[r][g]), sum);
+    for (int r = 0; r < kRows; ++r) sums[r] = Lanes::Zero();
+    for (int64_t g = 0; g < count; ++g, packed += kBytes) {
+      if constexpr (kSource != Source::kUnpacked) {
+#pragma GCC unroll 16
+        for (int64_t line = 0; line < kBytes; line += 64) {
+          _mm_prefetch(reinterpret_cast<const char*>(packed + kPrefetchBytes + line), _MM_HINT_T0);
+        }
       }
+      AddGroup<kSource, kRows>(packed, first, group + g, sums);
     }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) sums[r].StoreLanes(acc[r]);
+  }
+
+  template <Source kSource, int kRows = kStripRows>
+  SHOAL_INLINE void StripOf(int rows, const uint8_t* packed, int first, int64_t group,
+                            int64_t count, float (*acc)[kPanelRows]) {
+    if constexpr (kRows > 1) {
+      if (rows < kRows) return StripOf<kSource, kRows - 1>(rows, packed, first, group, count, acc);
+    }
+    Strip<kSource, kRows>(packed, first, group, count, acc);
   }
 
   template <int, typename Sink>
   SHOAL_INLINE void Block(const uint8_t* weights, int64_t, int64_t k_begin, int64_t count,
-                          Sink sink) const {
-    Lanes acc[kRows];
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) acc[r] = Lanes::Zero();
-    const int64_t first = k_begin / kGroup;
-    for (int64_t g = 0; g < count / kGroup; ++g) {
-      const uint8_t* group = weights + g * kBytes;
-#pragma GCC unroll 16
-      for (int64_t line = 0; line < kBytes; line += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(group + kPrefetchBytes + line), _MM_HINT_T0);
+                          Sink sink) {
+    const int64_t group = k_begin / kGroup;
+    const int64_t groups = count / kGroup;
+    for (int first = 0; first < row_count; first += kStripRows) {
+      const int left = row_count - first;
+      const int strip = left < kStripRows ? left : kStripRows;
+      alignas(32) float acc[kStripRows][kPanelRows];
+      if (row_count <= kStripRows) {
+        StripOf<Source::kPacked>(strip, weights, first, group, groups, acc);
+      } else if (first == 0) {
+        Strip<Source::kPackedForOthers, kStripRows>(weights, first, group, groups, acc);
+      } else {
+        StripOf<Source::kUnpacked>(strip, weights, first, group, groups, acc);
       }
-      AddHalfGroup(group, 0, first + g, acc);
-      AddHalfGroup(group, 1, first + g, acc);
+      for (int r = 0; r < strip; ++r) sink(0, first + r, Lanes::LoadLanes(acc[r]));
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) sink(0, r, acc[r]);
   }
 
-  RowBlock<kType, kRows> rows;
+  RowBlock<kType, kRowsMax> block;
+  UnpackedBlock<kType> unpacked;
+  int row_count;
 };
-
-template <int kRows>
-using Q8_0Kernel = QuantKernel<DType::kQ8_0, kRows>;
-template <int kRows>
-using Q4_0Kernel = QuantKernel<DType::kQ4_0, kRows>;
-template <int kRows>
-using Q4_1Kernel = QuantKernel<DType::kQ4_1, kRows>;
 
 }  // namespace
 
-void LinearQ8_0Avx2(const LinearCall& call) { Run<Q8_0Kernel, kRowsMax>(call); }
-void LinearQ4_0Avx2(const LinearCall& call) { Run<Q4_0Kernel, kRowsMax>(call); }
-void LinearQ4_1Avx2(const LinearCall& call) { Run<Q4_1Kernel, kRowsMax>(call); }
-void LeafLinearQ8_0Avx2(const LeafLinearCall& call) { Run<Q8_0Kernel, kRowsMax>(call); }
-void LeafLinearQ4_0Avx2(const LeafLinearCall& call) { Run<Q4_0Kernel, kRowsMax>(call); }
-void LeafLinearQ4_1Avx2(const LeafLinearCall& call) { Run<Q4_1Kernel, kRowsMax>(call); }
+void LinearQ8_0Avx2(const LinearCall& call) { RunAnyRows<QuantKernel<DType::kQ8_0>>(call); }
+void LinearQ4_0Avx2(const LinearCall& call) { RunAnyRows<QuantKernel<DType::kQ4_0>>(call); }
+void LinearQ4_1Avx2(const LinearCall& call) { RunAnyRows<QuantKernel<DType::kQ4_1>>(call); }
+void LeafLinearQ8_0Avx2(const LeafLinearCall& call) { RunAnyRows<QuantKernel<DType::kQ8_0>>(call); }
+void LeafLinearQ4_0Avx2(const LeafLinearCall& call) { RunAnyRows<QuantKernel<DType::kQ4_0>>(call); }
+void LeafLinearQ4_1Avx2(const LeafLinearCall& call) { RunAnyRows<QuantKernel<DType::kQ4_1>>(call); }
 
 }  // namespace shoal::cpu

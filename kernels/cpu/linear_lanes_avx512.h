@@ -10,6 +10,8 @@ namespace shoal::cpu {
 namespace {
 
 struct Lanes512 {
+  static constexpr uint64_t kFixedBias = 0;
+
   __m512 v;
 
   static SHOAL_INLINE Lanes512 Zero() { return {_mm512_setzero_ps()}; }

@@ -4,12 +4,13 @@
 //
 // Included only by files compiled for one instruction set, with the same care as linear_panels.h.
 //
-// A Kernel<rows> handles `rows` activation rows against one panel:
+// A Kernel<rows> handles `rows` activation rows against one panel; a Kernel with kRowsMax handles
+// any number up to that, which it finds in its member row_count:
 //   kPanels                       panels that share one Load
 //   Lanes                         16 floats, one for each output of a panel: Zero, LoadLanes,
-//                                 StoreLanes, StoreOutputs (the first `count`), +
-//   AddFixed(y, limit, sums)      adds RNE(y * 2^32) to sums[16] where |y| < limit; returns the
-//                                 other lanes as bits
+//                                 StoreLanes, StoreOutputs (the first `count`), +, kFixedBias
+//   AddFixed(y, limit, sums)      adds kFixedBias to sums[16], and RNE(y * 2^32) where |y| < limit;
+//                                 returns the other lanes as bits
 //   Load(input, row, k, count)    takes up to a block of `rows` rows of activations
 //   kTogether                     panels that one Block should take where there are as many; more
 //                                 than one keeps several chains of additions in flight
@@ -28,10 +29,20 @@
 namespace shoal::cpu {
 namespace {
 
+template <typename Kernel>
+concept TakesAnyRows = requires {
+  Kernel::kRowsMax;
+};
+
+template <typename Kernel>
+SHOAL_INLINE void SetRows(Kernel& kernel, int rows) {
+  if constexpr (TakesAnyRows<Kernel>) kernel.row_count = rows;
+}
+
 template <typename Kernel, int kRows>
-SHOAL_INLINE void ClearResults(float (*results)[kRows][kPanelRows], int64_t count) {
+SHOAL_INLINE void ClearResults(float (*results)[kRows][kPanelRows], int rows, int64_t count) {
   for (int64_t p = 0; p < count; ++p) {
-    for (int r = 0; r < kRows; ++r) Kernel::Lanes::Zero().StoreLanes(results[p][r]);
+    for (int r = 0; r < rows; ++r) Kernel::Lanes::Zero().StoreLanes(results[p][r]);
   }
 }
 
@@ -54,21 +65,23 @@ SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Pa
       });
 }
 
-// kRows rows from `row` on against `count` panels from `panel` on.
+// `rows` rows, kRows at most, from `row` on against `count` panels from `panel` on.
 template <typename Kernel, int kRows>
-void LinearTile(const LinearCall& call, int64_t row, int64_t panel, int64_t count) {
+SHOAL_INLINE void LinearTile(const LinearCall& call, int64_t row, int rows, int64_t panel,
+                             int64_t count) {
   using Lanes = typename Kernel::Lanes;
   const Panels weights = PanelsOf<Kernel>(*call.weights);
   alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
-  ClearResults<Kernel, kRows>(results, count);
+  ClearResults<Kernel, kRows>(results, rows, count);
   Kernel kernel;
+  SetRows(kernel, rows);
   for (int64_t k = 0; k < weights.cols; k += kBlockK) {
     AddBlock<Kernel, kRows>(kernel, *call.input, weights, row, panel, count, k,
                             Smaller(kBlockK, weights.cols - k), results);
   }
   for (int64_t p = 0; p < count; ++p) {
     float* output = call.output + row * call.output_stride + (panel + p) * kPanelRows;
-    for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < rows; ++r) {
       Lanes::LoadLanes(results[p][r])
           .StoreOutputs(output + r * call.output_stride, OutputsOf(weights, panel + p));
     }
@@ -94,7 +107,8 @@ struct LeafTile {
                 first + p * weights.bytes + Kernel::WeightBytes(k), weights.bytes, k - k_begin,
                 Smaller(leaf_cols, k_end - k),
                 [&](int i, int r, Lanes acc) __attribute__((always_inline)) {
-                  const uint32_t bad = Kernel::AddFixed(Lanes::Zero() + acc, limit, sums[p + i][r]);
+                  // Without the contract's +0 before it: no integer shows a zero's sign.
+                  const uint32_t bad = Kernel::AddFixed(acc, limit, sums[p + i][r]);
                   if (__builtin_expect(bad != 0, 0)) {
                     CountInvalid(r, bad, OutputsOf(weights, panel + p + i));
                   }
@@ -106,13 +120,13 @@ struct LeafTile {
   // One leaf of several blocks.
   SHOAL_INLINE void AddLongLeaf(const LeafLinearCall& call, const Panels& weights, int64_t row,
                                 int64_t panel, int64_t count, int64_t k_begin, int64_t k_end) {
-    ClearResults<Kernel, kRows>(results, count);
+    ClearResults<Kernel, kRows>(results, rows, count);
     for (int64_t k = k_begin; k < k_end; k += kBlockK) {
       AddBlock<Kernel, kRows>(kernel, *call.input, weights, row, panel, count, k,
                               Smaller(kBlockK, k_end - k), results);
     }
     for (int64_t p = 0; p < count; ++p) {
-      for (int r = 0; r < kRows; ++r) {
+      for (int r = 0; r < rows; ++r) {
         const uint32_t bad =
             Kernel::AddFixed(Lanes::LoadLanes(results[p][r]), call.limit, sums[p][r]);
         if (__builtin_expect(bad != 0, 0)) CountInvalid(r, bad, OutputsOf(weights, panel + p));
@@ -125,16 +139,32 @@ struct LeafTile {
     invalid[r] += __builtin_popcount(bad & ((uint32_t{1} << outputs) - 1));
   }
 
+  // What `leaves` additions of the bias make zero.
+  void ClearSums(int64_t count, int64_t leaves) {
+    const int64_t start = static_cast<int64_t>(-Lanes::kFixedBias * static_cast<uint64_t>(leaves));
+    for (int r = 0; r < rows; ++r) {
+      invalid[r] = 0;
+      for (int64_t p = 0; p < count; ++p) {
+        for (int64_t lane = 0; lane < kPanelRows; ++lane) sums[p][r][lane] = start;
+      }
+    }
+  }
+
+  int rows;
   Kernel kernel;
-  alignas(64) int64_t sums[Kernel::kPanels][kRows][kPanelRows] = {};
+  alignas(64) int64_t sums[Kernel::kPanels][kRows][kPanelRows];
   alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
-  int64_t invalid[kRows] = {};
+  int64_t invalid[kRows];
 };
 
 template <typename Kernel, int kRows>
-void LeafLinearTile(const LeafLinearCall& call, int64_t row, int64_t panel, int64_t count) {
+SHOAL_INLINE void LeafLinearTile(const LeafLinearCall& call, int64_t row, int rows, int64_t panel,
+                                 int64_t count) {
   const Panels weights = PanelsOf<Kernel>(*call.weights);
   LeafTile<Kernel, kRows> tile;
+  tile.rows = rows;
+  SetRows(tile.kernel, rows);
+  tile.ClearSums(count, (weights.cols + call.leaf_cols - 1) / call.leaf_cols);
   if (call.leaf_cols <= kBlockK) {
     const int64_t step = kBlockK / call.leaf_cols * call.leaf_cols;
     for (int64_t k = 0; k < weights.cols; k += step) {
@@ -146,11 +176,15 @@ void LeafLinearTile(const LeafLinearCall& call, int64_t row, int64_t panel, int6
       tile.AddLongLeaf(call, weights, row, panel, count, k, leaf_end);
     }
   }
-  for (int r = 0; r < kRows; ++r) {
+  for (int r = 0; r < rows; ++r) {
     for (int64_t p = 0; p < count; ++p) {
       int64_t* output = call.output + (row + r) * call.output_stride + (panel + p) * kPanelRows;
       const int64_t outputs = OutputsOf(weights, panel + p);
-      for (int64_t lane = 0; lane < outputs; ++lane) output[lane] = tile.sums[p][r][lane];
+      if (outputs == kPanelRows) {
+        __builtin_memcpy(output, tile.sums[p][r], sizeof(tile.sums[p][r]));
+      } else {
+        for (int64_t lane = 0; lane < outputs; ++lane) output[lane] = tile.sums[p][r][lane];
+      }
     }
     if (tile.invalid[r] != 0) {
       __atomic_fetch_add(&call.invalid[row + r], tile.invalid[r], __ATOMIC_RELAXED);
@@ -158,39 +192,59 @@ void LeafLinearTile(const LeafLinearCall& call, int64_t row, int64_t panel, int6
   }
 }
 
-template <template <int> typename Kernel, typename Call, int kRows>
-void RunTile(const Call& call, int64_t row, int64_t panel, int64_t count) {
+template <typename Kernel, int kRows, typename Call>
+void RunTile(const Call& call, int64_t row, int rows, int64_t panel, int64_t count) {
   if constexpr (std::is_same_v<Call, LinearCall>) {
-    LinearTile<Kernel<kRows>, kRows>(call, row, panel, count);
+    LinearTile<Kernel, kRows>(call, row, rows, panel, count);
   } else {
-    LeafLinearTile<Kernel<kRows>, kRows>(call, row, panel, count);
+    LeafLinearTile<Kernel, kRows>(call, row, rows, panel, count);
   }
 }
 
 // Panels outside, rows inside: a few panels stay in the cache while all rows pass by. Rows are
-// dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1.
-template <template <int> typename Kernel, typename Call, int... kMinus1>
-SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1...>) {
-  using Tile = void (*)(const Call&, int64_t, int64_t, int64_t);
-  static constexpr Tile kTiles[] = {&RunTile<Kernel, Call, kMinus1 + 1>...};
-  constexpr int64_t kRowsMax = sizeof...(kMinus1);
-  constexpr int64_t kPanels = Kernel<1>::kPanels;
+// dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1. Calls
+// tile(row, rows, panel, count).
+template <int64_t kPanels, int64_t kRowsMax, typename Call, typename Tile>
+SHOAL_INLINE void ForTiles(const Call& call, Tile tile) {
   const int64_t rows = call.row_end - call.row_begin;
   const int64_t tiles = (rows + kRowsMax - 1) / kRowsMax;
   for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += kPanels) {
     const int64_t count = Smaller(kPanels, call.panel_end - panel);
     int64_t row = call.row_begin;
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      const int64_t tile_rows = rows / tiles + (tile < rows % tiles ? 1 : 0);
-      kTiles[tile_rows - 1](call, row, panel, count);
+    for (int64_t i = 0; i < tiles; ++i) {
+      const auto tile_rows = static_cast<int>(rows / tiles + (i < rows % tiles ? 1 : 0));
+      tile(row, tile_rows, panel, count);
       row += tile_rows;
     }
   }
 }
 
+template <template <int> typename Kernel, typename Call, int... kMinus1>
+SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1...>) {
+  using Tile = void (*)(const Call&, int64_t, int64_t, int64_t);
+  static constexpr Tile kTiles[] = {
+      [](const Call& tile_call, int64_t row, int64_t panel, int64_t count) {
+        RunTile<Kernel<kMinus1 + 1>, kMinus1 + 1>(tile_call, row, kMinus1 + 1, panel, count);
+      }...};
+  ForTiles<Kernel<1>::kPanels, sizeof...(kMinus1)>(
+      call, [&](int64_t row, int rows, int64_t panel, int64_t count) {
+        kTiles[rows - 1](call, row, panel, count);
+      });
+}
+
+// One Kernel<rows> for each number of rows up to kRowsMax.
 template <template <int> typename Kernel, int kRowsMax, typename Call>
 SHOAL_INLINE void Run(const Call& call) {
   RunTiles<Kernel>(call, std::make_integer_sequence<int, kRowsMax>());
+}
+
+// One Kernel for any number of rows.
+template <typename Kernel, typename Call>
+SHOAL_INLINE void RunAnyRows(const Call& call) {
+  ForTiles<Kernel::kPanels, Kernel::kRowsMax>(
+      call, [&](int64_t row, int rows, int64_t panel, int64_t count) {
+        RunTile<Kernel, Kernel::kRowsMax>(call, row, rows, panel, count);
+      });
 }
 
 }  // namespace
