@@ -79,11 +79,11 @@ SHOAL_INLINE void LinearTile(const LinearCall& call, int64_t row, int rows, int6
     AddBlock<Kernel, kRows>(kernel, *call.input, weights, row, panel, count, k,
                             Smaller(kBlockK, weights.cols - k), results);
   }
-  for (int64_t p = 0; p < count; ++p) {
-    float* output = call.output + row * call.output_stride + (panel + p) * kPanelRows;
-    for (int r = 0; r < rows; ++r) {
+  for (int r = 0; r < rows; ++r) {
+    float* output = call.output + (row + r) * call.output_stride + panel * kPanelRows;
+    for (int64_t p = 0; p < count; ++p) {
       Lanes::LoadLanes(results[p][r])
-          .StoreOutputs(output + r * call.output_stride, OutputsOf(weights, panel + p));
+          .StoreOutputs(output + p * kPanelRows, OutputsOf(weights, panel + p));
     }
   }
 }
