@@ -20,13 +20,28 @@ struct InputRow {
   const int32_t* sums;
 };
 
+template <DType kType>
 InputRow RowOf(const ActivationRows& input, int64_t row) {
-  const int64_t groups = input.cols / 32;
+  const int64_t groups = input.cols / GroupSize(kType);
   const bool quantised = input.quants != nullptr;
   return {.values = input.values == nullptr ? nullptr : input.values + row * input.cols,
           .quants = quantised ? input.quants + row * input.cols : nullptr,
           .scales = quantised ? input.scales + row * groups : nullptr,
           .sums = quantised ? input.sums + row * groups : nullptr};
+}
+
+// A panel's parts.
+struct Panel {
+  const std::byte* table;   // Of blocks' factors; empty in most formats.
+  const std::byte* groups;  // Groups of k, ascending.
+  int64_t block_offset;
+};
+
+Panel PanelOf(const PackedMatrix& weights, int64_t index) {
+  const std::byte* panel = weights.panel(index);
+  return {.table = panel,
+          .groups = panel + PackedTableBytes(weights.dtype, weights.cols),
+          .block_offset = weights.block_offset};
 }
 
 float LoadF16(const std::byte* source) {
@@ -35,21 +50,64 @@ float LoadF16(const std::byte* source) {
   return F16ToF32(bits);
 }
 
+// The integer weight k of output `lane` in a group.
+template <DType kType>
+int32_t WeightAt(const std::byte* group, int64_t lane, int64_t k) {
+  constexpr int64_t kBits = PackedFactsOf(kType).bits;
+  constexpr int64_t kHalf = GroupSize(kType) / 2;
+  const auto byte_at = [&](int64_t vector) {
+    return std::to_integer<int32_t>(group[64 * vector + 4 * lane + k % 4]);
+  };
+  if constexpr (kBits == 8) {
+    return byte_at(k / 4) - QuantOffset(kType);
+  } else {
+    const int32_t both = byte_at(k % kHalf / 4);
+    const int32_t nibble = k < kHalf ? both & 15 : both >> 4;
+    if constexpr (kType == DType::kIQ4_NL) return kIq4NlValues[nibble];
+    if constexpr (kBits == 4) return nibble - QuantOffset(kType);
+    constexpr int32_t kUpperBits = kBits - 4;
+    const int32_t upper = byte_at(kHalf / 4) >> (kUpperBits * (k / 4)) & ((1 << kUpperBits) - 1);
+    return nibble + 16 * upper - QuantOffset(kType);
+  }
+}
+
 // The exact dot product of one output's group with the activations' quants.
 template <DType kType>
 int32_t GroupDot(const std::byte* group, int64_t lane, const int8_t* quants) {
   int32_t dot = 0;
-  for (int64_t k = 0; k < 32; ++k) {
-    if constexpr (kType == DType::kQ8_0) {
-      const auto byte = std::to_integer<int32_t>(group[64 * (k / 4) + 4 * lane + k % 4]);
-      dot += (byte - 128) * quants[k];
-    } else {
-      const auto byte = std::to_integer<int32_t>(group[64 * (k % 16 / 4) + 4 * lane + k % 4]);
-      const int32_t nibble = k < 16 ? byte & 15 : byte >> 4;
-      dot += (kType == DType::kQ4_0 ? nibble - 8 : nibble) * quants[k];
-    }
+  for (int64_t k = 0; k < GroupSize(kType); ++k) {
+    dot += WeightAt<kType>(group, lane, k) * quants[k];
   }
   return dot;
+}
+
+// An output's effective scale and minimum in group `g`.
+struct Factors {
+  float scale;
+  float minimum;
+};
+
+template <DType kType>
+Factors FactorsOf(const Panel& panel, int64_t g, int64_t lane) {
+  constexpr int64_t kQuantBytes = kPanelRows * GroupSize(kType) * PackedFactsOf(kType).bits / 8;
+  constexpr bool kHasMinimum = FactorOffsetsOf(kType).minimum >= 0;
+  const std::byte* own = panel.groups + g * PackedGroupBytes(kType) + kQuantBytes;
+  if constexpr (PackedFactsOf(kType).block_factors == 0) {
+    const std::byte* half = own + 2 * lane;
+    return {LoadF16(half), kHasMinimum ? LoadF16(half + 2 * kPanelRows) : 0.0f};
+  } else {
+    const int64_t block = (panel.block_offset + g * GroupSize(kType)) / BlockWeights(kType);
+    const std::byte* half =
+        panel.table + block * kPanelRows * PackedFactsOf(kType).block_factors + 2 * lane;
+    const auto scale = std::to_integer<uint8_t>(own[lane]);
+    if constexpr (!kHasMinimum) {
+      return {LoadF16(half) * static_cast<float>(static_cast<int8_t>(scale)), 0.0f};
+    } else {
+      const auto minimum = std::to_integer<uint8_t>(own[kPanelRows + lane]);
+      return {LoadF16(half) * static_cast<float>(scale),
+              -(LoadF16(half + 2 * kPanelRows) * static_cast<float>(minimum))};
+    }
+  }
 }
 
 template <DType kType>
@@ -69,21 +127,21 @@ float LoadWeight(const std::byte* element) {
 
 // The sum over k in [k_begin, k_end), at most one block, of output `lane` of a panel.
 template <DType kType>
-float BlockSum(const std::byte* panel, int64_t lane, const InputRow& x, int64_t k_begin,
+float BlockSum(const Panel& panel, int64_t lane, const InputRow& x, int64_t k_begin,
                int64_t k_end) {
   constexpr int64_t kGroup = GroupSize(kType);
   float acc = 0.0f;
   for (int64_t g = k_begin / kGroup; g < k_end / kGroup; ++g) {
-    const std::byte* group = panel + g * PackedGroupBytes(kType);
+    const std::byte* group = panel.groups + g * PackedGroupBytes(kType);
     if constexpr (kGroup == 1) {
       acc = std::fma(LoadWeight<kType>(group + PackedGroupBytes(kType) / 16 * lane), x.values[g],
                      acc);
     } else {
-      const std::byte* factors = group + (kType == DType::kQ8_0 ? 512 : 256) + 2 * lane;
+      const Factors factors = FactorsOf<kType>(panel, g, lane);
       const int32_t dot = GroupDot<kType>(group, lane, x.quants + g * kGroup);
-      acc = std::fma(x.scales[g] * LoadF16(factors), static_cast<float>(dot), acc);
-      if constexpr (kType == DType::kQ4_1) {
-        acc = std::fma(LoadF16(factors + 32), x.scales[g] * static_cast<float>(x.sums[g]), acc);
+      acc = std::fma(x.scales[g] * factors.scale, static_cast<float>(dot), acc);
+      if constexpr (FactorOffsetsOf(kType).minimum >= 0) {
+        acc = std::fma(factors.minimum, x.scales[g] * static_cast<float>(x.sums[g]), acc);
       }
     }
   }
@@ -91,8 +149,7 @@ float BlockSum(const std::byte* panel, int64_t lane, const InputRow& x, int64_t 
 }
 
 template <DType kType>
-float LeafSum(const std::byte* panel, int64_t lane, const InputRow& x, int64_t k_begin,
-              int64_t k_end) {
+float LeafSum(const Panel& panel, int64_t lane, const InputRow& x, int64_t k_begin, int64_t k_end) {
   float result = 0.0f;
   for (int64_t k = k_begin; k < k_end; k += kBlockK) {
     const int64_t block_end = k + kBlockK < k_end ? k + kBlockK : k_end;
@@ -110,11 +167,11 @@ template <DType kType>
 void Linear(const LinearCall& call) {
   const PackedMatrix& weights = *call.weights;
   for (int64_t row = call.row_begin; row < call.row_end; ++row) {
-    const InputRow x = RowOf(*call.input, row);
+    const InputRow x = RowOf<kType>(*call.input, row);
     for (int64_t panel = call.panel_begin; panel < call.panel_end; ++panel) {
       float* output = call.output + row * call.output_stride + panel * kPanelRows;
       for (int64_t lane = 0; lane < OutputsOf(weights, panel); ++lane) {
-        output[lane] = LeafSum<kType>(weights.panel(panel), lane, x, 0, weights.cols);
+        output[lane] = LeafSum<kType>(PanelOf(weights, panel), lane, x, 0, weights.cols);
       }
     }
   }
@@ -124,7 +181,7 @@ template <DType kType>
 void LeafLinear(const LeafLinearCall& call) {
   const PackedMatrix& weights = *call.weights;
   for (int64_t row = call.row_begin; row < call.row_end; ++row) {
-    const InputRow x = RowOf(*call.input, row);
+    const InputRow x = RowOf<kType>(*call.input, row);
     int64_t invalid = 0;
     for (int64_t panel = call.panel_begin; panel < call.panel_end; ++panel) {
       int64_t* output = call.output + row * call.output_stride + panel * kPanelRows;
@@ -132,7 +189,7 @@ void LeafLinear(const LeafLinearCall& call) {
         uint64_t sum = 0;
         for (int64_t k = 0; k < weights.cols; k += call.leaf_cols) {
           const int64_t leaf_end = std::min(k + call.leaf_cols, weights.cols);
-          const float y = LeafSum<kType>(weights.panel(panel), lane, x, k, leaf_end);
+          const float y = LeafSum<kType>(PanelOf(weights, panel), lane, x, k, leaf_end);
           // Not `>=`: a NaN must count as invalid.
           if (std::fabs(y) < call.limit) {
             sum += static_cast<uint64_t>(math::ToFixed(y));
@@ -161,5 +218,39 @@ void LeafLinearBF16Scalar(const LeafLinearCall& call) { LeafLinear<DType::kBF16>
 void LeafLinearQ8_0Scalar(const LeafLinearCall& call) { LeafLinear<DType::kQ8_0>(call); }
 void LeafLinearQ4_0Scalar(const LeafLinearCall& call) { LeafLinear<DType::kQ4_0>(call); }
 void LeafLinearQ4_1Scalar(const LeafLinearCall& call) { LeafLinear<DType::kQ4_1>(call); }
+
+void LinearGroupsScalar(const LinearCall& call) {
+  switch (call.weights->dtype) {
+    case DType::kQ5_0:
+      return Linear<DType::kQ5_0>(call);
+    case DType::kQ5_1:
+      return Linear<DType::kQ5_1>(call);
+    case DType::kQ4_K:
+      return Linear<DType::kQ4_K>(call);
+    case DType::kQ5_K:
+      return Linear<DType::kQ5_K>(call);
+    case DType::kQ6_K:
+      return Linear<DType::kQ6_K>(call);
+    default:
+      return Linear<DType::kIQ4_NL>(call);
+  }
+}
+
+void LeafLinearGroupsScalar(const LeafLinearCall& call) {
+  switch (call.weights->dtype) {
+    case DType::kQ5_0:
+      return LeafLinear<DType::kQ5_0>(call);
+    case DType::kQ5_1:
+      return LeafLinear<DType::kQ5_1>(call);
+    case DType::kQ4_K:
+      return LeafLinear<DType::kQ4_K>(call);
+    case DType::kQ5_K:
+      return LeafLinear<DType::kQ5_K>(call);
+    case DType::kQ6_K:
+      return LeafLinear<DType::kQ6_K>(call);
+    default:
+      return LeafLinear<DType::kIQ4_NL>(call);
+  }
+}
 
 }  // namespace shoal::cpu

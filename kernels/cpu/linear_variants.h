@@ -1,8 +1,8 @@
 #pragma once
 
-// The linear layers and the quantiser of every instruction set, for table.cc to fill its rows with.
-// Contracts: LinearCall, LeafLinearCall and KernelTable::quantize_row in table.h. Only call a
-// variant on a machine that has its instructions.
+// The linear layers and the quantisers of every instruction set, for table.cc to fill its rows
+// with. Contracts: LinearCall, LeafLinearCall and KernelTable::quantize_row and quantize_groups in
+// table.h. Only call a variant on a machine that has its instructions.
 
 #include <cstdint>
 
@@ -23,7 +23,12 @@ void LeafLinearBF16Scalar(const LeafLinearCall& call);
 void LeafLinearQ8_0Scalar(const LeafLinearCall& call);
 void LeafLinearQ4_0Scalar(const LeafLinearCall& call);
 void LeafLinearQ4_1Scalar(const LeafLinearCall& call);
+// Q5_0, Q5_1, Q4_K, Q5_K, Q6_K and IQ4_NL, by the weights' dtype.
+void LinearGroupsScalar(const LinearCall& call);
+void LeafLinearGroupsScalar(const LeafLinearCall& call);
 void QuantizeRowScalar(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
+void QuantizeGroupsScalar(const float* x, int64_t cols, int64_t group, int8_t* quants,
+                          float* scales, int32_t* sums);
 
 // AVX2, FMA, F16C.
 void LinearF32Avx2(const LinearCall& call);
@@ -38,7 +43,12 @@ void LeafLinearBF16Avx2(const LeafLinearCall& call);
 void LeafLinearQ8_0Avx2(const LeafLinearCall& call);
 void LeafLinearQ4_0Avx2(const LeafLinearCall& call);
 void LeafLinearQ4_1Avx2(const LeafLinearCall& call);
+// Q5_0, Q5_1, Q4_K, Q5_K, Q6_K and IQ4_NL, by the weights' dtype.
+void LinearGroupsAvx2(const LinearCall& call);
+void LeafLinearGroupsAvx2(const LeafLinearCall& call);
 void QuantizeRowAvx2(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
+void QuantizeGroupsAvx2(const float* x, int64_t cols, int64_t group, int8_t* quants, float* scales,
+                        int32_t* sums);
 
 // AVX-512 F, BW, DQ, VL, VNNI.
 void LinearF32Avx512(const LinearCall& call);
@@ -53,6 +63,11 @@ void LeafLinearBF16Avx512(const LeafLinearCall& call);
 void LeafLinearQ8_0Avx512(const LeafLinearCall& call);
 void LeafLinearQ4_0Avx512(const LeafLinearCall& call);
 void LeafLinearQ4_1Avx512(const LeafLinearCall& call);
+// Q5_0, Q5_1, Q4_K, Q5_K, Q6_K and IQ4_NL, by the weights' dtype.
+void LinearGroupsAvx512(const LinearCall& call);
+void LeafLinearGroupsAvx512(const LeafLinearCall& call);
 void QuantizeRowAvx512(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
+void QuantizeGroupsAvx512(const float* x, int64_t cols, int64_t group, int8_t* quants,
+                          float* scales, int32_t* sums);
 
 }  // namespace shoal::cpu

@@ -5,51 +5,13 @@
 
 #include "kernels/format/half.h"
 
-// A panel's group takes the file's bytes in another order; no value is rounded or rescaled. In
-// particular 16 bytes of file nibbles are already four packed words: byte 4 * v + j of the file
-// holds weights 4 * v + j and 16 + 4 * v + j.
+// A panel's group takes the file's bits in another order; no value is rounded or rescaled.
 
 namespace shoal::cpu {
 namespace {
 
 constexpr int64_t kVectorBytes = 64;
-
-// `words` 4-byte words of one output, one for each vector of the group. Adding 128 to a signed byte
-// flips its top bit.
-void ScatterWords(const std::byte* source, int64_t words, uint32_t flip, std::byte* lane) {
-  for (int64_t v = 0; v < words; ++v) {
-    uint32_t word;
-    std::memcpy(&word, source + 4 * v, 4);
-    word ^= flip;
-    std::memcpy(lane + kVectorBytes * v, &word, 4);
-  }
-}
-
-// One group of output `lane` (0..15 in its panel).
-void PackGroup(DType dtype, const std::byte* source, int64_t lane, std::byte* group) {
-  switch (dtype) {
-    case DType::kQ4_0:
-    case DType::kQ4_1: {
-      std::byte* factors = group + 4 * kVectorBytes;
-      std::memcpy(factors + 2 * lane, source, 2);
-      const bool has_minimum = dtype == DType::kQ4_1;
-      if (has_minimum) std::memcpy(factors + 32 + 2 * lane, source + 2, 2);
-      ScatterWords(source + (has_minimum ? 4 : 2), 4, 0, group + 4 * lane);
-      break;
-    }
-    case DType::kQ8_0:
-      std::memcpy(group + 8 * kVectorBytes + 2 * lane, source, 2);
-      ScatterWords(source + 2, 8, 0x80808080u, group + 4 * lane);
-      break;
-    case DType::kF32:
-      std::memcpy(group + 4 * lane, source, 4);
-      break;
-    case DType::kF16:
-    case DType::kBF16:
-      std::memcpy(group + 2 * lane, source, 2);
-      break;
-  }
-}
+constexpr int64_t kGroupMax = 32;
 
 float LoadF16(const std::byte* source) {
   uint16_t bits;
@@ -57,21 +19,190 @@ float LoadF16(const std::byte* source) {
   return F16ToF32(bits);
 }
 
-void DequantizeGroup(DType dtype, const std::byte* group, float* values) {
-  const float d = LoadF16(group);
-  if (dtype == DType::kQ8_0) {
-    for (int64_t k = 0; k < 32; ++k) {
-      values[k] = static_cast<float>(static_cast<int8_t>(group[2 + k])) * d;
-    }
+unsigned Bits(std::byte byte) { return std::to_integer<unsigned>(byte); }
+
+// Sixteen bytes of nibbles, low ones first.
+void UnpackNibbles(const std::byte* from, uint8_t* quants) {
+  for (int64_t i = 0; i < 16; ++i) {
+    quants[i] = static_cast<uint8_t>(Bits(from[i]) & 15u);
+    quants[16 + i] = static_cast<uint8_t>(Bits(from[i]) >> 4);
+  }
+}
+
+void AddFifthBits(const std::byte* from, uint8_t* quants) {
+  uint32_t bits;
+  std::memcpy(&bits, from, 4);
+  for (int64_t i = 0; i < 32; ++i) quants[i] |= static_cast<uint8_t>((bits >> i & 1u) << 4);
+}
+
+// 32 nibbles of one half or the other of 32 bytes.
+void UnpackHalfBytes(const std::byte* from, bool high, uint8_t* quants) {
+  for (int64_t i = 0; i < 32; ++i) {
+    quants[i] = static_cast<uint8_t>(high ? Bits(from[i]) >> 4 : Bits(from[i]) & 15u);
+  }
+}
+
+// The unsigned bits of the weights of group `group` of a block, as the format's formula has them
+// before an offset is subtracted (Q8_0: plus 128).
+void UnpackQuants(DType dtype, const std::byte* block, int64_t group, uint8_t* quants) {
+  switch (dtype) {
+    case DType::kQ4_0:
+    case DType::kIQ4_NL:
+      return UnpackNibbles(block + 2, quants);
+    case DType::kQ4_1:
+      return UnpackNibbles(block + 4, quants);
+    case DType::kQ5_0:
+      UnpackNibbles(block + 6, quants);
+      return AddFifthBits(block + 2, quants);
+    case DType::kQ5_1:
+      UnpackNibbles(block + 8, quants);
+      return AddFifthBits(block + 4, quants);
+    case DType::kQ8_0:
+      for (int64_t i = 0; i < 32; ++i) quants[i] = static_cast<uint8_t>(Bits(block[2 + i]) ^ 0x80u);
+      return;
+    case DType::kQ4_K:
+      return UnpackHalfBytes(block + 16 + group / 2 * 32, group % 2 != 0, quants);
+    case DType::kQ5_K:
+      UnpackHalfBytes(block + 48 + group / 2 * 32, group % 2 != 0, quants);
+      for (int64_t i = 0; i < 32; ++i) {
+        quants[i] |= static_cast<uint8_t>((Bits(block[16 + i]) >> group & 1u) << 4);
+      }
+      return;
+    case DType::kQ6_K:
+      for (int64_t i = 0; i < 16; ++i) {
+        quants[i] = static_cast<uint8_t>(Q6KQuant(block, 16 * group + i));
+      }
+      return;
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+      return;
+  }
+}
+
+// Scatters output `lane`'s quants over the group's vectors, four at a time.
+void PackQuants(int64_t bits, int64_t count, const uint8_t* quants, int64_t lane,
+                std::byte* group) {
+  uint32_t words[kGroupMax / 4];
+  std::memcpy(words, quants, static_cast<size_t>(count));
+  const int64_t word_count = count / 4;
+  const auto store = [&](int64_t vector, uint32_t word) {
+    std::memcpy(group + kVectorBytes * vector + 4 * lane, &word, 4);
+  };
+  if (bits == 8) {
+    for (int64_t i = 0; i < word_count; ++i) store(i, words[i]);
     return;
   }
-  const std::byte* nibbles = group + (dtype == DType::kQ4_1 ? 4 : 2);
-  const float m = dtype == DType::kQ4_1 ? LoadF16(group + 2) : 0.0f;
-  for (int64_t k = 0; k < 32; ++k) {
-    const auto byte = std::to_integer<int32_t>(nibbles[k % 16]);
-    const int32_t q = k < 16 ? byte & 15 : byte >> 4;
-    values[k] = dtype == DType::kQ4_1 ? std::fma(static_cast<float>(q), d, m)
-                                      : static_cast<float>(q - 8) * d;
+  constexpr uint32_t kNibbles = 0x0F0F0F0Fu;
+  const int64_t half = word_count / 2;
+  for (int64_t i = 0; i < half; ++i) {
+    store(i, (words[i] & kNibbles) | (words[half + i] & kNibbles) << 4);
+  }
+  if (bits == 4) return;
+  uint32_t plane = 0;
+  for (int64_t i = 0; i < word_count; ++i) plane |= (words[i] >> 4 & kNibbles) << ((bits - 4) * i);
+  store(half, plane);
+}
+
+// Where an output's factors go: 16 of a kind beside each other.
+void PackFactor(const std::byte* source, int64_t bytes, int64_t lane, std::byte* factors) {
+  std::memcpy(factors + bytes * lane, source, static_cast<size_t>(bytes));
+}
+
+// The factors of group `group` of a block.
+void PackGroupFactors(DType dtype, const std::byte* block, int64_t group, int64_t lane,
+                      std::byte* factors) {
+  switch (dtype) {
+    case DType::kQ4_K:
+    case DType::kQ5_K: {
+      const ScaleMin pair = KScaleMin(block + 4, group);
+      factors[lane] = std::byte{pair.scale};
+      factors[kPanelRows + lane] = std::byte{pair.minimum};
+      return;
+    }
+    case DType::kQ6_K:
+      factors[lane] = block[192 + group];
+      return;
+    default:
+      PackFactor(block, 2, lane, factors);
+      if (FactorOffsetsOf(dtype).minimum >= 0) {
+        PackFactor(block + 2, 2, lane, factors + 2 * kPanelRows);
+      }
+  }
+}
+
+void PackBlockFactors(DType dtype, const std::byte* block, int64_t lane, std::byte* factors) {
+  const FactorOffsets offsets = FactorOffsetsOf(dtype);
+  PackFactor(block + offsets.scale, 2, lane, factors);
+  if (offsets.minimum >= 0) PackFactor(block + offsets.minimum, 2, lane, factors + 2 * kPanelRows);
+}
+
+// `cols` float weights of output `lane`.
+template <int64_t kBytes>
+void PackFloats(const std::byte* source, int64_t cols, int64_t lane, std::byte* panel) {
+  for (int64_t k = 0; k < cols; ++k) {
+    std::memcpy(panel + kBytes * (kPanelRows * k + lane), source + kBytes * k, kBytes);
+  }
+}
+
+// Columns [col_begin, col_begin + cols) of a quantised row of the file.
+void PackQuantizedRow(DType dtype, const std::byte* row, int64_t col_begin, int64_t cols,
+                      int64_t lane, std::byte* panel) {
+  const PackedFacts& facts = PackedFactsOf(dtype);
+  const int64_t group_weights = GroupSize(dtype);
+  const int64_t block_weights = BlockWeights(dtype);
+  const int64_t first_block = col_begin / block_weights;
+  const int64_t factor_bytes = kPanelRows * facts.block_factors;
+  std::byte* packed = panel + PackedTableBytes(dtype, cols);
+  for (int64_t col = col_begin; col < col_begin + cols; col += group_weights) {
+    const int64_t block_index = col / block_weights;
+    const int64_t group = col % block_weights / group_weights;
+    const std::byte* block = row + block_index * BlockBytes(dtype);
+    uint8_t quants[kGroupMax];
+    UnpackQuants(dtype, block, group, quants);
+    PackQuants(facts.bits, group_weights, quants, lane, packed);
+    PackGroupFactors(dtype, block, group, lane,
+                     packed + kPanelRows * group_weights * facts.bits / 8);
+    if (facts.block_factors != 0 && (group == 0 || col == col_begin)) {
+      PackBlockFactors(dtype, block, lane, panel + (block_index - first_block) * factor_bytes);
+    }
+    packed += PackedGroupBytes(dtype);
+  }
+}
+
+// What a group's weights are multiplied by, and what is added.
+struct Factors {
+  float scale;
+  float minimum;
+};
+
+Factors FactorsOf(DType dtype, const std::byte* block, int64_t group) {
+  const FactorOffsets offsets = FactorOffsetsOf(dtype);
+  const float d = LoadF16(block + offsets.scale);
+  const float m = offsets.minimum < 0 ? 0.0f : LoadF16(block + offsets.minimum);
+  switch (dtype) {
+    case DType::kQ4_K:
+    case DType::kQ5_K: {
+      const ScaleMin pair = KScaleMin(block + 4, group);
+      return {d * static_cast<float>(pair.scale), -(m * static_cast<float>(pair.minimum))};
+    }
+    case DType::kQ6_K:
+      return {d * static_cast<float>(static_cast<int8_t>(block[192 + group])), 0.0f};
+    default:
+      return {d, m};
+  }
+}
+
+void DequantizeGroup(DType dtype, const std::byte* block, int64_t group, float* values) {
+  uint8_t quants[kGroupMax];
+  UnpackQuants(dtype, block, group, quants);
+  const Factors factors = FactorsOf(dtype, block, group);
+  const bool has_minimum = FactorOffsetsOf(dtype).minimum >= 0;
+  for (int64_t k = 0; k < GroupSize(dtype); ++k) {
+    const int32_t q =
+        dtype == DType::kIQ4_NL ? kIq4NlValues[quants[k]] : int32_t{quants[k]} - QuantOffset(dtype);
+    values[k] = has_minimum ? std::fma(static_cast<float>(q), factors.scale, factors.minimum)
+                            : static_cast<float>(q) * factors.scale;
   }
 }
 
@@ -79,18 +210,18 @@ void DequantizeGroup(DType dtype, const std::byte* group, float* values) {
 
 void PackRows(DType dtype, const std::byte* source, int64_t source_row_bytes, int64_t rows,
               int64_t col_begin, int64_t cols, int64_t output_begin, std::byte* packed) {
-  const int64_t source_group_bytes = GroupBytes(dtype);
-  const int64_t packed_group_bytes = PackedGroupBytes(dtype);
   const int64_t panel_bytes = PanelBytes(dtype, cols);
-  const int64_t group_begin = col_begin / GroupSize(dtype);
-  const int64_t group_count = cols / GroupSize(dtype);
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t output = output_begin + row;
-    const std::byte* from = source + row * source_row_bytes + group_begin * source_group_bytes;
-    std::byte* to = packed + output / kPanelRows * panel_bytes;
-    for (int64_t group = 0; group < group_count; ++group) {
-      PackGroup(dtype, from + group * source_group_bytes, output % kPanelRows,
-                to + group * packed_group_bytes);
+    const std::byte* from = source + row * source_row_bytes;
+    std::byte* panel = packed + output / kPanelRows * panel_bytes;
+    const int64_t lane = output % kPanelRows;
+    if (IsQuantized(dtype)) {
+      PackQuantizedRow(dtype, from, col_begin, cols, lane, panel);
+    } else if (dtype == DType::kF32) {
+      PackFloats<4>(from + 4 * col_begin, cols, lane, panel);
+    } else {
+      PackFloats<2>(from + 2 * col_begin, cols, lane, panel);
     }
   }
 }
@@ -99,24 +230,24 @@ void DequantizeRow(DType dtype, const std::byte* row, int64_t cols, float* value
   switch (dtype) {
     case DType::kF32:
       std::memcpy(values, row, static_cast<size_t>(cols) * 4);
-      break;
+      return;
     case DType::kF16:
       for (int64_t i = 0; i < cols; ++i) values[i] = LoadF16(row + 2 * i);
-      break;
+      return;
     case DType::kBF16:
       for (int64_t i = 0; i < cols; ++i) {
         uint16_t bits;
         std::memcpy(&bits, row + 2 * i, 2);
         values[i] = BF16ToF32(bits);
       }
+      return;
+    default:
       break;
-    case DType::kQ8_0:
-    case DType::kQ4_0:
-    case DType::kQ4_1:
-      for (int64_t group = 0; group < cols / GroupSize(dtype); ++group) {
-        DequantizeGroup(dtype, row + group * GroupBytes(dtype), values + group * GroupSize(dtype));
-      }
-      break;
+  }
+  const int64_t groups = BlockWeights(dtype) / GroupSize(dtype);
+  for (int64_t i = 0; i < cols / GroupSize(dtype); ++i) {
+    DequantizeGroup(dtype, row + i / groups * BlockBytes(dtype), i % groups,
+                    values + i * GroupSize(dtype));
   }
 }
 

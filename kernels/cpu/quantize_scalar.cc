@@ -9,7 +9,7 @@
 namespace shoal::cpu {
 namespace {
 
-constexpr int64_t kGroup = 32;
+constexpr int64_t kRowGroup = 32;
 constexpr uint32_t kInfinityBits = 0x7f800000u;
 constexpr float kSmallestMaximum = 0x1p-100f;
 
@@ -19,22 +19,22 @@ float RoundNearestEven(float x) {
   return (x + kMagic) - kMagic;
 }
 
-void QuantizeGroup(const float* x, int8_t* quants, float* scale, int32_t* sum) {
+void QuantizeGroup(const float* x, int64_t count, int8_t* quants, float* scale, int32_t* sum) {
   // As unsigned bits, magnitudes order like floats and every NaN lies above infinity.
   uint32_t max_bits = 0;
-  for (int64_t i = 0; i < kGroup; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     max_bits = std::max(max_bits, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
   }
   const float amax = std::bit_cast<float>(max_bits);
   *sum = 0;
   if (max_bits >= kInfinityBits || amax < kSmallestMaximum) {
     *scale = max_bits >= kInfinityBits ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
-    std::fill_n(quants, kGroup, int8_t{0});
+    std::fill_n(quants, count, int8_t{0});
     return;
   }
   *scale = amax / 127.0f;
   const float inverse = 127.0f / amax;
-  for (int64_t i = 0; i < kGroup; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     const float q = std::clamp(RoundNearestEven(x[i] * inverse), -127.0f, 127.0f);
     quants[i] = static_cast<int8_t>(q);
     *sum += quants[i];
@@ -44,8 +44,13 @@ void QuantizeGroup(const float* x, int8_t* quants, float* scale, int32_t* sum) {
 }  // namespace
 
 void QuantizeRowScalar(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums) {
-  for (int64_t group = 0; group < cols / kGroup; ++group) {
-    QuantizeGroup(x + group * kGroup, quants + group * kGroup, scales + group, sums + group);
+  QuantizeGroupsScalar(x, cols, kRowGroup, quants, scales, sums);
+}
+
+void QuantizeGroupsScalar(const float* x, int64_t cols, int64_t group, int8_t* quants,
+                          float* scales, int32_t* sums) {
+  for (int64_t g = 0; g < cols / group; ++g) {
+    QuantizeGroup(x + g * group, group, quants + g * group, scales + g, sums + g);
   }
 }
 

@@ -13,16 +13,21 @@
 namespace shoal::cpu {
 namespace {
 
-// Indices of linear and leaf_linear follow DType: F32, F16, BF16, Q8_0, Q4_0, Q4_1.
+// Indices of linear and leaf_linear follow DType: F32, F16, BF16, Q8_0, Q4_0, Q4_1, and the formats
+// that one function serves.
 constexpr KernelTable kTables[] = {
     {
         .name = "avx512vnni",
         .required_features = kAvx2 | kAvx512Vnni,
         .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Avx512,
-                   LinearQ4_0Avx512, LinearQ4_1Avx512},
+                   LinearQ4_0Avx512, LinearQ4_1Avx512, LinearGroupsAvx512, LinearGroupsAvx512,
+                   LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512},
         .leaf_linear = {LeafLinearF32Avx512, LeafLinearF16Avx512, LeafLinearBF16Avx512,
-                        LeafLinearQ8_0Avx512, LeafLinearQ4_0Avx512, LeafLinearQ4_1Avx512},
+                        LeafLinearQ8_0Avx512, LeafLinearQ4_0Avx512, LeafLinearQ4_1Avx512,
+                        LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
+                        LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512},
         .quantize_row = QuantizeRowAvx512,
+        .quantize_groups = QuantizeGroupsAvx512,
         .rms_norm = RmsNormAvx512,
         .rope_adjacent = RopeAdjacentAvx512,
         .rope_half_split = RopeHalfSplitAvx512,
@@ -36,10 +41,14 @@ constexpr KernelTable kTables[] = {
         .name = "avx2",
         .required_features = kAvx2,
         .linear = {LinearF32Avx2, LinearF16Avx2, LinearBF16Avx2, LinearQ8_0Avx2, LinearQ4_0Avx2,
-                   LinearQ4_1Avx2},
+                   LinearQ4_1Avx2, LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2,
+                   LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2},
         .leaf_linear = {LeafLinearF32Avx2, LeafLinearF16Avx2, LeafLinearBF16Avx2,
-                        LeafLinearQ8_0Avx2, LeafLinearQ4_0Avx2, LeafLinearQ4_1Avx2},
+                        LeafLinearQ8_0Avx2, LeafLinearQ4_0Avx2, LeafLinearQ4_1Avx2,
+                        LeafLinearGroupsAvx2, LeafLinearGroupsAvx2, LeafLinearGroupsAvx2,
+                        LeafLinearGroupsAvx2, LeafLinearGroupsAvx2, LeafLinearGroupsAvx2},
         .quantize_row = QuantizeRowAvx2,
+        .quantize_groups = QuantizeGroupsAvx2,
         .rms_norm = RmsNormAvx2,
         .rope_adjacent = RopeAdjacentAvx2,
         .rope_half_split = RopeHalfSplitAvx2,
@@ -53,10 +62,14 @@ constexpr KernelTable kTables[] = {
         .name = "scalar",
         .required_features = kBaseline,
         .linear = {LinearF32Scalar, LinearF16Scalar, LinearBF16Scalar, LinearQ8_0Scalar,
-                   LinearQ4_0Scalar, LinearQ4_1Scalar},
+                   LinearQ4_0Scalar, LinearQ4_1Scalar, LinearGroupsScalar, LinearGroupsScalar,
+                   LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar},
         .leaf_linear = {LeafLinearF32Scalar, LeafLinearF16Scalar, LeafLinearBF16Scalar,
-                        LeafLinearQ8_0Scalar, LeafLinearQ4_0Scalar, LeafLinearQ4_1Scalar},
+                        LeafLinearQ8_0Scalar, LeafLinearQ4_0Scalar, LeafLinearQ4_1Scalar,
+                        LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar,
+                        LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar},
         .quantize_row = QuantizeRowScalar,
+        .quantize_groups = QuantizeGroupsScalar,
         .rms_norm = RmsNormScalar,
         .rope_adjacent = RopeAdjacentScalar,
         .rope_half_split = RopeHalfSplitScalar,
@@ -90,6 +103,7 @@ std::vector<Entry> Entries(const KernelTable& table) {
     entries.push_back({Str("leaf_linear ", dtype), table.leaf_linear[i] == scalar.leaf_linear[i]});
   }
   entries.push_back({"quantize_row", table.quantize_row == scalar.quantize_row});
+  entries.push_back({"quantize_groups", table.quantize_groups == scalar.quantize_groups});
   entries.push_back({"rms_norm", table.rms_norm == scalar.rms_norm});
   entries.push_back({"rope_adjacent", table.rope_adjacent == scalar.rope_adjacent});
   entries.push_back({"rope_half_split", table.rope_half_split == scalar.rope_half_split});

@@ -85,6 +85,10 @@ struct KernelTable {
   // of 32.
   void (*quantize_row)(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
 
+  // The same in groups of `group`, a multiple of 16; scales and sums [cols / group].
+  void (*quantize_groups)(const float* x, int64_t cols, int64_t group, int8_t* quants,
+                          float* scales, int32_t* sums);
+
   // y[i] = (x[i] * r) * weight[i], r = 1 / sqrt(mean of squares + epsilon). y may be x.
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t cols, float* y);
 

@@ -4,14 +4,21 @@
 //
 // A packed matrix is cut into panels of 16 outputs, so that one vector register holds one k for 16
 // outputs and lanes never run over k. Within a panel, K ascends. Outputs past the last row are
-// zeros.
-//   Q4    a group of 32 k: 4 x 64 bytes; byte 4 * o + j of vector v holds output o's weight
-//         4 * v + j in its low nibble and 16 + 4 * v + j in its high nibble (0..15); then f16
-//         d[16] and f16 m[16]. Q4_0 has no m, and 8 is subtracted in the integer dot.
-//   Q8    a group of 32 k: 8 x 64 bytes; byte 4 * o + j of vector v holds output o's weight
-//         4 * v + j, plus 128; then f16 d[16].
-//   float one k: 16 elements as in the file (f16, bf16 or f32).
-// Every panel starts 64-byte aligned.
+// zeros. Every panel starts 64-byte aligned.
+//
+// Float formats: one k is 16 elements as in the file (f16, bf16 or f32).
+// Quantised ones: a group is vectors of 64 bytes, in which bytes 4 * o to 4 * o + 3 are output o's:
+//   8 bits      vector v, byte j: weight 4 * v + j, plus 128
+//   4 to 6 bits a vector for every 8 weights: byte j of vector v holds weight 4 * v + j in its low
+//               nibble and weight group / 2 + 4 * v + j in its high nibble, their lower four bits
+//     5 bits    then one vector: bit v of byte j is the fifth bit of weight 4 * v + j
+//     6 bits    (groups of 16) then one vector: bits 2 * v, 2 * v + 1 of byte j are the fifth and
+//               sixth bit of weight 4 * v + j
+// and the group's factors, each [16]: f16 scale and minimum as in the file; in K-quants the group's
+// integer scale (u8, Q6_K: i8) and minimum (u8). A K-quant panel starts with a table of the f16
+// d[16] and dmin[16] of every block of 256 weights that it touches, so that neither a cut nor the
+// packing has to round d * scale; block_offset says where in the first of them the panel's K
+// begins.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,28 +30,55 @@ namespace shoal {
 constexpr int64_t kPanelRows = 16;
 constexpr int64_t kBlockK = 256;  // Sums restart every 256 k (kernels/README.md).
 
-constexpr int64_t PackedGroupBytes(DType dtype) {
+struct PackedFacts {
+  int64_t bits;           // Of a weight.
+  int64_t group_factors;  // Bytes of factors that an output has in every group,
+  int64_t block_factors;  // and in the panel's table for every block.
+};
+
+// By DType.
+constexpr PackedFacts kPackedFacts[kDTypeCount] = {
+    {32, 0, 0}, {16, 0, 0}, {16, 0, 0}, {8, 2, 0}, {4, 2, 0}, {4, 4, 0},
+    {5, 2, 0},  {5, 4, 0},  {4, 2, 4},  {5, 2, 4}, {6, 1, 2}, {4, 2, 0},
+};
+
+constexpr const PackedFacts& PackedFactsOf(DType dtype) {
+  return kPackedFacts[static_cast<size_t>(dtype)];
+}
+
+// What is subtracted from a weight's unsigned bits. IQ4_NL's are an index instead.
+constexpr int32_t QuantOffset(DType dtype) {
   switch (dtype) {
-    case DType::kQ4_0:
-      return 4 * 64 + 32;
-    case DType::kQ4_1:
-      return 4 * 64 + 64;
     case DType::kQ8_0:
-      return 8 * 64 + 32;
-    case DType::kF16:
-    case DType::kBF16:
+      return 128;
+    case DType::kQ4_0:
+      return 8;
+    case DType::kQ5_0:
+      return 16;
+    case DType::kQ6_K:
       return 32;
-    case DType::kF32:
-      return 64;
+    default:
+      return 0;
   }
-  return 0;
+}
+
+constexpr int64_t PackedGroupBytes(DType dtype) {
+  return kPanelRows *
+         (GroupSize(dtype) * PackedFactsOf(dtype).bits / 8 + PackedFactsOf(dtype).group_factors);
+}
+
+// Of the table at a panel's start. K may begin inside a block, so one more than fit into `cols`.
+constexpr int64_t PackedTableBytes(DType dtype, int64_t cols) {
+  const int64_t blocks = (cols + BlockWeights(dtype) - 1) / BlockWeights(dtype) + 1;
+  return kPanelRows * PackedFactsOf(dtype).block_factors * blocks;
 }
 
 constexpr int64_t PanelCount(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
 
 // Padded up to a multiple of 64 bytes.
 constexpr int64_t PanelBytes(DType dtype, int64_t cols) {
-  return (cols / GroupSize(dtype) * PackedGroupBytes(dtype) + 63) / 64 * 64;
+  const int64_t groups = cols / GroupSize(dtype);
+  return (PackedTableBytes(dtype, cols) + groups * PackedGroupBytes(dtype) + 63) / 64 * 64;
 }
 
 // A view; the bytes belong to whoever packed them.
@@ -53,17 +87,21 @@ struct PackedMatrix {
   int64_t rows = 0;                 // Outputs.
   int64_t cols = 0;                 // K, of this rank's shard.
   const std::byte* data = nullptr;  // [PanelCount(rows)][PanelBytes(dtype, cols)]
+  // Weights between the start of a block in the file and this shard's first: col_begin modulo
+  // BlockWeights(dtype).
+  int64_t block_offset = 0;
 
   const std::byte* panel(int64_t index) const { return data + index * PanelBytes(dtype, cols); }
 };
 
-// Activation rows, both as floats and, if the reader of them is quantised, as groups of 32 signed
-// bytes. Row r of the quantised form starts at r * cols, r * (cols / 32).
+// Activation rows, both as floats and, if the reader of them is quantised, as signed bytes in
+// groups of the reader's GroupSize. Row r of the quantised form starts at r * cols, r * (cols /
+// group).
 struct ActivationRows {
   const float* values = nullptr;   // [rows][cols]
   const int8_t* quants = nullptr;  // [rows][cols]
-  const float* scales = nullptr;  // [rows][cols / 32]; NaN marks a group with a NaN or an infinity.
-  const int32_t* sums = nullptr;  // [rows][cols / 32]: the sum of the group's quants.
+  const float* scales = nullptr;  // [rows][cols / group]; NaN marks a group with a NaN or infinity.
+  const int32_t* sums = nullptr;  // [rows][cols / group]: the sum of the group's quants.
   int64_t rows = 0;
   int64_t cols = 0;
 };

@@ -41,38 +41,13 @@ enum class ValueType : uint32_t {
 // The smallest a value of each type can be in the file, by type number.
 constexpr std::array<size_t, 13> kValueBytesMin = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
 
-struct TensorType {
-  uint32_t number;
-  DType dtype;
-};
-
-// Numbers of ggml_type.
-constexpr std::array<TensorType, kDTypeCount> kTensorTypes = {{{0, DType::kF32},
-                                                               {1, DType::kF16},
-                                                               {2, DType::kQ4_0},
-                                                               {3, DType::kQ4_1},
-                                                               {8, DType::kQ8_0},
-                                                               {30, DType::kBF16}}};
-
 // Names of the other types that are common in files, for the message.
 std::string_view OtherTypeName(uint32_t number) {
   switch (number) {
-    case 6:
-      return "Q5_0";
-    case 7:
-      return "Q5_1";
     case 10:
       return "Q2_K";
     case 11:
       return "Q3_K";
-    case 12:
-      return "Q4_K";
-    case 13:
-      return "Q5_K";
-    case 14:
-      return "Q6_K";
-    case 20:
-      return "IQ4_NL";
     case 23:
       return "IQ4_XS";
     default:
@@ -81,14 +56,13 @@ std::string_view OtherTypeName(uint32_t number) {
 }
 
 DType ToDType(uint32_t number, std::string_view name, const std::string& where) {
-  for (const TensorType& type : kTensorTypes) {
-    if (type.number == number) {
-      return type.dtype;
-    }
+  for (int i = 0; i < kDTypeCount; ++i) {
+    if (kDTypeFacts[i].gguf_type == number) return static_cast<DType>(i);
   }
+  std::string names;
+  for (const DTypeFacts& facts : kDTypeFacts) names += Str(names.empty() ? "" : ", ", facts.name);
   Refuse(where, "tensor ", Quoted(name), " has the format ", OtherTypeName(number), " (type ",
-         number,
-         "); supported are F32, F16, BF16, Q8_0, Q4_0 and Q4_1: take or convert to one of these");
+         number, "); supported are ", names, ": take or convert to one of these");
 }
 
 class Parser {

@@ -99,7 +99,7 @@ void Place(std::vector<Entry>& entries, std::span<const std::byte> data, uint64_
     }
     expected = entry.end;
     PlaceTensor(entry.tensor, data, entry.begin, where);
-    const auto number_bytes = static_cast<uint64_t>(GroupBytes(entry.tensor.dtype));
+    const auto number_bytes = static_cast<uint64_t>(BlockBytes(entry.tensor.dtype));
     if ((data_offset + entry.begin) % number_bytes != 0) {
       Refuse(where, "tensor ", Quoted(entry.tensor.name), " starts at byte ",
              data_offset + entry.begin, ", no multiple of its numbers' ", number_bytes,

@@ -21,9 +21,9 @@ Tensor MakeTensor(std::string_view name, DType dtype, uint64_t rows, uint64_t co
     Refuse(where, "tensor ", Quoted(name), " has the shape ", rows, " x ", cols,
            ", expected dimensions from 1 to 2147483647: the file is damaged, fetch it again");
   }
-  if (cols % static_cast<uint64_t>(GroupSize(dtype)) != 0) {
+  if (cols % static_cast<uint64_t>(BlockWeights(dtype)) != 0) {
     Refuse(where, "tensor ", Quoted(name), " is ", ToString(dtype), " with rows of ", cols,
-           " weights, which is no multiple of the format's group of ", GroupSize(dtype),
+           " weights, which is no multiple of the format's block of ", BlockWeights(dtype),
            ": convert this tensor to F16");
   }
   return {std::string(name), dtype, static_cast<int64_t>(rows), static_cast<int64_t>(cols),
@@ -64,21 +64,22 @@ void CheckScales(const Tensor& tensor, int64_t row_begin, int64_t row_end,
   if (!IsQuantized(tensor.dtype)) {
     return;
   }
-  const int64_t group_bytes = GroupBytes(tensor.dtype);
-  const int64_t row_groups = tensor.cols / GroupSize(tensor.dtype);
-  const int64_t scale_count = tensor.dtype == DType::kQ4_1 ? 2 : 1;
-  const std::byte* group = tensor.row(row_begin);
-  for (int64_t i = 0; i < (row_end - row_begin) * row_groups; ++i, group += group_bytes) {
-    for (int64_t scale = 0; scale < scale_count; ++scale) {
-      uint16_t bits;
-      std::memcpy(&bits, group + 2 * scale, sizeof(bits));
-      if (!IsFiniteF16(bits)) {
-        Refuse(where, "tensor ", Quoted(tensor.name), ", row ", row_begin + i / row_groups,
-               ", block ", i % row_groups, ": the ", scale == 0 ? "scale" : "minimum", " is ",
-               (bits & 0x3FFU) == 0 ? "infinite" : "not a number",
-               ": the file is damaged, fetch it or convert the model again");
-      }
-    }
+  const FactorOffsets offsets = FactorOffsetsOf(tensor.dtype);
+  const int64_t block_bytes = BlockBytes(tensor.dtype);
+  const int64_t row_blocks = tensor.cols / BlockWeights(tensor.dtype);
+  const std::byte* block = tensor.row(row_begin);
+  const auto check = [&](int64_t index, int64_t offset, std::string_view factor) {
+    uint16_t bits;
+    std::memcpy(&bits, block + offset, sizeof(bits));
+    if (IsFiniteF16(bits)) return;
+    Refuse(where, "tensor ", Quoted(tensor.name), ", row ", row_begin + index / row_blocks,
+           ", block ", index % row_blocks, ": the ", factor, " is ",
+           (bits & 0x3FFU) == 0 ? "infinite" : "not a number",
+           ": the file is damaged, fetch it or convert the model again");
+  };
+  for (int64_t i = 0; i < (row_end - row_begin) * row_blocks; ++i, block += block_bytes) {
+    check(i, offsets.scale, "scale");
+    if (offsets.minimum >= 0) check(i, offsets.minimum, "minimum");
   }
 }
 

@@ -14,7 +14,7 @@
 namespace shoal::model {
 
 // A tensor without data. Errors: kInvalidArgument if a dimension is 0, the size overflows, or
-// `cols` is no multiple of the format's group.
+// `cols` is no multiple of the format's block.
 Tensor MakeTensor(std::string_view name, DType dtype, uint64_t rows, uint64_t cols,
                   const std::string& where);
 

@@ -27,12 +27,22 @@ ModelSpec TinySpec(DType dtype, int64_t vocab_size) {
           .seed = 1};
 }
 
+// Blocks of 256, and the formats of 5 and 6 bits.
+ModelSpec KQuantSpec() {
+  ModelSpec spec = TinySpec(DType::kQ5_0, 64);
+  spec.ffn_dim = 256;
+  spec.dtypes = {{"attn_q.weight", DType::kQ5_1},
+                 {"attn_v.weight", DType::kIQ4_NL},
+                 {"ffn_down.weight", DType::kQ6_K}};
+  return spec;
+}
+
 }  // namespace
 
 std::vector<std::string> FuzzSeeds() {
   return {MakeGgufFile(TinySpec(DType::kQ4_0, 64)).Bytes(),
           MakeGgufFile(TinySpec(DType::kQ4_1, 64)).Bytes(),
-          MakeGgufFile(TinySpec(DType::kF16, 270)).Bytes()};
+          MakeGgufFile(TinySpec(DType::kF16, 270)).Bytes(), MakeGgufFile(KQuantSpec()).Bytes()};
 }
 
 }  // namespace shoal::test

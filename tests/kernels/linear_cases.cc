@@ -34,18 +34,19 @@ uint16_t RandomFactor(Values values, std::mt19937& random) {
   }
 }
 
-void FillGroup(DType dtype, Values values, std::mt19937& random, std::byte* group) {
-  const int64_t size = GroupBytes(dtype);
-  const int64_t factors = dtype == DType::kQ4_1 ? 2 : 1;
-  // Every fourth group of an extreme tensor holds only the quants of largest magnitude.
+void FillBlock(DType dtype, Values values, std::mt19937& random, std::byte* block) {
+  const int64_t size = BlockBytes(dtype);
+  // Every fourth block of an extreme tensor holds only the quants of largest magnitude.
   const bool largest = values == Values::kExtreme && random() % 4 == 0;
   for (int64_t i = 0; i < size; ++i) {
-    const uint8_t extreme = dtype == DType::kQ8_0 ? 0x80 : 0xFF;
-    group[i] = static_cast<std::byte>(largest ? extreme : random() & 0xFF);
+    const uint8_t extreme = dtype == DType::kQ8_0 ? 0x80 : dtype == DType::kIQ4_NL ? 0x00 : 0xFF;
+    block[i] = static_cast<std::byte>(largest ? extreme : random() & 0xFF);
   }
-  for (int64_t i = 0; i < factors; ++i) {
+  const FactorOffsets offsets = FactorOffsetsOf(dtype);
+  for (const int64_t offset : {offsets.scale, offsets.minimum}) {
+    if (offset < 0) continue;
     const uint16_t factor = RandomFactor(values, random);
-    std::memcpy(group + 2 * i, &factor, 2);
+    std::memcpy(block + offset, &factor, 2);
   }
 }
 
@@ -70,11 +71,11 @@ T LoadAs(const std::byte* from) {
 FileTensor RandomTensor(DType dtype, int64_t rows, int64_t cols, Values values,
                         std::mt19937& random) {
   FileTensor tensor{.dtype = dtype, .rows = rows, .cols = cols, .bytes = {}};
-  tensor.bytes.resize(static_cast<size_t>(rows * RowBytes(dtype, cols)));
-  const auto step = static_cast<size_t>(GroupBytes(dtype));
+  tensor.bytes.resize(static_cast<size_t>(rows * tensor.row_bytes()));
+  const auto step = static_cast<size_t>(BlockBytes(dtype));
   for (size_t at = 0; at < tensor.bytes.size(); at += step) {
     if (IsQuantized(dtype)) {
-      FillGroup(dtype, values, random, tensor.bytes.data() + at);
+      FillBlock(dtype, values, random, tensor.bytes.data() + at);
     } else {
       FillElement(dtype, values, random, tensor.bytes.data() + at);
     }
@@ -83,27 +84,50 @@ FileTensor RandomTensor(DType dtype, int64_t rows, int64_t cols, Values values,
 }
 
 double WeightAt(const FileTensor& tensor, int64_t row, int64_t col) {
-  const int64_t in_group = col % GroupSize(tensor.dtype);
-  const std::byte* group = tensor.bytes.data() + row * RowBytes(tensor.dtype, tensor.cols) +
-                           col / GroupSize(tensor.dtype) * GroupBytes(tensor.dtype);
+  const int64_t i = col % BlockWeights(tensor.dtype);
+  const std::byte* block =
+      tensor.bytes.data() + row * tensor.row_bytes() + BlocksOf(tensor.dtype, col, col + 1).begin;
+  const auto byte = [&](int64_t at) { return std::to_integer<int>(block[at]); };
+  const auto half = [&](int64_t at) { return double{F16ToF32(LoadAs<uint16_t>(block + at))}; };
   const auto nibble = [&](int64_t header) {
-    const auto byte = std::to_integer<int>(group[header + in_group % 16]);
-    return in_group < 16 ? byte % 16 : byte / 16;
+    return i < 16 ? byte(header + i) % 16 : byte(header + i - 16) / 16;
+  };
+  const auto fifth = [&](int64_t at) { return (byte(at + i / 8) >> (i % 8) & 1) * 16; };
+  // K-quants: groups of 32; two of them share 32 bytes of nibbles.
+  const auto k_nibble = [&](int64_t header) {
+    const int both = byte(header + i / 64 * 32 + i % 32);
+    return i % 64 < 32 ? both % 16 : both / 16;
+  };
+  const auto k_weight = [&](int q) {
+    const ScaleMin pair = KScaleMin(block + 4, i / 32);
+    return half(0) * pair.scale * q - half(2) * pair.minimum;
   };
   switch (tensor.dtype) {
     case DType::kF32:
-      return LoadAs<float>(group);
+      return LoadAs<float>(block);
     case DType::kF16:
-      return F16ToF32(LoadAs<uint16_t>(group));
+      return half(0);
     case DType::kBF16:
-      return BF16ToF32(LoadAs<uint16_t>(group));
+      return BF16ToF32(LoadAs<uint16_t>(block));
     case DType::kQ8_0:
-      return LoadAs<int8_t>(group + 2 + in_group) * double{F16ToF32(LoadAs<uint16_t>(group))};
+      return LoadAs<int8_t>(block + 2 + i) * half(0);
     case DType::kQ4_0:
-      return (nibble(2) - 8) * double{F16ToF32(LoadAs<uint16_t>(group))};
+      return (nibble(2) - 8) * half(0);
     case DType::kQ4_1:
-      return nibble(4) * double{F16ToF32(LoadAs<uint16_t>(group))} +
-             F16ToF32(LoadAs<uint16_t>(group + 2));
+      return nibble(4) * half(0) + half(2);
+    case DType::kQ5_0:
+      return (nibble(6) + fifth(2) - 16) * half(0);
+    case DType::kQ5_1:
+      return (nibble(8) + fifth(4)) * half(0) + half(2);
+    case DType::kIQ4_NL:
+      return kIq4NlValues[nibble(2)] * half(0);
+    case DType::kQ4_K:
+      return k_weight(k_nibble(16));
+    case DType::kQ5_K:
+      return k_weight(k_nibble(48) + (byte(16 + i % 32) >> (i / 32) & 1) * 16);
+    case DType::kQ6_K:
+      return half(208) * LoadAs<int8_t>(block + 192 + i / 16) *
+             (static_cast<int>(Q6KQuant(block, i)) - 32);
   }
   return 0;
 }
@@ -111,31 +135,42 @@ double WeightAt(const FileTensor& tensor, int64_t row, int64_t col) {
 PackedTensor::PackedTensor(const FileTensor& tensor, int64_t col_begin, int64_t cols)
     : lines_(static_cast<size_t>(PanelCount(tensor.rows) * PanelBytes(tensor.dtype, cols) / 64)) {
   auto* packed = reinterpret_cast<std::byte*>(lines_.data());
-  PackRows(tensor.dtype, tensor.bytes.data(), RowBytes(tensor.dtype, tensor.cols), tensor.rows,
-           col_begin, cols, 0, packed);
-  matrix_ = {.dtype = tensor.dtype, .rows = tensor.rows, .cols = cols, .data = packed};
+  PackRows(tensor.dtype, tensor.bytes.data(), tensor.row_bytes(), tensor.rows, col_begin, cols, 0,
+           packed);
+  matrix_ = {.dtype = tensor.dtype,
+             .rows = tensor.rows,
+             .cols = cols,
+             .data = packed,
+             .block_offset = col_begin % BlockWeights(tensor.dtype)};
 }
 
 Activations::Activations(int64_t rows, int64_t cols, std::vector<float> values)
     : values_(std::move(values)) {
-  rows_ = {.values = values_.data(), .rows = rows, .cols = cols};
-  if (cols % 32 != 0) return;
-  quants_.resize(static_cast<size_t>(rows * cols));
-  scales_.resize(static_cast<size_t>(rows * cols / 32));
-  sums_.resize(scales_.size());
-  QuantizeRowScalar(values_.data(), rows * cols, quants_.data(), scales_.data(), sums_.data());
-  rows_.quants = quants_.data();
-  rows_.scales = scales_.data();
-  rows_.sums = sums_.data();
+  Quantize(rows, cols, 16, sixteens_);
+  Quantize(rows, cols, 32, thirty_twos_);
+}
+
+void Activations::Quantize(int64_t rows, int64_t cols, int64_t group, Quantized& to) const {
+  to.rows = {.values = values_.data(), .rows = rows, .cols = cols};
+  if (cols % group != 0) return;
+  to.quants.resize(static_cast<size_t>(rows * cols));
+  to.scales.resize(static_cast<size_t>(rows * cols / group));
+  to.sums.resize(to.scales.size());
+  QuantizeGroupsScalar(values_.data(), rows * cols, group, to.quants.data(), to.scales.data(),
+                       to.sums.data());
+  to.rows.quants = to.quants.data();
+  to.rows.scales = to.scales.data();
+  to.rows.sums = to.sums.data();
 }
 
 Activations Activations::Columns(int64_t begin, int64_t cols) const {
+  const ActivationRows& whole = thirty_twos_.rows;
   std::vector<float> part;
-  for (int64_t row = 0; row < rows_.rows; ++row) {
-    const auto from = values_.begin() + row * rows_.cols + begin;
+  for (int64_t row = 0; row < whole.rows; ++row) {
+    const auto from = values_.begin() + row * whole.cols + begin;
     part.insert(part.end(), from, from + cols);
   }
-  return {rows_.rows, cols, std::move(part)};
+  return {whole.rows, cols, std::move(part)};
 }
 
 std::vector<float> RandomValues(int64_t count, Values values, std::mt19937& random) {
@@ -162,10 +197,14 @@ const LinearVariant& ScalarVariant() {
       .name = "scalar",
       .required_features = kBaseline,
       .linear = {LinearF32Scalar, LinearF16Scalar, LinearBF16Scalar, LinearQ8_0Scalar,
-                 LinearQ4_0Scalar, LinearQ4_1Scalar},
+                 LinearQ4_0Scalar, LinearQ4_1Scalar, LinearGroupsScalar, LinearGroupsScalar,
+                 LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar},
       .leaf_linear = {LeafLinearF32Scalar, LeafLinearF16Scalar, LeafLinearBF16Scalar,
-                      LeafLinearQ8_0Scalar, LeafLinearQ4_0Scalar, LeafLinearQ4_1Scalar},
-      .quantize_row = QuantizeRowScalar};
+                      LeafLinearQ8_0Scalar, LeafLinearQ4_0Scalar, LeafLinearQ4_1Scalar,
+                      LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar,
+                      LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar},
+      .quantize_row = QuantizeRowScalar,
+      .quantize_groups = QuantizeGroupsScalar};
   return variant;
 }
 
@@ -174,17 +213,25 @@ const std::vector<LinearVariant>& VectorVariants() {
       {.name = "avx2",
        .required_features = kAvx2,
        .linear = {LinearF32Avx2, LinearF16Avx2, LinearBF16Avx2, LinearQ8_0Avx2, LinearQ4_0Avx2,
-                  LinearQ4_1Avx2},
+                  LinearQ4_1Avx2, LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2,
+                  LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2},
        .leaf_linear = {LeafLinearF32Avx2, LeafLinearF16Avx2, LeafLinearBF16Avx2, LeafLinearQ8_0Avx2,
-                       LeafLinearQ4_0Avx2, LeafLinearQ4_1Avx2},
-       .quantize_row = QuantizeRowAvx2},
+                       LeafLinearQ4_0Avx2, LeafLinearQ4_1Avx2, LeafLinearGroupsAvx2,
+                       LeafLinearGroupsAvx2, LeafLinearGroupsAvx2, LeafLinearGroupsAvx2,
+                       LeafLinearGroupsAvx2, LeafLinearGroupsAvx2},
+       .quantize_row = QuantizeRowAvx2,
+       .quantize_groups = QuantizeGroupsAvx2},
       {.name = "avx512",
        .required_features = kAvx512Vnni,
        .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Avx512,
-                  LinearQ4_0Avx512, LinearQ4_1Avx512},
+                  LinearQ4_0Avx512, LinearQ4_1Avx512, LinearGroupsAvx512, LinearGroupsAvx512,
+                  LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512},
        .leaf_linear = {LeafLinearF32Avx512, LeafLinearF16Avx512, LeafLinearBF16Avx512,
-                       LeafLinearQ8_0Avx512, LeafLinearQ4_0Avx512, LeafLinearQ4_1Avx512},
-       .quantize_row = QuantizeRowAvx512}};
+                       LeafLinearQ8_0Avx512, LeafLinearQ4_0Avx512, LeafLinearQ4_1Avx512,
+                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
+                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512},
+       .quantize_row = QuantizeRowAvx512,
+       .quantize_groups = QuantizeGroupsAvx512}};
   return variants;
 }
 
@@ -193,7 +240,8 @@ uint32_t BitsOf(float value) {
 }
 
 std::vector<uint32_t> RunLinear(const LinearVariant& variant, const PackedMatrix& weights,
-                                const ActivationRows& input) {
+                                const Activations& activations) {
+  const ActivationRows& input = activations.rows(weights.dtype);
   std::vector<float> output(static_cast<size_t>(input.rows * weights.rows));
   variant.linear[static_cast<size_t>(weights.dtype)]({.weights = &weights,
                                                       .input = &input,
@@ -210,7 +258,8 @@ std::vector<uint32_t> RunLinear(const LinearVariant& variant, const PackedMatrix
 }
 
 LeafResult RunLeafLinear(const LinearVariant& variant, const PackedMatrix& weights,
-                         const ActivationRows& input, int64_t leaf_cols, float limit) {
+                         const Activations& activations, int64_t leaf_cols, float limit) {
+  const ActivationRows& input = activations.rows(weights.dtype);
   LeafResult result;
   result.sums.resize(static_cast<size_t>(input.rows * weights.rows));
   result.invalid.resize(static_cast<size_t>(input.rows));

@@ -18,12 +18,14 @@ enum class Values : uint8_t {
               // infinity.
 };
 
-// A tensor as it lies in a file.
+// A tensor as it lies in a file, whose rows are whole blocks: `cols` may be fewer than they hold.
 struct FileTensor {
   DType dtype;
   int64_t rows;
   int64_t cols;
   std::vector<std::byte> bytes;
+
+  int64_t row_bytes() const { return BlocksOf(dtype, 0, cols).end; }
 };
 
 FileTensor RandomTensor(DType dtype, int64_t rows, int64_t cols, Values values,
@@ -48,21 +50,31 @@ class PackedTensor {
   PackedMatrix matrix_;
 };
 
-// Activation rows with their quantised form, if cols is a multiple of 32.
+// Activation rows with their quantised forms, as far as cols is a multiple of the group.
 class Activations {
  public:
   Activations(int64_t rows, int64_t cols, std::vector<float> values);
 
-  const ActivationRows& rows() const { return rows_; }
-  // Columns [begin, begin + cols), a multiple of 32 each or float only.
+  // As weights of `dtype` read them.
+  const ActivationRows& rows(DType dtype = DType::kQ8_0) const {
+    return GroupSize(dtype) == 16 ? sixteens_.rows : thirty_twos_.rows;
+  }
+  // Columns [begin, begin + cols).
   Activations Columns(int64_t begin, int64_t cols) const;
 
  private:
+  struct Quantized {
+    std::vector<int8_t> quants;
+    std::vector<float> scales;
+    std::vector<int32_t> sums;
+    ActivationRows rows;
+  };
+
+  void Quantize(int64_t rows, int64_t cols, int64_t group, Quantized& to) const;
+
   std::vector<float> values_;
-  std::vector<int8_t> quants_;
-  std::vector<float> scales_;
-  std::vector<int32_t> sums_;
-  ActivationRows rows_;
+  Quantized sixteens_;
+  Quantized thirty_twos_;
 };
 
 std::vector<float> RandomValues(int64_t count, Values values, std::mt19937& random);
@@ -73,6 +85,8 @@ struct LinearVariant {
   void (*linear[kDTypeCount])(const LinearCall& call);
   void (*leaf_linear[kDTypeCount])(const LeafLinearCall& call);
   void (*quantize_row)(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
+  void (*quantize_groups)(const float* x, int64_t cols, int64_t group, int8_t* quants,
+                          float* scales, int32_t* sums);
 };
 
 const LinearVariant& ScalarVariant();
@@ -90,8 +104,8 @@ struct LeafResult {
 
 // All outputs of all rows.
 std::vector<uint32_t> RunLinear(const LinearVariant& variant, const PackedMatrix& weights,
-                                const ActivationRows& input);
+                                const Activations& input);
 LeafResult RunLeafLinear(const LinearVariant& variant, const PackedMatrix& weights,
-                         const ActivationRows& input, int64_t leaf_cols, float limit);
+                         const Activations& input, int64_t leaf_cols, float limit);
 
 }  // namespace shoal::cpu

@@ -16,8 +16,9 @@
 namespace shoal::cpu {
 namespace {
 
-constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
-                                DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
+                                DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                                DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL};
 
 float FloatOf(uint32_t bits) {
   float value;
@@ -28,7 +29,7 @@ float FloatOf(uint32_t bits) {
 // What the kernels see of activation (row, col).
 double InputAt(const ActivationRows& input, DType dtype, int64_t row, int64_t col) {
   const int64_t at = row * input.cols + col;
-  return IsQuantized(dtype) ? double{input.scales[at / 32]} * input.quants[at]
+  return IsQuantized(dtype) ? double{input.scales[at / GroupSize(dtype)]} * input.quants[at]
                             : double{input.values[at]};
 }
 
@@ -39,24 +40,36 @@ TEST(LinearScalar, AgreesWithDoublePrecisionOverTheFile) {
       const FileTensor tensor = RandomTensor(dtype, 21, cols, Values::kOrdinary, random);
       const PackedTensor weights(tensor);
       const Activations input(3, cols, RandomValues(3 * cols, Values::kOrdinary, random));
-      const auto result = RunLinear(ScalarVariant(), weights.matrix(), input.rows());
+      const auto result = RunLinear(ScalarVariant(), weights.matrix(), input);
       for (int64_t at = 0; at < 3 * 21; ++at) {
         double expected = 0;
         double magnitude = 0;
         for (int64_t k = 0; k < cols; ++k) {
           const double product =
-              WeightAt(tensor, at % 21, k) * InputAt(input.rows(), dtype, at / 21, k);
+              WeightAt(tensor, at % 21, k) * InputAt(input.rows(dtype), dtype, at / 21, k);
           expected += product;
           magnitude += std::fabs(product);
         }
         // A term passes through at most 256 additions in its block, one for each block, and two
-        // products that are rounded first; a minimum and its weights may cancel, at most 15 d to m,
+        // products that are rounded first; a minimum and its weights may cancel, at most 31 d to m,
         // which random groups keep within a factor of 64.
         const double roundings = 256 + static_cast<double>(cols) / 256 + 3;
-        const double cancellation = dtype == DType::kQ4_1 ? 64 : 1;
+        const double cancellation = FactorOffsetsOf(dtype).minimum >= 0 ? 64 : 1;
         EXPECT_NEAR(FloatOf(result[at]), expected, roundings * cancellation * magnitude * 0x1p-24)
             << ToString(dtype) << " K " << cols;
       }
+    }
+  }
+}
+
+// The K-quants' own scales and minimums: at most 3, so that sums stay below 2^24.
+void KeepScalesSmall(DType dtype, std::byte* block) {
+  if (dtype == DType::kQ4_K || dtype == DType::kQ5_K) {
+    for (int64_t i = 4; i < 16; ++i) block[i] &= std::byte{3};
+  }
+  if (dtype == DType::kQ6_K) {
+    for (int64_t i = 192; i < 208; ++i) {
+      block[i] = (block[i] & std::byte{1}) == std::byte{0} ? std::byte{2} : std::byte{0xFF};
     }
   }
 }
@@ -67,20 +80,24 @@ TEST(LinearScalar, IsExactOverIntegers) {
   constexpr int64_t kCols = 320;
   constexpr uint16_t kOne = 0x3C00;
   std::mt19937 random(32);
-  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
+  for (const DType dtype : kAllDTypes) {
+    if (!IsQuantized(dtype)) continue;
     FileTensor tensor = RandomTensor(dtype, 35, kCols, Values::kOrdinary, random);
-    for (size_t at = 0; at < tensor.bytes.size(); at += GroupBytes(dtype)) {
-      std::memcpy(&tensor.bytes[at], &kOne, 2);
-      if (dtype == DType::kQ4_1) std::memcpy(&tensor.bytes[at + 2], &kOne, 2);
+    for (size_t at = 0; at < tensor.bytes.size(); at += BlockBytes(dtype)) {
+      std::byte* block = &tensor.bytes[at];
+      for (const int64_t offset : {FactorOffsetsOf(dtype).scale, FactorOffsetsOf(dtype).minimum}) {
+        if (offset >= 0) std::memcpy(block + offset, &kOne, 2);
+      }
+      KeepScalesSmall(dtype, block);
     }
     std::vector<float> values(kCols);
     for (size_t i = 0; i < values.size(); ++i) {
-      values[i] = i % 32 == 5 ? 127.0f : static_cast<float>(random() % 255) - 127.0f;
+      values[i] = i % 16 == 5 ? 127.0f : static_cast<float>(random() % 255) - 127.0f;
     }
     const Activations input(1, kCols, values);
     const PackedTensor weights(tensor);
-    const auto result = RunLinear(ScalarVariant(), weights.matrix(), input.rows());
-    const auto leaves = RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 64, 0x1p29f);
+    const auto result = RunLinear(ScalarVariant(), weights.matrix(), input);
+    const auto leaves = RunLeafLinear(ScalarVariant(), weights.matrix(), input, 64, 0x1p29f);
     for (int64_t output = 0; output < 35; ++output) {
       double expected = 0;
       for (int64_t k = 0; k < kCols; ++k) expected += WeightAt(tensor, output, k) * values[k];
@@ -97,15 +114,14 @@ TEST(LeafLinear, SumsToTheSameIntegersWhereverKIsCut) {
     const FileTensor tensor = RandomTensor(dtype, 40, kCols, Values::kOrdinary, random);
     const Activations input(2, kCols, RandomValues(2 * kCols, Values::kOrdinary, random));
     const PackedTensor whole(tensor);
-    const auto expected = RunLeafLinear(ScalarVariant(), whole.matrix(), input.rows(), 64, 1e6f);
+    const auto expected = RunLeafLinear(ScalarVariant(), whole.matrix(), input, 64, 1e6f);
     for (const int64_t cut : {64, 320, 576}) {
       const PackedTensor left(tensor, 0, cut);
       const PackedTensor right(tensor, cut, kCols - cut);
       const Activations left_input = input.Columns(0, cut);
       const Activations right_input = input.Columns(cut, kCols - cut);
-      auto sum = RunLeafLinear(ScalarVariant(), left.matrix(), left_input.rows(), 64, 1e6f);
-      const auto rest =
-          RunLeafLinear(ScalarVariant(), right.matrix(), right_input.rows(), 64, 1e6f);
+      auto sum = RunLeafLinear(ScalarVariant(), left.matrix(), left_input, 64, 1e6f);
+      const auto rest = RunLeafLinear(ScalarVariant(), right.matrix(), right_input, 64, 1e6f);
       for (size_t i = 0; i < sum.sums.size(); ++i) sum.sums[i] += rest.sums[i];
       EXPECT_EQ(sum.sums, expected.sums) << ToString(dtype) << " cut at " << cut;
     }
@@ -122,10 +138,10 @@ TEST(LeafLinear, CountsLeavesAtTheLimitAndAddsNothingForThem) {
   for (size_t i = 8; i < 24; ++i) values[i] = i < 16 ? 2.0f : -1.0f;
   const Activations input(1, 24, values);
   const PackedTensor weights(tensor);
-  const auto all = RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 8, 16.5f);
+  const auto all = RunLeafLinear(ScalarVariant(), weights.matrix(), input, 8, 16.5f);
   EXPECT_EQ(all.sums[0], int64_t{16} << 32);
   EXPECT_EQ(all.invalid[0], 0);
-  const auto without = RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 8, 16.0f);
+  const auto without = RunLeafLinear(ScalarVariant(), weights.matrix(), input, 8, 16.0f);
   EXPECT_EQ(without.sums[0], 0);
   EXPECT_EQ(without.invalid[0], 1);
 }
@@ -195,7 +211,7 @@ TEST(PackRows, PacksPanelsOneByOne) {
     const int64_t panel_bytes = PanelBytes(dtype, 96);
     std::vector<std::byte> packed(static_cast<size_t>(3 * panel_bytes));
     for (int64_t begin = 32; begin >= 0; begin -= 16) {
-      PackRows(dtype, tensor.bytes.data() + begin * RowBytes(dtype, 96), RowBytes(dtype, 96),
+      PackRows(dtype, tensor.bytes.data() + begin * tensor.row_bytes(), tensor.row_bytes(),
                std::min<int64_t>(16, 40 - begin), 0, 96, begin, packed.data());
     }
     EXPECT_EQ(std::memcmp(packed.data(), whole.matrix().data, packed.size()), 0) << ToString(dtype);

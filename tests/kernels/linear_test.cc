@@ -17,8 +17,9 @@ void PrintTo(const LinearVariant& variant, std::ostream* out) { *out << variant.
 
 namespace {
 
-constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
-                                DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
+                                DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                                DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL};
 
 class LinearVariants : public testing::TestWithParam<LinearVariant> {
  protected:
@@ -33,8 +34,8 @@ class LinearVariants : public testing::TestWithParam<LinearVariant> {
                                     << ", " << rows << " rows");
     const PackedTensor weights(RandomTensor(dtype, outputs, cols, values, random_));
     const Activations input(rows, cols, RandomValues(rows * cols, values, random_));
-    EXPECT_TRUE(RunLinear(GetParam(), weights.matrix(), input.rows()) ==
-                RunLinear(ScalarVariant(), weights.matrix(), input.rows()));
+    EXPECT_TRUE(RunLinear(GetParam(), weights.matrix(), input) ==
+                RunLinear(ScalarVariant(), weights.matrix(), input));
   }
 
   void ExpectScalarLeaves(DType dtype, int64_t cols, int64_t leaf, float limit, Values values) {
@@ -44,8 +45,8 @@ class LinearVariants : public testing::TestWithParam<LinearVariant> {
                  << ToString(dtype) << " K " << cols << ", leaf " << leaf << ", limit " << limit);
     const PackedTensor weights(RandomTensor(dtype, kOutputs, cols, values, random_));
     const Activations input(kRows, cols, RandomValues(kRows * cols, values, random_));
-    EXPECT_TRUE(RunLeafLinear(GetParam(), weights.matrix(), input.rows(), leaf, limit) ==
-                RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), leaf, limit));
+    EXPECT_TRUE(RunLeafLinear(GetParam(), weights.matrix(), input, leaf, limit) ==
+                RunLeafLinear(ScalarVariant(), weights.matrix(), input, leaf, limit));
   }
 
   std::mt19937 random_{20};
@@ -130,9 +131,8 @@ TEST_P(LinearVariants, RoundLeavesToTheNearestEvenInteger) {
   const PackedTensor weights(tensor);
   const auto rows = static_cast<int64_t>(values.size());
   const Activations input(rows, 1, values);
-  const LeafResult found =
-      RunLeafLinear(GetParam(), weights.matrix(), input.rows(), 1, /*limit=*/0x1p30f);
-  EXPECT_TRUE(found == RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 1, 0x1p30f));
+  const LeafResult found = RunLeafLinear(GetParam(), weights.matrix(), input, 1, /*limit=*/0x1p30f);
+  EXPECT_TRUE(found == RunLeafLinear(ScalarVariant(), weights.matrix(), input, 1, 0x1p30f));
   for (int64_t row = 0; row < rows; ++row) {
     const float y = values[row];
     const bool valid = std::fabs(y) < 0x1p30f;
@@ -150,10 +150,10 @@ TEST_P(LinearVariants, WriteOnlyTheRangesTheyAreGiven) {
   for (const DType dtype : kAllDTypes) {
     const PackedTensor weights(RandomTensor(dtype, kOutputs, 96, Values::kOrdinary, random_));
     const Activations input(kRows, 96, RandomValues(kRows * 96, Values::kOrdinary, random_));
-    const auto whole = RunLinear(ScalarVariant(), weights.matrix(), input.rows());
+    const auto whole = RunLinear(ScalarVariant(), weights.matrix(), input);
     std::vector<float> output(kRows * kStride, kUntouched);
     GetParam().linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
-                                                   .input = &input.rows(),
+                                                   .input = &input.rows(dtype),
                                                    .row_begin = 2,
                                                    .row_end = 19,
                                                    .panel_begin = 1,
@@ -179,11 +179,11 @@ TEST_P(LinearVariants, WriteOnlyTheLeafRangesTheyAreGiven) {
   for (const DType dtype : kAllDTypes) {
     const PackedTensor weights(RandomTensor(dtype, kOutputs, 96, Values::kOrdinary, random_));
     const Activations input(kRows, 96, RandomValues(kRows * 96, Values::kOrdinary, random_));
-    const auto whole = RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), 64, 1e6f);
+    const auto whole = RunLeafLinear(ScalarVariant(), weights.matrix(), input, 64, 1e6f);
     std::vector<int64_t> output(kRows * kStride, kUntouched);
     std::vector<int64_t> invalid(kRows, 7);
     GetParam().leaf_linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
-                                                        .input = &input.rows(),
+                                                        .input = &input.rows(dtype),
                                                         .row_begin = 1,
                                                         .row_end = 3,
                                                         .panel_begin = 1,
@@ -202,6 +202,48 @@ TEST_P(LinearVariants, WriteOnlyTheLeafRangesTheyAreGiven) {
       }
     }
     EXPECT_EQ(invalid, std::vector<int64_t>(kRows, 7));
+  }
+}
+
+// Cuts inside the K-quants' blocks of 256, at any group; leaves as narrow as a group.
+TEST_P(LinearVariants, GiveTheScalarBitsWhereverABlockIsCut) {
+  for (const DType dtype : {DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+    const int64_t group = GroupSize(dtype);
+    const FileTensor tensor = RandomTensor(dtype, 21, 1024, Values::kOrdinary, random_);
+    for (const int64_t begin : {group, 3 * group, int64_t{256} - group, int64_t{352}}) {
+      for (const int64_t cols : {group, 5 * group, int64_t{256}, int64_t{608}}) {
+        SCOPED_TRACE(testing::Message() << ToString(dtype) << " from " << begin << ", K " << cols);
+        const PackedTensor weights(tensor, begin, cols);
+        const Activations input(3, cols, RandomValues(3 * cols, Values::kOrdinary, random_));
+        EXPECT_TRUE(RunLinear(GetParam(), weights.matrix(), input) ==
+                    RunLinear(ScalarVariant(), weights.matrix(), input));
+        EXPECT_TRUE(RunLeafLinear(GetParam(), weights.matrix(), input, group, 1e6f) ==
+                    RunLeafLinear(ScalarVariant(), weights.matrix(), input, group, 1e6f));
+      }
+    }
+  }
+}
+
+TEST_P(LinearVariants, QuantizeGroupsOfAnySizeToTheScalarBits) {
+  for (const Values values : {Values::kOrdinary, Values::kExtreme}) {
+    for (const int64_t group : {16, 32, 48, 128, 1600}) {
+      const int64_t cols = 3 * group;
+      const std::vector<float> x = RandomValues(cols, values, random_);
+      std::vector<int8_t> quants[2];
+      std::vector<float> scales[2];
+      std::vector<int32_t> sums[2];
+      for (int i = 0; i < 2; ++i) {
+        quants[i].assign(cols, 99);
+        scales[i].assign(3, 99.0f);
+        sums[i].assign(3, 99);
+        const LinearVariant& variant = i == 0 ? ScalarVariant() : GetParam();
+        variant.quantize_groups(x.data(), cols, group, quants[i].data(), scales[i].data(),
+                                sums[i].data());
+      }
+      EXPECT_EQ(quants[0], quants[1]);
+      EXPECT_EQ(sums[0], sums[1]);
+      EXPECT_TRUE(std::ranges::equal(scales[0], scales[1], {}, BitsOf, BitsOf));
+    }
   }
 }
 

@@ -138,8 +138,8 @@ TEST(Gguf, RefusesUnknownTypes) {
   file.keys.emplace_back("a", LittleEndian<uint32_t>(13));
   EXPECT_THAT(Refusal(file), HasSubstr("value type 13"));
   file = Small();
-  file.tensor("blk.0.attn_q.weight").type = 14;
-  EXPECT_THAT(Refusal(file), AllOf(HasSubstr("\"blk.0.attn_q.weight\""), HasSubstr("Q6_K"),
+  file.tensor("blk.0.attn_q.weight").type = 11;
+  EXPECT_THAT(Refusal(file), AllOf(HasSubstr("\"blk.0.attn_q.weight\""), HasSubstr("Q3_K"),
                                    HasSubstr("supported are")));
   file = Small();
   file.keys.emplace_back("a", LittleEndian<uint32_t>(7) + '\2');
@@ -195,10 +195,10 @@ TEST(Gguf, RefusesDimensionsThatAreZeroOrOverflow) {
   }
 }
 
-TEST(Gguf, RefusesAQuantisedRowThatIsNoMultipleOfItsGroup) {
+TEST(Gguf, RefusesAQuantisedRowThatIsNoMultipleOfItsBlock) {
   GgufFile file = Small();
   file.tensor("blk.0.attn_q.weight").dimensions = {31, 32};
-  EXPECT_THAT(Refusal(file), AllOf(HasSubstr("rows of 31"), HasSubstr("group of 32")));
+  EXPECT_THAT(Refusal(file), AllOf(HasSubstr("rows of 31"), HasSubstr("block of 32")));
 }
 
 TEST(Gguf, RefusesAnotherArchitecture) {
@@ -294,22 +294,66 @@ TEST(Gguf, RefusesAWrongShape) {
                                    HasSubstr("16 rows of 32")));
 }
 
+TEST(Gguf, RefusesKQuantsWhoseRowsCutABlock) {
+  GgufFile file = Small();
+  file.tensor("blk.0.ffn_down.weight").type = 12;
+  EXPECT_THAT(Refusal(file), AllOf(HasSubstr("\"blk.0.ffn_down.weight\" is Q4_K"),
+                                   HasSubstr("block of 256"), HasSubstr("F16")));
+}
+
+TEST(Gguf, RefusesAKQuantThatIsCutShort) {
+  ModelSpec spec = SmallSpec();
+  spec.ffn_dim = 512;
+  spec.dtypes = {{"ffn_down.weight", DType::kQ5_K}};
+  GgufFile file = MakeGgufFile(spec);
+  // Its data becomes the file's last.
+  std::swap(file.tensor("blk.0.ffn_down.weight"), file.tensors.back());
+  const std::string bytes = file.Bytes();
+  EXPECT_THAT(Refusal(bytes.substr(0, bytes.size() - 48)),
+              AllOf(HasSubstr("\"blk.0.ffn_down.weight\" needs 11264 bytes"), HasSubstr("fetch")));
+}
+
 TEST(Gguf, RefusesRopeDivisorsThatAreNoPositiveNumbers) {
   GgufFile file = Small();
   file.tensors.push_back({"rope_freqs.weight", {8}, 0, std::string(32, '\0'), std::nullopt});
   EXPECT_THAT(Refusal(file), HasSubstr("rope_freqs.weight"));
 }
 
+// A leaf, and so a rank's cut, may lie inside a block of 256, but not inside a group.
+TEST(Gguf, MakesLeavesOfGroupsNotOfBlocks) {
+  ModelSpec spec = SmallSpec();
+  spec.hidden_dim = 256;
+  spec.head_count = 16;
+  spec.ffn_dim = 512;
+  for (const auto& [dtype, heads] : {std::pair{DType::kQ4_K, 2}, {DType::kQ6_K, 1}}) {
+    spec.dtypes = {{"attn_output.weight", dtype}, {"ffn_down.weight", dtype}};
+    const std::string bytes = MakeGgufFile(spec).Bytes();
+    const auto model = model::OpenGgufBytes(std::as_bytes(std::span(bytes)), "m");
+    EXPECT_EQ(model->leaves().heads_per_leaf, heads);
+    EXPECT_EQ(model->leaves().mlp_leaf_width, 64);
+  }
+}
+
 TEST(CheckScales, NamesTensorRowAndBlockOfAScaleThatIsNotFinite) {
   ModelSpec spec = SmallSpec();
-  for (const auto& [dtype, group_bytes, at] : {std::tuple{DType::kQ4_0, 18, 0},
+  for (const auto& [dtype, block_bytes, at] : {std::tuple{DType::kQ4_0, 18, 0},
                                                {DType::kQ8_0, 34, 0},
                                                {DType::kQ4_1, 20, 0},
-                                               {DType::kQ4_1, 20, 2}}) {
-    spec.dtype = dtype;
+                                               {DType::kQ4_1, 20, 2},
+                                               {DType::kQ5_0, 22, 0},
+                                               {DType::kQ5_1, 24, 0},
+                                               {DType::kQ5_1, 24, 2},
+                                               {DType::kIQ4_NL, 18, 0},
+                                               {DType::kQ4_K, 144, 0},
+                                               {DType::kQ4_K, 144, 2},
+                                               {DType::kQ5_K, 176, 0},
+                                               {DType::kQ5_K, 176, 2},
+                                               {DType::kQ6_K, 210, 208}}) {
+    // Rows of two blocks. Row 5, block 1.
+    spec.dtypes = {{"ffn_down.weight", dtype}};
+    spec.ffn_dim = 2 * BlockWeights(dtype);
     GgufFile file = MakeGgufFile(spec);
-    // ffn_down has rows of 64: two blocks. Row 5, block 1.
-    const size_t place = static_cast<size_t>(group_bytes * 11 + at);
+    const size_t place = static_cast<size_t>(block_bytes * 11 + at);
     file.tensor("blk.0.ffn_down.weight").data.replace(place, 2, LittleEndian<uint16_t>(0xFC00));
     const std::string bytes = file.Bytes();
     const auto model = model::OpenGgufBytes(std::as_bytes(std::span(bytes)), "m");
@@ -318,7 +362,7 @@ TEST(CheckScales, NamesTensorRowAndBlockOfAScaleThatIsNotFinite) {
     EXPECT_NO_THROW(model::CheckScales(down, 6, down.rows));
     EXPECT_THAT(RefusalOf([&] { model::CheckScales(down, 2, 6, "m.gguf"); }),
                 AllOf(HasSubstr("m.gguf"), HasSubstr("\"blk.0.ffn_down.weight\", row 5, block 1"),
-                      HasSubstr(at == 0 ? "scale is infinite" : "minimum is infinite")));
+                      HasSubstr(at != 2 ? "scale is infinite" : "minimum is infinite")));
   }
 }
 

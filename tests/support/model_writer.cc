@@ -41,8 +41,10 @@ std::vector<TensorSpec> TensorSpecs(const ModelSpec& spec) {
     const std::string folder = "model.layers." + std::to_string(layer) + ".";
     const auto add = [&](const char* gguf_name, const char* folder_name, int64_t rows, int64_t cols,
                          double gain) {
-      tensors.push_back({gguf + gguf_name, folder + folder_name, rows, cols,
-                         gain == 0 ? norm : spec.dtype, gain});
+      const auto other = spec.dtypes.find(gguf_name);
+      const DType dtype = other == spec.dtypes.end() ? spec.dtype : other->second;
+      tensors.push_back(
+          {gguf + gguf_name, folder + folder_name, rows, cols, gain == 0 ? norm : dtype, gain});
     };
     add("attn_norm.weight", "input_layernorm.weight", 1, hidden, 0);
     add("attn_q.weight", "self_attn.q_proj.weight", query, hidden, 1.2);
@@ -85,6 +87,18 @@ uint32_t GgufType(DType dtype) {
       return 2;
     case DType::kQ4_1:
       return 3;
+    case DType::kQ5_0:
+      return 6;
+    case DType::kQ5_1:
+      return 7;
+    case DType::kQ4_K:
+      return 12;
+    case DType::kQ5_K:
+      return 13;
+    case DType::kQ6_K:
+      return 14;
+    case DType::kIQ4_NL:
+      return 20;
   }
   return 0;
 }
@@ -312,9 +326,25 @@ ModelSpec VeryLongSpec() {
           .seed = 20};
 }
 
+ModelSpec KQuantsSpec() {
+  return {.name = "k_quants",
+          .dtype = DType::kQ4_K,
+          .embedding_dtype = DType::kQ6_K,
+          .ffn_dim = 512,
+          .tied = true,
+          .seed = 21,
+          .dtypes = {{"attn_k.weight", DType::kQ5_0},
+                     {"attn_v.weight", DType::kQ6_K},
+                     {"attn_output.weight", DType::kQ5_K},
+                     {"ffn_gate.weight", DType::kIQ4_NL},
+                     {"ffn_up.weight", DType::kQ5_1},
+                     {"ffn_down.weight", DType::kQ6_K}}};
+}
+
 std::vector<ModelSpec> MatrixSpecs() {
-  return {Q4_1Spec(),      Q4_0Spec(),      Q8_0Spec(),      F16Spec(),  Bf16FolderSpec(),
-          F32FolderSpec(), NineHeadsSpec(), HeadDim80Spec(), LongSpec(), VeryLongSpec()};
+  return {Q4_1Spec(),       Q4_0Spec(),      Q8_0Spec(),      F16Spec(),
+          Bf16FolderSpec(), F32FolderSpec(), NineHeadsSpec(), HeadDim80Spec(),
+          LongSpec(),       VeryLongSpec(),  KQuantsSpec()};
 }
 
 }  // namespace shoal::test

@@ -4,6 +4,7 @@
 // and formats no published model has.
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,7 +20,7 @@ enum class Container : uint8_t { kGguf, kSafetensors };
 struct ModelSpec {
   std::string name;  // File (without .gguf) or folder.
   Container container = Container::kGguf;
-  DType dtype = DType::kQ4_1;            // Of the layers' matrices.
+  DType dtype = DType::kQ4_1;            // Of the layers' matrices, but for those in `dtypes`.
   std::optional<DType> embedding_dtype;  // Of embedding and output head; absent: as dtype.
   int64_t layer_count = 3;
   int64_t hidden_dim = 256;
@@ -37,6 +38,8 @@ struct ModelSpec {
   // vocabulary of 259 to 18511. The last three ids are <|endoftext|>, <|im_start|> and <|im_end|>.
   bool tokenizer = true;
   uint64_t seed = 1;
+  // Matrices of another format, by the part of their GGUF name behind the layer: "attn_v.weight".
+  std::map<std::string, DType> dtypes = {};
 };
 
 // Logits have a standard deviation of about 2. Quantised weights use their whole range (-128 and
@@ -60,6 +63,9 @@ ModelSpec HeadDim80Spec();   // 16 heads of 80: leaves of two heads. Q4_0.
 ModelSpec LongSpec();        // 520 positions: three attention segments. Q8_0, two heads a leaf.
 // 8448 positions: two spans. 1 layer, 2 heads of 16, F16: at most 2 tensor-parallel ranks.
 ModelSpec VeryLongSpec();
+// Eight formats in one model, and readers of one input that want it in groups of 16 and of 32. The
+// sums that cross a cut have leaves that cut the K-quants' blocks of 256.
+ModelSpec KQuantsSpec();
 // All of the above, in this order.
 std::vector<ModelSpec> MatrixSpecs();
 

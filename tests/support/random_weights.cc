@@ -36,6 +36,24 @@ void Append(std::string& bytes, DType dtype, float value) {
 // Exact in f32: 12 bits of fraction.
 float Uniform(uint64_t bits) { return static_cast<float>(bits & 0xFFFU) * 0x1p-12F; }
 
+// Of uniform quants, before the scale.
+double QuantDeviation(DType dtype) {
+  switch (dtype) {
+    case DType::kQ8_0:  // -128..127
+      return 73.9;
+    case DType::kIQ4_NL:  // kIq4NlValues
+      return 67.4;
+    case DType::kQ6_K:  // 0..63
+      return 18.5;
+    case DType::kQ5_0:  // 0..31
+    case DType::kQ5_1:
+    case DType::kQ5_K:
+      return 9.23;
+    default:  // 0..15
+      return 4.61;
+  }
+}
+
 }  // namespace
 
 uint64_t RandomBits::Next() {
@@ -49,8 +67,10 @@ RandomWeights::RandomWeights(uint64_t seed, std::string_view tensor_name)
     : bits_(seed * 0x9E3779B97F4A7C15U ^ HashName(tensor_name)) {}
 
 std::string RandomWeights::Matrix(DType dtype, int64_t rows, int64_t cols, double deviation) {
-  return IsQuantized(dtype) ? QuantizedMatrix(dtype, rows * cols / GroupSize(dtype), deviation)
-                            : FloatMatrix(dtype, rows * cols, deviation);
+  if (!IsQuantized(dtype)) return FloatMatrix(dtype, rows * cols, deviation);
+  const int64_t block_count = rows * cols / BlockWeights(dtype);
+  return BlockWeights(dtype) == 256 ? KQuantMatrix(dtype, block_count, deviation)
+                                    : QuantizedMatrix(dtype, block_count, deviation);
 }
 
 std::string RandomWeights::Norm(DType dtype, int64_t cols) {
@@ -64,7 +84,7 @@ std::string RandomWeights::Norm(DType dtype, int64_t cols) {
 
 std::string RandomWeights::FloatMatrix(DType dtype, int64_t count, double deviation) {
   std::string bytes;
-  bytes.reserve(static_cast<size_t>(count * GroupBytes(dtype)));
+  bytes.reserve(static_cast<size_t>(count * BlockBytes(dtype)));
   // The sum of four uniform 16-bit numbers is nearly normal; its deviation is 2^16 / sqrt(3).
   const auto scale = static_cast<float>(deviation / (65536 * 0.57735026918962576));
   for (int64_t i = 0; i < count; ++i) {
@@ -76,31 +96,67 @@ std::string RandomWeights::FloatMatrix(DType dtype, int64_t count, double deviat
   return bytes;
 }
 
-std::string RandomWeights::QuantizedMatrix(DType dtype, int64_t group_count, double deviation) {
+std::string RandomWeights::QuantizedMatrix(DType dtype, int64_t block_count, double deviation) {
   std::string bytes;
-  bytes.reserve(static_cast<size_t>(group_count * GroupBytes(dtype)));
-  // Uniform quants: 0..15 deviate by 4.61, -128..127 by 73.9.
-  const auto scale = static_cast<float>(deviation / (dtype == DType::kQ8_0 ? 73.9 : 4.61));
-  for (int64_t i = 0; i < group_count; ++i) {
+  bytes.reserve(static_cast<size_t>(block_count * BlockBytes(dtype)));
+  const auto scale = static_cast<float>(deviation / QuantDeviation(dtype));
+  const bool has_minimum = FactorOffsetsOf(dtype).minimum >= 0;
+  const float middle = dtype == DType::kQ5_1 ? 15.25F : 7.25F;
+  for (int64_t i = 0; i < block_count; ++i) {
     const uint64_t bits = bits_.Next();
     float d = scale * (0.75F + 0.5F * Uniform(bits));
-    if (dtype == DType::kQ4_1) {
+    if (has_minimum) {
       Append(bytes, DType::kF16, d);
-      Append(bytes, DType::kF16, -d * (7.25F + 0.5F * Uniform(bits >> 12)));
+      Append(bytes, DType::kF16, -d * (middle + 0.5F * Uniform(bits >> 12)));
     } else {
       // Quants without minimum have a mean of -1/2: scales of both signs make up for it.
       d = (bits >> 63) != 0 ? -d : d;
       Append(bytes, DType::kF16, d);
     }
-    const int word_count = dtype == DType::kQ8_0 ? 4 : 2;
-    for (int word = 0; word < word_count; ++word) {
-      const uint64_t quants = bits_.Next();
-      char data[8];
-      std::memcpy(data, &quants, 8);
-      bytes.append(data, 8);
-    }
+    AppendBytes(bytes, BlockBytes(dtype) - (has_minimum ? 4 : 2));
   }
   return bytes;
+}
+
+std::string RandomWeights::KQuantMatrix(DType dtype, int64_t block_count, double deviation) {
+  std::string bytes;
+  bytes.reserve(static_cast<size_t>(block_count * BlockBytes(dtype)));
+  for (int64_t i = 0; i < block_count; ++i) {
+    const float varied = 0.75F + 0.5F * Uniform(bits_.Next());
+    if (dtype == DType::kQ6_K) {
+      AppendBytes(bytes, 128 + 64);
+      // Scales of 64 to 127 and both signs.
+      for (uint64_t group = 0, bits = bits_.Next(); group < 16; ++group, bits >>= 4) {
+        const auto magnitude = static_cast<int>(64 + (bits & 7U) * 9);
+        bytes.push_back(static_cast<char>((bits & 8U) != 0 ? -magnitude : magnitude));
+      }
+      const auto scale = static_cast<float>(deviation / (QuantDeviation(dtype) * 95));
+      Append(bytes, DType::kF16, scale * varied);
+      continue;
+    }
+    // Scales of 32 to 63, and minimums that are the same: dmin is the middle of the quants.
+    const auto d = static_cast<float>(deviation / (QuantDeviation(dtype) * 47)) * varied;
+    Append(bytes, DType::kF16, d);
+    Append(bytes, DType::kF16, d * (dtype == DType::kQ5_K ? 15.5F : 7.5F));
+    ScaleMin pairs[8];
+    for (ScaleMin& pair : pairs) {
+      pair.scale = pair.minimum = static_cast<uint8_t>(32 + bits_.Below(32));
+    }
+    std::byte packed[12];
+    PackKScaleMins(pairs, packed);
+    bytes.append(reinterpret_cast<const char*>(packed), sizeof(packed));
+    AppendBytes(bytes, BlockBytes(dtype) - 16);
+  }
+  return bytes;
+}
+
+void RandomWeights::AppendBytes(std::string& bytes, int64_t count) {
+  for (; count > 0; count -= 8) {
+    const uint64_t word = bits_.Next();
+    char data[8];
+    std::memcpy(data, &word, 8);
+    bytes.append(data, static_cast<size_t>(count < 8 ? count : 8));
+  }
 }
 
 }  // namespace shoal::test

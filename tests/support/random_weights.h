@@ -36,7 +36,9 @@ class RandomWeights {
 
  private:
   std::string FloatMatrix(DType dtype, int64_t count, double deviation);
-  std::string QuantizedMatrix(DType dtype, int64_t group_count, double deviation);
+  std::string QuantizedMatrix(DType dtype, int64_t block_count, double deviation);
+  std::string KQuantMatrix(DType dtype, int64_t block_count, double deviation);
+  void AppendBytes(std::string& bytes, int64_t count);
 
   RandomBits bits_;
 };

@@ -1,14 +1,33 @@
 #include "worker/forward/activations.h"
 
 #include <algorithm>
+#include <set>
 
 #include "kernels/cpu/table.h"
+#include "transport/base/check.h"
 
 namespace shoal::forward {
+namespace {
 
-Activations::Activations(const model::ModelConfig& config, const plan::RankShard& shard,
-                         int64_t rows, int32_t thread_count, int32_t stage_size)
+// The group sizes that some matrix wants its input quantised in.
+std::set<int64_t> GroupSizes(const model::ModelTensors& tensors) {
+  std::set<int64_t> sizes = {GroupSize(tensors.output->dtype)};
+  for (const model::LayerTensors& layer : tensors.layers) {
+    for (const model::Tensor* tensor : {layer.query, layer.key, layer.value, layer.attention_output,
+                                        layer.gate, layer.up, layer.down}) {
+      sizes.insert(GroupSize(tensor->dtype));
+    }
+  }
+  sizes.erase(1);
+  return sizes;
+}
+
+}  // namespace
+
+Activations::Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows,
+                         int32_t thread_count, int32_t stage_size)
     : rows_max(rows) {
+  const model::ModelConfig& config = model.config();
   const int64_t query_dim = shard.heads.count() * config.head_dim;
   const int64_t kv_dim = shard.kv_heads.count() * config.head_dim;
   const int64_t mlp_dim = shard.mlp_columns.count();
@@ -21,9 +40,13 @@ Activations::Activations(const model::ModelConfig& config, const plan::RankShard
   attention.resize(rows * query_dim);
   gate.resize(rows * mlp_dim);
   up.resize(rows * mlp_dim);
-  quants.resize(rows * widest);
-  scales.resize(rows * (widest / 32 + 1));
-  sums.resize(rows * (widest / 32 + 1));
+  for (const int64_t group : GroupSizes(model.tensors())) {
+    const size_t groups = rows * (widest / group + 1);
+    quantized.push_back({.group = group,
+                         .quants = std::vector<int8_t>(rows * widest),
+                         .scales = std::vector<float>(groups),
+                         .sums = std::vector<int32_t>(groups)});
+  }
   fixed.resize(rows * (config.hidden_dim + 1));
   kv_overflows.resize(rows);
   const int64_t tile = std::min(rows, kLogitTileRows);
@@ -33,6 +56,13 @@ Activations::Activations(const model::ModelConfig& config, const plan::RankShard
   const int64_t head_group = config.head_count / config.kv_head_count;
   attention_scratch_floats = cpu::AttentionScratchFloats(config.head_dim, head_group);
   attention_scratch.resize(thread_count * attention_scratch_floats);
+}
+
+QuantizedRows& Activations::Quantized(int64_t group) {
+  const auto found = std::find_if(quantized.begin(), quantized.end(),
+                                  [&](const QuantizedRows& rows) { return rows.group == group; });
+  SHOAL_CHECK(found != quantized.end(), "no matrix has groups of ", group);
+  return *found;
 }
 
 }  // namespace shoal::forward

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "parallel/model/config.h"
+#include "parallel/model/model.h"
 #include "parallel/plan/plan.h"
 
 namespace shoal::forward {
@@ -13,23 +13,32 @@ namespace shoal::forward {
 // Rows of logits that are in memory at once; a plan that wants more is served tile by tile.
 constexpr int64_t kLogitTileRows = 16;
 
+// Rows as signed bytes, in groups of one size: what ActivationRows points to.
+struct QuantizedRows {
+  int64_t group;
+  std::vector<int8_t> quants;  // [the widest input]
+  std::vector<float> scales;   // [the widest input / group]
+  std::vector<int32_t> sums;   // [the widest input / group]
+};
+
 // Shapes: [rows_max][...], row-major, the widths those of this rank's shard.
 struct Activations {
-  Activations(const model::ModelConfig& config, const plan::RankShard& shard, int64_t rows_max,
+  Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows_max,
               int32_t thread_count, int32_t stage_size);
 
+  // Those in groups of `group`, which some matrix of the model has.
+  QuantizedRows& Quantized(int64_t group);
+
   int64_t rows_max;
-  std::vector<float> residual;   // [hidden_dim]
-  std::vector<float> normed;     // [hidden_dim]
-  std::vector<float> query;      // [heads * head_dim]
-  std::vector<float> key;        // [kv_heads * head_dim]
-  std::vector<float> value;      // [kv_heads * head_dim]
-  std::vector<float> attention;  // [heads * head_dim]
-  std::vector<float> gate;       // [mlp_columns]; also the input of the down projection
-  std::vector<float> up;         // [mlp_columns]
-  std::vector<int8_t> quants;    // [the widest input]
-  std::vector<float> scales;     // [the widest input / 32]
-  std::vector<int32_t> sums;     // [the widest input / 32]
+  std::vector<float> residual;           // [hidden_dim]
+  std::vector<float> normed;             // [hidden_dim]
+  std::vector<float> query;              // [heads * head_dim]
+  std::vector<float> key;                // [kv_heads * head_dim]
+  std::vector<float> value;              // [kv_heads * head_dim]
+  std::vector<float> attention;          // [heads * head_dim]
+  std::vector<float> gate;               // [mlp_columns]; also the input of the down projection
+  std::vector<float> up;                 // [mlp_columns]
+  std::vector<QuantizedRows> quantized;  // One for each group size among the model's matrices.
   // The sum that crosses the cut: all rows' fixed-point outputs, then one count of invalid leaves
   // per row.
   std::vector<int64_t> fixed;            // [rows_max * (hidden_dim + 1)]

@@ -52,7 +52,7 @@ RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard>
       kv_pool_(options.kv_dtype, shard_.layers.count(), shard_.kv_heads.count(),
                model.config().head_dim, options.kv_block_count),
       sequences_(options.sequences_max),
-      activations_(model.config(), shard_, RowsMax(options), team.thread_count(), stage.size()),
+      activations_(model, shard_, RowsMax(options), team.thread_count(), stage.size()),
       samplers_(team.thread_count(), engine::Sampler(kernels.choice)),
       histories_(options.sequences_max) {
   const std::vector<double> frequencies = ModelRopeFrequencies(model.config());
@@ -124,40 +124,57 @@ void RankModel::Embed() {
   }
 }
 
-ActivationRows RankModel::Input(const float* values, int64_t cols, int64_t row_count) const {
-  return {.values = values,
-          .quants = activations_.quants.data(),
-          .scales = activations_.scales.data(),
-          .sums = activations_.sums.data(),
-          .rows = row_count,
-          .cols = cols};
+ActivationRows RankModel::Input(DType dtype, const float* values, int64_t cols, int64_t row_count) {
+  ActivationRows input = {.values = values, .rows = row_count, .cols = cols};
+  if (IsQuantized(dtype)) {
+    const QuantizedRows& quantized = activations_.Quantized(GroupSize(dtype));
+    input.quants = quantized.quants.data();
+    input.scales = quantized.scales.data();
+    input.sums = quantized.sums.data();
+  }
+  return input;
 }
 
-void RankModel::QuantizeRows(const float* values, int64_t cols, int64_t begin, int64_t end) {
-  const int64_t groups = cols / 32;
+void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin,
+                             int64_t end) {
+  if (!IsQuantized(dtype)) return;
+  const int64_t group = GroupSize(dtype);
+  QuantizedRows& to = activations_.Quantized(group);
   for (int64_t r = begin; r < end; ++r) {
-    kernels_.quantize_row(values + r * cols, cols, activations_.quants.data() + r * cols,
-                          activations_.scales.data() + r * groups,
-                          activations_.sums.data() + r * groups);
+    const float* row = values + r * cols;
+    int8_t* quants = to.quants.data() + r * cols;
+    float* scales = to.scales.data() + r * (cols / group);
+    int32_t* sums = to.sums.data() + r * (cols / group);
+    if (group == 32) {
+      kernels_.quantize_row(row, cols, quants, scales, sums);
+    } else {
+      kernels_.quantize_groups(row, cols, group, quants, scales, sums);
+    }
   }
 }
 
-// normed = the norm of the residual; quantised too if a matrix that reads it is.
+// normed = the norm of the residual, quantised once for each group size among its readers.
 void RankModel::NormAndQuantize(const float* weight, std::span<const Product> readers) {
-  const bool quantize = std::any_of(readers.begin(), readers.end(), [](const Product& reader) {
-    return IsQuantized(reader.weights->dtype);
-  });
   const int64_t cols = model_.config().hidden_dim;
+  float* normed = activations_.normed.data();
   team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       kernels_.rms_norm(activations_.residual.data() + r * cols, weight,
-                        model_.config().norm_epsilon, cols, activations_.normed.data() + r * cols);
+                        model_.config().norm_epsilon, cols, normed + r * cols);
     }
-    if (quantize) QuantizeRows(activations_.normed.data(), cols, begin, end);
+    for (size_t i = 0; i < readers.size(); ++i) {
+      const DType dtype = readers[i].weights->dtype;
+      const bool done =
+          std::any_of(readers.begin(), readers.begin() + i, [&](const Product& other) {
+            return GroupSize(other.weights->dtype) == GroupSize(dtype);
+          });
+      if (!done) QuantizeRows(dtype, normed, cols, begin, end);
+    }
   });
 }
 
-void RankModel::Multiply(std::span<const Product> products, const ActivationRows& input) {
+void RankModel::Multiply(std::span<const Product> products, const float* values, int64_t cols,
+                         int64_t row_count) {
   int64_t panel_count = 0;
   for (const Product& product : products) panel_count += PanelCount(product.weights->rows);
   const int64_t grain = std::max(kPanelGrain, panel_count / (8 * team_.thread_count()));
@@ -169,11 +186,12 @@ void RankModel::Multiply(std::span<const Product> products, const ActivationRows
       const int64_t to = std::min(end - first, panels);
       first += panels;
       if (from >= to) continue;
+      const ActivationRows input = Input(product.weights->dtype, values, cols, row_count);
       kernels_.linear[static_cast<size_t>(product.weights->dtype)](
           {.weights = product.weights,
            .input = &input,
            .row_begin = 0,
-           .row_end = input.rows,
+           .row_end = row_count,
            .panel_begin = from,
            .panel_end = to,
            .output = product.output,
@@ -220,7 +238,7 @@ void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
                               {&weights.key, activations_.key.data(), kv_dim},
                               {&weights.value, activations_.value.data(), kv_dim}};
   NormAndQuantize(weights.attention_norm, products);
-  Multiply(products, Input(activations_.normed.data(), config.hidden_dim, rows_.size()));
+  Multiply(products, activations_.normed.data(), config.hidden_dim, rows_.size());
   RotateAndStore(layer);
   ListAttentionCalls(layer, plan);
   team_.ParallelFor(attention_calls_.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
@@ -279,7 +297,7 @@ void RankModel::RunMlp(int64_t layer) {
   const Product products[] = {{&weights.gate, activations_.gate.data(), columns},
                               {&weights.up, activations_.up.data(), columns}};
   NormAndQuantize(weights.ffn_norm, products);
-  Multiply(products, Input(activations_.normed.data(), model_.config().hidden_dim, rows_.size()));
+  Multiply(products, activations_.normed.data(), model_.config().hidden_dim, rows_.size());
   team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
     float* gate = activations_.gate.data() + begin * columns;
     kernels_.silu_mul(gate, activations_.up.data() + begin * columns, (end - begin) * columns,
@@ -305,10 +323,10 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   }
   if (IsQuantized(weights.dtype)) {
     team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
-      QuantizeRows(input, weights.cols, begin, end);
+      QuantizeRows(weights.dtype, input, weights.cols, begin, end);
     });
   }
-  const ActivationRows rows = Input(input, weights.cols, row_count);
+  const ActivationRows rows = Input(weights.dtype, input, weights.cols, row_count);
   const int64_t panels = PanelCount(hidden_dim);
   const int64_t grain = std::max(kPanelGrain / 2, panels / (8 * team_.thread_count()));
   team_.ParallelFor(panels, grain, [&](int64_t begin, int64_t end, int32_t) {

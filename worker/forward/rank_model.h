@@ -92,9 +92,13 @@ class RankModel {
   void ListRows(const engine::StepPlan& plan);
   void Embed();
   void NormAndQuantize(const float* weight, std::span<const Product> readers);
-  void QuantizeRows(const float* values, int64_t cols, int64_t begin, int64_t end);
-  ActivationRows Input(const float* values, int64_t cols, int64_t row_count) const;
-  void Multiply(std::span<const Product> products, const ActivationRows& input);
+  // Quantises rows [begin, end) in the groups of `dtype`; nothing for floats.
+  void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin, int64_t end);
+  // The rows as a matrix of `dtype` reads them.
+  ActivationRows Input(DType dtype, const float* values, int64_t cols, int64_t row_count);
+  // The products with `row_count` rows of `values`, quantised as the matrices want them.
+  void Multiply(std::span<const Product> products, const float* values, int64_t cols,
+                int64_t row_count);
   void RotateAndStore(int64_t layer);
   void ListAttentionCalls(int64_t layer, const engine::StepPlan& plan);
   void Attend(int64_t layer, const engine::StepPlan& plan);

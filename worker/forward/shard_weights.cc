@@ -115,7 +115,8 @@ class ShardWeights::Packer {
       *piece.packed = {.dtype = piece.tensor->dtype,
                        .rows = piece.rows.count(),
                        .cols = piece.cols.count(),
-                       .data = out_.memory_.data() + offsets[i]};
+                       .data = out_.memory_.data() + offsets[i],
+                       .block_offset = piece.cols.begin % BlockWeights(piece.tensor->dtype)};
     }
   }
 
@@ -168,10 +169,11 @@ class ShardWeights::Packer {
     for (int64_t leaf = piece.cols.begin / piece.leaf_cols; leaf * piece.leaf_cols < piece.cols.end;
          ++leaf) {
       const int64_t col = leaf * piece.leaf_cols;
-      const int64_t cols = std::min(piece.leaf_cols, tensor.cols - col);
-      const std::byte* bytes = tensor.row(row) + RowBytes(tensor.dtype, col);
+      // A block that several leaves share counts in each of their units.
+      const ByteRange bytes =
+          BlocksOf(tensor.dtype, col, std::min(col + piece.leaf_cols, tensor.cols));
       digest.AddUnit(tensor.name, row * leaf_count + leaf,
-                     {bytes, static_cast<size_t>(RowBytes(tensor.dtype, cols))});
+                     {tensor.row(row) + bytes.begin, static_cast<size_t>(bytes.end - bytes.begin)});
     }
   }
 

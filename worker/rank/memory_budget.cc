@@ -39,8 +39,9 @@ MemoryNeeds ComputeNeeds(const model::ModelConfig& config, const plan::RankShard
   const int64_t mlp = shard.mlp_columns.count();
   const int64_t widest = std::max({config.hidden_dim, query, mlp});
   // As worker/forward/activations.h lists them: residual and normed, query and attention, key and
-  // value, gate and up, then the quantised input and the fixed-point sums.
-  const int64_t row = kFloat * 2 * (config.hidden_dim + query + kv + mlp) + widest * 5 / 4 +
+  // value, gate and up, then the input quantised in groups of 32 and of 16, with their scales and
+  // sums, and the fixed-point sums.
+  const int64_t row = kFloat * 2 * (config.hidden_dim + query + kv + mlp) + widest * 11 / 4 +
                       8 * (config.hidden_dim + 2);
   // Logits of up to 16 rows: this rank's, all ranks' as they arrive, and put together.
   const int64_t gathered = shape.tensor_parallel > 1 ? 2 : 1;

@@ -1,0 +1,88 @@
+#include "kernels/cpu/linear_groups.h"
+#include "kernels/cpu/linear_lanes_avx512.h"
+#include "kernels/cpu/linear_variants.h"
+
+// The VNNI dot product takes unsigned weights and signed activations; the sum is exact in 32 bits.
+
+namespace shoal::cpu {
+namespace {
+
+struct IsaAvx512 {
+  using Bytes = __m512i;
+  using Floats = __m512;
+  using Lanes = Lanes512;
+  static constexpr bool kSignedWeights = false;
+  static constexpr int kParts = 1;
+  static constexpr int kPartOutputs = 16;
+
+  static SHOAL_INLINE Bytes Load(const uint8_t* from) { return _mm512_loadu_si512(from); }
+  static SHOAL_INLINE Bytes And(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
+  static SHOAL_INLINE Bytes Or(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
+  static SHOAL_INLINE Bytes Fill(int8_t byte) { return _mm512_set1_epi8(byte); }
+  template <int kBits>
+  static SHOAL_INLINE Bytes ShiftLeft(Bytes x) {
+    return _mm512_slli_epi16(x, kBits);
+  }
+  template <int kBits>
+  static SHOAL_INLINE Bytes ShiftRight(Bytes x) {
+    return _mm512_srli_epi16(x, kBits);
+  }
+  // The values plus 128: their top bit flipped.
+  static SHOAL_INLINE Bytes Lookup(Bytes nibbles) {
+    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4NlValues));
+    const __m128i shifted = _mm_xor_si128(values, _mm_set1_epi8(static_cast<char>(0x80)));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(shifted), nibbles);
+  }
+
+  static SHOAL_INLINE Floats Halves(const uint8_t* from, int) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+  static SHOAL_INLINE __m128i SixteenBytes(const uint8_t* from) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  }
+  static SHOAL_INLINE Floats UnsignedBytes(const uint8_t* from, int) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(SixteenBytes(from)));
+  }
+  static SHOAL_INLINE Floats SignedBytes(const uint8_t* from, int) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(SixteenBytes(from)));
+  }
+  static SHOAL_INLINE Floats Broadcast(float x) { return _mm512_set1_ps(x); }
+  static SHOAL_INLINE Floats Multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  static SHOAL_INLINE Floats MultiplyAdd(Floats a, Floats b, Floats c) {
+    return _mm512_fmadd_ps(a, b, c);
+  }
+  static SHOAL_INLINE Floats Negate(Floats x) { return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f)); }
+
+  template <int kBits, int kQuads>
+  static SHOAL_INLINE Floats Dot(const Bytes* weights, const int8_t* quants, int32_t start) {
+    __m512i dot = _mm512_set1_epi32(start);
+#pragma GCC unroll 8
+    for (int v = 0; v < kQuads; ++v) {
+      int32_t quad;
+      __builtin_memcpy(&quad, quants + 4 * v, 4);
+      dot = _mm512_dpbusd_epi32(dot, weights[v], _mm512_set1_epi32(quad));
+    }
+    return _mm512_cvtepi32_ps(dot);
+  }
+
+  template <int kRows, typename Visit>
+  static SHOAL_INLINE void ForRows(Visit visit) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) visit(r);
+  }
+
+  template <int kRows>
+  static SHOAL_INLINE Lanes Join(const Floats (*parts)[kRows], int r) {
+    return {parts[0][r]};
+  }
+  static SHOAL_INLINE uint32_t AddFixed(Lanes y, float limit, int64_t* sums) {
+    return AddFixed512(y, limit, sums);
+  }
+};
+
+}  // namespace
+
+void LinearGroupsAvx512(const LinearCall& call) { RunGroups<IsaAvx512>(call); }
+void LeafLinearGroupsAvx512(const LeafLinearCall& call) { RunLeafGroups<IsaAvx512>(call); }
+
+}  // namespace shoal::cpu

@@ -1,0 +1,346 @@
+#pragma once
+
+// Linear layers over the quantised formats that have no kernel of their own, written once over an
+// instruction set: what differs between formats is how a group's weights unpack to bytes and where
+// its scale and minimum come from.
+//
+// Included only by files compiled for one instruction set, with the same care as linear_panels.h.
+//
+// An Isa handles the panel in kParts vectors of kPartOutputs outputs:
+//   Bytes, Floats, Lanes           a vector of 4 k for each output; of one float; all 16 outputs
+//   kSignedWeights                 what an 8-bit weight is to Dot: signed, or unsigned plus 128
+//   Load, And, Or, ShiftLeft, ShiftRight, Fill, Lookup   on Bytes; shifts are of 16-bit lanes
+//   Halves, UnsignedBytes, SignedBytes, Broadcast        kPartOutputs factors as Floats
+//   Multiply, MultiplyAdd, Negate                        on Floats
+//   Dot<bits>(weights, quants, start)                    start + the exact dot product, as Floats
+//   ForRows<rows>(visit)           visit(r) for every row, unrolled or not
+//   Join(parts), AddFixed          to Lanes; as in linear_tiles.h
+
+#include "kernels/cpu/linear_panels.h"
+
+namespace shoal::cpu {
+namespace {
+
+constexpr int kGroupTileRows = 8;
+constexpr int64_t kGroupTilePanels = 4;
+constexpr int64_t kGroupPrefetchBytes = 2560;
+
+// Up to a block of a tile's rows at constant distances, with what a (row, group) needs once.
+struct GroupRows {
+  alignas(64) int8_t quants[kGroupTileRows][kBlockK];
+  float scales[kGroupTileRows][kBlockK / 16];
+  float minimums[kGroupTileRows][kBlockK / 16];  // scale * float(sum)
+  int32_t starts[kGroupTileRows][kBlockK / 16];  // -offset * sum, where the dot product starts.
+
+  SHOAL_INLINE void Load(const ActivationRows& input, int64_t group, int32_t offset, int64_t row,
+                         int rows, int64_t k, int64_t count) {
+    for (int r = 0; r < rows; ++r) {
+      const int64_t first_group = (row + r) * (input.cols / group) + k / group;
+      __builtin_memcpy(quants[r], input.quants + (row + r) * input.cols + k,
+                       static_cast<size_t>(count));
+      for (int64_t g = 0; g < count / group; ++g) {
+        const int32_t sum = input.sums[first_group + g];
+        scales[r][g] = input.scales[first_group + g];
+        minimums[r][g] = scales[r][g] * static_cast<float>(sum);
+        starts[r][g] = -offset * sum;
+      }
+    }
+  }
+};
+
+// A run of groups of one panel, at most a block, and the rows that it meets.
+struct GroupBlock {
+  const uint8_t* groups;  // The first of them.
+  const uint8_t* table;   // Of the panel's blocks' factors.
+  int64_t table_k;        // k of the first group, counted from the first block's start.
+  int64_t count;          // k.
+  const GroupRows* rows;
+};
+
+template <typename Isa, DType kType>
+struct GroupKernel {
+  using Bytes = typename Isa::Bytes;
+  using Floats = typename Isa::Floats;
+  using Lanes = typename Isa::Lanes;
+  static constexpr int64_t kGroup = GroupSize(kType);
+  static constexpr int64_t kBits = PackedFactsOf(kType).bits;
+  static constexpr bool kLookup = kType == DType::kIQ4_NL;
+  static constexpr bool kHasMinimum = FactorOffsetsOf(kType).minimum >= 0;
+  static constexpr int64_t kGroupBytes = PackedGroupBytes(kType);
+  static constexpr int64_t kQuantBytes = kPanelRows * kGroup * kBits / 8;
+  static constexpr int64_t kTableEntry = kPanelRows * PackedFactsOf(kType).block_factors;
+  static constexpr int kQuads = kGroup / 4;
+  static constexpr int32_t kOffset = kLookup ? (Isa::kSignedWeights ? 0 : 128) : QuantOffset(kType);
+
+  template <int kShift>
+  static SHOAL_INLINE Bytes Shift(Bytes x) {
+    if constexpr (kShift > 0) return Isa::template ShiftLeft<kShift>(x);
+    if constexpr (kShift < 0) return Isa::template ShiftRight<-kShift>(x);
+    return x;
+  }
+
+  // The upper bits of quad kQuad, and of those after it, from the group's last vector.
+  template <int kQuad>
+  static SHOAL_INLINE void AddUpperBits(Bytes plane, Bytes* quads) {
+    if constexpr (kQuad < kQuads) {
+      constexpr int kUpperBits = kBits - 4;
+      const Bytes mask = Isa::Fill(static_cast<int8_t>(((1 << kUpperBits) - 1) << 4));
+      quads[kQuad] = Isa::Or(quads[kQuad], Isa::And(Shift<4 - kUpperBits * kQuad>(plane), mask));
+      AddUpperBits<kQuad + 1>(plane, quads);
+    }
+  }
+
+  static SHOAL_INLINE void Unpack(const uint8_t* group, Bytes* quads) {
+    const Bytes low = Isa::Fill(15);
+#pragma GCC unroll 4
+    for (int v = 0; v < kQuads / 2; ++v) {
+      const Bytes both = Isa::Load(group + 64 * v);
+      quads[v] = Isa::And(both, low);
+      quads[v + kQuads / 2] = Isa::And(Isa::template ShiftRight<4>(both), low);
+    }
+    if constexpr (kLookup) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kQuads; ++v) quads[v] = Isa::Lookup(quads[v]);
+    }
+    if constexpr (kBits > 4) AddUpperBits<0>(Isa::Load(group + 64 * (kQuads / 2)), quads);
+  }
+
+  static SHOAL_INLINE Floats Scale(const uint8_t* factors, const uint8_t* entry, int part) {
+    if constexpr (kTableEntry == 0) {
+      return Isa::Halves(factors, part);
+    } else if constexpr (kHasMinimum) {
+      return Isa::Multiply(Isa::Halves(entry, part), Isa::UnsignedBytes(factors, part));
+    } else {
+      return Isa::Multiply(Isa::Halves(entry, part), Isa::SignedBytes(factors, part));
+    }
+  }
+
+  static SHOAL_INLINE Floats Minimum(const uint8_t* factors, const uint8_t* entry, int part) {
+    if constexpr (kTableEntry == 0) {
+      return Isa::Halves(factors + 2 * kPanelRows, part);
+    } else {
+      return Isa::Negate(Isa::Multiply(Isa::Halves(entry + 2 * kPanelRows, part),
+                                       Isa::UnsignedBytes(factors + kPanelRows, part)));
+    }
+  }
+
+  // acc[r] for every row, of one part of group `g` of the block.
+  template <int kRows>
+  static SHOAL_INLINE void AddPart(const GroupBlock& block, int64_t g, int part, Floats* acc) {
+    const uint8_t* group = block.groups + g * kGroupBytes;
+    const uint8_t* factors = group + kQuantBytes;
+    const uint8_t* entry = block.table + (block.table_k + g * kGroup) / kBlockK * kTableEntry;
+    Bytes quads[kQuads];
+    Unpack(group + 4 * Isa::kPartOutputs * part, quads);
+    const Floats scale = Scale(factors, entry, part);
+    [[maybe_unused]] Floats minimum;
+    if constexpr (kHasMinimum) minimum = Minimum(factors, entry, part);
+    const GroupRows& rows = *block.rows;
+    Isa::template ForRows<kRows>([&](int r) __attribute__((always_inline)) {
+      const int32_t start = kOffset == 0 ? 0 : rows.starts[r][g];
+      const Floats dot = Isa::template Dot < kLookup ? 8 : kBits,
+                   kQuads > (quads, rows.quants[r] + g * kGroup, start);
+      acc[r] =
+          Isa::MultiplyAdd(Isa::Multiply(Isa::Broadcast(rows.scales[r][g]), scale), dot, acc[r]);
+      if constexpr (kHasMinimum) {
+        acc[r] = Isa::MultiplyAdd(minimum, Isa::Broadcast(rows.minimums[r][g]), acc[r]);
+      }
+    });
+  }
+
+  // sums[r] += the block's sum.
+  template <int kRows>
+  static __attribute__((noinline)) void AddBlock(const GroupBlock& block,
+                                                 float (*sums)[kPanelRows]) {
+    Floats acc[Isa::kParts][kRows] = {};
+    for (int64_t g = 0; g < block.count / kGroup; ++g) {
+      const uint8_t* group = block.groups + g * kGroupBytes;
+#pragma GCC unroll 8
+      for (int64_t line = 0; line < kGroupBytes; line += 64) {
+        __builtin_prefetch(group + kGroupPrefetchBytes + line);
+      }
+#pragma GCC unroll 2
+      for (int part = 0; part < Isa::kParts; ++part) AddPart<kRows>(block, g, part, acc[part]);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      (Lanes::LoadLanes(sums[r]) + Isa::template Join<kRows>(acc, r)).StoreLanes(sums[r]);
+    }
+  }
+};
+
+// A tile of up to kGroupTileRows rows and kGroupTilePanels panels of a call.
+template <typename Isa, DType kType>
+struct GroupTile {
+  using Kernel = GroupKernel<Isa, kType>;
+  using Lanes = typename Isa::Lanes;
+
+  SHOAL_INLINE GroupTile(const PackedMatrix& weights, const ActivationRows& input)
+      : input_(input), block_offset_(weights.block_offset) {
+    const int64_t blocks = (weights.cols + kBlockK - 1) / kBlockK + 1;
+    table_bytes_ = Kernel::kTableEntry * blocks;
+    const int64_t groups = weights.cols / Kernel::kGroup;
+    panels = {.data = reinterpret_cast<const uint8_t*>(weights.data),
+              .bytes = (table_bytes_ + groups * Kernel::kGroupBytes + 63) / 64 * 64,
+              .rows = weights.rows,
+              .cols = weights.cols};
+  }
+
+  // Rows are taken eight, four, two or one at a time.
+  SHOAL_INLINE void Place(int64_t new_row, int64_t rows_left, int64_t new_panel,
+                          int64_t panels_left) {
+    row = new_row;
+    panel = new_panel;
+    row_count = rows_left >= 8 ? 8 : rows_left >= 4 ? 4 : rows_left >= 2 ? 2 : 1;
+    panel_count = Smaller(kGroupTilePanels, panels_left);
+  }
+
+  // results = the sums over the leaf [k_begin, k_end).
+  SHOAL_INLINE void SumLeaf(int64_t k_begin, int64_t k_end) {
+    for (int64_t p = 0; p < panel_count; ++p) {
+      for (int r = 0; r < row_count; ++r) Lanes::Zero().StoreLanes(results[p][r]);
+    }
+    for (int64_t k = k_begin; k < k_end; k += kBlockK) {
+      const int64_t count = Smaller(kBlockK, k_end - k);
+      rows_.Load(input_, Kernel::kGroup, Kernel::kOffset, row, row_count, k, count);
+      for (int64_t p = 0; p < panel_count; ++p) {
+        const uint8_t* table = panels.data + (panel + p) * panels.bytes;
+        AddBlock({.groups = table + table_bytes_ + k / Kernel::kGroup * Kernel::kGroupBytes,
+                  .table = table,
+                  .table_k = block_offset_ + k,
+                  .count = count,
+                  .rows = &rows_},
+                 results[p]);
+      }
+    }
+  }
+
+  Panels panels;
+  int64_t row = 0;
+  int row_count = 0;
+  int64_t panel = 0;
+  int64_t panel_count = 0;
+  alignas(64) float results[kGroupTilePanels][kGroupTileRows][kPanelRows];
+
+ private:
+  SHOAL_INLINE void AddBlock(const GroupBlock& block, float (*sums)[kPanelRows]) const {
+    switch (row_count) {
+      case 8:
+        return Kernel::template AddBlock<8>(block, sums);
+      case 4:
+        return Kernel::template AddBlock<4>(block, sums);
+      case 2:
+        return Kernel::template AddBlock<2>(block, sums);
+      default:
+        return Kernel::template AddBlock<1>(block, sums);
+    }
+  }
+
+  const ActivationRows& input_;
+  int64_t block_offset_;
+  int64_t table_bytes_;
+  GroupRows rows_;
+};
+
+// Calls visit() for every placement of the tile; panels outside, so that they stay in the cache.
+template <typename Tile, typename Call, typename Visit>
+SHOAL_INLINE void ForTiles(const Call& call, Tile& tile, Visit visit) {
+  for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += kGroupTilePanels) {
+    for (int64_t row = call.row_begin; row < call.row_end; row += tile.row_count) {
+      tile.Place(row, call.row_end - row, panel, call.panel_end - panel);
+      visit();
+    }
+  }
+}
+
+template <typename Isa, DType kType>
+void GroupLinear(const LinearCall& call) {
+  using Lanes = typename Isa::Lanes;
+  GroupTile<Isa, kType> tile(*call.weights, *call.input);
+  ForTiles(
+      call, tile, [&]() __attribute__((always_inline)) {
+        tile.SumLeaf(0, tile.panels.cols);
+        for (int64_t p = 0; p < tile.panel_count; ++p) {
+          const int64_t panel = tile.panel + p;
+          for (int r = 0; r < tile.row_count; ++r) {
+            float* output = call.output + (tile.row + r) * call.output_stride + panel * kPanelRows;
+            Lanes::LoadLanes(tile.results[p][r])
+                .StoreOutputs(output, OutputsOf(tile.panels, panel));
+          }
+        }
+      });
+}
+
+template <typename Isa, DType kType>
+void GroupLeafLinear(const LeafLinearCall& call) {
+  using Lanes = typename Isa::Lanes;
+  GroupTile<Isa, kType> tile(*call.weights, *call.input);
+  alignas(64) int64_t sums[kGroupTilePanels][kGroupTileRows][kPanelRows];
+  ForTiles(
+      call, tile, [&]() __attribute__((always_inline)) {
+        __builtin_memset(sums, 0, sizeof(sums));
+        int64_t invalid[kGroupTileRows] = {};
+        for (int64_t k = 0; k < tile.panels.cols; k += call.leaf_cols) {
+          tile.SumLeaf(k, Smaller(k + call.leaf_cols, tile.panels.cols));
+          for (int64_t p = 0; p < tile.panel_count; ++p) {
+            const uint32_t present = (uint32_t{1} << OutputsOf(tile.panels, tile.panel + p)) - 1;
+            for (int r = 0; r < tile.row_count; ++r) {
+              const uint32_t bad =
+                  Isa::AddFixed(Lanes::LoadLanes(tile.results[p][r]), call.limit, sums[p][r]);
+              // Padding lanes of an invalid row are NaN too, but they are nobody's output.
+              invalid[r] += __builtin_popcount(bad & present);
+            }
+          }
+        }
+        for (int r = 0; r < tile.row_count; ++r) {
+          for (int64_t p = 0; p < tile.panel_count; ++p) {
+            const int64_t panel = tile.panel + p;
+            int64_t* output =
+                call.output + (tile.row + r) * call.output_stride + panel * kPanelRows;
+            __builtin_memcpy(output, sums[p][r],
+                             static_cast<size_t>(OutputsOf(tile.panels, panel)) * sizeof(int64_t));
+          }
+          if (invalid[r] != 0) {
+            __atomic_fetch_add(&call.invalid[tile.row + r], invalid[r], __ATOMIC_RELAXED);
+          }
+        }
+      });
+}
+
+template <typename Isa>
+SHOAL_INLINE void RunGroups(const LinearCall& call) {
+  switch (call.weights->dtype) {
+    case DType::kQ5_0:
+      return GroupLinear<Isa, DType::kQ5_0>(call);
+    case DType::kQ5_1:
+      return GroupLinear<Isa, DType::kQ5_1>(call);
+    case DType::kQ4_K:
+      return GroupLinear<Isa, DType::kQ4_K>(call);
+    case DType::kQ5_K:
+      return GroupLinear<Isa, DType::kQ5_K>(call);
+    case DType::kQ6_K:
+      return GroupLinear<Isa, DType::kQ6_K>(call);
+    default:
+      return GroupLinear<Isa, DType::kIQ4_NL>(call);
+  }
+}
+
+template <typename Isa>
+SHOAL_INLINE void RunLeafGroups(const LeafLinearCall& call) {
+  switch (call.weights->dtype) {
+    case DType::kQ5_0:
+      return GroupLeafLinear<Isa, DType::kQ5_0>(call);
+    case DType::kQ5_1:
+      return GroupLeafLinear<Isa, DType::kQ5_1>(call);
+    case DType::kQ4_K:
+      return GroupLeafLinear<Isa, DType::kQ4_K>(call);
+    case DType::kQ5_K:
+      return GroupLeafLinear<Isa, DType::kQ5_K>(call);
+    case DType::kQ6_K:
+      return GroupLeafLinear<Isa, DType::kQ6_K>(call);
+    default:
+      return GroupLeafLinear<Isa, DType::kIQ4_NL>(call);
+  }
+}
+
+}  // namespace
+}  // namespace shoal::cpu

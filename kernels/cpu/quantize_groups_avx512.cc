@@ -1,0 +1,60 @@
+#include <immintrin.h>
+
+#include "kernels/cpu/linear_variants.h"
+
+// The quantiser for groups of any multiple of 16. Maxima and integer sums may be taken in any
+// order; everything else is done element by element as in quantize_scalar.cc.
+
+namespace shoal::cpu {
+namespace {
+
+constexpr int64_t kStep = 16;
+constexpr uint32_t kInfinityBits = 0x7f800000u;
+constexpr uint32_t kSmallestBits = 0x0d800000u;  // 2^-100
+
+inline __attribute__((always_inline)) uint32_t MaximumBits(const float* x, int64_t count) {
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  __m512i max = _mm512_setzero_si512();
+  for (int64_t i = 0; i < count; i += kStep) {
+    const __m512i bits = _mm512_castps_si512(_mm512_loadu_ps(x + i));
+    max = _mm512_max_epu32(max, _mm512_and_si512(bits, magnitude));
+  }
+  return _mm512_reduce_max_epu32(max);
+}
+
+inline __attribute__((always_inline)) void QuantizeGroup(const float* x, int64_t count,
+                                                         int8_t* quants, float* scale,
+                                                         int32_t* sum) {
+  const uint32_t max_bits = MaximumBits(x, count);
+  *sum = 0;
+  if (__builtin_expect(max_bits >= kInfinityBits || max_bits < kSmallestBits, 0)) {
+    *scale = max_bits >= kInfinityBits ? __builtin_nanf("") : 0.0f;
+    __builtin_memset(quants, 0, static_cast<size_t>(count));
+    return;
+  }
+  float amax;
+  __builtin_memcpy(&amax, &max_bits, 4);
+  *scale = amax / 127.0f;
+  const __m512 inverse = _mm512_set1_ps(127.0f / amax);
+  __m512i sums = _mm512_setzero_si512();
+  for (int64_t i = 0; i < count; i += kStep) {
+    const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + i), inverse);
+    const __m512i q =
+        _mm512_max_epi32(_mm512_min_epi32(_mm512_cvtps_epi32(scaled), _mm512_set1_epi32(127)),
+                         _mm512_set1_epi32(-127));
+    sums = _mm512_add_epi32(sums, q);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(quants + i), _mm512_cvtepi32_epi8(q));
+  }
+  *sum = _mm512_reduce_add_epi32(sums);
+}
+
+}  // namespace
+
+void QuantizeGroupsAvx512(const float* x, int64_t cols, int64_t group, int8_t* quants,
+                          float* scales, int32_t* sums) {
+  for (int64_t g = 0; g < cols / group; ++g) {
+    QuantizeGroup(x + g * group, group, quants + g * group, scales + g, sums + g);
+  }
+}
+
+}  // namespace shoal::cpu
