@@ -54,7 +54,7 @@ typename C::I ToWeights(typename C::D x) {
   return C::SubI(C::Bits(C::AddD(C::MulD(x, C::SetD(0x1p40)), round)), C::Bits(round));
 }
 
-template <typename C>
+template <typename C, bool kMoments>
 math::WeightSums SumWeights(const math::WeightsCall& call) {
   using F = typename C::F;
   using D = typename C::D;
@@ -75,10 +75,12 @@ math::WeightSums SumWeights(const math::WeightsCall& call) {
     const F e = C::KeepFrom(x, math::kNoWeight, ExpLanes<C>(v));
     const typename C::I low = ToWeights<C>(C::Low(e));
     const typename C::I high = ToWeights<C>(C::High(e));
-    const F minus = C::Negate(v);
     weights = C::AddI(weights, C::AddI(low, high));
-    moments = C::AddI(moments, C::AddI(ToWeights<C>(C::MulD(C::Low(e), C::Low(minus))),
-                                       ToWeights<C>(C::MulD(C::High(e), C::High(minus)))));
+    if constexpr (kMoments) {
+      const F minus = C::Negate(v);
+      moments = C::AddI(moments, C::AddI(ToWeights<C>(C::MulD(C::Low(e), C::Low(minus))),
+                                         ToWeights<C>(C::MulD(C::High(e), C::High(minus)))));
+    }
     if (out == nullptr) return;
     C::StoreI(out, low);
     C::StoreI(out + C::kWidth / 2, high);
@@ -95,6 +97,11 @@ math::WeightSums SumWeights(const math::WeightsCall& call) {
         for (int64_t j = 0; j < n; ++j) call.weights[i + j] = some[j];
       });
   return {.weights = C::SumI(weights), .moments = C::SumI(moments)};
+}
+
+template <typename C>
+math::WeightSums SumWeights(const math::WeightsCall& call) {
+  return call.moments ? SumWeights<C, true>(call) : SumWeights<C, false>(call);
 }
 
 // Philox4x32-10 (kernels/math/random.cc) of kWidth counters. The last counter word is 0.

@@ -51,7 +51,7 @@ WeightSums SumWeights(const WeightsCall& call) {
     if (x >= kNoWeight) {
       const double e = Exp(x);
       weight = RoundToInteger(e * kOne);
-      sums.moments += RoundToInteger((e * double{-x}) * kOne);
+      if (call.moments) sums.moments += RoundToInteger((e * double{-x}) * kOne);
     }
     sums.weights += weight;
     if (call.weights != nullptr) call.weights[i] = weight;

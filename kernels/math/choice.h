@@ -23,12 +23,13 @@ struct WeightsCall {
   float maximum;
   double temperature;
   uint64_t* weights;  // [count]; may be null.
+  bool moments;       // Whether their sum is wanted.
 };
 
 // Count at most 2^22: then neither sum reaches 2^63.
 struct WeightSums {
   uint64_t weights = 0;
-  uint64_t moments = 0;  // Of RNE((double(exp(x)) * double(-x)) * 2^40).
+  uint64_t moments = 0;  // Of RNE((double(exp(x)) * double(-x)) * 2^40), or 0.
 
   bool operator==(const WeightSums&) const = default;
 };

@@ -248,6 +248,12 @@ TEST(RegionService, RefusesWhatIsWrongByName) {
   request.params.sampling.temperature = std::numeric_limits<double>::quiet_NaN();
   expect_refusal(request, "temperature");
   request = Request({1}, 5);
+  request.params.sampling.presence_penalty = 3;
+  expect_refusal(request, "presence_penalty is 3: expected a value from -2 to 2");
+  request = Request({1}, 5);
+  request.params.sampling.logit_bias = {{100, 1}};
+  expect_refusal(request, "logit_bias names token 100: expected an id from 0 to 99");
+  request = Request({1}, 5);
   request.params.stop_ids.assign(kStopIdsMax + 1, 3);
   expect_refusal(request, "stop_ids");
   request = Request({}, 5);

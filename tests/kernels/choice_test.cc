@@ -82,13 +82,15 @@ TEST_P(Choice, WeightsAndTheirSumsAreTheDefinitions) {
       const float maximum = *std::max_element(logits.begin(), logits.end());
       if (size > 8) logits[3] = -kInfinity;
       for (const double temperature : {1.0, 1e-5, 0.7, 3.0, 1e5}) {
-        WeightsCall call = {logits.data(), size, maximum, temperature, nullptr};
+        WeightsCall call = {logits.data(), size, maximum, temperature, nullptr, true};
         std::vector<uint64_t> expected;
         const WeightSums sums = SumByDefinition(call, expected);
         EXPECT_EQ(row().choice.weights(call), sums) << size << " spread " << spread;
         std::vector<uint64_t> found(logits.size() + 1, 77);
         call.weights = found.data();
         EXPECT_EQ(row().choice.weights(call), sums);
+        call.moments = false;
+        EXPECT_EQ(row().choice.weights(call), (WeightSums{sums.weights, 0}));
         EXPECT_EQ(found.back(), 77U) << "written behind the end";
         found.pop_back();
         EXPECT_EQ(found, expected) << size << " spread " << spread << " T " << temperature;
@@ -101,7 +103,8 @@ TEST_P(Choice, WeightsEndWhereTheyRoundToZero) {
   std::vector<float> logits;
   for (float x = -28.3F; x > -29.2F; x = std::nextafter(x, -100.0F) - 1e-5F) logits.push_back(x);
   logits.insert(logits.end(), {-29, std::nextafter(-29.0F, -30.0F), std::nextafter(-29.0F, 0.0F)});
-  const WeightsCall call = {logits.data(), static_cast<int64_t>(logits.size()), 0, 1, nullptr};
+  const WeightsCall call = {logits.data(), static_cast<int64_t>(logits.size()), 0, 1, nullptr,
+                            true};
   std::vector<uint64_t> weights;
   EXPECT_EQ(row().choice.weights(call), SumByDefinition(call, weights));
   EXPECT_GT(row().choice.weights(call).weights, 0U);

@@ -175,7 +175,8 @@ Sampler::Normalizer Sampler::Normalize(std::span<const float> logits, float maxi
                                                   .count = static_cast<int64_t>(logits.size()),
                                                   .maximum = maximum,
                                                   .temperature = 1,
-                                                  .weights = nullptr});
+                                                  .weights = nullptr,
+                                                  .moments = false});
   return {maximum, math::Log(static_cast<double>(sums.weights) * 0x1p-40)};
 }
 

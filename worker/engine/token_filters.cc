@@ -61,13 +61,14 @@ void TokenFilters::TakeTopK(std::span<const float> logits, size_t keep) {
   }
 }
 
-math::WeightSums TokenFilters::Weigh(float maximum, double temperature) {
+math::WeightSums TokenFilters::Weigh(float maximum, const SamplingParams& sampling) {
   weights_.resize(tokens_.size());
   return kernels_.weights({.logits = logits_.data(),
                            .count = static_cast<int64_t>(logits_.size()),
                            .maximum = maximum,
-                           .temperature = temperature,
-                           .weights = weights_.data()});
+                           .temperature = sampling.temperature,
+                           .weights = weights_.data(),
+                           .moments = sampling.typical_p < 1});
 }
 
 // Tokens by the distance of their exponent from the mean, then by id.
@@ -108,7 +109,7 @@ void TokenFilters::KeepShortestPrefix(double goal) {
 
 void TokenFilters::KeepByWeight(std::span<const float> logits, uint64_t total, float maximum,
                                 const SamplingParams& sampling) {
-  const math::WeightSums sums = Weigh(maximum, sampling.temperature);
+  const math::WeightSums sums = Weigh(maximum, sampling);
   ranked_.clear();
   if (sampling.typical_p < 1) {
     RankByDistance(sums, maximum, sampling.temperature);
@@ -146,7 +147,8 @@ uint64_t TokenFilters::TakeLikely(std::span<const float> logits, float maximum,
                           .count = static_cast<int64_t>(logits.size()),
                           .maximum = maximum,
                           .temperature = sampling.temperature,
-                          .weights = nullptr})
+                          .weights = nullptr,
+                          .moments = false})
                 .weights;
     floor = TopPFloor(sampling.top_p, total, logits.size());
   } else if (sampling.typical_p == 1) {

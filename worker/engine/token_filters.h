@@ -36,7 +36,7 @@ class TokenFilters {
 
   void TakeTopK(std::span<const float> logits, size_t keep);
   uint64_t TakeLikely(std::span<const float> logits, float maximum, const SamplingParams& sampling);
-  math::WeightSums Weigh(float maximum, double temperature);
+  math::WeightSums Weigh(float maximum, const SamplingParams& sampling);
   void KeepByWeight(std::span<const float> logits, uint64_t total, float maximum,
                     const SamplingParams& sampling);
   void RankByDistance(const math::WeightSums& sums, float maximum, double temperature);
