@@ -37,6 +37,7 @@ struct RunOptions {
   int64_t prefill_chunk_tokens = 512;
   int32_t sequences_max = 32;
   int32_t queue_requests_max = 1024;
+  std::string prefix_cache = "on";
   std::string comm = "auto";
   std::string api_keys_file;
   int64_t ready_timeout_ms = 60'000;
@@ -80,6 +81,9 @@ config::OptionTable MakeRunTable(RunOptions& options) {
                "Sequences that run at once.");
   table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
                "Requests that wait while all sequences are taken; one more gets 503.");
+  table.AddChoice<std::string>("prefix-cache", options.prefix_cache, {{"on", "on"}, {"off", "off"}},
+                               "Keep the blocks of ended sequences, and start later ones of the "
+                               "same prefix behind them.");
   table.AddChoice<std::string>("comm", options.comm,
                                {{"auto", "auto"}, {"shm", "shm"}, {"tcp", "tcp"}, {"mpi", "mpi"}},
                                "How ranks reach each other. auto: shared memory.");
@@ -113,6 +117,7 @@ launch::LocalGroupOptions MakeGroupOptions(const RunOptions& options, uint16_t r
   arguments.insert(arguments.end(), {"--model", options.cut.model});
   arguments.insert(arguments.end(), {"--coordinator", Str("127.0.0.1:", rpc_port)});
   arguments.insert(arguments.end(), {"--comm", options.comm});
+  arguments.insert(arguments.end(), {"--prefix-cache", options.prefix_cache});
   AppendFlag(arguments, "--threads", options.threads);
   AppendFlag(arguments, "--context-tokens-max", options.context_tokens_max);
   AppendFlag(arguments, "--prefill-chunk-tokens", options.prefill_chunk_tokens);

@@ -55,7 +55,12 @@ std::string GroupText(const rpc::GroupInfo& group) {
   out << group.name << ": " << (group.ready ? "ready" : "not ready") << "\n"
       << "  steps " << group.stats.steps_total << ", running " << group.stats.sequences_running
       << ", waiting " << group.stats.requests_waiting << ", KV blocks "
-      << group.stats.kv_blocks_used << " of " << group.stats.kv_blocks_total << "\n";
+      << group.stats.kv_blocks_used << " of " << group.stats.kv_blocks_total << ", preempted "
+      << group.stats.preemptions_total << "\n"
+      << "  prefix cache: " << group.stats.prefix_cache_hit_tokens_total << " of "
+      << group.stats.prefix_cache_query_tokens_total << " tokens found for "
+      << group.stats.prefix_cache_queries_total << " sequences, " << group.stats.kv_blocks_kept
+      << " blocks kept\n";
   for (const std::string& rank : group.ranks) out << "  " << rank << "\n";
   return out.str();
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "transport/base/generation.h"
+#include "transport/base/group.h"
 
 namespace shoal::core {
 
@@ -71,11 +72,7 @@ struct GroupStatus {
   int32_t pipeline_parallel = 0;
   std::vector<std::string> ranks;  // One line each: host, pid, instruction set, threads.
   bool ready = false;
-  int64_t steps_total = 0;
-  int32_t sequences_running = 0;
-  int32_t requests_waiting = 0;
-  int64_t kv_blocks_used = 0;
-  int64_t kv_blocks_total = 0;
+  SchedulerStats stats;
 };
 
 struct RegionStatus {

@@ -68,11 +68,7 @@ GroupStatus Group::Status() const {
                                     : Str("rank ", i, " has not joined"));
   }
   status.ready = state == GroupState::kReady;
-  status.steps_total = stats.steps_total;
-  status.sequences_running = stats.sequences_running;
-  status.requests_waiting = stats.requests_waiting;
-  status.kv_blocks_used = stats.kv_blocks_used;
-  status.kv_blocks_total = stats.kv_blocks_total;
+  status.stats = stats;
   return status;
 }
 

@@ -303,7 +303,7 @@ StreamId Region::Submit(std::vector<int32_t> prompt, const GenerationParams& par
   const StreamId id = next_stream_++;
   streams_[id] = {std::move(prompt), params, needed, std::nullopt};
   ++requests_total_;
-  waiting_.push_back(id);
+  waiting_.Add({params.priority, id}, id);
   Dispatch();
   return id;
 }
@@ -315,7 +315,7 @@ void Region::Cancel(StreamId id) {
     const Group& group = groups_.at(*stream->second.group);
     actions_.push_back(CancelAction{group.ranks[0]->connection, group.epoch, id});
   } else {
-    std::erase(waiting_, id);
+    waiting_.Remove(id);
   }
   streams_.erase(stream);
 }
@@ -328,26 +328,27 @@ void Region::FailStream(StreamId id, BusyReason reason, const std::string& messa
 void Region::Dispatch() {
   const bool some_ready = groups_ready() > 0;
   const int64_t largest = LargestKvCacheTokens();
-  std::deque<StreamId> still_waiting;
-  // One pass in order: a request passes an earlier one only where the earlier one does not fit.
-  for (const StreamId id : std::exchange(waiting_, {})) {
+  // One pass in order, of a copy, because what is served leaves the queue: a request passes one
+  // whose turn is before its own only where that one does not fit.
+  for (const Turn turn : std::set<Turn>(waiting_.turns())) {
+    const StreamId id = waiting_.at(turn);
     Stream& stream = streams_.at(id);
     if (!some_ready) {
+      waiting_.Remove(id);
       FailStream(id, BusyReason::kNoGroup, "the last group of workers was lost");
     } else if (stream.tokens_needed > largest) {
+      waiting_.Remove(id);
       FailStream(id, BusyReason::kTooLarge,
                  Str("the groups that are left have ", largest, " tokens of KV cache, needed are ",
                      stream.tokens_needed));
     } else if (Group* group = ChooseGroup(stream.tokens_needed); group != nullptr) {
+      waiting_.Serve(turn);
       stream.group = group->number;
       group->sequences[id] = 0;
       actions_.push_back(SubmitAction{group->ranks[0]->connection, group->epoch, id,
                                       std::exchange(stream.prompt, {}), stream.params});
-    } else {
-      still_waiting.push_back(id);
     }
   }
-  waiting_ = std::move(still_waiting);
 }
 
 Group* Region::ChooseGroup(int64_t tokens) {
@@ -398,7 +399,7 @@ void Region::Tick() {
 void Region::Stop() {
   if (stopping_) return;
   stopping_ = true;
-  waiting_.clear();
+  waiting_.Clear();
   std::vector<StreamId> ids;
   for (const auto& [id, stream] : streams_) ids.push_back(id);
   for (const StreamId id : ids) {

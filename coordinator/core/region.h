@@ -13,6 +13,7 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/group.h"
+#include "transport/base/class_queue.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation.h"
 #include "transport/base/group.h"
@@ -132,7 +133,7 @@ class Region {
   };
   const std::map<uint64_t, Group>& groups() const { return groups_; }
   const std::map<StreamId, Stream>& streams() const { return streams_; }
-  const std::deque<StreamId>& waiting() const { return waiting_; }
+  const ClassQueue<StreamId>& waiting() const { return waiting_; }
   const RegionOptions& options() const { return options_; }
 
  private:
@@ -170,7 +171,7 @@ class Region {
   std::map<uint64_t, Group> groups_;  // By number.
   std::map<ConnectionId, RankPlace> ranks_;
   std::map<StreamId, Stream> streams_;  // Every stream that has not ended; canaries are not in it.
-  std::deque<StreamId> waiting_;        // At most queue_requests_max.
+  ClassQueue<StreamId> waiting_;        // At most queue_requests_max. The ids are the arrivals.
   std::deque<uint64_t> lost_ids_;       // Group ids given up lately, so that stragglers hear of it.
   std::optional<RankRegistration> model_;  // What all groups must agree with.
   bool model_proven_ = false;              // Some group of that model has been ready.

@@ -198,6 +198,19 @@ void ReadLengths(JsonReader& fields, ApiRequest& request) {
       fields.Int("min_tokens", 0, request.tokens_max.value_or(kTokensMaxMax)).value_or(0);
 }
 
+// When it is served, and beside whom: the fields of vLLM.
+void ReadService(JsonReader& fields, ApiRequest& request) {
+  request.priority =
+      static_cast<int32_t>(fields.Int("priority", kPriorityMin, kPriorityMax).value_or(0));
+  const auto salt = fields.String("cache_salt");
+  if (!salt) return;
+  if (salt->empty() || static_cast<int64_t>(salt->size()) > kCacheSaltBytesMax) {
+    throw ApiError("cache_salt", Str("cache_salt must have 1 to ", kCacheSaltBytesMax,
+                                     " bytes, not ", salt->size()));
+  }
+  request.cache_salt = *salt;
+}
+
 PromptInput ReadIds(const Json& value, const std::string& path) {
   std::vector<int32_t> ids;
   ids.reserve(value.size());
@@ -309,6 +322,7 @@ ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
   ReadLogprobs(fields, request);
   request.ignore_eos = fields.Bool("ignore_eos").value_or(false);
   request.return_token_ids = fields.Bool("return_token_ids").value_or(false);
+  ReadService(fields, request);
   request.answers_per_prompt = static_cast<int32_t>(fields.Int("n", 1, kChoicesMax).value_or(1));
   const auto prompts = std::max<int64_t>(1, static_cast<int64_t>(request.prompts.size()));
   if (prompts * request.answers_per_prompt > kChoicesMax) {

@@ -42,7 +42,9 @@ struct ApiRequest {
   bool ignore_eos = false;
   bool echo = false;
   bool return_token_ids = false;
-  int32_t top_logprobs = -1;          // As GenerationParams.
+  int32_t priority = 0;  // As GenerationParams, like the two below.
+  std::string cache_salt;
+  int32_t top_logprobs = -1;
   std::vector<PromptInput> prompts;   // Completions; at most kChoicesMax with all answers.
   std::vector<ChatMessage> messages;  // Chat.
   std::vector<std::string> ignored;   // Fields nobody here knows.

@@ -137,6 +137,8 @@ std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextServ
                                   text.eos_ids.end());
     }
     plan.params.top_logprobs = request.top_logprobs;
+    plan.params.priority = request.priority;
+    plan.params.cache_salt = request.cache_salt;
     plan.params.prompt_logprobs = request.echo && request.top_logprobs >= 0;
   }
   return plans;

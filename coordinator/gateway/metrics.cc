@@ -16,29 +16,50 @@ void WriteSample(std::string& text, const std::string& name, std::string_view ty
       Str("# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n", name, " ", value, "\n");
 }
 
+// What the schedulers of all groups say, added up.
+struct SchedulerSample {
+  const char* name;
+  const char* type;
+  const char* help;
+  int64_t (*value)(const SchedulerStats&);
+};
+
+constexpr SchedulerSample kSchedulerSamples[] = {
+    {"shoal_steps_total", "counter", "Steps of the groups that are there.",
+     [](const SchedulerStats& stats) { return stats.steps_total; }},
+    {"shoal_sequences_running", "gauge", "Sequences in the groups' batches.",
+     [](const SchedulerStats& stats) { return int64_t{stats.sequences_running}; }},
+    {"shoal_preemptions_total", "counter", "Sequences that gave up their blocks for others.",
+     [](const SchedulerStats& stats) { return stats.preemptions_total; }},
+    {"shoal_kv_blocks_used", "gauge", "KV cache blocks in use.",
+     [](const SchedulerStats& stats) { return stats.kv_blocks_used; }},
+    {"shoal_kv_blocks_kept", "gauge", "KV cache blocks not in use that hold a prefix.",
+     [](const SchedulerStats& stats) { return stats.kv_blocks_kept; }},
+    {"shoal_kv_blocks_total", "gauge", "KV cache blocks there are.",
+     [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
+    {"shoal_prefix_cache_queries_total", "counter", "Sequences that looked for their prefix.",
+     [](const SchedulerStats& stats) { return stats.prefix_cache_queries_total; }},
+    {"shoal_prefix_cache_query_tokens_total", "counter", "Their tokens.",
+     [](const SchedulerStats& stats) { return stats.prefix_cache_query_tokens_total; }},
+    {"shoal_prefix_cache_hit_tokens_total", "counter", "Those found, and not computed again.",
+     [](const SchedulerStats& stats) { return stats.prefix_cache_hit_tokens_total; }},
+};
+
 void WriteRegion(const core::RegionStatus& region, std::string& text) {
-  int64_t steps = 0;
-  int64_t running = 0;
+  for (const SchedulerSample& sample : kSchedulerSamples) {
+    int64_t sum = 0;
+    for (const core::GroupStatus& group : region.groups) sum += sample.value(group.stats);
+    WriteSample(text, sample.name, sample.type, sample.help, sum);
+  }
   int64_t waiting = region.requests_waiting;
-  int64_t blocks_used = 0;
-  int64_t blocks_total = 0;
   int64_t ready = 0;
   uint64_t epoch = 0;
   for (const core::GroupStatus& group : region.groups) {
-    steps += group.steps_total;
-    running += group.sequences_running;
-    waiting += group.requests_waiting;
-    blocks_used += group.kv_blocks_used;
-    blocks_total += group.kv_blocks_total;
+    waiting += group.stats.requests_waiting;
     ready += group.ready ? 1 : 0;
     epoch = std::max(epoch, group.epoch);
   }
-  WriteSample(text, "shoal_steps_total", "counter", "Steps of the groups that are there.", steps);
-  WriteSample(text, "shoal_sequences_running", "gauge", "Sequences in the groups' batches.",
-              running);
   WriteSample(text, "shoal_requests_waiting", "gauge", "Sequences that wait for room.", waiting);
-  WriteSample(text, "shoal_kv_blocks_used", "gauge", "KV cache blocks in use.", blocks_used);
-  WriteSample(text, "shoal_kv_blocks_total", "gauge", "KV cache blocks there are.", blocks_total);
   WriteSample(text, "shoal_groups_ready", "gauge", "Groups that answer.", ready);
   WriteSample(text, "shoal_group_epoch", "gauge", "The newest group's epoch; 0 without one.",
               epoch);

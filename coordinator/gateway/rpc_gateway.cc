@@ -180,15 +180,8 @@ rpc::StatusInfo RpcGateway::OnStatus() {
   const core::RegionStatus status = generation_.status();
   rpc::StatusInfo info;
   for (const core::GroupStatus& group : status.groups) {
-    info.groups.push_back({group.group,
-                           group.epoch,
-                           group.name,
-                           group.tensor_parallel,
-                           group.pipeline_parallel,
-                           group.ranks,
-                           group.ready,
-                           {group.steps_total, group.sequences_running, group.requests_waiting,
-                            group.kv_blocks_used, group.kv_blocks_total}});
+    info.groups.push_back({group.group, group.epoch, group.name, group.tensor_parallel,
+                           group.pipeline_parallel, group.ranks, group.ready, group.stats});
   }
   info.requests_waiting = status.requests_waiting;
   info.requests_total = status.requests_total;

@@ -224,6 +224,26 @@ TEST_F(RegionTest, QueuesWhatTheGroupsCannotTakeUpToABound) {
   EXPECT_THAT(submits[0].prompt, SizeIs(3));
 }
 
+TEST_F(RegionTest, HandsOutTheMoreUrgentOfThoseThatWaitFirst) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  std::vector<StreamId> streams;
+  for (int i = 0; i < 4; ++i) streams.push_back(Submit());
+  GenerationParams urgent;
+  urgent.tokens_max = 4;
+  urgent.priority = -1;
+  const StreamId vip = region_.Submit({1, 1, 1}, urgent, error_);
+  invariants_.Submitted(vip);
+  EXPECT_THAT(Select<SubmitAction>(Take()), SizeIs(3));
+  EXPECT_TRUE(Answer(1, epoch, streams[0], {1}, FinishReason::kStop));
+  const auto first = Select<SubmitAction>(Take());
+  ASSERT_THAT(first, SizeIs(1));
+  EXPECT_EQ(first[0].stream, vip);
+  EXPECT_TRUE(Answer(1, epoch, streams[1], {1}, FinishReason::kStop));
+  const auto second = Select<SubmitAction>(Take());
+  ASSERT_THAT(second, SizeIs(1));
+  EXPECT_EQ(second[0].stream, streams[3]);
+}
+
 TEST_F(RegionTest, RefusesWhatNoGroupCanEverHold) {
   RankRegistration small = MakeRank(1);
   small.kv_cache_tokens = 32;
@@ -499,8 +519,8 @@ TEST_F(RegionTest, ReportsWhatTheLeadersReport) {
   EXPECT_TRUE(region_.Update(1, epoch, {}, {.steps_total = 12, .sequences_running = 3}));
   const RegionStatus status = region_.status();
   ASSERT_THAT(status.groups, SizeIs(1));
-  EXPECT_EQ(status.groups[0].steps_total, 12);
-  EXPECT_EQ(status.groups[0].sequences_running, 3);
+  EXPECT_EQ(status.groups[0].stats.steps_total, 12);
+  EXPECT_EQ(status.groups[0].stats.sequences_running, 3);
   EXPECT_TRUE(status.groups[0].ready);
   EXPECT_THAT(status.groups[0].ranks, SizeIs(2));
   EXPECT_EQ(region_.model().kv_cache_tokens, 256);

@@ -66,7 +66,8 @@ void RegionInvariants::CheckStreams(const Region& region) {
   EXPECT_EQ(streams, open_);
 
   // The queue is bounded, and holds each stream without a group once.
-  const std::set<StreamId> waiting(region.waiting().begin(), region.waiting().end());
+  std::set<StreamId> waiting;
+  for (const Turn& turn : region.waiting().turns()) waiting.insert(region.waiting().at(turn));
   EXPECT_EQ(waiting.size(), region.waiting().size());
   EXPECT_LE(waiting.size(), static_cast<size_t>(region.options().queue_requests_max));
   for (const auto& [id, stream] : region.streams()) {

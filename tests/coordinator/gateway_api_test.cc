@@ -80,7 +80,8 @@ TEST(Completions, HandsTheParametersOn) {
   auto client = fixture.Connect();
   client->Request("POST", kCompletions,
                   R"({"prompt":"a<eos>","max_tokens":7,"temperature":0.5,"top_p":0.9,"top_k":40,)"
-                  R"("min_p":0.05,"seed":-1,"logprobs":3,"stop_token_ids":[65]})");
+                  R"("min_p":0.05,"seed":-1,"logprobs":3,"stop_token_ids":[65],)"
+                  R"("priority":-3,"cache_salt":"tenant"})");
   const auto& sequence = fixture.generation.sequences.at(0);
   EXPECT_THAT(sequence.prompt, ElementsAre(kBos, 'a', kEos));
   GenerationParams expected;
@@ -88,6 +89,8 @@ TEST(Completions, HandsTheParametersOn) {
   expected.tokens_max = 7;
   expected.stop_ids = {65, kEos};
   expected.top_logprobs = 3;
+  expected.priority = -3;
+  expected.cache_salt = "tenant";
   EXPECT_EQ(sequence.params, expected);
 }
 

@@ -45,6 +45,8 @@ TEST(BadRequest, NamesTheParameter) {
       {kCompletions, R"({"prompt":"a","min_p":2})", "min_p"},
       {kCompletions, R"({"prompt":"a","seed":9223372036854775808})", "seed"},
       {kCompletions, R"({"prompt":"a","seed":1.0})", "seed"},
+      {kCompletions, R"({"prompt":"a","priority":1001})", "priority"},
+      {kCompletions, R"({"prompt":"a","cache_salt":""})", "cache_salt"},
       {kCompletions, R"({"prompt":"a","logprobs":21})", "logprobs"},
       {kCompletions, R"({"prompt":"a","logprobs":true})", "logprobs"},
       {kCompletions, R"({"prompt":"a","stop":""})", "stop"},
@@ -279,20 +281,22 @@ TEST(Metrics, AreThereFromTheStart) {
   const std::string empty = fixture.Get("/metrics").body;
   for (const std::string_view name :
        {"shoal_steps_total", "shoal_sequences_running", "shoal_requests_waiting",
-        "shoal_kv_blocks_used", "shoal_kv_blocks_total", "shoal_groups_ready",
-        "shoal_group_epoch"}) {
+        "shoal_kv_blocks_used", "shoal_kv_blocks_total", "shoal_groups_ready", "shoal_group_epoch",
+        "shoal_prefix_cache_queries_total", "shoal_prefix_cache_hit_tokens_total"}) {
     EXPECT_THAT(empty, HasSubstr("\n" + std::string(name) + " 0\n"));
   }
   core::GroupStatus group;
   group.ready = true;
   group.epoch = 3;
-  group.requests_waiting = 2;
-  group.kv_blocks_used = 5;
+  group.stats.requests_waiting = 2;
+  group.stats.kv_blocks_used = 5;
+  group.stats.prefix_cache_hit_tokens_total = 96;
   fixture.generation.region.groups = {group, group};
   fixture.generation.region.requests_waiting = 10;
   const std::string body = fixture.Get("/metrics").body;
   EXPECT_THAT(body, HasSubstr("\nshoal_requests_waiting 14\n"));
   EXPECT_THAT(body, HasSubstr("\nshoal_kv_blocks_used 10\n"));
+  EXPECT_THAT(body, HasSubstr("\nshoal_prefix_cache_hit_tokens_total 192\n"));
   EXPECT_THAT(body, HasSubstr("\nshoal_group_epoch 3\n"));
   EXPECT_THAT(body, HasSubstr("shoal_http_requests_total{path=\"/metrics\",code=\"200\"} 2\n"));
 }

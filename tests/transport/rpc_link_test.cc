@@ -175,6 +175,8 @@ TEST(CoordinatorLink, HandsOnSubmitCancelAndStopInOrder) {
   params.stop_ids = {5, 6};
   params.prompt_logprobs = true;
   params.top_logprobs = 20;
+  params.priority = -7;
+  params.cache_salt = "tenant";
   const std::vector<int32_t> long_prompt(100'000, 77);
 
   std::vector<std::string> calls;

@@ -72,6 +72,11 @@ void CheckParams(const GenerationParams& params) {
     Throw(ErrorCode::kInvalidArgument, "stop_ids are ", params.stop_ids.size(),
           ": expected at most ", kStopIdsMax);
   }
+  CheckRange("priority", params.priority, kPriorityMin, kPriorityMax);
+  if (static_cast<int64_t>(params.cache_salt.size()) > kCacheSaltBytesMax) {
+    Throw(ErrorCode::kInvalidArgument, "cache_salt has ", params.cache_salt.size(),
+          " bytes: expected at most ", kCacheSaltBytesMax);
+  }
 }
 
 void CheckTokenIds(const GenerationParams& params, int64_t vocab_size) {

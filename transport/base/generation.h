@@ -17,6 +17,9 @@ constexpr double kTemperatureMin = 1e-5;
 constexpr double kTemperatureMax = 1e5;
 constexpr int32_t kTopLogprobsMax = 20;
 constexpr int64_t kStopIdsMax = 1'024;
+constexpr int32_t kPriorityMin = -1'000;
+constexpr int32_t kPriorityMax = 1'000;
+constexpr int64_t kCacheSaltBytesMax = 256;
 constexpr double kRepetitionPenaltyMax = 1e5;
 constexpr double kCountPenaltyMax = 2;  // Of frequency and presence, either sign.
 constexpr float kLogitBiasMax = 100;    // Either sign.
@@ -58,6 +61,10 @@ struct GenerationParams {
   std::vector<int32_t> stop_ids;
   bool prompt_logprobs = false;  // Log-probabilities of every prompt token but the first, too.
   int32_t top_logprobs = -1;     // -1: none; otherwise the token's own and this many best.
+  int32_t priority = 0;          // Lower ones are served first; kPriorityMin to kPriorityMax.
+  // Only requests of the same salt find each other's prefixes in the cache. At most
+  // kCacheSaltBytesMax.
+  std::string cache_salt;
 
   bool operator==(const GenerationParams&) const = default;
 };

@@ -37,6 +37,11 @@ struct SchedulerStats {
   int32_t requests_waiting = 0;
   int64_t kv_blocks_used = 0;
   int64_t kv_blocks_total = 0;
+  int64_t kv_blocks_kept = 0;  // Of those not used: what holds a prefix that may be found.
+  int64_t prefix_cache_queries_total = 0;       // Sequences that looked for their prefix,
+  int64_t prefix_cache_query_tokens_total = 0;  // their tokens,
+  int64_t prefix_cache_hit_tokens_total = 0;    // and what was found of them.
+  int64_t preemptions_total = 0;
 
   bool operator==(const SchedulerStats&) const = default;
 };

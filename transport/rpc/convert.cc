@@ -128,6 +128,8 @@ void Write(const GenerationParams& params, wire::GenerationParams::Builder to) {
   WriteTokens(params.stop_ids, [&](unsigned size) { return to.initStopIds(size); });
   to.setPromptLogprobs(params.prompt_logprobs);
   to.setTopLogprobs(params.top_logprobs);
+  to.setPriority(params.priority);
+  to.setCacheSalt(params.cache_salt);
 }
 
 GenerationParams Read(wire::GenerationParams::Reader from) {
@@ -149,6 +151,8 @@ GenerationParams Read(wire::GenerationParams::Reader from) {
   params.stop_ids = ReadTokens(from.getStopIds());
   params.prompt_logprobs = from.getPromptLogprobs();
   params.top_logprobs = from.getTopLogprobs();
+  params.priority = from.getPriority();
+  params.cache_salt = ToString(from.getCacheSalt());
   return params;
 }
 
@@ -218,11 +222,26 @@ void Write(const SchedulerStats& stats, wire::SchedulerStats::Builder to) {
   to.setRequestsWaiting(stats.requests_waiting);
   to.setKvBlocksUsed(stats.kv_blocks_used);
   to.setKvBlocksTotal(stats.kv_blocks_total);
+  to.setKvBlocksKept(stats.kv_blocks_kept);
+  to.setPrefixCacheQueriesTotal(stats.prefix_cache_queries_total);
+  to.setPrefixCacheQueryTokensTotal(stats.prefix_cache_query_tokens_total);
+  to.setPrefixCacheHitTokensTotal(stats.prefix_cache_hit_tokens_total);
+  to.setPreemptionsTotal(stats.preemptions_total);
 }
 
 SchedulerStats Read(wire::SchedulerStats::Reader from) {
-  return {from.getStepsTotal(), from.getSequencesRunning(), from.getRequestsWaiting(),
-          from.getKvBlocksUsed(), from.getKvBlocksTotal()};
+  SchedulerStats stats;
+  stats.steps_total = from.getStepsTotal();
+  stats.sequences_running = from.getSequencesRunning();
+  stats.requests_waiting = from.getRequestsWaiting();
+  stats.kv_blocks_used = from.getKvBlocksUsed();
+  stats.kv_blocks_total = from.getKvBlocksTotal();
+  stats.kv_blocks_kept = from.getKvBlocksKept();
+  stats.prefix_cache_queries_total = from.getPrefixCacheQueriesTotal();
+  stats.prefix_cache_query_tokens_total = from.getPrefixCacheQueryTokensTotal();
+  stats.prefix_cache_hit_tokens_total = from.getPrefixCacheHitTokensTotal();
+  stats.preemptions_total = from.getPreemptionsTotal();
+  return stats;
 }
 
 void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {

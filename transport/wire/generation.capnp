@@ -32,6 +32,8 @@ struct GenerationParams {
   stopIds @2 :List(Int32);     # Any of them ends the sequence and is delivered as its last token.
   promptLogprobs @3 :Bool;
   topLogprobs @4 :Int32 = -1;  # -1: none; otherwise the token's own and this many best, 0..20.
+  priority @5 :Int32;          # Lower ones are served first.
+  cacheSalt @6 :Text;          # Only equal salts share cached prefixes.
 }
 
 struct TokenLogprobs {

@@ -99,6 +99,11 @@ struct SchedulerStats {
   requestsWaiting @2 :Int32;
   kvBlocksUsed @3 :Int64;
   kvBlocksTotal @4 :Int64;
+  kvBlocksKept @5 :Int64;
+  prefixCacheQueriesTotal @6 :Int64;
+  prefixCacheQueryTokensTotal @7 :Int64;
+  prefixCacheHitTokensTotal @8 :Int64;
+  preemptionsTotal @9 :Int64;
 }
 
 interface Leader {

@@ -1,9 +1,11 @@
 #pragma once
 
-// Hands out the blocks of the KV cache: lowest index first, so that equal histories give equal
-// plans.
+// Hands out the blocks of the KV cache and counts who reads them. Equal histories give equal plans:
+// of the blocks that hold nothing the lowest is taken first, then the one that was released longest
+// ago.
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -21,17 +23,39 @@ class BlockPool {
     return (position_count + kBlockTokens - 1) / kBlockTokens;
   }
 
-  int64_t block_count() const { return static_cast<int64_t>(taken_.size()); }
-  int64_t free_count() const { return static_cast<int64_t>(free_.size()); }
+  int64_t block_count() const { return static_cast<int64_t>(blocks_.size()); }
+  // Blocks that no sequence has. Those that are kept count: they can be taken.
+  int64_t free_count() const {
+    return static_cast<int64_t>(empty_.size()) + static_cast<int64_t>(kept_.size());
+  }
+  // Of those, the ones whose content is kept.
+  int64_t kept_count() const { return static_cast<int64_t>(kept_.size()); }
+  bool taken(int32_t block) const { return blocks_[static_cast<size_t>(block)].count > 0; }
 
-  // The lowest free block; there must be one.
+  // A block for one sequence, which may write it; there must be a free one. If its content was
+  // kept, it is no longer.
   int32_t Take();
-  // Each must be taken.
+  // One more sequence reads `block`, whose content is kept, whether others have it or none.
+  void Share(int32_t block);
+  // One sequence less has each of `blocks`, given in the order of its positions. Of kept blocks the
+  // last comes to be taken first: without its predecessors a block is of no use.
   void Release(std::span<const int32_t> blocks);
+  // From now on the content of `block`, which is taken, outlives its sequences until it is taken
+  // anew. Nobody writes it any more.
+  void Keep(int32_t block);
 
  private:
-  std::vector<int32_t> free_;  // A heap with the lowest block in front.
-  std::vector<bool> taken_;
+  struct Block {
+    int32_t count = 0;  // Sequences that have it.
+    bool keep = false;
+    uint64_t released = 0;  // Its place in kept_, while it is there.
+  };
+  Block& At(int32_t block);
+
+  std::vector<Block> blocks_;
+  std::vector<int32_t> empty_;        // A heap with the lowest block in front.
+  std::map<uint64_t, int32_t> kept_;  // By when they were released.
+  uint64_t releases_ = 0;
 };
 
 }  // namespace shoal::engine

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "transport/base/generation.h"
@@ -22,6 +23,10 @@ struct SchedulerOptions {
   int64_t kv_block_count = 0;           // Blocks of 32 positions.
   int64_t context_tokens = 0;           // Longest sequence; generation stops there with kLength.
   int32_t steps_in_flight_max = 1;      // The number of pipeline stages.
+  // Blocks of ended and preempted sequences are kept, and found by later ones of the same prefix.
+  bool prefix_cache = false;
+  std::string prefix_secret;  // See PrefixCache.
+  std::string numerics_id;
 };
 
 enum class [[nodiscard]] SubmitOutcome : uint8_t{
@@ -30,14 +35,19 @@ enum class [[nodiscard]] SubmitOutcome : uint8_t{
     kNeverFits,  // Longer than the context or than the whole cache: tell the user.
 };
 
-// Order:     requests start first come, first served. Every step visits the running sequences in
-//            arrival order: those that can decode get one row, those in their prompt what is left
-//            of the prefill budget; then it starts waiting ones. With several steps in flight a
-//            step decodes at most its share of the running sequences, so that every pipeline stage
-//            has work.
-// Blocks:    taken as positions are needed. When none are free, the youngest sequence is preempted:
-//            its blocks are freed and it waits at the head of the queue, with its tokens, to be
+// Order:     by priority, lower ones first, and of one priority first come, first served; with a
+//            floor, so that none is passed over for ever (class_queue.h). Every step visits the
+//            running sequences in this order: those that can decode get one row, those in their
+//            prompt what is left of the prefill budget; waiting requests start in their turn. So a
+//            decode waits for at most one chunk of prompts. With several steps in flight a step
+//            decodes at most its share of the running sequences, so that every pipeline stage has
+//            work.
+// Blocks:    taken as positions are needed. When none are free, the sequence whose turn is last is
+//            preempted: its blocks are freed and it waits in its turn, with its tokens, to be
 //            recomputed. A request that has waited is never failed for lack of blocks.
+// Prefixes:  with prefix_cache, full blocks that were computed without an error stay until their
+//            memory is needed, least recently used first; a sequence starts behind those that it
+//            finds. Never with prompt_logprobs, and at least its last token is computed.
 // Threading: one thread.
 class Scheduler {
  public:
@@ -75,7 +85,6 @@ class Scheduler {
   int32_t steps_in_flight() const;
   bool idle() const;  // Nothing runs, waits or is in flight.
   SchedulerStats stats() const;
-  int64_t preemptions_total() const;
 
  private:
   struct State;

@@ -115,7 +115,7 @@ class Reader {
 
 // The fewest bytes of each in the wire form, for Reader::GetCount.
 constexpr size_t kLogprobsBytesMin = 4 + 4;
-constexpr size_t kStartBytesMin = 4 + 8 + 4 + 4;
+constexpr size_t kStartBytesMin = 4 + 8 + 4 + 4 + 4;
 constexpr size_t kKnownBytes = 4 + 4;
 constexpr size_t kItemBytesMin = 4 + 4 + 4 + 1 + 1 + 4;
 constexpr size_t kItemResultBytesMin = 4 + 4 + kLogprobsBytesMin + 4 + 1 + 4;
@@ -205,6 +205,7 @@ std::vector<std::byte> Encode(const StepPlan& plan) {
     out.PutArray(start.tokens);
     out.Put(start.prompt_count);
     PutParams(out, start.params);
+    out.PutArray(start.blocks);
   }
   out.PutCount(plan.known.size());
   for (const KnownToken& known : plan.known) {
@@ -237,6 +238,7 @@ StepPlan DecodeStepPlan(std::span<const std::byte> bytes) {
     start.tokens = in.GetArray<int32_t>();
     start.prompt_count = in.Get<uint32_t>();
     start.params = GetParams(in);
+    start.blocks = in.GetArray<int32_t>();
   }
   plan.known.resize(in.GetCount(kKnownBytes));
   for (KnownToken& known : plan.known) {

@@ -17,7 +17,7 @@ void SequenceTable::Apply(const engine::StepPlan& plan) {
                           .tokens = start.tokens,
                           .prompt_count = start.prompt_count,
                           .params = start.params,
-                          .blocks = {}};
+                          .blocks = start.blocks};
   }
   for (const engine::KnownToken& known : plan.known) {
     SHOAL_CHECK(known.slot < slots_.size() && slots_[known.slot].live, "slot ", known.slot);

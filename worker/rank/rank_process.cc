@@ -36,6 +36,15 @@ uint64_t SharedGroupId(comm::MpiEnvironment& environment, Deadline deadline) {
   return id;
 }
 
+// Tenants must not know it: with it they could make prefixes whose hashes are equal.
+std::string PrefixSecret(const WorkerOptions& options) {
+  if (!options.group_token_file.empty()) return rpc::ReadSecretFile(options.group_token_file);
+  std::random_device random;
+  std::string secret;
+  for (int word = 0; word < 4; ++word) secret += Str(random(), " ");
+  return secret;
+}
+
 rpc::LinkCallbacks MakeCallbacks(Inbox& inbox) {
   rpc::LinkCallbacks callbacks;
   callbacks.on_submit = [&inbox](uint64_t id, std::vector<int32_t> prompt,
@@ -97,7 +106,10 @@ class RankProcess {
                                    .prefill_chunk_tokens = options_.prefill_chunk_tokens,
                                    .kv_block_count = setup_->cache_blocks(),
                                    .context_tokens = setup_->context_tokens,
-                                   .steps_in_flight_max = options_.pipeline_parallel});
+                                   .steps_in_flight_max = options_.pipeline_parallel,
+                                   .prefix_cache = options_.prefix_cache,
+                                   .prefix_secret = PrefixSecret(options_),
+                                   .numerics_id = setup_->member->model().numerics_id()});
       LeaderLoop(context, scheduler, *inbox_, setup_->model->config().vocab_size).Run();
     } catch (...) {  // Rethrown: the others may wait for this rank and must learn of it.
       setup_->group->Abort();

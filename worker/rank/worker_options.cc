@@ -82,6 +82,9 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
   AddGroupOptions(table, options);
   table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
                "Requests that wait for a sequence's place; more are refused.");
+  table.AddChoice<bool>("prefix-cache", options.prefix_cache, {{"on", true}, {"off", false}},
+                        "Keep the blocks of ended sequences, and start later ones of the same "
+                        "prefix behind them.");
   table.AddInt("join-timeout-ms", "N", options.join_timeout_ms, {1, INT32_MAX},
                "Give up joining, or joining again, after this long.");
   table.AddString("group-token-file", "FILE", options.group_token_file,

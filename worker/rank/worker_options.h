@@ -23,6 +23,7 @@ struct WorkerOptions {
   int64_t prefill_chunk_tokens = 512;
   int32_t sequences_max = 32;
   int32_t queue_requests_max = 1024;
+  bool prefix_cache = true;
   comm::CommKind comm = comm::CommKind::kAuto;
   int64_t memory_bytes_max = 0;  // 0: this rank's share of what the machine has available.
   int64_t join_timeout_ms = 30'000;

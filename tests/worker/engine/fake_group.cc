@@ -87,12 +87,12 @@ Stream RunAlone(const std::vector<int32_t>& prompt, const GenerationParams& para
 
 FakeGroup::FakeGroup(const SchedulerOptions& options)
     : options_(options),
-      block_owner_(static_cast<size_t>(options.kv_block_count), -1),
+      block_owners_(static_cast<size_t>(options.kv_block_count)),
       cells_(static_cast<size_t>(options.kv_block_count * kBlock)) {}
 
 int64_t FakeGroup::blocks_owned() const {
-  return std::count_if(block_owner_.begin(), block_owner_.end(),
-                       [](int64_t owner) { return owner >= 0; });
+  return std::count_if(block_owners_.begin(), block_owners_.end(),
+                       [](const std::set<uint32_t>& owners) { return !owners.empty(); });
 }
 
 FakeGroup::Cell& FakeGroup::CellOf(const Slot& slot, int64_t position) {
@@ -100,11 +100,24 @@ FakeGroup::Cell& FakeGroup::CellOf(const Slot& slot, int64_t position) {
   return cells_.at(static_cast<size_t>(block * kBlock + position % kBlock));
 }
 
+void FakeGroup::ApplyStart(const SequenceStart& start) {
+  EXPECT_LT(start.slot, static_cast<uint32_t>(options_.sequences_max));
+  EXPECT_FALSE(slots_.contains(start.slot)) << "slot " << start.slot << " is taken";
+  const auto found = static_cast<int64_t>(start.blocks.size());
+  EXPECT_LT(found * kBlock, static_cast<int64_t>(start.tokens.size())) << "no row is left";
+  EXPECT_TRUE(found == 0 || !start.params.prompt_logprobs) << "it must compute every position";
+  slots_[start.slot] = {start, start.tokens, start.blocks, found * kBlock, found};
+  for (const int32_t block : start.blocks) {
+    block_owners_.at(static_cast<size_t>(block)).insert(start.slot);
+  }
+}
+
 void FakeGroup::ApplyBlocks(const StepItem& item, Slot& slot) {
   for (const int32_t block : item.new_blocks) {
-    int64_t& owner = block_owner_.at(static_cast<size_t>(block));
-    EXPECT_EQ(owner, -1) << "block " << block << " of slot " << owner << " given to " << item.slot;
-    owner = item.slot;
+    std::set<uint32_t>& owners = block_owners_.at(static_cast<size_t>(block));
+    EXPECT_TRUE(owners.empty()) << "block " << block << " of slot " << *owners.begin()
+                                << " given to " << item.slot;
+    owners.insert(item.slot);
     slot.blocks.push_back(block);
   }
   const int64_t row_end = int64_t{item.position_begin} + item.row_count;
@@ -125,17 +138,18 @@ ItemResult FakeGroup::ApplyItem(const StepItem& item, Slot& slot) {
   ApplyBlocks(item, slot);
   if (::testing::Test::HasFailure()) Throw(ErrorCode::kFailed, "the plan cannot be applied");
 
-  const uint64_t number = start_numbers_.at(item.slot);
   uint64_t prefix = kEmptyPrefix;
   for (int64_t position = 0; position < slot.computed; ++position) {
     const Cell& cell = CellOf(slot, position);
-    EXPECT_EQ(cell.start_number, number) << "position " << position << " was overwritten";
+    prefix = Mix(prefix, slot.tokens[static_cast<size_t>(position)]);
     EXPECT_EQ(cell.position, position);
-    prefix = cell.prefix;
+    EXPECT_EQ(cell.prefix, prefix) << "position " << position << " was overwritten";
   }
   for (int64_t position = slot.computed; position < row_end; ++position) {
     prefix = Mix(prefix, slot.tokens[static_cast<size_t>(position)]);
-    CellOf(slot, position) = {number, position, prefix};
+    EXPECT_GE(position / kBlock, slot.found) << "a block that others may read is written";
+    CellOf(slot, position) = {position, prefix};
+    ++rows_computed_;
     if (RowFails(prefix, params.sampling.seed) && !result.numeric_error) {
       result.numeric_error = true;
       result.detail = FailureDetail(position);
@@ -160,14 +174,9 @@ StepResult FakeGroup::Apply(const StepPlan& plan) {
   EXPECT_EQ(plan.step, next_step_++);
   for (const uint32_t slot : plan.ends) {
     EXPECT_EQ(slots_.erase(slot), 1U) << "end of slot " << slot << ", which is free";
-    std::replace(block_owner_.begin(), block_owner_.end(), int64_t{slot}, int64_t{-1});
+    for (std::set<uint32_t>& owners : block_owners_) owners.erase(slot);
   }
-  for (const SequenceStart& start : plan.starts) {
-    EXPECT_LT(start.slot, static_cast<uint32_t>(options_.sequences_max));
-    EXPECT_FALSE(slots_.contains(start.slot)) << "slot " << start.slot << " is taken";
-    slots_[start.slot] = {start, start.tokens, {}, 0};
-    start_numbers_[start.slot] = ++starts_;
-  }
+  for (const SequenceStart& start : plan.starts) ApplyStart(start);
   for (const KnownToken& known : plan.known) slots_.at(known.slot).tokens.push_back(known.token);
 
   StepResult result;

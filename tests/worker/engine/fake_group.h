@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@ class FakeGroup {
   StepResult Apply(const StepPlan& plan);
 
   size_t live_slots() const { return slots_.size(); }
+  int64_t rows_computed() const { return rows_computed_; }
   int64_t blocks_owned() const;
 
  private:
@@ -42,24 +44,24 @@ class FakeGroup {
     std::vector<int32_t> tokens;
     std::vector<int32_t> blocks;
     int64_t computed = 0;
+    int64_t found = 0;  // Blocks that it started with.
   };
   // What the cache holds for one position.
   struct Cell {
-    uint64_t start_number = 0;
     int64_t position = -1;
     uint64_t prefix = 0;
   };
 
+  void ApplyStart(const SequenceStart& start);
   void ApplyBlocks(const StepItem& item, Slot& slot);
   ItemResult ApplyItem(const StepItem& item, Slot& slot);
   Cell& CellOf(const Slot& slot, int64_t position);
 
   SchedulerOptions options_;
   uint64_t next_step_ = 0;
+  int64_t rows_computed_ = 0;
   std::map<uint32_t, Slot> slots_;
-  std::map<uint32_t, uint64_t> start_numbers_;  // Of the live slots: no two starts share one.
-  uint64_t starts_ = 0;
-  std::vector<int64_t> block_owner_;  // Slot, or -1.
+  std::vector<std::set<uint32_t>> block_owners_;  // Slots.
   std::vector<Cell> cells_;
 };
 

@@ -52,7 +52,7 @@ class RandomRun {
     CheckEnd();
   }
 
-  int64_t preemptions() const { return scheduler_.preemptions_total(); }
+  SchedulerStats stats() const { return scheduler_.stats(); }
   int64_t finished() const { return finished_; }
 
  private:
@@ -68,24 +68,39 @@ class RandomRun {
     options.kv_block_count = 1 + Draw(14);
     options.context_tokens = 40 + Draw(150);
     options.steps_in_flight_max = static_cast<int32_t>(1 + Draw(4));
+    options.prefix_cache = Draw(4) != 0;
     return options;
   }
 
   void SubmitOne() {
     Request request;
     const int64_t length = 1 + Draw(Draw(3) == 0 ? 120 : 20);
-    for (int64_t i = 0; i < length; ++i) request.prompt.push_back(static_cast<int32_t>(Draw(500)));
+    // Some begin as others do, some go on as another one's answer did.
+    const auto base = static_cast<int32_t>(Draw(3));
+    const int64_t shared = Draw(2) == 0 ? Draw(length + 1) : 0;
+    for (int32_t i = 0; i < length; ++i) {
+      request.prompt.push_back(i < shared ? base + 3 * i : static_cast<int32_t>(Draw(500)));
+    }
+    if (Draw(4) == 0 && !requests_.empty()) {
+      const Request& earlier = std::prev(requests_.end())->second;
+      request.prompt = earlier.prompt;
+      request.prompt.insert(request.prompt.end(), earlier.received.tokens.begin(),
+                            earlier.received.tokens.end());
+    }
     GenerationParams& params = request.params;
     params.sampling.seed = random_();
     params.tokens_max = 1 + Draw(60);
-    params.prompt_logprobs = Draw(3) == 0;
+    params.prompt_logprobs = Draw(4) == 0;
+    params.priority = static_cast<int32_t>(Draw(4)) % 3;
+    params.cache_salt = std::string(static_cast<size_t>(Draw(4) / 3), 's');
     if (params.prompt_logprobs && Draw(3) == 0) params.tokens_max = 0;
     params.top_logprobs = static_cast<int32_t>(Draw(4)) - 1;
     for (int64_t i = Draw(8); i > 0; --i)
       params.stop_ids.push_back(static_cast<int32_t>(Draw(500)));
     const uint64_t id = next_id_++;
-    const int64_t total = std::min(length + params.tokens_max, options_.context_tokens);
-    const bool fits = length + std::min<int64_t>(params.tokens_max, 1) <= options_.context_tokens &&
+    const auto count = static_cast<int64_t>(request.prompt.size());
+    const int64_t total = std::min(count + params.tokens_max, options_.context_tokens);
+    const bool fits = count + std::min<int64_t>(params.tokens_max, 1) <= options_.context_tokens &&
                       total <= options_.kv_block_count * 32;
     const SubmitOutcome outcome = scheduler_.Submit(id, request.prompt, params);
     EXPECT_EQ(outcome != SubmitOutcome::kNeverFits, fits);
@@ -189,17 +204,20 @@ class RandomRun {
 
 TEST(SchedulerProperty, EveryStreamIsTheOneItsRequestGivesAlone) {
   int64_t preemptions = 0;
+  int64_t hit_tokens = 0;
   int64_t finished = 0;
   for (uint64_t seed = 1; seed <= 400; ++seed) {
     SCOPED_TRACE(Str("seed ", seed));
     RandomRun run(seed);
     run.Play();
     if (::testing::Test::HasFailure()) return;
-    preemptions += run.preemptions();
+    preemptions += run.stats().preemptions_total;
+    hit_tokens += run.stats().prefix_cache_hit_tokens_total;
     finished += run.finished();
   }
   // The runs are of use only if they meet the rare paths.
   EXPECT_GT(preemptions, 100);
+  EXPECT_GT(hit_tokens, 10000);
   EXPECT_GT(finished, 10000);
 }
 

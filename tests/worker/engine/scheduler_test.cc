@@ -6,66 +6,11 @@
 
 #include <deque>
 #include <map>
-#include <numeric>
 
-#include "tests/worker/engine/fake_group.h"
-#include "worker/engine/block_pool.h"
+#include "tests/worker/engine/engine_fixture.h"
 
 namespace shoal::engine {
 namespace {
-
-constexpr SchedulerOptions kOptions{.sequences_max = 4,
-                                    .requests_waiting_max = 8,
-                                    .prefill_chunk_tokens = 64,
-                                    .kv_block_count = 64,
-                                    .context_tokens = 256,
-                                    .steps_in_flight_max = 1};
-
-std::vector<int32_t> Prompt(int32_t count, int32_t first = 1) {
-  std::vector<int32_t> prompt(static_cast<size_t>(count));
-  std::iota(prompt.begin(), prompt.end(), first);
-  return prompt;
-}
-
-GenerationParams Tokens(int64_t tokens_max) {
-  GenerationParams params;
-  params.tokens_max = tokens_max;
-  return params;
-}
-
-// A scheduler with a group behind it.
-struct Engine {
-  explicit Engine(const SchedulerOptions& options)
-      : scheduler(options), group(options), context_tokens(options.context_tokens) {}
-
-  void Submit(uint64_t id, const std::vector<int32_t>& prompt, const GenerationParams& params) {
-    ASSERT_EQ(scheduler.Submit(id, prompt, params), SubmitOutcome::kAccepted);
-  }
-  // Plans, applies and answers one step. Result: the plan, or nothing if there was none.
-  std::optional<StepPlan> Step() {
-    std::optional<StepPlan> plan = scheduler.NextStep();
-    if (plan) scheduler.OnResult(group.Apply(*plan));
-    return plan;
-  }
-  // All updates until nothing is left, joined by id.
-  std::map<uint64_t, SequenceUpdate> Drain() {
-    std::map<uint64_t, SequenceUpdate> joined;
-    for (int step = 0; step < 10000 && !scheduler.idle(); ++step) {
-      Step();
-      for (const SequenceUpdate& update : scheduler.TakeUpdates()) {
-        SequenceUpdate& all = joined[update.id];
-        all.tokens.insert(all.tokens.end(), update.tokens.begin(), update.tokens.end());
-        all.finish = update.finish;
-      }
-    }
-    EXPECT_TRUE(scheduler.idle());
-    return joined;
-  }
-
-  Scheduler scheduler;
-  FakeGroup group;
-  int64_t context_tokens;
-};
 
 TEST(Scheduler, RunsOneRequestToItsLength) {
   Engine engine(kOptions);
@@ -228,7 +173,7 @@ TEST(Scheduler, PreemptsTheYoungestAndRecomputesItToTheSameTokens) {
     }
   }
   EXPECT_EQ(started, (std::vector<uint64_t>{1, 2, 2}));
-  EXPECT_EQ(engine.scheduler.preemptions_total(), 1);
+  EXPECT_EQ(engine.scheduler.stats().preemptions_total, 1);
   EXPECT_EQ(tokens[1], RunAlone(Prompt(20), Tokens(60), 256).tokens);
   EXPECT_EQ(tokens[2], RunAlone(Prompt(20, 100), Tokens(60), 256).tokens);
 }
@@ -344,25 +289,6 @@ TEST(Scheduler, SendsAnEmptyPlanWhenAskedAndNumbersItLikeAnyOther) {
   const StepPlan stop = engine.scheduler.StopStep();
   EXPECT_TRUE(stop.stop);
   EXPECT_EQ(stop.step, idle->step + 1);
-}
-
-TEST(BlockPool, HandsOutTheLowestFreeBlock) {
-  BlockPool blocks(4);
-  for (int32_t expected = 0; expected < 4; ++expected) EXPECT_EQ(blocks.Take(), expected);
-  EXPECT_EQ(blocks.free_count(), 0);
-  blocks.Release(std::vector<int32_t>{3, 1});
-  EXPECT_EQ(blocks.Take(), 1);
-  EXPECT_EQ(blocks.Take(), 3);
-  EXPECT_EQ(BlockPool::BlocksFor(0), 0);
-  EXPECT_EQ(BlockPool::BlocksFor(32), 1);
-  EXPECT_EQ(BlockPool::BlocksFor(33), 2);
-}
-
-TEST(BlockPool, AbortsOnADoubleRelease) {
-  BlockPool blocks(2);
-  const std::vector<int32_t> taken{blocks.Take()};
-  blocks.Release(taken);
-  EXPECT_DEATH(blocks.Release(taken), "free already");
 }
 
 }  // namespace

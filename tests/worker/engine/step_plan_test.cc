@@ -28,8 +28,8 @@ StepPlan FullPlan() {
   params.stop_ids = {2, -1};
   params.prompt_logprobs = true;
   params.top_logprobs = 20;
-  plan.starts.push_back({5, 99, {1, 2, 3}, 2, params});
-  plan.starts.push_back({6, 100, {}, 0, {}});
+  plan.starts.push_back({5, 99, {1, 2, 3}, 2, params, {8, 9}});
+  plan.starts.push_back({6, 100, {}, 0, {}, {}});
   plan.known = {{1, 42}, {2, 49151}};
   plan.items.push_back({5, 0, 3, true, true, {0, 1, 2}});
   plan.items.push_back({1, 31, 1, false, false, {}});
@@ -97,6 +97,7 @@ TEST(StepPlanCodec, GivesBackWhatItWasGiven) {
   EXPECT_EQ(plan.starts[0].params, FullPlan().starts[0].params);
   EXPECT_EQ(plan.starts[0].tokens, FullPlan().starts[0].tokens);
   EXPECT_EQ(plan.starts[0].prompt_count, 2U);
+  EXPECT_EQ(plan.starts[0].blocks, FullPlan().starts[0].blocks);
   EXPECT_EQ(plan.items[0].new_blocks, FullPlan().items[0].new_blocks);
   EXPECT_TRUE(plan.items[0].sample);
   EXPECT_TRUE(plan.items[0].prompt_logits);

@@ -1,0 +1,198 @@
+// Decides what a step computes. Sequences are visited in the order of their turns and blocks are
+// only ever taken from later ones, so the first always advances and every request ends, however
+// small the cache is.
+
+#include <algorithm>
+#include <utility>
+
+#include "transport/base/check.h"
+#include "worker/engine/scheduler_state.h"
+
+namespace shoal::engine {
+
+int32_t Scheduler::State::TakeBlock() {
+  const int32_t block = blocks.Take();
+  prefixes.Forget(block);
+  return block;
+}
+
+void Scheduler::State::Vacate(Sequence& sequence) {
+  blocks.Release(sequence.blocks);
+  sequence.blocks.clear();
+  slots_free.insert(sequence.slot);
+  ends.push_back(sequence.slot);
+  sequence.slot = kNoSlot;
+  running.erase(sequence.turn);
+}
+
+void Scheduler::State::Preempt(Sequence& sequence) {
+  Vacate(sequence);
+  sequence.incarnation = incarnations++;
+  sequence.prompt_logprobs.clear();  // Computed again, to the same bits.
+  Enqueue(sequence);
+  ++preemptions;
+}
+
+// Frees blocks of sequences whose turn is later than that of `sequence`, the last one first, until
+// `wanted` are free. Those come later in the same pass, so none of them is in the plan yet.
+void Scheduler::State::PreemptLater(const Sequence& sequence, int64_t wanted) {
+  while (blocks.free_count() < wanted && running.rbegin()->first > sequence.turn) {
+    Preempt(*running.rbegin()->second);
+  }
+}
+
+// Blocks that running sequences still need to finish what they started with, and one token.
+int64_t Scheduler::State::BlocksPromised() const {
+  int64_t promised = 0;
+  for (const auto& [turn, sequence] : running) {
+    promised += std::max<int64_t>(
+        BlockPool::BlocksFor(sequence->start_count + 1) - sequence->block_count(), 0);
+  }
+  return promised;
+}
+
+// Plans up to `row_limit` rows, fewer if blocks are short. Result: the rows planned.
+int64_t Scheduler::State::PlanRows(Sequence& sequence, int64_t row_limit, Pass& pass) {
+  const bool prefilling = sequence.prefilling();
+  int64_t row_end = sequence.planned + 1;
+  if (prefilling) row_end = std::min(sequence.start_count, sequence.planned + row_limit);
+  PreemptLater(sequence, BlockPool::BlocksFor(row_end) - sequence.block_count());
+  const int64_t reach = (sequence.block_count() + blocks.free_count()) * BlockPool::kBlockTokens;
+  row_end = std::min(row_end, reach);
+  if (row_end <= sequence.planned) return 0;
+
+  StepItem item;
+  item.slot = sequence.slot;
+  item.position_begin = static_cast<uint32_t>(sequence.planned);
+  item.row_count = static_cast<uint32_t>(row_end - sequence.planned);
+  item.sample = row_end == sequence.token_count() && sequence.params.tokens_max > 0;
+  item.prompt_logits = prefilling && sequence.WantsPromptLogits();
+  while (sequence.block_count() < BlockPool::BlocksFor(row_end)) {
+    item.new_blocks.push_back(TakeBlock());
+    sequence.blocks.push_back(item.new_blocks.back());
+  }
+  if (!prefilling) {
+    pass.plan.known.push_back(
+        {sequence.slot, sequence.tokens[static_cast<size_t>(sequence.planned)]});
+  }
+  sequence.planned = row_end;
+  pass.flight.items.push_back({sequence.id, sequence.incarnation, item});
+  pass.plan.items.push_back(std::move(item));
+  return pass.flight.items.back().item.row_count;
+}
+
+// The blocks that hold the sequence's first positions already. Never the last token's, whose row
+// must be computed: so no block that is shared is ever written.
+std::vector<PrefixCache::Hit> Scheduler::State::FindPrefix(const Sequence& sequence) const {
+  std::vector<PrefixCache::Hit> hits;
+  if (!options.prefix_cache || !sequence.SharesBlocks()) return hits;
+  const std::string& salt = sequence.params.cache_salt;
+  PrefixCache::Node node = prefixes.Root(salt);
+  const std::span<const int32_t> tokens = sequence.tokens;
+  for (size_t begin = 0; begin + BlockPool::kBlockTokens < tokens.size();
+       begin += BlockPool::kBlockTokens) {
+    const auto hit = prefixes.Find(node, tokens.subspan(begin, BlockPool::kBlockTokens), salt);
+    if (!hit) break;
+    node = hit->node;
+    hits.push_back(*hit);
+  }
+  return hits;
+}
+
+// Result: false if there is no room for it now.
+bool Scheduler::State::PlanStart(Sequence& sequence, Pass& pass) {
+  const std::vector<PrefixCache::Hit> hits = FindPrefix(sequence);
+  const auto hit_count = static_cast<int64_t>(hits.size());
+  // What it takes from the free blocks, found ones that nobody has included. Where nothing runs all
+  // blocks are free, and a request that never fits was refused at once; a full sequence has no
+  // further token, so it may need one block less.
+  const int64_t taken = std::count_if(hits.begin(), hits.end(), [&](const PrefixCache::Hit& hit) {
+    return blocks.taken(hit.block);
+  });
+  const int64_t need = BlockPool::BlocksFor(sequence.token_count() + 1) - taken;
+  if (!running.empty() && need > blocks.free_count() - BlocksPromised()) return false;
+
+  sequence.turn = waiting.front_turn();  // It may have been promoted.
+  waiting.Serve(sequence.turn);
+  running.emplace(sequence.turn, &sequence);
+  sequence.slot = *slots_free.begin();
+  slots_free.erase(slots_free.begin());
+  sequence.start_count = sequence.token_count();
+  sequence.planned = hit_count * BlockPool::kBlockTokens;
+  for (const PrefixCache::Hit& hit : hits) {
+    blocks.Share(hit.block);
+    sequence.blocks.push_back(hit.block);
+  }
+  sequence.chain = hits.empty() ? prefixes.Root(sequence.params.cache_salt) : hits.back().node;
+  sequence.chain_blocks = hit_count;
+  if (options.prefix_cache && sequence.SharesBlocks()) {
+    ++prefix_queries;
+    prefix_query_tokens += sequence.token_count();
+    prefix_hit_tokens += sequence.planned;
+  }
+  pass.plan.starts.push_back({sequence.slot, sequence.id, sequence.tokens,
+                              static_cast<uint32_t>(sequence.prompt_count), sequence.params,
+                              sequence.blocks});
+  const int64_t rows = PlanRows(sequence, pass.prefill_budget, pass);
+  SHOAL_CHECK(rows > 0, "sequence ", sequence.id, " started without a block");
+  pass.prefill_budget -= rows;
+  return true;
+}
+
+// Starts waiting requests whose turn is before `turn`: one that does not fit holds back the rest.
+void Scheduler::State::PlanStartsBefore(const Turn& turn, Pass& pass) {
+  while (pass.starts && pass.prefill_budget > 0 && !waiting.empty() && !slots_free.empty() &&
+         waiting.front_turn() < turn) {
+    pass.starts = PlanStart(*waiting.front(), pass);
+  }
+}
+
+void Scheduler::State::PlanPass(Pass& pass) {
+  const int64_t preemptions_before = preemptions;
+  Sequence* passed = nullptr;  // The first to arrive of the prompts that got no row,
+  uint64_t last_served = 0;    // and the last to arrive of those that did.
+  // Sequences after the current one may be preempted meanwhile, itself never, and what starts comes
+  // before it; so the iterator holds.
+  for (auto entry = running.begin(); entry != running.end(); ++entry) {
+    // What was just preempted must not take its blocks back in the same step.
+    if (preemptions == preemptions_before) PlanStartsBefore(entry->first, pass);
+    Sequence& sequence = *entry->second;
+    if (!sequence.CanAdvance()) continue;
+    if (!sequence.prefilling()) {
+      if (pass.decodes_left > 0) pass.decodes_left -= PlanRows(sequence, 1, pass);
+      continue;
+    }
+    if (pass.prefill_budget > 0) {
+      pass.prefill_budget -= PlanRows(sequence, pass.prefill_budget, pass);
+      last_served = std::max(last_served, sequence.turn.arrival);
+    } else if (passed == nullptr || sequence.turn.arrival < passed->turn.arrival) {
+      passed = &sequence;
+    }
+  }
+  if (preemptions == preemptions_before) {
+    PlanStartsBefore({INT64_MAX, UINT64_MAX}, pass);
+    PromoteIfPassedOver(passed, last_served);
+  }
+}
+
+// The floor of ClassQueue, for prompts that run: a lower class's gets its share of the budget.
+void Scheduler::State::PromoteIfPassedOver(Sequence* passed, uint64_t last_served) {
+  if (passed == nullptr || passed->turn.arrival > last_served) {
+    prompts_passed_over = 0;
+  } else if (++prompts_passed_over >= kPassedOverMax) {
+    prompts_passed_over = 0;
+    running.erase(passed->turn);
+    passed->turn.service_class = kPromotedClass;
+    running.emplace(passed->turn, passed);
+  }
+}
+
+// Gives `plan` its number.
+void Scheduler::State::Send(StepPlan& plan, StepInFlight flight) {
+  plan.step = next_step++;
+  flight.step = plan.step;
+  in_flight.push_back(std::move(flight));
+  cancelled_end = false;
+}
+
+}  // namespace shoal::engine

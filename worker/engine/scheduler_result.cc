@@ -1,0 +1,104 @@
+// What a step's result does to the sequences that it computed.
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "transport/base/check.h"
+#include "worker/engine/scheduler_state.h"
+
+namespace shoal::engine {
+
+SequenceUpdate& Scheduler::State::UpdateOf(uint64_t id) {
+  const auto [entry, inserted] = update_of.try_emplace(id, updates.size());
+  if (inserted) updates.emplace_back().id = id;
+  return updates[entry->second];
+}
+
+void Scheduler::State::Finish(uint64_t id, FinishReason reason, std::string detail) {
+  const auto entry = sequences.find(id);
+  SHOAL_CHECK(entry != sequences.end(), "sequence ", id);
+  Sequence& sequence = entry->second;
+  if (sequence.slot != kNoSlot) {
+    Vacate(sequence);
+    if (reason == FinishReason::kCancelled) cancelled_end = true;
+  } else {
+    waiting.Remove(sequence.turn.arrival);
+  }
+  SequenceUpdate& update = UpdateOf(id);
+  update.finish = reason;
+  update.detail = std::move(detail);
+  update_of.erase(id);  // Nothing may be added to what is finished.
+  sequences.erase(entry);
+}
+
+void Scheduler::State::TakePromptLogprobs(Sequence& sequence, const StepItem& item,
+                                          ItemResult& result) {
+  // The token after the prompt's last row is not of the prompt.
+  const int64_t wanted = std::min<int64_t>(
+      item.row_count, sequence.prompt_count - 1 - static_cast<int64_t>(item.position_begin));
+  if (wanted > 0) {
+    SHOAL_CHECK(static_cast<int64_t>(result.prompt_logprobs.size()) >= wanted, "slot ", item.slot,
+                ": ", result.prompt_logprobs.size(), " log-probabilities for ", wanted, " rows");
+    const auto begin = std::make_move_iterator(result.prompt_logprobs.begin());
+    sequence.prompt_logprobs.insert(sequence.prompt_logprobs.end(), begin, begin + wanted);
+  }
+  if (item.position_begin + item.row_count < sequence.prompt_count) return;
+  UpdateOf(sequence.id).prompt_logprobs = std::move(sequence.prompt_logprobs);
+  sequence.prompt_logprobs.clear();
+  sequence.prompt_delivered = true;
+}
+
+void Scheduler::State::TakeToken(Sequence& sequence, ItemResult& result) {
+  SHOAL_CHECK(result.token >= 0, "slot ", result.slot, " sampled no token");
+  sequence.tokens.push_back(result.token);
+  SequenceUpdate& update = UpdateOf(sequence.id);
+  update.tokens.push_back(result.token);
+  if (sequence.params.top_logprobs >= 0) update.logprobs.push_back(std::move(result.logprobs));
+  const std::vector<int32_t>& stops = sequence.params.stop_ids;
+  if (std::find(stops.begin(), stops.end(), result.token) != stops.end()) {
+    Finish(sequence.id, FinishReason::kStop, "");
+  } else if (sequence.token_count() - sequence.prompt_count >= sequence.params.tokens_max ||
+             sequence.token_count() >= options.context_tokens) {
+    Finish(sequence.id, FinishReason::kLength, "");
+  }
+}
+
+// Rows [0, computed) are computed and nothing was wrong with them: only then may others find them,
+// since alone they would meet what is wrong themselves.
+void Scheduler::State::AddToPrefixes(Sequence& sequence, int64_t computed) {
+  if (!options.prefix_cache || !sequence.SharesBlocks()) return;
+  const std::span<const int32_t> tokens = sequence.tokens;
+  while ((sequence.chain_blocks + 1) * BlockPool::kBlockTokens <= computed) {
+    const auto index = static_cast<size_t>(sequence.chain_blocks);
+    const int32_t block = sequence.blocks[index];
+    const PrefixCache::Added added = prefixes.Add(
+        sequence.chain, tokens.subspan(index * BlockPool::kBlockTokens, BlockPool::kBlockTokens),
+        sequence.params.cache_salt, block);
+    if (added.is_new) blocks.Keep(block);
+    sequence.chain = added.node;
+    ++sequence.chain_blocks;
+  }
+}
+
+void Scheduler::State::TakeItem(const ItemInFlight& flight, ItemResult result) {
+  SHOAL_CHECK(flight.item.slot == result.slot, "expected slot ", flight.item.slot, ", found ",
+              result.slot);
+  const auto entry = sequences.find(flight.id);
+  if (entry == sequences.end() || entry->second.incarnation != flight.incarnation) return;
+  Sequence& sequence = entry->second;
+  if (result.numeric_error) {
+    Finish(sequence.id, FinishReason::kNumericError, std::move(result.detail));
+    return;
+  }
+  const int64_t row_end = int64_t{flight.item.position_begin} + flight.item.row_count;
+  AddToPrefixes(sequence, row_end);
+  if (flight.item.prompt_logits) TakePromptLogprobs(sequence, flight.item, result);
+  if (flight.item.sample) {
+    TakeToken(sequence, result);
+  } else if (sequence.params.tokens_max == 0 && row_end == sequence.prompt_count) {
+    Finish(sequence.id, FinishReason::kLength, "");
+  }
+}
+
+}  // namespace shoal::engine

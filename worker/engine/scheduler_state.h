@@ -1,0 +1,84 @@
+#pragma once
+
+// The scheduler's state and its two halves: planning (scheduler_plan.cc) and taking results
+// (scheduler_result.cc). Nobody else includes this.
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "worker/engine/block_pool.h"
+#include "worker/engine/prefix_cache.h"
+#include "worker/engine/scheduler.h"
+#include "worker/engine/sequence.h"
+
+namespace shoal::engine {
+
+struct Scheduler::State {
+  explicit State(const SchedulerOptions& scheduler_options);
+
+  // What a pass over the sequences builds, and what is left to give away in it.
+  struct Pass {
+    StepPlan plan;
+    StepInFlight flight;
+    int64_t prefill_budget = 0;
+    int64_t decodes_left = 0;
+    bool starts = true;  // False once one must wait: those behind it wait too.
+  };
+
+  // Planning.
+  void PlanPass(Pass& pass);
+  void Send(StepPlan& plan, StepInFlight flight);
+
+  // Results.
+  void TakeItem(const ItemInFlight& flight, ItemResult result);
+
+  void Finish(uint64_t id, FinishReason reason, std::string detail);
+  // Adds `sequence` to those that wait, or that wait again.
+  void Enqueue(Sequence& sequence) { waiting.Add(sequence.turn, &sequence); }
+
+  const SchedulerOptions options;
+  BlockPool blocks;
+  PrefixCache prefixes;
+  std::unordered_map<uint64_t, Sequence> sequences;  // By id; references stay valid.
+  ClassQueue<Sequence*> waiting;
+  std::map<Turn, Sequence*> running;
+  std::set<uint32_t> slots_free;  // Also those in `ends`.
+  std::vector<uint32_t> ends;     // Not yet told to the ranks.
+  bool cancelled_end = false;     // One of `ends` must not wait for other work.
+  std::deque<StepInFlight> in_flight;
+  std::vector<SequenceUpdate> updates;
+  std::unordered_map<uint64_t, size_t> update_of;  // Position in `updates`, by id.
+  uint64_t arrivals = 0;
+  uint64_t incarnations = 0;  // Unique, so that an id that is used again hears nothing of its past.
+  uint64_t next_step = 0;
+  int32_t prompts_passed_over = 0;  // Passes in a row that gave rows to later prompts only.
+  int64_t preemptions = 0;
+  int64_t prefix_queries = 0;
+  int64_t prefix_query_tokens = 0;
+  int64_t prefix_hit_tokens = 0;
+
+ private:
+  int32_t TakeBlock();
+  // Takes the slot and the blocks from a running sequence.
+  void Vacate(Sequence& sequence);
+  void Preempt(Sequence& sequence);
+  void PreemptLater(const Sequence& sequence, int64_t wanted);
+  int64_t BlocksPromised() const;
+  int64_t PlanRows(Sequence& sequence, int64_t row_limit, Pass& pass);
+  void PlanStartsBefore(const Turn& turn, Pass& pass);
+  bool PlanStart(Sequence& sequence, Pass& pass);
+  std::vector<PrefixCache::Hit> FindPrefix(const Sequence& sequence) const;
+  void PromoteIfPassedOver(Sequence* passed, uint64_t last_served);
+
+  SequenceUpdate& UpdateOf(uint64_t id);
+  void TakePromptLogprobs(Sequence& sequence, const StepItem& item, ItemResult& result);
+  void TakeToken(Sequence& sequence, ItemResult& result);
+  void AddToPrefixes(Sequence& sequence, int64_t computed);
+};
+
+}  // namespace shoal::engine
