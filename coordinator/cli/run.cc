@@ -38,6 +38,9 @@ struct RunOptions {
   int32_t sequences_max = 32;
   int32_t queue_requests_max = 1024;
   std::string prefix_cache = "on";
+  std::string batch_policy = "continuous";
+  int32_t batch_queue_min = 10;
+  int64_t batch_delay_max_ms = 50;
   std::string comm = "auto";
   std::string api_keys_file;
   int64_t ready_timeout_ms = 60'000;
@@ -84,6 +87,14 @@ config::OptionTable MakeRunTable(RunOptions& options) {
   table.AddChoice<std::string>("prefix-cache", options.prefix_cache, {{"on", "on"}, {"off", "off"}},
                                "Keep the blocks of ended sequences, and start later ones of the "
                                "same prefix behind them.");
+  table.AddChoice<std::string>("batch-policy", options.batch_policy,
+                     {{"continuous", "continuous"}, {"threshold", "threshold"}},
+                     "When waiting requests join the running ones: with the next step, or all at "
+                     "once when enough of them wait or one has waited long enough.");
+  table.AddInt("batch-queue-min", "N", options.batch_queue_min, {0, 1 << 20},
+               "With the threshold policy: more than N must wait.");
+  table.AddInt("batch-delay-max-ms", "N", options.batch_delay_max_ms, {0, 3'600'000},
+               "With the threshold policy: or one has waited for so long.");
   table.AddChoice<std::string>("comm", options.comm,
                                {{"auto", "auto"}, {"shm", "shm"}, {"tcp", "tcp"}, {"mpi", "mpi"}},
                                "How ranks reach each other. auto: shared memory.");
@@ -118,6 +129,9 @@ launch::LocalGroupOptions MakeGroupOptions(const RunOptions& options, uint16_t r
   arguments.insert(arguments.end(), {"--coordinator", Str("127.0.0.1:", rpc_port)});
   arguments.insert(arguments.end(), {"--comm", options.comm});
   arguments.insert(arguments.end(), {"--prefix-cache", options.prefix_cache});
+  arguments.insert(arguments.end(), {"--batch-policy", options.batch_policy});
+  AppendFlag(arguments, "--batch-queue-min", options.batch_queue_min);
+  AppendFlag(arguments, "--batch-delay-max-ms", options.batch_delay_max_ms);
   AppendFlag(arguments, "--threads", options.threads);
   AppendFlag(arguments, "--context-tokens-max", options.context_tokens_max);
   AppendFlag(arguments, "--prefill-chunk-tokens", options.prefill_chunk_tokens);

@@ -21,10 +21,12 @@ Scheduler::State::State(const SchedulerOptions& scheduler_options)
 Scheduler::Scheduler(const SchedulerOptions& options) {
   SHOAL_CHECK(options.sequences_max > 0 && options.requests_waiting_max >= 0 &&
                   options.prefill_chunk_tokens > 0 && options.kv_block_count > 0 &&
-                  options.context_tokens > 0 && options.steps_in_flight_max > 0,
+                  options.context_tokens > 0 && options.steps_in_flight_max > 0 &&
+                  options.batch_queue_min >= 0 && options.batch_delay_max_ns >= 0,
               "sequences ", options.sequences_max, ", waiting ", options.requests_waiting_max,
               ", chunk ", options.prefill_chunk_tokens, ", blocks ", options.kv_block_count,
-              ", context ", options.context_tokens, ", in flight ", options.steps_in_flight_max);
+              ", context ", options.context_tokens, ", in flight ", options.steps_in_flight_max,
+              ", batch from ", options.batch_queue_min, " or ", options.batch_delay_max_ns, " ns");
   state_ = std::make_unique<State>(options);
 }
 
@@ -43,7 +45,7 @@ SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
     return SubmitOutcome::kNeverFits;
   }
   // A request that a free slot is there for does not count as waiting.
-  if (state_->waiting.size() >=
+  if (state_->waiting.size() + state_->gathering.size() >=
       static_cast<size_t>(options.requests_waiting_max) + state_->slots_free.size()) {
     return SubmitOutcome::kQueueFull;
   }
@@ -55,7 +57,12 @@ SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
   sequence.prompt_count = prompt_count;
   sequence.tokens = std::move(prompt);
   Sequence& stored = state_->sequences.emplace(id, std::move(sequence)).first->second;
-  state_->Enqueue(stored);
+  if (options.batch_policy == BatchPolicy::kThreshold) {
+    stored.submitted = state_->now;
+    state_->gathering.emplace(stored.turn.arrival, &stored);
+  } else {
+    state_->Enqueue(stored);
+  }
   return SubmitOutcome::kAccepted;
 }
 
@@ -66,7 +73,12 @@ void Scheduler::Cancel(uint64_t id) {
 void Scheduler::CancelAll() {
   while (!state_->running.empty()) Cancel(state_->running.begin()->second->id);
   while (!state_->waiting.empty()) Cancel(state_->waiting.front()->id);
+  while (!state_->gathering.empty()) Cancel(state_->gathering.begin()->second->id);
 }
+
+void Scheduler::SetTime(TimeNs now) { state_->now = now; }
+
+std::optional<TimeNs> Scheduler::wake_time() const { return state_->merge_time(); }
 
 std::optional<StepPlan> Scheduler::NextStep() {
   State& state = *state_;
@@ -75,6 +87,7 @@ std::optional<StepPlan> Scheduler::NextStep() {
   State::Pass pass;
   pass.prefill_budget = state.options.prefill_chunk_tokens;
   pass.decodes_left = (static_cast<int64_t>(state.running.size()) + stages - 1) / stages;
+  state.MergeGathering();
   state.PlanPass(pass);
   if (pass.plan.items.empty() && !state.cancelled_end) return std::nullopt;
   pass.plan.ends = std::exchange(state.ends, {});
@@ -124,7 +137,8 @@ SchedulerStats Scheduler::stats() const {
   SchedulerStats stats;
   stats.steps_total = static_cast<int64_t>(state_->next_step);
   stats.sequences_running = static_cast<int32_t>(state_->running.size());
-  stats.requests_waiting = static_cast<int32_t>(state_->waiting.size());
+  stats.requests_waiting =
+      static_cast<int32_t>(state_->waiting.size() + state_->gathering.size());
   stats.kv_blocks_total = state_->blocks.block_count();
   stats.kv_blocks_used = stats.kv_blocks_total - state_->blocks.free_count();
   stats.kv_blocks_kept = state_->blocks.kept_count();

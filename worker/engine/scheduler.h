@@ -2,7 +2,7 @@
 
 // Decides what each step of a group computes: iteration-level batching over a paged KV cache.
 //
-// Pure: no clock, threads or I/O. The leader rank owns one; tests drive it with a fake model.
+// Pure: no threads or I/O, and the time is what it is told. The leader rank owns one; tests drive it with a fake model.
 
 #include <cstdint>
 #include <memory>
@@ -10,11 +10,19 @@
 #include <string>
 #include <vector>
 
+#include "transport/base/clock.h"
 #include "transport/base/generation.h"
 #include "transport/base/group.h"
 #include "worker/engine/step_plan.h"
 
 namespace shoal::engine {
+
+// When requests that wait may join the running ones.
+enum class BatchPolicy : uint8_t {
+  kContinuous,  // With the next step.
+  // All at once: when more than batch_queue_min wait, or one has waited for batch_delay_max_ns.
+  kThreshold,
+};
 
 struct SchedulerOptions {
   int32_t sequences_max = 32;           // Sequences that run at once (slots).
@@ -23,6 +31,9 @@ struct SchedulerOptions {
   int64_t kv_block_count = 0;           // Blocks of 32 positions.
   int64_t context_tokens = 0;           // Longest sequence; generation stops there with kLength.
   int32_t steps_in_flight_max = 1;      // The number of pipeline stages.
+  BatchPolicy batch_policy = BatchPolicy::kContinuous;
+  int32_t batch_queue_min = 10;
+  TimeNs batch_delay_max_ns = 50 * kMillisecondNs;
   // Blocks of ended and preempted sequences are kept, and found by later ones of the same prefix.
   bool prefix_cache = false;
   std::string prefix_secret;  // See PrefixCache.
@@ -63,6 +74,12 @@ class Scheduler {
   // Unknown or finished ids are ignored.
   void Cancel(uint64_t id);
   void CancelAll();
+
+  // What time it is; it never goes back. Only BatchPolicy::kThreshold asks.
+  void SetTime(TimeNs now);
+  // When NextStep may have a plan although nothing else happens: those that wait will have waited
+  // long enough.
+  std::optional<TimeNs> wake_time() const;
 
   // The next plan, or nothing if no sequence can advance now (all in flight, or none there). Plans
   // with only ends, starts or known tokens are not sent alone, except that a cancelled sequence's

@@ -147,6 +147,18 @@ void Scheduler::State::PlanStartsBefore(const Turn& turn, Pass& pass) {
   }
 }
 
+std::optional<TimeNs> Scheduler::State::merge_time() const {
+  if (gathering.empty()) return std::nullopt;
+  return gathering.begin()->second->submitted + options.batch_delay_max_ns;
+}
+
+void Scheduler::State::MergeGathering() {
+  const bool enough = static_cast<int64_t>(gathering.size()) > options.batch_queue_min;
+  if (!enough && (gathering.empty() || now < *merge_time())) return;
+  for (const auto& [arrival, sequence] : gathering) Enqueue(*sequence);
+  gathering.clear();
+}
+
 void Scheduler::State::PlanPass(Pass& pass) {
   const int64_t preemptions_before = preemptions;
   Sequence* passed = nullptr;  // The first to arrive of the prompts that got no row,

@@ -22,7 +22,7 @@ void Scheduler::State::Finish(uint64_t id, FinishReason reason, std::string deta
   if (sequence.slot != kNoSlot) {
     Vacate(sequence);
     if (reason == FinishReason::kCancelled) cancelled_end = true;
-  } else {
+  } else if (gathering.erase(sequence.turn.arrival) == 0) {
     waiting.Remove(sequence.turn.arrival);
   }
   SequenceUpdate& update = UpdateOf(id);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -38,13 +39,18 @@ struct Scheduler::State {
   void TakeItem(const ItemInFlight& flight, ItemResult result);
 
   void Finish(uint64_t id, FinishReason reason, std::string detail);
-  // Adds `sequence` to those that wait, or that wait again.
+  // Adds `sequence` to those that may start, or start again.
   void Enqueue(Sequence& sequence) { waiting.Add(sequence.turn, &sequence); }
+  // Lets those that gather start, if there are enough of them or one has waited long enough.
+  void MergeGathering();
+  std::optional<TimeNs> merge_time() const;
 
   const SchedulerOptions options;
   BlockPool blocks;
   PrefixCache prefixes;
   std::unordered_map<uint64_t, Sequence> sequences;  // By id; references stay valid.
+  TimeNs now = 0;
+  std::map<uint64_t, Sequence*> gathering;  // By arrival: those that may not start yet.
   ClassQueue<Sequence*> waiting;
   std::map<Turn, Sequence*> running;
   std::set<uint32_t> slots_free;  // Also those in `ends`.

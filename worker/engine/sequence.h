@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "transport/base/class_queue.h"
+#include "transport/base/clock.h"
 #include "transport/base/generation.h"
 #include "worker/engine/prefix_cache.h"
 #include "worker/engine/step_plan.h"
@@ -16,6 +17,7 @@ constexpr uint32_t kNoSlot = UINT32_MAX;
 
 struct Sequence {
   uint64_t id = 0;
+  TimeNs submitted = 0;
   Turn turn;  // Its class and arrival; preemption takes from the last one.
   GenerationParams params;
   int64_t prompt_count = 0;

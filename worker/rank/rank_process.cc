@@ -107,6 +107,9 @@ class RankProcess {
                                    .kv_block_count = setup_->cache_blocks(),
                                    .context_tokens = setup_->context_tokens,
                                    .steps_in_flight_max = options_.pipeline_parallel,
+                                   .batch_policy = options_.batch_policy,
+                                   .batch_queue_min = options_.batch_queue_min,
+                                   .batch_delay_max_ns = options_.batch_delay_max_ms * kMillisecondNs,
                                    .prefix_cache = options_.prefix_cache,
                                    .prefix_secret = PrefixSecret(options_),
                                    .numerics_id = setup_->member->model().numerics_id()});

@@ -33,6 +33,7 @@ void LeaderLoop::Run() {
   while (!context_.stop.load(std::memory_order_relaxed)) {
     TakeEvents();
     if (dismissed_ || context_.session.state() == CoordinatorSession::State::kFailed) break;
+    scheduler_.SetTime(context_.clock.now());
     const bool worked = LeaderTurn(scheduler_, context_.step);
     if (worked) last_plan_ = context_.clock.now();
     context_.session.SetProgress(++turns_, !scheduler_.idle());
@@ -109,8 +110,13 @@ void LeaderLoop::SendUpdates() {
 }
 
 void LeaderLoop::Idle() {
-  if (context_.clock.now() - last_plan_ < kIdlePlanNs) {
-    inbox_.WaitFor(kIdleWaitMs);
+  const TimeNs now = context_.clock.now();
+  if (now - last_plan_ < kIdlePlanNs) {
+    int64_t wait_ms = kIdleWaitMs;
+    if (const std::optional<TimeNs> wake = scheduler_.wake_time()) {
+      wait_ms = std::clamp<int64_t>((*wake - now) / kMillisecondNs, 1, kIdleWaitMs);
+    }
+    inbox_.WaitFor(wait_ms);
     return;
   }
   if (const std::optional<engine::StepPlan> plan = scheduler_.NextIdleStep()) {

@@ -85,6 +85,14 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
   table.AddChoice<bool>("prefix-cache", options.prefix_cache, {{"on", true}, {"off", false}},
                         "Keep the blocks of ended sequences, and start later ones of the same "
                         "prefix behind them.");
+  table.AddChoice<engine::BatchPolicy>("batch-policy", options.batch_policy,
+                     {{"continuous", engine::BatchPolicy::kContinuous}, {"threshold", engine::BatchPolicy::kThreshold}},
+                     "When waiting requests join the running ones: with the next step, or all at "
+                     "once when enough of them wait or one has waited long enough.");
+  table.AddInt("batch-queue-min", "N", options.batch_queue_min, {0, 1 << 20},
+               "With the threshold policy: more than N must wait.");
+  table.AddInt("batch-delay-max-ms", "N", options.batch_delay_max_ms, {0, 3'600'000},
+               "With the threshold policy: or one has waited for so long.");
   table.AddInt("join-timeout-ms", "N", options.join_timeout_ms, {1, INT32_MAX},
                "Give up joining, or joining again, after this long.");
   table.AddString("group-token-file", "FILE", options.group_token_file,

@@ -8,6 +8,7 @@
 #include "kernels/format/packed.h"
 #include "parallel/comm/make_communicator.h"
 #include "transport/config/options.h"
+#include "worker/engine/scheduler.h"
 
 namespace shoal::rank {
 
@@ -24,6 +25,9 @@ struct WorkerOptions {
   int32_t sequences_max = 32;
   int32_t queue_requests_max = 1024;
   bool prefix_cache = true;
+  engine::BatchPolicy batch_policy = engine::BatchPolicy::kContinuous;
+  int32_t batch_queue_min = 10;
+  int64_t batch_delay_max_ms = 50;
   comm::CommKind comm = comm::CommKind::kAuto;
   int64_t memory_bytes_max = 0;  // 0: this rank's share of what the machine has available.
   int64_t join_timeout_ms = 30'000;

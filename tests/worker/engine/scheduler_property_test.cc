@@ -69,6 +69,8 @@ class RandomRun {
     options.context_tokens = 40 + Draw(150);
     options.steps_in_flight_max = static_cast<int32_t>(1 + Draw(4));
     options.prefix_cache = Draw(4) != 0;
+    if (Draw(3) == 0) options.batch_policy = BatchPolicy::kThreshold;
+    options.batch_queue_min = static_cast<int32_t>(Draw(12));
     return options;
   }
 
@@ -116,6 +118,8 @@ class RandomRun {
   }
 
   void Plan() {
+    now_ += Draw(20) * kMillisecondNs;
+    scheduler_.SetTime(now_);
     const bool idle_step = Draw(20) == 0;
     const std::optional<StepPlan> plan =
         idle_step ? scheduler_.NextIdleStep() : scheduler_.NextStep();
@@ -199,6 +203,7 @@ class RandomRun {
   std::deque<StepResult> results_;
   std::map<uint64_t, Request> requests_;
   uint64_t next_id_ = 1;
+  TimeNs now_ = 0;
   int64_t finished_ = 0;
 };
 
