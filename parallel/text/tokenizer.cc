@@ -91,11 +91,15 @@ std::unique_ptr<Tokenizer> Tokenizer::Make(const model::Model& model) {
 
 std::unique_ptr<Tokenizer> Tokenizer::FromMetadata(const nlohmann::json& metadata,
                                                    model::TokenizerSource source) {
+  return std::make_unique<ByteLevelTokenizer>(SpecOf(metadata, source));
+}
+
+TokenizerSpec SpecOf(const nlohmann::json& metadata, model::TokenizerSource source) {
   switch (source) {
     case model::TokenizerSource::kGgufMetadata:
-      return std::make_unique<ByteLevelTokenizer>(SpecFromGguf(metadata));
+      return SpecFromGguf(metadata);
     case model::TokenizerSource::kTokenizerJson:
-      return std::make_unique<ByteLevelTokenizer>(SpecFromTokenizerJson(metadata));
+      return SpecFromTokenizerJson(metadata);
     case model::TokenizerSource::kNone:
       break;
   }

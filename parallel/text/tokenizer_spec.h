@@ -8,6 +8,10 @@
 #include <string>
 #include <vector>
 
+namespace shoal::model {
+enum class TokenizerSource : uint8_t;
+}  // namespace shoal::model
+
 namespace shoal::text {
 
 // A limit against absurd ids in damaged files; the largest published vocabularies have 2^18 tokens.
@@ -55,7 +59,8 @@ struct TokenizerSpec {
   std::string eos_text;
 };
 
-// Errors of both: kInvalidArgument, naming the key and what it holds.
+// Errors of all: kInvalidArgument, naming the key and what it holds.
+TokenizerSpec SpecOf(const nlohmann::json& metadata, model::TokenizerSource source);
 TokenizerSpec SpecFromGguf(const nlohmann::json& metadata);
 TokenizerSpec SpecFromTokenizerJson(const nlohmann::json& metadata);
 

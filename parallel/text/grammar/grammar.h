@@ -1,0 +1,22 @@
+#pragma once
+
+// From the text of a request to an expression.
+
+#include <memory>
+
+#include "parallel/text/grammar/byte_set.h"
+#include "parallel/text/grammar/expression.h"
+#include "transport/base/grammar_source.h"
+
+namespace shoal::text::grammar {
+
+// A pure function of both arguments: the coordinator compiles to refuse what is bad, the ranks
+// compile the same text again.
+// Result: a finished expression. `expressible`: GrammarVocabulary::single_bytes.
+// Errors: kInvalidArgument: not JSON, an unsupported keyword, a regular expression beyond what is
+// understood, too large, or without a finite match, each with its place.
+// Cost: bounded by kGrammarBytesMax and kNodesMax, some ten milliseconds at most.
+std::shared_ptr<const Expression> CompileGrammar(const GrammarSource& source,
+                                                 const ByteSet& expressible);
+
+}  // namespace shoal::text::grammar
