@@ -22,6 +22,13 @@ void AddCache(config::OptionTable& table, CutOptions& options) {
                                "What keys and values are rounded to. Part of the numerics id.");
 }
 
+void AddNumerics(config::OptionTable& table, CutOptions& options) {
+  table.AddChoice<std::string>("numerics", options.numerics, {{"exact", "exact"}, {"fast", "fast"}},
+                               "How sums cross a cut. exact: the same bits for every cut. fast: "
+                               "half the bytes between ranks, other bits for every cut. Part of "
+                               "the numerics id.");
+}
+
 void AddMemory(config::OptionTable& table, CutOptions& options) {
   table.AddInt("memory-bytes-max", "N", options.memory_bytes_max, {0, INT64_MAX},
                "Upper bound for weights, KV cache and activations of each rank. 0: its share of "
@@ -41,7 +48,8 @@ std::vector<std::string> WorkerArguments(const CutOptions& options) {
   std::vector<std::string> arguments;
   AppendFlag(arguments, "--tensor-parallel", options.tensor_parallel);
   AppendFlag(arguments, "--pipeline-parallel", options.pipeline_parallel);
-  arguments.insert(arguments.end(), {"--kv-dtype", options.kv_dtype});
+  arguments.insert(arguments.end(),
+                   {"--kv-dtype", options.kv_dtype, "--numerics", options.numerics});
   AppendFlag(arguments, "--kv-cache-tokens", options.kv_cache_tokens);
   AppendFlag(arguments, "--memory-bytes-max", options.memory_bytes_max);
   return arguments;

@@ -17,6 +17,7 @@ struct CutOptions {
   int32_t tensor_parallel = 1;
   int32_t pipeline_parallel = 1;
   std::string kv_dtype = "f16";
+  std::string numerics = "exact";
   int64_t kv_cache_tokens = 0;   // 0: what fits.
   int64_t memory_bytes_max = 0;  // Per rank; 0: its share of what there is.
 
@@ -27,6 +28,8 @@ struct CutOptions {
 void AddCut(config::OptionTable& table, CutOptions& options);
 // --kv-cache-tokens, --kv-dtype.
 void AddCache(config::OptionTable& table, CutOptions& options);
+// --numerics.
+void AddNumerics(config::OptionTable& table, CutOptions& options);
 // --memory-bytes-max.
 void AddMemory(config::OptionTable& table, CutOptions& options);
 

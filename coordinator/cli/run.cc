@@ -78,6 +78,7 @@ config::OptionTable MakeRunTable(RunOptions& options) {
   table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT32_MAX},
                "Longest sequence, prompt and answer. 0: the model's, if it fits.");
   AddCache(table, options.cut);
+  AddNumerics(table, options.cut);
   table.AddInt("prefill-chunk-tokens", "N", options.prefill_chunk_tokens, {1, 1 << 20},
                "Prompt positions of one step, all sequences together.");
   table.AddInt("sequences-max", "N", options.sequences_max, {1, 1 << 16},

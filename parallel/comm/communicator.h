@@ -39,9 +39,9 @@ class Communicator {
   virtual void AllReduceSum(std::span<float> data) = 0;
   virtual void AllReduceMax(std::span<int64_t> data) = 0;
 
-  // Sums all ranks' `data` and leaves this rank's piece in `piece`. Shape: data [sum of counts],
-  // piece [counts[rank()]]; pieces follow each other in rank order. counts [size()], equal on all
-  // ranks.
+  // Sums all ranks' `data` and leaves this rank's piece in `piece`, which may be its own part of
+  // data. Shape: data [sum of counts], piece [counts[rank()]]; pieces follow each other in rank
+  // order. counts [size()], equal on all ranks.
   virtual void ReduceScatterSum(std::span<const int64_t> data, std::span<const int64_t> counts,
                                 std::span<int64_t> piece) = 0;
 

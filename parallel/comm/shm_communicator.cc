@@ -200,32 +200,50 @@ void ShmCommunicator::AllReduce(Op op, std::span<typename Reduction::Value> data
 }
 
 // `piece` may be this rank's part of `data`: a round shows data before it overwrites it, and the
-// parts of later rounds and of other ranks are not touched.
+// parts of later rounds and of other ranks are not touched. Where the order of adding is free, a
+// rank starts from its own part and shows the others only theirs.
 template <typename Reduction>
 void ShmCommunicator::ReduceScatter(std::span<const typename Reduction::Value> data,
                                     std::span<const int64_t> counts,
                                     std::span<typename Reduction::Value> piece) {
   using Value = typename Reduction::Value;
   constexpr int64_t kValueBytes = sizeof(Value);
-  const int64_t share = ShmGroup::kBufferBytes / kValueBytes / size_;
+  constexpr bool kShowsOwn = !Reduction::kAnyOrder;
+  const int64_t slots = kShowsOwn ? size_ : std::max(size_ - 1, 1);
+  const int64_t share = ShmGroup::kBufferBytes / kValueBytes / slots;
+  // Where rank `owner` finds its part in the buffer of `shower`.
+  const auto slot = [&](int32_t shower, int32_t owner) {
+    return (!kShowsOwn && owner > shower ? owner - 1 : owner) * share;
+  };
+  const int64_t own_count = counts[static_cast<size_t>(rank_)];
+  const Value* own = data.data();
+  for (int32_t r = 0; r < rank_; ++r) own += counts[static_cast<size_t>(r)];
   const int64_t rounds = RoundCount(Largest(counts), share);
   for (int64_t i = 0; i < rounds; ++i) {
+    const auto in_round = [&](int64_t count) {
+      return std::clamp<int64_t>(count - i * share, 0, share);
+    };
     auto* shown = reinterpret_cast<Value*>(Contribute());
     const Value* part = data.data();
     for (int32_t r = 0; r < size_; ++r) {
       const int64_t count = counts[static_cast<size_t>(r)];
-      const int64_t now = std::clamp<int64_t>(count - i * share, 0, share);
-      if (now > 0) CopyBytes(shown + r * share, part + i * share, now * kValueBytes);
+      const int64_t now = in_round(count);
+      if (now > 0 && (kShowsOwn || r != rank_)) {
+        CopyBytes(shown + slot(rank_, r), part + i * share, now * kValueBytes);
+      }
       part += count;
     }
     Publish();
-    const int64_t now =
-        std::clamp<int64_t>(counts[static_cast<size_t>(rank_)] - i * share, 0, share);
+    const int64_t now = in_round(own_count);
+    Value* total = now > 0 ? piece.data() + i * share : nullptr;
+    if (!kShowsOwn && now > 0 && total != own + i * share) {
+      CopyBytes(total, own + i * share, now * kValueBytes);
+    }
     for (int32_t peer = 0; peer < size_; ++peer) {
-      const auto* more = reinterpret_cast<const Value*>(Await(peer)) + rank_ * share;
+      if (!kShowsOwn && peer == rank_) continue;
+      const auto* more = reinterpret_cast<const Value*>(Await(peer)) + slot(peer, rank_);
       if (now == 0) continue;
-      Value* total = piece.data() + i * share;
-      if (peer == 0) {
+      if (kShowsOwn && peer == 0) {
         CopyBytes(total, more, now * kValueBytes);
       } else {
         CombineInto<Reduction>(total, more, now);

@@ -145,7 +145,15 @@ void CheckReduceScatter(Communicator& comm, uint64_t seed, int64_t count) {
   std::vector<int64_t> piece(static_cast<size_t>(own), -1);
   comm.ReduceScatterSum(data, counts, piece);
   const std::vector<int64_t> total = Combined<int64_t>(seed, comm.size(), count, AddWrapping);
-  RequireSame(piece, Slice(total, OffsetOf(counts, comm.rank()), own), "ReduceScatterSum");
+  const std::vector<int64_t> expected = Slice(total, OffsetOf(counts, comm.rank()), own);
+  RequireSame(piece, expected, "ReduceScatterSum");
+
+  std::vector<int64_t> in_place = data;
+  const auto part = std::span(in_place).subspan(static_cast<size_t>(OffsetOf(counts, comm.rank())),
+                                                static_cast<size_t>(own));
+  comm.ReduceScatterSum(in_place, counts, part);
+  RequireSame(std::vector<int64_t>(part.begin(), part.end()), expected,
+              "ReduceScatterSum in place");
 }
 
 void CheckAllGather(Communicator& comm, uint64_t seed, int64_t bytes) {

@@ -111,10 +111,12 @@ std::string RunOneRank(const model::Model& model, std::span<const rank::TrialReq
   member_options.model = {.cut = options.cut,
                           .rank = group.rank(),
                           .kv_dtype = options.kv_dtype,
+                          .numerics = options.numerics,
                           .kv_block_count = options.kv_block_count,
                           .context_tokens = model.config().context_tokens,
                           .sequences_max = options.sequences_max,
                           .prefill_chunk_tokens = options.prefill_chunk_tokens,
+                          .scatter_rows_min = options.scatter_rows_min,
                           .on_logits = nullptr};
   if (options.record_logits) {
     member_options.model.on_logits = [&](uint64_t id, int64_t position,

@@ -24,7 +24,9 @@ struct TrialGroupOptions {
       ""};  // One for all ranks, or one per rank; "": the best there is.
   int32_t threads = 1;
   KvDType kv_dtype = KvDType::kF16;
+  forward::Numerics numerics = forward::Numerics::kExact;
   int64_t prefill_chunk_tokens = 512;
+  int64_t scatter_rows_min = 64;
   int32_t sequences_max = 32;
   int64_t kv_block_count = 512;
   RankKind kind = RankKind::kShm;

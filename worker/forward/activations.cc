@@ -47,7 +47,8 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
                          .scales = std::vector<float>(groups),
                          .sums = std::vector<int32_t>(groups)});
   }
-  fixed.resize(rows * (config.hidden_dim + 1));
+  fixed.resize(rows * (config.hidden_dim + kFixedTail));
+  invalid.resize(rows);
   kv_overflows.resize(rows);
   const int64_t tile = std::min(rows, kLogitTileRows);
   logits.resize(tile * shard.vocab_rows.count());

@@ -21,6 +21,9 @@ struct QuantizedRows {
   std::vector<int32_t> sums;   // [the widest input / group]
 };
 
+// Integers behind a row's fixed-point outputs: a count, and zeros that keep rows aligned.
+constexpr int64_t kFixedTail = 8;
+
 // Shapes: [rows_max][...], row-major, the widths those of this rank's shard.
 struct Activations {
   Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows_max,
@@ -39,9 +42,11 @@ struct Activations {
   std::vector<float> gate;               // [mlp_columns]; also the input of the down projection
   std::vector<float> up;                 // [mlp_columns]
   std::vector<QuantizedRows> quantized;  // One for each group size among the model's matrices.
-  // The sum that crosses the cut: all rows' fixed-point outputs, then one count of invalid leaves
-  // per row.
-  std::vector<int64_t> fixed;            // [rows_max * (hidden_dim + 1)]
+  // The sum that crosses the cut: a row's fixed-point outputs, then the count of its invalid
+  // leaves.
+  std::vector<int64_t> fixed;            // [hidden_dim + kFixedTail]
+  std::vector<float> float_sums;         // [hidden_dim + kFixedTail]; only for Numerics::kFast.
+  std::vector<int64_t> invalid;          // Per row: invalid leaves of this rank.
   std::vector<int64_t> kv_overflows;     // Per row, in the layer at hand.
   std::vector<float> logits;             // [kLogitTileRows][vocab_rows]
   std::vector<std::byte> gathered;       // All ranks' logits, rank after rank.

@@ -107,8 +107,8 @@ void RankModel::ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult
     }
   });
   if (stage_.size() > 1) {
-    byte_counts_.assign(stage_.size(), own.size_bytes());
-    stage_.AllGather(std::as_bytes(own), byte_counts_, std::as_writable_bytes(all));
+    counts_.assign(stage_.size(), own.size_bytes());
+    stage_.AllGather(std::as_bytes(own), counts_, std::as_writable_bytes(all));
   } else {
     std::copy(own.begin(), own.end(), all.begin());
   }
@@ -129,15 +129,14 @@ void RankModel::GatherLogits(int64_t tile_rows) {
     std::copy_n(activations_.logits.data(), tile_rows * vocab_size, activations_.all_logits.data());
     return;
   }
-  byte_counts_.resize(stage_.size());
+  counts_.resize(stage_.size());
   const plan::RankShard* const stage_shards = &shards_[options_.rank - stage_.rank()];
   for (int32_t rank = 0; rank < stage_.size(); ++rank) {
-    byte_counts_[rank] = tile_rows * stage_shards[rank].vocab_rows.count() * sizeof(float);
+    counts_[rank] = tile_rows * stage_shards[rank].vocab_rows.count() * sizeof(float);
   }
   stage_.AllGather(
       std::as_bytes(std::span(activations_.logits.data(), tile_rows * shard_.vocab_rows.count())),
-      byte_counts_,
-      std::span(activations_.gathered.data(), tile_rows * vocab_size * sizeof(float)));
+      counts_, std::span(activations_.gathered.data(), tile_rows * vocab_size * sizeof(float)));
   if (!reports_) return;
   const auto* source = reinterpret_cast<const float*>(activations_.gathered.data());
   for (int32_t rank = 0; rank < stage_.size(); ++rank) {

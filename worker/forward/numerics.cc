@@ -87,7 +87,8 @@ model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communic
 }
 
 std::string NumericsId(const model::Model& model, const model::WeightDigest& weights,
-                       KvDType kv_dtype, std::span<const double> rope_frequencies) {
+                       KvDType kv_dtype, std::span<const double> rope_frequencies,
+                       Numerics numerics) {
   const model::ModelConfig& config = model.config();
   std::vector<double> rope(rope_frequencies.begin(), rope_frequencies.end());
   rope.push_back(kRopeGain);
@@ -99,7 +100,8 @@ std::string NumericsId(const model::Model& model, const model::WeightDigest& wei
           "; leaves ", model.leaves().heads_per_leaf, " heads ", model.leaves().mlp_leaf_width,
           " columns; segments ", cpu::kSegmentKeys, " ", cpu::kSpanKeys, "; kv ", Name(kv_dtype),
           "; rope ", adjacent ? "adjacent " : "halves ",
-          Hex(XXH3_128bits(rope.data(), rope.size() * sizeof(double))), "; exact");
+          Hex(XXH3_128bits(rope.data(), rope.size() * sizeof(double))),
+          numerics == Numerics::kExact ? "; exact" : "; fast");
   return Hex(XXH3_128bits(line.data(), line.size()));
 }
 

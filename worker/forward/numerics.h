@@ -13,6 +13,11 @@
 
 namespace shoal::forward {
 
+// How sums that cross a tensor-parallel cut are added. kExact: as integers, with the same bits for
+// every cut. kFast: each rank's part becomes f32, and those are added in rank order: half the bytes
+// between ranks, and other bits for every cut.
+enum class Numerics : uint8_t { kExact, kFast };
+
 // What every entry of a rope table is multiplied by; no model that is served scales it.
 constexpr double kRopeGain = 1.0;
 
@@ -24,8 +29,10 @@ model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communic
 
 // XXH3-128, in hex, of a line of text with the contract's version, the weights' digest, the
 // formats, the shape of the heads, the norms' epsilon, leaf and segment sizes, the cache's dtype,
-// the rope's layout, frequencies and gain. Independent of the cut and of the context's length.
+// the rope's layout, frequencies and gain, and how sums cross a cut. Independent of the cut and of
+// the context's length.
 std::string NumericsId(const model::Model& model, const model::WeightDigest& weights,
-                       KvDType kv_dtype, std::span<const double> rope_frequencies);
+                       KvDType kv_dtype, std::span<const double> rope_frequencies,
+                       Numerics numerics);
 
 }  // namespace shoal::forward

@@ -17,8 +17,6 @@ namespace {
 // Query rows that one attention call covers in prefill: enough to share the reading of keys, few
 // enough to spread a chunk over the threads.
 constexpr int64_t kAttentionRows = 16;
-// Rows that one thread takes at a time in the operations between the matrices.
-constexpr int64_t kRowGrain = 4;
 // Panels one thread takes at a time, at least: 16 rows of 576 4-bit weights are 6 KiB.
 constexpr int64_t kPanelGrain = 4;
 
@@ -30,6 +28,14 @@ float LeafLimit(int64_t leaf_count) {
 
 int64_t RowsMax(const RankOptions& options) {
   return options.prefill_chunk_tokens + options.sequences_max;
+}
+
+// True if no matrix before readers[index] wants its input in the same groups.
+template <typename Readers>
+bool IsFirstOfGroup(const Readers& readers, size_t index) {
+  const auto group = [](const auto& reader) { return GroupSize(reader.weights->dtype); };
+  return std::none_of(readers.begin(), readers.begin() + index,
+                      [&](const auto& reader) { return group(reader) == group(readers[index]); });
 }
 
 }  // namespace
@@ -48,6 +54,7 @@ RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard>
       first_stage_(shard_.stage == 0),
       last_stage_(shard_.stage == options.cut.pipeline_parallel - 1),
       reports_(last_stage_ && stage.rank() == 0),
+      fast_(options.numerics == Numerics::kFast && stage.size() > 1),
       weights_(model, shards_, options.rank, team),
       kv_pool_(options.kv_dtype, shard_.layers.count(), shard_.kv_heads.count(),
                model.config().head_dim, options.kv_block_count),
@@ -57,14 +64,16 @@ RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard>
       histories_(options.sequences_max) {
   const std::vector<double> frequencies = ModelRopeFrequencies(model.config());
   rope_ = math::BuildRopeTable(frequencies, kRopeGain, options.context_tokens);
-  numerics_id_ =
-      NumericsId(model, SumOverRanks(weights_.digest(), group_), options.kv_dtype, frequencies);
+  numerics_id_ = NumericsId(model, SumOverRanks(weights_.digest(), group_), options.kv_dtype,
+                            frequencies, options.numerics);
   rows_.reserve(RowsMax(options));
+  if (fast_) activations_.float_sums.resize(activations_.fixed.size());
 }
 
 std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
   sequences_.Apply(plan);
   ListRows(plan);
+  DealRows();
   if (!rows_.empty()) {
     if (first_stage_) {
       Embed();
@@ -75,7 +84,7 @@ std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
       Attend(layer, plan);
       RunMlp(layer);
     }
-    if (!last_stage_) SendResidual();
+    last_stage_ ? GatherResults(plan) : SendResidual();
   }
   if (!last_stage_) return std::nullopt;
   engine::StepResult result = MakeResult(plan);
@@ -115,11 +124,11 @@ void RankModel::Embed() {
   if (stage_.size() == 1) return;
   // Copies each row from its owner: the others add the integer 0 to its bits, which changes
   // nothing, not even -0 (a floating zero would).
-  const int64_t count = rows_.size() * hidden_dim;
   int64_t* words = activations_.fixed.data();
+  const int64_t count = rows_.size() * hidden_dim;
   for (int64_t i = 0; i < count; ++i) words[i] = std::bit_cast<uint32_t>(residual[i]);
-  stage_.AllReduceSum(std::span<int64_t>(words, count));
-  for (int64_t i = 0; i < count; ++i) {
+  SumFixed(hidden_dim);
+  for (int64_t i = own_rows_.begin * hidden_dim; i < own_rows_.end * hidden_dim; ++i) {
     residual[i] = std::bit_cast<float>(static_cast<uint32_t>(words[i]));
   }
 }
@@ -153,24 +162,38 @@ void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int
   }
 }
 
-// normed = the norm of the residual, quantised once for each group size among its readers.
+// normed = the norm of the residual, in the forms that the matrices which read it want: quantised
+// once for each group size among them.
 void RankModel::NormAndQuantize(const float* weight, std::span<const Product> readers) {
   const int64_t cols = model_.config().hidden_dim;
   float* normed = activations_.normed.data();
-  team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+  team_.ParallelFor(own_rows_.count(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    begin += own_rows_.begin;
+    end += own_rows_.begin;
     for (int64_t r = begin; r < end; ++r) {
       kernels_.rms_norm(activations_.residual.data() + r * cols, weight,
                         model_.config().norm_epsilon, cols, normed + r * cols);
     }
     for (size_t i = 0; i < readers.size(); ++i) {
-      const DType dtype = readers[i].weights->dtype;
-      const bool done =
-          std::any_of(readers.begin(), readers.begin() + i, [&](const Product& other) {
-            return GroupSize(other.weights->dtype) == GroupSize(dtype);
-          });
-      if (!done) QuantizeRows(dtype, normed, cols, begin, end);
+      if (IsFirstOfGroup(readers, i)) {
+        QuantizeRows(readers[i].weights->dtype, normed, cols, begin, end);
+      }
     }
   });
+  if (!scattered_) return;
+  for (size_t i = 0; i < readers.size(); ++i) {
+    if (!IsFirstOfGroup(readers, i)) continue;
+    const DType dtype = readers[i].weights->dtype;
+    if (!IsQuantized(dtype)) {
+      GatherRows(normed, cols);
+      continue;
+    }
+    const int64_t group = GroupSize(dtype);
+    QuantizedRows& rows = activations_.Quantized(group);
+    GatherRows(rows.quants.data(), cols);
+    GatherRows(rows.scales.data(), cols / group);
+    GatherRows(rows.sums.data(), cols / group);
+  }
 }
 
 void RankModel::Multiply(std::span<const Product> products, const float* values, int64_t cols,
@@ -313,13 +336,14 @@ void RankModel::RunMlp(int64_t layer) {
 void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
                                const LeafSum& sum) {
   const int64_t hidden_dim = model_.config().hidden_dim;
+  const int64_t stride = hidden_dim + kFixedTail;
   const int64_t row_count = rows_.size();
   int64_t* fixed = activations_.fixed.data();
-  int64_t* invalid = fixed + row_count * hidden_dim;
+  std::vector<int64_t>& invalid = activations_.invalid;
   if (sum.overflows.empty()) {
-    std::fill(invalid, invalid + row_count, 0);
+    std::fill_n(invalid.begin(), row_count, 0);
   } else {
-    std::copy(sum.overflows.begin(), sum.overflows.begin() + row_count, invalid);
+    std::copy_n(sum.overflows.begin(), row_count, invalid.begin());
   }
   if (IsQuantized(weights.dtype)) {
     team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
@@ -339,39 +363,11 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
                                                               .leaf_cols = sum.leaf_cols,
                                                               .limit = LeafLimit(sum.leaf_count),
                                                               .output = fixed,
-                                                              .output_stride = hidden_dim,
-                                                              .invalid = invalid});
+                                                              .output_stride = stride,
+                                                              .invalid = invalid.data()});
   });
-  if (stage_.size() > 1) {
-    stage_.AllReduceSum(std::span<int64_t>(fixed, row_count * (hidden_dim + 1)));
-  }
-  team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
-    for (int64_t r = begin; r < end; ++r) {
-      kernels_.add_fixed(fixed + r * hidden_dim, hidden_dim,
-                         activations_.residual.data() + r * hidden_dim);
-      if (invalid[r] != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = sum.layer;
-    }
-  });
-}
-
-// Between stages, rank i of a stage hands the residual, and what is wrong with each row, to rank i
-// of the next.
-void RankModel::SendResidual() {
-  const int32_t to = options_.rank + options_.cut.tensor_parallel;
-  for (size_t r = 0; r < rows_.size(); ++r) activations_.fixed[r] = rows_[r].bad_layer;
-  group_.Send(std::as_bytes(std::span(activations_.residual.data(),
-                                      rows_.size() * model_.config().hidden_dim)),
-              to);
-  group_.Send(std::as_bytes(std::span(activations_.fixed.data(), rows_.size())), to);
-}
-
-void RankModel::ReceiveResidual() {
-  const int32_t from = options_.rank - options_.cut.tensor_parallel;
-  group_.Receive(std::as_writable_bytes(std::span(activations_.residual.data(),
-                                                  rows_.size() * model_.config().hidden_dim)),
-                 from);
-  group_.Receive(std::as_writable_bytes(std::span(activations_.fixed.data(), rows_.size())), from);
-  for (size_t r = 0; r < rows_.size(); ++r) rows_[r].bad_layer = activations_.fixed[r];
+  for (int64_t r = 0; r < row_count; ++r) fixed[r * stride + hidden_dim] = invalid[r];
+  fast_ ? AddFloatSums(sum.layer) : AddSums(sum.layer);
 }
 
 }  // namespace shoal::forward

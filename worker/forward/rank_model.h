@@ -20,6 +20,7 @@
 #include "worker/engine/step_plan.h"
 #include "worker/forward/activations.h"
 #include "worker/forward/kv_pool.h"
+#include "worker/forward/numerics.h"
 #include "worker/forward/sequence_table.h"
 #include "worker/forward/shard_weights.h"
 
@@ -32,10 +33,13 @@ struct RankOptions {
   plan::Cut cut;
   int32_t rank = 0;
   KvDType kv_dtype = KvDType::kF16;
+  Numerics numerics = Numerics::kExact;
   int64_t kv_block_count = 0;
   int64_t context_tokens = 0;  // Positions that the rope table covers.
   int32_t sequences_max = 32;
   int64_t prefill_chunk_tokens = 512;
+  // Steps of so many rows deal them to the stage's ranks between the matrices.
+  int64_t scatter_rows_min = 64;
   // Sees the logits of every row that a plan asks for, on the first rank of the last stage; set on
   // every rank of a group or on none. For digests and tests.
   LogitsSink on_logits;
@@ -66,6 +70,9 @@ class RankModel {
   int64_t weight_bytes() const { return weights_.packed_bytes(); }
 
  private:
+  // Rows that one thread takes at a time in the operations between the matrices.
+  static constexpr int64_t kRowGrain = 4;
+
   // One row of a step: where it belongs and whether something went wrong with it.
   struct Row {
     uint32_t item = 0;
@@ -90,6 +97,23 @@ class RankModel {
   };
 
   void ListRows(const engine::StepPlan& plan);
+  // Decides which rows this rank finishes between the matrices of this step: all of them, as every
+  // rank of the stage does (few rows: one all-reduce is the shortest exchange), or its deal (many:
+  // the sums are scattered, and only what the next matrix reads is gathered).
+  void DealRows();
+  plan::Range RowsOf(int32_t stage_rank) const;
+  // Sums `fixed` over the stage's ranks, `stride` integers a row, as far as own_rows_ needs it.
+  void SumFixed(int64_t stride);
+  // residual += the sums of `fixed` in own_rows_, over all ranks of the stage; rows whose sum is
+  // invalid are blamed on `layer`.
+  void AddSums(int64_t layer);
+  // Likewise for Numerics::kFast.
+  void AddFloatSums(int64_t layer);
+  // Fills the other ranks' rows of an array that holds this rank's own. Shape: [rows][width].
+  template <typename T>
+  void GatherRows(T* data, int64_t width);
+  // What the last stage's choice of tokens reads of rows that other ranks finished.
+  void GatherResults(const engine::StepPlan& plan);
   void Embed();
   void NormAndQuantize(const float* weight, std::span<const Product> readers);
   // Quantises rows [begin, end) in the groups of `dtype`; nothing for floats.
@@ -142,6 +166,7 @@ class RankModel {
   const bool first_stage_;
   const bool last_stage_;
   const bool reports_;  // The first rank of the last stage returns the results.
+  const bool fast_;     // Sums cross the cut as floats.
 
   ShardWeights weights_;
   KvPool kv_pool_;
@@ -150,13 +175,15 @@ class RankModel {
   SequenceTable sequences_;
   Activations activations_;
   std::vector<Row> rows_;
+  bool scattered_ = false;  // Rows are dealt to the stage's ranks in this step;
+  plan::Range own_rows_;    // this rank finishes these, and only their residuals are current.
   std::vector<cpu::AttentionCall> attention_calls_;
   std::vector<Wanted> by_maximum_;  // Rows whose token the ranks' maxima decide;
   std::vector<Wanted> from_all_;    // those that need all logits in one place.
   std::vector<engine::Candidate> candidates_;
   std::vector<engine::Sampler> samplers_;        // By thread.
   std::vector<engine::TokenHistory> histories_;  // By slot; of sequences with penalties.
-  std::vector<int64_t> byte_counts_;
+  std::vector<int64_t> counts_;                  // Of a collective, per rank of the stage.
 };
 
 }  // namespace shoal::forward

@@ -115,6 +115,7 @@ void MakeMember(const WorkerOptions& options, const Clock& clock, forward::Logit
   member.step_timeout_ms = options.step_timeout_ms;
   member.model.cut = setup.cut;
   member.model.kv_dtype = options.kv_dtype;
+  member.model.numerics = options.numerics;
   member.model.kv_block_count = setup.cache_blocks();
   member.model.context_tokens = setup.context_tokens;
   member.model.sequences_max = options.sequences_max;

@@ -12,6 +12,7 @@
 #include "kernels/cpu/table.h"
 #include "kernels/format/packed.h"
 #include "transport/base/error.h"
+#include "worker/forward/activations.h"
 
 namespace shoal::rank {
 namespace {
@@ -42,7 +43,7 @@ MemoryNeeds ComputeNeeds(const model::ModelConfig& config, const plan::RankShard
   // value, gate and up, then the input quantised in groups of 32 and of 16, with their scales and
   // sums, and the fixed-point sums.
   const int64_t row = kFloat * 2 * (config.hidden_dim + query + kv + mlp) + widest * 11 / 4 +
-                      8 * (config.hidden_dim + 2);
+                      8 * (config.hidden_dim + forward::kFixedTail + 2);
   // Logits of up to 16 rows: this rank's, all ranks' as they arrive, and put together.
   const int64_t gathered = shape.tensor_parallel > 1 ? 2 : 1;
   const int64_t logits = 16 * kFloat * (shard.vocab_rows.count() + gathered * config.vocab_size);

@@ -45,6 +45,11 @@ void AddGroupOptions(config::OptionTable& table, WorkerOptions& options) {
       "kv-dtype", options.kv_dtype,
       {{"f16", KvDType::kF16}, {"f32", KvDType::kF32}, {"bf16", KvDType::kBF16}},
       "What keys and values are rounded to. Part of the numerics id.");
+  table.AddChoice<forward::Numerics>(
+      "numerics", options.numerics,
+      {{"exact", forward::Numerics::kExact}, {"fast", forward::Numerics::kFast}},
+      "How sums cross a cut. exact: the same bits for every cut. fast: half the bytes between "
+      "ranks, other bits for every cut. Part of the numerics id.");
   table.AddInt("prefill-chunk-tokens", "N", options.prefill_chunk_tokens, {1, 1 << 20},
                "Prompt positions of one step, all sequences together.");
   table.AddInt("sequences-max", "N", options.sequences_max, {1, 1 << 16},

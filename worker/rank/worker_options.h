@@ -9,6 +9,7 @@
 #include "parallel/comm/make_communicator.h"
 #include "transport/config/options.h"
 #include "worker/engine/scheduler.h"
+#include "worker/forward/numerics.h"
 
 namespace shoal::rank {
 
@@ -21,6 +22,7 @@ struct WorkerOptions {
   int64_t context_tokens_max = 0;  // 0: the model's, if it fits.
   int64_t kv_cache_tokens = 0;     // 0: all sequences at full length, if that fits.
   KvDType kv_dtype = KvDType::kF16;
+  forward::Numerics numerics = forward::Numerics::kExact;
   int64_t prefill_chunk_tokens = 512;
   int32_t sequences_max = 32;
   int32_t queue_requests_max = 1024;

@@ -1,0 +1,122 @@
+// How the ranks of a stage share the rows between the matrices, and hand them to the next stage.
+
+#include <algorithm>
+
+#include "worker/forward/rank_model.h"
+
+namespace shoal::forward {
+
+void RankModel::DealRows() {
+  const int64_t row_count = rows_.size();
+  scattered_ = stage_.size() > 1 && !fast_ && row_count >= options_.scatter_rows_min;
+  own_rows_ = scattered_ ? RowsOf(stage_.rank()) : plan::Range{0, row_count};
+}
+
+plan::Range RankModel::RowsOf(int32_t stage_rank) const {
+  const int64_t row_count = rows_.size();
+  return {row_count * stage_rank / stage_.size(), row_count * (stage_rank + 1) / stage_.size()};
+}
+
+void RankModel::SumFixed(int64_t stride) {
+  if (stage_.size() == 1) return;
+  const std::span<int64_t> data(activations_.fixed.data(), rows_.size() * stride);
+  if (!scattered_) return stage_.AllReduceSum(data);
+  counts_.resize(stage_.size());
+  for (int32_t rank = 0; rank < stage_.size(); ++rank) {
+    counts_[rank] = RowsOf(rank).count() * stride;
+  }
+  stage_.ReduceScatterSum(data, counts_,
+                          data.subspan(own_rows_.begin * stride, own_rows_.count() * stride));
+}
+
+void RankModel::AddSums(int64_t layer) {
+  const int64_t hidden_dim = model_.config().hidden_dim;
+  const int64_t stride = hidden_dim + kFixedTail;
+  SumFixed(stride);
+  team_.ParallelFor(own_rows_.count(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = own_rows_.begin + begin; r < own_rows_.begin + end; ++r) {
+      const int64_t* sums = activations_.fixed.data() + r * stride;
+      kernels_.add_fixed(sums, hidden_dim, activations_.residual.data() + r * hidden_dim);
+      if (sums[hidden_dim] != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = layer;
+    }
+  });
+}
+
+void RankModel::AddFloatSums(int64_t layer) {
+  const int64_t hidden_dim = model_.config().hidden_dim;
+  const int64_t stride = hidden_dim + kFixedTail;
+  const int64_t row_count = rows_.size();
+  float* parts = activations_.float_sums.data();
+  team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t* fixed = activations_.fixed.data() + r * stride;
+      std::fill_n(parts + r * stride, stride, 0.0F);
+      kernels_.add_fixed(fixed, hidden_dim, parts + r * stride);
+      parts[r * stride + hidden_dim] = static_cast<float>(fixed[hidden_dim]);
+    }
+  });
+  stage_.AllReduceSum(std::span<float>(parts, row_count * stride));
+  team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r) {
+      float* residual = activations_.residual.data() + r * hidden_dim;
+      const float* sums = parts + r * stride;
+      for (int64_t i = 0; i < hidden_dim; ++i) residual[i] += sums[i];
+      if (sums[hidden_dim] != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = layer;
+    }
+  });
+}
+
+template <typename T>
+void RankModel::GatherRows(T* data, int64_t width) {
+  counts_.resize(stage_.size());
+  for (int32_t rank = 0; rank < stage_.size(); ++rank) {
+    counts_[rank] = RowsOf(rank).count() * width * sizeof(T);
+  }
+  const std::span<T> all(data, rows_.size() * width);
+  const std::span<T> own = all.subspan(own_rows_.begin * width, own_rows_.count() * width);
+  stage_.AllGather(std::as_bytes(own), counts_, std::as_writable_bytes(all));
+}
+
+template void RankModel::GatherRows(float* data, int64_t width);
+template void RankModel::GatherRows(int8_t* data, int64_t width);
+template void RankModel::GatherRows(int32_t* data, int64_t width);
+
+void RankModel::GatherResults(const engine::StepPlan& plan) {
+  if (!scattered_) return;
+  int64_t* bad_layers = activations_.invalid.data();
+  for (size_t r = 0; r < rows_.size(); ++r) bad_layers[r] = rows_[r].bad_layer;
+  GatherRows(bad_layers, 1);
+  for (size_t r = 0; r < rows_.size(); ++r) rows_[r].bad_layer = bad_layers[r];
+  const bool chooses = std::any_of(plan.items.begin(), plan.items.end(), [](const auto& item) {
+    return item.sample || item.prompt_logits;
+  });
+  if (chooses) GatherRows(activations_.residual.data(), model_.config().hidden_dim);
+}
+
+// Between stages, rank i of a stage hands the residual, and what is wrong with each row, to rank i
+// of the next, which finishes the same rows.
+void RankModel::SendResidual() {
+  const int32_t to = options_.rank + options_.cut.tensor_parallel;
+  const int64_t hidden_dim = model_.config().hidden_dim;
+  int64_t* bad_layers = activations_.invalid.data();
+  for (size_t r = 0; r < rows_.size(); ++r) bad_layers[r] = rows_[r].bad_layer;
+  group_.Send(std::as_bytes(std::span(activations_.residual.data() + own_rows_.begin * hidden_dim,
+                                      own_rows_.count() * hidden_dim)),
+              to);
+  group_.Send(std::as_bytes(std::span(bad_layers + own_rows_.begin, own_rows_.count())), to);
+}
+
+void RankModel::ReceiveResidual() {
+  const int32_t from = options_.rank - options_.cut.tensor_parallel;
+  const int64_t hidden_dim = model_.config().hidden_dim;
+  int64_t* bad_layers = activations_.invalid.data();
+  group_.Receive(
+      std::as_writable_bytes(std::span(activations_.residual.data() + own_rows_.begin * hidden_dim,
+                                       own_rows_.count() * hidden_dim)),
+      from);
+  group_.Receive(std::as_writable_bytes(std::span(bad_layers + own_rows_.begin, own_rows_.count())),
+                 from);
+  for (int64_t r = own_rows_.begin; r < own_rows_.end; ++r) rows_[r].bad_layer = bad_layers[r];
+}
+
+}  // namespace shoal::forward
