@@ -18,7 +18,7 @@ Buffer::Buffer(int64_t bytes, PageSize pages) {
           " bytes of memory: ", std::strerror(errno), "; lower kv_cache_tokens or use more ranks");
   }
   // A kernel without huge pages refuses the advice; the memory works all the same.
-  if (pages == PageSize::kHuge) madvise(memory, bytes, MADV_HUGEPAGE);
+  madvise(memory, bytes, pages == PageSize::kHuge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   data_ = static_cast<std::byte*>(memory);
   bytes_ = bytes;
 }

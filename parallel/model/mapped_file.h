@@ -24,6 +24,10 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// Gives back the memory of all pages that hold any of these bytes of a mapped file. They stay
+// readable: what is read again is mapped again, from the page cache or the disk.
+void ReleasePages(std::span<const std::byte> bytes);
+
 // A whole small file. Errors: kInvalidArgument if it cannot be read or is larger than `bytes_max`.
 std::string ReadTextFile(const std::string& path, size_t bytes_max);
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/cpu/pack.h"
+#include "parallel/model/mapped_file.h"
 #include "transport/base/error.h"
 
 namespace shoal::forward {
@@ -140,7 +141,14 @@ class ShardWeights::Packer {
                          if (failure.empty()) failure = problem;
                        });
       if (!failure.empty()) throw Error(ErrorCode::kInvalidArgument, failure);
+      Release(*piece.tensor, piece.rows);
     }
+  }
+
+  // The packed copy is what is read from now on; two of everything would be twice the memory.
+  static void Release(const model::Tensor& tensor, plan::Range rows) {
+    model::ReleasePages(
+        {tensor.row(rows.begin), static_cast<size_t>(rows.count() * tensor.row_bytes())});
   }
 
   void PackPanels(const Piece& piece, int64_t begin, int64_t end,
@@ -199,6 +207,7 @@ class ShardWeights::Packer {
       if (failure.empty()) failure = problem;
     });
     if (!failure.empty()) throw Error(ErrorCode::kInvalidArgument, failure);
+    Release(tensor, shard_.vocab_rows);
   }
 
   const model::Model& model_;
