@@ -341,6 +341,21 @@ ModelSpec KQuantsSpec() {
                      {"ffn_down.weight", DType::kQ6_K}}};
 }
 
+ModelSpec Llama1BSpec() {
+  return {.name = "llama_1b_q4_0",
+          .dtype = DType::kQ4_0,
+          .embedding_dtype = {},
+          .layer_count = 22,
+          .hidden_dim = 2048,
+          .head_count = 32,
+          .kv_head_count = 4,
+          .head_dim = 64,
+          .ffn_dim = 5632,
+          .vocab_size = 32000,
+          .context_tokens = 2048,
+          .seed = 22};
+}
+
 std::vector<ModelSpec> MatrixSpecs() {
   return {Q4_1Spec(),       Q4_0Spec(),      Q8_0Spec(),      F16Spec(),
           Bf16FolderSpec(), F32FolderSpec(), NineHeadsSpec(), HeadDim80Spec(),

@@ -35,7 +35,7 @@ struct ModelSpec {
   // Llama 3's frequencies: rope_scaling in a folder, rope_freqs.weight in a GGUF file.
   bool llama3_rope = false;
   // GGUF: a byte-level tokenizer in which every id is some text, and a chat template. Needs a
-  // vocabulary of 259 to 18511. The last three ids are <|endoftext|>, <|im_start|> and <|im_end|>.
+  // vocabulary of 259 to 475487. The last three ids are <|endoftext|>, <|im_start|> and <|im_end|>.
   bool tokenizer = true;
   uint64_t seed = 1;
   // Matrices of another format, by the part of their GGUF name behind the layer: "attn_v.weight".
@@ -66,7 +66,9 @@ ModelSpec VeryLongSpec();
 // Eight formats in one model, and readers of one input that want it in groups of 16 and of 32. The
 // sums that cross a cut have leaves that cut the K-quants' blocks of 256.
 ModelSpec KQuantsSpec();
-// All of the above, in this order.
+// Of 1.1 billion weights, for benchmarks: hidden 2048, 22 layers, 32 and 4 heads. Q4_0, 620 MB.
+ModelSpec Llama1BSpec();
+// Those for tests: all but the last, in this order.
 std::vector<ModelSpec> MatrixSpecs();
 
 }  // namespace shoal::test

@@ -37,12 +37,14 @@ std::vector<std::string> ByteTokens() {
 }  // namespace
 
 void AddTinyTokenizer(int64_t vocab_size, GgufFile& file) {
-  constexpr int64_t kMergesMax = kLetterCount * kLetterCount * (1 + kLetterCount);
+  // Pairs, triples and quadruples.
+  constexpr int64_t kMergesMax =
+      kLetterCount * kLetterCount * (1 + kLetterCount * (1 + kLetterCount));
   const int64_t merge_count = vocab_size - kByteCount - kSpecialCount;
   SHOAL_CHECK(merge_count >= 0 && merge_count <= kMergesMax, "vocabulary of ", vocab_size);
   std::vector<std::string> tokens = ByteTokens();
   std::vector<std::string> merges;
-  // Prefixes are the 26 letters, then the pairs made from them, in order.
+  // Prefixes are the 26 letters, then what was made from them, in order.
   for (int64_t i = 0; i < merge_count; ++i) {
     const int64_t prefix = i / kLetterCount;
     const std::string left = prefix < kLetterCount
