@@ -50,19 +50,24 @@ class EventSplitter {
 
 }  // namespace
 
-HttpClient::HttpClient(const std::string& url, std::string api_key) : api_key_(std::move(api_key)) {
+HttpAddress ParseHttpUrl(const std::string& url) {
   constexpr std::string_view kScheme = "http://";
   std::string rest = url;
   if (rest.starts_with(kScheme)) rest.erase(0, kScheme.size());
   while (rest.ends_with('/')) rest.pop_back();
   const size_t colon = rest.rfind(':');
-  host_ = rest.substr(0, colon);
-  port_ = colon == std::string::npos ? "80" : rest.substr(colon + 1);
-  const bool is_port = !port_.empty() && port_.find_first_not_of("0123456789") == std::string::npos;
-  if (host_.empty() || !is_port || rest.find('/') != std::string::npos) {
+  const HttpAddress address = {rest.substr(0, colon),
+                               colon == std::string::npos ? "80" : rest.substr(colon + 1)};
+  const bool is_port =
+      !address.port.empty() && address.port.find_first_not_of("0123456789") == std::string::npos;
+  if (address.host.empty() || !is_port || rest.find('/') != std::string::npos) {
     Throw(ErrorCode::kInvalidArgument, "'", url, "': expected http://HOST:PORT");
   }
+  return address;
 }
+
+HttpClient::HttpClient(const std::string& url, std::string api_key)
+    : address_(ParseHttpUrl(url)), api_key_(std::move(api_key)) {}
 
 HttpAnswer HttpClient::Get(const std::string& path) const { return Exchange("GET", path, "", {}); }
 
@@ -85,17 +90,17 @@ HttpAnswer HttpClient::Exchange(const std::string& method, const std::string& pa
   asio::ip::tcp::socket socket(io);
   boost::system::error_code error;
   asio::ip::tcp::resolver resolver(io);
-  const auto addresses = resolver.resolve(host_, port_, error);
+  const auto addresses = resolver.resolve(address_.host, address_.port, error);
   if (!error) asio::connect(socket, addresses, error);
   if (error) {
-    Throw(ErrorCode::kCannotJoin, "http://", host_, ":", port_, ": ", error.message(),
-          "; is a coordinator running there?");
+    Throw(ErrorCode::kCannotJoin, "http://", address_.host, ":", address_.port, ": ",
+          error.message(), "; is a coordinator running there?");
   }
   SetTimeouts(socket.native_handle());
 
   http::request<http::string_body> request(method == "GET" ? http::verb::get : http::verb::post,
                                            path, 11);
-  request.set(http::field::host, host_ + ":" + port_);
+  request.set(http::field::host, address_.host + ":" + address_.port);
   request.set(http::field::connection, "close");
   if (!api_key_.empty()) request.set(http::field::authorization, "Bearer " + api_key_);
   if (!json.empty()) request.set(http::field::content_type, "application/json");
@@ -124,7 +129,8 @@ HttpAnswer HttpClient::Exchange(const std::string& method, const std::string& pa
     }
   }
   if (error) {
-    Throw(ErrorCode::kPeerLost, "http://", host_, ":", port_, path, ": ", error.message());
+    Throw(ErrorCode::kPeerLost, "http://", address_.host, ":", address_.port, path, ": ",
+          error.message());
   }
   return answer;
 }

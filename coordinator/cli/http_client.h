@@ -14,9 +14,17 @@ struct HttpAnswer {
   std::string body;
 };
 
+struct HttpAddress {
+  std::string host;
+  std::string port;
+};
+
+// Of "http://HOST[:PORT]". Errors: kInvalidArgument for another form.
+HttpAddress ParseHttpUrl(const std::string& url);
+
 class HttpClient {
  public:
-  // `url`: "http://HOST[:PORT]". `api_key` may be empty. Errors: kInvalidArgument for another form.
+  // `api_key` may be empty. Errors: those of ParseHttpUrl.
   explicit HttpClient(const std::string& url, std::string api_key = "");
 
   // Errors: kCannotJoin if nobody listens there, kPeerLost if the connection breaks off or nothing
@@ -33,8 +41,7 @@ class HttpClient {
   HttpAnswer Exchange(const std::string& method, const std::string& path, const std::string& json,
                       const std::function<bool(std::string_view bytes)>& on_bytes) const;
 
-  std::string host_;
-  std::string port_;
+  HttpAddress address_;
   std::string api_key_;
 };
 

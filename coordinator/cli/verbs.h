@@ -10,6 +10,7 @@ int ChatVerb(int argc, const char* const* argv);
 int PlanVerb(int argc, const char* const* argv);
 int StatusVerb(int argc, const char* const* argv);
 int VerifyVerb(int argc, const char* const* argv);
+int BenchVerb(int argc, const char* const* argv);
 int DoctorVerb(int argc, const char* const* argv);
 int VersionVerb(int argc, const char* const* argv);
 

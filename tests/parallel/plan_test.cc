@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "parallel/plan/deal.h"
+#include "parallel/plan/predict.h"
 #include "tests/parallel/model_refusal.h"
 
 // Plans tile the model, keep their promises about shares, and refuse cuts with the limit's name.
@@ -271,6 +272,25 @@ TEST(ToTable, HasALineForEveryRank) {
   const std::string table = plan::ToTable(model, PlanCut(model, Options(3, 2)));
   EXPECT_THAT(table, HasSubstr("smol: 30 layers"));
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 8);
+}
+
+TEST(PredictSpeed, IsTheReadingOfTheSlowestRankAndTheExchangeOfEveryLayer) {
+  const ShapeModel model(Q4_1Spec());
+  const auto shards = PlanCut(model, Options(2, 1));
+  const int64_t read =
+      std::max(plan::DecodeReadBytes(model, shards[0]), plan::DecodeReadBytes(model, shards[1]));
+  EXPECT_LT(read, shards[0].weight_bytes) << "an embedding of its own is not read end to end";
+  plan::GroupSpeed speed = {.read_bytes_per_second = 2.0 * static_cast<double>(read),
+                            .dot_ops_per_second = 1e9};
+  const plan::SpeedPrediction free = plan::PredictSpeed(model, shards, speed);
+  EXPECT_DOUBLE_EQ(free.decode_tokens_per_second, 1);
+  EXPECT_EQ(free.decode_bound, "memory");
+  // Three layers with two all-reduces each: six seconds more.
+  speed.all_reduce_seconds = 1;
+  const plan::SpeedPrediction slow = plan::PredictSpeed(model, shards, speed);
+  EXPECT_DOUBLE_EQ(slow.decode_tokens_per_second, 1.0 / 7);
+  EXPECT_EQ(slow.decode_bound, "exchange");
+  EXPECT_EQ(slow.prefill_tokens_per_second, free.prefill_tokens_per_second);
 }
 
 }  // namespace

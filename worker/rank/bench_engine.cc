@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "kernels/cpu/probe.h"
+#include "parallel/plan/predict.h"
 #include "transport/base/error.h"
+#include "worker/forward/activations.h"
 
 namespace shoal::rank {
 namespace {
@@ -89,29 +91,59 @@ double MedianOf(int32_t repeat, const Measure& measure) {
   return Median(std::move(rates));
 }
 
-// Multiply-additions with this rank's weights for one row, without the output head, which prefill
-// applies to its last row alone.
-int64_t LayerMacs(const model::ModelConfig& config, const plan::RankShard& shard) {
-  const int64_t attention =
-      (2 * shard.heads.count() + 2 * shard.kv_heads.count()) * config.head_dim;
-  return shard.layers.count() * config.hidden_dim * (attention + 3 * shard.mlp_columns.count());
+int64_t SumOverRanks(comm::Communicator& group, double value) {
+  auto sum = static_cast<int64_t>(value);
+  group.AllReduceSum(std::span(&sum, 1));
+  return sum;
+}
+
+// What the machine can do, of all ranks together.
+struct Machine {
+  double read_bytes_per_second = 0;
+  double dot_ops_per_second = 0;
+  double all_reduce_seconds = 0;
+  double weight_bytes = 0;
+};
+
+// Seconds of the exchange that a row of decode makes twice a layer.
+double AllReduceSeconds(comm::Communicator& group, int64_t hidden_dim, const Clock& clock) {
+  constexpr int kWarmUp = 100;
+  constexpr int kCount = 1000;
+  if (group.size() == 1) return 0;
+  std::vector<int64_t> row(hidden_dim + forward::kFixedTail);
+  TimeNs begin = 0;
+  for (int i = 0; i < kWarmUp + kCount; ++i) {
+    if (i == kWarmUp) begin = clock.now();
+    group.AllReduceSum(row);
+  }
+  return static_cast<double>(clock.now() - begin) / kCount / kSecondNs;
+}
+
+// Collective. The ranks measure at the same time, because on one machine they share its memory.
+Machine MeasureMachine(GroupSetup& setup, const Clock& clock) {
+  comm::Communicator& group = *setup.group;
+  const int64_t weight_bytes = setup.member->model().weight_bytes();
+  const DType dtype = setup.model->tensors().layers.front().gate->dtype;
+  Machine machine;
+  machine.weight_bytes = SumOverRanks(group, weight_bytes);
+  machine.read_bytes_per_second = SumOverRanks(
+      group, cpu::StreamingReadBytesPerSecond(*setup.kernels, *setup.team, clock, weight_bytes));
+  machine.dot_ops_per_second =
+      SumOverRanks(group, cpu::DotOpsPerSecond(*setup.kernels, dtype, *setup.team, clock));
+  machine.all_reduce_seconds = AllReduceSeconds(group, setup.model->config().hidden_dim, clock);
+  return machine;
 }
 
 }  // namespace
 
 nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& options,
                                    const BenchOptions& bench, const Clock& clock) {
+  const Machine machine = MeasureMachine(setup, clock);
   if (!setup.member->leads()) {
     while (setup.member->step().Follow()) {
     }
     return nullptr;
   }
-  const int64_t weight_bytes = setup.member->model().weight_bytes();
-  const double streaming =
-      cpu::StreamingReadBytesPerSecond(*setup.kernels, *setup.team, clock, weight_bytes);
-  const DType dtype = setup.model->tensors().layers.front().gate->dtype;
-  const double dots = cpu::DotOpsPerSecond(*setup.kernels, dtype, *setup.team, clock);
-
   Bench engine(setup, options, clock);
   nlohmann::ordered_json result = {{"ranks", setup.cut.rank_count()},
                                    {"threads", setup.threads},
@@ -128,11 +160,15 @@ nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& optio
     if (batch == 1) single = rate;
   }
   engine.Stop();
-  result["streaming_read_bytes_per_second"] = streaming;
-  result["streaming_read_fraction"] = single * static_cast<double>(weight_bytes) / streaming;
-  result["dot_ops_per_second"] = dots;
-  result["dot_product_fraction"] =
-      prefill * static_cast<double>(LayerMacs(setup.model->config(), setup.member->shard())) / dots;
+  double macs = 0;
+  for (const plan::RankShard& shard : setup.shards) {
+    macs += static_cast<double>(plan::LayerMacs(setup.model->config(), shard));
+  }
+  result["streaming_read_bytes_per_second"] = machine.read_bytes_per_second;
+  result["streaming_read_fraction"] = single * machine.weight_bytes / machine.read_bytes_per_second;
+  result["dot_ops_per_second"] = machine.dot_ops_per_second;
+  result["dot_product_fraction"] = prefill * macs / machine.dot_ops_per_second;
+  result["all_reduce_seconds"] = machine.all_reduce_seconds;
   return result;
 }
 

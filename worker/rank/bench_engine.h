@@ -22,10 +22,11 @@ struct BenchOptions {
 
 // Collective. Result: on rank 0 one JSON object with
 //   ranks, threads, instruction_set, prefill_tokens_per_second, decode_tokens_per_second_batch_N,
-//   streaming_read_bytes_per_second  of all threads of rank 0, over as many bytes as its weights
-//   streaming_read_fraction          rank 0's weight bytes per second of single decode, of that
-//   dot_ops_per_second               of all threads of rank 0
-//   dot_product_fraction             its weights' multiply-additions per second in prefill, of that
+//   streaming_read_bytes_per_second  of all ranks' threads at once, each over its weights' bytes
+//   streaming_read_fraction          weight bytes per second of single decode, of that
+//   dot_ops_per_second               of all ranks' threads at once
+//   dot_product_fraction             the weights' multiply-additions per second in prefill, of that
+//   all_reduce_seconds               the mean of an all-reduce of one row's sums over all ranks
 // elsewhere null.
 nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& options,
                                    const BenchOptions& bench, const Clock& clock);

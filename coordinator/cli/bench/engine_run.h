@@ -1,0 +1,28 @@
+#pragma once
+
+// One run of `shoal-worker bench engine` under mpirun, for the benchmarks that need several.
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "coordinator/cli/cut_options.h"
+
+namespace shoal::cli {
+
+struct EngineOptions {
+  CutOptions cut;
+  int32_t threads = 0;
+  std::string comm = "auto";
+  int64_t prompt_tokens = 512;
+  int64_t decode_tokens = 64;
+  int32_t repeat = 3;
+};
+
+void AddEngineOptions(config::OptionTable& table, EngineOptions& options);
+
+// Result: what rank 0 prints (worker/rank/bench_engine.h). Errors: kInvalidArgument, kFailed or
+// kMissingHardware if the ranks ended with 2, 1 or 4; they have then said why on stderr.
+nlohmann::ordered_json MeasureEngine(const EngineOptions& options);
+
+}  // namespace shoal::cli

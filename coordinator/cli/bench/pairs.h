@@ -1,0 +1,27 @@
+#pragma once
+
+// Ratios of paired measurements: on a shared machine the only figures worth quoting. Pure.
+
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+
+namespace shoal::cli {
+
+struct PairedRatio {
+  double median = 0;
+  double lowest = 0;
+  double highest = 0;
+
+  // {"median", "lowest", "highest"}
+  nlohmann::ordered_json ToJson() const;
+  // "0.97 (0.95 to 0.99)"
+  std::string ToText() const;
+};
+
+// Of runs[i][figure] / others[i][figure]. Preconditions: as many of both, at least one. Errors:
+// kFailed if a run lacks the figure.
+PairedRatio ComparePairs(std::span<const nlohmann::ordered_json> runs,
+                         std::span<const nlohmann::ordered_json> others, const std::string& figure);
+
+}  // namespace shoal::cli

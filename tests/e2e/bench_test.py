@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""`shoal bench`: what it measures is there, whole and plausible. Speeds are not judged."""
+
+import json
+import subprocess
+
+import programs
+from programs import ProgramTest, program
+
+
+def bench(*arguments):
+    done = subprocess.run([program("shoal"), "bench", *map(str, arguments)], capture_output=True,
+                          text=True, timeout=programs.READY_SECONDS)
+    return done.returncode, done.stdout, done.stderr
+
+
+class BenchServe(ProgramTest):
+    def test_every_request_is_answered_in_every_mode(self):
+        running = self.start_run(self.write_model("q4_1"))
+        trace = self.folder / "trace"
+        trace.write_text("0 20 5\n0.05 30 5\n0.05 10 5\n")
+        for mode, count in ((["--concurrency", 4, "--requests", 10], 10),
+                            (["--rate", 50, "--requests", 10], 10), (["--trace", trace], 3)):
+            status, output, log = bench("serve", running.url, *mode, "--prompt-tokens", 20,
+                                        "--output-tokens", 5, "--json")
+            self.assertEqual(status, 0, log)
+            summary = json.loads(output)
+            self.assertEqual(summary["succeeded"], count)
+            self.assertEqual(summary["completion_tokens"], 5 * count)
+            first, whole = summary["time_to_first_token_ms"], summary["end_to_end_ms"]
+            self.assertGreater(first["p50"], 0)
+            self.assertLessEqual(first["p50"], first["p99"])
+            self.assertLessEqual(first["max"], whole["max"])
+
+    def test_a_refused_request_is_a_failure_and_not_a_latency(self):
+        running = self.start_run(self.write_model("q4_1"))
+        status, output, log = bench("serve", running.url, "--concurrency", 1, "--requests", 2,
+                                    "--model-name", "another", "--json")
+        self.assertEqual(status, 1, log)
+        summary = json.loads(output)
+        self.assertEqual(summary["failures"], {"status 404": 2})
+        self.assertIsNone(summary["time_to_first_token_ms"])
+
+    def test_nobody_listening_is_3_and_a_wrong_mode_2(self):
+        self.assertEqual(bench("serve", f"http://127.0.0.1:{programs.free_port()}",
+                               "--concurrency", 1)[0], 3)
+        self.assertEqual(bench("serve", "http://127.0.0.1:1")[0], 2)
+        self.assertEqual(bench("serve", "http://127.0.0.1:1", "--rate", 1, "--concurrency", 1)[0], 2)
+        self.assertEqual(bench("nonsense")[0], 2)
+
+
+class BenchEngine(ProgramTest):
+    def test_two_ranks_give_every_figure(self):
+        status, output, log = bench("engine", self.write_model("q4_1"), "--tensor-parallel", 2,
+                                    "--threads", 1, "--prompt-tokens", 20, "--decode-tokens", 4,
+                                    "--repeat", 1)
+        self.assertEqual(status, 0, log)
+        figures = json.loads(output)
+        self.assertEqual(figures["ranks"], 2)
+        for name in ("prefill_tokens_per_second", "decode_tokens_per_second_batch_1",
+                     "decode_tokens_per_second_batch_16"):
+            self.assertGreater(figures[name], 0)
+
+
+class BenchPlan(ProgramTest):
+    def test_sets_prediction_beside_measurement(self):
+        status, output, log = bench("plan", self.write_model("q4_1"), "--tensor-parallel", 2,
+                                    "--threads", 1, "--prompt-tokens", 20, "--decode-tokens", 4,
+                                    "--repeat", 1, "--json")
+        self.assertEqual(status, 0, log)
+        for figure in ("decode", "prefill"):
+            found = json.loads(output)[figure]
+            self.assertAlmostEqual(found["ratio"], found["measured_tokens_per_second"] /
+                                   found["predicted_tokens_per_second"])
+
+
+class BenchExactness(ProgramTest):
+    def test_compares_pairs_and_judges_by_the_bound(self):
+        status, output, log = bench("exactness", self.write_model("q4_1"), "--threads", 1, "--pairs", 1,
+                                    "--prompt-tokens", 80, "--decode-tokens", 4, "--json")
+        self.assertIn(status, (0, 1), log)
+        result = json.loads(output)
+        medians = [result[f"{name}_tokens_per_second{of}"]["median"]
+                   for name, of in (("prefill", ""), ("decode", "_batch_1"), ("decode", "_batch_16"))]
+        self.assertEqual(result["within_bound"], min(medians) >= 0.95)
+        self.assertEqual(status, 0 if result["within_bound"] else 1)
+
+
+if __name__ == "__main__":
+    programs.main()
