@@ -70,4 +70,12 @@ void QuantizeRowAvx512(const float* x, int64_t cols, int8_t* quants, float* scal
 void QuantizeGroupsAvx512(const float* x, int64_t cols, int64_t group, int8_t* quants,
                           float* scales, int32_t* sums);
 
+// AMX-TILE and AMX-INT8, beside all of AVX-512's.
+void LinearQ8_0Amx(const LinearCall& call);
+void LinearQ4_0Amx(const LinearCall& call);
+void LinearQ4_1Amx(const LinearCall& call);
+void LeafLinearQ8_0Amx(const LeafLinearCall& call);
+void LeafLinearQ4_0Amx(const LeafLinearCall& call);
+void LeafLinearQ4_1Amx(const LeafLinearCall& call);
+
 }  // namespace shoal::cpu

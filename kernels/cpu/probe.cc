@@ -23,9 +23,10 @@ constexpr int64_t kChunksPerThread = 8;
 
 ProbeLoops LoopsOf(const KernelTable& table) {
   if ((table.required_features & kAvx512Vnni) != 0) {
+    const bool tiles = (table.required_features & kAmxInt8) != 0;
     return {.read = ReadAvx512,
-            .byte_dots = ByteDotsAvx512,
-            .byte_dot_ops = kByteDotOpsAvx512,
+            .byte_dots = tiles ? ByteDotsAmx : ByteDotsAvx512,
+            .byte_dot_ops = tiles ? kByteDotOpsAmx : kByteDotOpsAvx512,
             .fmas = FmasAvx512,
             .fma_ops = kFmaOpsAvx512};
   }

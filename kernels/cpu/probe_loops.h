@@ -29,6 +29,8 @@ uint64_t ReadAvx512(const std::byte* from, int64_t bytes);
 uint64_t ByteDotsAvx512(int64_t steps);
 uint64_t FmasAvx512(int64_t steps);
 
+uint64_t ByteDotsAmx(int64_t steps);
+
 // More chains than latency times throughput of any machine (4 cycles times 2 a cycle), with room
 // for the operands among 16 registers.
 constexpr int kProbeChains = 12;
@@ -37,6 +39,7 @@ constexpr int64_t kFmaOpsScalar = 12;
 constexpr int64_t kByteDotOpsAvx2 = int64_t{kProbeChains} * 32;
 constexpr int64_t kFmaOpsAvx2 = int64_t{kProbeChains} * 8;
 constexpr int64_t kByteDotOpsAvx512 = int64_t{kProbeChains} * 64;
+constexpr int64_t kByteDotOpsAmx = int64_t{4} * 16 * 16 * 64;
 constexpr int64_t kFmaOpsAvx512 = int64_t{kProbeChains} * 16;
 
 }  // namespace shoal::cpu

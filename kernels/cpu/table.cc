@@ -2,6 +2,9 @@
 
 #include "kernels/cpu/table.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <string>
 #include <vector>
 
@@ -17,8 +20,31 @@ namespace {
 // that one function serves.
 constexpr KernelTable kTables[] = {
     {
+        .name = "amx",
+        .required_features = kAvx2 | kAvx512Vnni | kAmxInt8,
+        .note = "linear layers of fewer than 8 rows run the avx512vnni row's functions",
+        .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Amx, LinearQ4_0Amx,
+                   LinearQ4_1Amx, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512,
+                   LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512},
+        .leaf_linear = {LeafLinearF32Avx512, LeafLinearF16Avx512, LeafLinearBF16Avx512,
+                        LeafLinearQ8_0Amx, LeafLinearQ4_0Amx, LeafLinearQ4_1Amx,
+                        LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
+                        LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512},
+        .quantize_row = QuantizeRowAvx512,
+        .quantize_groups = QuantizeGroupsAvx512,
+        .rms_norm = RmsNormAvx512,
+        .rope_adjacent = RopeAdjacentAvx512,
+        .rope_half_split = RopeHalfSplitAvx512,
+        .silu_mul = SiluMulAvx512,
+        .add_fixed = AddFixedAvx512,
+        .store_kv = StoreKvAvx512,
+        .attention = AttentionAvx512,
+        .choice = {FindLargestLogitAvx512, SumWeightsAvx512, ListNoisyTokensAvx512},
+    },
+    {
         .name = "avx512vnni",
         .required_features = kAvx2 | kAvx512Vnni,
+        .note = "",
         .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Avx512,
                    LinearQ4_0Avx512, LinearQ4_1Avx512, LinearGroupsAvx512, LinearGroupsAvx512,
                    LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512},
@@ -40,6 +66,7 @@ constexpr KernelTable kTables[] = {
     {
         .name = "avx2",
         .required_features = kAvx2,
+        .note = "",
         .linear = {LinearF32Avx2, LinearF16Avx2, LinearBF16Avx2, LinearQ8_0Avx2, LinearQ4_0Avx2,
                    LinearQ4_1Avx2, LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2,
                    LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2},
@@ -61,6 +88,7 @@ constexpr KernelTable kTables[] = {
     {
         .name = "scalar",
         .required_features = kBaseline,
+        .note = "",
         .linear = {LinearF32Scalar, LinearF16Scalar, LinearBF16Scalar, LinearQ8_0Scalar,
                    LinearQ4_0Scalar, LinearQ4_1Scalar, LinearGroupsScalar, LinearGroupsScalar,
                    LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar},
@@ -81,40 +109,52 @@ constexpr KernelTable kTables[] = {
     },
 };
 
-// Rows that later builds have; asking for one is asking for something this machine lacks.
-constexpr std::string_view kKnownElsewhere[] = {"amx"};
+// Linux gives a process the tiles' large register file only when asked.
+bool TilesArePermitted() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+  static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return permitted;
+}
 
 bool Runs(const KernelTable& table, uint32_t features) {
   return (table.required_features & features) == table.required_features;
 }
 
-// An entry as text, and whether it is the scalar row's own function.
+// An entry as text, and whether it is `other`'s own function.
 struct Entry {
   std::string name;
-  bool is_scalar;
+  bool is_shared;
 };
 
-std::vector<Entry> Entries(const KernelTable& table) {
-  const KernelTable& scalar = AllKernelTables().back();
+std::vector<Entry> Entries(const KernelTable& table, const KernelTable& other) {
   std::vector<Entry> entries;
   for (int i = 0; i < kDTypeCount; ++i) {
     const std::string_view dtype = ToString(static_cast<DType>(i));
-    entries.push_back({Str("linear ", dtype), table.linear[i] == scalar.linear[i]});
-    entries.push_back({Str("leaf_linear ", dtype), table.leaf_linear[i] == scalar.leaf_linear[i]});
+    entries.push_back({Str("linear ", dtype), table.linear[i] == other.linear[i]});
+    entries.push_back({Str("leaf_linear ", dtype), table.leaf_linear[i] == other.leaf_linear[i]});
   }
-  entries.push_back({"quantize_row", table.quantize_row == scalar.quantize_row});
-  entries.push_back({"quantize_groups", table.quantize_groups == scalar.quantize_groups});
-  entries.push_back({"rms_norm", table.rms_norm == scalar.rms_norm});
-  entries.push_back({"rope_adjacent", table.rope_adjacent == scalar.rope_adjacent});
-  entries.push_back({"rope_half_split", table.rope_half_split == scalar.rope_half_split});
-  entries.push_back({"silu_mul", table.silu_mul == scalar.silu_mul});
-  entries.push_back({"add_fixed", table.add_fixed == scalar.add_fixed});
-  entries.push_back({"store_kv", table.store_kv == scalar.store_kv});
-  entries.push_back({"attention", table.attention == scalar.attention});
-  entries.push_back({"largest_logit", table.choice.largest == scalar.choice.largest});
-  entries.push_back({"sum_weights", table.choice.weights == scalar.choice.weights});
-  entries.push_back({"noisy_tokens", table.choice.noisy == scalar.choice.noisy});
+  entries.push_back({"quantize_row", table.quantize_row == other.quantize_row});
+  entries.push_back({"quantize_groups", table.quantize_groups == other.quantize_groups});
+  entries.push_back({"rms_norm", table.rms_norm == other.rms_norm});
+  entries.push_back({"rope_adjacent", table.rope_adjacent == other.rope_adjacent});
+  entries.push_back({"rope_half_split", table.rope_half_split == other.rope_half_split});
+  entries.push_back({"silu_mul", table.silu_mul == other.silu_mul});
+  entries.push_back({"add_fixed", table.add_fixed == other.add_fixed});
+  entries.push_back({"store_kv", table.store_kv == other.store_kv});
+  entries.push_back({"attention", table.attention == other.attention});
+  entries.push_back({"largest_logit", table.choice.largest == other.choice.largest});
+  entries.push_back({"sum_weights", table.choice.weights == other.choice.weights});
+  entries.push_back({"noisy_tokens", table.choice.noisy == other.choice.noisy});
   return entries;
+}
+
+std::string SharedEntries(const KernelTable& table, const KernelTable& other) {
+  std::string names;
+  for (const Entry& entry : Entries(table, other)) {
+    if (entry.is_shared) names += Str(names.empty() ? "" : ", ", entry.name);
+  }
+  return names;
 }
 
 std::string Names() {
@@ -130,18 +170,17 @@ std::string Names() {
 
 std::string DescribeKernelTables() {
   const uint32_t features = DetectCpuFeatures();
+  const KernelTable& scalar = AllKernelTables().back();
   std::string text;
   for (const KernelTable& table : kTables) {
-    const bool is_scalar_row = &table == &AllKernelTables().back();
     text += Str(table.name, Runs(table, features) ? "" : " (does not run on this machine)", "\n");
-    std::string borrowed;
-    for (const Entry& entry : Entries(table)) {
-      text += Str("  ", entry.name, "\n");
-      if (entry.is_scalar && !is_scalar_row)
-        borrowed += Str(borrowed.empty() ? "" : ", ", entry.name);
-    }
-    if (!is_scalar_row) {
-      text += Str("  scalar entries: ", borrowed.empty() ? "none" : borrowed, "\n");
+    for (const Entry& entry : Entries(table, scalar)) text += Str("  ", entry.name, "\n");
+    if (!table.note.empty()) text += Str("  note: ", table.note, "\n");
+    // A row borrows from slower ones, which stand below it.
+    for (const KernelTable* other = &table + 1; other <= &scalar; ++other) {
+      const std::string shared = SharedEntries(table, *other);
+      if (!shared.empty()) text += Str("  ", other->name, " entries: ", shared, "\n");
+      if (shared.empty() && other == &scalar) text += "  scalar entries: none\n";
     }
   }
   return text;
@@ -161,6 +200,10 @@ uint32_t DetectCpuFeatures() {
       __builtin_cpu_supports("avx512vnni")) {
     features |= kAvx512Vnni;
   }
+  if (__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") &&
+      TilesArePermitted()) {
+    features |= kAmxInt8;
+  }
   return features;
 }
 
@@ -173,12 +216,6 @@ const KernelTable& SelectKernelTable(uint32_t features, std::string_view forced)
       Throw(ErrorCode::kMissingHardware, "SHOAL_FORCE_ISA=", forced,
             ": this processor lacks the instructions; unset it, or choose one of `shoal-worker "
             "kernels` that runs here");
-    }
-  }
-  for (const std::string_view name : kKnownElsewhere) {
-    if (forced == name) {
-      Throw(ErrorCode::kMissingHardware, "SHOAL_FORCE_ISA=", forced,
-            ": this build has no such kernels, only ", Names());
     }
   }
   Throw(ErrorCode::kInvalidArgument, "SHOAL_FORCE_ISA=", forced, ": expected one of ", Names());

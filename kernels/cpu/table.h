@@ -21,6 +21,7 @@ enum CpuFeature : uint32_t {
   kBaseline = 0,
   kAvx2 = 1u << 0,        // AVX2, FMA and F16C.
   kAvx512Vnni = 1u << 1,  // AVX-512 F, BW, DQ, VL and VNNI.
+  kAmxInt8 = 1u << 2,     // AMX-TILE and AMX-INT8, with the kernel's permission to use tiles.
 };
 
 // Outputs [16 * panel_begin, 16 * panel_end) of every activation row in [row_begin, row_end).
@@ -76,6 +77,8 @@ constexpr int64_t AttentionScratchFloats(int64_t head_dim, int64_t head_count) {
 struct KernelTable {
   std::string_view name;
   uint32_t required_features;
+  // What the entries do not show: calls that an entry passes on to another row. A line of text.
+  std::string_view note;
 
   // By the weights' DType.
   void (*linear[kDTypeCount])(const LinearCall& call);
@@ -112,13 +115,14 @@ struct KernelTable {
   math::ChoiceKernels choice;
 };
 
-// Every row with its entries, a line each, and a line with those that are the scalar row's own.
+// Every row with its entries, a line each, then those that are another row's own, and its note.
 std::string DescribeKernelTables();
 
 // Every row of this build, fastest first. The scalar row is last and always runs.
 std::span<const KernelTable> AllKernelTables();
 
-// Bits of CpuFeature that this machine and its operating system support.
+// Bits of CpuFeature that this machine and its operating system support. Asks Linux for permission
+// to use tiles, for this process and its threads, if there are any.
 uint32_t DetectCpuFeatures();
 
 // The first row that runs with `features`, or the row called `forced` if that is not empty (the

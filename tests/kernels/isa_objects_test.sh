@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: isa_objects_test.sh LIBRARY
 #
-# Reads the symbols of the objects in LIBRARY that are named for an instruction set (avx2, avx512).
+# Reads the symbols of the objects in LIBRARY that are named for an instruction set (avx2, avx512, amx).
 # Fails if one of them defines anything that the linker could take in place of another object's
 # definition: an inline function or template that came in with a header would carry the instructions
 # of that object into code that must run on any x86-64. Takes a second; leaves nothing behind.
@@ -17,14 +17,14 @@ while read -r object; do
       $0 == object { inside = 1; next }
       /:$/ { inside = 0 }
       inside && $2 ~ /^[WVu]$/ { print }
-      inside && $2 ~ /^[TDBR]$/ && $0 !~ /Avx(2|512)/ { print }')
+      inside && $2 ~ /^[TDBR]$/ && $0 !~ /Avx(2|512)|Amx/ { print }')
   if [[ -n "$merged" ]]; then
     echo "$object defines symbols that baseline code could be linked to:"
     echo "$merged"
     echo "put them into an anonymous namespace, or do not include the header that brings them"
     exit 1
   fi
-done < <(ar t "$library" | grep --extended-regexp '_avx(2|512)')
+done < <(ar t "$library" | grep --extended-regexp '_(avx2|avx512|amx)')
 
 if ((checked == 0)); then
   echo "$library holds no object named for an instruction set: nothing was checked"

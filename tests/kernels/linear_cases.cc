@@ -231,6 +231,17 @@ const std::vector<LinearVariant>& VectorVariants() {
                        LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
                        LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512},
        .quantize_row = QuantizeRowAvx512,
+       .quantize_groups = QuantizeGroupsAvx512},
+      {.name = "amx",
+       .required_features = kAvx512Vnni | kAmxInt8,
+       .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Amx, LinearQ4_0Amx,
+                  LinearQ4_1Amx, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512,
+                  LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512},
+       .leaf_linear = {LeafLinearF32Avx512, LeafLinearF16Avx512, LeafLinearBF16Avx512,
+                       LeafLinearQ8_0Amx, LeafLinearQ4_0Amx, LeafLinearQ4_1Amx,
+                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
+                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512},
+       .quantize_row = QuantizeRowAvx512,
        .quantize_groups = QuantizeGroupsAvx512}};
   return variants;
 }

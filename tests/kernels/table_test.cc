@@ -21,6 +21,7 @@ ErrorCode CodeOf(uint32_t features, std::string_view forced) {
 }
 
 TEST(SelectKernelTable, TakesTheFastestRowThatRuns) {
+  EXPECT_EQ(SelectKernelTable(kAvx2 | kAvx512Vnni | kAmxInt8, "").name, "amx");
   EXPECT_EQ(SelectKernelTable(kAvx2 | kAvx512Vnni, "").name, "avx512vnni");
   EXPECT_EQ(SelectKernelTable(kAvx2, "").name, "avx2");
   EXPECT_EQ(SelectKernelTable(kBaseline, "").name, "scalar");
@@ -35,6 +36,7 @@ TEST(SelectKernelTable, NeverFallsBack) {
   EXPECT_EQ(CodeOf(kBaseline, "avx2"), ErrorCode::kMissingHardware);
   EXPECT_EQ(CodeOf(kAvx2, "avx512vnni"), ErrorCode::kMissingHardware);
   EXPECT_EQ(CodeOf(kAvx2 | kAvx512Vnni, "amx"), ErrorCode::kMissingHardware);
+  EXPECT_EQ(CodeOf(kAvx2 | kAmxInt8, "amx"), ErrorCode::kMissingHardware);
   EXPECT_EQ(CodeOf(kAvx2 | kAvx512Vnni, "avx1024"), ErrorCode::kInvalidArgument);
   EXPECT_EQ(CodeOf(kAvx2 | kAvx512Vnni, "AVX2"), ErrorCode::kInvalidArgument);
 }
@@ -71,6 +73,15 @@ TEST(DescribeKernelTables, NamesEveryRowAndItsScalarEntries) {
   }
   EXPECT_THAT(text, ::testing::HasSubstr("  leaf_linear Q4_1\n"));
   EXPECT_THAT(text, ::testing::HasSubstr("  scalar entries: none\n"));
+}
+
+TEST(DescribeKernelTables, SaysWhatTheAmxRowBorrows) {
+  const std::string text = DescribeKernelTables();
+  const std::string amx = text.substr(0, text.find("\navx512vnni"));
+  EXPECT_THAT(amx, ::testing::HasSubstr("note: linear layers of fewer than 8 rows run the "
+                                        "avx512vnni row's functions\n"));
+  EXPECT_THAT(amx, ::testing::HasSubstr("  avx512vnni entries: linear F32, "));
+  EXPECT_THAT(amx, ::testing::Not(::testing::HasSubstr("leaf_linear Q4_1, ")));
 }
 
 }  // namespace

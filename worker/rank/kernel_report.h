@@ -10,8 +10,9 @@
 
 namespace shoal::rank {
 
-// One paragraph for each table: its name, whether it runs with `features`, and each entry with
-// "own", or "scalar" if it is the scalar table's, which must be among the tables.
+// One paragraph for each table, which are sorted fastest first and end with the scalar one: its
+// name, whether it runs with `features`, each entry with "own" or the name of the slower table
+// whose function it is, and the table's note.
 std::string KernelReport(std::span<const cpu::KernelTable> tables, uint32_t features);
 
 }  // namespace shoal::rank

@@ -128,6 +128,8 @@ TEST(KernelReport, ListsEveryEntryOfEveryTable) {
   for (const cpu::KernelTable& table : cpu::AllKernelTables()) {
     EXPECT_THAT(report, HasSubstr(std::string(table.name) + ": "));
   }
+  EXPECT_THAT(report, HasSubstr("noisy_tokens            avx512vnni\n"
+                                "  linear layers of fewer than 8 rows run the avx512vnni row's"));
 }
 
 TEST(WorkerOptions, HaveTheDefaultsOfTheirHelp) {

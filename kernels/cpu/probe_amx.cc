@@ -1,0 +1,44 @@
+#include "kernels/cpu/probe_loops.h"
+
+// The AMX row's ceiling for byte dot products: full tiles, four independent sums.
+
+namespace shoal::cpu {
+namespace {
+
+struct alignas(64) FullTiles {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(FullTiles) == 64);
+
+}  // namespace
+
+uint64_t ByteDotsAmx(int64_t steps) {
+  const FullTiles config;
+  __asm__ volatile("ldtilecfg %0" : : "m"(config));
+  alignas(64) int8_t operand[16][64];
+  alignas(64) int32_t sums[16][16];
+  __builtin_memset(operand, 2, sizeof(operand));
+  const int64_t stride = 64;
+  __asm__ volatile(
+      "tileloadd (%0,%1,1), %%tmm0\n\ttileloadd (%0,%1,1), %%tmm1\n\t"
+      "tilezero %%tmm2\n\ttilezero %%tmm3\n\ttilezero %%tmm4\n\ttilezero %%tmm5"
+      :
+      : "r"(operand), "r"(stride)
+      : "memory");
+  for (int64_t step = 0; step < steps; ++step) {
+    __asm__ volatile(
+        "tdpbsud %tmm1, %tmm0, %tmm2\n\ttdpbsud %tmm1, %tmm0, %tmm3\n\t"
+        "tdpbsud %tmm1, %tmm0, %tmm4\n\ttdpbsud %tmm1, %tmm0, %tmm5");
+  }
+  __asm__ volatile("tilestored %%tmm2, (%0,%1,1)\n\ttilerelease"
+                   :
+                   : "r"(sums), "r"(stride)
+                   : "memory");
+  return static_cast<uint32_t>(sums[0][0]);
+}
+
+}  // namespace shoal::cpu

@@ -1,0 +1,160 @@
+// The AMX row's linear layers with its tile instructions emulated, against the scalar row, bit by
+// bit: what a machine without AMX can check of them.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "kernels/cpu/linear_amx_tiles.h"
+#include "kernels/cpu/linear_variants.h"
+#include "kernels/format/half.h"
+#include "kernels/math/scalar.h"
+#include "tests/kernels/linear_cases.h"
+
+namespace shoal::cpu {
+namespace {
+
+// What tileloadd, tilezero, tdpbsud and tilestored do, in the shapes that the AMX row configures.
+// What has not been loaded is wrong on purpose.
+struct EmulatedTiles {
+  EmulatedTiles() {
+    std::memset(activations, 0x55, sizeof(activations));
+    std::memset(weights, 0x55, sizeof(weights));
+    std::memset(sums, 0x55, sizeof(sums));
+  }
+  void LoadActivations(const int8_t* rows, int64_t stride) {
+    for (int r = 0; r < 16; ++r) std::memcpy(activations[r], rows + r * stride, 32);
+  }
+  void LoadWeights(const uint8_t* quads) { std::memcpy(weights, quads, sizeof(weights)); }
+  void ZeroSums() { std::memset(sums, 0, sizeof(sums)); }
+  void MultiplyAdd() {
+    for (int r = 0; r < 16; ++r) {
+      for (int output = 0; output < 16; ++output) {
+        for (int k = 0; k < 32; ++k) {
+          sums[r][output] += activations[r][k] * weights[k / 4][4 * output + k % 4];
+        }
+      }
+    }
+  }
+  void StoreSums(int32_t* to) { std::memcpy(to, sums, sizeof(sums)); }
+
+  int8_t activations[16][32];
+  uint8_t weights[8][64];
+  int32_t sums[16][16];
+};
+
+// The operations of the AMX row's lanes, one float at a time.
+struct PlainLanes {
+  static constexpr uint64_t kFixedBias = 0;
+
+  template <typename Function>
+  static PlainLanes Each(Function function) {
+    PlainLanes lanes;
+    for (int i = 0; i < 16; ++i) lanes.v[i] = function(i);
+    return lanes;
+  }
+  static PlainLanes Zero() { return Broadcast(0.0F); }
+  static PlainLanes Broadcast(float x) {
+    return Each([&](int) { return x; });
+  }
+  static PlainLanes LoadLanes(const float* from) {
+    return Each([&](int i) { return from[i]; });
+  }
+  static PlainLanes FromHalves(const uint8_t* from) {
+    return Each([&](int i) {
+      uint16_t bits;
+      std::memcpy(&bits, from + 2 * i, 2);
+      return F16ToF32(bits);
+    });
+  }
+  static PlainLanes FromDots(const int32_t* dots, int32_t start) {
+    return Each([&](int i) { return static_cast<float>(dots[i] + start); });
+  }
+  static PlainLanes Scaled(PlainLanes a, float x) {
+    return Each([&](int i) { return a.v[i] * x; });
+  }
+  static PlainLanes PlusProduct(PlainLanes a, PlainLanes b, PlainLanes sum) {
+    return Each([&](int i) { return std::fma(a.v[i], b.v[i], sum.v[i]); });
+  }
+  static uint32_t AddFixed(PlainLanes y, float limit, int64_t* sums) {
+    uint32_t bad = 0;
+    for (int i = 0; i < 16; ++i) {
+      if (std::fabs(y.v[i]) < limit) {
+        sums[i] += math::ToFixed(y.v[i]);
+      } else {
+        bad |= uint32_t{1} << i;
+      }
+    }
+    return bad;
+  }
+  void StoreLanes(float* to) const { std::memcpy(to, v, sizeof(v)); }
+  void StoreOutputs(float* to, int64_t count) const {
+    std::memcpy(to, v, static_cast<size_t>(count) * sizeof(float));
+  }
+  PlainLanes operator+(PlainLanes other) const {
+    return Each([&](int i) { return v[i] + other.v[i]; });
+  }
+
+  float v[16];
+};
+
+template <DType kType, typename Call>
+void RunEmulated(const Call& call) {
+  RunAnyRows<TileKernel<kType, EmulatedTiles, PlainLanes>>(call);
+}
+
+LinearVariant Emulated() {
+  LinearVariant variant = ScalarVariant();
+  variant.name = "emulated tiles";
+  variant.linear[static_cast<int>(DType::kQ8_0)] = RunEmulated<DType::kQ8_0, LinearCall>;
+  variant.linear[static_cast<int>(DType::kQ4_0)] = RunEmulated<DType::kQ4_0, LinearCall>;
+  variant.linear[static_cast<int>(DType::kQ4_1)] = RunEmulated<DType::kQ4_1, LinearCall>;
+  variant.leaf_linear[static_cast<int>(DType::kQ8_0)] = RunEmulated<DType::kQ8_0, LeafLinearCall>;
+  variant.leaf_linear[static_cast<int>(DType::kQ4_0)] = RunEmulated<DType::kQ4_0, LeafLinearCall>;
+  variant.leaf_linear[static_cast<int>(DType::kQ4_1)] = RunEmulated<DType::kQ4_1, LeafLinearCall>;
+  return variant;
+}
+
+class EmulatedTileLayers : public testing::TestWithParam<DType> {
+ protected:
+  std::mt19937 random_{20};
+};
+
+TEST_P(EmulatedTileLayers, GiveTheScalarBits) {
+  for (const Values values : {Values::kOrdinary, Values::kExtreme}) {
+    for (const int64_t cols : {32, 96, 256, 288, 576}) {
+      for (const int64_t rows : {1, 8, 15, 16, 17, 33}) {
+        SCOPED_TRACE(testing::Message() << "K " << cols << ", " << rows << " rows");
+        const PackedTensor weights(RandomTensor(GetParam(), 149, cols, values, random_));
+        const Activations input(rows, cols, RandomValues(rows * cols, values, random_));
+        EXPECT_EQ(RunLinear(Emulated(), weights.matrix(), input.rows()),
+                  RunLinear(ScalarVariant(), weights.matrix(), input.rows()));
+      }
+    }
+  }
+}
+
+TEST_P(EmulatedTileLayers, GiveTheScalarLeavesAndCountTheSameInvalidOnes) {
+  constexpr int64_t kRows = 19;
+  for (const Values values : {Values::kOrdinary, Values::kExtreme}) {
+    for (const int64_t leaf : {32, 64, 96, 128, 256, 320, 1024}) {
+      for (const float limit : {0x1p26F, 1.0F}) {
+        SCOPED_TRACE(testing::Message() << "leaf " << leaf << ", limit " << limit);
+        const PackedTensor weights(RandomTensor(GetParam(), 77, 704, values, random_));
+        const Activations input(kRows, 704, RandomValues(kRows * 704, values, random_));
+        EXPECT_EQ(RunLeafLinear(Emulated(), weights.matrix(), input.rows(), leaf, limit),
+                  RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), leaf, limit));
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(QuantisedFormats, EmulatedTileLayers,
+                         testing::Values(DType::kQ8_0, DType::kQ4_0, DType::kQ4_1),
+                         [](const auto& info) { return std::string(ToString(info.param)); });
+
+}  // namespace
+}  // namespace shoal::cpu
