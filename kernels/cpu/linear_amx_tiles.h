@@ -34,7 +34,6 @@ struct TileKernel {
   static constexpr int64_t kBlockGroups = kBlockK / kGroup;
   static constexpr int64_t kBytes = PackedGroupBytes(kType);
   static constexpr int64_t kFactors = kType == DType::kQ8_0 ? 512 : 256;
-  static constexpr int64_t kPrefetchBytes = 2560;
   // What is subtracted from every unsigned weight.
   static constexpr int32_t kOffset = kType == DType::kQ8_0 ? 128 : kType == DType::kQ4_0 ? 8 : 0;
 
@@ -83,7 +82,7 @@ struct TileKernel {
   SHOAL_INLINE void Multiply(const uint8_t* group, int64_t g) {
 #pragma GCC unroll 16
     for (int64_t line = 0; line < kBytes; line += 64) {
-      __builtin_prefetch(group + kPrefetchBytes + line);
+      __builtin_prefetch(group + ahead + line);
     }
     tiles.LoadWeights(Bytes(group));
     tiles.LoadActivations(quants[0] + g * kGroup, kBlockK);
@@ -137,6 +136,7 @@ struct TileKernel {
   };
   Tiles tiles;
   int row_count;
+  int64_t ahead;
 };
 
 }  // namespace

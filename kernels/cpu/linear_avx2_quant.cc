@@ -17,7 +17,6 @@ namespace {
 constexpr int64_t kGroup = 32;
 constexpr int64_t kBlockGroups = kBlockK / kGroup;
 constexpr int kStripRows = 4;
-constexpr int64_t kPrefetchBytes = 2560;
 
 // What is subtracted from every unsigned weight.
 template <DType kType>
@@ -254,7 +253,7 @@ struct QuantKernel {
       if constexpr (kSource != Source::kUnpacked) {
 #pragma GCC unroll 16
         for (int64_t line = 0; line < kBytes; line += 64) {
-          _mm_prefetch(reinterpret_cast<const char*>(packed + kPrefetchBytes + line), _MM_HINT_T0);
+          _mm_prefetch(reinterpret_cast<const char*>(packed + ahead + line), _MM_HINT_T0);
         }
       }
       AddGroup<kSource, kRows>(packed, first, group + g, sums);
@@ -295,6 +294,7 @@ struct QuantKernel {
   RowBlock<kType, kRowsMax> block;
   UnpackedBlock<kType> unpacked;
   int row_count;
+  int64_t ahead;
 };
 
 }  // namespace

@@ -14,7 +14,6 @@ constexpr int64_t kGroup = 32;
 constexpr int64_t kBlockGroups = kBlockK / kGroup;
 constexpr int kRowsMax = 12;
 constexpr int kRowsTogether = 4;  // Dot product chains in flight: hides a latency of four cycles.
-constexpr int64_t kPrefetchBytes = 2560;
 
 // What is subtracted from every unsigned weight.
 template <DType kType>
@@ -72,10 +71,10 @@ struct WeightGroup {
   __m512 d;
   __m512 m;
 
-  SHOAL_INLINE void Load(const uint8_t* from) {
+  SHOAL_INLINE void Load(const uint8_t* from, int64_t ahead) {
 #pragma GCC unroll 16
     for (int64_t line = 0; line < kBytes; line += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(from + kPrefetchBytes + line), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(from + ahead + line), _MM_HINT_T0);
     }
     if constexpr (kType == DType::kQ8_0) {
 #pragma GCC unroll 8
@@ -152,7 +151,7 @@ struct QuantKernel {
     const int64_t first = k_begin / kGroup;
     for (int64_t g = 0; g < count / kGroup; ++g) {
       WeightGroup<kType> w;
-      w.Load(weights + g * WeightGroup<kType>::kBytes);
+      w.Load(weights + g * WeightGroup<kType>::kBytes, ahead);
       AddGroup<0>(w, first + g, acc);
       if constexpr (kRows > 4) AddGroup<4>(w, first + g, acc);
       if constexpr (kRows > 8) AddGroup<8>(w, first + g, acc);
@@ -162,6 +161,7 @@ struct QuantKernel {
   }
 
   RowBlock<kType, kRows> rows;
+  int64_t ahead;
 };
 
 template <int kRows>

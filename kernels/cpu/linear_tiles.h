@@ -5,7 +5,8 @@
 // Included only by files compiled for one instruction set, with the same care as linear_panels.h.
 //
 // A Kernel<rows> handles `rows` activation rows against one panel; a Kernel with kRowsMax handles
-// any number up to that, which it finds in its member row_count:
+// any number up to that, which it finds in its member row_count. A member `ahead`, if there is one,
+// is how many bytes behind the weights at hand those lie that come a block later, for prefetches:
 //   kPanels                       panels that share one Load
 //   Lanes                         16 floats, one for each output of a panel: Zero, LoadLanes,
 //                                 StoreLanes, StoreOutputs (the first `count`), +, kFixedBias
@@ -39,6 +40,19 @@ SHOAL_INLINE void SetRows(Kernel& kernel, int rows) {
   if constexpr (TakesAnyRows<Kernel>) kernel.row_count = rows;
 }
 
+// Tells a kernel how far behind a block lies the one that comes next: the next panel's, after the
+// last panel the first one's next block of k, after the last k the panels that follow.
+template <typename Kernel>
+SHOAL_INLINE void SetAhead(Kernel& kernel, const Panels& weights, bool last_panel, int64_t count,
+                           int64_t k, int64_t k_end) {
+  if constexpr (requires { kernel.ahead; }) {
+    const int64_t first_panel = -(count - 1) * weights.bytes;
+    const int64_t next_k = k_end < weights.cols ? first_panel + Kernel::WeightBytes(k_end - k)
+                                                : weights.bytes - Kernel::WeightBytes(k);
+    kernel.ahead = last_panel ? next_k : weights.bytes;
+  }
+}
+
 template <typename Kernel, int kRows>
 SHOAL_INLINE void ClearResults(float (*results)[kRows][kPanelRows], int rows, int64_t count) {
   for (int64_t p = 0; p < count; ++p) {
@@ -57,6 +71,7 @@ SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Pa
   ForPanels<Kernel>(
       count, [&](int64_t p, auto group) __attribute__((always_inline)) {
         float(*sums)[kRows][kPanelRows] = results + p;
+        SetAhead(kernel, weights, p + 1 == count, count, k, k + length);
         kernel.template Block<decltype(group)::kPanels>(
             first + p * weights.bytes, weights.bytes, 0,
             length, [sums](int i, int r, Lanes acc) __attribute__((always_inline)) {
@@ -102,6 +117,7 @@ struct LeafTile {
     const uint8_t* first = weights.data + panel * weights.bytes;
     ForPanels<Kernel>(
         count, [&](int64_t p, auto group) __attribute__((always_inline)) {
+          SetAhead(kernel, weights, p + 1 == count, count, k_begin, k_end);
           for (int64_t k = k_begin; k < k_end; k += leaf_cols) {
             kernel.template Block<decltype(group)::kPanels>(
                 first + p * weights.bytes + Kernel::WeightBytes(k), weights.bytes, k - k_begin,
