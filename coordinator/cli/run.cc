@@ -38,6 +38,8 @@ struct RunOptions {
   int32_t sequences_max = 32;
   int32_t queue_requests_max = 1024;
   std::string prefix_cache = "on";
+  std::string speculation = "prompt-lookup";
+  int32_t speculation_tokens_max = 8;
   std::string batch_policy = "continuous";
   int32_t batch_queue_min = 10;
   int64_t batch_delay_max_ms = 50;
@@ -88,10 +90,17 @@ config::OptionTable MakeRunTable(RunOptions& options) {
   table.AddChoice<std::string>("prefix-cache", options.prefix_cache, {{"on", "on"}, {"off", "off"}},
                                "Keep the blocks of ended sequences, and start later ones of the "
                                "same prefix behind them.");
-  table.AddChoice<std::string>("batch-policy", options.batch_policy,
-                     {{"continuous", "continuous"}, {"threshold", "threshold"}},
-                     "When waiting requests join the running ones: with the next step, or all at "
-                     "once when enough of them wait or one has waited long enough.");
+  table.AddChoice<std::string>(
+      "speculation", options.speculation, {{"off", "off"}, {"prompt-lookup", "prompt-lookup"}},
+      "Guess the next tokens from what the sequence said before, and verify several "
+      "in one step. Changes no answer.");
+  table.AddInt("speculation-tokens-max", "N", options.speculation_tokens_max, {1, 16},
+               "Tokens that one sequence may guess in a step.");
+  table.AddChoice<std::string>(
+      "batch-policy", options.batch_policy,
+      {{"continuous", "continuous"}, {"threshold", "threshold"}},
+      "When waiting requests join the running ones: with the next step, or all at "
+      "once when enough of them wait or one has waited long enough.");
   table.AddInt("batch-queue-min", "N", options.batch_queue_min, {0, 1 << 20},
                "With the threshold policy: more than N must wait.");
   table.AddInt("batch-delay-max-ms", "N", options.batch_delay_max_ms, {0, 3'600'000},
@@ -130,6 +139,8 @@ launch::LocalGroupOptions MakeGroupOptions(const RunOptions& options, uint16_t r
   arguments.insert(arguments.end(), {"--coordinator", Str("127.0.0.1:", rpc_port)});
   arguments.insert(arguments.end(), {"--comm", options.comm});
   arguments.insert(arguments.end(), {"--prefix-cache", options.prefix_cache});
+  arguments.insert(arguments.end(), {"--speculation", options.speculation});
+  AppendFlag(arguments, "--speculation-tokens-max", options.speculation_tokens_max);
   arguments.insert(arguments.end(), {"--batch-policy", options.batch_policy});
   AppendFlag(arguments, "--batch-queue-min", options.batch_queue_min);
   AppendFlag(arguments, "--batch-delay-max-ms", options.batch_delay_max_ms);

@@ -60,7 +60,9 @@ std::string GroupText(const rpc::GroupInfo& group) {
       << "  prefix cache: " << group.stats.prefix_cache_hit_tokens_total << " of "
       << group.stats.prefix_cache_query_tokens_total << " tokens found for "
       << group.stats.prefix_cache_queries_total << " sequences, " << group.stats.kv_blocks_kept
-      << " blocks kept\n";
+      << " blocks kept\n"
+      << "  speculation: " << group.stats.accepted_tokens_total << " of "
+      << group.stats.drafted_tokens_total << " guessed tokens right\n";
   for (const std::string& rank : group.ranks) out << "  " << rank << "\n";
   return out.str();
 }

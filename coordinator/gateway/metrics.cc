@@ -43,6 +43,10 @@ constexpr SchedulerSample kSchedulerSamples[] = {
      [](const SchedulerStats& stats) { return stats.prefix_cache_query_tokens_total; }},
     {"shoal_prefix_cache_hit_tokens_total", "counter", "Those found, and not computed again.",
      [](const SchedulerStats& stats) { return stats.prefix_cache_hit_tokens_total; }},
+    {"shoal_speculation_drafted_tokens_total", "counter", "Tokens guessed ahead.",
+     [](const SchedulerStats& stats) { return stats.drafted_tokens_total; }},
+    {"shoal_speculation_accepted_tokens_total", "counter", "Those that were right.",
+     [](const SchedulerStats& stats) { return stats.accepted_tokens_total; }},
 };
 
 void WriteRegion(const core::RegionStatus& region, std::string& text) {

@@ -132,7 +132,9 @@ std::string RunOneRank(const model::Model& model, std::span<const rank::TrialReq
                       .prefill_chunk_tokens = options.prefill_chunk_tokens,
                       .kv_block_count = options.kv_block_count,
                       .context_tokens = model.config().context_tokens,
-                      .steps_in_flight_max = options.cut.pipeline_parallel},
+                      .steps_in_flight_max = options.cut.pipeline_parallel,
+                      .speculation_tokens_max = options.speculation_tokens_max,
+                      .prefix_cache = options.prefix_cache},
                      requests);
   json result = record.Take();
   result["answers"] = json::array();

@@ -29,6 +29,8 @@ struct TrialGroupOptions {
   int64_t scatter_rows_min = 64;
   int32_t sequences_max = 32;
   int64_t kv_block_count = 512;
+  bool prefix_cache = false;
+  int32_t speculation_tokens_max = 0;  // Wrong guesses have logits too: without record_logits.
   RankKind kind = RankKind::kShm;
   // Recording makes every rank gather all logits; without it tokens are chosen as in service.
   bool record_logits = true;

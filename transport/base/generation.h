@@ -64,7 +64,7 @@ struct GenerationParams {
   int32_t priority = 0;          // Lower ones are served first; kPriorityMin to kPriorityMax.
   // Only requests of the same salt find each other's prefixes in the cache. At most
   // kCacheSaltBytesMax.
-  std::string cache_salt;
+  std::string cache_salt{};
 
   bool operator==(const GenerationParams&) const = default;
 };

@@ -42,6 +42,8 @@ struct SchedulerStats {
   int64_t prefix_cache_query_tokens_total = 0;  // their tokens,
   int64_t prefix_cache_hit_tokens_total = 0;    // and what was found of them.
   int64_t preemptions_total = 0;
+  int64_t drafted_tokens_total = 0;   // Tokens that were guessed,
+  int64_t accepted_tokens_total = 0;  // and those that were right.
 
   bool operator==(const SchedulerStats&) const = default;
 };

@@ -227,6 +227,8 @@ void Write(const SchedulerStats& stats, wire::SchedulerStats::Builder to) {
   to.setPrefixCacheQueryTokensTotal(stats.prefix_cache_query_tokens_total);
   to.setPrefixCacheHitTokensTotal(stats.prefix_cache_hit_tokens_total);
   to.setPreemptionsTotal(stats.preemptions_total);
+  to.setDraftedTokensTotal(stats.drafted_tokens_total);
+  to.setAcceptedTokensTotal(stats.accepted_tokens_total);
 }
 
 SchedulerStats Read(wire::SchedulerStats::Reader from) {
@@ -241,6 +243,8 @@ SchedulerStats Read(wire::SchedulerStats::Reader from) {
   stats.prefix_cache_query_tokens_total = from.getPrefixCacheQueryTokensTotal();
   stats.prefix_cache_hit_tokens_total = from.getPrefixCacheHitTokensTotal();
   stats.preemptions_total = from.getPreemptionsTotal();
+  stats.drafted_tokens_total = from.getDraftedTokensTotal();
+  stats.accepted_tokens_total = from.getAcceptedTokensTotal();
   return stats;
 }
 

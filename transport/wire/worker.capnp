@@ -104,6 +104,8 @@ struct SchedulerStats {
   prefixCacheQueryTokensTotal @7 :Int64;
   prefixCacheHitTokensTotal @8 :Int64;
   preemptionsTotal @9 :Int64;
+  draftedTokensTotal @10 :Int64;
+  acceptedTokensTotal @11 :Int64;
 }
 
 interface Leader {

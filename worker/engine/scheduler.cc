@@ -22,11 +22,13 @@ Scheduler::Scheduler(const SchedulerOptions& options) {
   SHOAL_CHECK(options.sequences_max > 0 && options.requests_waiting_max >= 0 &&
                   options.prefill_chunk_tokens > 0 && options.kv_block_count > 0 &&
                   options.context_tokens > 0 && options.steps_in_flight_max > 0 &&
-                  options.batch_queue_min >= 0 && options.batch_delay_max_ns >= 0,
+                  options.batch_queue_min >= 0 && options.batch_delay_max_ns >= 0 &&
+                  options.speculation_tokens_max >= 0,
               "sequences ", options.sequences_max, ", waiting ", options.requests_waiting_max,
               ", chunk ", options.prefill_chunk_tokens, ", blocks ", options.kv_block_count,
               ", context ", options.context_tokens, ", in flight ", options.steps_in_flight_max,
-              ", batch from ", options.batch_queue_min, " or ", options.batch_delay_max_ns, " ns");
+              ", batch from ", options.batch_queue_min, " or ", options.batch_delay_max_ns, " ns",
+              ", drafts ", options.speculation_tokens_max);
   state_ = std::make_unique<State>(options);
 }
 
@@ -88,6 +90,7 @@ std::optional<StepPlan> Scheduler::NextStep() {
   pass.prefill_budget = state.options.prefill_chunk_tokens;
   pass.decodes_left = (static_cast<int64_t>(state.running.size()) + stages - 1) / stages;
   state.MergeGathering();
+  pass.drafts_left = state.DraftRows();
   state.PlanPass(pass);
   if (pass.plan.items.empty() && !state.cancelled_end) return std::nullopt;
   pass.plan.ends = std::exchange(state.ends, {});
@@ -137,8 +140,7 @@ SchedulerStats Scheduler::stats() const {
   SchedulerStats stats;
   stats.steps_total = static_cast<int64_t>(state_->next_step);
   stats.sequences_running = static_cast<int32_t>(state_->running.size());
-  stats.requests_waiting =
-      static_cast<int32_t>(state_->waiting.size() + state_->gathering.size());
+  stats.requests_waiting = static_cast<int32_t>(state_->waiting.size() + state_->gathering.size());
   stats.kv_blocks_total = state_->blocks.block_count();
   stats.kv_blocks_used = stats.kv_blocks_total - state_->blocks.free_count();
   stats.kv_blocks_kept = state_->blocks.kept_count();
@@ -146,6 +148,8 @@ SchedulerStats Scheduler::stats() const {
   stats.prefix_cache_query_tokens_total = state_->prefix_query_tokens;
   stats.prefix_cache_hit_tokens_total = state_->prefix_hit_tokens;
   stats.preemptions_total = state_->preemptions;
+  stats.drafted_tokens_total = state_->drafted_tokens;
+  stats.accepted_tokens_total = state_->accepted_tokens;
   return stats;
 }
 

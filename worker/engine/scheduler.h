@@ -2,7 +2,8 @@
 
 // Decides what each step of a group computes: iteration-level batching over a paged KV cache.
 //
-// Pure: no threads or I/O, and the time is what it is told. The leader rank owns one; tests drive it with a fake model.
+// Pure: no threads or I/O, and the time is what it is told. The leader rank owns one; tests drive
+// it with a fake model.
 
 #include <cstdint>
 #include <memory>
@@ -34,10 +35,12 @@ struct SchedulerOptions {
   BatchPolicy batch_policy = BatchPolicy::kContinuous;
   int32_t batch_queue_min = 10;
   TimeNs batch_delay_max_ns = 50 * kMillisecondNs;
+  // Tokens of one sequence that a step may guess and verify; 0: none.
+  int32_t speculation_tokens_max = 0;
   // Blocks of ended and preempted sequences are kept, and found by later ones of the same prefix.
   bool prefix_cache = false;
-  std::string prefix_secret;  // See PrefixCache.
-  std::string numerics_id;
+  std::string prefix_secret{};  // See PrefixCache.
+  std::string numerics_id{};
 };
 
 enum class [[nodiscard]] SubmitOutcome : uint8_t{
@@ -59,6 +62,10 @@ enum class [[nodiscard]] SubmitOutcome : uint8_t{
 // Prefixes:  with prefix_cache, full blocks that were computed without an error stay until their
 //            memory is needed, least recently used first; a sequence starts behind those that it
 //            finds. Never with prompt_logprobs, and at least its last token is computed.
+// Drafts:    with speculation_tokens_max, a decode may carry guessed tokens (prompt_lookup.h), each
+//            with a row of its own; they are taken while they are what the rows before them chose,
+//            so streams are those of plain decoding. Only in steps that no prompt has work for, and
+//            that stay small.
 // Threading: one thread.
 class Scheduler {
  public:

@@ -9,6 +9,13 @@
 #include "worker/engine/scheduler_state.h"
 
 namespace shoal::engine {
+namespace {
+
+// With drafts a step stays at or below so many rows: as long as the weights' way from memory is
+// what takes the time, a row more costs little.
+constexpr int64_t kCheapRows = 16;
+
+}  // namespace
 
 int32_t Scheduler::State::TakeBlock() {
   const int32_t block = blocks.Take();
@@ -67,18 +74,48 @@ int64_t Scheduler::State::PlanRows(Sequence& sequence, int64_t row_limit, Pass& 
   item.row_count = static_cast<uint32_t>(row_end - sequence.planned);
   item.sample = row_end == sequence.token_count() && sequence.params.tokens_max > 0;
   item.prompt_logits = prefilling && sequence.WantsPromptLogits();
+  if (!prefilling) {
+    item.drafts = Draft(sequence, pass);
+    row_end += static_cast<int64_t>(item.drafts.size());
+    item.row_count += static_cast<uint32_t>(item.drafts.size());
+  }
   while (sequence.block_count() < BlockPool::BlocksFor(row_end)) {
     item.new_blocks.push_back(TakeBlock());
     sequence.blocks.push_back(item.new_blocks.back());
   }
-  if (!prefilling) {
-    pass.plan.known.push_back(
-        {sequence.slot, sequence.tokens[static_cast<size_t>(sequence.planned)]});
+  for (; sequence.told < sequence.token_count(); ++sequence.told) {
+    pass.plan.known.push_back({sequence.slot, sequence.tokens[static_cast<size_t>(sequence.told)]});
   }
   sequence.planned = row_end;
   pass.flight.items.push_back({sequence.id, sequence.incarnation, item});
   pass.plan.items.push_back(std::move(item));
   return pass.flight.items.back().item.row_count;
+}
+
+// Rows that a step may spend on drafts: none while a prompt could use them.
+int64_t Scheduler::State::DraftRows() const {
+  if (options.speculation_tokens_max == 0) return 0;
+  if (!waiting.empty() && !slots_free.empty()) return 0;
+  for (const auto& [turn, sequence] : running) {
+    if (sequence->prefilling()) return 0;
+  }
+  return std::max<int64_t>(kCheapRows - static_cast<int64_t>(running.size()), 0);
+}
+
+// Guesses how `sequence`, which decodes, goes on: within its length, the step and the free blocks.
+std::vector<int32_t> Scheduler::State::Draft(const Sequence& sequence, Pass& pass) const {
+  const int64_t tokens = sequence.token_count();
+  const int64_t tokens_end = std::min(options.context_tokens - tokens,
+                                      sequence.params.tokens_max + sequence.prompt_count - tokens);
+  const int64_t reach = (sequence.block_count() + blocks.free_count()) * BlockPool::kBlockTokens;
+  // The last token of all needs no row.
+  std::vector<int32_t> draft = LookUpDraft(
+      sequence.tokens,
+      std::min({pass.drafts_left, pass.prefill_budget, sequence.drafts.limit(), tokens_end - 1,
+                reach - tokens, int64_t{options.speculation_tokens_max}}));
+  pass.drafts_left -= static_cast<int64_t>(draft.size());
+  pass.prefill_budget -= static_cast<int64_t>(draft.size());  // Together they have so many rows.
+  return draft;
 }
 
 // The blocks that hold the sequence's first positions already. Never the last token's, whose row
@@ -118,6 +155,7 @@ bool Scheduler::State::PlanStart(Sequence& sequence, Pass& pass) {
   sequence.slot = *slots_free.begin();
   slots_free.erase(slots_free.begin());
   sequence.start_count = sequence.token_count();
+  sequence.told = sequence.start_count;
   sequence.planned = hit_count * BlockPool::kBlockTokens;
   for (const PrefixCache::Hit& hit : hits) {
     blocks.Share(hit.block);
@@ -171,7 +209,7 @@ void Scheduler::State::PlanPass(Pass& pass) {
     Sequence& sequence = *entry->second;
     if (!sequence.CanAdvance()) continue;
     if (!sequence.prefilling()) {
-      if (pass.decodes_left > 0) pass.decodes_left -= PlanRows(sequence, 1, pass);
+      if (pass.decodes_left > 0 && PlanRows(sequence, 1, pass) > 0) --pass.decodes_left;
       continue;
     }
     if (pass.prefill_budget > 0) {

@@ -49,19 +49,49 @@ void Scheduler::State::TakePromptLogprobs(Sequence& sequence, const StepItem& it
   sequence.prompt_delivered = true;
 }
 
-void Scheduler::State::TakeToken(Sequence& sequence, ItemResult& result) {
-  SHOAL_CHECK(result.token >= 0, "slot ", result.slot, " sampled no token");
-  sequence.tokens.push_back(result.token);
+// Result: false if the sequence has ended.
+bool Scheduler::State::TakeToken(Sequence& sequence, ChosenToken chosen) {
+  SHOAL_CHECK(chosen.token >= 0, "sequence ", sequence.id, " sampled no token");
+  sequence.tokens.push_back(chosen.token);
   SequenceUpdate& update = UpdateOf(sequence.id);
-  update.tokens.push_back(result.token);
-  if (sequence.params.top_logprobs >= 0) update.logprobs.push_back(std::move(result.logprobs));
+  update.tokens.push_back(chosen.token);
+  if (sequence.params.top_logprobs >= 0) update.logprobs.push_back(std::move(chosen.logprobs));
   const std::vector<int32_t>& stops = sequence.params.stop_ids;
-  if (std::find(stops.begin(), stops.end(), result.token) != stops.end()) {
+  if (std::find(stops.begin(), stops.end(), chosen.token) != stops.end()) {
     Finish(sequence.id, FinishReason::kStop, "");
-  } else if (sequence.token_count() - sequence.prompt_count >= sequence.params.tokens_max ||
-             sequence.token_count() >= options.context_tokens) {
-    Finish(sequence.id, FinishReason::kLength, "");
+    return false;
   }
+  if (sequence.token_count() - sequence.prompt_count >= sequence.params.tokens_max ||
+      sequence.token_count() >= options.context_tokens) {
+    Finish(sequence.id, FinishReason::kLength, "");
+    return false;
+  }
+  return true;
+}
+
+// Takes what the item's last rows chose, row by row as if each had been a step of its own: a draft
+// that is not what the row before it chose ends it, and whatever lies behind counts for nothing.
+void Scheduler::State::TakeChosen(Sequence& sequence, const StepItem& item, ItemResult& result) {
+  const auto drafted = static_cast<int64_t>(item.drafts.size());
+  SHOAL_CHECK(static_cast<int64_t>(result.chosen.size()) == drafted + 1, "slot ", item.slot, ": ",
+              result.chosen.size(), " tokens for ", drafted, " drafts");
+  drafted_tokens += drafted;
+  const int64_t first_row = int64_t{item.row_count} - drafted - 1;
+  int64_t accepted = 0;
+  for (;; ++accepted, ++accepted_tokens) {
+    const int64_t row = first_row + accepted;
+    if (result.bad_row == row) {
+      Finish(sequence.id, FinishReason::kNumericError, std::move(result.detail));
+      return;
+    }
+    AddToPrefixes(sequence, item.position_begin + row + 1);
+    ChosenToken& chosen = result.chosen[static_cast<size_t>(accepted)];
+    const int32_t token = chosen.token;
+    if (!TakeToken(sequence, std::move(chosen))) return;
+    if (accepted == drafted || item.drafts[static_cast<size_t>(accepted)] != token) break;
+  }
+  sequence.planned = sequence.token_count() - 1;
+  sequence.drafts.Note(drafted, accepted);
 }
 
 // Rows [0, computed) are computed and nothing was wrong with them: only then may others find them,
@@ -87,15 +117,18 @@ void Scheduler::State::TakeItem(const ItemInFlight& flight, ItemResult result) {
   const auto entry = sequences.find(flight.id);
   if (entry == sequences.end() || entry->second.incarnation != flight.incarnation) return;
   Sequence& sequence = entry->second;
-  if (result.numeric_error) {
+  const StepItem& item = flight.item;
+  // Rows of guessed tokens may have been computed in vain.
+  const int64_t row_count = int64_t{item.row_count} - static_cast<int64_t>(item.drafts.size());
+  if (result.bad_row >= 0 && result.bad_row < row_count) {
     Finish(sequence.id, FinishReason::kNumericError, std::move(result.detail));
     return;
   }
-  const int64_t row_end = int64_t{flight.item.position_begin} + flight.item.row_count;
+  const int64_t row_end = item.position_begin + row_count;
   AddToPrefixes(sequence, row_end);
-  if (flight.item.prompt_logits) TakePromptLogprobs(sequence, flight.item, result);
-  if (flight.item.sample) {
-    TakeToken(sequence, result);
+  if (item.prompt_logits) TakePromptLogprobs(sequence, item, result);
+  if (item.sample) {
+    TakeChosen(sequence, item, result);
   } else if (sequence.params.tokens_max == 0 && row_end == sequence.prompt_count) {
     Finish(sequence.id, FinishReason::kLength, "");
   }

@@ -28,11 +28,13 @@ struct Scheduler::State {
     StepInFlight flight;
     int64_t prefill_budget = 0;
     int64_t decodes_left = 0;
+    int64_t drafts_left = 0;
     bool starts = true;  // False once one must wait: those behind it wait too.
   };
 
   // Planning.
   void PlanPass(Pass& pass);
+  int64_t DraftRows() const;
   void Send(StepPlan& plan, StepInFlight flight);
 
   // Results.
@@ -64,6 +66,8 @@ struct Scheduler::State {
   uint64_t next_step = 0;
   int32_t prompts_passed_over = 0;  // Passes in a row that gave rows to later prompts only.
   int64_t preemptions = 0;
+  int64_t drafted_tokens = 0;
+  int64_t accepted_tokens = 0;
   int64_t prefix_queries = 0;
   int64_t prefix_query_tokens = 0;
   int64_t prefix_hit_tokens = 0;
@@ -76,6 +80,7 @@ struct Scheduler::State {
   void PreemptLater(const Sequence& sequence, int64_t wanted);
   int64_t BlocksPromised() const;
   int64_t PlanRows(Sequence& sequence, int64_t row_limit, Pass& pass);
+  std::vector<int32_t> Draft(const Sequence& sequence, Pass& pass) const;
   void PlanStartsBefore(const Turn& turn, Pass& pass);
   bool PlanStart(Sequence& sequence, Pass& pass);
   std::vector<PrefixCache::Hit> FindPrefix(const Sequence& sequence) const;
@@ -83,7 +88,8 @@ struct Scheduler::State {
 
   SequenceUpdate& UpdateOf(uint64_t id);
   void TakePromptLogprobs(Sequence& sequence, const StepItem& item, ItemResult& result);
-  void TakeToken(Sequence& sequence, ItemResult& result);
+  void TakeChosen(Sequence& sequence, const StepItem& item, ItemResult& result);
+  bool TakeToken(Sequence& sequence, ChosenToken chosen);
   void AddToPrefixes(Sequence& sequence, int64_t computed);
 };
 

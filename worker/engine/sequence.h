@@ -9,6 +9,7 @@
 #include "transport/base/clock.h"
 #include "transport/base/generation.h"
 #include "worker/engine/prefix_cache.h"
+#include "worker/engine/prompt_lookup.h"
 #include "worker/engine/step_plan.h"
 
 namespace shoal::engine {
@@ -26,13 +27,16 @@ struct Sequence {
   // While it runs:
   uint32_t slot = kNoSlot;
   uint64_t incarnation = 0;  // New with every preemption: results of an older one are ignored.
-  int64_t start_count = 0;   // Tokens that its start carried; later ones are known one by one.
+  int64_t start_count = 0;   // Tokens that its start carried; later ones are told as they come.
   int64_t planned = 0;       // Rows [0, planned) are in plans.
+  int64_t told = 0;          // Tokens that the ranks know.
   std::vector<int32_t> blocks;
   // The first chain_blocks of `blocks` are in the prefix cache, up to this node; there their
   // content may lie in other blocks, of sequences that computed it at the same time.
   PrefixCache::Node chain;
   int64_t chain_blocks = 0;
+
+  DraftGauge drafts;
 
   // Gathered until the last row of the prompt is there, then delivered at once.
   std::vector<TokenLogprobs> prompt_logprobs;

@@ -117,8 +117,9 @@ class Reader {
 constexpr size_t kLogprobsBytesMin = 4 + 4;
 constexpr size_t kStartBytesMin = 4 + 8 + 4 + 4 + 4;
 constexpr size_t kKnownBytes = 4 + 4;
-constexpr size_t kItemBytesMin = 4 + 4 + 4 + 1 + 1 + 4;
-constexpr size_t kItemResultBytesMin = 4 + 4 + kLogprobsBytesMin + 4 + 1 + 4;
+constexpr size_t kItemBytesMin = 4 + 4 + 4 + 1 + 1 + 4 + 4;
+constexpr size_t kChosenBytesMin = 4 + kLogprobsBytesMin;
+constexpr size_t kItemResultBytesMin = 4 + 4 + 4 + 4 + 4;
 
 void PutParams(Writer& out, const GenerationParams& params) {
   const SamplingParams& sampling = params.sampling;
@@ -220,6 +221,7 @@ std::vector<std::byte> Encode(const StepPlan& plan) {
     out.PutBool(item.sample);
     out.PutBool(item.prompt_logits);
     out.PutArray(item.new_blocks);
+    out.PutArray(item.drafts);
   }
   return out.Take();
 }
@@ -253,6 +255,7 @@ StepPlan DecodeStepPlan(std::span<const std::byte> bytes) {
     item.sample = in.GetBool();
     item.prompt_logits = in.GetBool();
     item.new_blocks = in.GetArray<int32_t>();
+    item.drafts = in.GetArray<int32_t>();
   }
   in.ExpectEnd();
   return plan;
@@ -265,11 +268,14 @@ std::vector<std::byte> Encode(const StepResult& result) {
   out.PutCount(result.items.size());
   for (const ItemResult& item : result.items) {
     out.Put(item.slot);
-    out.Put(item.token);
-    PutLogprobs(out, item.logprobs);
+    out.PutCount(item.chosen.size());
+    for (const ChosenToken& chosen : item.chosen) {
+      out.Put(chosen.token);
+      PutLogprobs(out, chosen.logprobs);
+    }
     out.PutCount(item.prompt_logprobs.size());
     for (const TokenLogprobs& logprobs : item.prompt_logprobs) PutLogprobs(out, logprobs);
-    out.PutBool(item.numeric_error);
+    out.Put(item.bad_row);
     out.PutString(item.detail);
   }
   return out.Take();
@@ -283,11 +289,14 @@ StepResult DecodeStepResult(std::span<const std::byte> bytes) {
   result.items.resize(in.GetCount(kItemResultBytesMin));
   for (ItemResult& item : result.items) {
     item.slot = in.Get<uint32_t>();
-    item.token = in.Get<int32_t>();
-    item.logprobs = GetLogprobs(in);
+    item.chosen.resize(in.GetCount(kChosenBytesMin));
+    for (ChosenToken& chosen : item.chosen) {
+      chosen.token = in.Get<int32_t>();
+      chosen.logprobs = GetLogprobs(in);
+    }
     item.prompt_logprobs.resize(in.GetCount(kLogprobsBytesMin));
     for (TokenLogprobs& logprobs : item.prompt_logprobs) logprobs = GetLogprobs(in);
-    item.numeric_error = in.GetBool();
+    item.bad_row = in.Get<int32_t>();
     item.detail = in.GetString();
   }
   in.ExpectEnd();

@@ -32,9 +32,13 @@ struct StepItem {
   uint32_t slot = 0;
   uint32_t position_begin = 0;
   uint32_t row_count = 0;
-  bool sample = false;              // The last row chooses the next token.
+  // The last row chooses the next token; with drafts every row chooses the one after its own.
+  bool sample = false;
   bool prompt_logits = false;       // Every row's logits are wanted, for prompt_logprobs.
   std::vector<int32_t> new_blocks;  // Appended to the sequence's block table before the step.
+  // Guessed tokens of the rows behind the first one. The ranks forget them with the sequence's next
+  // known token; rows behind a wrong guess are computed anew.
+  std::vector<int32_t> drafts{};
 };
 
 // A token of an earlier step, told to every rank.
@@ -58,15 +62,20 @@ struct StepPlan {
   }
 };
 
+// A token that a row chose.
+struct ChosenToken {
+  int32_t token = -1;
+  TokenLogprobs logprobs;  // If asked for.
+};
+
 // The outcome of one item, in the plan's order.
 struct ItemResult {
   uint32_t slot = 0;
-  int32_t token = -1;      // The chosen token, if the item sampled.
-  TokenLogprobs logprobs;  // Of that token, if asked for.
+  std::vector<ChosenToken> chosen;  // By the last rows of the item, as StepItem::sample says.
   // If asked for: of the token after each row. The prompt's last row may be left out.
   std::vector<TokenLogprobs> prompt_logprobs;
-  bool numeric_error = false;
-  std::string detail;  // "layer 7, position 12"
+  int32_t bad_row = -1;  // The item's first row that met a number that is not finite; -1: none.
+  std::string detail;    // "layer 7, position 12"
 };
 
 struct StepResult {

@@ -19,8 +19,8 @@ engine::StepResult RankModel::MakeResult(const engine::StepPlan& plan) {
   // chunks would have met first.
   for (const Row& row : rows_) {
     engine::ItemResult& item = result.items[row.item];
-    if (row.bad_layer < 0 || item.numeric_error) continue;
-    item.numeric_error = true;
+    if (row.bad_layer < 0 || item.bad_row >= 0) continue;
+    item.bad_row = static_cast<int32_t>(row.position - plan.items[row.item].position_begin);
     item.detail = Str("layer ", row.bad_layer, ", position ", row.position);
   }
   return result;
@@ -33,17 +33,25 @@ void RankModel::ChooseTokens(const engine::StepPlan& plan, engine::StepResult& r
   for (const engine::StepItem& item : plan.items) {
     const SequenceState& sequence = sequences_.at(item.slot);
     const GenerationParams& params = sequence.params;
+    std::vector<engine::ChosenToken>& chosen = result.items[rows_[row].item].chosen;
+    const size_t first_chosen = item.row_count - 1 - item.drafts.size();
     for (uint32_t r = 0; r < item.row_count; ++r, ++row) {
       const bool next_is_prompt = rows_[row].position + 1 < sequence.prompt_count;
       if (item.prompt_logits && next_is_prompt) {
         std::vector<TokenLogprobs>& logprobs = result.items[rows_[row].item].prompt_logprobs;
-        from_all_.push_back({.row = row, .prompt_index = static_cast<int64_t>(logprobs.size())});
+        from_all_.push_back({.row = row,
+                             .prompt_index = static_cast<int64_t>(logprobs.size()),
+                             .chosen_index = -1});
         logprobs.emplace_back();
       }
-      if (item.sample && r + 1 == item.row_count) {
+      if (item.sample && r >= first_chosen) {
         const bool all = options_.on_logits != nullptr || params.top_logprobs >= 0 ||
                          !engine::ChoosesByMaximum(params.sampling);
-        (all ? from_all_ : by_maximum_).push_back({.row = row, .prompt_index = -1});
+        (all ? from_all_ : by_maximum_)
+            .push_back({.row = row,
+                        .prompt_index = -1,
+                        .chosen_index = static_cast<int64_t>(chosen.size())});
+        chosen.emplace_back();
       }
     }
   }
@@ -93,18 +101,33 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
   Multiply({&product, 1}, normed, cols, tile_rows);
 }
 
+// Rows of one sequence with penalties stay on one thread: its history follows them one by one.
+void RankModel::ForEachChoice(std::span<const Wanted> tile,
+                              const std::function<void(int64_t i, int32_t thread)>& choose) {
+  choice_begins_.clear();
+  for (size_t i = 0; i < tile.size(); ++i) {
+    const uint32_t slot = rows_[tile[i].row].slot;
+    const bool follows = i > 0 && rows_[tile[i - 1].row].slot == slot && tile[i].prompt_index < 0 &&
+                         engine::HasPenalties(sequences_.at(slot).params.sampling);
+    if (!follows) choice_begins_.push_back(static_cast<int64_t>(i));
+  }
+  const auto unit_count = static_cast<int64_t>(choice_begins_.size());
+  choice_begins_.push_back(static_cast<int64_t>(tile.size()));
+  team_.ParallelFor(unit_count, 1, [&](int64_t begin, int64_t end, int32_t thread) {
+    for (int64_t i = choice_begins_[begin]; i < choice_begins_[end]; ++i) choose(i, thread);
+  });
+}
+
 void RankModel::ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult& result) {
   ComputeLogits(tile);
   const size_t vocab_rows = shard_.vocab_rows.count();
   candidates_.resize(tile.size() * (1 + stage_.size()));
   const std::span<engine::Candidate> own = std::span(candidates_).first(tile.size());
   const std::span<engine::Candidate> all = std::span(candidates_).subspan(tile.size());
-  team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      own[i] = samplers_[thread].BestOfRange(
-          {activations_.logits.data() + i * vocab_rows, vocab_rows},
-          static_cast<int32_t>(shard_.vocab_rows.begin), RulesOf(rows_[tile[i].row]));
-    }
+  ForEachChoice(tile, [&](int64_t i, int32_t thread) {
+    own[i] = samplers_[thread].BestOfRange(
+        {activations_.logits.data() + i * vocab_rows, vocab_rows},
+        static_cast<int32_t>(shard_.vocab_rows.begin), RulesOf(rows_[tile[i].row]));
   });
   if (stage_.size() > 1) {
     counts_.assign(stage_.size(), own.size_bytes());
@@ -118,7 +141,7 @@ void RankModel::ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult
       best = engine::Better(best, all[rank * tile.size() + i]);
     }
     Row& row = rows_[tile[i].row];
-    result.items[row.item].token = best.token;
+    result.items[row.item].chosen[tile[i].chosen_index].token = best.token;
     if (best.token < 0) MarkBadLogits(row);
   }
 }
@@ -162,12 +185,10 @@ void RankModel::ChooseFromAll(std::span<const Wanted> tile, engine::StepResult& 
       options_.on_logits(sequences_.at(row.slot).id, row.position, logits_of(i));
     }
   }
-  team_.ParallelFor(tile.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      Row& row = rows_[tile[i].row];  // No row is wanted twice.
-      if (!ChooseOne(tile[i], logits_of(i), samplers_[thread], result.items[row.item])) {
-        MarkBadLogits(row);
-      }
+  ForEachChoice(tile, [&](int64_t i, int32_t thread) {
+    Row& row = rows_[tile[i].row];  // No row is wanted twice.
+    if (!ChooseOne(tile[i], logits_of(i), samplers_[thread], result.items[row.item])) {
+      MarkBadLogits(row);
     }
   });
 }
@@ -185,8 +206,7 @@ bool RankModel::ChooseOne(const Wanted& wanted, std::span<float> logits, engine:
   std::optional<engine::Chosen> chosen =
       sampler.Choose(logits, RulesOf(row), sequence.params.top_logprobs);
   if (!chosen) return false;
-  item.token = chosen->token;
-  item.logprobs = std::move(chosen->logprobs);
+  item.chosen[wanted.chosen_index] = {chosen->token, std::move(chosen->logprobs)};
   return true;
 }
 

@@ -16,8 +16,10 @@ constexpr size_t kFirstBytes = 1024;
 // communicator: MPI's shared memory buffers the least, 4 KiB with its own header.
 constexpr int64_t kBufferedBytes = 3840;
 
-// Of an item's result: the fixed fields with "layer 1234, position 1234567", and a likely token.
-constexpr int64_t kItemResultBytes = 60;
+// Of an item's result: the fixed fields with "layer 1234, position 1234567", and each token that it
+// chose with its log-probability.
+constexpr int64_t kItemResultBytes = 52;
+constexpr int64_t kChosenBytes = 12;
 constexpr int64_t kTopLogprobBytes = 8;
 
 }  // namespace
@@ -63,7 +65,9 @@ bool GroupStep::IsBulky(const engine::StepPlan& plan) const {
   for (const engine::StepItem& item : plan.items) {
     if (item.prompt_logits) return true;
     const GenerationParams& params = model_.sequences().at(item.slot).params;
-    bytes += kItemResultBytes + kTopLogprobBytes * std::max(params.top_logprobs, 0);
+    const int64_t chosen = 1 + static_cast<int64_t>(item.drafts.size());
+    bytes += kItemResultBytes +
+             chosen * (kChosenBytes + kTopLogprobBytes * std::max(params.top_logprobs, 0));
   }
   return bytes > kBufferedBytes;
 }

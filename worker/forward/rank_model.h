@@ -132,11 +132,13 @@ class RankModel {
   void SendResidual();
   void ReceiveResidual();
 
-  // A row whose logits are wanted: to choose its sequence's next token (prompt_index -1), or for
-  // the log-probability of the prompt's next token, which is the item's prompt_index-th.
+  // A row whose logits are wanted: to choose the token behind it (prompt_index -1), which is the
+  // item's chosen_index-th, or for the log-probability of the prompt's next token, which is the
+  // item's prompt_index-th.
   struct Wanted {
     int64_t row;
     int64_t prompt_index;
+    int64_t chosen_index;
   };
 
   engine::StepResult MakeResult(const engine::StepPlan& plan);
@@ -147,8 +149,11 @@ class RankModel {
   void GatherLogits(int64_t tile_rows);
   void ChooseByMaximum(std::span<const Wanted> tile, engine::StepResult& result);
   void ChooseFromAll(std::span<const Wanted> tile, engine::StepResult& result);
-  // What the choice after a row depends on. A sequence has one such row in a step, so threads may
-  // ask for different rows' at once.
+  // Calls `choose` with the index of every row of the tile, on all threads.
+  void ForEachChoice(std::span<const Wanted> tile,
+                     const std::function<void(int64_t i, int32_t thread)>& choose);
+  // What the choice after a row depends on, until the next call for the same sequence. Threads may
+  // ask for different sequences' at once.
   engine::ChoiceRules RulesOf(const Row& row);
   // Result: false if a logit is not finite.
   bool ChooseOne(const Wanted& wanted, std::span<float> logits, engine::Sampler& sampler,
@@ -183,6 +188,7 @@ class RankModel {
   std::vector<engine::Candidate> candidates_;
   std::vector<engine::Sampler> samplers_;        // By thread.
   std::vector<engine::TokenHistory> histories_;  // By slot; of sequences with penalties.
+  std::vector<int64_t> choice_begins_;
   std::vector<int64_t> counts_;                  // Of a collective, per rank of the stage.
 };
 

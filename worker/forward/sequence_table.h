@@ -12,7 +12,10 @@ namespace shoal::forward {
 struct SequenceState {
   bool live = false;
   uint64_t id = 0;
-  std::vector<int32_t> tokens;  // The prompt, then the tokens generated so far.
+  // The prompt, then the tokens generated so far; after a step with drafts also those, right or
+  // wrong, until the next known token.
+  std::vector<int32_t> tokens;
+  int64_t draft_count = 0;
   int64_t prompt_count = 0;
   GenerationParams params;
   std::vector<int32_t> blocks;  // Cache blocks, by position / 32.

@@ -101,18 +101,7 @@ class RankProcess {
         FollowLeader(context);
         return;
       }
-      engine::Scheduler scheduler({.sequences_max = options_.sequences_max,
-                                   .requests_waiting_max = options_.queue_requests_max,
-                                   .prefill_chunk_tokens = options_.prefill_chunk_tokens,
-                                   .kv_block_count = setup_->cache_blocks(),
-                                   .context_tokens = setup_->context_tokens,
-                                   .steps_in_flight_max = options_.pipeline_parallel,
-                                   .batch_policy = options_.batch_policy,
-                                   .batch_queue_min = options_.batch_queue_min,
-                                   .batch_delay_max_ns = options_.batch_delay_max_ms * kMillisecondNs,
-                                   .prefix_cache = options_.prefix_cache,
-                                   .prefix_secret = PrefixSecret(options_),
-                                   .numerics_id = setup_->member->model().numerics_id()});
+      engine::Scheduler scheduler(MakeSchedulerOptions());
       LeaderLoop(context, scheduler, *inbox_, setup_->model->config().vocab_size).Run();
     } catch (...) {  // Rethrown: the others may wait for this rank and must learn of it.
       setup_->group->Abort();
@@ -124,6 +113,24 @@ class RankProcess {
   bool Close() { return session_ == nullptr || session_->Close(); }
 
  private:
+  engine::SchedulerOptions MakeSchedulerOptions() const {
+    engine::SchedulerOptions scheduler;
+    scheduler.sequences_max = options_.sequences_max;
+    scheduler.requests_waiting_max = options_.queue_requests_max;
+    scheduler.prefill_chunk_tokens = options_.prefill_chunk_tokens;
+    scheduler.kv_block_count = setup_->cache_blocks();
+    scheduler.context_tokens = setup_->context_tokens;
+    scheduler.steps_in_flight_max = options_.pipeline_parallel;
+    scheduler.batch_policy = options_.batch_policy;
+    scheduler.batch_queue_min = options_.batch_queue_min;
+    scheduler.batch_delay_max_ns = options_.batch_delay_max_ms * kMillisecondNs;
+    scheduler.speculation_tokens_max = options_.speculation ? options_.speculation_tokens_max : 0;
+    scheduler.prefix_cache = options_.prefix_cache;
+    scheduler.prefix_secret = PrefixSecret(options_);
+    scheduler.numerics_id = setup_->member->model().numerics_id();
+    return scheduler;
+  }
+
   rpc::LinkOptions MakeLinkOptions(uint64_t group_id) const {
     rpc::LinkOptions link;
     link.address = options_.coordinator;

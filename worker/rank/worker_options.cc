@@ -90,10 +90,18 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
   table.AddChoice<bool>("prefix-cache", options.prefix_cache, {{"on", true}, {"off", false}},
                         "Keep the blocks of ended sequences, and start later ones of the same "
                         "prefix behind them.");
-  table.AddChoice<engine::BatchPolicy>("batch-policy", options.batch_policy,
-                     {{"continuous", engine::BatchPolicy::kContinuous}, {"threshold", engine::BatchPolicy::kThreshold}},
-                     "When waiting requests join the running ones: with the next step, or all at "
-                     "once when enough of them wait or one has waited long enough.");
+  table.AddChoice<bool>(
+      "speculation", options.speculation, {{"off", false}, {"prompt-lookup", true}},
+      "Guess the next tokens from what the sequence said before, and verify several "
+      "in one step. Changes no answer.");
+  table.AddInt("speculation-tokens-max", "N", options.speculation_tokens_max, {1, 16},
+               "Tokens that one sequence may guess in a step.");
+  table.AddChoice<engine::BatchPolicy>(
+      "batch-policy", options.batch_policy,
+      {{"continuous", engine::BatchPolicy::kContinuous},
+       {"threshold", engine::BatchPolicy::kThreshold}},
+      "When waiting requests join the running ones: with the next step, or all at "
+      "once when enough of them wait or one has waited long enough.");
   table.AddInt("batch-queue-min", "N", options.batch_queue_min, {0, 1 << 20},
                "With the threshold policy: more than N must wait.");
   table.AddInt("batch-delay-max-ms", "N", options.batch_delay_max_ms, {0, 3'600'000},

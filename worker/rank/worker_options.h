@@ -27,6 +27,8 @@ struct WorkerOptions {
   int32_t sequences_max = 32;
   int32_t queue_requests_max = 1024;
   bool prefix_cache = true;
+  bool speculation = true;
+  int32_t speculation_tokens_max = 8;
   engine::BatchPolicy batch_policy = engine::BatchPolicy::kContinuous;
   int32_t batch_queue_min = 10;
   int64_t batch_delay_max_ms = 50;

@@ -1,3 +1,5 @@
+// Whose turn it is.
+
 #include "transport/base/class_queue.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,5 @@
+// Which block is handed out, and which content is lost by it.
+
 #include "worker/engine/block_pool.h"
 
 #include <gtest/gtest.h>

@@ -44,7 +44,8 @@ class FakeGroup {
     std::vector<int32_t> tokens;
     std::vector<int32_t> blocks;
     int64_t computed = 0;
-    int64_t found = 0;  // Blocks that it started with.
+    int64_t found = 0;        // Blocks that it started with.
+    int64_t draft_count = 0;  // Of the last tokens, those that are guesses.
   };
   // What the cache holds for one position.
   struct Cell {
@@ -54,6 +55,8 @@ class FakeGroup {
 
   void ApplyStart(const SequenceStart& start);
   void ApplyBlocks(const StepItem& item, Slot& slot);
+  void ApplyKnown(const KnownToken& known);
+  void ApplyDrafts(const StepItem& item, Slot& slot) const;
   ItemResult ApplyItem(const StepItem& item, Slot& slot);
   Cell& CellOf(const Slot& slot, int64_t position);
 

@@ -1,3 +1,5 @@
+// What is found, and what must not be.
+
 #include "worker/engine/prefix_cache.h"
 
 #include <gtest/gtest.h>

@@ -96,7 +96,7 @@ TEST(SchedulerPrefixes, KeepsNothingOfRowsWithANumericError) {
   const StepPlan plan = *scheduler.NextStep();
   ItemResult item;
   item.slot = plan.items.at(0).slot;
-  item.numeric_error = true;
+  item.bad_row = 35;
   item.detail = "layer 0, position 35";
   scheduler.OnResult({plan.step, {item}});
   ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);

@@ -69,6 +69,7 @@ class RandomRun {
     options.context_tokens = 40 + Draw(150);
     options.steps_in_flight_max = static_cast<int32_t>(1 + Draw(4));
     options.prefix_cache = Draw(4) != 0;
+    options.speculation_tokens_max = static_cast<int32_t>(std::max<int64_t>(0, Draw(12) - 3));
     if (Draw(3) == 0) options.batch_policy = BatchPolicy::kThreshold;
     options.batch_queue_min = static_cast<int32_t>(Draw(12));
     return options;
@@ -210,6 +211,8 @@ class RandomRun {
 TEST(SchedulerProperty, EveryStreamIsTheOneItsRequestGivesAlone) {
   int64_t preemptions = 0;
   int64_t hit_tokens = 0;
+  int64_t drafted = 0;
+  int64_t accepted = 0;
   int64_t finished = 0;
   for (uint64_t seed = 1; seed <= 400; ++seed) {
     SCOPED_TRACE(Str("seed ", seed));
@@ -217,12 +220,16 @@ TEST(SchedulerProperty, EveryStreamIsTheOneItsRequestGivesAlone) {
     run.Play();
     if (::testing::Test::HasFailure()) return;
     preemptions += run.stats().preemptions_total;
+    drafted += run.stats().drafted_tokens_total;
+    accepted += run.stats().accepted_tokens_total;
     hit_tokens += run.stats().prefix_cache_hit_tokens_total;
     finished += run.finished();
   }
   // The runs are of use only if they meet the rare paths.
   EXPECT_GT(preemptions, 100);
-  EXPECT_GT(hit_tokens, 10000);
+  EXPECT_GT(hit_tokens, 3000);
+  EXPECT_GT(accepted, 1000);
+  EXPECT_GT(drafted - accepted, 1000);
   EXPECT_GT(finished, 10000);
 }
 

@@ -269,7 +269,7 @@ TEST(Scheduler, EndsASequenceWithItsNumericError) {
   const StepPlan plan = *scheduler.NextStep();
   ItemResult item;
   item.slot = plan.items.at(0).slot;
-  item.numeric_error = true;
+  item.bad_row = 2;
   item.detail = "layer 7, position 2";
   scheduler.OnResult({plan.step, {item}});
   const auto updates = scheduler.TakeUpdates();

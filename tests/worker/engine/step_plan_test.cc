@@ -32,7 +32,7 @@ StepPlan FullPlan() {
   plan.starts.push_back({6, 100, {}, 0, {}, {}});
   plan.known = {{1, 42}, {2, 49151}};
   plan.items.push_back({5, 0, 3, true, true, {0, 1, 2}});
-  plan.items.push_back({1, 31, 1, false, false, {}});
+  plan.items.push_back({1, 31, 3, true, false, {}, {-5, 7}});
   return plan;
 }
 
@@ -41,12 +41,11 @@ StepResult FullResult() {
   result.step = 17;
   ItemResult item;
   item.slot = 4;
-  item.token = 12;
-  item.logprobs = {-0.5F, {{12, -0.5F}, {3, -1.25F}}};
+  item.chosen = {{12, {-0.5F, {{12, -0.5F}, {3, -1.25F}}}}, {49151, {}}};
   item.prompt_logprobs = {{-1, {}}, {-2, {{9, -0.0F}}}};
   result.items.push_back(item);
   ItemResult failed;
-  failed.numeric_error = true;
+  failed.bad_row = 12;
   failed.detail = "layer 7, position 12";
   result.items.push_back(failed);
   return result;
@@ -101,7 +100,8 @@ TEST(StepPlanCodec, GivesBackWhatItWasGiven) {
   EXPECT_EQ(plan.items[0].new_blocks, FullPlan().items[0].new_blocks);
   EXPECT_TRUE(plan.items[0].sample);
   EXPECT_TRUE(plan.items[0].prompt_logits);
-  EXPECT_EQ(plan.row_count(), 4);
+  EXPECT_EQ(plan.items[1].drafts, FullPlan().items[1].drafts);
+  EXPECT_EQ(plan.row_count(), 6);
   EXPECT_EQ(Encode(plan), bytes);
 }
 
@@ -123,9 +123,13 @@ TEST(StepResultCodec, GivesBackWhatItWasGiven) {
   const StepResult result = DecodeStepResult(bytes);
   EXPECT_EQ(result.step, 17U);
   ASSERT_EQ(result.items.size(), 2U);
-  EXPECT_EQ(result.items[0].logprobs, FullResult().items[0].logprobs);
+  ASSERT_EQ(result.items[0].chosen.size(), 2U);
+  EXPECT_EQ(result.items[0].chosen[0].token, 12);
+  EXPECT_EQ(result.items[0].chosen[0].logprobs, FullResult().items[0].chosen[0].logprobs);
+  EXPECT_EQ(result.items[0].chosen[1].token, 49151);
   EXPECT_EQ(result.items[0].prompt_logprobs, FullResult().items[0].prompt_logprobs);
-  EXPECT_TRUE(result.items[1].numeric_error);
+  EXPECT_EQ(result.items[0].bad_row, -1);
+  EXPECT_EQ(result.items[1].bad_row, 12);
   EXPECT_EQ(result.items[1].detail, "layer 7, position 12");
   EXPECT_EQ(Encode(result), bytes);
 }
