@@ -189,7 +189,7 @@ class RankModel {
   std::vector<engine::Sampler> samplers_;        // By thread.
   std::vector<engine::TokenHistory> histories_;  // By slot; of sequences with penalties.
   std::vector<int64_t> choice_begins_;
-  std::vector<int64_t> counts_;                  // Of a collective, per rank of the stage.
+  std::vector<int64_t> counts_;  // Of a collective, per rank of the stage.
 };
 
 }  // namespace shoal::forward
