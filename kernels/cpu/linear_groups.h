@@ -274,10 +274,15 @@ template <typename Isa, DType kType>
 void GroupLeafLinear(const LeafLinearCall& call) {
   using Lanes = typename Isa::Lanes;
   GroupTile<Isa, kType> tile(*call.weights, *call.input);
+  const int64_t start = FixedStart<Lanes>(tile.panels.cols, call.leaf_cols);
   alignas(64) int64_t sums[kGroupTilePanels][kGroupTileRows][kPanelRows];
   ForTiles(
       call, tile, [&]() __attribute__((always_inline)) {
-        __builtin_memset(sums, 0, sizeof(sums));
+        for (auto& panel_sums : sums) {
+          for (auto& row_sums : panel_sums) {
+            for (int64_t& sum : row_sums) sum = start;
+          }
+        }
         int64_t invalid[kGroupTileRows] = {};
         for (int64_t k = 0; k < tile.panels.cols; k += call.leaf_cols) {
           tile.SumLeaf(k, Smaller(k + call.leaf_cols, tile.panels.cols));

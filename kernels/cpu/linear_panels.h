@@ -38,6 +38,14 @@ SHOAL_INLINE int64_t OutputsOf(const Panels& weights, int64_t panel) {
   return Smaller(weights.rows - panel * kPanelRows, kPanelRows);
 }
 
+// Where a sum of fixed-point leaves starts, so that the biases which Lanes adds with each leaf make
+// it zero.
+template <typename Lanes>
+SHOAL_INLINE int64_t FixedStart(int64_t cols, int64_t leaf_cols) {
+  const auto leaves = static_cast<uint64_t>((cols + leaf_cols - 1) / leaf_cols);
+  return static_cast<int64_t>(-Lanes::kFixedBias * leaves);
+}
+
 template <int kCount>
 struct PanelGroup {
   static constexpr int kPanels = kCount;

@@ -155,9 +155,7 @@ struct LeafTile {
     invalid[r] += __builtin_popcount(bad & ((uint32_t{1} << outputs) - 1));
   }
 
-  // What `leaves` additions of the bias make zero.
-  void ClearSums(int64_t count, int64_t leaves) {
-    const int64_t start = static_cast<int64_t>(-Lanes::kFixedBias * static_cast<uint64_t>(leaves));
+  void ClearSums(int64_t count, int64_t start) {
     for (int r = 0; r < rows; ++r) {
       invalid[r] = 0;
       for (int64_t p = 0; p < count; ++p) {
@@ -180,7 +178,7 @@ SHOAL_INLINE void LeafLinearTile(const LeafLinearCall& call, int64_t row, int ro
   LeafTile<Kernel, kRows> tile;
   tile.rows = rows;
   SetRows(tile.kernel, rows);
-  tile.ClearSums(count, (weights.cols + call.leaf_cols - 1) / call.leaf_cols);
+  tile.ClearSums(count, FixedStart<typename Kernel::Lanes>(weights.cols, call.leaf_cols));
   if (call.leaf_cols <= kBlockK) {
     const int64_t step = kBlockK / call.leaf_cols * call.leaf_cols;
     for (int64_t k = 0; k < weights.cols; k += step) {
