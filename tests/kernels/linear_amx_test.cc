@@ -130,8 +130,8 @@ TEST_P(EmulatedTileLayers, GiveTheScalarBits) {
         SCOPED_TRACE(testing::Message() << "K " << cols << ", " << rows << " rows");
         const PackedTensor weights(RandomTensor(GetParam(), 149, cols, values, random_));
         const Activations input(rows, cols, RandomValues(rows * cols, values, random_));
-        EXPECT_EQ(RunLinear(Emulated(), weights.matrix(), input.rows()),
-                  RunLinear(ScalarVariant(), weights.matrix(), input.rows()));
+        EXPECT_EQ(RunLinear(Emulated(), weights.matrix(), input),
+                  RunLinear(ScalarVariant(), weights.matrix(), input));
       }
     }
   }
@@ -145,8 +145,8 @@ TEST_P(EmulatedTileLayers, GiveTheScalarLeavesAndCountTheSameInvalidOnes) {
         SCOPED_TRACE(testing::Message() << "leaf " << leaf << ", limit " << limit);
         const PackedTensor weights(RandomTensor(GetParam(), 77, 704, values, random_));
         const Activations input(kRows, 704, RandomValues(kRows * 704, values, random_));
-        EXPECT_EQ(RunLeafLinear(Emulated(), weights.matrix(), input.rows(), leaf, limit),
-                  RunLeafLinear(ScalarVariant(), weights.matrix(), input.rows(), leaf, limit));
+        EXPECT_EQ(RunLeafLinear(Emulated(), weights.matrix(), input, leaf, limit),
+                  RunLeafLinear(ScalarVariant(), weights.matrix(), input, leaf, limit));
       }
     }
   }
