@@ -10,7 +10,7 @@ from programs import ProgramTest, program
 
 def bench(*arguments):
     done = subprocess.run([program("shoal"), "bench", *map(str, arguments)], capture_output=True,
-                          text=True, timeout=programs.READY_SECONDS)
+                          text=True, timeout=5 * programs.READY_SECONDS)
     return done.returncode, done.stdout, done.stderr
 
 

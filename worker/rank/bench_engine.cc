@@ -107,8 +107,8 @@ struct Machine {
 
 // Seconds of the exchange that a row of decode makes twice a layer.
 double AllReduceSeconds(comm::Communicator& group, int64_t hidden_dim, const Clock& clock) {
-  constexpr int kWarmUp = 100;
-  constexpr int kCount = 1000;
+  constexpr int kWarmUp = 20;
+  constexpr int kCount = 200;
   if (group.size() == 1) return 0;
   std::vector<int64_t> row(hidden_dim + forward::kFixedTail);
   TimeNs begin = 0;

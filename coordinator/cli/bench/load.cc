@@ -32,6 +32,7 @@ namespace http = boost::beast::http;
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kLineBytesMax = 1 << 20;
+constexpr uint64_t kBodyBytesMax = uint64_t{1} << 32;
 constexpr auto kProgress = std::chrono::milliseconds(100);
 
 // What a line of an event stream says about the answer.
@@ -152,7 +153,7 @@ class Load {
 
     beast::flat_buffer buffer;
     http::response_parser<http::buffer_body> parser;
-    parser.body_limit(boost::none);
+    parser.body_limit(kBodyBytesMax);
     co_await http::async_read_header(stream, buffer, parser, asio::use_awaitable);
     const bool good = parser.get().result() == http::status::ok;
     if (!good) record.failure = Str("status ", parser.get().result_int());
