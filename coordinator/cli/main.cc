@@ -29,6 +29,7 @@ constexpr std::array kVerbs = {
     Verb{"status", shoal::cli::StatusVerb, "Show a coordinator's groups, epochs and ranks."},
     Verb{"verify", shoal::cli::VerifyVerb, "Digest a model's answers; equal for every cut."},
     Verb{"bench", shoal::cli::BenchVerb, "Measure: the engine, a server under load."},
+    Verb{"convert", shoal::cli::ConvertVerb, "Write a model in another weight format."},
     Verb{"doctor", shoal::cli::DoctorVerb, "Check this machine."},
     Verb{"version", shoal::cli::VersionVerb, "Say what was built, and from what."},
 };

@@ -11,6 +11,7 @@ int PlanVerb(int argc, const char* const* argv);
 int StatusVerb(int argc, const char* const* argv);
 int VerifyVerb(int argc, const char* const* argv);
 int BenchVerb(int argc, const char* const* argv);
+int ConvertVerb(int argc, const char* const* argv);
 int DoctorVerb(int argc, const char* const* argv);
 int VersionVerb(int argc, const char* const* argv);
 

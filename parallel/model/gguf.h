@@ -14,6 +14,11 @@
 
 namespace shoal::model {
 
+// Where a GGUF file holds a Hugging Face tokenizer.json, as text, and (our own key) the
+// tokenizer_config.json beside it.
+constexpr const char* kGgufTokenizerJsonKey = "tokenizer.huggingface.json";
+constexpr const char* kGgufTokenizerConfigKey = "shoal.tokenizer_config.json";
+
 struct GgufContents {
   nlohmann::json metadata;      // As Model::metadata() describes it.
   std::vector<Tensor> tensors;  // In file order; data points into the parsed bytes.

@@ -52,6 +52,8 @@ class LoadedModel : public Model {
                " tokens, the embedding's rows: convert the model again");
       }
       tokenizer_source_ = TokenizerSource::kGgufMetadata;
+    } else if (metadata_.contains(kGgufTokenizerJsonKey)) {
+      UnfoldTokenizerJson();
     }
   }
 
@@ -86,6 +88,21 @@ class LoadedModel : public Model {
   }
 
  private:
+  // A file made from a safetensors folder holds the folder's tokenizer files as texts.
+  void UnfoldTokenizerJson() {
+    for (const auto& [key, file] : {std::pair(kGgufTokenizerJsonKey, "tokenizer.json"),
+                                    std::pair(kGgufTokenizerConfigKey, "tokenizer_config.json")}) {
+      const auto text = metadata_.find(key);
+      if (text == metadata_.end()) continue;
+      if (!text->is_string()) {
+        Refuse(path_, "the metadata key ", Quoted(key), " is a ", text->type_name(),
+               ", expected a string: convert the model again");
+      }
+      metadata_[file] = ParseJsonObject(text->get<std::string>(), Str(path_, ", ", key));
+    }
+    tokenizer_source_ = TokenizerSource::kTokenizerJson;
+  }
+
   std::string InFolder(const std::string& file) const { return (fs::path(path_) / file).string(); }
 
   json ReadConfigObject(const std::string& file) const {

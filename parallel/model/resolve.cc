@@ -169,6 +169,19 @@ class Resolver {
 
 }  // namespace
 
+std::vector<NamedTensor> GgufTensors(const ModelTensors& tensors) {
+  std::vector<NamedTensor> named = {{"token_embd.weight", tensors.token_embedding}};
+  for (size_t layer = 0; layer < tensors.layers.size(); ++layer) {
+    for (const LayerName& name : kLayerNames) {
+      named.push_back({"blk." + std::to_string(layer) + "." + std::string(name.gguf),
+                       tensors.layers[layer].*name.member});
+    }
+  }
+  named.push_back({"output_norm.weight", tensors.output_norm});
+  if (tensors.output != tensors.token_embedding) named.push_back({"output.weight", tensors.output});
+  return named;
+}
+
 ModelTensors ResolveTensors(std::span<const Tensor> tensors, NameScheme scheme, TiedOutput tied,
                             ModelConfig& config, const std::string& where) {
   ModelTensors found = Resolver(tensors, scheme, where).Resolve(tied, config);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "parallel/model/config.h"
 #include "parallel/model/model.h"
@@ -22,5 +23,14 @@ enum class TiedOutput : uint8_t { kNo, kYes, kIfAbsent };
 // norm that is quantised, and every tensor that has no place in the model: it would be ignored.
 ModelTensors ResolveTensors(std::span<const Tensor> tensors, NameScheme scheme, TiedOutput tied,
                             ModelConfig& config, const std::string& where);
+
+// A tensor of a model under the name that it has in GGUF files.
+struct NamedTensor {
+  std::string name;
+  const Tensor* tensor;
+};
+
+// All tensors of the model, in the order of a forward pass; a tied head is not listed.
+std::vector<NamedTensor> GgufTensors(const ModelTensors& tensors);
 
 }  // namespace shoal::model

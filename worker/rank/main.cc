@@ -40,6 +40,8 @@ int main(int argc, char** argv) {
     const std::string_view verb = argc > 1 ? argv[1] : "";
     if (verb == "kernels") return PrintKernels();
     if (verb == "verify") return shoal::rank::RunVerify(argc - 1, argv + 1);
+    if (verb == "perplexity") return shoal::rank::RunPerplexity(argc - 1, argv + 1);
+    if (verb == "convert") return shoal::rank::RunConvert(argc - 1, argv + 1);
     if (verb == "bench" && argc > 2 && std::string_view(argv[2]) == "engine") {
       return shoal::rank::RunBenchEngine(argc - 2, argv + 2);
     }

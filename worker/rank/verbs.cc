@@ -1,5 +1,6 @@
 #include "worker/rank/verbs.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <iostream>
@@ -7,6 +8,8 @@
 #include "transport/base/error.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/bench_engine.h"
+#include "worker/rank/convert.h"
+#include "worker/rank/perplexity.h"
 #include "worker/rank/verify.h"
 
 namespace shoal::rank {
@@ -79,6 +82,68 @@ int RunVerify(int argc, const char* const* argv) {
               << "\ndigest numerics_id " << digests.numerics_id << std::endl;
     return 0;
   });
+}
+
+int RunPerplexity(int argc, const char* const* argv) {
+  Verb verb("shoal-worker perplexity",
+            "Prints how well the model predicts a text: the perplexity over windows that are each "
+            "predicted by themselves.");
+  std::string ids;
+  verb.table()
+      .AddString("ids", "FILE", ids,
+                 "A JSON object with \"ids\", the text's tokens, and \"window\", the tokens of a "
+                 "window (512).")
+      .required = true;
+  return verb.Run(argc, argv, nullptr, [&](GroupSetup& setup) {
+    const Perplexity result = ComputePerplexity(setup, verb.options(), ReadScoredText(ids));
+    if (!setup.member->leads()) return 0;
+    std::printf("perplexity %.4f\nmean_nll %.6f\nscored_tokens %lld\n", result.perplexity,
+                result.mean_nll, static_cast<long long>(result.tokens));
+    return 0;
+  });
+}
+
+int RunConvert(int argc, const char* const* argv) {
+  ConvertOptions options;
+  config::OptionTable table(
+      {.program = "shoal convert",
+       .usage = "MODEL OUT.gguf --to FORMAT",
+       .summary =
+           "Writes a model in another weight format, as a GGUF file. A matrix whose rows are "
+           "no whole blocks of the format gets q8_0, or f16; embedding and output head keep "
+           "8 bits at least. A source that is quantised already loses more than one that "
+           "is not.",
+       .epilog = "Exit status:\n"
+                 "  0  written, whole\n"
+                 "  1  the disk is full or fails; no file is left\n"
+                 "  2  wrong usage, a bad model, or the file exists\n"});
+  table.AddPositional("model", options.model, "A GGUF file or a safetensors folder.");
+  table.AddPositional("output", options.output, "The file to write; it must not exist.");
+  table.AddChoice<DType>("to", options.to,
+                         {{"q8_0", DType::kQ8_0},
+                          {"q6_k", DType::kQ6_K},
+                          {"q5_k", DType::kQ5_K},
+                          {"q5_0", DType::kQ5_0},
+                          {"q5_1", DType::kQ5_1},
+                          {"q4_k", DType::kQ4_K},
+                          {"q4_0", DType::kQ4_0},
+                          {"q4_1", DType::kQ4_1},
+                          {"iq4_nl", DType::kIQ4_NL},
+                          {"f32", DType::kF32},
+                          {"f16", DType::kF16},
+                          {"bf16", DType::kBF16}},
+                         "The matrices' format.");
+  table.AddInt("threads", "T", options.threads, {0, 4096}, "Threads. 0: one for each core.");
+  if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
+  const ConvertReport report = Convert(options);
+  const auto bits = [&](int64_t bytes) {
+    return 8.0 * static_cast<double>(bytes) / static_cast<double>(report.matrix_weights);
+  };
+  std::printf("%s: %lld bytes of weights, %.2f bits each (the source: %lld, %.2f; F32: -%.1f %%)\n",
+              options.output.c_str(), static_cast<long long>(report.output_bytes),
+              bits(report.output_bytes), static_cast<long long>(report.source_bytes),
+              bits(report.source_bytes), 100 - bits(report.output_bytes) / 0.32);
+  return 0;
 }
 
 int RunBenchEngine(int argc, const char* const* argv) {
