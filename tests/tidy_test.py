@@ -38,9 +38,10 @@ ALLOWED = {
     "parallel/comm": BASE | {"transport/link", "kernels/device"},
     "worker/engine": BASE | MODEL | {"parallel/text", "kernels/math"},
     "worker/forward": BASE | KERNELS | MODEL
-    | {"parallel/plan", "parallel/comm", "transport/link", "worker/engine"},
+    | {"parallel/text", "parallel/plan", "parallel/comm", "transport/link", "worker/engine"},
     "worker/rank": BASE | KERNELS | MODEL | RPC
-    | {"parallel/plan", "parallel/comm", "transport/link", "worker/engine", "worker/forward"},
+    | {"parallel/text", "parallel/plan", "parallel/comm", "transport/link", "worker/engine",
+       "worker/forward"},
     "coordinator/core": BASE | MODEL | {"parallel/text", "parallel/plan"},
     "coordinator/store": BASE | MODEL | RPC | {"coordinator/core"},
     "coordinator/launch": BASE | MODEL | RPC | {"coordinator/core"},

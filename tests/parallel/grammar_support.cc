@@ -59,11 +59,13 @@ std::shared_ptr<const GrammarVocabulary> MakeTiny() {
                             "x\"",
                             "zz\",\"",
                             "0123456789",
+                            "a\xF1\x80\x80\x80",
                             "2024-",
                             "blue",
                             "tru"}) {
     tokens.emplace_back(piece);
   }
+  tokens[0xF1].clear();
   tokens.resize(tokens.size() + 3);  // A special token, the end, a row of padding.
   const auto end = static_cast<int32_t>(tokens.size()) - 2;
   return std::make_shared<const GrammarVocabulary>(std::move(tokens), std::vector{end});

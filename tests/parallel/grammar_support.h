@@ -17,8 +17,8 @@ namespace shoal::text::grammar {
 
 using Json = nlohmann::ordered_json;
 
-// All bytes, and tokens that cross every border JSON has: `{"`, `":"`, `"}]`, halves of characters,
-// runs of white space. The last but one is the end token, its neighbours write nothing.
+// All bytes but 0xF1, and tokens that cross every border JSON has: `{"`, `":"`, `"}]`, halves of
+// characters, runs of white space. The last but one is the end token, its neighbours write nothing.
 std::shared_ptr<const GrammarVocabulary> TinyVocabulary();
 
 std::shared_ptr<MaskedGrammar> Masked(const GrammarSource& source,

@@ -171,6 +171,7 @@ TEST(CoordinatorLink, HandsOnSubmitCancelAndStopInOrder) {
   params.sampling.presence_penalty = 0.3;
   params.sampling.logit_bias = {{49151, -100.0F}, {0, 0.1F}};
   params.sampling.min_tokens = 12;
+  params.grammar = {GrammarKind::kJsonSchema, R"({"type":"string","const":"\u00e9"})"};
   params.tokens_max = 1234;
   params.stop_ids = {5, 6};
   params.prompt_logprobs = true;

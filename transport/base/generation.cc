@@ -68,6 +68,14 @@ void CheckParams(const GenerationParams& params) {
     Throw(ErrorCode::kInvalidArgument, "min_tokens is ", sampling.min_tokens,
           ": expected a value from 0 to tokens_max, ", params.tokens_max);
   }
+  if (params.grammar.kind > GrammarKind::kChoice) {
+    Throw(ErrorCode::kInvalidArgument, "the grammar is of kind ",
+          static_cast<int>(params.grammar.kind), ": expected one of those of GrammarKind");
+  }
+  if (params.grammar.text.size() > kGrammarBytesMax) {
+    Throw(ErrorCode::kInvalidArgument, "the grammar has ", params.grammar.text.size(),
+          " bytes: expected at most ", kGrammarBytesMax);
+  }
   if (static_cast<int64_t>(params.stop_ids.size()) > kStopIdsMax) {
     Throw(ErrorCode::kInvalidArgument, "stop_ids are ", params.stop_ids.size(),
           ": expected at most ", kStopIdsMax);

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "transport/base/grammar_source.h"
+
 namespace shoal {
 
 // Bounds of a generation, for every program that speaks of one. Below the least temperature, logits
@@ -65,6 +67,7 @@ struct GenerationParams {
   // Only requests of the same salt find each other's prefixes in the cache. At most
   // kCacheSaltBytesMax.
   std::string cache_salt{};
+  GrammarSource grammar{};  // What the answer must match.
 
   bool operator==(const GenerationParams&) const = default;
 };

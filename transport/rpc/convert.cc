@@ -100,6 +100,39 @@ FinishReason FromWire(wire::FinishReason reason) {
   Throw(ErrorCode::kInvalidArgument, "unknown finish reason ", static_cast<int>(reason));
 }
 
+wire::GrammarKind ToWire(GrammarKind kind) {
+  switch (kind) {
+    case GrammarKind::kNone:
+      return wire::GrammarKind::NONE;
+    case GrammarKind::kJsonObject:
+      return wire::GrammarKind::JSON_OBJECT;
+    case GrammarKind::kJsonSchema:
+      return wire::GrammarKind::JSON_SCHEMA;
+    case GrammarKind::kRegex:
+      return wire::GrammarKind::REGEX;
+    case GrammarKind::kChoice:
+      return wire::GrammarKind::CHOICE;
+  }
+  return wire::GrammarKind::NONE;
+}
+
+// A kind that this build does not know must not become an answer without structure.
+GrammarKind FromWire(wire::GrammarKind kind) {
+  switch (kind) {
+    case wire::GrammarKind::NONE:
+      return GrammarKind::kNone;
+    case wire::GrammarKind::JSON_OBJECT:
+      return GrammarKind::kJsonObject;
+    case wire::GrammarKind::JSON_SCHEMA:
+      return GrammarKind::kJsonSchema;
+    case wire::GrammarKind::REGEX:
+      return GrammarKind::kRegex;
+    case wire::GrammarKind::CHOICE:
+      return GrammarKind::kChoice;
+  }
+  Throw(ErrorCode::kInvalidArgument, "unknown grammar kind ", static_cast<int>(kind));
+}
+
 }  // namespace
 
 std::string ToString(::capnp::Text::Reader text) { return {text.begin(), text.size()}; }
@@ -130,6 +163,8 @@ void Write(const GenerationParams& params, wire::GenerationParams::Builder to) {
   to.setTopLogprobs(params.top_logprobs);
   to.setPriority(params.priority);
   to.setCacheSalt(params.cache_salt);
+  to.setGrammarKind(ToWire(params.grammar.kind));
+  to.setGrammar(params.grammar.text);
 }
 
 GenerationParams Read(wire::GenerationParams::Reader from) {
@@ -153,6 +188,8 @@ GenerationParams Read(wire::GenerationParams::Reader from) {
   params.top_logprobs = from.getTopLogprobs();
   params.priority = from.getPriority();
   params.cache_salt = ToString(from.getCacheSalt());
+  params.grammar.kind = FromWire(from.getGrammarKind());
+  params.grammar.text = ToString(from.getGrammar());
   return params;
 }
 

@@ -34,6 +34,16 @@ struct GenerationParams {
   topLogprobs @4 :Int32 = -1;  # -1: none; otherwise the token's own and this many best, 0..20.
   priority @5 :Int32;          # Lower ones are served first.
   cacheSalt @6 :Text;          # Only equal salts share cached prefixes.
+  grammarKind @7 :GrammarKind; # What the answer must match, and
+  grammar @8 :Text;            # its text; at most 64 KiB.
+}
+
+enum GrammarKind {
+  none @0;
+  jsonObject @1;               # Any JSON object; no text.
+  jsonSchema @2;
+  regex @3;                    # The whole answer matches it.
+  choice @4;                   # A JSON array of strings, of which the answer is one.
 }
 
 struct TokenLogprobs {

@@ -66,6 +66,13 @@ class Reader {
     if (value > 1) Refuse("a flag that is 0 or 1", Str(int{value}));
     return value == 1;
   }
+  GrammarKind GetGrammarKind() {
+    const auto value = Get<uint8_t>();
+    if (value > static_cast<uint8_t>(GrammarKind::kChoice)) {
+      Refuse("a kind of grammar", Str(int{value}));
+    }
+    return static_cast<GrammarKind>(value);
+  }
   // A count of elements that take at least `element_bytes` each: more than the rest of the message
   // could hold is refused before anything is allocated for it.
   size_t GetCount(size_t element_bytes) {
@@ -143,6 +150,8 @@ void PutParams(Writer& out, const GenerationParams& params) {
   out.PutArray(params.stop_ids);
   out.PutBool(params.prompt_logprobs);
   out.Put(params.top_logprobs);
+  out.Put(static_cast<uint8_t>(params.grammar.kind));
+  out.PutString(params.grammar.text);
 }
 
 GenerationParams GetParams(Reader& in) {
@@ -168,6 +177,8 @@ GenerationParams GetParams(Reader& in) {
   params.stop_ids = in.GetArray<int32_t>();
   params.prompt_logprobs = in.GetBool();
   params.top_logprobs = in.Get<int32_t>();
+  params.grammar.kind = in.GetGrammarKind();
+  params.grammar.text = in.GetString();
   return params;
 }
 

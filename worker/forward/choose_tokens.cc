@@ -64,6 +64,20 @@ void RankModel::ChooseTokens(const engine::StepPlan& plan, engine::StepResult& r
   tiles(from_all_, [&](std::span<const Wanted> tile) { ChooseFromAll(tile, result); });
 }
 
+void RankModel::CheckGrammar(const GrammarSource& source) {
+  if (source.kind != GrammarKind::kNone) static_cast<void>(grammar_cache_.Get(source));
+}
+
+// Sequences that go on after a preemption start anew, with the tokens of their answer so far.
+void RankModel::StartGrammars(const engine::StepPlan& plan) {
+  for (const uint32_t slot : plan.ends) grammars_[slot].reset();
+  for (const engine::SequenceStart& start : plan.starts) {
+    const GrammarSource& source = start.params.grammar;
+    if (source.kind != GrammarKind::kNone)
+      grammars_[start.slot].emplace(grammar_cache_.Get(source));
+  }
+}
+
 // Logits count as the layer behind the last one.
 void RankModel::MarkBadLogits(Row& row) const {
   if (row.bad_layer < 0) row.bad_layer = model_.config().layer_count;
@@ -84,6 +98,10 @@ engine::ChoiceRules RankModel::RulesOf(const Row& row) {
   if (position - sequence.prompt_count < sampling.min_tokens) {
     rules.withheld = sequence.params.stop_ids;
   }
+  if (std::optional<engine::GrammarState>& grammar = grammars_[row.slot]) {
+    rules.allowed =
+        grammar->Allowed(std::span(sequence.tokens).first(position).subspan(sequence.prompt_count));
+  }
   return rules;
 }
 
@@ -101,14 +119,17 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
   Multiply({&product, 1}, normed, cols, tile_rows);
 }
 
-// Rows of one sequence with penalties stay on one thread: its history follows them one by one.
+// Rows of one sequence with penalties or a grammar stay on one thread: its state follows them one
+// by one.
 void RankModel::ForEachChoice(std::span<const Wanted> tile,
                               const std::function<void(int64_t i, int32_t thread)>& choose) {
   choice_begins_.clear();
   for (size_t i = 0; i < tile.size(); ++i) {
     const uint32_t slot = rows_[tile[i].row].slot;
-    const bool follows = i > 0 && rows_[tile[i - 1].row].slot == slot && tile[i].prompt_index < 0 &&
-                         engine::HasPenalties(sequences_.at(slot).params.sampling);
+    const bool has_state =
+        engine::HasPenalties(sequences_.at(slot).params.sampling) || grammars_[slot].has_value();
+    const bool follows =
+        i > 0 && rows_[tile[i - 1].row].slot == slot && tile[i].prompt_index < 0 && has_state;
     if (!follows) choice_begins_.push_back(static_cast<int64_t>(i));
   }
   const auto unit_count = static_cast<int64_t>(choice_begins_.size());

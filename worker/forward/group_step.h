@@ -30,6 +30,7 @@ class GroupStep {
   // Leader: the result of the oldest plan that has none yet. Precondition: in_flight() > 0.
   engine::StepResult Collect();
   int32_t in_flight() const { return in_flight_; }
+  RankModel& model() { return model_; }
 
   // Others: receives the next plan and runs this rank's part. Result: false if it was the last.
   bool Follow();

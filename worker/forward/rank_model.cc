@@ -61,7 +61,9 @@ RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard>
       sequences_(options.sequences_max),
       activations_(model, shard_, RowsMax(options), team.thread_count(), stage.size()),
       samplers_(team.thread_count(), engine::Sampler(kernels.choice)),
-      histories_(options.sequences_max) {
+      histories_(options.sequences_max),
+      grammar_cache_([&model] { return text::grammar::GrammarVocabulary::Make(model); }),
+      grammars_(options.sequences_max) {
   const std::vector<double> frequencies = ModelRopeFrequencies(model.config());
   rope_ = math::BuildRopeTable(frequencies, kRopeGain, options.context_tokens);
   numerics_id_ = NumericsId(model, SumOverRanks(weights_.digest(), group_), options.kv_dtype,
@@ -72,6 +74,7 @@ RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard>
 
 std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
   sequences_.Apply(plan);
+  if (last_stage_) StartGrammars(plan);
   ListRows(plan);
   DealRows();
   if (!rows_.empty()) {

@@ -16,6 +16,7 @@
 #include "parallel/comm/communicator.h"
 #include "parallel/model/model.h"
 #include "parallel/plan/plan.h"
+#include "worker/engine/grammar_states.h"
 #include "worker/engine/sampler.h"
 #include "worker/engine/step_plan.h"
 #include "worker/forward/activations.h"
@@ -61,6 +62,10 @@ class RankModel {
   // Runs the plan's items. Result: on the first rank of the last stage the outcome of each item; on
   // the others nothing.
   std::optional<engine::StepResult> Run(const engine::StepPlan& plan);
+
+  // Errors: kInvalidArgument for a grammar that cannot be compiled for this model. Every rank
+  // compiles the grammars of the plans it runs: those must have passed.
+  void CheckGrammar(const GrammarSource& source);
 
   // 32 hex digits, equal on every rank and for every cut. Collective, once, before the first step.
   const std::string& numerics_id() const { return numerics_id_; }
@@ -141,6 +146,7 @@ class RankModel {
     int64_t chosen_index;
   };
 
+  void StartGrammars(const engine::StepPlan& plan);
   engine::StepResult MakeResult(const engine::StepPlan& plan);
   void ChooseTokens(const engine::StepPlan& plan, engine::StepResult& result);
   // Fills activations_.logits for at most kLogitTileRows rows.
@@ -190,6 +196,8 @@ class RankModel {
   std::vector<engine::TokenHistory> histories_;  // By slot; of sequences with penalties.
   std::vector<int64_t> choice_begins_;
   std::vector<int64_t> counts_;  // Of a collective, per rank of the stage.
+  engine::GrammarCache grammar_cache_;
+  std::vector<std::optional<engine::GrammarState>> grammars_;  // By slot; of those that have one.
 };
 
 }  // namespace shoal::forward

@@ -75,6 +75,7 @@ void LeaderLoop::TakeEvents() {
 void LeaderLoop::Submit(InboxEvent& event) {
   try {
     engine::CheckRequest(event.prompt, event.params, vocab_size_);
+    context_.step.model().CheckGrammar(event.params.grammar);
   } catch (const Error& error) {  // The RPC boundary: the answer to a bad request is its refusal.
     Refuse(event.id, error.what());
     return;

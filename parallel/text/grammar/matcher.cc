@@ -49,16 +49,23 @@ class MaskedGrammar::States {
   // need not be read, only counted.
   void AddPlain(Automaton::State state, TokenMask& mask) {
     const auto& by_count = vocabulary_.plain_tokens();
-    Automaton::State at = state;
-    for (size_t count = 1; count < by_count.size(); ++count) {
+    size_t allowed = 0;  // Characters that may follow.
+    for (Automaton::State at = state; allowed + 1 < by_count.size(); ++allowed) {
       const std::optional<Automaton::State> next = PlainNext(at);
       if (!next) {
         Walk(vocabulary_.plain_trie(), state, mask);
         return;
       }
-      if (*next == Automaton::kDead) return;
-      for (const int32_t token : by_count[count]) mask.Add(token);
+      if (*next == Automaton::kDead) break;
+      if (*next == at) allowed = by_count.size() - 2;
       at = *next;
+    }
+    if (allowed + 1 == by_count.size()) {
+      for (size_t i = 0; i < mask.words.size(); ++i) mask.words[i] |= vocabulary_.plain_mask()[i];
+      return;
+    }
+    for (size_t count = 1; count <= allowed; ++count) {
+      for (const int32_t token : by_count[count]) mask.Add(token);
     }
   }
 
@@ -70,13 +77,10 @@ class MaskedGrammar::States {
     const bool same =
         LeadTo(state, 0x20, '"' - 1, 0, next) && LeadTo(state, '"' + 1, '\\' - 1, 0, next) &&
         LeadTo(state, '\\' + 1, 0x7F, 0, next) && LeadTo(state, 0xC2, 0xDF, 1, next) &&
-        LeadTo(automaton_.Next(state, 0xE0), 0xA0, 0xBF, 1, next) &&
-        LeadTo(state, 0xE1, 0xEC, 2, next) &&
-        LeadTo(automaton_.Next(state, 0xED), 0x80, 0x9F, 1, next) &&
-        LeadTo(state, 0xEE, 0xEF, 2, next) &&
-        LeadTo(automaton_.Next(state, 0xF0), 0x90, 0xBF, 2, next) &&
-        LeadTo(state, 0xF1, 0xF3, 3, next) &&
-        LeadTo(automaton_.Next(state, 0xF4), 0x80, 0x8F, 2, next);
+        LeadsTo(state, 0xE0, 0xA0, 0xBF, 1, next) && LeadTo(state, 0xE1, 0xEC, 2, next) &&
+        LeadsTo(state, 0xED, 0x80, 0x9F, 1, next) && LeadTo(state, 0xEE, 0xEF, 2, next) &&
+        LeadsTo(state, 0xF0, 0x90, 0xBF, 2, next) && LeadTo(state, 0xF1, 0xF3, 3, next) &&
+        LeadsTo(state, 0xF4, 0x80, 0x8F, 2, next);
     const auto result = same ? std::optional(next) : std::nullopt;
     plain_next_.emplace(state, result);
     mask_bytes_ += 48;
@@ -88,6 +92,8 @@ class MaskedGrammar::States {
               Automaton::State target) {
     Automaton::State checked = UINT32_MAX;
     for (uint32_t byte = first; byte <= last; ++byte) {
+      // Many a vocabulary lacks bytes of rare characters; no plain token holds them.
+      if (!vocabulary_.single_bytes().Has(static_cast<uint8_t>(byte))) continue;
       const Automaton::State next = automaton_.Next(state, static_cast<uint8_t>(byte));
       if (next == checked) continue;
       const bool leads = more == 0 || next == Automaton::kDead
@@ -97,6 +103,15 @@ class MaskedGrammar::States {
       checked = next;
     }
     return true;
+  }
+
+  // The same behind a first byte after which not all continuation bytes may follow.
+  bool LeadsTo(Automaton::State state, uint8_t lead, uint32_t first, uint32_t last, int more,
+               Automaton::State target) {
+    if (!vocabulary_.single_bytes().Has(lead)) return true;
+    const Automaton::State next = automaton_.Next(state, lead);
+    if (next == Automaton::kDead) return target == Automaton::kDead;
+    return LeadTo(next, first, last, more, target);
   }
 
   void Walk(const TokenTrie& trie, Automaton::State start, TokenMask& mask) {

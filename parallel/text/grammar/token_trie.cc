@@ -65,7 +65,9 @@ TokenTrie::TokenTrie(std::vector<std::pair<std::string, int32_t>> tokens) {
 }
 
 GrammarVocabulary::GrammarVocabulary(std::vector<std::string> tokens, std::vector<int32_t> end_ids)
-    : bytes_(std::move(tokens)), end_ids_(std::move(end_ids)) {
+    : bytes_(std::move(tokens)),
+      end_ids_(std::move(end_ids)),
+      plain_mask_((bytes_.size() + 63) / 64) {
   std::vector<std::pair<std::string, int32_t>> plain;
   std::vector<std::pair<std::string, int32_t>> others;
   for (int32_t token = 0; token < size(); ++token) {
@@ -73,11 +75,19 @@ GrammarVocabulary::GrammarVocabulary(std::vector<std::string> tokens, std::vecto
     if (IsEnd(token)) bytes.clear();
     if (bytes.empty()) continue;
     if (bytes.size() == 1) single_bytes_.Add(static_cast<uint8_t>(bytes[0]));
-    const std::optional<size_t> characters = PlainCharacters(bytes);
+  }
+  for (int32_t token = 0; token < size(); ++token) {
+    const std::string& bytes = bytes_[static_cast<size_t>(token)];
+    if (bytes.empty()) continue;
+    const bool spellable = std::all_of(bytes.begin(), bytes.end(), [&](char byte) {
+      return single_bytes_.Has(static_cast<uint8_t>(byte));
+    });
+    const std::optional<size_t> characters = spellable ? PlainCharacters(bytes) : std::nullopt;
     (characters ? plain : others).emplace_back(bytes, token);
     if (!characters) continue;
     if (plain_tokens_.size() <= *characters) plain_tokens_.resize(*characters + 1);
     plain_tokens_[*characters].push_back(token);
+    plain_mask_[static_cast<size_t>(token) / 64] |= uint64_t{1} << (token % 64);
   }
   plain_trie_ = TokenTrie(std::move(plain));
   other_trie_ = TokenTrie(std::move(others));

@@ -72,8 +72,11 @@ class GrammarVocabulary {
   // Those with a token of their own.
   const ByteSet& single_bytes() const { return single_bytes_; }
 
-  // Tokens of plain characters only, by their number of characters (index 0 holds none).
+  // Tokens of plain characters only, each of whose bytes is a token too, by their number of
+  // characters (index 0 holds none).
   const std::vector<std::vector<int32_t>>& plain_tokens() const { return plain_tokens_; }
+  // All of those, one bit a token.
+  const std::vector<uint64_t>& plain_mask() const { return plain_mask_; }
   const TokenTrie& plain_trie() const { return plain_trie_; }
   const TokenTrie& other_trie() const { return other_trie_; }
 
@@ -82,6 +85,7 @@ class GrammarVocabulary {
   const std::vector<int32_t> end_ids_;
   ByteSet single_bytes_;
   std::vector<std::vector<int32_t>> plain_tokens_;
+  std::vector<uint64_t> plain_mask_;
   TokenTrie plain_trie_;
   TokenTrie other_trie_;
 };

@@ -72,6 +72,8 @@ TEST(CheckRequest, NamesTheParameterThatIsOutOfRange) {
   EXPECT_THAT(with([](Params& p) { p.sampling.logit_bias.resize(kLogitBiasesMax + 1); }),
               StartsWith("logit_bias has 1025 tokens: expected at most 1024"));
   EXPECT_THAT(with([](Params& p) { p.sampling.min_tokens = -1; }), StartsWith("min_tokens is -1"));
+  EXPECT_THAT(with([](Params& p) { p.grammar.text.resize(kGrammarBytesMax + 1); }),
+              StartsWith("the grammar has 65537 bytes: expected at most 65536"));
   EXPECT_THAT(with([](Params& p) { p.sampling.min_tokens = p.tokens_max + 1; }),
               StartsWith("min_tokens is 17: expected a value from 0 to tokens_max, 16"));
   EXPECT_THAT(with([](Params& p) { p.top_logprobs = 21; }), StartsWith("top_logprobs is"));

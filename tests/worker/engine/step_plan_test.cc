@@ -24,6 +24,7 @@ StepPlan FullPlan() {
   params.sampling.presence_penalty = 0.5;
   params.sampling.logit_bias = {{7, -100.0F}, {3, 0.5F}};
   params.sampling.min_tokens = 6;
+  params.grammar = {GrammarKind::kRegex, std::string("a\0b", 3)};
   params.tokens_max = 1LL << 40;
   params.stop_ids = {2, -1};
   params.prompt_logprobs = true;
