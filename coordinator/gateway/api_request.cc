@@ -43,8 +43,7 @@ void RefuseUnsupported(JsonReader& fields) {
       ThrowUnsupported(name, "there are no tools");
     }
   }
-  for (const char* name : {"audio", "web_search_options", "reasoning_effort", "structured_outputs",
-                           "guided_json", "guided_regex", "guided_choice", "guided_grammar",
+  for (const char* name : {"audio", "web_search_options", "reasoning_effort", "guided_grammar",
                            "grammar", "json_schema", "chat_template", "chat_template_kwargs",
                            "documents", "truncate_prompt_tokens", "prompt_logprobs"}) {
     if (fields.Find(name) != nullptr) ThrowUnsupported(name, "leave it out");
@@ -59,12 +58,6 @@ void RefuseUnsupported(JsonReader& fields) {
   const Json* modalities = fields.Find("modalities");
   if (modalities != nullptr && *modalities != Json::array({"text"})) {
     ThrowUnsupported("modalities", "only [\"text\"] is");
-  }
-  if (const Json* format = fields.Find("response_format"); format != nullptr) {
-    JsonReader format_fields(*format, "response_format");
-    if (format_fields.String("type").value_or("") != "text") {
-      ThrowUnsupported("response_format", "only {\"type\": \"text\"} is");
-    }
   }
 }
 
@@ -321,6 +314,11 @@ ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
   ReadStops(fields, request);
   ReadLogprobs(fields, request);
   request.ignore_eos = fields.Bool("ignore_eos").value_or(false);
+  request.grammar = ReadGrammar(fields);
+  if (request.ignore_eos && request.grammar.source.kind != GrammarKind::kNone) {
+    throw ApiError("ignore_eos", Str("ignore_eos and ", request.grammar.param,
+                                     " exclude each other: the answer would go on after its end"));
+  }
   request.return_token_ids = fields.Bool("return_token_ids").value_or(false);
   ReadService(fields, request);
   request.answers_per_prompt = static_cast<int32_t>(fields.Int("n", 1, kChoicesMax).value_or(1));

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "coordinator/gateway/response_format.h"
 #include "transport/base/generation.h"
 
 namespace shoal::gateway {
@@ -40,6 +41,7 @@ struct ApiRequest {
   std::vector<std::string> stop;
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
+  AskedGrammar grammar;
   bool echo = false;
   bool return_token_ids = false;
   int32_t priority = 0;  // As GenerationParams, like the two below.

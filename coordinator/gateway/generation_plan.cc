@@ -114,6 +114,7 @@ int64_t PlanLength(const ApiRequest& request, const PromptPlan& plan,
 std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextService& text,
                                        const core::ServedModel& model, uint64_t seed) {
   if (!request.stop.empty()) NeedTokenizer(text, "stop");
+  CheckGrammar(request.grammar, text);
   std::vector<PromptPlan> plans;
   const size_t count = request.endpoint == Endpoint::kChat ? 1 : request.prompts.size();
   for (size_t i = 0; i < count; ++i) {
@@ -136,6 +137,7 @@ std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextServ
       plan.params.stop_ids.insert(plan.params.stop_ids.end(), text.eos_ids.begin(),
                                   text.eos_ids.end());
     }
+    plan.params.grammar = request.grammar.source;
     plan.params.top_logprobs = request.top_logprobs;
     plan.params.priority = request.priority;
     plan.params.cache_salt = request.cache_salt;

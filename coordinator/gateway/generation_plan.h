@@ -21,7 +21,8 @@ struct PromptPlan {
 
 // One for each prompt of the request, its `choice` 0. `seed` is used if the request has none.
 // Errors: ApiError: context_length_exceeded with both numbers, kv_cache_exceeded, ids outside the
-// vocabulary, text without a tokenizer, a chat without a template or refused by it.
+// vocabulary, text without a tokenizer, a chat without a template or refused by it, a grammar
+// that cannot be compiled.
 std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextService& text,
                                        const core::ServedModel& model, uint64_t seed);
 

@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "parallel/text/grammar/token_trie.h"
+
 namespace shoal::gateway {
 
 ModelText::ModelText(const std::string& path) {
@@ -13,12 +15,14 @@ ModelText::ModelText(const std::string& path) {
   vocab_size_ = static_cast<int32_t>(model->config().vocab_size);
   if (model->tokenizer_source() == model::TokenizerSource::kNone) return;
   tokenizer_ = text::Tokenizer::Make(*model);
+  grammar_bytes_ = text::grammar::SingleBytes(*tokenizer_);
   chat_template_ = text::ChatTemplate::Make(*model);
 }
 
 TextService ModelText::Service() const {
   TextService service;
   service.tokenizer = tokenizer_.get();
+  service.grammar_bytes = grammar_bytes_;
   service.eos_ids = eos_ids_;
   service.vocab_size = vocab_size_;
   if (chat_template_ != nullptr) {

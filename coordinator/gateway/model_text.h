@@ -26,6 +26,7 @@ class ModelText {
   std::vector<int32_t> eos_ids_;
   int32_t vocab_size_ = 0;
   std::unique_ptr<text::Tokenizer> tokenizer_;
+  text::grammar::ByteSet grammar_bytes_;
   std::unique_ptr<text::ChatTemplate> chat_template_;
 };
 

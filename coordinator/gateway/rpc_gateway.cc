@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "coordinator/gateway/response_format.h"
 #include "transport/base/error.h"
 
 namespace shoal::gateway {
@@ -25,7 +26,7 @@ bool HasText(const rpc::GenerateRequest& request) {
 }
 
 size_t TextBytes(const rpc::GenerateRequest& request) {
-  size_t bytes = request.text.size();
+  size_t bytes = request.text.size() + request.params.grammar.text.size();
   for (const rpc::ChatMessage& message : request.chat) bytes += message.content.size();
   return bytes;
 }
@@ -57,6 +58,7 @@ rpc::EncodedPrompt EncodePrompt(const rpc::GenerateRequest& request, const TextS
   try {
     prompt.tokens = Encode(request, text);
     CheckPrompt(prompt.tokens, text.vocab_size);
+    CheckGrammar({request.params.grammar, "grammar"}, text);
   } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
     prompt.busy = {"invalid", error.what(), 0};
   }

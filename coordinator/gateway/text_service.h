@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
+#include "parallel/text/grammar/byte_set.h"
 #include "parallel/text/tokenizer.h"
 
 namespace shoal::gateway {
@@ -17,6 +18,8 @@ struct TextService {
   // Empty if the model has no chat template. Errors: kInvalidArgument with the template's
   // complaint.
   std::function<std::vector<int32_t>(const nlohmann::ordered_json& messages)> encode_chat;
+  // What grammars can be made of: text::grammar::SingleBytes of the tokenizer.
+  text::grammar::ByteSet grammar_bytes;
   std::vector<int32_t> eos_ids;
   int32_t vocab_size = 0;  // Ids below it may stand in a prompt.
 };

@@ -114,6 +114,37 @@ TEST(BothEndpoints, HandOnPenaltiesAndBiases) {
   }
 }
 
+TEST(BothEndpoints, HandOnTheGrammarOfEachSpelling) {
+  const std::string schema = R"({"type":"object","properties":{"b":{},"a":{}}})";
+  const std::string named = R"({"type":"json_schema","json_schema":{"name":"n","schema":)" + schema;
+  const std::pair<std::string, GrammarSource> cases[] = {
+      {R"("response_format":{"type":"text"})", {}},
+      {R"("response_format":{"type":"json_object"})", {GrammarKind::kJsonObject, ""}},
+      {R"("response_format":)" + named + "}}", {GrammarKind::kJsonSchema, schema}},
+      {R"("response_format":)" + named + R"(,"strict":false}})",
+       {GrammarKind::kJsonSchema, schema}},
+      {R"("structured_outputs":{"json":)" + schema + "}", {GrammarKind::kJsonSchema, schema}},
+      {R"("structured_outputs":{"regex":"a+"})", {GrammarKind::kRegex, "a+"}},
+      {R"("structured_outputs":{"choice":["a","b"]})", {GrammarKind::kChoice, R"(["a","b"])"}},
+      {R"("structured_outputs":{"json_object":true})", {GrammarKind::kJsonObject, ""}},
+      {R"("guided_json":"{\"type\":\"null\"}")", {GrammarKind::kJsonSchema, R"({"type":"null"})"}},
+      {R"("guided_regex":"b*")", {GrammarKind::kRegex, "b*"}},
+      {R"("guided_choice":["x"])", {GrammarKind::kChoice, R"(["x"])"}},
+  };
+  for (const auto& [field, expected] : cases) {
+    GatewayFixture fixture;
+    auto completion = fixture.Connect();
+    completion->Request("POST", kCompletions, R"({"prompt":"a",)" + field + "}");
+    auto chat = fixture.Connect();
+    chat->Request("POST", kChat,
+                  R"({"messages":[{"role":"user","content":"hi"}],"stream":true,)" + field + "}");
+    for (const size_t i : {0u, 1u}) {
+      ASSERT_GT(fixture.generation.sequences.size(), i) << field;
+      EXPECT_EQ(fixture.generation.sequences[i].params.grammar, expected) << field;
+    }
+  }
+}
+
 TEST(Completions, PromiseNoMoreTokensThanTheContextHasRoomFor) {
   GatewayFixture fixture;
   auto client = fixture.Connect();

@@ -126,6 +126,7 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
   generation.region.groups.back().ready = true;
   TextService text;
   text.tokenizer = &tokenizer;
+  text.grammar_bytes = text::grammar::ByteSet::All();
   text.eos_ids = {kEos};
   text.vocab_size = kByteVocabSize;
   text.encode_chat = [this](const nlohmann::ordered_json& messages) {

@@ -95,9 +95,22 @@ TEST(BadRequest, NamesTheParameter) {
        "logit_bias.5"},
       {kChat, R"({"messages":[{"role":"user","content":"x"}],"presence_penalty":3})",
        "presence_penalty"},
-      {kChat,
-       R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}})",
-       "response_format"},
+      {kCompletions, R"({"prompt":"a","response_format":"json"})", "response_format"},
+      {kCompletions, R"({"prompt":"a","response_format":{"type":"xml"}})", "response_format.type"},
+      {kCompletions, R"({"prompt":"a","response_format":{"type":"json_schema"}})",
+       "response_format.json_schema"},
+      {kCompletions, R"({"prompt":"a","response_format":{"type":"json_schema","json_schema":{}}})",
+       "response_format.json_schema.schema"},
+      {kCompletions, R"({"prompt":"a","structured_outputs":{"grammar":"x"}})",
+       "structured_outputs.grammar"},
+      {kCompletions, R"({"prompt":"a","structured_outputs":{"choice":"x"}})",
+       "structured_outputs.choice"},
+      {kCompletions, R"({"prompt":"a","guided_regex":"(a"})", "guided_regex"},
+      {kCompletions, R"({"prompt":"a","guided_choice":[]})", "guided_choice"},
+      {kCompletions, R"({"prompt":"a","guided_json":"{"})", "guided_json"},
+      {kCompletions, R"({"prompt":"a","guided_grammar":"x"})", "guided_grammar"},
+      {kCompletions, R"({"prompt":"a","guided_regex":"a","guided_choice":["a"]})", "guided_choice"},
+      {kCompletions, R"({"prompt":"a","guided_regex":"a","ignore_eos":true})", "ignore_eos"},
   };
   GatewayFixture fixture;
   for (const Case& bad : cases) {
@@ -112,6 +125,22 @@ TEST(BadRequest, NamesTheParameter) {
     for (const char* key : {"code", "message"}) EXPECT_TRUE(error[key].is_string()) << bad.body;
   }
   EXPECT_TRUE(fixture.generation.sequences.empty());
+}
+
+TEST(BadRequest, NamesAnUnsupportedKeywordOfASchemaAndItsPlace) {
+  GatewayFixture fixture;
+  const Reply reply = fixture.Post(
+      kChat, R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":)"
+             R"("json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"object",)"
+             R"("properties":{"age":{"type":"integer","multipleOf":5}}}}}})");
+  EXPECT_EQ(reply.status, 400);
+  const json error = reply.json()["error"];
+  EXPECT_EQ(error["param"], "response_format.json_schema.schema");
+  EXPECT_EQ(error["code"], "invalid_grammar");
+  EXPECT_THAT(error["message"].get<std::string>(),
+              testing::AllOf(HasSubstr("#/properties/age/multipleOf: the keyword multipleOf is not "
+                                       "supported; supported are type, enum"),
+                             HasSubstr("$ref")));
 }
 
 TEST(BadRequest, GivesTheRangeAndTheValue) {

@@ -9,6 +9,7 @@ cannot install the package or no model is there. Takes about a minute the first 
 """
 
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -192,6 +193,41 @@ def check_errors(openai, client, model):
         assert error.body["prompt_tokens"] == 1_000_000 > error.body["max_context"], error.body
 
 
+def check_structure(openai, client, model):
+    schema = {"type": "object", "required": ["city", "population"], "additionalProperties": False,
+              "properties": {"city": {"type": "string", "maxLength": 20},
+                             "population": {"type": "integer", "minimum": 1},
+                             "kind": {"enum": ["town", "capital"]}}}
+    shape = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": schema}}
+    for temperature in (0, 1.5):
+        request = {"model": model, "messages": MESSAGES, "temperature": temperature, "seed": 3,
+                   "max_tokens": 200, "response_format": shape}
+        whole = client.chat.completions.create(**request).choices[0]
+        assert whole.finish_reason == "stop", whole
+        city = json.loads(whole.message.content)
+        assert set(city) - {"kind"} == {"city", "population"} and len(city["city"]) <= 20, city
+        assert type(city["population"]) is int and city["population"] >= 1, city
+        text = "".join(chunk.choices[0].delta.content or ""
+                       for chunk in client.chat.completions.create(**request, stream=True))
+        assert text == whole.message.content, (text, whole)
+    value = client.chat.completions.create(model=model, messages=MESSAGES, seed=4, max_tokens=60,
+                                           response_format={"type": "json_object"}).choices[0]
+    assert value.message.content.startswith("{"), value
+    if value.finish_reason == "stop":
+        assert isinstance(json.loads(value.message.content), dict), value
+    for extra, pattern in (({"structured_outputs": {"choice": ["Paris", "London"]}}, "Paris|London"),
+                           ({"guided_regex": "[A-Z][a-z]{2,6}!"}, "[A-Z][a-z]{2,6}!")):
+        text = client.completions.create(model=model, prompt="The capital of France is ", seed=5,
+                                         extra_body=extra).choices[0].text
+        assert re.fullmatch(pattern, text), (extra, text)
+    shape["json_schema"]["schema"] = {"type": "object", "properties": {"a": {"multipleOf": 2}}}
+    try:
+        client.chat.completions.create(model=model, messages=MESSAGES, response_format=shape)
+        raise AssertionError("an unsupported keyword was taken")
+    except openai.BadRequestError as error:
+        assert "#/properties/a/multipleOf" in error.message, error
+
+
 def check_hang_up(client, model, url):
     stream = client.completions.create(model=model, prompt="Once", max_tokens=1500, stream=True,
                                        extra_body={"ignore_eos": True})
@@ -212,6 +248,7 @@ def check(url):
     check_completions(client, model)
     check_sampling(client, model)
     check_errors(openai, client, model)
+    check_structure(openai, client, model)
     check_hang_up(client, model, url)
     print(f"openai {openai.__version__}: all checks passed")
 
