@@ -11,6 +11,7 @@ namespace {
 
 struct IsaAvx2 {
   using Bytes = __m256i;
+  using Ints = __m256i;
   using Floats = __m256;
   using Lanes = Lanes256;
   static constexpr bool kSignedWeights = true;
@@ -36,6 +37,22 @@ struct IsaAvx2 {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles);
   }
 
+  static SHOAL_INLINE Bytes FromBiased(Bytes x) {
+    return _mm256_xor_si256(x, _mm256_set1_epi8(static_cast<char>(0x80)));
+  }
+
+  static SHOAL_INLINE Ints FillInts(int32_t x) { return _mm256_set1_epi32(x); }
+  static SHOAL_INLINE Ints LoadInts(const int32_t* from) {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
+  }
+  static SHOAL_INLINE void StoreInts(Ints x, int32_t* to) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), x);
+  }
+  static SHOAL_INLINE Floats ToFloats(Ints x) { return _mm256_cvtepi32_ps(x); }
+
+  static SHOAL_INLINE Floats Singles(const uint8_t* from, int part) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(from) + 8 * part);
+  }
   static SHOAL_INLINE Floats Halves(const uint8_t* from, int part) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 16 * part)));
   }
@@ -70,9 +87,8 @@ struct IsaAvx2 {
   }
 
   template <int kBits, int kQuads>
-  static SHOAL_INLINE Floats Dot(const Bytes* weights, const int8_t* quants, int32_t start) {
+  static SHOAL_INLINE Ints Dot(const Bytes* weights, const int8_t* quants, Ints dot) {
     constexpr int kTogether = kBits == 4 ? 8 : kBits == 5 ? 4 : kBits == 6 ? 2 : 1;
-    __m256i dot = _mm256_set1_epi32(start);
 #pragma GCC unroll 8
     for (int first = 0; first < kQuads; first += kTogether) {
       __m256i pairs = Pairs<kBits>(weights[first], quants + 4 * first);
@@ -82,7 +98,7 @@ struct IsaAvx2 {
       }
       dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
-    return _mm256_cvtepi32_ps(dot);
+    return dot;
   }
 
   template <int kRows, typename Visit>

@@ -9,6 +9,7 @@ namespace {
 
 struct IsaAvx512 {
   using Bytes = __m512i;
+  using Ints = __m512i;
   using Floats = __m512;
   using Lanes = Lanes512;
   static constexpr bool kSignedWeights = false;
@@ -34,6 +35,16 @@ struct IsaAvx512 {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(shifted), nibbles);
   }
 
+  static SHOAL_INLINE Bytes FromBiased(Bytes x) { return x; }
+
+  static SHOAL_INLINE Ints FillInts(int32_t x) { return _mm512_set1_epi32(x); }
+  static SHOAL_INLINE Ints LoadInts(const int32_t* from) { return _mm512_load_si512(from); }
+  static SHOAL_INLINE void StoreInts(Ints x, int32_t* to) { _mm512_store_si512(to, x); }
+  static SHOAL_INLINE Floats ToFloats(Ints x) { return _mm512_cvtepi32_ps(x); }
+
+  static SHOAL_INLINE Floats Singles(const uint8_t* from, int) {
+    return _mm512_loadu_ps(reinterpret_cast<const float*>(from));
+  }
   static SHOAL_INLINE Floats Halves(const uint8_t* from, int) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   }
@@ -54,15 +65,14 @@ struct IsaAvx512 {
   static SHOAL_INLINE Floats Negate(Floats x) { return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f)); }
 
   template <int kBits, int kQuads>
-  static SHOAL_INLINE Floats Dot(const Bytes* weights, const int8_t* quants, int32_t start) {
-    __m512i dot = _mm512_set1_epi32(start);
+  static SHOAL_INLINE Ints Dot(const Bytes* weights, const int8_t* quants, Ints dot) {
 #pragma GCC unroll 8
     for (int v = 0; v < kQuads; ++v) {
       int32_t quad;
       __builtin_memcpy(&quad, quants + 4 * v, 4);
       dot = _mm512_dpbusd_epi32(dot, weights[v], _mm512_set1_epi32(quad));
     }
-    return _mm512_cvtepi32_ps(dot);
+    return dot;
   }
 
   template <int kRows, typename Visit>

@@ -7,12 +7,14 @@
 // Included only by files compiled for one instruction set, with the same care as linear_panels.h.
 //
 // An Isa handles the panel in kParts vectors of kPartOutputs outputs:
-//   Bytes, Floats, Lanes           a vector of 4 k for each output; of one float; all 16 outputs
-//   kSignedWeights                 what an 8-bit weight is to Dot: signed, or unsigned plus 128
-//   Load, And, Or, ShiftLeft, ShiftRight, Fill, Lookup   on Bytes; shifts are of 16-bit lanes
-//   Halves, UnsignedBytes, SignedBytes, Broadcast        kPartOutputs factors as Floats
+//   Bytes, Ints, Floats, Lanes     a vector of 4 k for each output; of one int32; float; all
+//   outputs kSignedWeights                 what an 8-bit weight is to Dot: signed, or unsigned plus
+//   128 Load, And, Or, ShiftLeft, ShiftRight, Fill, Lookup   on Bytes; shifts are of 16-bit lanes
+//   FromBiased                     Bytes plus 128, as the weights of Dot
+//   FillInts, LoadInts, StoreInts, ToFloats              on Ints
+//   Halves, Singles, UnsignedBytes, SignedBytes, Broadcast   kPartOutputs factors as Floats
 //   Multiply, MultiplyAdd, Negate                        on Floats
-//   Dot<bits>(weights, quants, start)                    start + the exact dot product, as Floats
+//   Dot<bits>(weights, quants, start)                    start + the exact dot product
 //   ForRows<rows>(visit)           visit(r) for every row, unrolled or not
 //   Join(parts), AddFixed          to Lanes; as in linear_tiles.h
 
@@ -32,15 +34,22 @@ struct GroupRows {
   float minimums[kGroupTileRows][kBlockK / 16];  // scale * float(sum)
   int32_t starts[kGroupTileRows][kBlockK / 16];  // -offset * sum, where the dot product starts.
 
-  SHOAL_INLINE void Load(const ActivationRows& input, int64_t group, int32_t offset, int64_t row,
-                         int rows, int64_t k, int64_t count) {
+  SHOAL_INLINE void LoadQuants(const ActivationRows& input, int64_t row, int rows, int64_t k,
+                               int64_t count) {
     for (int r = 0; r < rows; ++r) {
-      const int64_t first_group = (row + r) * (input.cols / group) + k / group;
       __builtin_memcpy(quants[r], input.quants + (row + r) * input.cols + k,
                        static_cast<size_t>(count));
-      for (int64_t g = 0; g < count / group; ++g) {
-        const int32_t sum = input.sums[first_group + g];
-        scales[r][g] = input.scales[first_group + g];
+    }
+  }
+
+  // `count` groups from number `first` of `row_groups` on.
+  SHOAL_INLINE void LoadFactors(const ActivationRows& input, int64_t row_groups, int32_t offset,
+                                int64_t row, int rows, int64_t first, int64_t count) {
+    for (int r = 0; r < rows; ++r) {
+      const int64_t from = (row + r) * row_groups + first;
+      for (int64_t g = 0; g < count; ++g) {
+        const int32_t sum = input.sums[from + g];
+        scales[r][g] = input.scales[from + g];
         minimums[r][g] = scales[r][g] * static_cast<float>(sum);
         starts[r][g] = -offset * sum;
       }
@@ -60,17 +69,22 @@ struct GroupBlock {
 template <typename Isa, DType kType>
 struct GroupKernel {
   using Bytes = typename Isa::Bytes;
+  using Ints = typename Isa::Ints;
   using Floats = typename Isa::Floats;
   using Lanes = typename Isa::Lanes;
   static constexpr int64_t kGroup = GroupSize(kType);
+  static constexpr int64_t kUnit = kGroup < 32 ? kGroup : 32;  // Unpacked at a time.
+  static constexpr int kUnits = kGroup / kUnit;
   static constexpr int64_t kBits = PackedFactsOf(kType).bits;
   static constexpr bool kLookup = kType == DType::kIQ4_NL;
   static constexpr bool kHasMinimum = FactorOffsetsOf(kType).minimum >= 0;
   static constexpr int64_t kGroupBytes = PackedGroupBytes(kType);
-  static constexpr int64_t kQuantBytes = kPanelRows * kGroup * kBits / 8;
+  static constexpr int64_t kUnitBytes = kPanelRows * kUnit * kBits / 8;
   static constexpr int64_t kTableEntry = kPanelRows * PackedFactsOf(kType).block_factors;
-  static constexpr int kQuads = kGroup / 4;
-  static constexpr int32_t kOffset = kLookup ? (Isa::kSignedWeights ? 0 : 128) : QuantOffset(kType);
+  static constexpr int kQuads = kUnit / 4;
+  static constexpr bool kWideWeights = kLookup || kBits == 8;
+  static constexpr int32_t kOffset =
+      kWideWeights ? (Isa::kSignedWeights ? 0 : 128) : QuantOffset(kType);
 
   template <int kShift>
   static SHOAL_INLINE Bytes Shift(Bytes x) {
@@ -90,11 +104,16 @@ struct GroupKernel {
     }
   }
 
-  static SHOAL_INLINE void Unpack(const uint8_t* group, Bytes* quads) {
+  static SHOAL_INLINE void Unpack(const uint8_t* unit, Bytes* quads) {
+    if constexpr (kBits == 8) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kQuads; ++v) quads[v] = Isa::FromBiased(Isa::Load(unit + 64 * v));
+      return;
+    }
     const Bytes low = Isa::Fill(15);
 #pragma GCC unroll 4
     for (int v = 0; v < kQuads / 2; ++v) {
-      const Bytes both = Isa::Load(group + 64 * v);
+      const Bytes both = Isa::Load(unit + 64 * v);
       quads[v] = Isa::And(both, low);
       quads[v + kQuads / 2] = Isa::And(Isa::template ShiftRight<4>(both), low);
     }
@@ -102,7 +121,7 @@ struct GroupKernel {
 #pragma GCC unroll 8
       for (int v = 0; v < kQuads; ++v) quads[v] = Isa::Lookup(quads[v]);
     }
-    if constexpr (kBits > 4) AddUpperBits<0>(Isa::Load(group + 64 * (kQuads / 2)), quads);
+    if constexpr (kBits > 4) AddUpperBits<0>(Isa::Load(unit + 64 * (kQuads / 2)), quads);
   }
 
   static SHOAL_INLINE Floats Scale(const uint8_t* factors, const uint8_t* entry, int part) {
@@ -124,24 +143,39 @@ struct GroupKernel {
     }
   }
 
+  // dots[r] += the dot product with every row of a unit's part; `k` counts from the block's start.
+  template <int kRows>
+  static SHOAL_INLINE void AddDots(const uint8_t* unit, int part, const GroupRows& rows, int64_t k,
+                                   Ints* dots) {
+    Bytes quads[kQuads];
+    Unpack(unit + 4 * Isa::kPartOutputs * part, quads);
+    Isa::template ForRows<kRows>([&](int r) __attribute__((always_inline)) {
+      dots[r] = Isa::template Dot < kWideWeights ? 8 : kBits,
+      kQuads > (quads, rows.quants[r] + k, dots[r]);
+    });
+  }
+
   // acc[r] for every row, of one part of group `g` of the block.
   template <int kRows>
   static SHOAL_INLINE void AddPart(const GroupBlock& block, int64_t g, int part, Floats* acc) {
     const uint8_t* group = block.groups + g * kGroupBytes;
-    const uint8_t* factors = group + kQuantBytes;
+    const uint8_t* factors = group + kUnits * kUnitBytes;
     const uint8_t* entry = block.table + (block.table_k + g * kGroup) / kBlockK * kTableEntry;
-    Bytes quads[kQuads];
-    Unpack(group + 4 * Isa::kPartOutputs * part, quads);
+    const GroupRows& rows = *block.rows;
+    Ints dots[kRows];
+    Isa::template ForRows<kRows>([&](int r) __attribute__((always_inline)) {
+      dots[r] = Isa::FillInts(kOffset == 0 ? 0 : rows.starts[r][g]);
+    });
+#pragma GCC unroll 4
+    for (int u = 0; u < kUnits; ++u) {
+      AddDots<kRows>(group + u * kUnitBytes, part, rows, g * kGroup + u * kUnit, dots);
+    }
     const Floats scale = Scale(factors, entry, part);
     [[maybe_unused]] Floats minimum;
     if constexpr (kHasMinimum) minimum = Minimum(factors, entry, part);
-    const GroupRows& rows = *block.rows;
     Isa::template ForRows<kRows>([&](int r) __attribute__((always_inline)) {
-      const int32_t start = kOffset == 0 ? 0 : rows.starts[r][g];
-      const Floats dot = Isa::template Dot < kLookup ? 8 : kBits,
-                   kQuads > (quads, rows.quants[r] + g * kGroup, start);
-      acc[r] =
-          Isa::MultiplyAdd(Isa::Multiply(Isa::Broadcast(rows.scales[r][g]), scale), dot, acc[r]);
+      const Floats scales = Isa::Multiply(Isa::Broadcast(rows.scales[r][g]), scale);
+      acc[r] = Isa::MultiplyAdd(scales, Isa::ToFloats(dots[r]), acc[r]);
       if constexpr (kHasMinimum) {
         acc[r] = Isa::MultiplyAdd(minimum, Isa::Broadcast(rows.minimums[r][g]), acc[r]);
       }
@@ -166,6 +200,48 @@ struct GroupKernel {
       (Lanes::LoadLanes(sums[r]) + Isa::template Join<kRows>(acc, r)).StoreLanes(sums[r]);
     }
   }
+
+  // Formats that quantise whole leaves: dots[r] += the block's dot products.
+  template <int kRows>
+  static __attribute__((noinline)) void AddLeafDots(const GroupBlock& block,
+                                                    int32_t (*dots)[kPanelRows]) {
+#pragma GCC unroll 2
+    for (int part = 0; part < Isa::kParts; ++part) {
+      Ints acc[kRows];
+      for (int r = 0; r < kRows; ++r) {
+        acc[r] = Isa::LoadInts(dots[r] + part * Isa::kPartOutputs);
+      }
+      for (int64_t g = 0; g < block.count / kGroup; ++g) {
+        const uint8_t* group = block.groups + g * kGroupBytes;
+        if (part == 0) {
+#pragma GCC unroll 8
+          for (int64_t line = 0; line < kGroupBytes; line += 64) {
+            __builtin_prefetch(group + kGroupPrefetchBytes + line);
+          }
+        }
+        AddDots<kRows>(group, part, *block.rows, g * kGroup, acc);
+      }
+      for (int r = 0; r < kRows; ++r) {
+        Isa::StoreInts(acc[r], dots[r] + part * Isa::kPartOutputs);
+      }
+    }
+  }
+
+  // And then results[r] = +0 + fma(scale of the row's leaf * d, float(dot), +0).
+  static SHOAL_INLINE void ScaleLeafDots(const uint8_t* table, const GroupRows& rows, int row_count,
+                                         const int32_t (*dots)[kPanelRows],
+                                         float (*results)[kPanelRows]) {
+    for (int r = 0; r < row_count; ++r) {
+      Floats acc[Isa::kParts][1];
+      for (int part = 0; part < Isa::kParts; ++part) {
+        const Floats scale =
+            Isa::Multiply(Isa::Broadcast(rows.scales[r][0]), Isa::Singles(table, part));
+        const Ints dot = Isa::LoadInts(dots[r] + part * Isa::kPartOutputs);
+        acc[part][0] = Isa::MultiplyAdd(scale, Isa::ToFloats(dot), Isa::Broadcast(0.0f));
+      }
+      (Lanes::Zero() + Isa::template Join<1>(acc, 0)).StoreLanes(results[r]);
+    }
+  }
 };
 
 // A tile of up to kGroupTileRows rows and kGroupTilePanels panels of a call.
@@ -176,7 +252,8 @@ struct GroupTile {
 
   SHOAL_INLINE GroupTile(const PackedMatrix& weights, const ActivationRows& input)
       : input_(input), block_offset_(weights.block_offset) {
-    const int64_t blocks = (weights.cols + kBlockK - 1) / kBlockK + 1;
+    const int64_t blocks =
+        QuantizesWholeLeaves(kType) ? 1 : (weights.cols + kBlockK - 1) / kBlockK + 1;
     table_bytes_ = Kernel::kTableEntry * blocks;
     const int64_t groups = weights.cols / Kernel::kGroup;
     panels = {.data = reinterpret_cast<const uint8_t*>(weights.data),
@@ -194,22 +271,32 @@ struct GroupTile {
     panel_count = Smaller(kGroupTilePanels, panels_left);
   }
 
-  // results = the sums over the leaf [k_begin, k_end).
-  SHOAL_INLINE void SumLeaf(int64_t k_begin, int64_t k_end) {
-    for (int64_t p = 0; p < panel_count; ++p) {
-      for (int r = 0; r < row_count; ++r) Lanes::Zero().StoreLanes(results[p][r]);
+  // results = the sums over leaf number `leaf` of `leaves`, [k_begin, k_end).
+  SHOAL_INLINE void SumLeaf(int64_t leaf, int64_t leaves, int64_t k_begin, int64_t k_end) {
+    if constexpr (QuantizesWholeLeaves(kType)) {
+      rows_.LoadFactors(input_, leaves, Kernel::kOffset, row, row_count, leaf, 1);
     }
+    Clear();
     for (int64_t k = k_begin; k < k_end; k += kBlockK) {
       const int64_t count = Smaller(kBlockK, k_end - k);
-      rows_.Load(input_, Kernel::kGroup, Kernel::kOffset, row, row_count, k, count);
+      rows_.LoadQuants(input_, row, row_count, k, count);
+      if constexpr (!QuantizesWholeLeaves(kType)) {
+        rows_.LoadFactors(input_, input_.cols / Kernel::kGroup, Kernel::kOffset, row, row_count,
+                          k / Kernel::kGroup, count / Kernel::kGroup);
+      }
       for (int64_t p = 0; p < panel_count; ++p) {
-        const uint8_t* table = panels.data + (panel + p) * panels.bytes;
+        const uint8_t* table = Table(p);
         AddBlock({.groups = table + table_bytes_ + k / Kernel::kGroup * Kernel::kGroupBytes,
                   .table = table,
                   .table_k = block_offset_ + k,
                   .count = count,
                   .rows = &rows_},
-                 results[p]);
+                 p);
+      }
+    }
+    if constexpr (QuantizesWholeLeaves(kType)) {
+      for (int64_t p = 0; p < panel_count; ++p) {
+        Kernel::ScaleLeafDots(Table(p), rows_, row_count, dots_[p], results[p]);
       }
     }
   }
@@ -222,16 +309,40 @@ struct GroupTile {
   alignas(64) float results[kGroupTilePanels][kGroupTileRows][kPanelRows];
 
  private:
-  SHOAL_INLINE void AddBlock(const GroupBlock& block, float (*sums)[kPanelRows]) const {
+  SHOAL_INLINE const uint8_t* Table(int64_t p) const {
+    return panels.data + (panel + p) * panels.bytes;
+  }
+
+  SHOAL_INLINE void Clear() {
+    for (int64_t p = 0; p < panel_count; ++p) {
+      for (int r = 0; r < row_count; ++r) {
+        Lanes::Zero().StoreLanes(results[p][r]);
+        if constexpr (QuantizesWholeLeaves(kType)) {
+          for (int32_t& dot : dots_[p][r]) dot = rows_.starts[r][0];
+        }
+      }
+    }
+  }
+
+  SHOAL_INLINE void AddBlock(const GroupBlock& block, int64_t p) {
     switch (row_count) {
       case 8:
-        return Kernel::template AddBlock<8>(block, sums);
+        return AddRows<8>(block, p);
       case 4:
-        return Kernel::template AddBlock<4>(block, sums);
+        return AddRows<4>(block, p);
       case 2:
-        return Kernel::template AddBlock<2>(block, sums);
+        return AddRows<2>(block, p);
       default:
-        return Kernel::template AddBlock<1>(block, sums);
+        return AddRows<1>(block, p);
+    }
+  }
+
+  template <int kRows>
+  SHOAL_INLINE void AddRows(const GroupBlock& block, int64_t p) {
+    if constexpr (QuantizesWholeLeaves(kType)) {
+      Kernel::template AddLeafDots<kRows>(block, dots_[p]);
+    } else {
+      Kernel::template AddBlock<kRows>(block, results[p]);
     }
   }
 
@@ -239,6 +350,8 @@ struct GroupTile {
   int64_t block_offset_;
   int64_t table_bytes_;
   GroupRows rows_;
+  alignas(64)
+      int32_t dots_[QuantizesWholeLeaves(kType) ? kGroupTilePanels : 1][kGroupTileRows][kPanelRows];
 };
 
 // Calls visit() for every placement of the tile; panels outside, so that they stay in the cache.
@@ -258,7 +371,7 @@ void GroupLinear(const LinearCall& call) {
   GroupTile<Isa, kType> tile(*call.weights, *call.input);
   ForTiles(
       call, tile, [&]() __attribute__((always_inline)) {
-        tile.SumLeaf(0, tile.panels.cols);
+        tile.SumLeaf(0, 1, 0, tile.panels.cols);
         for (int64_t p = 0; p < tile.panel_count; ++p) {
           const int64_t panel = tile.panel + p;
           for (int r = 0; r < tile.row_count; ++r) {
@@ -284,8 +397,10 @@ void GroupLeafLinear(const LeafLinearCall& call) {
           }
         }
         int64_t invalid[kGroupTileRows] = {};
-        for (int64_t k = 0; k < tile.panels.cols; k += call.leaf_cols) {
-          tile.SumLeaf(k, Smaller(k + call.leaf_cols, tile.panels.cols));
+        const int64_t leaves = (tile.panels.cols + call.leaf_cols - 1) / call.leaf_cols;
+        for (int64_t leaf = 0; leaf < leaves; ++leaf) {
+          const int64_t k = leaf * call.leaf_cols;
+          tile.SumLeaf(leaf, leaves, k, Smaller(k + call.leaf_cols, tile.panels.cols));
           for (int64_t p = 0; p < tile.panel_count; ++p) {
             const uint32_t present = (uint32_t{1} << OutputsOf(tile.panels, tile.panel + p)) - 1;
             for (int r = 0; r < tile.row_count; ++r) {
@@ -324,6 +439,12 @@ SHOAL_INLINE void RunGroups(const LinearCall& call) {
       return GroupLinear<Isa, DType::kQ5_K>(call);
     case DType::kQ6_K:
       return GroupLinear<Isa, DType::kQ6_K>(call);
+    case DType::kQ4_G128:
+      return GroupLinear<Isa, DType::kQ4_G128>(call);
+    case DType::kQ8_G128:
+      return GroupLinear<Isa, DType::kQ8_G128>(call);
+    case DType::kINT8:
+      return GroupLinear<Isa, DType::kINT8>(call);
     default:
       return GroupLinear<Isa, DType::kIQ4_NL>(call);
   }
@@ -342,6 +463,12 @@ SHOAL_INLINE void RunLeafGroups(const LeafLinearCall& call) {
       return GroupLeafLinear<Isa, DType::kQ5_K>(call);
     case DType::kQ6_K:
       return GroupLeafLinear<Isa, DType::kQ6_K>(call);
+    case DType::kQ4_G128:
+      return GroupLeafLinear<Isa, DType::kQ4_G128>(call);
+    case DType::kQ8_G128:
+      return GroupLeafLinear<Isa, DType::kQ8_G128>(call);
+    case DType::kINT8:
+      return GroupLeafLinear<Isa, DType::kINT8>(call);
     default:
       return GroupLeafLinear<Isa, DType::kIQ4_NL>(call);
   }

@@ -20,9 +20,11 @@ struct InputRow {
   const int32_t* sums;
 };
 
+// `leaf_cols`: of the reader; its whole K in column-parallel layers.
 template <DType kType>
-InputRow RowOf(const ActivationRows& input, int64_t row) {
-  const int64_t groups = input.cols / GroupSize(kType);
+InputRow RowOf(const ActivationRows& input, int64_t row, int64_t leaf_cols) {
+  const int64_t groups = QuantizesWholeLeaves(kType) ? (input.cols + leaf_cols - 1) / leaf_cols
+                                                     : input.cols / GroupSize(kType);
   const bool quantised = input.quants != nullptr;
   return {.values = input.values == nullptr ? nullptr : input.values + row * input.cols,
           .quants = quantised ? input.quants + row * input.cols : nullptr,
@@ -54,7 +56,10 @@ float LoadF16(const std::byte* source) {
 template <DType kType>
 int32_t WeightAt(const std::byte* group, int64_t lane, int64_t k) {
   constexpr int64_t kBits = PackedFactsOf(kType).bits;
-  constexpr int64_t kHalf = GroupSize(kType) / 2;
+  constexpr int64_t kUnit = GroupSize(kType) < 32 ? GroupSize(kType) : 32;
+  constexpr int64_t kHalf = kUnit / 2;
+  group += k / kUnit * (kPanelRows * kUnit * kBits / 8);
+  k %= kUnit;
   const auto byte_at = [&](int64_t vector) {
     return std::to_integer<int32_t>(group[64 * vector + 4 * lane + k % 4]);
   };
@@ -148,8 +153,20 @@ float BlockSum(const Panel& panel, int64_t lane, const InputRow& x, int64_t k_be
   return acc;
 }
 
+// The sum over leaf number `leaf`, [k_begin, k_end).
 template <DType kType>
-float LeafSum(const Panel& panel, int64_t lane, const InputRow& x, int64_t k_begin, int64_t k_end) {
+float LeafSum(const Panel& panel, int64_t lane, const InputRow& x, [[maybe_unused]] int64_t leaf,
+              int64_t k_begin, int64_t k_end) {
+  if constexpr (QuantizesWholeLeaves(kType)) {
+    int32_t dot = 0;
+    for (int64_t k = k_begin; k < k_end; k += GroupSize(kType)) {
+      const std::byte* group = panel.groups + k / GroupSize(kType) * PackedGroupBytes(kType);
+      dot += GroupDot<kType>(group, lane, x.quants + k);
+    }
+    float scale;
+    std::memcpy(&scale, panel.table + 4 * lane, 4);
+    return 0.0f + std::fma(x.scales[leaf] * scale, static_cast<float>(dot), 0.0f);
+  }
   float result = 0.0f;
   for (int64_t k = k_begin; k < k_end; k += kBlockK) {
     const int64_t block_end = k + kBlockK < k_end ? k + kBlockK : k_end;
@@ -167,11 +184,11 @@ template <DType kType>
 void Linear(const LinearCall& call) {
   const PackedMatrix& weights = *call.weights;
   for (int64_t row = call.row_begin; row < call.row_end; ++row) {
-    const InputRow x = RowOf<kType>(*call.input, row);
+    const InputRow x = RowOf<kType>(*call.input, row, weights.cols);
     for (int64_t panel = call.panel_begin; panel < call.panel_end; ++panel) {
       float* output = call.output + row * call.output_stride + panel * kPanelRows;
       for (int64_t lane = 0; lane < OutputsOf(weights, panel); ++lane) {
-        output[lane] = LeafSum<kType>(PanelOf(weights, panel), lane, x, 0, weights.cols);
+        output[lane] = LeafSum<kType>(PanelOf(weights, panel), lane, x, 0, 0, weights.cols);
       }
     }
   }
@@ -181,7 +198,7 @@ template <DType kType>
 void LeafLinear(const LeafLinearCall& call) {
   const PackedMatrix& weights = *call.weights;
   for (int64_t row = call.row_begin; row < call.row_end; ++row) {
-    const InputRow x = RowOf<kType>(*call.input, row);
+    const InputRow x = RowOf<kType>(*call.input, row, call.leaf_cols);
     int64_t invalid = 0;
     for (int64_t panel = call.panel_begin; panel < call.panel_end; ++panel) {
       int64_t* output = call.output + row * call.output_stride + panel * kPanelRows;
@@ -189,7 +206,8 @@ void LeafLinear(const LeafLinearCall& call) {
         uint64_t sum = 0;
         for (int64_t k = 0; k < weights.cols; k += call.leaf_cols) {
           const int64_t leaf_end = std::min(k + call.leaf_cols, weights.cols);
-          const float y = LeafSum<kType>(PanelOf(weights, panel), lane, x, k, leaf_end);
+          const float y =
+              LeafSum<kType>(PanelOf(weights, panel), lane, x, k / call.leaf_cols, k, leaf_end);
           // Not `>=`: a NaN must count as invalid.
           if (std::fabs(y) < call.limit) {
             sum += static_cast<uint64_t>(math::ToFixed(y));
@@ -231,6 +249,12 @@ void LinearGroupsScalar(const LinearCall& call) {
       return Linear<DType::kQ5_K>(call);
     case DType::kQ6_K:
       return Linear<DType::kQ6_K>(call);
+    case DType::kQ4_G128:
+      return Linear<DType::kQ4_G128>(call);
+    case DType::kQ8_G128:
+      return Linear<DType::kQ8_G128>(call);
+    case DType::kINT8:
+      return Linear<DType::kINT8>(call);
     default:
       return Linear<DType::kIQ4_NL>(call);
   }
@@ -248,6 +272,12 @@ void LeafLinearGroupsScalar(const LeafLinearCall& call) {
       return LeafLinear<DType::kQ5_K>(call);
     case DType::kQ6_K:
       return LeafLinear<DType::kQ6_K>(call);
+    case DType::kQ4_G128:
+      return LeafLinear<DType::kQ4_G128>(call);
+    case DType::kQ8_G128:
+      return LeafLinear<DType::kQ8_G128>(call);
+    case DType::kINT8:
+      return LeafLinear<DType::kINT8>(call);
     default:
       return LeafLinear<DType::kIQ4_NL>(call);
   }

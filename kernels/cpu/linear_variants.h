@@ -23,7 +23,7 @@ void LeafLinearBF16Scalar(const LeafLinearCall& call);
 void LeafLinearQ8_0Scalar(const LeafLinearCall& call);
 void LeafLinearQ4_0Scalar(const LeafLinearCall& call);
 void LeafLinearQ4_1Scalar(const LeafLinearCall& call);
-// Q5_0, Q5_1, Q4_K, Q5_K, Q6_K and IQ4_NL, by the weights' dtype.
+// Every format from Q5_0 on, by the weights' dtype.
 void LinearGroupsScalar(const LinearCall& call);
 void LeafLinearGroupsScalar(const LeafLinearCall& call);
 void QuantizeRowScalar(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
@@ -43,7 +43,7 @@ void LeafLinearBF16Avx2(const LeafLinearCall& call);
 void LeafLinearQ8_0Avx2(const LeafLinearCall& call);
 void LeafLinearQ4_0Avx2(const LeafLinearCall& call);
 void LeafLinearQ4_1Avx2(const LeafLinearCall& call);
-// Q5_0, Q5_1, Q4_K, Q5_K, Q6_K and IQ4_NL, by the weights' dtype.
+// Every format from Q5_0 on, by the weights' dtype.
 void LinearGroupsAvx2(const LinearCall& call);
 void LeafLinearGroupsAvx2(const LeafLinearCall& call);
 void QuantizeRowAvx2(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
@@ -63,7 +63,7 @@ void LeafLinearBF16Avx512(const LeafLinearCall& call);
 void LeafLinearQ8_0Avx512(const LeafLinearCall& call);
 void LeafLinearQ4_0Avx512(const LeafLinearCall& call);
 void LeafLinearQ4_1Avx512(const LeafLinearCall& call);
-// Q5_0, Q5_1, Q4_K, Q5_K, Q6_K and IQ4_NL, by the weights' dtype.
+// Every format from Q5_0 on, by the weights' dtype.
 void LinearGroupsAvx512(const LinearCall& call);
 void LeafLinearGroupsAvx512(const LeafLinearCall& call);
 void QuantizeRowAvx512(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);

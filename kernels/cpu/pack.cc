@@ -11,7 +11,7 @@ namespace shoal::cpu {
 namespace {
 
 constexpr int64_t kVectorBytes = 64;
-constexpr int64_t kGroupMax = 32;
+constexpr int64_t kUnitMax = 32;
 
 float LoadF16(const std::byte* source) {
   uint16_t bits;
@@ -42,9 +42,19 @@ void UnpackHalfBytes(const std::byte* from, bool high, uint8_t* quants) {
   }
 }
 
-// The unsigned bits of the weights of group `group` of a block, as the format's formula has them
-// before an offset is subtracted (Q8_0: plus 128).
-void UnpackQuants(DType dtype, const std::byte* block, int64_t group, uint8_t* quants) {
+// Weights that are unpacked, packed and widened at a time: a group, or 32 of a longer one.
+constexpr int64_t UnitWeights(DType dtype) {
+  return GroupSize(dtype) < kUnitMax ? GroupSize(dtype) : kUnitMax;
+}
+
+// Signed bytes, plus 128: their top bit flipped.
+void UnpackBytes(const std::byte* from, uint8_t* quants) {
+  for (int64_t i = 0; i < 32; ++i) quants[i] = static_cast<uint8_t>(Bits(from[i]) ^ 0x80u);
+}
+
+// The unsigned bits of the weights of unit `unit` of a block, as the format's formula has them
+// before an offset is subtracted (8 bits: plus 128).
+void UnpackQuants(DType dtype, const std::byte* block, int64_t unit, uint8_t* quants) {
   switch (dtype) {
     case DType::kQ4_0:
     case DType::kIQ4_NL:
@@ -57,20 +67,24 @@ void UnpackQuants(DType dtype, const std::byte* block, int64_t group, uint8_t* q
     case DType::kQ5_1:
       UnpackNibbles(block + 8, quants);
       return AddFifthBits(block + 4, quants);
+    case DType::kQ4_G128:
+      return UnpackNibbles(block + 2 + 16 * unit, quants);
     case DType::kQ8_0:
-      for (int64_t i = 0; i < 32; ++i) quants[i] = static_cast<uint8_t>(Bits(block[2 + i]) ^ 0x80u);
-      return;
+    case DType::kQ8_G128:
+      return UnpackBytes(block + 2 + 32 * unit, quants);
+    case DType::kINT8:
+      return UnpackBytes(block, quants);
     case DType::kQ4_K:
-      return UnpackHalfBytes(block + 16 + group / 2 * 32, group % 2 != 0, quants);
+      return UnpackHalfBytes(block + 16 + unit / 2 * 32, unit % 2 != 0, quants);
     case DType::kQ5_K:
-      UnpackHalfBytes(block + 48 + group / 2 * 32, group % 2 != 0, quants);
+      UnpackHalfBytes(block + 48 + unit / 2 * 32, unit % 2 != 0, quants);
       for (int64_t i = 0; i < 32; ++i) {
-        quants[i] |= static_cast<uint8_t>((Bits(block[16 + i]) >> group & 1u) << 4);
+        quants[i] |= static_cast<uint8_t>((Bits(block[16 + i]) >> unit & 1u) << 4);
       }
       return;
     case DType::kQ6_K:
       for (int64_t i = 0; i < 16; ++i) {
-        quants[i] = static_cast<uint8_t>(Q6KQuant(block, 16 * group + i));
+        quants[i] = static_cast<uint8_t>(Q6KQuant(block, 16 * unit + i));
       }
       return;
     case DType::kF32:
@@ -80,14 +94,13 @@ void UnpackQuants(DType dtype, const std::byte* block, int64_t group, uint8_t* q
   }
 }
 
-// Scatters output `lane`'s quants over the group's vectors, four at a time.
-void PackQuants(int64_t bits, int64_t count, const uint8_t* quants, int64_t lane,
-                std::byte* group) {
-  uint32_t words[kGroupMax / 4];
+// Scatters output `lane`'s quants over the unit's vectors, four at a time.
+void PackQuants(int64_t bits, int64_t count, const uint8_t* quants, int64_t lane, std::byte* unit) {
+  uint32_t words[kUnitMax / 4];
   std::memcpy(words, quants, static_cast<size_t>(count));
   const int64_t word_count = count / 4;
   const auto store = [&](int64_t vector, uint32_t word) {
-    std::memcpy(group + kVectorBytes * vector + 4 * lane, &word, 4);
+    std::memcpy(unit + kVectorBytes * vector + 4 * lane, &word, 4);
   };
   if (bits == 8) {
     for (int64_t i = 0; i < word_count; ++i) store(i, words[i]);
@@ -149,24 +162,30 @@ void PackFloats(const std::byte* source, int64_t cols, int64_t lane, std::byte* 
 void PackQuantizedRow(DType dtype, const std::byte* row, int64_t col_begin, int64_t cols,
                       int64_t lane, std::byte* panel) {
   const PackedFacts& facts = PackedFactsOf(dtype);
-  const int64_t group_weights = GroupSize(dtype);
+  const int64_t unit_weights = UnitWeights(dtype);
+  const int64_t unit_bytes = kPanelRows * unit_weights * facts.bits / 8;
   const int64_t block_weights = BlockWeights(dtype);
   const int64_t first_block = col_begin / block_weights;
   const int64_t factor_bytes = kPanelRows * facts.block_factors;
+  const int64_t row_factor_bytes = FactsOf(dtype).row_factor_bytes;
+  if (row_factor_bytes != 0) PackFactor(row, row_factor_bytes, lane, panel);
   std::byte* packed = panel + PackedTableBytes(dtype, cols);
-  for (int64_t col = col_begin; col < col_begin + cols; col += group_weights) {
+  for (int64_t col = col_begin; col < col_begin + cols; col += unit_weights) {
     const int64_t block_index = col / block_weights;
-    const int64_t group = col % block_weights / group_weights;
-    const std::byte* block = row + block_index * BlockBytes(dtype);
-    uint8_t quants[kGroupMax];
-    UnpackQuants(dtype, block, group, quants);
-    PackQuants(facts.bits, group_weights, quants, lane, packed);
-    PackGroupFactors(dtype, block, group, lane,
-                     packed + kPanelRows * group_weights * facts.bits / 8);
-    if (facts.block_factors != 0 && (group == 0 || col == col_begin)) {
+    const int64_t unit = col % block_weights / unit_weights;
+    const std::byte* block = row + row_factor_bytes + block_index * BlockBytes(dtype);
+    uint8_t quants[kUnitMax];
+    UnpackQuants(dtype, block, unit, quants);
+    PackQuants(facts.bits, unit_weights, quants, lane, packed);
+    packed += unit_bytes;
+    const bool ends_group = (col + unit_weights) % GroupSize(dtype) == 0;
+    if (facts.group_factors != 0 && ends_group) {
+      PackGroupFactors(dtype, block, unit, lane, packed);
+      packed += kPanelRows * facts.group_factors;
+    }
+    if (block_weights > GroupSize(dtype) && (unit == 0 || col == col_begin)) {
       PackBlockFactors(dtype, block, lane, panel + (block_index - first_block) * factor_bytes);
     }
-    packed += PackedGroupBytes(dtype);
   }
 }
 
@@ -176,7 +195,12 @@ struct Factors {
   float minimum;
 };
 
-Factors FactorsOf(DType dtype, const std::byte* block, int64_t group) {
+Factors FactorsOf(DType dtype, const std::byte* row, const std::byte* block, int64_t group) {
+  if (FactsOf(dtype).row_factor_bytes != 0) {
+    float d;
+    std::memcpy(&d, row, 4);
+    return {d, 0.0f};
+  }
   const FactorOffsets offsets = FactorOffsetsOf(dtype);
   const float d = LoadF16(block + offsets.scale);
   const float m = offsets.minimum < 0 ? 0.0f : LoadF16(block + offsets.minimum);
@@ -193,12 +217,16 @@ Factors FactorsOf(DType dtype, const std::byte* block, int64_t group) {
   }
 }
 
-void DequantizeGroup(DType dtype, const std::byte* block, int64_t group, float* values) {
-  uint8_t quants[kGroupMax];
-  UnpackQuants(dtype, block, group, quants);
-  const Factors factors = FactorsOf(dtype, block, group);
+// Unit `unit` of a row.
+void DequantizeUnit(DType dtype, const std::byte* row, int64_t unit, float* values) {
+  const int64_t block_units = BlockWeights(dtype) / UnitWeights(dtype);
+  const std::byte* block =
+      row + FactsOf(dtype).row_factor_bytes + unit / block_units * BlockBytes(dtype);
+  uint8_t quants[kUnitMax];
+  UnpackQuants(dtype, block, unit % block_units, quants);
+  const Factors factors = FactorsOf(dtype, row, block, unit % block_units);
   const bool has_minimum = FactorOffsetsOf(dtype).minimum >= 0;
-  for (int64_t k = 0; k < GroupSize(dtype); ++k) {
+  for (int64_t k = 0; k < UnitWeights(dtype); ++k) {
     const int32_t q =
         dtype == DType::kIQ4_NL ? kIq4NlValues[quants[k]] : int32_t{quants[k]} - QuantOffset(dtype);
     values[k] = has_minimum ? std::fma(static_cast<float>(q), factors.scale, factors.minimum)
@@ -244,10 +272,9 @@ void DequantizeRow(DType dtype, const std::byte* row, int64_t cols, float* value
     default:
       break;
   }
-  const int64_t groups = BlockWeights(dtype) / GroupSize(dtype);
-  for (int64_t i = 0; i < cols / GroupSize(dtype); ++i) {
-    DequantizeGroup(dtype, row + i / groups * BlockBytes(dtype), i % groups,
-                    values + i * GroupSize(dtype));
+  const int64_t unit_weights = UnitWeights(dtype);
+  for (int64_t unit = 0; unit < cols / unit_weights; ++unit) {
+    DequantizeUnit(dtype, row, unit, values + unit * unit_weights);
   }
 }
 

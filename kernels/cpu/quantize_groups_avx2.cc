@@ -71,8 +71,8 @@ inline __attribute__((always_inline)) void QuantizeGroup(const float* x, int64_t
 
 void QuantizeGroupsAvx2(const float* x, int64_t cols, int64_t group, int8_t* quants, float* scales,
                         int32_t* sums) {
-  for (int64_t g = 0; g < cols / group; ++g) {
-    QuantizeGroup(x + g * group, group, quants + g * group, scales + g, sums + g);
+  for (int64_t k = 0, g = 0; k < cols; k += group, ++g) {
+    QuantizeGroup(x + k, cols - k < group ? cols - k : group, quants + k, scales + g, sums + g);
   }
 }
 

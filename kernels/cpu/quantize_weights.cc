@@ -177,14 +177,40 @@ void QuantizeAffine(DType dtype, const float* weights, std::byte* block) {
   StoreQuants(quants, dtype == DType::kQ5_1, block + 4);
 }
 
-void QuantizeBytes(const float* weights, std::byte* block) {
+float Largest(const float* weights, int64_t count) {
   float largest = 0;
-  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(weights[i]));
-  const Fit fit = {.scale = RoundF16(largest / 127.0f)};
-  StoreF16(fit.scale, block);
-  for (int i = 0; i < 32; ++i) {
-    block[2 + i] = static_cast<std::byte>(QuantOf(weights[i], fit, -127, 127));
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(weights[i]));
+  return largest;
+}
+
+void StoreBytes(const float* weights, int64_t count, const Fit& fit, std::byte* to) {
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = static_cast<std::byte>(QuantOf(weights[i], fit, -127, 127));
   }
+}
+
+void QuantizeBytes(const float* weights, int64_t count, std::byte* block) {
+  const Fit fit = {.scale = RoundF16(Largest(weights, count) / 127.0f)};
+  StoreF16(fit.scale, block);
+  StoreBytes(weights, count, fit, block + 2);
+}
+
+void QuantizeNibbles128(const float* weights, std::byte* block) {
+  const Fit fit = {.scale = RoundF16(FitScale(weights, 128, -8, 7))};
+  StoreF16(fit.scale, block);
+  for (int64_t part = 0; part < 4; ++part) {
+    int32_t quants[32];
+    for (int i = 0; i < 32; ++i) quants[i] = QuantOf(weights[32 * part + i], fit, -8, 7) + 8;
+    StoreQuants(quants, false, block + 2 + 16 * part);
+  }
+}
+
+// One scale for the row, the largest weight over 127.
+void QuantizeRowInt8(const float* weights, int64_t cols, std::byte* row) {
+  const float largest = Largest(weights, cols);
+  const Fit fit = {.scale = largest < kNothing ? 0.0f : largest / 127.0f};
+  std::memcpy(row, &fit.scale, 4);
+  StoreBytes(weights, cols, fit, row + 4);
 }
 
 // Q4_K and Q5_K: groups' scales and minimums as six-bit multiples of the block's.
@@ -299,7 +325,10 @@ void QuantizeBlock(DType dtype, const float* weights, std::byte* block) {
     case DType::kQ5_1:
       return QuantizeAffine(dtype, weights, block);
     case DType::kQ8_0:
-      return QuantizeBytes(weights, block);
+    case DType::kQ8_G128:
+      return QuantizeBytes(weights, BlockWeights(dtype), block);
+    case DType::kQ4_G128:
+      return QuantizeNibbles128(weights, block);
     case DType::kQ4_K:
     case DType::kQ5_K:
       return QuantizeKRange(dtype, weights, block);
@@ -307,6 +336,7 @@ void QuantizeBlock(DType dtype, const float* weights, std::byte* block) {
       return QuantizeQ6K(weights, block);
     case DType::kIQ4_NL:
       return QuantizeIq4Nl(weights, block);
+    case DType::kINT8:
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:
@@ -317,6 +347,7 @@ void QuantizeBlock(DType dtype, const float* weights, std::byte* block) {
 }  // namespace
 
 void QuantizeWeights(DType dtype, const float* weights, int64_t cols, std::byte* row) {
+  if (dtype == DType::kINT8) return QuantizeRowInt8(weights, cols, row);
   const int64_t block_weights = BlockWeights(dtype);
   for (int64_t i = 0; i < cols / block_weights; ++i) {
     QuantizeBlock(dtype, weights + i * block_weights, row + i * BlockBytes(dtype));

@@ -88,7 +88,8 @@ struct KernelTable {
   // of 32.
   void (*quantize_row)(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
 
-  // The same in groups of `group`, a multiple of 16; scales and sums [cols / group].
+  // The same in groups of `group`, a multiple of 16 as cols is; the last may be shorter. Scales and
+  // sums: one for each group.
   void (*quantize_groups)(const float* x, int64_t cols, int64_t group, int8_t* quants,
                           float* scales, int32_t* sums);
 

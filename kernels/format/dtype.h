@@ -11,6 +11,9 @@
 //   Q5_1    24 bytes: f16 d, f16 m; u32 as above; nibbles; w = q * d + m
 //   Q8_0    34 bytes: f16 d; 32 signed bytes; w = q * d
 //   IQ4_NL  18 bytes: f16 d; nibbles, which index kIq4NlValues; w = value * d
+// or of 128 (our own, as INT8 is: files that hold them are for shoal alone):
+//   Q4_G128 66 bytes: f16 d; four times 16 bytes of nibbles as in Q4_0; w = (q - 8) * d
+//   Q8_G128 130 bytes: f16 d; 128 signed bytes; w = q * d
 // or of 256 weights, in groups that have integer scales of their own:
 //   Q4_K    144 bytes: f16 d, f16 dmin; 12 bytes, 8 scales and 8 minimums of 6 bits (KScaleMin);
 //           32 bytes of nibbles for every two groups of 32, low ones the first group's;
@@ -19,6 +22,7 @@
 //           of weight i of group g
 //   Q6_K    210 bytes: 128 bytes of nibbles, 64 bytes of pairs of upper bits (Q6KQuant), 16 signed
 //           scales of groups of 16, f16 d; w = (q - 32) * (d * scale)
+// INT8 has one scale for each output: a row is f32 d, then its signed bytes; w = q * d.
 
 #include <cstddef>
 #include <cstdint>
@@ -39,9 +43,12 @@ enum class DType : uint8_t {
   kQ5_K,
   kQ6_K,
   kIQ4_NL,
+  kQ4_G128,
+  kQ8_G128,
+  kINT8,
 };
 
-constexpr int kDTypeCount = 12;
+constexpr int kDTypeCount = 15;
 
 struct DTypeFacts {
   std::string_view name;
@@ -49,14 +56,27 @@ struct DTypeFacts {
   int64_t group_weights;  // Along K, that share a scale; a cut never falls inside. 1: floats.
   int64_t block_weights;  // A row is whole blocks of these.
   int64_t block_bytes;
+  int64_t row_factor_bytes = 0;  // Before a row's first block.
 };
 
 // By DType.
 constexpr DTypeFacts kDTypeFacts[kDTypeCount] = {
-    {"F32", 0, 1, 1, 4},        {"F16", 1, 1, 1, 2},        {"BF16", 30, 1, 1, 2},
-    {"Q8_0", 8, 32, 32, 34},    {"Q4_0", 2, 32, 32, 18},    {"Q4_1", 3, 32, 32, 20},
-    {"Q5_0", 6, 32, 32, 22},    {"Q5_1", 7, 32, 32, 24},    {"Q4_K", 12, 32, 256, 144},
-    {"Q5_K", 13, 32, 256, 176}, {"Q6_K", 14, 16, 256, 210}, {"IQ4_NL", 20, 32, 32, 18},
+    {"F32", 0, 1, 1, 4},
+    {"F16", 1, 1, 1, 2},
+    {"BF16", 30, 1, 1, 2},
+    {"Q8_0", 8, 32, 32, 34},
+    {"Q4_0", 2, 32, 32, 18},
+    {"Q4_1", 3, 32, 32, 20},
+    {"Q5_0", 6, 32, 32, 22},
+    {"Q5_1", 7, 32, 32, 24},
+    {"Q4_K", 12, 32, 256, 144},
+    {"Q5_K", 13, 32, 256, 176},
+    {"Q6_K", 14, 16, 256, 210},
+    {"IQ4_NL", 20, 32, 32, 18},
+    // Numbers far from those that ggml counts up, so that other programs refuse them.
+    {"Q4_G128", 0x53480001, 128, 128, 66},
+    {"Q8_G128", 0x53480002, 128, 128, 130},
+    {"INT8", 0x53480003, 32, 32, 32, 4},
 };
 
 constexpr const DTypeFacts& FactsOf(DType dtype) { return kDTypeFacts[static_cast<size_t>(dtype)]; }
@@ -69,6 +89,10 @@ constexpr int64_t GroupSize(DType dtype) { return FactsOf(dtype).group_weights; 
 
 constexpr bool IsQuantized(DType dtype) { return GroupSize(dtype) != 1; }
 
+// Formats whose activations are quantised with one scale for each leaf (of a column-parallel layer:
+// for the whole of K). GroupSize is then only what leaves and cuts are multiples of.
+constexpr bool QuantizesWholeLeaves(DType dtype) { return dtype == DType::kINT8; }
+
 // Weights of one block in a file: one group, or several that share factors.
 constexpr int64_t BlockWeights(DType dtype) { return FactsOf(dtype).block_weights; }
 
@@ -77,7 +101,8 @@ constexpr int64_t BlockBytes(DType dtype) { return FactsOf(dtype).block_bytes; }
 // Bytes of a row of `cols` weights in a file; of part of a row that cuts blocks, its share of them,
 // rounded up.
 constexpr int64_t RowBytes(DType dtype, int64_t cols) {
-  return (cols * BlockBytes(dtype) + BlockWeights(dtype) - 1) / BlockWeights(dtype);
+  return FactsOf(dtype).row_factor_bytes +
+         (cols * BlockBytes(dtype) + BlockWeights(dtype) - 1) / BlockWeights(dtype);
 }
 
 struct ByteRange {
@@ -85,14 +110,16 @@ struct ByteRange {
   int64_t end;
 };
 
-// The bytes, within a row, of the blocks that hold columns [col_begin, col_end).
+// The bytes, within a row, of the blocks that hold columns [col_begin, col_end). A row's own factor
+// belongs to its first columns.
 constexpr ByteRange BlocksOf(DType dtype, int64_t col_begin, int64_t col_end) {
   const int64_t weights = BlockWeights(dtype);
-  return {col_begin / weights * BlockBytes(dtype),
-          (col_end + weights - 1) / weights * BlockBytes(dtype)};
+  const int64_t first = FactsOf(dtype).row_factor_bytes;
+  return {col_begin == 0 ? 0 : first + col_begin / weights * BlockBytes(dtype),
+          first + (col_end + weights - 1) / weights * BlockBytes(dtype)};
 }
 
-// Where in a block its f16 scale and minimum lie; -1: the format has none.
+// Where in a block its f16 scale and minimum lie; -1: it has none.
 struct FactorOffsets {
   int64_t scale;
   int64_t minimum;
@@ -108,7 +135,7 @@ constexpr FactorOffsets FactorOffsetsOf(DType dtype) {
     case DType::kQ6_K:
       return {208, -1};
     default:
-      return {IsQuantized(dtype) ? 0 : -1, -1};
+      return {IsQuantized(dtype) && FactsOf(dtype).row_factor_bytes == 0 ? 0 : -1, -1};
   }
 }
 

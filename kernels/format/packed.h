@@ -14,10 +14,11 @@
 //     5 bits    then one vector: bit v of byte j is the fifth bit of weight 4 * v + j
 //     6 bits    (groups of 16) then one vector: bits 2 * v, 2 * v + 1 of byte j are the fifth and
 //               sixth bit of weight 4 * v + j
-// and the group's factors, each [16]: f16 scale and minimum as in the file; in K-quants the group's
-// integer scale (u8, Q6_K: i8) and minimum (u8). A K-quant panel starts with a table of the f16
-// d[16] and dmin[16] of every block of 256 weights that it touches, so that neither a cut nor the
-// packing has to round d * scale; block_offset says where in the first of them the panel's K
+// (of a group of 128, for each 32 of its weights in turn) and the group's factors, each [16]: f16
+// scale and minimum as in the file; in K-quants the group's integer scale (u8, Q6_K: i8) and
+// minimum (u8). A K-quant panel starts with a table of the f16 d[16] and dmin[16] of every block of
+// 256 weights that it touches, so that neither a cut nor the packing has to round d * scale; an
+// INT8 panel starts with the f32 d[16]. block_offset says where in the first of them the panel's K
 // begins.
 
 #include <cstddef>
@@ -33,13 +34,13 @@ constexpr int64_t kBlockK = 256;  // Sums restart every 256 k (kernels/README.md
 struct PackedFacts {
   int64_t bits;           // Of a weight.
   int64_t group_factors;  // Bytes of factors that an output has in every group,
-  int64_t block_factors;  // and in the panel's table for every block.
+  int64_t block_factors;  // and in the panel's table for every block (INT8: for the row).
 };
 
 // By DType.
 constexpr PackedFacts kPackedFacts[kDTypeCount] = {
-    {32, 0, 0}, {16, 0, 0}, {16, 0, 0}, {8, 2, 0}, {4, 2, 0}, {4, 4, 0},
-    {5, 2, 0},  {5, 4, 0},  {4, 2, 4},  {5, 2, 4}, {6, 1, 2}, {4, 2, 0},
+    {32, 0, 0}, {16, 0, 0}, {16, 0, 0}, {8, 2, 0}, {4, 2, 0}, {4, 4, 0}, {5, 2, 0}, {5, 4, 0},
+    {4, 2, 4},  {5, 2, 4},  {6, 1, 2},  {4, 2, 0}, {4, 2, 0}, {8, 2, 0}, {8, 0, 4},
 };
 
 constexpr const PackedFacts& PackedFactsOf(DType dtype) {
@@ -50,8 +51,11 @@ constexpr const PackedFacts& PackedFactsOf(DType dtype) {
 constexpr int32_t QuantOffset(DType dtype) {
   switch (dtype) {
     case DType::kQ8_0:
+    case DType::kQ8_G128:
+    case DType::kINT8:
       return 128;
     case DType::kQ4_0:
+    case DType::kQ4_G128:
       return 8;
     case DType::kQ5_0:
       return 16;
@@ -69,7 +73,8 @@ constexpr int64_t PackedGroupBytes(DType dtype) {
 
 // Of the table at a panel's start. K may begin inside a block, so one more than fit into `cols`.
 constexpr int64_t PackedTableBytes(DType dtype, int64_t cols) {
-  const int64_t blocks = (cols + BlockWeights(dtype) - 1) / BlockWeights(dtype) + 1;
+  const bool of_rows = FactsOf(dtype).row_factor_bytes != 0;
+  const int64_t blocks = of_rows ? 1 : (cols + BlockWeights(dtype) - 1) / BlockWeights(dtype) + 1;
   return kPanelRows * PackedFactsOf(dtype).block_factors * blocks;
 }
 
@@ -95,7 +100,8 @@ struct PackedMatrix {
 };
 
 // Activation rows, both as floats and, if the reader of them is quantised, as signed bytes in
-// groups of the reader's GroupSize. Row r of the quantised form starts at r * cols, r * (cols /
+// groups of the reader's GroupSize, or, if it QuantizesWholeLeaves, of a leaf (the last may be
+// shorter). Row r of the quantised form starts at r * cols, r * (cols /
 // group).
 struct ActivationRows {
   const float* values = nullptr;   // [rows][cols]

@@ -78,7 +78,8 @@ LeafGeometry ComputeLeaves(const ModelConfig& config, int64_t attention_group, i
   }
   leaves.attention_leaf_count = CeilDivide(config.head_count, leaves.heads_per_leaf);
   leaves.mlp_leaf_width = config.ffn_dim < 1024 ? 64 : config.ffn_dim > 8192 ? 256 : 128;
-  SHOAL_CHECK(leaves.mlp_leaf_width % down_group == 0, "group ", down_group);
+  // Groups are powers of two: the wider of the two is a multiple of the other.
+  leaves.mlp_leaf_width = std::max(leaves.mlp_leaf_width, down_group);
   leaves.mlp_leaf_count = CeilDivide(config.ffn_dim, leaves.mlp_leaf_width);
   leaves.vocab_unit_count = CeilDivide(config.vocab_size, kVocabUnitRows);
   return leaves;

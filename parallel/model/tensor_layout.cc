@@ -1,6 +1,7 @@
 #include "parallel/model/tensor_layout.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -57,6 +58,23 @@ void CheckNoOverlap(std::span<const Tensor> tensors, const std::string& where) {
   }
 }
 
+namespace {
+
+// Formats with one f32 scale for each row.
+void CheckRowScales(const Tensor& tensor, int64_t row_begin, int64_t row_end,
+                    const std::string& where) {
+  for (int64_t row = row_begin; row < row_end; ++row) {
+    float scale;
+    std::memcpy(&scale, tensor.row(row), sizeof(scale));
+    if (std::isfinite(scale)) continue;
+    Refuse(where, "tensor ", Quoted(tensor.name), ", row ", row, ": the scale is ",
+           std::isnan(scale) ? "not a number" : "infinite",
+           ": the file is damaged, fetch it or convert the model again");
+  }
+}
+
+}  // namespace
+
 void CheckScales(const Tensor& tensor, int64_t row_begin, int64_t row_end,
                  const std::string& where) {
   SHOAL_CHECK(0 <= row_begin && row_begin <= row_end && row_end <= tensor.rows, "rows ", row_begin,
@@ -64,6 +82,8 @@ void CheckScales(const Tensor& tensor, int64_t row_begin, int64_t row_end,
   if (!IsQuantized(tensor.dtype)) {
     return;
   }
+  if (FactsOf(tensor.dtype).row_factor_bytes != 0)
+    return CheckRowScales(tensor, row_begin, row_end, where);
   const FactorOffsets offsets = FactorOffsetsOf(tensor.dtype);
   const int64_t block_bytes = BlockBytes(tensor.dtype);
   const int64_t row_blocks = tensor.cols / BlockWeights(tensor.dtype);

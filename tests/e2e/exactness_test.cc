@@ -203,6 +203,29 @@ TEST_P(Exactness, NoCutBatchChunkOrInstructionSetChangesABit) {
   RecordProperty("runs", static_cast<int>(runs.size()));
 }
 
+class OwnFormats : public ::testing::TestWithParam<ModelSpec> {};
+
+// Scales of activations that span a leaf, and leaves as wide as groups of 128.
+TEST_P(OwnFormats, GiveTheSameBitsAtEveryCut) {
+  const ScratchFolder folder;
+  const auto model = model::Model::Open(WriteModel(GetParam(), folder.path()));
+  TrialGroupOptions options;
+  options.isa = {"scalar"};
+  const Observation reference =
+      RunTrialGroup(*model, Requests(model->config(), /*batched=*/false), options);
+  ASSERT_FALSE(reference.digests.empty());
+  options.prefill_chunk_tokens = 7;
+  for (const int tensor : {1, 2, 3, 8}) {
+    options.cut = {tensor, tensor == 8 ? 1 : 2};
+    for (const std::string& isa : InstructionSets()) {
+      SCOPED_TRACE(Str(isa, ", tensor ", tensor));
+      options.isa = {isa};
+      ASSERT_NO_FATAL_FAILURE(ExpectSame(
+          reference, RunTrialGroup(*model, Requests(model->config(), /*batched=*/true), options)));
+    }
+  }
+}
+
 // One request that needs most of the context, for attention over many segments and two spans.
 std::vector<rank::TrialRequest> OneLongRequest(const model::ModelConfig& config) {
   rank::TrialRequest request;
@@ -289,6 +312,9 @@ TEST(FastNumerics, HasAnIdOfItsOwnAndAddsFloatsOnlyAcrossRanks) {
   // An activation that a rounding tips over to the next of 127 quants moves a product by 1 %.
   EXPECT_LT(error, size * 1e-4);
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, OwnFormats, ::testing::Values(Int8Spec(), GroupsOf128Spec()),
+                         [](const auto& info) { return info.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(Models, Exactness, ::testing::ValuesIn(MatrixSpecs()),
                          [](const auto& info) {

@@ -50,7 +50,8 @@ TEST(DequantizeRow, GivesTheReferencesBits) {
   const std::map<std::string, Sample> samples = ReadSamples();
   for (int i = 0; i < kDTypeCount; ++i) {
     const auto dtype = static_cast<DType>(i);
-    if (!IsQuantized(dtype)) continue;
+    // Formats of our own have no reference; linear_reference_test.cc reads their bytes.
+    if (!IsQuantized(dtype) || dtype >= DType::kQ4_G128) continue;
     SCOPED_TRACE(ToString(dtype));
     const auto found = samples.find(std::string(ToString(dtype)));
     ASSERT_NE(found, samples.end());

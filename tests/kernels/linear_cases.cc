@@ -39,7 +39,8 @@ void FillBlock(DType dtype, Values values, std::mt19937& random, std::byte* bloc
   // Every fourth block of an extreme tensor holds only the quants of largest magnitude.
   const bool largest = values == Values::kExtreme && random() % 4 == 0;
   for (int64_t i = 0; i < size; ++i) {
-    const uint8_t extreme = dtype == DType::kQ8_0 ? 0x80 : dtype == DType::kIQ4_NL ? 0x00 : 0xFF;
+    const bool bytes = PackedFactsOf(dtype).bits == 8;
+    const uint8_t extreme = bytes ? 0x80 : dtype == DType::kIQ4_NL ? 0x00 : 0xFF;
     block[i] = static_cast<std::byte>(largest ? extreme : random() & 0xFF);
   }
   const FactorOffsets offsets = FactorOffsetsOf(dtype);
@@ -72,12 +73,19 @@ FileTensor RandomTensor(DType dtype, int64_t rows, int64_t cols, Values values,
                         std::mt19937& random) {
   FileTensor tensor{.dtype = dtype, .rows = rows, .cols = cols, .bytes = {}};
   tensor.bytes.resize(static_cast<size_t>(rows * tensor.row_bytes()));
-  const auto step = static_cast<size_t>(BlockBytes(dtype));
-  for (size_t at = 0; at < tensor.bytes.size(); at += step) {
-    if (IsQuantized(dtype)) {
-      FillBlock(dtype, values, random, tensor.bytes.data() + at);
-    } else {
-      FillElement(dtype, values, random, tensor.bytes.data() + at);
+  const int64_t row_factor_bytes = FactsOf(dtype).row_factor_bytes;
+  for (int64_t row = 0; row < rows; ++row) {
+    std::byte* bytes = tensor.bytes.data() + row * tensor.row_bytes();
+    if (row_factor_bytes != 0) {
+      const float factor = F16ToF32(RandomFactor(values, random));
+      std::memcpy(bytes, &factor, sizeof(factor));
+    }
+    for (int64_t at = row_factor_bytes; at < tensor.row_bytes(); at += BlockBytes(dtype)) {
+      if (IsQuantized(dtype)) {
+        FillBlock(dtype, values, random, bytes + at);
+      } else {
+        FillElement(dtype, values, random, bytes + at);
+      }
     }
   }
   return tensor;
@@ -85,8 +93,9 @@ FileTensor RandomTensor(DType dtype, int64_t rows, int64_t cols, Values values,
 
 double WeightAt(const FileTensor& tensor, int64_t row, int64_t col) {
   const int64_t i = col % BlockWeights(tensor.dtype);
-  const std::byte* block =
-      tensor.bytes.data() + row * tensor.row_bytes() + BlocksOf(tensor.dtype, col, col + 1).begin;
+  const std::byte* whole_row = tensor.bytes.data() + row * tensor.row_bytes();
+  const std::byte* block = whole_row + FactsOf(tensor.dtype).row_factor_bytes +
+                           col / BlockWeights(tensor.dtype) * BlockBytes(tensor.dtype);
   const auto byte = [&](int64_t at) { return std::to_integer<int>(block[at]); };
   const auto half = [&](int64_t at) { return double{F16ToF32(LoadAs<uint16_t>(block + at))}; };
   const auto nibble = [&](int64_t header) {
@@ -125,6 +134,14 @@ double WeightAt(const FileTensor& tensor, int64_t row, int64_t col) {
       return k_weight(k_nibble(16));
     case DType::kQ5_K:
       return k_weight(k_nibble(48) + (byte(16 + i % 32) >> (i / 32) & 1) * 16);
+    case DType::kQ4_G128: {
+      const int both = byte(2 + i / 32 * 16 + i % 16);
+      return ((i % 32 < 16 ? both % 16 : both / 16) - 8) * half(0);
+    }
+    case DType::kQ8_G128:
+      return LoadAs<int8_t>(block + 2 + i) * half(0);
+    case DType::kINT8:
+      return LoadAs<int8_t>(block + i) * double{LoadAs<float>(whole_row)};
     case DType::kQ6_K:
       return half(208) * LoadAs<int8_t>(block + 192 + i / 16) *
              (static_cast<int>(Q6KQuant(block, i)) - 32);
@@ -145,32 +162,41 @@ PackedTensor::PackedTensor(const FileTensor& tensor, int64_t col_begin, int64_t 
 }
 
 Activations::Activations(int64_t rows, int64_t cols, std::vector<float> values)
-    : values_(std::move(values)) {
-  Quantize(rows, cols, 16, sixteens_);
-  Quantize(rows, cols, 32, thirty_twos_);
-}
+    : row_count_(rows), cols_(cols), values_(std::move(values)) {}
 
-void Activations::Quantize(int64_t rows, int64_t cols, int64_t group, Quantized& to) const {
-  to.rows = {.values = values_.data(), .rows = rows, .cols = cols};
-  if (cols % group != 0) return;
-  to.quants.resize(static_cast<size_t>(rows * cols));
-  to.scales.resize(static_cast<size_t>(rows * cols / group));
+const ActivationRows& Activations::rows(DType dtype, int64_t leaf_cols) const {
+  const int64_t leaf = leaf_cols == 0 ? cols_ : leaf_cols;
+  const int64_t group = QuantizesWholeLeaves(dtype) ? leaf : GroupSize(dtype);
+  Quantized& to = by_group_[group];
+  if (to.rows.values != nullptr) return to.rows;
+  to.rows = {.values = values_.data(), .rows = row_count_, .cols = cols_};
+  if (group == 1) return to.rows;
+  const int64_t groups = (cols_ + group - 1) / group;
+  to.quants.resize(values_.size());
+  to.scales.resize(static_cast<size_t>(row_count_ * groups));
   to.sums.resize(to.scales.size());
-  QuantizeGroupsScalar(values_.data(), rows * cols, group, to.quants.data(), to.scales.data(),
-                       to.sums.data());
+  for (int64_t row = 0; row < row_count_; ++row) {
+    QuantizeGroupsScalar(values_.data() + row * cols_, cols_, group, to.quants.data() + row * cols_,
+                         to.scales.data() + row * groups, to.sums.data() + row * groups);
+  }
   to.rows.quants = to.quants.data();
   to.rows.scales = to.scales.data();
   to.rows.sums = to.sums.data();
+  return to.rows;
 }
 
 Activations Activations::Columns(int64_t begin, int64_t cols) const {
-  const ActivationRows& whole = thirty_twos_.rows;
   std::vector<float> part;
-  for (int64_t row = 0; row < whole.rows; ++row) {
-    const auto from = values_.begin() + row * whole.cols + begin;
+  for (int64_t row = 0; row < row_count_; ++row) {
+    const auto from = values_.begin() + row * cols_ + begin;
     part.insert(part.end(), from, from + cols);
   }
-  return {whole.rows, cols, std::move(part)};
+  return {row_count_, cols, std::move(part)};
+}
+
+int64_t WholeGroups(DType dtype, int64_t cols) {
+  const int64_t group = GroupSize(dtype);
+  return (cols + group - 1) / group * group;
 }
 
 std::vector<float> RandomValues(int64_t count, Values values, std::mt19937& random) {
@@ -198,9 +224,11 @@ const LinearVariant& ScalarVariant() {
       .required_features = kBaseline,
       .linear = {LinearF32Scalar, LinearF16Scalar, LinearBF16Scalar, LinearQ8_0Scalar,
                  LinearQ4_0Scalar, LinearQ4_1Scalar, LinearGroupsScalar, LinearGroupsScalar,
-                 LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar},
+                 LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar,
+                 LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar},
       .leaf_linear = {LeafLinearF32Scalar, LeafLinearF16Scalar, LeafLinearBF16Scalar,
                       LeafLinearQ8_0Scalar, LeafLinearQ4_0Scalar, LeafLinearQ4_1Scalar,
+                      LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar,
                       LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar,
                       LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar},
       .quantize_row = QuantizeRowScalar,
@@ -214,9 +242,11 @@ const std::vector<LinearVariant>& VectorVariants() {
        .required_features = kAvx2,
        .linear = {LinearF32Avx2, LinearF16Avx2, LinearBF16Avx2, LinearQ8_0Avx2, LinearQ4_0Avx2,
                   LinearQ4_1Avx2, LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2,
-                  LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2},
+                  LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2,
+                  LinearGroupsAvx2, LinearGroupsAvx2},
        .leaf_linear = {LeafLinearF32Avx2, LeafLinearF16Avx2, LeafLinearBF16Avx2, LeafLinearQ8_0Avx2,
                        LeafLinearQ4_0Avx2, LeafLinearQ4_1Avx2, LeafLinearGroupsAvx2,
+                       LeafLinearGroupsAvx2, LeafLinearGroupsAvx2, LeafLinearGroupsAvx2,
                        LeafLinearGroupsAvx2, LeafLinearGroupsAvx2, LeafLinearGroupsAvx2,
                        LeafLinearGroupsAvx2, LeafLinearGroupsAvx2},
        .quantize_row = QuantizeRowAvx2,
@@ -225,9 +255,11 @@ const std::vector<LinearVariant>& VectorVariants() {
        .required_features = kAvx512Vnni,
        .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Avx512,
                   LinearQ4_0Avx512, LinearQ4_1Avx512, LinearGroupsAvx512, LinearGroupsAvx512,
-                  LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512},
+                  LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512,
+                  LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512},
        .leaf_linear = {LeafLinearF32Avx512, LeafLinearF16Avx512, LeafLinearBF16Avx512,
                        LeafLinearQ8_0Avx512, LeafLinearQ4_0Avx512, LeafLinearQ4_1Avx512,
+                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
                        LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
                        LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512},
        .quantize_row = QuantizeRowAvx512,
@@ -270,7 +302,7 @@ std::vector<uint32_t> RunLinear(const LinearVariant& variant, const PackedMatrix
 
 LeafResult RunLeafLinear(const LinearVariant& variant, const PackedMatrix& weights,
                          const Activations& activations, int64_t leaf_cols, float limit) {
-  const ActivationRows& input = activations.rows(weights.dtype);
+  const ActivationRows& input = activations.rows(weights.dtype, leaf_cols);
   LeafResult result;
   result.sums.resize(static_cast<size_t>(input.rows * weights.rows));
   result.invalid.resize(static_cast<size_t>(input.rows));

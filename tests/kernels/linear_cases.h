@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <random>
 #include <string>
 #include <vector>
@@ -55,10 +56,8 @@ class Activations {
  public:
   Activations(int64_t rows, int64_t cols, std::vector<float> values);
 
-  // As weights of `dtype` read them.
-  const ActivationRows& rows(DType dtype = DType::kQ8_0) const {
-    return GroupSize(dtype) == 16 ? sixteens_.rows : thirty_twos_.rows;
-  }
+  // As weights of `dtype` read them, in leaves of `leaf_cols`; 0: of all columns.
+  const ActivationRows& rows(DType dtype = DType::kQ8_0, int64_t leaf_cols = 0) const;
   // Columns [begin, begin + cols).
   Activations Columns(int64_t begin, int64_t cols) const;
 
@@ -70,12 +69,14 @@ class Activations {
     ActivationRows rows;
   };
 
-  void Quantize(int64_t rows, int64_t cols, int64_t group, Quantized& to) const;
-
+  int64_t row_count_;
+  int64_t cols_;
   std::vector<float> values_;
-  Quantized sixteens_;
-  Quantized thirty_twos_;
+  mutable std::map<int64_t, Quantized> by_group_;  // Made when asked for.
 };
+
+// The fewest whole groups of `dtype` that hold `cols`.
+int64_t WholeGroups(DType dtype, int64_t cols);
 
 std::vector<float> RandomValues(int64_t count, Values values, std::mt19937& random);
 

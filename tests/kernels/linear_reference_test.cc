@@ -16,9 +16,10 @@
 namespace shoal::cpu {
 namespace {
 
-constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
-                                DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
-                                DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL};
+constexpr DType kAllDTypes[] = {DType::kF32,     DType::kF16,     DType::kBF16, DType::kQ8_0,
+                                DType::kQ4_0,    DType::kQ4_1,    DType::kQ5_0, DType::kQ5_1,
+                                DType::kQ4_K,    DType::kQ5_K,    DType::kQ6_K, DType::kIQ4_NL,
+                                DType::kQ4_G128, DType::kQ8_G128, DType::kINT8};
 
 float FloatOf(uint32_t bits) {
   float value;
@@ -29,14 +30,16 @@ float FloatOf(uint32_t bits) {
 // What the kernels see of activation (row, col).
 double InputAt(const ActivationRows& input, DType dtype, int64_t row, int64_t col) {
   const int64_t at = row * input.cols + col;
-  return IsQuantized(dtype) ? double{input.scales[at / GroupSize(dtype)]} * input.quants[at]
+  const int64_t group = QuantizesWholeLeaves(dtype) ? input.cols : GroupSize(dtype);
+  return IsQuantized(dtype) ? double{input.scales[at / group]} * input.quants[at]
                             : double{input.values[at]};
 }
 
 TEST(LinearScalar, AgreesWithDoublePrecisionOverTheFile) {
   std::mt19937 random(31);
   for (const DType dtype : kAllDTypes) {
-    for (const int64_t cols : {32, 256, 288, 1600}) {
+    for (const int64_t k_count : {32, 256, 288, 1600}) {
+      const int64_t cols = WholeGroups(dtype, k_count);
       const FileTensor tensor = RandomTensor(dtype, 21, cols, Values::kOrdinary, random);
       const PackedTensor weights(tensor);
       const Activations input(3, cols, RandomValues(3 * cols, Values::kOrdinary, random));
@@ -74,16 +77,24 @@ void KeepScalesSmall(DType dtype, std::byte* block) {
   }
 }
 
+void SetRowScales(float scale, FileTensor& tensor) {
+  for (int64_t row = 0; row < tensor.rows; ++row) {
+    std::memcpy(tensor.bytes.data() + row * tensor.row_bytes(), &scale, sizeof(scale));
+  }
+}
+
 // With factors of one and activations that quantise to themselves every product is an integer, and
 // sums below 2^24 are exact: any wrong nibble, lane or offset shows.
 TEST(LinearScalar, IsExactOverIntegers) {
-  constexpr int64_t kCols = 320;
+  constexpr int64_t kCols = 384;
   constexpr uint16_t kOne = 0x3C00;
   std::mt19937 random(32);
   for (const DType dtype : kAllDTypes) {
     if (!IsQuantized(dtype)) continue;
     FileTensor tensor = RandomTensor(dtype, 35, kCols, Values::kOrdinary, random);
-    for (size_t at = 0; at < tensor.bytes.size(); at += BlockBytes(dtype)) {
+    if (dtype == DType::kINT8) SetRowScales(1.0f, tensor);
+    const int64_t step = dtype == DType::kINT8 ? tensor.row_bytes() : BlockBytes(dtype);
+    for (size_t at = 0; at < tensor.bytes.size(); at += step) {
       std::byte* block = &tensor.bytes[at];
       for (const int64_t offset : {FactorOffsetsOf(dtype).scale, FactorOffsetsOf(dtype).minimum}) {
         if (offset >= 0) std::memcpy(block + offset, &kOne, 2);
@@ -97,7 +108,8 @@ TEST(LinearScalar, IsExactOverIntegers) {
     const Activations input(1, kCols, values);
     const PackedTensor weights(tensor);
     const auto result = RunLinear(ScalarVariant(), weights.matrix(), input);
-    const auto leaves = RunLeafLinear(ScalarVariant(), weights.matrix(), input, 64, 0x1p29f);
+    const auto leaves =
+        RunLeafLinear(ScalarVariant(), weights.matrix(), input, WholeGroups(dtype, 64), 0x1p29f);
     for (int64_t output = 0; output < 35; ++output) {
       double expected = 0;
       for (int64_t k = 0; k < kCols; ++k) expected += WeightAt(tensor, output, k) * values[k];
@@ -111,17 +123,19 @@ TEST(LeafLinear, SumsToTheSameIntegersWhereverKIsCut) {
   constexpr int64_t kCols = 640;
   std::mt19937 random(33);
   for (const DType dtype : kAllDTypes) {
+    const int64_t leaf = WholeGroups(dtype, 64);
     const FileTensor tensor = RandomTensor(dtype, 40, kCols, Values::kOrdinary, random);
     const Activations input(2, kCols, RandomValues(2 * kCols, Values::kOrdinary, random));
     const PackedTensor whole(tensor);
-    const auto expected = RunLeafLinear(ScalarVariant(), whole.matrix(), input, 64, 1e6f);
-    for (const int64_t cut : {64, 320, 576}) {
+    const auto expected = RunLeafLinear(ScalarVariant(), whole.matrix(), input, leaf, 1e6f);
+    for (const int64_t cut : {64, 256, 320, 512, 576}) {
+      if (cut % leaf != 0) continue;
       const PackedTensor left(tensor, 0, cut);
       const PackedTensor right(tensor, cut, kCols - cut);
       const Activations left_input = input.Columns(0, cut);
       const Activations right_input = input.Columns(cut, kCols - cut);
-      auto sum = RunLeafLinear(ScalarVariant(), left.matrix(), left_input, 64, 1e6f);
-      const auto rest = RunLeafLinear(ScalarVariant(), right.matrix(), right_input, 64, 1e6f);
+      auto sum = RunLeafLinear(ScalarVariant(), left.matrix(), left_input, leaf, 1e6f);
+      const auto rest = RunLeafLinear(ScalarVariant(), right.matrix(), right_input, leaf, 1e6f);
       for (size_t i = 0; i < sum.sums.size(); ++i) sum.sums[i] += rest.sums[i];
       EXPECT_EQ(sum.sums, expected.sums) << ToString(dtype) << " cut at " << cut;
     }
@@ -206,13 +220,14 @@ TEST(DequantizeRow, WidensWhatTheFileHolds) {
 TEST(PackRows, PacksPanelsOneByOne) {
   std::mt19937 random(36);
   for (const DType dtype : kAllDTypes) {
-    const FileTensor tensor = RandomTensor(dtype, 40, 96, Values::kOrdinary, random);
+    const int64_t cols = WholeGroups(dtype, 96);
+    const FileTensor tensor = RandomTensor(dtype, 40, cols, Values::kOrdinary, random);
     const PackedTensor whole(tensor);
-    const int64_t panel_bytes = PanelBytes(dtype, 96);
+    const int64_t panel_bytes = PanelBytes(dtype, cols);
     std::vector<std::byte> packed(static_cast<size_t>(3 * panel_bytes));
     for (int64_t begin = 32; begin >= 0; begin -= 16) {
       PackRows(dtype, tensor.bytes.data() + begin * tensor.row_bytes(), tensor.row_bytes(),
-               std::min<int64_t>(16, 40 - begin), 0, 96, begin, packed.data());
+               std::min<int64_t>(16, 40 - begin), 0, cols, begin, packed.data());
     }
     EXPECT_EQ(std::memcmp(packed.data(), whole.matrix().data, packed.size()), 0) << ToString(dtype);
   }

@@ -17,9 +17,10 @@ void PrintTo(const LinearVariant& variant, std::ostream* out) { *out << variant.
 
 namespace {
 
-constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0,
-                                DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
-                                DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL};
+constexpr DType kAllDTypes[] = {DType::kF32,     DType::kF16,     DType::kBF16, DType::kQ8_0,
+                                DType::kQ4_0,    DType::kQ4_1,    DType::kQ5_0, DType::kQ5_1,
+                                DType::kQ4_K,    DType::kQ5_K,    DType::kQ6_K, DType::kIQ4_NL,
+                                DType::kQ4_G128, DType::kQ8_G128, DType::kINT8};
 
 class LinearVariants : public testing::TestWithParam<LinearVariant> {
  protected:
@@ -29,7 +30,8 @@ class LinearVariants : public testing::TestWithParam<LinearVariant> {
       GTEST_SKIP() << "this machine has no " << GetParam().name;
   }
 
-  void ExpectScalarBits(DType dtype, int64_t outputs, int64_t cols, int64_t rows, Values values) {
+  void ExpectScalarBits(DType dtype, int64_t outputs, int64_t k, int64_t rows, Values values) {
+    const int64_t cols = WholeGroups(dtype, k);
     SCOPED_TRACE(testing::Message() << ToString(dtype) << " " << outputs << " outputs, K " << cols
                                     << ", " << rows << " rows");
     const PackedTensor weights(RandomTensor(dtype, outputs, cols, values, random_));
@@ -38,7 +40,9 @@ class LinearVariants : public testing::TestWithParam<LinearVariant> {
                 RunLinear(ScalarVariant(), weights.matrix(), input));
   }
 
-  void ExpectScalarLeaves(DType dtype, int64_t cols, int64_t leaf, float limit, Values values) {
+  void ExpectScalarLeaves(DType dtype, int64_t k, int64_t leaf_k, float limit, Values values) {
+    const int64_t cols = WholeGroups(dtype, k);
+    const int64_t leaf = WholeGroups(dtype, leaf_k);
     constexpr int64_t kOutputs = 77;
     constexpr int64_t kRows = 5;
     SCOPED_TRACE(testing::Message()
@@ -148,8 +152,9 @@ TEST_P(LinearVariants, WriteOnlyTheRangesTheyAreGiven) {
   constexpr int64_t kStride = 120;
   constexpr int64_t kRows = 20;
   for (const DType dtype : kAllDTypes) {
-    const PackedTensor weights(RandomTensor(dtype, kOutputs, 96, Values::kOrdinary, random_));
-    const Activations input(kRows, 96, RandomValues(kRows * 96, Values::kOrdinary, random_));
+    const int64_t cols = WholeGroups(dtype, 96);
+    const PackedTensor weights(RandomTensor(dtype, kOutputs, cols, Values::kOrdinary, random_));
+    const Activations input(kRows, cols, RandomValues(kRows * cols, Values::kOrdinary, random_));
     const auto whole = RunLinear(ScalarVariant(), weights.matrix(), input);
     std::vector<float> output(kRows * kStride, kUntouched);
     GetParam().linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
@@ -177,18 +182,20 @@ TEST_P(LinearVariants, WriteOnlyTheLeafRangesTheyAreGiven) {
   constexpr int64_t kStride = 50;
   constexpr int64_t kRows = 4;
   for (const DType dtype : kAllDTypes) {
-    const PackedTensor weights(RandomTensor(dtype, kOutputs, 96, Values::kOrdinary, random_));
-    const Activations input(kRows, 96, RandomValues(kRows * 96, Values::kOrdinary, random_));
-    const auto whole = RunLeafLinear(ScalarVariant(), weights.matrix(), input, 64, 1e6f);
+    const int64_t cols = WholeGroups(dtype, 96);
+    const int64_t leaf = WholeGroups(dtype, 64);
+    const PackedTensor weights(RandomTensor(dtype, kOutputs, cols, Values::kOrdinary, random_));
+    const Activations input(kRows, cols, RandomValues(kRows * cols, Values::kOrdinary, random_));
+    const auto whole = RunLeafLinear(ScalarVariant(), weights.matrix(), input, leaf, 1e6f);
     std::vector<int64_t> output(kRows * kStride, kUntouched);
     std::vector<int64_t> invalid(kRows, 7);
     GetParam().leaf_linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
-                                                        .input = &input.rows(dtype),
+                                                        .input = &input.rows(dtype, leaf),
                                                         .row_begin = 1,
                                                         .row_end = 3,
                                                         .panel_begin = 1,
                                                         .panel_end = 3,
-                                                        .leaf_cols = 64,
+                                                        .leaf_cols = leaf,
                                                         .limit = 1e6f,
                                                         .output = output.data(),
                                                         .output_stride = kStride,
@@ -227,7 +234,7 @@ TEST_P(LinearVariants, GiveTheScalarBitsWhereverABlockIsCut) {
 TEST_P(LinearVariants, QuantizeGroupsOfAnySizeToTheScalarBits) {
   for (const Values values : {Values::kOrdinary, Values::kExtreme}) {
     for (const int64_t group : {16, 32, 48, 128, 1600}) {
-      const int64_t cols = 3 * group;
+      const int64_t cols = 2 * group + 16;  // The last is shorter but for 16.
       const std::vector<float> x = RandomValues(cols, values, random_);
       std::vector<int8_t> quants[2];
       std::vector<float> scales[2];

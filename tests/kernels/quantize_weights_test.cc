@@ -81,6 +81,10 @@ TEST(QuantizeWeights, LosesLessTheMoreBitsThereAre) {
   }
   EXPECT_LT(SquaredError(DType::kIQ4_NL, weights), SquaredError(DType::kQ4_0, weights));
   EXPECT_LT(SquaredError(DType::kQ4_K, weights), SquaredError(DType::kQ4_0, weights));
+  EXPECT_LT(SquaredError(DType::kQ8_0, weights), SquaredError(DType::kQ8_G128, weights));
+  EXPECT_LT(SquaredError(DType::kQ8_G128, weights), SquaredError(DType::kINT8, weights));
+  EXPECT_LT(SquaredError(DType::kINT8, weights), SquaredError(DType::kQ5_1, weights));
+  EXPECT_LT(SquaredError(DType::kQ4_0, weights), SquaredError(DType::kQ4_G128, weights));
   EXPECT_LT(SquaredError(DType::kQ5_K, weights), SquaredError(DType::kQ4_K, weights));
 }
 

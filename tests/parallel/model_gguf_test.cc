@@ -334,6 +334,21 @@ TEST(Gguf, MakesLeavesOfGroupsNotOfBlocks) {
   }
 }
 
+TEST(CheckScales, NamesTheRowOfAnInt8ScaleThatIsNotFinite) {
+  ModelSpec spec = SmallSpec();
+  spec.dtypes = {{"ffn_down.weight", DType::kINT8}};
+  GgufFile file = MakeGgufFile(spec);
+  const size_t row_bytes = 4 + static_cast<size_t>(spec.ffn_dim);
+  file.tensor("blk.0.ffn_down.weight")
+      .data.replace(5 * row_bytes, 4, LittleEndian<uint32_t>(0x7F800000));
+  const std::string bytes = file.Bytes();
+  const auto model = model::OpenGgufBytes(std::as_bytes(std::span(bytes)), "m");
+  const model::Tensor& down = *model->tensors().layers[0].down;
+  EXPECT_NO_THROW(model::CheckScales(down, 0, 5));
+  EXPECT_THAT(RefusalOf([&] { model::CheckScales(down, 2, 6, "m.gguf"); }),
+              AllOf(HasSubstr("\"blk.0.ffn_down.weight\", row 5"), HasSubstr("infinite")));
+}
+
 TEST(CheckScales, NamesTensorRowAndBlockOfAScaleThatIsNotFinite) {
   ModelSpec spec = SmallSpec();
   for (const auto& [dtype, block_bytes, at] : {std::tuple{DType::kQ4_0, 18, 0},

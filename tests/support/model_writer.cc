@@ -99,6 +99,10 @@ uint32_t GgufType(DType dtype) {
       return 14;
     case DType::kIQ4_NL:
       return 20;
+    case DType::kQ4_G128:
+    case DType::kQ8_G128:
+    case DType::kINT8:
+      return FactsOf(dtype).gguf_type;
   }
   return 0;
 }
@@ -354,6 +358,26 @@ ModelSpec Llama1BSpec() {
           .vocab_size = 32000,
           .context_tokens = 2048,
           .seed = 22};
+}
+
+ModelSpec Int8Spec() {
+  return {.name = "int8",
+          .dtype = DType::kINT8,
+          .embedding_dtype = {},
+          .tied = true,
+          .seed = 23,
+          .dtypes = {{"attn_v.weight", DType::kQ8_G128},
+                     {"ffn_gate.weight", DType::kQ4_G128},
+                     {"ffn_up.weight", DType::kQ8_0}}};
+}
+
+ModelSpec GroupsOf128Spec() {
+  return {.name = "groups_of_128",
+          .dtype = DType::kQ4_G128,
+          .embedding_dtype = DType::kQ8_G128,
+          .head_count = 32,
+          .seed = 24,
+          .dtypes = {{"ffn_down.weight", DType::kQ8_G128}}};
 }
 
 std::vector<ModelSpec> MatrixSpecs() {

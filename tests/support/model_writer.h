@@ -70,5 +70,10 @@ ModelSpec KQuantsSpec();
 ModelSpec Llama1BSpec();
 // Those for tests: all but the last, in this order.
 std::vector<ModelSpec> MatrixSpecs();
+// Formats of our own, not in the matrix: INT8, whose activations have one scale for each leaf,
+// beside readers of the same input in groups; and leaves of four heads, because groups are 128
+// wide.
+ModelSpec Int8Spec();
+ModelSpec GroupsOf128Spec();
 
 }  // namespace shoal::test

@@ -40,6 +40,8 @@ float Uniform(uint64_t bits) { return static_cast<float>(bits & 0xFFFU) * 0x1p-1
 double QuantDeviation(DType dtype) {
   switch (dtype) {
     case DType::kQ8_0:  // -128..127
+    case DType::kQ8_G128:
+    case DType::kINT8:
       return 73.9;
     case DType::kIQ4_NL:  // kIq4NlValues
       return 67.4;
@@ -68,6 +70,7 @@ RandomWeights::RandomWeights(uint64_t seed, std::string_view tensor_name)
 
 std::string RandomWeights::Matrix(DType dtype, int64_t rows, int64_t cols, double deviation) {
   if (!IsQuantized(dtype)) return FloatMatrix(dtype, rows * cols, deviation);
+  if (dtype == DType::kINT8) return Int8Matrix(rows, cols, deviation);
   const int64_t block_count = rows * cols / BlockWeights(dtype);
   return BlockWeights(dtype) == 256 ? KQuantMatrix(dtype, block_count, deviation)
                                     : QuantizedMatrix(dtype, block_count, deviation);
@@ -114,6 +117,18 @@ std::string RandomWeights::QuantizedMatrix(DType dtype, int64_t block_count, dou
       Append(bytes, DType::kF16, d);
     }
     AppendBytes(bytes, BlockBytes(dtype) - (has_minimum ? 4 : 2));
+  }
+  return bytes;
+}
+
+std::string RandomWeights::Int8Matrix(int64_t rows, int64_t cols, double deviation) {
+  std::string bytes;
+  const auto scale = static_cast<float>(deviation / QuantDeviation(DType::kINT8));
+  for (int64_t row = 0; row < rows; ++row) {
+    const uint64_t bits = bits_.Next();
+    const float d = scale * (0.75F + 0.5F * Uniform(bits));
+    Append(bytes, DType::kF32, (bits >> 63) != 0 ? -d : d);
+    AppendBytes(bytes, cols);
   }
   return bytes;
 }

@@ -38,6 +38,7 @@ class RandomWeights {
   std::string FloatMatrix(DType dtype, int64_t count, double deviation);
   std::string QuantizedMatrix(DType dtype, int64_t block_count, double deviation);
   std::string KQuantMatrix(DType dtype, int64_t block_count, double deviation);
+  std::string Int8Matrix(int64_t rows, int64_t cols, double deviation);
   void AppendBytes(std::string& bytes, int64_t count);
 
   RandomBits bits_;

@@ -9,13 +9,15 @@
 namespace shoal::forward {
 namespace {
 
+int64_t InputGroup(DType dtype) { return QuantizesWholeLeaves(dtype) ? 0 : GroupSize(dtype); }
+
 // The group sizes that some matrix wants its input quantised in.
 std::set<int64_t> GroupSizes(const model::ModelTensors& tensors) {
-  std::set<int64_t> sizes = {GroupSize(tensors.output->dtype)};
+  std::set<int64_t> sizes = {InputGroup(tensors.output->dtype)};
   for (const model::LayerTensors& layer : tensors.layers) {
     for (const model::Tensor* tensor : {layer.query, layer.key, layer.value, layer.attention_output,
                                         layer.gate, layer.up, layer.down}) {
-      sizes.insert(GroupSize(tensor->dtype));
+      sizes.insert(InputGroup(tensor->dtype));
     }
   }
   sizes.erase(1);
@@ -41,7 +43,7 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
   gate.resize(rows * mlp_dim);
   up.resize(rows * mlp_dim);
   for (const int64_t group : GroupSizes(model.tensors())) {
-    const size_t groups = rows * (widest / group + 1);
+    const size_t groups = rows * (widest / (group == 0 ? 32 : group) + 1);
     quantized.push_back({.group = group,
                          .quants = std::vector<int8_t>(rows * widest),
                          .scales = std::vector<float>(groups),
@@ -59,7 +61,8 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
   attention_scratch.resize(thread_count * attention_scratch_floats);
 }
 
-QuantizedRows& Activations::Quantized(int64_t group) {
+QuantizedRows& Activations::Quantized(DType dtype) {
+  const int64_t group = InputGroup(dtype);
   const auto found = std::find_if(quantized.begin(), quantized.end(),
                                   [&](const QuantizedRows& rows) { return rows.group == group; });
   SHOAL_CHECK(found != quantized.end(), "no matrix has groups of ", group);

@@ -15,7 +15,7 @@ constexpr int64_t kLogitTileRows = 16;
 
 // Rows as signed bytes, in groups of one size: what ActivationRows points to.
 struct QuantizedRows {
-  int64_t group;
+  int64_t group;               // 0: a leaf, and so at least 32.
   std::vector<int8_t> quants;  // [the widest input]
   std::vector<float> scales;   // [the widest input / group]
   std::vector<int32_t> sums;   // [the widest input / group]
@@ -29,8 +29,8 @@ struct Activations {
   Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows_max,
               int32_t thread_count, int32_t stage_size);
 
-  // Those in groups of `group`, which some matrix of the model has.
-  QuantizedRows& Quantized(int64_t group);
+  // Those that a matrix of `dtype`, which the model has, reads.
+  QuantizedRows& Quantized(DType dtype);
 
   int64_t rows_max;
   std::vector<float> residual;           // [hidden_dim]

@@ -33,7 +33,10 @@ int64_t RowsMax(const RankOptions& options) {
 // True if no matrix before readers[index] wants its input in the same groups.
 template <typename Readers>
 bool IsFirstOfGroup(const Readers& readers, size_t index) {
-  const auto group = [](const auto& reader) { return GroupSize(reader.weights->dtype); };
+  const auto group = [](const auto& reader) {
+    const DType dtype = reader.weights->dtype;
+    return QuantizesWholeLeaves(dtype) ? 0 : GroupSize(dtype);
+  };
   return std::none_of(readers.begin(), readers.begin() + index,
                       [&](const auto& reader) { return group(reader) == group(readers[index]); });
 }
@@ -139,7 +142,7 @@ void RankModel::Embed() {
 ActivationRows RankModel::Input(DType dtype, const float* values, int64_t cols, int64_t row_count) {
   ActivationRows input = {.values = values, .rows = row_count, .cols = cols};
   if (IsQuantized(dtype)) {
-    const QuantizedRows& quantized = activations_.Quantized(GroupSize(dtype));
+    const QuantizedRows& quantized = activations_.Quantized(dtype);
     input.quants = quantized.quants.data();
     input.scales = quantized.scales.data();
     input.sums = quantized.sums.data();
@@ -147,16 +150,17 @@ ActivationRows RankModel::Input(DType dtype, const float* values, int64_t cols, 
   return input;
 }
 
-void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin,
-                             int64_t end) {
+void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t leaf_cols,
+                             int64_t begin, int64_t end) {
   if (!IsQuantized(dtype)) return;
-  const int64_t group = GroupSize(dtype);
-  QuantizedRows& to = activations_.Quantized(group);
+  const int64_t group = QuantizesWholeLeaves(dtype) ? leaf_cols : GroupSize(dtype);
+  const int64_t groups = (cols + group - 1) / group;
+  QuantizedRows& to = activations_.Quantized(dtype);
   for (int64_t r = begin; r < end; ++r) {
     const float* row = values + r * cols;
     int8_t* quants = to.quants.data() + r * cols;
-    float* scales = to.scales.data() + r * (cols / group);
-    int32_t* sums = to.sums.data() + r * (cols / group);
+    float* scales = to.scales.data() + r * groups;
+    int32_t* sums = to.sums.data() + r * groups;
     if (group == 32) {
       kernels_.quantize_row(row, cols, quants, scales, sums);
     } else {
@@ -179,7 +183,7 @@ void RankModel::NormAndQuantize(const float* weight, std::span<const Product> re
     }
     for (size_t i = 0; i < readers.size(); ++i) {
       if (IsFirstOfGroup(readers, i)) {
-        QuantizeRows(readers[i].weights->dtype, normed, cols, begin, end);
+        QuantizeRows(readers[i].weights->dtype, normed, cols, cols, begin, end);
       }
     }
   });
@@ -191,11 +195,11 @@ void RankModel::NormAndQuantize(const float* weight, std::span<const Product> re
       GatherRows(normed, cols);
       continue;
     }
-    const int64_t group = GroupSize(dtype);
-    QuantizedRows& rows = activations_.Quantized(group);
+    const int64_t groups = QuantizesWholeLeaves(dtype) ? 1 : cols / GroupSize(dtype);
+    QuantizedRows& rows = activations_.Quantized(dtype);
     GatherRows(rows.quants.data(), cols);
-    GatherRows(rows.scales.data(), cols / group);
-    GatherRows(rows.sums.data(), cols / group);
+    GatherRows(rows.scales.data(), groups);
+    GatherRows(rows.sums.data(), groups);
   }
 }
 
@@ -350,7 +354,7 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   }
   if (IsQuantized(weights.dtype)) {
     team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
-      QuantizeRows(weights.dtype, input, weights.cols, begin, end);
+      QuantizeRows(weights.dtype, input, weights.cols, sum.leaf_cols, begin, end);
     });
   }
   const ActivationRows rows = Input(weights.dtype, input, weights.cols, row_count);

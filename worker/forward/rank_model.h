@@ -121,8 +121,10 @@ class RankModel {
   void GatherResults(const engine::StepPlan& plan);
   void Embed();
   void NormAndQuantize(const float* weight, std::span<const Product> readers);
-  // Quantises rows [begin, end) in the groups of `dtype`; nothing for floats.
-  void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin, int64_t end);
+  // Quantises rows [begin, end) as a matrix of `dtype` reads them; nothing for floats. `leaf_cols`:
+  // of the sum, all of `cols` for a column-parallel one.
+  void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t leaf_cols,
+                    int64_t begin, int64_t end);
   // The rows as a matrix of `dtype` reads them.
   ActivationRows Input(DType dtype, const float* values, int64_t cols, int64_t row_count);
   // The products with `row_count` rows of `values`, quantised as the matrices want them.

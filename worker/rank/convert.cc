@@ -144,15 +144,26 @@ class RowWriter {
   device::ThreadTeam& team_;
 };
 
+// What rows that are no whole blocks of `format` get instead, if they are blocks of 32.
+DType FallBack(DType format) {
+  switch (format) {
+    case DType::kQ4_G128:
+      return DType::kQ4_0;
+    case DType::kQ4_K:
+      return DType::kQ5_0;
+    case DType::kQ5_K:
+      return DType::kQ5_1;
+    default:
+      return DType::kQ8_0;
+  }
+}
+
 }  // namespace
 
 DType FormatOf(DType to, int64_t cols, bool is_vocabulary) {
-  DType format = is_vocabulary && IsQuantized(to) ? DType::kQ8_0 : to;
-  if (cols % BlockWeights(format) != 0) {
-    format = format == DType::kQ4_K   ? DType::kQ5_0
-             : format == DType::kQ5_K ? DType::kQ5_1
-                                      : DType::kQ8_0;
-  }
+  const bool keeps_bits = !is_vocabulary || !IsQuantized(to) || to == DType::kINT8;
+  DType format = keeps_bits ? to : DType::kQ8_0;
+  if (cols % BlockWeights(format) != 0) format = FallBack(format);
   return cols % BlockWeights(format) == 0 ? format : DType::kF16;
 }
 

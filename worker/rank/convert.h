@@ -24,7 +24,7 @@ struct ConvertReport {
 
 // The format that a matrix of `cols` inputs gets when `to` is asked for: `to`, unless its rows are
 // no whole blocks of it; then one of a few more bits in blocks of 32 (Q5_0 for Q4_K, Q5_1 for Q5_K,
-// Q8_0), then F16. Embedding and output head keep 8 bits at least.
+// Q4_0 for Q4_G128, Q8_0), then F16. Embedding and output head keep 8 bits at least.
 DType FormatOf(DType to, int64_t cols, bool is_vocabulary);
 
 // Widens every matrix to f32 and rounds it to FormatOf; norms become F32. The model's metadata and

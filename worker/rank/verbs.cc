@@ -119,20 +119,25 @@ int RunConvert(int argc, const char* const* argv) {
                  "  2  wrong usage, a bad model, or the file exists\n"});
   table.AddPositional("model", options.model, "A GGUF file or a safetensors folder.");
   table.AddPositional("output", options.output, "The file to write; it must not exist.");
-  table.AddChoice<DType>("to", options.to,
-                         {{"q8_0", DType::kQ8_0},
-                          {"q6_k", DType::kQ6_K},
-                          {"q5_k", DType::kQ5_K},
-                          {"q5_0", DType::kQ5_0},
-                          {"q5_1", DType::kQ5_1},
-                          {"q4_k", DType::kQ4_K},
-                          {"q4_0", DType::kQ4_0},
-                          {"q4_1", DType::kQ4_1},
-                          {"iq4_nl", DType::kIQ4_NL},
-                          {"f32", DType::kF32},
-                          {"f16", DType::kF16},
-                          {"bf16", DType::kBF16}},
-                         "The matrices' format.");
+  table.AddChoice<DType>(
+      "to", options.to,
+      {{"q8_0", DType::kQ8_0},
+       {"q6_k", DType::kQ6_K},
+       {"q5_k", DType::kQ5_K},
+       {"q5_0", DType::kQ5_0},
+       {"q5_1", DType::kQ5_1},
+       {"q4_k", DType::kQ4_K},
+       {"q4_0", DType::kQ4_0},
+       {"q4_1", DType::kQ4_1},
+       {"iq4_nl", DType::kIQ4_NL},
+       {"int8", DType::kINT8},
+       {"q8_g128", DType::kQ8_G128},
+       {"q4_g128", DType::kQ4_G128},
+       {"f32", DType::kF32},
+       {"f16", DType::kF16},
+       {"bf16", DType::kBF16}},
+      "The matrices' format. int8 has one scale for each output; it and the g128 "
+      "formats are shoal's own, other programs refuse them.");
   table.AddInt("threads", "T", options.threads, {0, 4096}, "Threads. 0: one for each core.");
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
   const ConvertReport report = Convert(options);

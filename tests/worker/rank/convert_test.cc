@@ -128,7 +128,7 @@ TEST_F(ConvertTest, TakesAFoldersTokenizerAlong) {
 
 TEST_F(ConvertTest, RoundsMatricesToTheFormatAndNothingElse) {
   const std::string source = WriteModel(F32FolderSpec(), folder_.path());
-  for (const DType to : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kIQ4_NL}) {
+  for (const DType to : {DType::kQ8_0, DType::kQ4_0, DType::kIQ4_NL, DType::kQ8_G128}) {
     const auto model = Converted(source, to);
     EXPECT_EQ(model->tensors().layers[0].down->dtype, to);
     EXPECT_EQ(model->tensors().layers[0].ffn_norm->dtype, DType::kF32);
@@ -149,6 +149,9 @@ TEST(FormatOf, FallsBackToMoreBitsWhereBlocksDoNotFit) {
   EXPECT_EQ(rank::FormatOf(DType::kQ4_K, 520, false), DType::kF16);
   EXPECT_EQ(rank::FormatOf(DType::kQ4_0, 64, true), DType::kQ8_0);
   EXPECT_EQ(rank::FormatOf(DType::kF32, 520, true), DType::kF32);
+  EXPECT_EQ(rank::FormatOf(DType::kQ4_G128, 576, false), DType::kQ4_0);
+  EXPECT_EQ(rank::FormatOf(DType::kQ8_G128, 576, false), DType::kQ8_0);
+  EXPECT_EQ(rank::FormatOf(DType::kINT8, 576, true), DType::kINT8);
 }
 
 TEST_F(ConvertTest, RefusesAnOutputThatExistsAndAFolderThatDoesNot) {
