@@ -177,13 +177,14 @@ class CoordinatorLink::Loop {
   Session Join(kj::AsyncIoContext& io) {
     const SteadyClock clock;
     const Deadline deadline = Deadline::After(clock, options_.join_timeout_ms);
-    std::string last = "not tried";
+    std::string last;
     while (!deadline.Passed(clock)) {
       try {
         std::optional<Session> session = TryJoin(io, deadline.RemainingMs(clock) + 1, last);
         if (session) return std::move(*session);
       } catch (const kj::Exception& exception) {  // The RPC boundary; tried again.
-        last = FromKj(exception).what();
+        // What the deadline cut short says less than an attempt that came to its end.
+        if (last.empty() || !deadline.Passed(clock)) last = FromKj(exception).what();
       }
       const int64_t pause_ms = std::min(kDialAgainMs, deadline.RemainingMs(clock));
       io.provider->getTimer().afterDelay(pause_ms * kj::MILLISECONDS).wait(io.waitScope);
