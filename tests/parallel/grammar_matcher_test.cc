@@ -190,9 +190,20 @@ TEST(GrammarMatcher, KeepsItsMemoryBoundedAndItsMasksThroughRenewals) {
 }
 
 TEST(GrammarMatcher, EndsItsWorkOnAmbiguousExpressions) {
+  const auto alternatives = [](const char* first, const char* others, int count) {
+    std::string result = Str("(", first);
+    for (int i = 0; i < count; ++i) result += Str("|", others);
+    return result + "){0,10000}c";
+  };
   // Each would take exponential time by backtracking, or a counter for every way to count.
-  const std::string patterns[] = {"(a+)+b", "((a{1,300}){1,300}){1,300}b", "(a|aa|aaa|[a-z]+)*c",
-                                  "(.*a.{20})*b", "((a?){1,9999}){1,9999}b"};
+  const std::string patterns[] = {"(a+)+b",
+                                  "((a{1,300}){1,300}){1,300}b",
+                                  "(a|aa|aaa|[a-z]+)*c",
+                                  "(.*a.{20})*b",
+                                  "((a?){1,9999}){1,9999}b",
+                                  alternatives("a?", "b", 29'000),
+                                  alternatives("a?", "a?", 15'000),
+                                  "(([^\\s\\S]?a?){0,10000}){0,10000}b"};
   for (const std::string& pattern : patterns) {
     const auto grammar = Masked(Regex(pattern));
     GrammarMatcher matcher(grammar);

@@ -252,6 +252,24 @@ TEST(GrammarSchema, RefusesWhatCannotBeHeld) {
   EXPECT_THAT(Refusal(Schema(std::string(20'000, '['))), HasSubstr("nested deeper than 128"));
 }
 
+std::string List(const char* item, int count) {
+  std::string list = "[";
+  for (int i = 0; i < count; ++i) list += std::string(i > 0 ? "," : "") + item;
+  return list + "]";
+}
+
+TEST(GrammarSchema, BoundsWhatCombiningSchemasMultiplies) {
+  const std::string text = R"("const":")" + std::string(2000, 'a') + "\"";
+  for (const char* keyword : {"anyOf", "allOf"}) {
+    const std::string many = "{" + text + ",\"" + keyword + "\":" + List("{}", 10'000) + "}";
+    EXPECT_THAT(Refusal(Schema(many)), HasSubstr("too many schemas are combined")) << keyword;
+  }
+  // What says nothing multiplies nothing.
+  EXPECT_EQ(Refusal(Schema(R"({"default":)" + List("[]", 10'000) + R"(,"anyOf":)" +
+                           List("{}", 10'000) + "}")),
+            "");
+}
+
 TEST(GrammarJsonObject, HoldsAnyObjectAndBoundsItsNestingAndWhiteSpace) {
   const GrammarSource object{GrammarKind::kJsonObject, ""};
   for (const char* text : {"{}", R"({"a":[1,{"b":null}],"c":"d"})", "{\n    \"a\": 1\n}"}) {

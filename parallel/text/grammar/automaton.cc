@@ -56,59 +56,73 @@ Automaton::Stack Automaton::PushNode(NodeId id, uint32_t depth, Stack rest) {
 void Automaton::BeginClosure() {
   ++mark_;
   positions_.clear();
+  unfolded_ = 0;
 }
 
+// The first parts of every part lead to a byte or the end within the depth of the expression, so
+// the bound never leaves a closure empty that is not.
 void Automaton::Close(Stack stack) {
-  pending_.assign(1, stack);
-  while (!pending_.empty() && positions_.size() < kPositionsMax) {
-    const Stack top = pending_.back();
+  pending_.assign(1, {stack});
+  while (!pending_.empty() && positions_.size() < kPositionsMax &&
+         (unfolded_ < kUnfoldedMax || positions_.empty())) {
+    ++unfolded_;
+    const Pending top = pending_.back();
     pending_.pop_back();
-    if (cell_marks_[top] == mark_) continue;
-    cell_marks_[top] = mark_;
-    const Cell cell = cells_[top];
-    const NodeKind kind = expression_.node(cell.node).kind;
-    if (top == 0 || kind == NodeKind::kBytes || kind == NodeKind::kLiteral) {
-      positions_.push_back(top);
+    const NodeKind kind = expression_.node(cells_[top.stack].node).kind;
+    const bool is_new = cell_marks_[top.stack] != mark_;
+    if (top.option == 0 && !is_new) continue;
+    cell_marks_[top.stack] = mark_;
+    if (top.stack == 0 || kind == NodeKind::kBytes || kind == NodeKind::kLiteral) {
+      positions_.push_back(top.stack);
+    } else if (kind == NodeKind::kChoice) {
+      UnfoldChoice(top);
     } else {
-      Unfold(cell);
+      Unfold(top.stack);
     }
   }
 }
 
-// Alternatives are pushed in reverse, so that the first is followed first. Each has a height that
-// fits, hence each leads on to a byte or the end.
-void Automaton::Unfold(const Cell& cell) {
+// One alternative after the other, so that many cost nothing where the first suffice.
+void Automaton::UnfoldChoice(Pending choice) {
+  const Cell cell = cells_[choice.stack];
+  const Node& node = expression_.node(cell.node);
+  for (; choice.option < node.count; ++unfolded_) {
+    const NodeId option = expression_.child(node, choice.option++);
+    if (!Fits(option, cell.depth)) continue;
+    if (choice.option < node.count) pending_.push_back(choice);
+    pending_.push_back({PushNode(option, cell.depth, cell.rest)});
+    return;
+  }
+}
+
+// What is to be followed first is pushed last. Each has a height that fits, hence each leads on to
+// a byte or the end.
+void Automaton::Unfold(Stack stack) {
+  const Cell cell = cells_[stack];
   const Node& node = expression_.node(cell.node);
   switch (node.kind) {
     case NodeKind::kSequence: {
       Cell after = cell;
       ++after.done_or_min;
       const Stack rest = after.done_or_min < node.count ? Push(after) : cell.rest;
-      pending_.push_back(PushNode(expression_.child(node, cell.done_or_min), cell.depth, rest));
+      pending_.push_back({PushNode(expression_.child(node, cell.done_or_min), cell.depth, rest)});
       return;
     }
-    case NodeKind::kChoice:
-      for (uint32_t i = node.count; i-- > 0;) {
-        const NodeId option = expression_.child(node, i);
-        if (Fits(option, cell.depth)) {
-          pending_.push_back(PushNode(option, cell.depth, cell.rest));
-        }
-      }
-      return;
     case NodeKind::kRepeat: {
-      if (cell.done_or_min == 0) pending_.push_back(cell.rest);
+      if (cell.done_or_min == 0) pending_.push_back({cell.rest});
       const NodeId body = expression_.child(node, 0);
       if (!Fits(body, cell.depth)) return;
       Cell after = cell;
       if (after.done_or_min > 0) --after.done_or_min;
       if (after.max != kUnlimited) --after.max;
       const Stack rest = after.max > 0 ? Push(after) : cell.rest;
-      pending_.push_back(PushNode(body, cell.depth, rest));
+      pending_.push_back({PushNode(body, cell.depth, rest)});
       return;
     }
     case NodeKind::kRule:
-      pending_.push_back(PushNode(expression_.child(node, 0), cell.depth - 1, cell.rest));
+      pending_.push_back({PushNode(expression_.child(node, 0), cell.depth - 1, cell.rest)});
       return;
+    case NodeKind::kChoice:
     case NodeKind::kBytes:
     case NodeKind::kLiteral:
       break;
@@ -153,11 +167,11 @@ ByteSet Automaton::Alike(const Entry& entry, uint8_t byte) const {
 Automaton::State Automaton::Next(State state, uint8_t byte) {
   if (state == kDead) return kDead;
   if (states_[state].next == nullptr) {
-    states_[state].next = std::make_unique<std::array<State, 256>>();
-    states_[state].next->fill(kUnknown);
+    states_[state].next = std::make_unique<Transitions>();
+    states_[state].next->state.fill(kUnknown);
     memory_bytes_ += sizeof(*states_[state].next);
   }
-  const State known = (*states_[state].next)[byte];
+  const State known = states_[state].next->state[byte];
   if (known != kUnknown) return known;
 
   BeginClosure();
@@ -176,29 +190,47 @@ Automaton::State Automaton::Next(State state, uint8_t byte) {
     Close(cell.done_or_min < text.size() ? Push(cell) : cell.rest);
   }
   const State next = Intern();
+  const auto unfolded = static_cast<uint16_t>(std::min<uint32_t>(unfolded_, UINT16_MAX));
   Entry& entry = states_[state];
-  Alike(entry, byte).ForEach([&](uint8_t like) { (*entry.next)[like] = next; });
+  const ByteSet alike = Alike(entry, byte);
+  const uint8_t first = alike.First();
+  alike.ForEach([&](uint8_t like) {
+    entry.next->state[like] = next;
+    entry.next->unfolded[like] = unfolded;
+    entry.next->first_alike[like] = first;
+  });
   return next;
 }
 
-Automaton::Stack Automaton::ImportStack(const Automaton& other, Stack stack) {
-  std::vector<Stack> path;
-  for (; stack != 0; stack = other.cells_[stack].rest) path.push_back(stack);
-  Stack own = 0;
-  for (auto it = path.rbegin(); it != path.rend(); ++it) {
-    Cell cell = other.cells_[*it];
-    cell.rest = own;
-    own = Push(cell);
+std::unordered_map<Automaton::State, Automaton::State> Automaton::Import(
+    const Automaton& other, std::span<const State> states) {
+  std::unordered_map<Stack, Stack> own_of;  // Stacks share what follows: each is copied once.
+  own_of.emplace(0, 0);
+  const auto import_stack = [&](Stack stack) {
+    std::vector<Stack> path;
+    while (!own_of.contains(stack)) {
+      path.push_back(stack);
+      stack = other.cells_[stack].rest;
+    }
+    Stack own = own_of.at(stack);
+    for (auto it = path.rbegin(); it != path.rend(); ++it) {
+      Cell cell = other.cells_[*it];
+      cell.rest = own;
+      own = Push(cell);
+      own_of.emplace(*it, own);
+    }
+    return own;
+  };
+  std::unordered_map<State, State> imported;
+  for (const State state : states) {
+    if (imported.contains(state)) continue;
+    BeginClosure();
+    for (const Stack stack : other.states_[state].positions) {
+      positions_.push_back(import_stack(stack));
+    }
+    imported.emplace(state, Intern());
   }
-  return own;
-}
-
-Automaton::State Automaton::Import(const Automaton& other, State state) {
-  BeginClosure();
-  for (const Stack stack : other.states_[state].positions) {
-    positions_.push_back(ImportStack(other, stack));
-  }
-  return Intern();
+  return imported;
 }
 
 }  // namespace shoal::text::grammar

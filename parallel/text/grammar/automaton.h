@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -26,19 +27,32 @@ class Automaton {
   // Derivations followed at once. Of an expression more ambiguous than that, the later ones are
   // dropped: then not every match can be reached, but all that is reached still matches.
   static constexpr size_t kPositionsMax = 1024;
+  // Likewise the parts opened on the way to them.
+  static constexpr uint32_t kUnfoldedMax = 8 * kPositionsMax;
 
   explicit Automaton(const Expression& expression);
 
   State start() const { return start_; }
   State Next(State state, uint8_t byte);
+  // What Next(state, byte), which must have been called, cost the first time: the parts opened, at
+  // most kUnfoldedMax and one choice more; and the first of the bytes it was found for at once.
+  struct Cost {
+    uint32_t unfolded = 0;
+    uint8_t first_alike = 0;
+  };
+  Cost CostOf(State state, uint8_t byte) const {
+    if (state == kDead) return {};
+    const Transitions& next = *states_[state].next;
+    return {next.unfolded[byte], next.first_alike[byte]};
+  }
   bool Accepts(State state) const { return states_[state].accepts; }
   uint32_t position_count(State state) const {
     return static_cast<uint32_t>(states_[state].positions.size());
   }
   size_t state_count() const { return states_.size(); }
 
-  // The state of another automaton of the same expression, in this one.
-  State Import(const Automaton& other, State state);
+  // States of another automaton of the same expression, in this one, which must be new.
+  std::unordered_map<State, State> Import(const Automaton& other, std::span<const State> states);
 
   // What it has allocated, roughly.
   size_t memory_bytes() const { return memory_bytes_; }
@@ -60,11 +74,21 @@ class Automaton {
   struct CellHash {
     size_t operator()(const Cell& cell) const;
   };
+  struct Transitions {
+    std::array<State, 256> state;  // kUnknown where not yet computed.
+    std::array<uint16_t, 256> unfolded;
+    std::array<uint8_t, 256> first_alike;
+  };
   struct Entry {
     std::vector<Stack>
         positions;  // In the order of discovery. Tops are bytes, literals or the end.
     bool accepts = false;
-    std::unique_ptr<std::array<State, 256>> next;  // kUnknown where not yet computed.
+    std::unique_ptr<Transitions> next;
+  };
+  // A part to be opened; of alternatives, those from `option` on.
+  struct Pending {
+    Stack stack = 0;
+    uint32_t option = 0;
   };
 
   static constexpr State kUnknown = UINT32_MAX;
@@ -75,12 +99,11 @@ class Automaton {
   void BeginClosure();
   // Appends what `stack` can begin with to positions_.
   void Close(Stack stack);
-  void Unfold(const Cell& cell);
+  void Unfold(Stack stack);
+  void UnfoldChoice(Pending choice);
   State Intern();
   // The bytes that every position treats like `byte`.
   ByteSet Alike(const Entry& entry, uint8_t byte) const;
-  Stack ImportStack(const Automaton& other, Stack stack);
-
   const Expression& expression_;
   std::vector<Cell> cells_;
   std::vector<uint32_t> cell_marks_;  // The closure that met the cell last.
@@ -91,8 +114,10 @@ class Automaton {
   size_t memory_bytes_ = 0;
 
   uint32_t mark_ = 0;
-  std::vector<Stack> pending_;    // Last in, first out.
-  std::vector<Stack> positions_;  // Of the closure under way.
+  std::vector<Pending> pending_;  // Last in, first out.
+  // Of the closure under way.
+  std::vector<Stack> positions_;
+  uint32_t unfolded_ = 0;
 };
 
 }  // namespace shoal::text::grammar

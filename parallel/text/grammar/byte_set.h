@@ -22,6 +22,13 @@ class ByteSet {
   constexpr bool Has(uint8_t byte) const { return ((words_[byte >> 6] >> (byte & 63)) & 1) != 0; }
   constexpr bool empty() const { return (words_[0] | words_[1] | words_[2] | words_[3]) == 0; }
 
+  // Precondition: not empty.
+  constexpr uint8_t First() const {
+    size_t i = 0;
+    while (words_[i] == 0) ++i;
+    return static_cast<uint8_t>(i * 64 + static_cast<size_t>(std::countr_zero(words_[i])));
+  }
+
   // Keeps the bytes that are in `other`, respectively those that are not.
   constexpr void KeepOnly(const ByteSet& other) {
     for (size_t i = 0; i < words_.size(); ++i) words_[i] &= other.words_[i];

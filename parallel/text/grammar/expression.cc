@@ -26,6 +26,12 @@ NodeId Expression::Add(Node node) {
   return static_cast<NodeId>(nodes_.size() - 1);
 }
 
+bool Expression::IsImpossible(NodeId id) const {
+  const Node& node = nodes_[id];
+  return (node.kind == NodeKind::kBytes && set(node).empty()) ||
+         (node.kind == NodeKind::kChoice && node.count == 0);
+}
+
 uint32_t Expression::AddChildren(std::span<const NodeId> children) {
   const auto first = static_cast<uint32_t>(children_.size());
   children_.insert(children_.end(), children.begin(), children.end());
@@ -61,6 +67,7 @@ NodeId Expression::Sequence(std::span<const NodeId> parts) {
   Node node{.kind = NodeKind::kSequence, .nullable = true};
   for (const NodeId part : parts) {
     if (part == kEmpty) continue;
+    if (IsImpossible(part)) return part;
     kept.push_back(part);
     node.nullable = node.nullable && nodes_[part].nullable;
     node.uses_rules = node.uses_rules || nodes_[part].uses_rules;
@@ -77,6 +84,7 @@ NodeId Expression::Choice(std::span<const NodeId> options) {
   Node node{.kind = NodeKind::kChoice};
   bool empty = false;
   for (const NodeId option : options) {
+    if (IsImpossible(option)) continue;
     node.nullable = node.nullable || nodes_[option].nullable;
     node.uses_rules = node.uses_rules || nodes_[option].uses_rules;
     empty = empty || option == kEmpty;
@@ -93,6 +101,7 @@ NodeId Expression::Choice(std::span<const NodeId> options) {
 NodeId Expression::Repeat(NodeId body, uint32_t min, uint32_t max) {
   SHOAL_CHECK(min <= max, min, " to ", max);
   if (body == kEmpty || max == 0) return kEmpty;
+  if (IsImpossible(body)) return min == 0 ? kEmpty : body;
   if (min == 1 && max == 1) return body;
   const bool nullable = nodes_[body].nullable;
   const bool uses_rules = nodes_[body].uses_rules;

@@ -41,7 +41,8 @@ struct Node {
 // Errors:    kInvalidArgument beyond kNodesMax.
 class Expression {
  public:
-  // Bytes outside `expressible` can never be produced: alternatives that need one are dropped.
+  // Bytes outside `expressible` can never be produced: alternatives that need one are dropped. A
+  // part that nothing matches never stands inside another, but through a rule.
   explicit Expression(const ByteSet& expressible);
 
   static constexpr NodeId kEmpty = 0;  // Matches the empty string only.
@@ -77,6 +78,7 @@ class Expression {
 
  private:
   NodeId Add(Node node);
+  bool IsImpossible(NodeId id) const;
   uint32_t AddChildren(std::span<const NodeId> children);
   // The same without the empty match, where that is simple; else the node itself.
   NodeId WithoutEmpty(NodeId id);

@@ -9,15 +9,18 @@
 namespace shoal::text::grammar {
 namespace {
 
-// Of one grammar's states and masks, before they are dropped.
+// Of one grammar's states and masks, before they are collected.
 constexpr size_t kStatesBytesMax = size_t{8} << 20;
 
 // Bounds of the work on one mask, in terms that do not depend on what is known already: trie nodes
-// weighted by their state's positions, and different states.
+// weighted by their state's positions and by what its transitions opened, and different states.
 constexpr size_t kWorkPerNode = 4;
 constexpr size_t kWorkMin = 200'000;
 constexpr uint32_t kPositionsPerUnit = 8;
+constexpr uint32_t kUnfoldedPerUnit = 4;
 constexpr size_t kWalkStatesMax = 8192;
+// And on the question whether all plain characters lead to the same state, in parts opened.
+constexpr size_t kPlainUnfoldedMax = size_t{256} << 10;
 
 }  // namespace
 
@@ -50,15 +53,17 @@ class MaskedGrammar::States {
   void AddPlain(Automaton::State state, TokenMask& mask) {
     const auto& by_count = vocabulary_.plain_tokens();
     size_t allowed = 0;  // Characters that may follow.
+    size_t unfolded = 0;
     for (Automaton::State at = state; allowed + 1 < by_count.size(); ++allowed) {
-      const std::optional<Automaton::State> next = PlainNext(at);
-      if (!next) {
+      const PlainStep& step = PlainNext(at);
+      unfolded += step.unfolded;
+      if (!step.next || unfolded > kPlainUnfoldedMax) {
         Walk(vocabulary_.plain_trie(), state, mask);
         return;
       }
-      if (*next == Automaton::kDead) break;
-      if (*next == at) allowed = by_count.size() - 2;
-      at = *next;
+      if (*step.next == Automaton::kDead) break;
+      if (*step.next == at) allowed = by_count.size() - 2;
+      at = *step.next;
     }
     if (allowed + 1 == by_count.size()) {
       for (size_t i = 0; i < mask.words.size(); ++i) mask.words[i] |= vocabulary_.plain_mask()[i];
@@ -69,11 +74,19 @@ class MaskedGrammar::States {
     }
   }
 
-  // Where each plain character leads, if it is the same state for all.
-  std::optional<Automaton::State> PlainNext(Automaton::State state) {
-    const auto known = plain_next_.find(state);
-    if (known != plain_next_.end()) return known->second;
-    const Automaton::State next = automaton_.Next(state, 'a');
+  // Where each plain character leads, if it is the same state for all and not too much work.
+  struct PlainStep {
+    std::optional<Automaton::State> next;
+    size_t unfolded = 0;
+  };
+
+  const PlainStep& PlainNext(Automaton::State state) {
+    const auto [entry, is_new] = plain_next_.try_emplace(state);
+    PlainStep& step = entry->second;
+    if (!is_new) return step;
+    mask_bytes_ += 64;
+    BeginCount();
+    const Automaton::State next = Next(state, 'a');
     const bool same =
         LeadTo(state, 0x20, '"' - 1, 0, next) && LeadTo(state, '"' + 1, '\\' - 1, 0, next) &&
         LeadTo(state, '\\' + 1, 0x7F, 0, next) && LeadTo(state, 0xC2, 0xDF, 1, next) &&
@@ -81,10 +94,9 @@ class MaskedGrammar::States {
         LeadsTo(state, 0xED, 0x80, 0x9F, 1, next) && LeadTo(state, 0xEE, 0xEF, 2, next) &&
         LeadsTo(state, 0xF0, 0x90, 0xBF, 2, next) && LeadTo(state, 0xF1, 0xF3, 3, next) &&
         LeadsTo(state, 0xF4, 0x80, 0x8F, 2, next);
-    const auto result = same ? std::optional(next) : std::nullopt;
-    plain_next_.emplace(state, result);
-    mask_bytes_ += 48;
-    return result;
+    if (same) step.next = next;
+    step.unfolded = unfolded_;
+    return step;
   }
 
   // Whether each byte in [first, last] and then any `more` continuation bytes lead to `target`.
@@ -94,7 +106,8 @@ class MaskedGrammar::States {
     for (uint32_t byte = first; byte <= last; ++byte) {
       // Many a vocabulary lacks bytes of rare characters; no plain token holds them.
       if (!vocabulary_.single_bytes().Has(static_cast<uint8_t>(byte))) continue;
-      const Automaton::State next = automaton_.Next(state, static_cast<uint8_t>(byte));
+      if (unfolded_ > kPlainUnfoldedMax) return false;
+      const Automaton::State next = Next(state, static_cast<uint8_t>(byte));
       if (next == checked) continue;
       const bool leads = more == 0 || next == Automaton::kDead
                              ? next == target
@@ -109,7 +122,7 @@ class MaskedGrammar::States {
   bool LeadsTo(Automaton::State state, uint8_t lead, uint32_t first, uint32_t last, int more,
                Automaton::State target) {
     if (!vocabulary_.single_bytes().Has(lead)) return true;
-    const Automaton::State next = automaton_.Next(state, lead);
+    const Automaton::State next = Next(state, lead);
     if (next == Automaton::kDead) return target == Automaton::kDead;
     return LeadTo(next, first, last, more, target);
   }
@@ -120,7 +133,7 @@ class MaskedGrammar::States {
     path_[0] = start;
     size_t work_left = kWorkMin + kWorkPerNode * nodes.size();
     size_t states_left = kWalkStatesMax;
-    ++walk_;
+    BeginCount();
     for (size_t i = 0; i < nodes.size();) {
       const TokenTrie::Node& node = nodes[i];
       const Automaton::State from = path_[node.depth];
@@ -132,34 +145,57 @@ class MaskedGrammar::States {
         continue;
       }
       if (affordable) work_left -= work;
-      const Automaton::State to = automaton_.Next(from, node.byte);
+      const size_t unfolded_before = unfolded_;
+      const Automaton::State to = Next(from, node.byte);
+      work_left -= std::min(work_left, (unfolded_ - unfolded_before) / kUnfoldedPerUnit);
       if (to == Automaton::kDead) {
         i = node.end;
         continue;
       }
-      if (IsNew(to) && states_left > 0) --states_left;
+      if (MeetsFirst(to) && states_left > 0) --states_left;
       for (const int32_t token : trie.tokens(node)) mask.Add(token);
       path_[node.depth + 1] = to;
       ++i;
     }
   }
 
-  // Whether this walk meets the state for the first time.
-  bool IsNew(Automaton::State state) {
+  // What is met and opened from here on counts, as if nothing had been known before.
+  void BeginCount() {
+    ++count_;
+    unfolded_ = 0;
+  }
+
+  struct Met {
+    uint32_t count = 0;   // The count that met the state last.
+    ByteSet transitions;  // Those it has taken, by their first byte.
+  };
+
+  bool MeetsFirst(Automaton::State state) {
     if (met_.size() <= state) met_.resize(std::max<size_t>(state + 1, 2 * met_.size()));
-    const bool is_new = met_[state] != walk_;
-    met_[state] = walk_;
-    return is_new;
+    if (met_[state].count == count_) return false;
+    met_[state] = {count_, {}};
+    return true;
+  }
+
+  Automaton::State Next(Automaton::State state, uint8_t byte) {
+    const Automaton::State next = automaton_.Next(state, byte);
+    const Automaton::Cost cost = automaton_.CostOf(state, byte);
+    MeetsFirst(state);
+    ByteSet& transitions = met_[state].transitions;
+    if (!transitions.Has(cost.first_alike)) unfolded_ += cost.unfolded;
+    transitions.Add(cost.first_alike);
+    return next;
   }
 
   const GrammarVocabulary& vocabulary_;
   Automaton automaton_;
   std::vector<std::shared_ptr<const TokenMask>> masks_;  // By state.
-  std::unordered_map<Automaton::State, std::optional<Automaton::State>> plain_next_;
+  std::unordered_map<Automaton::State, PlainStep> plain_next_;
   size_t mask_bytes_ = 0;
   std::vector<Automaton::State> path_;
-  std::vector<uint32_t> met_;  // The walk that met a state last.
-  uint32_t walk_ = 0;
+  std::vector<Met> met_;  // By state.
+  uint32_t count_ = 0;
+  size_t unfolded_ = 0;
 };
 
 namespace {
@@ -182,7 +218,8 @@ MaskedGrammar::MaskedGrammar(std::shared_ptr<const Expression> expression,
     : expression_(std::move(expression)),
       vocabulary_(std::move(vocabulary)),
       end_mask_(EndMask(*vocabulary_)),
-      states_(std::make_shared<States>(*expression_, *vocabulary_)) {}
+      states_(std::make_unique<States>(*expression_, *vocabulary_)),
+      bytes_max_(kStatesBytesMax) {}
 
 MaskedGrammar::~MaskedGrammar() = default;
 
@@ -191,27 +228,42 @@ size_t MaskedGrammar::memory_bytes() const {
   return states_->memory_bytes();
 }
 
-void MaskedGrammar::Renew(std::shared_ptr<States>& states, Automaton::State& state) {
-  if (states_->memory_bytes() > kStatesBytesMax) {
-    states_ = std::make_shared<States>(*expression_, *vocabulary_);
-  }
-  if (states == states_) return;
-  state = states_->automaton().Import(states->automaton(), state);
-  states = states_;
+void MaskedGrammar::Collect() {
+  if (states_->memory_bytes() <= bytes_max_) return;
+  std::vector<Automaton::State> needed;
+  for (const GrammarMatcher* matcher : matchers_) needed.push_back(matcher->state_);
+  auto kept = std::make_unique<States>(*expression_, *vocabulary_);
+  const auto kept_of = kept->automaton().Import(states_->automaton(), needed);
+  for (GrammarMatcher* matcher : matchers_) matcher->state_ = kept_of.at(matcher->state_);
+  states_ = std::move(kept);
+  bytes_max_ = std::max(kStatesBytesMax, 2 * states_->memory_bytes());
 }
 
 GrammarMatcher::GrammarMatcher(std::shared_ptr<MaskedGrammar> grammar)
     : grammar_(std::move(grammar)) {
   const std::lock_guard lock(grammar_->mutex_);
-  states_ = grammar_->states_;
-  state_ = states_->automaton().start();
+  state_ = grammar_->states_->automaton().start();
+  grammar_->matchers_.insert(this);
+}
+
+GrammarMatcher::GrammarMatcher(const GrammarMatcher& other)
+    : grammar_(other.grammar_), ended_(other.ended_) {
+  const std::lock_guard lock(grammar_->mutex_);
+  state_ = other.state_;
+  grammar_->matchers_.insert(this);
+}
+
+GrammarMatcher::~GrammarMatcher() {
+  const std::lock_guard lock(grammar_->mutex_);
+  grammar_->matchers_.erase(this);
 }
 
 std::shared_ptr<const TokenMask> GrammarMatcher::Allowed() {
   if (ended_) return grammar_->end_mask_;
   const std::lock_guard lock(grammar_->mutex_);
-  grammar_->Renew(states_, state_);
-  return states_->Mask(state_);
+  auto mask = grammar_->states_->Mask(state_);
+  grammar_->Collect();
+  return mask;
 }
 
 bool GrammarMatcher::Accept(int32_t token) {
@@ -219,17 +271,18 @@ bool GrammarMatcher::Accept(int32_t token) {
   if (token < 0 || token >= vocabulary.size()) return false;
   const std::lock_guard lock(grammar_->mutex_);
   if (vocabulary.IsEnd(token)) {
-    if (!ended_ && !states_->automaton().Accepts(state_)) return false;
+    if (!ended_ && !grammar_->states_->automaton().Accepts(state_)) return false;
     ended_ = true;
     return true;
   }
   const std::string& bytes = vocabulary.bytes(token);
   if (ended_ || bytes.empty()) return false;
-  grammar_->Renew(states_, state_);
+  Automaton& automaton = grammar_->states_->automaton();
   Automaton::State at = state_;
-  for (const char byte : bytes) at = states_->automaton().Next(at, static_cast<uint8_t>(byte));
+  for (const char byte : bytes) at = automaton.Next(at, static_cast<uint8_t>(byte));
   if (at == Automaton::kDead) return false;
   state_ = at;
+  grammar_->Collect();
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <unordered_set>
 #include <vector>
 
 #include "parallel/text/grammar/automaton.h"
@@ -22,6 +23,8 @@ struct TokenMask {
   void Add(int32_t token) { words[static_cast<size_t>(token) / 64] |= uint64_t{1} << (token % 64); }
 };
 
+class GrammarMatcher;
+
 // An expression, a vocabulary, and the masks of the states met so far. Masks are functions of
 // expression, vocabulary and the text so far, whatever was asked before.
 // Threading: thread-safe; GrammarMatchers of several threads may share one.
@@ -35,21 +38,24 @@ class MaskedGrammar {
   const GrammarVocabulary& vocabulary() const { return *vocabulary_; }
   // The end tokens alone.
   const std::shared_ptr<const TokenMask>& end_mask() const { return end_mask_; }
-  // What is kept, roughly. Beyond a few MiB it is dropped and made anew as needed.
+  // What is kept, roughly. Beyond a few MiB all is dropped but where matchers stand, and made anew
+  // as needed.
   size_t memory_bytes() const;
 
  private:
   friend class GrammarMatcher;
   class States;  // An automaton and its masks.
 
-  // Makes `states` the current one, and the state in it that of the former.
-  void Renew(std::shared_ptr<States>& states, Automaton::State& state);
+  // Drops what no matcher needs, if there is much of it.
+  void Collect();
 
   const std::shared_ptr<const Expression> expression_;
   const std::shared_ptr<const GrammarVocabulary> vocabulary_;
   const std::shared_ptr<const TokenMask> end_mask_;
-  mutable std::mutex mutex_;  // Guards what follows and everything in any States.
-  std::shared_ptr<States> states_;
+  mutable std::mutex mutex_;  // Guards what follows, and the states of the matchers.
+  std::unique_ptr<States> states_;
+  std::unordered_set<GrammarMatcher*> matchers_;  // All that there are.
+  size_t bytes_max_;
 };
 
 // Where one answer stands. A copy is a point to come back to.
@@ -57,12 +63,16 @@ class MaskedGrammar {
 class GrammarMatcher {
  public:
   explicit GrammarMatcher(std::shared_ptr<MaskedGrammar> grammar);
+  GrammarMatcher(const GrammarMatcher& other);
+  GrammarMatcher& operator=(const GrammarMatcher& other) = delete;
+  ~GrammarMatcher();
 
   // The tokens that may come next; at least one. End tokens are among them exactly when the text so
   // far matches; after one only end tokens are.
   // Cost: a look-up where the state was met before; else at most some thousand automaton steps,
   // for states that are neither inside a string nor particular some hundred thousand. A bound on
-  // the work may leave tokens of several bytes out; their bytes can still come one by one.
+  // the work, some tenth of a second, may leave tokens of several bytes out; their bytes can
+  // still come one by one.
   std::shared_ptr<const TokenMask> Allowed();
 
   // Goes on by one token. Result: false, and nothing changes, if the grammar forbids it.
@@ -71,8 +81,9 @@ class GrammarMatcher {
   bool ended() const { return ended_; }  // An end token was taken.
 
  private:
-  std::shared_ptr<MaskedGrammar> grammar_;
-  std::shared_ptr<MaskedGrammar::States> states_;
+  friend class MaskedGrammar;
+
+  const std::shared_ptr<MaskedGrammar> grammar_;
   Automaton::State state_ = Automaton::kDead;
   bool ended_ = false;
 };

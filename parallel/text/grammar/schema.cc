@@ -4,6 +4,7 @@
 #include <cmath>
 #include <deque>
 #include <map>
+#include <set>
 
 #include "parallel/text/grammar/json_values.h"
 #include "parallel/text/grammar/regex.h"
@@ -18,8 +19,9 @@ namespace {
 
 constexpr size_t kNameBytesMax = 256;
 constexpr size_t kEnumValuesMax = 1000;
-// Merging copies schemas, and copies may hold more to merge: this ends it.
+// Merging copies schemas, and copies may hold more to merge: these end it. Bytes are of JSON text.
 constexpr int kSchemasMax = 20'000;
+constexpr size_t kMergedBytesMax = size_t{1} << 20;
 
 // Narrower than what the formats allow, so that no checker disagrees: no February 29, years of four
 // digits, no leap seconds, plain e-mail addresses.
@@ -106,10 +108,12 @@ class SchemaCompiler {
     return entry->second;
   }
 
-  // The schema without `keyword`.
+  // The schema without `keyword` and without what changes nothing.
   static SchemaJson Without(const SchemaJson& schema, const std::string& keyword) {
-    SchemaJson rest = schema;
-    rest.erase(keyword);
+    SchemaJson rest = SchemaJson::object();
+    for (const auto& [key, value] : schema.items()) {
+      if (key != keyword && !IsAnnotation(key)) rest[key] = value;
+    }
     return rest;
   }
 
@@ -137,7 +141,7 @@ class SchemaCompiler {
     SchemaJson merged = Without(schema.value, "allOf");
     for (size_t i = 0; i < NonEmptyList(list).size(); ++i) {
       const SchemaJson& part = Part(list.At(i));
-      if (part != true) merged = MergeSchemas({merged, list.At(i).path}, part);
+      if (part != true) merged = Merged({merged, list.At(i).path}, part);
     }
     return Owned(std::move(merged), schema.path);
   }
@@ -145,20 +149,20 @@ class SchemaCompiler {
   NodeId AnyOf(const SchemaAt& schema, const std::string& keyword) {
     const SchemaAt list = schema.At(keyword);
     const SchemaJson rest = Without(schema.value, keyword);
-    const bool alone = std::all_of(rest.items().begin(), rest.items().end(),
-                                   [](const auto& entry) { return IsAnnotation(entry.key()); });
     std::vector<NodeId> options;
     for (size_t i = 0; i < NonEmptyList(list).size(); ++i) {
       const SchemaAt option = list.At(i);
-      if (alone) {
-        options.push_back(Value(option));
-        continue;
-      }
-      const SchemaJson& part = Part(option);
-      options.push_back(
-          Owned(part == true ? rest : MergeSchemas({rest, option.path}, part), option.path));
+      const bool alone = rest.empty();
+      options.push_back(alone ? Value(option)
+                              : Owned(Merged({rest, option.path}, Part(option)), option.path));
     }
     return expression_.Choice(options);
+  }
+
+  SchemaJson Merged(const SchemaAt& a, const SchemaJson& b) {
+    merged_bytes_ += a.value.dump().size() + b.dump().size();
+    if (merged_bytes_ > kMergedBytesMax) RefuseSchema(a.path, "too many schemas are combined");
+    return b == true ? a.value : MergeSchemas(a, b);
   }
 
   // A schema that was made here; references may stand in it, so it must live as long as they do.
@@ -281,8 +285,10 @@ class SchemaCompiler {
     return Value(schema.At(keyword));
   }
 
+  // Each once, in their order.
   static std::vector<std::string> Required(const SchemaAt& schema) {
     std::vector<std::string> names;
+    std::set<std::string> known;
     const SchemaJson* required = FindKeyword(schema.value, "required");
     if (required == nullptr) return names;
     const std::string path = schema.path + "/required";
@@ -290,45 +296,45 @@ class SchemaCompiler {
     for (const SchemaJson& name : *required) {
       if (!name.is_string()) RefuseSchema(path, "must be an array of strings");
       const auto text = name.get<std::string>();
-      if (std::find(names.begin(), names.end(), text) == names.end()) names.push_back(text);
+      if (known.insert(text).second) names.push_back(text);
     }
     return names;
   }
 
   NodeId Object(const SchemaAt& schema) {
     const std::vector<std::string> required = Required(schema);
+    const std::set<std::string> is_required(required.begin(), required.end());
     const auto others =
         Others(schema, "additionalProperties", !schema.value.contains("properties"));
     std::vector<std::string> names;
     std::vector<ObjectPart> members;
-    const auto add = [&](const std::string& name, NodeId value, bool is_required) {
+    const auto add = [&](const std::string& name, NodeId value) {
       if (name.size() > kNameBytesMax) {
         RefuseSchema(schema.path,
                      "a name has more than " + std::to_string(kNameBytesMax) + " bytes");
       }
       names.push_back(name);
-      members.push_back({values_.Member(name, value), is_required});
+      members.push_back({values_.Member(name, value), is_required.contains(name)});
     };
     if (schema.value.contains("properties")) {
       const SchemaAt properties = schema.At("properties");
       if (!properties.value.is_object()) RefuseSchema(properties.path, "must be an object");
       for (const auto& [name, value] : properties.value.items()) {
-        const bool is_required =
-            std::find(required.begin(), required.end(), name) != required.end();
         const SchemaAt property = properties.At(name);
         if (property.value == false) {
           RefuseSchema(property.path, "false is not supported here; leave the property out");
         }
-        add(name, Value(property), is_required);
+        add(name, Value(property));
       }
     }
+    const std::set<std::string> declared(names.begin(), names.end());
     for (const std::string& name : required) {
-      if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+      if (declared.contains(name)) continue;
       if (!others) {
         RefuseSchema(schema.path + "/required",
                      "\"" + name + "\" is required and not among the properties");
       }
-      add(name, *others, true);
+      add(name, *others);
     }
     std::optional<NodeId> more;
     if (others) more = values_.OtherMember(names, *others);
@@ -366,6 +372,7 @@ class SchemaCompiler {
   std::deque<SchemaJson> owned_;
   size_t depth_ = 0;
   int schema_count_ = 0;
+  size_t merged_bytes_ = 0;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <set>
 
 #include "parallel/text/grammar/schema.h"
 #include "transport/base/error.h"
@@ -73,16 +74,14 @@ std::string Unescaped(std::string_view token) {
   return result;
 }
 
+// Of whole schemas that both have types.
 SchemaJson MergeTypes(const SchemaAt& a, const SchemaJson& b) {
-  const auto list = [](const SchemaJson& type) {
-    return type.is_array() ? type : SchemaJson::array({type});
-  };
   SchemaJson both = SchemaJson::array();
-  const SchemaJson theirs = list(b);
-  const auto has = [&](const SchemaJson& type) {
+  const std::vector<std::string> theirs = TypesOf({b, a.path});
+  const auto has = [&](const std::string& type) {
     return std::find(theirs.begin(), theirs.end(), type) != theirs.end();
   };
-  for (const SchemaJson& type : list(a.value)) {
+  for (const std::string& type : TypesOf(a)) {
     // Integers are numbers.
     if (has(type) || (type == "integer" && has("number"))) both.push_back(type);
     if (type == "number" && !has("number") && has("integer")) both.push_back("integer");
@@ -94,8 +93,9 @@ SchemaJson MergeTypes(const SchemaAt& a, const SchemaJson& b) {
 SchemaJson MergeRequired(const SchemaAt& a, const SchemaJson& b) {
   SchemaJson all = a.value;
   if (!all.is_array() || !b.is_array()) RefuseSchema(a.path, "must be an array of strings");
+  std::set<SchemaJson> known(all.begin(), all.end());
   for (const SchemaJson& name : b) {
-    if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(name);
+    if (known.insert(name).second) all.push_back(name);
   }
   return all;
 }
@@ -275,7 +275,7 @@ SchemaJson MergeSchemas(const SchemaAt& a, const SchemaJson& b) {
     if (own == merged.end()) {
       merged[keyword] = value;
     } else if (keyword == "type") {
-      *own = MergeTypes(a.At(keyword), value);
+      *own = MergeTypes(a, b);
     } else if (keyword == "required") {
       *own = MergeRequired(a.At(keyword), value);
     } else if (keyword == "properties") {
