@@ -108,9 +108,10 @@ struct Coordinator::Parts {
         text(options.model),
         region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
                std::move(events)),
-        upstream(region, text.Service(), MakeRandom()),
+        upstream(region, text.Service(), MakeRandom(), io.unixEventPort),
         server(io, MakeRpcOptions(options, api_keys), region, upstream),
-        http(MakeHttpOptions(options, api_keys), region, text.Service(), io.provider->getTimer()) {
+        http(MakeHttpOptions(options, api_keys), region, text.Service(), io.provider->getTimer(),
+             io.unixEventPort) {
     region.Connect(server);
     http.Listen(io.provider->getNetwork(), io.waitScope);
   }

@@ -124,7 +124,7 @@ const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
 }
 
 HttpGateway::HttpGateway(HttpGatewayOptions options, core::GenerationService& generation,
-                         TextService text, kj::Timer& timer)
+                         TextService text, kj::Timer& timer, kj::UnixEventPort& port)
     : options_(std::move(options)),
       generation_(generation),
       text_(std::move(text)),
@@ -132,6 +132,7 @@ HttpGateway::HttpGateway(HttpGatewayOptions options, core::GenerationService& ge
       random_(options_.random ? options_.random : SystemRandom()),
       unix_seconds_(options_.unix_seconds ? options_.unix_seconds : SystemSeconds),
       started_seconds_(unix_seconds_()),
+      large_bodies_(port),
       server_(options_.limits, *this, timer) {}
 
 HttpGateway::~HttpGateway() noexcept = default;

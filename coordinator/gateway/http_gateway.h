@@ -40,7 +40,7 @@ struct HttpGatewayOptions {
 class HttpGateway : private HttpService {
  public:
   HttpGateway(HttpGatewayOptions options, core::GenerationService& generation, TextService text,
-              kj::Timer& timer);
+              kj::Timer& timer, kj::UnixEventPort& port);
   ~HttpGateway() noexcept override;
 
   // Errors: kInvalidArgument, naming the port, if it cannot be had.

@@ -111,10 +111,13 @@ class RpcGateway::Listener : public core::StreamListener {
 };
 
 RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
-                       std::function<uint64_t()> random)
-    : generation_(generation), text_(std::move(text)), random_(std::move(random)) {}
+                       std::function<uint64_t()> random, kj::UnixEventPort& port)
+    : generation_(generation),
+      text_(std::move(text)),
+      random_(std::move(random)),
+      long_prompts_(port) {}
 
-RpcGateway::~RpcGateway() {
+RpcGateway::~RpcGateway() noexcept {
   for (const auto& [stream, listener] : listeners_) generation_.Cancel(stream);
 }
 

@@ -21,8 +21,8 @@ class RpcGateway : public rpc::UpstreamListener {
  public:
   // `random`: seeds of requests that bring none.
   RpcGateway(core::GenerationService& generation, TextService text,
-             std::function<uint64_t()> random);
-  ~RpcGateway() override;
+             std::function<uint64_t()> random, kj::UnixEventPort& port);
+  ~RpcGateway() noexcept override;
 
   kj::Promise<rpc::EncodedPrompt> OnPrompt(const rpc::GenerateRequest& request) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,

@@ -2,8 +2,10 @@
 
 // A thread beside the event loop, for reading and tokenizing what would hold the loop up.
 
-#include <kj/async.h>
+#include <kj/async-unix.h>
+#include <kj/io.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -45,38 +47,67 @@ class Outcome {
 
 // Order:     one job at a time, first come, first served. One whose promise was dropped before its
 //            turn is left out.
-// Threading: owned by the event loop. Jobs run on the other thread: what they use must be theirs or
-//            immutable.
+// Threading: owned by the event loop of `port`. Jobs run on the other thread: what they use must be
+//            theirs or immutable.
 // Cost:      destroying it waits for the job at hand.
 class TextThread {
  public:
-  TextThread() : thread_([this] { Work(); }) {}
-  ~TextThread();
+  explicit TextThread(kj::UnixEventPort& port);
+  ~TextThread() noexcept;
 
   // As many jobs as it takes are waiting: refuse, or come back later.
   bool full() const;
 
-  // Resolves on the calling event loop. Precondition: not full().
+  // Precondition: not full().
   template <typename Result>
   kj::Promise<kj::Own<Outcome<Result>>> Run(std::function<Result()> job) {
-    using Pointer = kj::Own<Outcome<Result>>;
-    auto pair = kj::newPromiseAndCrossThreadFulfiller<Pointer>();
-    auto fulfiller =
-        std::make_shared<kj::Own<kj::CrossThreadPromiseFulfiller<Pointer>>>(kj::mv(pair.fulfiller));
-    Enqueue([job = std::move(job), fulfiller] {
-      if ((*fulfiller)->isWaiting()) (*fulfiller)->fulfill(kj::heap<Outcome<Result>>(job));
-    });
-    return kj::mv(pair.promise);
+    auto pair = kj::newPromiseAndFulfiller<kj::Own<Outcome<Result>>>();
+    auto task = std::make_unique<TaskFor<Result>>(std::move(job), kj::mv(pair.fulfiller));
+    auto mark_dropped = kj::defer([dropped = task->dropped] { *dropped = true; });
+    Enqueue(std::move(task));
+    return pair.promise.attach(kj::mv(mark_dropped));
   }
 
  private:
-  void Enqueue(std::function<void()> job);
-  void Work();
+  struct Task {
+    virtual ~Task() = default;
+    virtual void Work() = 0;     // On the other thread.
+    virtual void Deliver() = 0;  // On the loop's.
 
-  mutable std::mutex mutex_;  // Guards jobs_ and stop_.
+    const std::shared_ptr<std::atomic<bool>> dropped = std::make_shared<std::atomic<bool>>(false);
+  };
+
+  template <typename Result>
+  struct TaskFor : Task {
+    using Fulfiller = kj::PromiseFulfiller<kj::Own<Outcome<Result>>>;
+
+    TaskFor(std::function<Result()> to_do, kj::Own<Fulfiller> to_fulfill)
+        : job(std::move(to_do)), fulfiller(kj::mv(to_fulfill)) {}
+    ~TaskFor() noexcept override = default;
+
+    void Work() override { outcome.emplace(job); }
+    void Deliver() override {
+      if (outcome) fulfiller->fulfill(kj::heap<Outcome<Result>>(*std::move(outcome)));
+    }
+
+    const std::function<Result()> job;
+    std::optional<Outcome<Result>> outcome;
+    kj::Own<Fulfiller> fulfiller;
+  };
+  using Tasks = std::deque<std::unique_ptr<Task>>;
+
+  void Enqueue(std::unique_ptr<Task> task);
+  void Work();
+  kj::Promise<void> DeliverLoop();
+
+  const kj::AutoCloseFd done_fd_;  // An eventfd: there is something to deliver.
+  kj::UnixEventPort::FdObserver done_observer_;
+  mutable std::mutex mutex_;  // Guards what stands up to stop_.
   std::condition_variable wake_;
-  std::deque<std::function<void()>> jobs_;
+  Tasks waiting_;
+  Tasks done_;
   bool stop_ = false;
+  kj::Promise<void> delivering_;
   std::thread thread_;  // Last: it uses all of the above.
 };
 

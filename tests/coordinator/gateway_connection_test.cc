@@ -276,7 +276,7 @@ class Socket : public ::testing::Test {
     options.bind = bind;
     options.port = port;
     auto gateway = std::make_unique<HttpGateway>(std::move(options), generation, TextService{},
-                                                 io.provider->getTimer());
+                                                 io.provider->getTimer(), io.unixEventPort);
     gateway->Listen(io.provider->getNetwork(), io.waitScope);
     return gateway;
   }

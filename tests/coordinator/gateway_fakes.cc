@@ -139,7 +139,8 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
     }
     return tokenizer.Encode(rendered + ">", text::SpecialTokens::kPlainText);
   };
-  gateway = std::make_unique<HttpGateway>(std::move(options), generation, std::move(text), timer);
+  gateway =
+      std::make_unique<HttpGateway>(std::move(options), generation, std::move(text), timer, port);
 }
 
 GatewayFixture::~GatewayFixture() noexcept = default;

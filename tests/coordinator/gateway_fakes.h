@@ -134,7 +134,8 @@ class GatewayFixture {
   // In small steps, so that every periodic check runs.
   void Advance(int64_t milliseconds);
 
-  kj::EventLoop loop;
+  kj::UnixEventPort port;
+  kj::EventLoop loop{port};
   kj::WaitScope wait_scope{loop};
   kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
   ByteTokenizer tokenizer;

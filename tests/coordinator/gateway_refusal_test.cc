@@ -215,7 +215,7 @@ TEST(NoTokenizer, LeavesTokenIdsInAndOut) {
   TextService text;
   text.vocab_size = 10;
   fixture.gateway = std::make_unique<HttpGateway>(HttpGatewayOptions{}, fixture.generation,
-                                                  std::move(text), fixture.timer);
+                                                  std::move(text), fixture.timer, fixture.port);
   EXPECT_EQ(fixture.Post(kCompletions, R"({"prompt":"a"})").json()["error"]["code"],
             "no_tokenizer");
   EXPECT_EQ(fixture.Post(kCompletions, R"({"prompt":[1],"stop":"a"})").json()["error"]["param"],
@@ -235,7 +235,7 @@ TEST(NoChatTemplate, IsSaidAndCompletionsAreOffered) {
   TextService text;
   text.tokenizer = &fixture.tokenizer;
   fixture.gateway = std::make_unique<HttpGateway>(HttpGatewayOptions{}, fixture.generation,
-                                                  std::move(text), fixture.timer);
+                                                  std::move(text), fixture.timer, fixture.port);
   const Reply reply = fixture.Post(kChat, R"({"messages":[{"role":"user","content":"x"}]})");
   EXPECT_EQ(reply.status, 400);
   EXPECT_EQ(reply.json()["error"]["code"], "no_chat_template");

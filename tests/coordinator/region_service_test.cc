@@ -65,7 +65,8 @@ class CoordinatorThread {
     RegionService region({}, clock, io.provider->getTimer(), events);
     TextService text;
     text.vocab_size = 100;
-    RpcGateway upstream(region, text, [] { return uint64_t{42}; });
+    RpcGateway upstream(
+        region, text, [] { return uint64_t{42}; }, io.unixEventPort);
     rpc::ClusterServerOptions options;
     options.port = 0;
     rpc::ClusterServer server(io, options, region, upstream);
