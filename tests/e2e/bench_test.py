@@ -62,6 +62,41 @@ class BenchEngine(ProgramTest):
             self.assertGreater(figures[name], 0)
 
 
+class Perplexity(ProgramTest):
+    def perplexity(self, model, *arguments, ranks=1):
+        command = [program("shoal-worker"), "perplexity", model, "--tensor-parallel", ranks,
+                   "--threads", 1, *arguments]
+        done = subprocess.run([*programs.mpirun(ranks), *map(str, command)], capture_output=True,
+                              text=True, timeout=programs.READY_SECONDS)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_a_text_and_its_tokens_are_scored_alike_at_every_cut(self):
+        model = self.write_model("q4_1")
+        text, ids = self.folder / "text", self.folder / "ids"
+        text.write_text("the quick brown fox " * 60)
+        status, output, log = self.perplexity(model, "--text", text)
+        self.assertEqual(status, 0, log)
+        figures = dict(line.split() for line in output.splitlines())
+        self.assertGreater(float(figures["perplexity"]), 1)
+        self.assertGreater(int(figures["scored_tokens"]), 512)
+        self.assertEqual(self.perplexity(model, "--text", text, ranks=2)[1], output)
+        ids.write_text(json.dumps({"ids": [5, 6] * 100, "window": 50}))
+        status, output, log = self.perplexity(model, "--ids", ids)
+        self.assertEqual(status, 0, log)
+        self.assertIn("scored_tokens 196\n", output)
+
+    def test_a_missing_or_empty_text_is_named(self):
+        model = self.write_model("q4_1")
+        empty = self.folder / "empty"
+        empty.write_text("")
+        for arguments, complaint in (([], "--text FILE"), (["--text", empty], "two or more"),
+                                     (["--text", self.folder / "none"], "No such file"),
+                                     (["--ids", empty], "expected a JSON object")):
+            status, _, log = self.perplexity(model, *arguments)
+            self.assertEqual(status, 2, log)
+            self.assertIn(complaint, log)
+
+
 class BenchPlan(ProgramTest):
     def test_sets_prediction_beside_measurement(self):
         status, output, log = bench("plan", self.write_model("q4_1"), "--tensor-parallel", 2,

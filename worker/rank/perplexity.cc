@@ -1,16 +1,29 @@
 #include "worker/rank/perplexity.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "parallel/text/tokenizer.h"
 #include "transport/base/error.h"
 #include "worker/rank/trial.h"
 
 namespace shoal::rank {
 namespace {
+
+// The file's bytes. Errors: kInvalidArgument.
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path);
+  std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file.good() && !file.eof()) {
+    Throw(ErrorCode::kInvalidArgument, path, ": cannot be read: ", std::strerror(errno));
+  }
+  return content;
+}
 
 std::vector<TrialRequest> Requests(const ScoredText& text) {
   std::vector<TrialRequest> requests;
@@ -31,23 +44,21 @@ void Check(const ScoredText& text, const GroupSetup& setup) {
   const int64_t vocab_size = setup.model->config().vocab_size;
   for (const int32_t id : text.ids) {
     if (id >= 0 && id < vocab_size) continue;
-    Throw(ErrorCode::kInvalidArgument, "--ids: the token id ", id,
+    Throw(ErrorCode::kInvalidArgument, "the text's token id ", id,
           " is outside the model's vocabulary of ", vocab_size,
           ": tokenize the text with this model's tokenizer");
   }
   if (text.window > setup.context_tokens) {
-    Throw(ErrorCode::kInvalidArgument, "--ids: windows of ", text.window,
+    Throw(ErrorCode::kInvalidArgument, "the text's windows are of ", text.window,
           " tokens, the context holds ", setup.context_tokens,
-          ": cut the text into shorter ones, or raise --context-tokens-max");
+          ": give shorter ones with --ids, or raise --context-tokens-max");
   }
 }
 
 }  // namespace
 
 ScoredText ReadScoredText(const std::string& path) {
-  std::ifstream file(path);
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  const auto content = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto content = nlohmann::json::parse(ReadAll(path), nullptr, /*allow_exceptions=*/false);
   const auto is_number = [](const nlohmann::json& id) { return id.is_number_integer(); };
   const bool has_ids = content.is_object() && content.contains("ids") &&
                        content["ids"].is_array() && content["ids"].size() > 1 &&
@@ -65,6 +76,18 @@ ScoredText ReadScoredText(const std::string& path) {
     // What is too large for an id is outside every vocabulary.
     const auto value = id.get<int64_t>();
     scored.ids.push_back(value < 0 || value > INT32_MAX ? -1 : static_cast<int32_t>(value));
+  }
+  return scored;
+}
+
+ScoredText TokenizeScoredText(const std::string& path, const GroupSetup& setup) {
+  ScoredText scored;
+  scored.ids =
+      text::Tokenizer::Make(*setup.model)->Encode(ReadAll(path), text::SpecialTokens::kPlainText);
+  scored.window = std::min(scored.window, setup.context_tokens);
+  if (scored.ids.size() < 2) {
+    Throw(ErrorCode::kInvalidArgument, path, ": has ", scored.ids.size(),
+          " tokens: expected a text of two or more");
   }
   return scored;
 }

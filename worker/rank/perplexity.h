@@ -1,6 +1,6 @@
 #pragma once
 
-// `perplexity`: how well a model predicts a text that is given as token ids.
+// `perplexity`: how well a model predicts a text.
 
 #include <cstdint>
 #include <string>
@@ -19,6 +19,10 @@ struct ScoredText {
 
 // A JSON object with "ids" and, optionally, "window". Errors: kInvalidArgument, naming the file.
 ScoredText ReadScoredText(const std::string& path);
+
+// A text file, by the model's tokenizer and without BOS, in windows that the context holds. Errors:
+// kInvalidArgument, naming the file.
+ScoredText TokenizeScoredText(const std::string& path, const GroupSetup& setup);
 
 struct Perplexity {
   int64_t tokens = 0;     // Predicted: all but the first of each window.

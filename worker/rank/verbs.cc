@@ -88,14 +88,20 @@ int RunPerplexity(int argc, const char* const* argv) {
   Verb verb("shoal-worker perplexity",
             "Prints how well the model predicts a text: the perplexity over windows that are each "
             "predicted by themselves.");
+  std::string text;
   std::string ids;
-  verb.table()
-      .AddString("ids", "FILE", ids,
-                 "A JSON object with \"ids\", the text's tokens, and \"window\", the tokens of a "
-                 "window (512).")
-      .required = true;
+  verb.table().AddString("text", "FILE", text,
+                         "The text, in windows of 512 tokens or, if that is shorter, the context.");
+  verb.table().AddString("ids", "FILE", ids,
+                         "Instead of --text: a JSON object with \"ids\", the text's tokens, and "
+                         "\"window\", the tokens of a window (512).");
   return verb.Run(argc, argv, nullptr, [&](GroupSetup& setup) {
-    const Perplexity result = ComputePerplexity(setup, verb.options(), ReadScoredText(ids));
+    if (text.empty() == ids.empty()) {
+      Throw(ErrorCode::kInvalidArgument, "expected one of --text FILE and --ids FILE, found ",
+            text.empty() ? "neither" : "both");
+    }
+    const ScoredText scored = text.empty() ? ReadScoredText(ids) : TokenizeScoredText(text, setup);
+    const Perplexity result = ComputePerplexity(setup, verb.options(), scored);
     if (!setup.member->leads()) return 0;
     std::printf("perplexity %.4f\nmean_nll %.6f\nscored_tokens %lld\n", result.perplexity,
                 result.mean_nll, static_cast<long long>(result.tokens));
