@@ -104,7 +104,7 @@ double StreamingReadBytesPerSecond(const KernelTable& table, device::ThreadTeam&
   const ProbeLoops loops = LoopsOf(table);
   const int64_t line_count = std::max<int64_t>(bytes / kLineBytes, 1);
   // In pages as weights are, and filled, because untouched pages are all one page of zeros.
-  const device::Buffer buffer(line_count * kLineBytes, device::PageSize::kHuge);
+  const device::Buffer buffer(line_count * kLineBytes);
   std::memset(buffer.data(), 1, static_cast<size_t>(buffer.bytes()));
   std::atomic<uint64_t> checksum = 0;
   const auto units = static_cast<double>(line_count * kLineBytes);

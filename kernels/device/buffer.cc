@@ -9,7 +9,7 @@
 
 namespace shoal::device {
 
-Buffer::Buffer(int64_t bytes, PageSize pages) {
+Buffer::Buffer(int64_t bytes) {
   if (bytes == 0) return;
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -18,7 +18,7 @@ Buffer::Buffer(int64_t bytes, PageSize pages) {
           " bytes of memory: ", std::strerror(errno), "; lower kv_cache_tokens or use more ranks");
   }
   // A kernel without huge pages refuses the advice; the memory works all the same.
-  madvise(memory, bytes, pages == PageSize::kHuge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  madvise(memory, bytes, MADV_HUGEPAGE);
   data_ = static_cast<std::byte*>(memory);
   bytes_ = bytes;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
-// Zeroed, page-aligned memory with one owner.
+// Zeroed, page-aligned memory with one owner, taken from the system as it is touched, in huge pages
+// where there are some.
 
 #include <cstddef>
 #include <cstdint>
@@ -9,16 +10,11 @@
 
 namespace shoal::device {
 
-enum class PageSize : uint8_t {
-  kSmall,  // Pages are taken when first touched: for caches that may stay mostly empty.
-  kHuge,   // Asks the kernel for huge pages: for weights, which are read end to end.
-};
-
 // Movable, not copyable. Errors: kInvalidArgument if the memory cannot be mapped, with the size.
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(int64_t bytes, PageSize pages);
+  explicit Buffer(int64_t bytes);
   ~Buffer();
   Buffer(Buffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

@@ -252,7 +252,7 @@ void RankModel::RotateAndStore(int64_t layer) {
         rotate(key, cos, sin, head_dim);
         overflows +=
             kernels_.store_kv(options_.kv_dtype, key, value, head_dim, position % kKvBlockTokens,
-                              kv_pool_.Blocks(layer, h) + block * kv_pool_.block_bytes());
+                              kv_pool_.Blocks(layer, h) + block * kv_pool_.block_stride());
       }
       activations_.kv_overflows[r] = overflows;
     }
@@ -312,7 +312,7 @@ void RankModel::ListAttentionCalls(int64_t layer, const engine::StepPlan& plan) 
              .output = activations_.attention.data() + offset,
              .output_stride = query_stride,
              .blocks = kv_pool_.Blocks(layer, kv_head - shard_.kv_heads.begin),
-             .block_stride = kv_pool_.block_bytes(),
+             .block_stride = kv_pool_.block_stride(),
              .block_table = sequence.blocks.data(),
              .scratch = nullptr});
       }

@@ -110,7 +110,7 @@ class ShardWeights::Packer {
       offsets.push_back(bytes);
       bytes += PanelCount(piece.rows.count()) * PanelBytes(piece.tensor->dtype, piece.cols.count());
     }
-    out_.memory_ = device::Buffer(bytes, device::PageSize::kHuge);
+    out_.memory_ = device::Buffer(bytes);
     for (size_t i = 0; i < pieces_.size(); ++i) {
       const Piece& piece = pieces_[i];
       *piece.packed = {.dtype = piece.tensor->dtype,

@@ -1,6 +1,7 @@
 #include "worker/rank/bench_engine.h"
 
 #include <algorithm>
+#include <set>
 
 #include "kernels/cpu/probe.h"
 #include "parallel/plan/predict.h"
@@ -20,6 +21,7 @@ class Bench {
   Bench(GroupSetup& setup, const WorkerOptions& options, const Clock& clock)
       : setup_(setup),
         clock_(clock),
+        prefill_chunk_tokens_(options.prefill_chunk_tokens),
         scheduler_({.sequences_max = options.sequences_max,
                     .prefill_chunk_tokens = options.prefill_chunk_tokens,
                     .kv_block_count = setup.cache_blocks(),
@@ -34,16 +36,23 @@ class Bench {
     return Rate(prompt_tokens, begin);
   }
 
-  // Tokens per second of `batch` sequences at once, with `context_tokens` each in the cache.
+  // Tokens per second of `batch` sequences at once, with `context_tokens` each in the cache: while
+  // all of them decode, from the last one's first token to the first one's last.
   double Decode(int64_t batch, int64_t context_tokens, int64_t decode_tokens) {
-    for (int64_t s = 0; s < batch; ++s) Submit(context_tokens, decode_tokens + 1, s);
+    // While later prompts are read, in more steps than this where decode rows take part of them,
+    // sequences decode already.
+    const int64_t chunks =
+        (batch * context_tokens + prefill_chunk_tokens_ - 1) / prefill_chunk_tokens_;
+    started_.clear();
+    ended_ = 0;
+    for (int64_t s = 0; s < batch; ++s) Submit(context_tokens, decode_tokens + 2 * chunks, s);
+    while (static_cast<int64_t>(started_.size()) < batch) Turn();
     received_ = 0;
-    // The first token of each comes from its prompt.
-    while (received_ < batch) Turn();
-    const int64_t before = received_;
     const TimeNs begin = clock_.now();
+    while (ended_ == 0) Turn();
+    const double rate = Rate(received_, begin);
     while (!scheduler_.idle()) Turn();
-    return Rate(received_ - before, begin);
+    return rate;
   }
 
   void Stop() { setup_.member->step().Issue(scheduler_.StopStep()); }
@@ -69,6 +78,8 @@ class Bench {
     LeaderTurn(scheduler_, setup_.member->step());
     for (const SequenceUpdate& update : scheduler_.TakeUpdates()) {
       received_ += update.tokens.size();
+      if (!update.tokens.empty()) started_.insert(update.id);
+      if (update.finish != FinishReason::kNone) ++ended_;
     }
   }
 
@@ -78,9 +89,12 @@ class Bench {
 
   GroupSetup& setup_;
   const Clock& clock_;
+  const int64_t prefill_chunk_tokens_;
   engine::Scheduler scheduler_;
   uint64_t next_id_ = 0;
-  int64_t received_ = 0;
+  int64_t received_ = 0;  // Tokens.
+  std::set<uint64_t> started_;
+  int64_t ended_ = 0;
 };
 
 template <typename Measure>
