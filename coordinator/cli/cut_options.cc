@@ -17,9 +17,14 @@ void AddCache(config::OptionTable& table, CutOptions& options) {
   table.AddInt("kv-cache-tokens", "N", options.kv_cache_tokens, {0, INT32_MAX},
                "Positions that the KV cache holds, all sequences together. 0: every sequence at "
                "full length, or what fits in half of the free memory.");
-  table.AddChoice<std::string>("kv-dtype", options.kv_dtype,
-                               {{"f16", "f16"}, {"f32", "f32"}, {"bf16", "bf16"}},
-                               "What keys and values are rounded to. Part of the numerics id.");
+  table.AddChoice<KvDType>(
+      "kv-dtype", options.kv_dtype,
+      {{"f16", KvDType::kF16},
+       {"f32", KvDType::kF32},
+       {"bf16", KvDType::kBF16},
+       {"int8", KvDType::kInt8}},
+      "What keys and values are rounded to. int8: with one scale for each key and value, in "
+      "half the memory of f16. Part of the numerics id.");
 }
 
 void AddNumerics(config::OptionTable& table, CutOptions& options) {
@@ -39,7 +44,7 @@ std::vector<plan::RankShard> Plan(const model::Model& model, const CutOptions& o
   return plan::PlanCut(model, {.cut = {.tensor_parallel = options.tensor_parallel,
                                        .pipeline_parallel = options.pipeline_parallel},
                                .rank_speeds = {},
-                               .kv_element_bytes = options.kv_dtype == "f32" ? 4 : 2,
+                               .kv_dtype = options.kv_dtype,
                                .memory_bytes_max = options.memory_bytes_max,
                                .kv_cache_tokens = options.kv_cache_tokens});
 }
@@ -48,8 +53,8 @@ std::vector<std::string> WorkerArguments(const CutOptions& options) {
   std::vector<std::string> arguments;
   AppendFlag(arguments, "--tensor-parallel", options.tensor_parallel);
   AppendFlag(arguments, "--pipeline-parallel", options.pipeline_parallel);
-  arguments.insert(arguments.end(),
-                   {"--kv-dtype", options.kv_dtype, "--numerics", options.numerics});
+  arguments.insert(arguments.end(), {"--kv-dtype", std::string(ToString(options.kv_dtype)),
+                                     "--numerics", options.numerics});
   AppendFlag(arguments, "--kv-cache-tokens", options.kv_cache_tokens);
   AppendFlag(arguments, "--memory-bytes-max", options.memory_bytes_max);
   return arguments;

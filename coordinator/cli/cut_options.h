@@ -16,7 +16,7 @@ struct CutOptions {
   std::string model;
   int32_t tensor_parallel = 1;
   int32_t pipeline_parallel = 1;
-  std::string kv_dtype = "f16";
+  KvDType kv_dtype = KvDType::kF16;
   std::string numerics = "exact";
   int64_t kv_cache_tokens = 0;   // 0: what fits.
   int64_t memory_bytes_max = 0;  // Per rank; 0: its share of what there is.

@@ -192,6 +192,7 @@ void AttentionOfDType(const AttentionCall& call) {
       .head_dim = call.head_dim,
       .value_offset = kKvBlockTokens * call.head_dim * ElementBytes(kDType),
       .row_bytes = call.head_dim * ElementBytes(kDType),
+      .scale_offset = KvScaleOffset(kDType, call.head_dim),
       .scale = static_cast<float>(1.0 / root),
   };
   const int64_t total = call.row_count * call.head_count;
@@ -213,6 +214,8 @@ void Attention(const AttentionCall& call) {
       return AttentionOfDType<L, KvDType::kF32>(call);
     case KvDType::kBF16:
       return AttentionOfDType<L, KvDType::kBF16>(call);
+    case KvDType::kInt8:
+      return AttentionOfDType<L, KvDType::kInt8>(call);
   }
 }
 

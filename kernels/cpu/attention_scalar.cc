@@ -31,7 +31,10 @@ void Combine(Partial& first, const Partial& next, int64_t head_dim) {
   first.max = max;
 }
 
-float LoadElement(KvDType dtype, const std::byte* cells, int64_t index) {
+float LoadElement(KvDType dtype, const std::byte* cells, int64_t index, const float* scale) {
+  if (dtype == KvDType::kInt8) {
+    return static_cast<float>(static_cast<int8_t>(cells[index])) * *scale;
+  }
   if (dtype == KvDType::kF32) {
     float value;
     std::memcpy(&value, cells + index * 4, sizeof(value));
@@ -79,15 +82,21 @@ class RowAttention {
     return call_.blocks + call_.block_table[position / kKvBlockTokens] * call_.block_stride;
   }
 
+  // Of a block's keys, then of its values; only a dtype with scales has some.
+  const float* Scales(const std::byte* block) const {
+    return reinterpret_cast<const float*>(block + KvScaleOffset(call_.dtype, call_.head_dim));
+  }
+
   void Segment(int64_t begin, int64_t end) {
     const int64_t head_dim = call_.head_dim;
     segment_.max = -std::numeric_limits<float>::infinity();
     for (int64_t key = begin; key < end; ++key) {
       const std::byte* block = Block(key);
+      const float* scale = Scales(block) + key % kKvBlockTokens;
       float acc = 0.0f;
       for (int64_t i = 0; i < head_dim; ++i) {
         const int64_t cell = i * kKvBlockTokens + key % kKvBlockTokens;
-        acc = __builtin_fmaf(query_[i], LoadElement(call_.dtype, block, cell), acc);
+        acc = __builtin_fmaf(query_[i], LoadElement(call_.dtype, block, cell, scale), acc);
       }
       const float score = acc * scale_;
       scores_[key - begin] = score;
@@ -97,11 +106,13 @@ class RowAttention {
     for (int64_t key = begin; key < end; ++key) {
       float& weight = scores_[key - begin];
       weight = math::Exp(weight - segment_.max);
-      const std::byte* values = Block(key) + kKvBlockTokens * head_dim * ElementBytes(call_.dtype);
+      const std::byte* block = Block(key);
+      const std::byte* values = block + kKvBlockTokens * head_dim * ElementBytes(call_.dtype);
+      const float* scale = Scales(block) + kKvBlockTokens + key % kKvBlockTokens;
       for (int64_t d = 0; d < head_dim; ++d) {
         const int64_t cell = (key % kKvBlockTokens) * head_dim + d;
-        segment_.output[d] =
-            __builtin_fmaf(weight, LoadElement(call_.dtype, values, cell), segment_.output[d]);
+        segment_.output[d] = __builtin_fmaf(weight, LoadElement(call_.dtype, values, cell, scale),
+                                            segment_.output[d]);
       }
     }
     segment_.weight_sum = math::RowSum({scores_, static_cast<size_t>(end - begin)});

@@ -11,20 +11,25 @@ namespace {
 
 constexpr int kSegmentBlocks = static_cast<int>(kSegmentKeys / kKvBlockTokens);
 
+template <KvDType kDType>
+constexpr bool kHasScales = KvScaleBytes(kDType) > 0;
+
 // What a pass over one dtype and head_dim needs everywhere.
 struct AttentionShape {
   int64_t head_dim;
   int64_t value_offset;  // Bytes from a block's start to its values.
   int64_t row_bytes;     // Of one position's values.
+  int64_t scale_offset;  // Bytes from a block's start to its keys' scales, if it has some.
   float scale;
 };
 
 // Scores of kPairs pairs against kVectors vectors of keys. keys[v]: vector v's keys of dimension 0;
-// the next dimension's lie kKvBlockTokens elements on. query: [head_dim][kPairsMax].
+// the next dimension's lie kKvBlockTokens elements on. scales[v]: theirs. query:
+// [head_dim][kPairsMax].
 // scores: pair p's at p * kSegmentKeys.
 template <typename L, KvDType kDType, int kPairs, int kVectors>
-void ScoreTile(const AttentionShape& shape, const std::byte* const* keys, const float* query,
-               float* scores) {
+void ScoreTile(const AttentionShape& shape, const std::byte* const* keys,
+               const float* const* scales, const float* query, float* scores) {
   using F = typename L::F;
   constexpr int64_t kStride = kKvBlockTokens * ElementBytes(kDType);
   F acc[kPairs][kVectors];
@@ -36,7 +41,10 @@ void ScoreTile(const AttentionShape& shape, const std::byte* const* keys, const 
   for (int64_t i = 0; i < shape.head_dim; ++i) {
     F k[kVectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) k[v] = L::template Widen<kDType>(keys[v] + i * kStride);
+    for (int v = 0; v < kVectors; ++v) {
+      k[v] = L::template Widen<kDType>(keys[v] + i * kStride);
+      if constexpr (kHasScales<kDType>) k[v] = L::Mul(k[v], L::Load(scales[v]));
+    }
 #pragma GCC unroll 8
     for (int p = 0; p < kPairs; ++p) {
       const F q = L::Set(query[i * L::kPairsMax + p]);
@@ -56,11 +64,12 @@ void ScoreTile(const AttentionShape& shape, const std::byte* const* keys, const 
 
 // Adds the values of keys [begin, end) of a segment, times their weights, to dimensions
 // [0, kVectors * kWidth) of kPairs outputs. values[b]: those dimensions of block b's first
-// position. Pair p's weights are at p * kSegmentKeys, its output at p * head_dim. kPart: only the
-// first `part` lanes of the one vector.
+// position; scales[b]: its positions' scales. Pair p's weights are at p * kSegmentKeys, its output
+// at p * head_dim. kPart: only the first `part` lanes of the one vector.
 template <typename L, KvDType kDType, int kPairs, int kVectors, bool kPart>
-void ValueTile(const AttentionShape& shape, const std::byte* const* values, int64_t begin,
-               int64_t end, const float* weights, float* output, int64_t part) {
+void ValueTile(const AttentionShape& shape, const std::byte* const* values,
+               const float* const* scales, int64_t begin, int64_t end, const float* weights,
+               float* output, int64_t part) {
   using F = typename L::F;
   static_assert(!kPart || kVectors == 1);
   constexpr int64_t kVectorBytes = L::kWidth * ElementBytes(kDType);
@@ -84,6 +93,9 @@ void ValueTile(const AttentionShape& shape, const std::byte* const* values, int6
       for (int v = 0; v < kVectors; ++v) {
         x[v] = kPart ? L::template WidenFirst<kDType>(value, part)
                      : L::template Widen<kDType>(value + v * kVectorBytes);
+        if constexpr (kHasScales<kDType>) {
+          x[v] = L::Mul(x[v], L::Set(scales[block][begin % kKvBlockTokens]));
+        }
       }
 #pragma GCC unroll 8
       for (int p = 0; p < kPairs; ++p) {
@@ -120,16 +132,21 @@ void ScoreSegment(const AttentionShape& shape, const SegmentBlocks& segment, con
   constexpr int kVectors = L::KeyVectors(kPairs);
   const int count = segment.count * kPerBlock;
   const std::byte* keys[kSegmentBlocks * kPerBlock];
+  const float* scales[kSegmentBlocks * kPerBlock];
   for (int v = 0; v < count; ++v) {
-    keys[v] = segment.blocks[v / kPerBlock] + v % kPerBlock * (L::kWidth * ElementBytes(kDType));
+    const std::byte* block = segment.blocks[v / kPerBlock];
+    const int64_t lane = v % kPerBlock * L::kWidth;
+    keys[v] = block + lane * ElementBytes(kDType);
+    scales[v] = reinterpret_cast<const float*>(block + shape.scale_offset) + lane;
   }
   int v = 0;
   for (; v + kVectors <= count; v += kVectors) {
-    ScoreTile<L, kDType, kPairs, kVectors>(shape, keys + v, query, scores + v * L::kWidth);
+    ScoreTile<L, kDType, kPairs, kVectors>(shape, keys + v, scales + v, query,
+                                           scores + v * L::kWidth);
   }
   // A block is an even number of vectors.
   for (; v < count; v += 2) {
-    ScoreTile<L, kDType, kPairs, 2>(shape, keys + v, query, scores + v * L::kWidth);
+    ScoreTile<L, kDType, kPairs, 2>(shape, keys + v, scales + v, query, scores + v * L::kWidth);
   }
 }
 
@@ -139,6 +156,11 @@ void AddValues(const AttentionShape& shape, const SegmentBlocks& segment, int64_
   if (begin >= end) return;
   constexpr int kVectors = L::DimVectors(kPairs);
   const std::byte* values[kSegmentBlocks];
+  const float* scales[kSegmentBlocks];
+  for (int b = 0; b < segment.count; ++b) {
+    scales[b] =
+        reinterpret_cast<const float*>(segment.blocks[b] + shape.scale_offset) + kKvBlockTokens;
+  }
   int64_t d = 0;
   const auto at = [&](int64_t dimension) {
     for (int b = 0; b < segment.count; ++b) {
@@ -147,16 +169,17 @@ void AddValues(const AttentionShape& shape, const SegmentBlocks& segment, int64_
   };
   for (; d + kVectors * L::kWidth <= shape.head_dim; d += kVectors * L::kWidth) {
     at(d);
-    ValueTile<L, kDType, kPairs, kVectors, false>(shape, values, begin, end, weights, output + d,
-                                                  0);
+    ValueTile<L, kDType, kPairs, kVectors, false>(shape, values, scales, begin, end, weights,
+                                                  output + d, 0);
   }
   for (; d + L::kWidth <= shape.head_dim; d += L::kWidth) {
     at(d);
-    ValueTile<L, kDType, kPairs, 1, false>(shape, values, begin, end, weights, output + d, 0);
+    ValueTile<L, kDType, kPairs, 1, false>(shape, values, scales, begin, end, weights, output + d,
+                                           0);
   }
   if (d < shape.head_dim) {
     at(d);
-    ValueTile<L, kDType, kPairs, 1, true>(shape, values, begin, end, weights, output + d,
+    ValueTile<L, kDType, kPairs, 1, true>(shape, values, scales, begin, end, weights, output + d,
                                           shape.head_dim - d);
   }
 }

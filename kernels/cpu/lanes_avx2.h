@@ -90,16 +90,21 @@ struct Avx2Lanes {
   static F Widen(const std::byte* p) {
     if constexpr (kDType == KvDType::kF32)
       return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+    if constexpr (kDType == KvDType::kInt8)
+      return WidenBytes(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     return WidenHalves<kDType>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
   template <KvDType kDType>
   static F WidenFirst(const std::byte* p, int64_t n) {
     if constexpr (kDType == KvDType::kF32) return LoadFirst(reinterpret_cast<const float*>(p), n);
-    // There is no masked load of 16-bit elements; past the n lies perhaps the end of the cache.
-    alignas(16) uint16_t halves[8] = {};
-    __builtin_memcpy(halves, p, static_cast<size_t>(n) * sizeof(uint16_t));
-    return WidenHalves<kDType>(_mm_load_si128(reinterpret_cast<const __m128i*>(halves)));
+    // There is no masked load of small elements; past the n lies perhaps the end of the cache.
+    alignas(16) uint16_t cells[8] = {};
+    __builtin_memcpy(cells, p, static_cast<size_t>(n * ElementBytes(kDType)));
+    const __m128i loaded = _mm_load_si128(reinterpret_cast<const __m128i*>(cells));
+    if constexpr (kDType == KvDType::kInt8) return WidenBytes(loaded);
+    return WidenHalves<kDType>(loaded);
   }
+  static F WidenBytes(__m128i bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)); }
   template <KvDType kDType>
   static F WidenHalves(__m128i halves) {
     if constexpr (kDType == KvDType::kF16) return _mm256_cvtph_ps(halves);

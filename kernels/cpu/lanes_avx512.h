@@ -88,13 +88,17 @@ struct Avx512Lanes {
   template <KvDType kDType>
   static F Widen(const std::byte* p) {
     if constexpr (kDType == KvDType::kF32) return _mm512_loadu_ps(p);
+    if constexpr (kDType == KvDType::kInt8)
+      return WidenBytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     return WidenHalves<kDType>(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
   template <KvDType kDType>
   static F WidenFirst(const std::byte* p, int64_t n) {
     if constexpr (kDType == KvDType::kF32) return _mm512_maskz_loadu_ps(First(n), p);
+    if constexpr (kDType == KvDType::kInt8) return WidenBytes(_mm_maskz_loadu_epi8(First(n), p));
     return WidenHalves<kDType>(_mm256_maskz_loadu_epi16(First(n), p));
   }
+  static F WidenBytes(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)); }
   template <KvDType kDType>
   static F WidenHalves(__m256i halves) {
     if constexpr (kDType == KvDType::kF16) return _mm512_cvtph_ps(halves);

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstring>
 #include <span>
+#include <vector>
 
+#include "kernels/cpu/linear_variants.h"
 #include "kernels/cpu/variants.h"
 #include "kernels/format/half.h"
 #include "kernels/math/scalar.h"
@@ -35,6 +37,20 @@ bool StoreElement(KvDType dtype, float value, int64_t index, std::byte* cells) {
   return (std::bit_cast<uint32_t>(stored) & 0x7F800000) == 0x7F800000;
 }
 
+// Quantises a key or value, `stride` bytes apart. Result: how many elements are not finite.
+int64_t QuantizeElements(const float* x, int64_t count, int64_t stride, std::byte* cells,
+                         float* scale) {
+  std::vector<int8_t> quants(count);
+  int32_t sum = 0;
+  QuantizeGroupsScalar(x, count, count, quants.data(), scale, &sum);
+  int64_t overflows = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    cells[i * stride] = static_cast<std::byte>(quants[i]);
+    overflows += std::isfinite(x[i]) ? 0 : 1;
+  }
+  return overflows;
+}
+
 }  // namespace
 
 void RmsNormScalar(const float* x, const float* weight, float epsilon, int64_t cols, float* y) {
@@ -63,6 +79,19 @@ void AddFixedScalar(const int64_t* sum, int64_t cols, float* residual) {
 
 int64_t StoreKvScalar(KvDType dtype, const float* key, const float* value, int64_t head_dim,
                       int64_t slot, std::byte* block) {
+  if (dtype == KvDType::kInt8) {
+    float scales[2];
+    const int64_t overflows =
+        QuantizeElements(key, head_dim, kKvBlockTokens, block + slot, &scales[0]) +
+        QuantizeElements(value, head_dim, 1, block + (kKvBlockTokens + slot) * head_dim,
+                         &scales[1]);
+    for (int64_t i = 0; i < 2; ++i) {
+      std::memcpy(block + KvScaleOffset(dtype, head_dim) +
+                      (i * kKvBlockTokens + slot) * KvScaleBytes(dtype),
+                  &scales[i], sizeof(scales[i]));
+    }
+    return overflows;
+  }
   std::byte* values = block + kKvBlockTokens * head_dim * ElementBytes(dtype);
   int64_t overflows = 0;
   for (int64_t i = 0; i < head_dim; ++i) {

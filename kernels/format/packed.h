@@ -23,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "kernels/format/dtype.h"
 
@@ -113,16 +114,34 @@ struct ActivationRows {
 };
 
 // What keys and values are rounded to in the cache.
-enum class KvDType : uint8_t { kF16, kF32, kBF16 };
+enum class KvDType : uint8_t { kF16, kF32, kBF16, kInt8 };
 
-constexpr int64_t ElementBytes(KvDType dtype) { return dtype == KvDType::kF32 ? 4 : 2; }
+constexpr std::string_view ToString(KvDType dtype) {
+  constexpr std::string_view kNames[] = {"f16", "f32", "bf16", "int8"};
+  return kNames[static_cast<size_t>(dtype)];
+}
+
+constexpr int64_t ElementBytes(KvDType dtype) {
+  if (dtype == KvDType::kInt8) return 1;
+  return dtype == KvDType::kF32 ? 4 : 2;
+}
+
+// Of the scale beside each key and each value; none: the elements are the numbers.
+constexpr int64_t KvScaleBytes(KvDType dtype) {
+  return dtype == KvDType::kInt8 ? int64_t{sizeof(float)} : 0;
+}
 
 // A cache block holds 32 positions of one key/value head of one layer: first the keys as
-// [head_dim][32] (lanes over keys), then the values as [32][head_dim].
+// [head_dim][32] (lanes over keys), then the values as [32][head_dim], then, if there are scales,
+// the keys' [32] and the values' [32].
 constexpr int64_t kKvBlockTokens = 32;
 
-constexpr int64_t KvBlockBytes(KvDType dtype, int64_t head_dim) {
+constexpr int64_t KvScaleOffset(KvDType dtype, int64_t head_dim) {
   return 2 * kKvBlockTokens * head_dim * ElementBytes(dtype);
+}
+
+constexpr int64_t KvBlockBytes(KvDType dtype, int64_t head_dim) {
+  return KvScaleOffset(dtype, head_dim) + 2 * kKvBlockTokens * KvScaleBytes(dtype);
 }
 
 }  // namespace shoal

@@ -191,8 +191,8 @@ std::vector<RankShard> PlanCut(const Model& model, const PlanOptions& options) {
         shard.vocab_rows = Scale(vocab[place], model::kVocabUnitRows, config.vocab_size);
       }
       shard.weight_bytes = WeightBytes(model, shard, first, last);
-      shard.kv_bytes_per_token = shard.layers.count() * shard.kv_heads.count() * 2 *
-                                 config.head_dim * options.kv_element_bytes;
+      shard.kv_bytes_per_token = shard.layers.count() * shard.kv_heads.count() *
+                                 KvBlockBytes(options.kv_dtype, config.head_dim) / kKvBlockTokens;
       shard.bytes_per_step = BytesPerStep(config, shard, cut);
       CheckMemory(model, shard, options);
       shards.push_back(shard);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/format/packed.h"
 #include "parallel/model/model.h"
 
 namespace shoal::plan {
@@ -56,7 +57,7 @@ struct Cut {
 struct PlanOptions {
   Cut cut;
   std::vector<double> rank_speeds;
-  int64_t kv_element_bytes = 2;
+  KvDType kv_dtype = KvDType::kF16;
   int64_t memory_bytes_max = 0;  // Per rank; 0: no limit.
   int64_t kv_cache_tokens = 0;   // Counted against memory_bytes_max.
 };

@@ -86,6 +86,7 @@ struct MixCase {
   int64_t blocks;  // Twelve hold one long request and little else: the rest waits or is preempted.
   bool prefix_cache;
   int32_t guesses;
+  KvDType kv_dtype = KvDType::kF16;
 };
 
 class RandomMixTest : public ::testing::TestWithParam<ModelSpec> {};
@@ -96,7 +97,7 @@ TEST_P(RandomMixTest, EveryStreamIsTheOneItsRequestGivesAlone) {
   const std::vector<MixCase> cases = {{{1, 1}, 64, 512, true, 8},
                                       {{2, 1}, 17, 12, true, 4},
                                       {{1, 2}, 40, 16, true, 8},
-                                      {{2, 2}, 7, 512, true, 16},
+                                      {{2, 2}, 7, 512, true, 16, KvDType::kInt8},
                                       {{1, 1}, 64, 12, false, 8}};
   TrialGroupOptions plain;
   plain.record_logits = false;
@@ -104,6 +105,7 @@ TEST_P(RandomMixTest, EveryStreamIsTheOneItsRequestGivesAlone) {
     const MixCase& mix = cases[i];
     SCOPED_TRACE(Str("tensor ", mix.cut.tensor_parallel, ", pipeline ", mix.cut.pipeline_parallel,
                      ", chunk ", mix.chunk, ", blocks ", mix.blocks, ", seed ", i));
+    plain.kv_dtype = mix.kv_dtype;
     const std::vector<rank::TrialRequest> requests = RandomMix(i, model->config().vocab_size);
     const std::vector<rank::TrialAnswer> alone = RunAlone(*model, requests, plain);
     TrialGroupOptions options = plain;

@@ -12,6 +12,8 @@
 namespace shoal::cpu {
 namespace {
 
+constexpr KvDType kAllKvDTypes[] = {KvDType::kF16, KvDType::kF32, KvDType::kBF16, KvDType::kInt8};
+
 struct Shape {
   KvDType dtype = KvDType::kF16;
   int64_t head_dim = 16;
@@ -80,7 +82,7 @@ class Sequence {
     for (int64_t j = 0; j < count; ++j) {
       double magnitude = 0;
       for (int64_t i = 0; i < dim; ++i) {
-        const double product = double{q[i]} * Rounded(keys_[static_cast<size_t>(j * dim + i)]);
+        const double product = double{q[i]} * Rounded(keys_, j * dim + i);
         scores[static_cast<size_t>(j)] += product * scale;
         magnitude += std::fabs(product * scale);
       }
@@ -92,7 +94,7 @@ class Sequence {
     double magnitude = 0;
     for (int64_t j = 0; j < count; ++j) {
       const double weight = std::exp(scores[static_cast<size_t>(j)] - max);
-      const double value = Rounded(values_[static_cast<size_t>(j * dim + d)]);
+      const double value = Rounded(values_, j * dim + d);
       sum += weight;
       output += weight * value;
       magnitude += weight * std::fabs(value);
@@ -108,7 +110,15 @@ class Sequence {
   int64_t positions() const { return shape_.position_begin + shape_.row_count; }
   int64_t block_bytes() const { return KvBlockBytes(shape_.dtype, shape_.head_dim); }
 
-  float Rounded(float value) const {
+  // Element `index` as the cache holds it.
+  float Rounded(const std::vector<float>& all, int64_t index) const {
+    const float value = all[static_cast<size_t>(index)];
+    if (shape_.dtype == KvDType::kInt8) {
+      const auto row = all.begin() + index / shape_.head_dim * shape_.head_dim;
+      float amax = 0;
+      for (auto x = row; x != row + shape_.head_dim; ++x) amax = std::max(amax, std::fabs(*x));
+      return std::nearbyint(value * (127.0f / amax)) * (amax / 127.0f);
+    }
     if (shape_.dtype == KvDType::kF16) return F16ToF32(F32ToF16(value));
     if (shape_.dtype == KvDType::kBF16) return BF16ToF32(F32ToBF16(value));
     return value;
@@ -138,7 +148,7 @@ TEST_P(Attention, HasTheScalarRowsBitsForAnyNumberOfKeys) {
   std::mt19937 random(1);
   for (const int64_t keys : {1,  2,   7,   8,   9,   15,  16,  17,  31,  32,  33,  64, 80,
                              96, 127, 128, 160, 255, 256, 257, 300, 511, 512, 513, 640}) {
-    for (const KvDType dtype : {KvDType::kF16, KvDType::kF32, KvDType::kBF16}) {
+    for (const KvDType dtype : kAllKvDTypes) {
       Compare({.dtype = dtype, .head_dim = 16, .position_begin = keys - 1}, random);
       Compare({.dtype = dtype, .head_count = 3, .position_begin = keys - 1}, random);
     }
@@ -149,7 +159,7 @@ TEST_P(Attention, HasTheScalarRowsBitsForAnyEvenHeadDim) {
   std::mt19937 random(2);
   for (const int64_t head_dim :
        {2, 8, 14, 16, 18, 24, 30, 32, 34, 48, 64, 66, 72, 80, 96, 112, 128, 130, 192, 256}) {
-    for (const KvDType dtype : {KvDType::kF16, KvDType::kF32, KvDType::kBF16}) {
+    for (const KvDType dtype : kAllKvDTypes) {
       Compare({.dtype = dtype, .head_dim = head_dim, .head_count = 3, .position_begin = 40},
               random);
       Compare({.dtype = dtype, .head_dim = head_dim, .position_begin = 250, .row_count = 9},
@@ -180,7 +190,7 @@ TEST_P(Attention, HasTheScalarRowsBitsAcrossTheEndOfASpan) {
 
 TEST_P(Attention, HasTheScalarRowsBitsForSpecialNumbers) {
   std::mt19937 random(5);
-  for (const KvDType dtype : {KvDType::kF16, KvDType::kF32, KvDType::kBF16}) {
+  for (const KvDType dtype : kAllKvDTypes) {
     for (const int64_t keys : {1, 3, 30, 300}) {
       for (const Specials specials : {Specials::kFinite, Specials::kFinite, Specials::kAny}) {
         Compare({.dtype = dtype, .head_count = 2, .position_begin = keys - 1, .row_count = 3},
@@ -238,7 +248,8 @@ TEST_P(Attention, NearsDoublePrecision) {
   for (const Shape shape :
        {Shape{.head_dim = 64, .head_count = 3, .position_begin = 0, .row_count = 3},
         Shape{.dtype = KvDType::kF32, .head_dim = 80, .head_count = 2, .position_begin = 300},
-        Shape{.dtype = KvDType::kBF16, .head_dim = 16, .position_begin = 8400, .row_count = 2}}) {
+        Shape{.dtype = KvDType::kBF16, .head_dim = 16, .position_begin = 8400, .row_count = 2},
+        Shape{.dtype = KvDType::kInt8, .head_dim = 64, .head_count = 3, .position_begin = 500}}) {
     const Sequence sequence(shape, random, Specials::kNone);
     const std::vector<float> found = sequence.Attend(row());
     for (int64_t r = 0; r < shape.row_count; ++r) {

@@ -136,11 +136,12 @@ TEST_P(Rows, AddFixedHasTheScalarRowsBits) {
 
 TEST_P(Rows, StoreKvHasTheScalarRowsBytesAndCount) {
   std::mt19937 random(7);
-  for (const KvDType dtype : {KvDType::kF16, KvDType::kF32, KvDType::kBF16}) {
+  for (const KvDType dtype : {KvDType::kF16, KvDType::kF32, KvDType::kBF16, KvDType::kInt8}) {
     for (const int64_t head_dim : {2, 14, 16, 18, 24, 64, 66, 80, 128, 256}) {
       for (const int64_t slot : {0, 5, 31}) {
-        const std::vector<float> key = RandomFloats(head_dim, random, Specials::kAny);
-        const std::vector<float> value = RandomFloats(head_dim, random, Specials::kAny);
+        const Specials specials = slot == 0 ? Specials::kAny : Specials::kFinite;
+        const std::vector<float> key = RandomFloats(head_dim, random, specials);
+        const std::vector<float> value = RandomFloats(head_dim, random, Specials::kNone);
         std::vector<std::byte> expected(static_cast<size_t>(KvBlockBytes(dtype, head_dim)),
                                         std::byte{0x5A});
         std::vector<std::byte> found = expected;
@@ -165,6 +166,7 @@ TEST_P(Rows, StoreKvCountsWhatDoesNotFit) {
   EXPECT_EQ(store(KvDType::kF16), 2 + 4);
   EXPECT_EQ(store(KvDType::kBF16), 0 + 3);
   EXPECT_EQ(store(KvDType::kF32), 0 + 2);
+  EXPECT_EQ(store(KvDType::kInt8), 0 + 2);
 }
 
 TEST_P(Rows, StoreKvRoundsTiesToEven) {
@@ -190,6 +192,21 @@ TEST_P(Rows, StoreKvRoundsTiesToEven) {
     std::memcpy(&cell, block.data(), sizeof(cell));
     EXPECT_EQ(c.dtype == KvDType::kF16 ? F16ToF32(cell) : BF16ToF32(cell), c.stored) << c.value;
   }
+}
+
+TEST_P(Rows, StoreKvQuantisesEachKeyAndValueByItsLargestElement) {
+  std::vector<std::byte> block(static_cast<size_t>(KvBlockBytes(KvDType::kInt8, 4)));
+  const float key[] = {-254, 127, 3, 1};
+  const float value[] = {0, -0.0f, 0x1p-101f, 0};
+  EXPECT_EQ(row().store_kv(KvDType::kInt8, key, value, 4, 9, block.data()), 0);
+  const auto* cells = reinterpret_cast<const int8_t*>(block.data());
+  const int expected[] = {-127, 64, 2, 0};  // 63.5, 1.5 and 0.5 go to the even neighbour.
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(cells[i * 32 + 9], expected[i]);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(cells[(32 + 9) * 4 + i], 0);
+  float scales[64];
+  std::memcpy(scales, block.data() + KvScaleOffset(KvDType::kInt8, 4), sizeof(scales));
+  EXPECT_EQ(scales[9], 2);
+  EXPECT_EQ(scales[32 + 9], 0);
 }
 
 TEST_P(Rows, StoreKvLaysKeysAcrossTheBlockAndValuesAlongIt) {

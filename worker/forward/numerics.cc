@@ -22,18 +22,6 @@ std::string Hex(XXH128_hash_t hash) {
   return text;
 }
 
-std::string_view Name(KvDType dtype) {
-  switch (dtype) {
-    case KvDType::kF16:
-      return "f16";
-    case KvDType::kF32:
-      return "f32";
-    case KvDType::kBF16:
-      return "bf16";
-  }
-  return "?";
-}
-
 // The weight formats of the model, as "F32 Q4_1 ...", in the order of DType.
 std::string Formats(const model::ModelTensors& tensors) {
   std::array<bool, kDTypeCount> used = {};
@@ -98,8 +86,8 @@ std::string NumericsId(const model::Model& model, const model::WeightDigest& wei
           Formats(model.tensors()), "; heads ", config.head_count, " ", config.kv_head_count,
           " of ", config.head_dim, "; epsilon ", std::bit_cast<uint32_t>(config.norm_epsilon),
           "; leaves ", model.leaves().heads_per_leaf, " heads ", model.leaves().mlp_leaf_width,
-          " columns; segments ", cpu::kSegmentKeys, " ", cpu::kSpanKeys, "; kv ", Name(kv_dtype),
-          "; rope ", adjacent ? "adjacent " : "halves ",
+          " columns; segments ", cpu::kSegmentKeys, " ", cpu::kSpanKeys, "; kv ",
+          ToString(kv_dtype), "; rope ", adjacent ? "adjacent " : "halves ",
           Hex(XXH3_128bits(rope.data(), rope.size() * sizeof(double))),
           numerics == Numerics::kExact ? "; exact" : "; fast");
   return Hex(XXH3_128bits(line.data(), line.size()));

@@ -11,9 +11,8 @@ GroupMember::GroupMember(const model::Model& model, const GroupMemberOptions& op
   const plan::Cut cut = options.model.cut;
   SHOAL_CHECK(group.size() == cut.rank_count(), group.size(), " ranks");
   group.SetDeadline(Deadline::After(clock, options.step_timeout_ms));
-  shards_ = plan::PlanCut(model, {.cut = cut,
-                                  .rank_speeds = options.rank_speeds,
-                                  .kv_element_bytes = ElementBytes(options.model.kv_dtype)});
+  shards_ = plan::PlanCut(
+      model, {.cut = cut, .rank_speeds = options.rank_speeds, .kv_dtype = options.model.kv_dtype});
   forward::RankOptions rank_options = options.model;
   rank_options.rank = rank_;
   stage_ = group.Split(shards_[rank_].stage, rank_);

@@ -39,9 +39,8 @@ void OpenModel(const comm::MpiEnvironment& environment, const WorkerOptions& opt
   setup.kernels = &cpu::SelectKernelTable(cpu::DetectCpuFeatures(), force_isa);
   setup.threads = ChooseThreads(options.threads, environment.local_size());
   setup.model = model::Model::Open(options.model);
-  setup.shards = plan::PlanCut(
-      *setup.model,
-      {.cut = setup.cut, .rank_speeds = {}, .kv_element_bytes = ElementBytes(options.kv_dtype)});
+  setup.shards = plan::PlanCut(*setup.model,
+                               {.cut = setup.cut, .rank_speeds = {}, .kv_dtype = options.kv_dtype});
   const int64_t longest = setup.model->config().context_tokens;
   if (options.context_tokens_max > longest) {
     Throw(ErrorCode::kInvalidArgument, "--context-tokens-max ", options.context_tokens_max, ": ",

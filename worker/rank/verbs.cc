@@ -150,10 +150,11 @@ int RunConvert(int argc, const char* const* argv) {
   const auto bits = [&](int64_t bytes) {
     return 8.0 * static_cast<double>(bytes) / static_cast<double>(report.matrix_weights);
   };
-  std::printf("%s: %lld bytes of weights, %.2f bits each (the source: %lld, %.2f; F32: -%.1f %%)\n",
-              options.output.c_str(), static_cast<long long>(report.output_bytes),
-              bits(report.output_bytes), static_cast<long long>(report.source_bytes),
-              bits(report.source_bytes), 100 - bits(report.output_bytes) / 0.32);
+  std::printf(
+      "%s: %lld bytes of weights, %.2f bits each (the source: %lld, %.2f; to F32: %+.1f %%)\n",
+      options.output.c_str(), static_cast<long long>(report.output_bytes),
+      bits(report.output_bytes), static_cast<long long>(report.source_bytes),
+      bits(report.source_bytes), bits(report.output_bytes) / 0.32 - 100);
   return 0;
 }
 

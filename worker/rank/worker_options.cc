@@ -43,8 +43,12 @@ void AddGroupOptions(config::OptionTable& table, WorkerOptions& options) {
       "length, or what fits in half of the free memory.");
   table.AddChoice<KvDType>(
       "kv-dtype", options.kv_dtype,
-      {{"f16", KvDType::kF16}, {"f32", KvDType::kF32}, {"bf16", KvDType::kBF16}},
-      "What keys and values are rounded to. Part of the numerics id.");
+      {{"f16", KvDType::kF16},
+       {"f32", KvDType::kF32},
+       {"bf16", KvDType::kBF16},
+       {"int8", KvDType::kInt8}},
+      "What keys and values are rounded to. int8: with one scale for each key and value, in "
+      "half the memory of f16. Part of the numerics id.");
   table.AddChoice<forward::Numerics>(
       "numerics", options.numerics,
       {{"exact", forward::Numerics::kExact}, {"fast", forward::Numerics::kFast}},
