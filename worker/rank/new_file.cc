@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -18,6 +19,12 @@ bool Exists(const std::string& path) {
   return lstat(path.c_str(), &status) == 0;
 }
 
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return path.substr(0, std::max<size_t>(slash, 1));
+}
+
 [[noreturn]] void ThrowTaken(const std::string& path) {
   Throw(ErrorCode::kInvalidArgument, path,
         ": the file exists: choose another name, or remove it first");
@@ -25,27 +32,32 @@ bool Exists(const std::string& path) {
 
 }  // namespace
 
-NewFile::NewFile(const std::string& path, int64_t bytes)
-    : path_(path), temporary_(Str(path, ".partial.", getpid())), bytes_(bytes) {
+NewFile::NewFile(const std::string& path, int64_t bytes) : path_(path), bytes_(bytes) {
   if (Exists(path_)) ThrowTaken(path_);
-  fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  fd_ = open(FolderOf(path_).c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+  if (fd_ < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
+    temporary_ = Str(path_, ".partial.", getpid());
+    fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  }
   if (fd_ < 0) {
-    Throw(ErrorCode::kInvalidArgument, temporary_, ": ", std::strerror(errno),
+    Throw(ErrorCode::kInvalidArgument, path_, ": ", std::strerror(errno),
           ": choose a folder that exists and that you may write to");
   }
   // File systems that cannot reserve say EOPNOTSUPP; there a full disk shows while writing.
   if (bytes > 0 && fallocate(fd_, 0, 0, bytes) != 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
     const int error = errno;
-    close(fd_);
-    unlink(temporary_.c_str());
+    Discard();
     Fail("cannot be reserved", error);
   }
 }
 
-NewFile::~NewFile() {
+NewFile::~NewFile() { Discard(); }
+
+void NewFile::Discard() {
   if (fd_ < 0) return;
   close(fd_);
-  unlink(temporary_.c_str());
+  fd_ = -1;
+  if (!temporary_.empty()) unlink(temporary_.c_str());
 }
 
 void NewFile::Write(std::span<const std::byte> bytes) {
@@ -57,19 +69,24 @@ void NewFile::Write(std::span<const std::byte> bytes) {
   }
 }
 
+int NewFile::Link() const {
+  // Unlike rename, link never replaces a file that came in between.
+  const int done = temporary_.empty() ? linkat(AT_FDCWD, Str("/proc/self/fd/", fd_).c_str(),
+                                               AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW)
+                                      : link(temporary_.c_str(), path_.c_str());
+  if (done == 0) return 0;
+  // A file system without links.
+  const bool has_no_links = !temporary_.empty() && (errno == EPERM || errno == EOPNOTSUPP);
+  if (has_no_links && std::rename(temporary_.c_str(), path_.c_str()) == 0) return 0;
+  return errno;
+}
+
 void NewFile::Commit() {
   if (fsync(fd_) != 0) Fail("cannot be written", errno);
-  // Unlike rename, link never replaces a file that came in between.
-  if (link(temporary_.c_str(), path_.c_str()) != 0) {
-    if (errno == EEXIST) ThrowTaken(path_);
-    if (errno != EPERM && errno != EOPNOTSUPP) Fail("cannot be named", errno);
-    // A file system without links.
-    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) Fail("cannot be named", errno);
-  } else {
-    unlink(temporary_.c_str());
-  }
-  close(fd_);
-  fd_ = -1;
+  const int error = Link();
+  if (error == EEXIST) ThrowTaken(path_);
+  if (error != 0) Fail("cannot be named", error);
+  Discard();
 }
 
 void NewFile::Fail(const char* what, int error) const {

@@ -1,11 +1,15 @@
 #include "worker/rank/convert.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
+#include <span>
 
 #include "kernels/cpu/pack.h"
 #include "parallel/model/model.h"
@@ -13,6 +17,7 @@
 #include "tests/support/model_writer.h"
 #include "tests/support/scratch_folder.h"
 #include "transport/base/error.h"
+#include "worker/rank/new_file.h"
 
 // Models in, models out: what is kept, what is rounded, and that nothing half-written is left.
 
@@ -187,6 +192,28 @@ TEST_F(ConvertTest, LeavesNothingWhereTheDiskIsFull) {
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
   EXPECT_THAT(message, AllOf(HasSubstr("out.gguf"), HasSubstr("bytes"), HasSubstr("free space")));
+}
+
+TEST(NewFile, LeavesNothingWhenTheProgramIsKilled) {
+  const ScratchFolder folder;
+  const int unnamed = open(folder.path().c_str(), O_WRONLY | O_TMPFILE, 0666);
+  if (unnamed < 0) GTEST_SKIP() << folder.path() << " cannot hold files without names";
+  close(unnamed);
+  const pid_t child = fork();
+  if (child == 0) {
+    rank::NewFile file(folder.path() + "/out", 3);
+    file.Write(std::as_bytes(std::span("abc", 3)));
+    std::raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+  rank::NewFile file(folder.path() + "/out", 3);
+  file.Write(std::as_bytes(std::span("abc", 3)));
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+  file.Commit();
+  EXPECT_EQ(fs::file_size(folder.path() + "/out"), 3U);
 }
 
 }  // namespace
