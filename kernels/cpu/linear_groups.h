@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kGroupTileRows = 8;
 constexpr int64_t kGroupTilePanels = 4;
-constexpr int64_t kGroupPrefetchBytes = 2560;
+constexpr int64_t kGroupPrefetchBytes = 4096;
 
 // Up to a block of a tile's rows at constant distances, with what a (row, group) needs once.
 struct GroupRows {
@@ -264,11 +264,11 @@ struct GroupTile {
 
   // Rows are taken eight, four, two or one at a time.
   SHOAL_INLINE void Place(int64_t new_row, int64_t rows_left, int64_t new_panel,
-                          int64_t panels_left) {
+                          int64_t new_panel_count) {
     row = new_row;
     panel = new_panel;
     row_count = rows_left >= 8 ? 8 : rows_left >= 4 ? 4 : rows_left >= 2 ? 2 : 1;
-    panel_count = Smaller(kGroupTilePanels, panels_left);
+    panel_count = new_panel_count;
   }
 
   // results = the sums over leaf number `leaf` of `leaves`, [k_begin, k_end).
@@ -357,9 +357,10 @@ struct GroupTile {
 // Calls visit() for every placement of the tile; panels outside, so that they stay in the cache.
 template <typename Tile, typename Call, typename Visit>
 SHOAL_INLINE void ForTiles(const Call& call, Tile& tile, Visit visit) {
-  for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += kGroupTilePanels) {
+  const int64_t step = call.row_end - call.row_begin <= kStreamedRows ? 1 : kGroupTilePanels;
+  for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += step) {
     for (int64_t row = call.row_begin; row < call.row_end; row += tile.row_count) {
-      tile.Place(row, call.row_end - row, panel, call.panel_end - panel);
+      tile.Place(row, call.row_end - row, panel, Smaller(step, call.panel_end - panel));
       visit();
     }
   }

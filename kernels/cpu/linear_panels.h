@@ -16,6 +16,11 @@
 namespace shoal::cpu {
 namespace {
 
+// With up to so many rows the time goes into reading weights, so panels are walked one by one, in
+// the order in which they lie in memory: hardware prefetches what follows, and a Load for each
+// panel costs less than the jumps between panels.
+constexpr int64_t kStreamedRows = 4;
+
 SHOAL_INLINE int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // The matrix's fields as the tiles need them; PackedMatrix's own members have external linkage.

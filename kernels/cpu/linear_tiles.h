@@ -6,8 +6,8 @@
 //
 // A Kernel<rows> handles `rows` activation rows against one panel; a Kernel with kRowsMax handles
 // any number up to that, which it finds in its member row_count. A member `ahead`, if there is one,
-// is how many bytes behind the weights at hand those lie that come a block later, for prefetches:
-//   kPanels                       panels that share one Load
+// is how many bytes behind the weights at hand those lie that it should prefetch:
+//   kPanels                       panels that share one Load, unless there are few rows
 //   Lanes                         16 floats, one for each output of a panel: Zero, LoadLanes,
 //                                 StoreLanes, StoreOutputs (the first `count`), +, kFixedBias
 //   AddFixed(y, limit, sums)      adds kFixedBias to sums[16], and RNE(y * 2^32) where |y| < limit;
@@ -30,9 +30,16 @@
 namespace shoal::cpu {
 namespace {
 
+constexpr int64_t kStreamedPrefetchBytes = 4096;
+
 template <typename Kernel>
 concept TakesAnyRows = requires {
   Kernel::kRowsMax;
+};
+
+template <typename Kernel>
+concept PrefetchesAhead = requires(Kernel kernel) {
+  kernel.ahead;
 };
 
 template <typename Kernel>
@@ -41,15 +48,18 @@ SHOAL_INLINE void SetRows(Kernel& kernel, int rows) {
 }
 
 // Tells a kernel how far behind a block lies the one that comes next: the next panel's, after the
-// last panel the first one's next block of k, after the last k the panels that follow.
+// last panel the first one's next block of k, after the last k the panels that follow. Of a single
+// panel the weights come as they lie.
 template <typename Kernel>
 SHOAL_INLINE void SetAhead(Kernel& kernel, const Panels& weights, bool last_panel, int64_t count,
                            int64_t k, int64_t k_end) {
-  if constexpr (requires { kernel.ahead; }) {
+  if constexpr (PrefetchesAhead<Kernel>) {
     const int64_t first_panel = -(count - 1) * weights.bytes;
     const int64_t next_k = k_end < weights.cols ? first_panel + Kernel::WeightBytes(k_end - k)
                                                 : weights.bytes - Kernel::WeightBytes(k);
-    kernel.ahead = last_panel ? next_k : weights.bytes;
+    kernel.ahead = count == 1    ? kStreamedPrefetchBytes
+                   : last_panel ? next_k
+                                : weights.bytes;
   }
 }
 
@@ -218,12 +228,13 @@ void RunTile(const Call& call, int64_t row, int rows, int64_t panel, int64_t cou
 // Panels outside, rows inside: a few panels stay in the cache while all rows pass by. Rows are
 // dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1. Calls
 // tile(row, rows, panel, count).
-template <int64_t kPanels, int64_t kRowsMax, typename Call, typename Tile>
+template <typename Kernel, int64_t kRowsMax, typename Call, typename Tile>
 SHOAL_INLINE void ForTiles(const Call& call, Tile tile) {
   const int64_t rows = call.row_end - call.row_begin;
   const int64_t tiles = (rows + kRowsMax - 1) / kRowsMax;
-  for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += kPanels) {
-    const int64_t count = Smaller(kPanels, call.panel_end - panel);
+  const int64_t step = PrefetchesAhead<Kernel> && rows <= kStreamedRows ? 1 : Kernel::kPanels;
+  for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += step) {
+    const int64_t count = Smaller(step, call.panel_end - panel);
     int64_t row = call.row_begin;
     for (int64_t i = 0; i < tiles; ++i) {
       const auto tile_rows = static_cast<int>(rows / tiles + (i < rows % tiles ? 1 : 0));
@@ -240,7 +251,7 @@ SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1.
       [](const Call& tile_call, int64_t row, int64_t panel, int64_t count) {
         RunTile<Kernel<kMinus1 + 1>, kMinus1 + 1>(tile_call, row, kMinus1 + 1, panel, count);
       }...};
-  ForTiles<Kernel<1>::kPanels, sizeof...(kMinus1)>(
+  ForTiles<Kernel<1>, sizeof...(kMinus1)>(
       call, [&](int64_t row, int rows, int64_t panel, int64_t count) {
         kTiles[rows - 1](call, row, panel, count);
       });
@@ -255,7 +266,7 @@ SHOAL_INLINE void Run(const Call& call) {
 // One Kernel for any number of rows.
 template <typename Kernel, typename Call>
 SHOAL_INLINE void RunAnyRows(const Call& call) {
-  ForTiles<Kernel::kPanels, Kernel::kRowsMax>(
+  ForTiles<Kernel, Kernel::kRowsMax>(
       call, [&](int64_t row, int rows, int64_t panel, int64_t count) {
         RunTile<Kernel, Kernel::kRowsMax>(call, row, rows, panel, count);
       });
