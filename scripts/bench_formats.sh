@@ -6,8 +6,9 @@
 # a temporary folder.
 #
 # Usage: scripts/bench_formats.sh [--formats 'int8 q8_0 …'] [--pairs 3] [--model FILE] [--text FILE]
-#     [--threads N]
+#     [--calibration FILE] [--threads N]
 #   --text: what perplexity is computed over; by default the GNU GPL that Debian has on every machine.
+#   --calibration: what int8 is calibrated with; by default the Apache License, likewise.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,12 +17,14 @@ formats='f16 int8 q8_0 q8_g128 q6_k q4_1 q4_0 q4_g128'
 pairs=3 threads=0
 model=models/SmolLM2-135M-Instruct.Q4_1.gguf
 text=/usr/share/common-licenses/GPL-3
+calibration=/usr/share/common-licenses/Apache-2.0
 while [[ $# -gt 0 ]]; do
   case $1 in
     --formats) formats=${2:?--formats needs a list} ;;
     --pairs) pairs=${2:?--pairs needs a number} ;;
     --model) model=${2:?--model needs a file} ;;
     --text) text=${2:?--text needs a file} ;;
+    --calibration) calibration=${2:?--calibration needs a file} ;;
     --threads) threads=${2:?--threads needs a number} ;;
     --help | -h)
       sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
@@ -68,7 +71,9 @@ score() { # NAME FILE
 score f32 "$work/f32.gguf"
 for format in $formats; do
   echo "$format" >&2
-  "$bin/shoal" convert "$work/f32.gguf" "$work/$format.gguf" --to "$format" >&2
+  calibrate=()
+  [[ $format != int8 ]] || calibrate=(--calibration "$calibration")
+  "$bin/shoal" convert "$work/f32.gguf" "$work/$format.gguf" --to "$format" "${calibrate[@]}" >&2
   score "$format" "$work/$format.gguf"
   for ((pair = 1; pair <= pairs; pair++)); do
     engine "$format-f32" "$pair" "$work/f32.gguf"

@@ -97,6 +97,27 @@ class Perplexity(ProgramTest):
             self.assertIn(complaint, log)
 
 
+class Convert(ProgramTest):
+    def test_calibration_keeps_the_model_and_names_what_is_wrong(self):
+        model, text = self.write_model("q4_1"), self.folder / "text"
+        text.write_text("the quick brown fox " * 60)
+        plain, balanced = self.folder / "plain.gguf", self.folder / "balanced.gguf"
+        for output, extra in ((plain, []), (balanced, ["--calibration", text])):
+            command = [program("shoal"), "convert", model, output, "--to", "int8", *extra]
+            done = subprocess.run([*map(str, command)], capture_output=True, text=True,
+                                  timeout=programs.READY_SECONDS)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(plain.stat().st_size, balanced.stat().st_size)
+        self.assertNotEqual(plain.read_bytes(), balanced.read_bytes())
+        missing, output = self.folder / "none", self.folder / "out.gguf"
+        done = subprocess.run([str(program("shoal")), "convert", str(model), str(output), "--to",
+                               "int8", "--calibration", str(missing)], capture_output=True,
+                              text=True, timeout=programs.READY_SECONDS)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn(str(missing), done.stderr)
+        self.assertFalse(output.exists())
+
+
 class BenchPlan(ProgramTest):
     def test_sets_prediction_beside_measurement(self):
         status, output, log = bench("plan", self.write_model("q4_1"), "--tensor-parallel", 2,

@@ -117,7 +117,8 @@ std::string RunOneRank(const model::Model& model, std::span<const rank::TrialReq
                           .sequences_max = options.sequences_max,
                           .prefill_chunk_tokens = options.prefill_chunk_tokens,
                           .scatter_rows_min = options.scatter_rows_min,
-                          .on_logits = nullptr};
+                          .on_logits = nullptr,
+                          .on_input = nullptr};
   if (options.record_logits) {
     member_options.model.on_logits = [&](uint64_t id, int64_t position,
                                          std::span<const float> logits) {

@@ -268,6 +268,7 @@ void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
                               {&weights.key, activations_.key.data(), kv_dim},
                               {&weights.value, activations_.value.data(), kv_dim}};
   NormAndQuantize(weights.attention_norm, products);
+  ShowInput(layer, LayerInput::kAttention, activations_.normed, config.hidden_dim, own_rows_);
   Multiply(products, activations_.normed.data(), config.hidden_dim, rows_.size());
   RotateAndStore(layer);
   ListAttentionCalls(layer, plan);
@@ -279,6 +280,8 @@ void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
       kernels_.attention(call);
     }
   });
+  ShowInput(layer, LayerInput::kAttentionOutput, activations_.attention, query_dim,
+            {0, static_cast<int64_t>(rows_.size())});
   AddRowParallel(weights.attention_output, activations_.attention.data(),
                  {.leaf_cols = model_.leaves().heads_per_leaf * config.head_dim,
                   .leaf_count = model_.leaves().attention_leaf_count,
@@ -327,17 +330,27 @@ void RankModel::RunMlp(int64_t layer) {
   const Product products[] = {{&weights.gate, activations_.gate.data(), columns},
                               {&weights.up, activations_.up.data(), columns}};
   NormAndQuantize(weights.ffn_norm, products);
+  ShowInput(layer, LayerInput::kMlp, activations_.normed, model_.config().hidden_dim, own_rows_);
   Multiply(products, activations_.normed.data(), model_.config().hidden_dim, rows_.size());
   team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
     float* gate = activations_.gate.data() + begin * columns;
     kernels_.silu_mul(gate, activations_.up.data() + begin * columns, (end - begin) * columns,
                       gate);
   });
+  ShowInput(layer, LayerInput::kDown, activations_.gate, columns,
+            {0, static_cast<int64_t>(rows_.size())});
   AddRowParallel(weights.down, activations_.gate.data(),
                  {.leaf_cols = model_.leaves().mlp_leaf_width,
                   .leaf_count = model_.leaves().mlp_leaf_count,
                   .layer = shard_.layers.begin + layer,
                   .overflows = {}});
+}
+
+void RankModel::ShowInput(int64_t layer, LayerInput input, std::span<const float> values,
+                          int64_t cols, plan::Range rows) const {
+  if (options_.on_input == nullptr) return;
+  options_.on_input(shard_.layers.begin + layer, input,
+                    values.subspan(rows.begin * cols, rows.count() * cols), cols);
 }
 
 void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,

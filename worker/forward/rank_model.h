@@ -30,6 +30,19 @@ namespace shoal::forward {
 using LogitsSink =
     std::function<void(uint64_t id, int64_t position, std::span<const float> logits)>;
 
+// What a layer's matrices multiply, each as many columns wide as they are.
+enum class LayerInput : uint8_t {
+  kAttention,        // Read by query, key and value.
+  kAttentionOutput,  // The heads' outputs.
+  kMlp,              // Read by gate and up.
+  kDown,             // silu(gate) * up.
+};
+constexpr size_t kLayerInputs = 4;
+
+// `values`: [rows][cols].
+using InputSink = std::function<void(int64_t layer, LayerInput input, std::span<const float> values,
+                                     int64_t cols)>;
+
 struct RankOptions {
   plan::Cut cut;
   int32_t rank = 0;
@@ -44,6 +57,9 @@ struct RankOptions {
   // Sees the logits of every row that a plan asks for, on the first rank of the last stage; set on
   // every rank of a group or on none. For digests and tests.
   LogitsSink on_logits;
+  // Sees the inputs of this rank's matrices before they are quantised, those rows and columns of
+  // them that it computes itself.
+  InputSink on_input;
 };
 
 // Order:     all ranks of the group construct it, and run the same plans in the same order.
@@ -136,6 +152,9 @@ class RankModel {
   void RunMlp(int64_t layer);
   // residual += the sum over all ranks of input times `weights`; marks rows with invalid leaves.
   void AddRowParallel(const PackedMatrix& weights, const float* input, const LeafSum& sum);
+  // Shows rows [begin, end) of an input to on_input.
+  void ShowInput(int64_t layer, LayerInput input, std::span<const float> values, int64_t cols,
+                 plan::Range rows) const;
   void SendResidual();
   void ReceiveResidual();
 

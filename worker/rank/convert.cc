@@ -6,6 +6,7 @@
 #include <limits>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/pack.h"
@@ -32,6 +33,9 @@ struct Job {
   model::GgufTensorPlan plan;
   const model::Tensor* source;
   int64_t rotated_head_dim = 0;  // Not 0: rows of heads whose halves become adjacent pairs.
+  // What a weight is multiplied with, by its column, and divided by, by its row; empty: 1.
+  std::vector<float> column_factors = {};
+  std::vector<float> row_divisors = {};
 };
 
 // Rope rotates the pairs (i, i + head_dim / 2) of a safetensors folder, and (2 i, 2 i + 1) in GGUF.
@@ -58,6 +62,39 @@ std::vector<Job> ListJobs(const model::Model& model, DType to) {
     if (half_split && is_rotated) job.rotated_head_dim = model.config().head_dim;
   }
   return jobs;
+}
+
+// Balances each layer: what reads an input is multiplied by the channels' factors, what produces
+// it divided.
+void AddFactors(const model::Model& model, const std::vector<LayerChannels>& factors,
+                std::vector<Job>& jobs) {
+  const auto of = [&](const model::Tensor* tensor) -> Job& {
+    return *std::find_if(jobs.begin(), jobs.end(),
+                         [&](const Job& job) { return job.source == tensor; });
+  };
+  const model::ModelConfig& config = model.config();
+  const int64_t shared_dim = config.head_count / config.kv_head_count * config.head_dim;
+  for (size_t i = 0; i < factors.size(); ++i) {
+    const model::LayerTensors& layer = model.tensors().layers[i];
+    const auto& [attention, heads, mlp, down] = factors[i];
+    for (const auto* reader : {layer.query, layer.key, layer.value}) {
+      of(reader).column_factors = attention;
+    }
+    for (const auto* reader : {layer.gate, layer.up}) of(reader).column_factors = mlp;
+    of(layer.attention_output).column_factors = heads;
+    of(layer.down).column_factors = down;
+    of(layer.up).row_divisors = down;
+    // The first of the query heads that share a value head.
+    for (int64_t row = 0; row < layer.value->rows; ++row) {
+      of(layer.value)
+          .row_divisors.push_back(
+              heads[row / config.head_dim * shared_dim + row % config.head_dim]);
+    }
+    for (const auto& [norm, channels] :
+         {std::pair(layer.attention_norm, &attention), std::pair(layer.ffn_norm, &mlp)}) {
+      for (const float factor : *channels) of(norm).column_factors.push_back(1 / factor);
+    }
+  }
 }
 
 // GGUF holds llama 3's scaling as divisors of the frequencies. Empty without scaling.
@@ -129,6 +166,10 @@ class RowWriter {
     const int64_t source_row = SourceRow(job, row);
     model::CheckScales(source, source_row, source_row + 1, model_.path());
     cpu::DequantizeRow(source.dtype, source.row(source_row), source.cols, weights.data());
+    for (size_t i = 0; i < job.column_factors.size(); ++i) weights[i] *= job.column_factors[i];
+    if (!job.row_divisors.empty()) {
+      for (float& weight : weights) weight /= job.row_divisors[static_cast<size_t>(row)];
+    }
     const float end = job.plan.dtype == DType::kF32 || job.plan.dtype == DType::kBF16
                           ? std::numeric_limits<float>::infinity()
                           : kWeightEnd;
@@ -170,6 +211,7 @@ DType FormatOf(DType to, int64_t cols, bool is_vocabulary) {
 ConvertReport Convert(const ConvertOptions& options) {
   const auto model = model::Model::Open(options.model);
   std::vector<Job> jobs = ListJobs(*model, options.to);
+  AddFactors(*model, options.factors, jobs);
   const std::vector<float> divisors = FrequencyDivisors(model->config());
   model::Tensor divisor_tensor = {.name = "rope_freqs.weight",
                                   .dtype = DType::kF32,

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kernels/format/dtype.h"
+#include "worker/rank/calibration.h"
 
 namespace shoal::rank {
 
@@ -14,6 +16,8 @@ struct ConvertOptions {
   std::string output;  // The file to write.
   DType to = DType::kQ8_0;
   int32_t threads = 0;  // 0: all cores.
+  // By layer, as BalanceFactors; empty: the weights as they are.
+  std::vector<LayerChannels> factors = {};
 };
 
 struct ConvertReport {
@@ -28,7 +32,7 @@ struct ConvertReport {
 DType FormatOf(DType to, int64_t cols, bool is_vocabulary);
 
 // Widens every matrix to f32 and rounds it to FormatOf; norms become F32. The model's metadata and
-// tokenizer go along. Result: a function of the source and `to` alone. Errors: those of
+// tokenizer go along. Result: a function of the source, `to` and `factors` alone. Errors: those of
 // Model::Open and NewFile; kInvalidArgument, naming tensor and row, for weights that are not finite
 // or too large for the format.
 ConvertReport Convert(const ConvertOptions& options);

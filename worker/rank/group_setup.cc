@@ -109,7 +109,7 @@ comm::CommunicatorPlan PlanCommunicator(const comm::MpiEnvironment& environment,
 }
 
 void MakeMember(const WorkerOptions& options, const Clock& clock, forward::LogitsSink on_logits,
-                GroupSetup& setup) {
+                forward::InputSink on_input, GroupSetup& setup) {
   GroupMemberOptions member;
   member.step_timeout_ms = options.step_timeout_ms;
   member.model.cut = setup.cut;
@@ -120,6 +120,7 @@ void MakeMember(const WorkerOptions& options, const Clock& clock, forward::Logit
   member.model.sequences_max = options.sequences_max;
   member.model.prefill_chunk_tokens = options.prefill_chunk_tokens;
   member.model.on_logits = std::move(on_logits);
+  member.model.on_input = std::move(on_input);
   try {
     setup.team = std::make_unique<device::ThreadTeam>(setup.threads);
     setup.member = std::make_unique<GroupMember>(*setup.model, member, *setup.kernels, *setup.team,
@@ -134,7 +135,8 @@ void MakeMember(const WorkerOptions& options, const Clock& clock, forward::Logit
 
 std::unique_ptr<GroupSetup> SetUpGroup(comm::MpiEnvironment& environment,
                                        const WorkerOptions& options, const std::string& force_isa,
-                                       const Clock& clock, forward::LogitsSink on_logits) {
+                                       const Clock& clock, forward::LogitsSink on_logits,
+                                       forward::InputSink on_input) {
   auto setup = std::make_unique<GroupSetup>();
   comm::CommunicatorPlan comm_plan;
   Together(environment, Deadline::After(clock, kAgreeMs), [&] {
@@ -144,7 +146,7 @@ std::unique_ptr<GroupSetup> SetUpGroup(comm::MpiEnvironment& environment,
   AgreeOnCache(environment, options, *setup);
   setup->group = comm::MakeCommunicator(environment, comm_plan);
   Together(environment, Deadline::After(clock, 2 * options.step_timeout_ms),
-           [&] { MakeMember(options, clock, std::move(on_logits), *setup); });
+           [&] { MakeMember(options, clock, std::move(on_logits), std::move(on_input), *setup); });
   LOG(INFO) << "rank " << environment.rank() << " of " << environment.size() << ": "
             << setup->kernels->name << ", " << setup->threads << " threads, "
             << setup->member->model().weight_bytes() << " bytes of weights, context "

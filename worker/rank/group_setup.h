@@ -30,9 +30,10 @@ struct GroupSetup {
 // Collective; a failure of any rank is the same Error on all. `force_isa`: the SHOAL_FORCE_ISA
 // variable. Errors: kInvalidArgument for a number of ranks that is not the product of the cut's
 // degrees (naming both), a bad model, an impossible cut, too little memory; kMissingHardware; those
-// of joining the communicator. `on_logits`: as RankOptions; on every rank or on none.
+// of joining the communicator. `on_logits`, `on_input`: as RankOptions.
 std::unique_ptr<GroupSetup> SetUpGroup(comm::MpiEnvironment& environment,
                                        const WorkerOptions& options, const std::string& force_isa,
-                                       const Clock& clock, forward::LogitsSink on_logits = nullptr);
+                                       const Clock& clock, forward::LogitsSink on_logits = nullptr,
+                                       forward::InputSink on_input = nullptr);
 
 }  // namespace shoal::rank

@@ -118,7 +118,8 @@ int RunConvert(int argc, const char* const* argv) {
            "Writes a model in another weight format, as a GGUF file. A matrix whose rows are "
            "no whole blocks of the format gets q8_0, or f16; embedding and output head keep "
            "8 bits at least. A source that is quantised already loses more than one that "
-           "is not.",
+           "is not. Give int8 a text to calibrate with: its inputs have one scale for all "
+           "channels, and some channels are much larger than others.",
        .epilog = "Exit status:\n"
                  "  0  written, whole\n"
                  "  1  the disk is full or fails; no file is left\n"
@@ -144,8 +145,16 @@ int RunConvert(int argc, const char* const* argv) {
        {"bf16", DType::kBF16}},
       "The matrices' format. int8 has one scale for each output; it and the g128 "
       "formats are shoal's own, other programs refuse them.");
+  std::string calibration;
+  table.AddString("calibration", "FILE", calibration,
+                  "A text that the source is run over first, to even out the channels of its "
+                  "layers' inputs by powers of two. A few thousand tokens of what the model is "
+                  "for are enough.");
   table.AddInt("threads", "T", options.threads, {0, 4096}, "Threads. 0: one for each core.");
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
+  if (!calibration.empty()) {
+    options.factors = Calibrate(options.model, calibration, options.threads);
+  }
   const ConvertReport report = Convert(options);
   const auto bits = [&](int64_t bytes) {
     return 8.0 * static_cast<double>(bytes) / static_cast<double>(report.matrix_weights);

@@ -1,0 +1,48 @@
+#pragma once
+
+// Calibration of `convert`: channels of a layer's inputs that are much larger than others cost a
+// format with one scale for all of them most of its precision. Factors move their size into the
+// weights that read them, where each output has its own scale.
+//
+// Source: SmoothQuant (Xiao et al., 2022), with powers of two, so that the model's function stays
+// the same in floating point: only quantisation sees a difference.
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/table.h"
+#include "parallel/model/model.h"
+#include "worker/forward/rank_model.h"
+
+namespace shoal::rank {
+
+// A number for each channel of each of a layer's inputs, by forward::LayerInput.
+using LayerChannels = std::array<std::vector<float>, forward::kLayerInputs>;
+
+// The largest magnitudes that a group of one rank meets.
+class InputRanges {
+ public:
+  // The sink to set the group up with. The object outlives the group.
+  forward::InputSink sink();
+  // By layer.
+  const std::vector<LayerChannels>& largest() const { return largest_; }
+
+ private:
+  std::vector<LayerChannels> largest_;
+};
+
+// For each layer what the columns of the matrices that read an input are to be multiplied with, and
+// the channels of what produces it divided by. Powers of two from 2^-12 to 2^12; 1 for channels
+// that are never used. Query heads that share a value head share its factors.
+// Errors: those of CheckScales.
+std::vector<LayerChannels> BalanceFactors(const model::Model& model,
+                                          const std::vector<LayerChannels>& largest);
+
+// Runs the model over a text file, alone and on `threads` threads (0: one for each core), and
+// returns its BalanceFactors. Errors: those of SetUpGroup and TokenizeScoredText; kFailed if the
+// model's numbers are not finite.
+std::vector<LayerChannels> Calibrate(const std::string& model, const std::string& text,
+                                     int32_t threads);
+
+}  // namespace shoal::rank
