@@ -57,9 +57,7 @@ SHOAL_INLINE void SetAhead(Kernel& kernel, const Panels& weights, bool last_pane
     const int64_t first_panel = -(count - 1) * weights.bytes;
     const int64_t next_k = k_end < weights.cols ? first_panel + Kernel::WeightBytes(k_end - k)
                                                 : weights.bytes - Kernel::WeightBytes(k);
-    kernel.ahead = count == 1    ? kStreamedPrefetchBytes
-                   : last_panel ? next_k
-                                : weights.bytes;
+    kernel.ahead = count == 1 ? kStreamedPrefetchBytes : last_panel ? next_k : weights.bytes;
   }
 }
 
@@ -251,10 +249,10 @@ SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1.
       [](const Call& tile_call, int64_t row, int64_t panel, int64_t count) {
         RunTile<Kernel<kMinus1 + 1>, kMinus1 + 1>(tile_call, row, kMinus1 + 1, panel, count);
       }...};
-  ForTiles<Kernel<1>, sizeof...(kMinus1)>(
-      call, [&](int64_t row, int rows, int64_t panel, int64_t count) {
-        kTiles[rows - 1](call, row, panel, count);
-      });
+  ForTiles<Kernel<1>, sizeof...(kMinus1)>(call,
+                                          [&](int64_t row, int rows, int64_t panel, int64_t count) {
+                                            kTiles[rows - 1](call, row, panel, count);
+                                          });
 }
 
 // One Kernel<rows> for each number of rows up to kRowsMax.

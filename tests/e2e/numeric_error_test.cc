@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 #include "kernels/math/scalar.h"
 #include "tests/support/model_writer.h"
@@ -231,6 +232,36 @@ TEST_P(NumericError, IsTheSameAfterPreemption) {
   const Observation alone = Alone(RequestsOf(cases));
   for (size_t i = 0; i < cases.size(); ++i) {
     ASSERT_TRUE(alone.answers[i] == seen.answers[i]) << "request " << i;
+  }
+}
+
+// Requests that arrive together share blocks before it is known that a row of them is bad.
+TEST_P(NumericError, IsTheSameForRequestsThatShareBlocks) {
+  std::vector<Case> cases;
+  for (const auto& [position, token, detail] : {std::tuple(9, kLeafToken, "layer 2, position 9"),
+                                                {40, kKeyToken, "layer 1, position 40"},
+                                                {0, 20, ""}}) {
+    for (int copy = 0; copy < 3; ++copy) {
+      Case& made = cases.emplace_back(MakeCase(13, 50, {{position, token}}, detail));
+      made.request.arrival_step = copy / 2;
+      made.request.params.tokens_max = 5;
+    }
+  }
+  const Observation alone = Alone(RequestsOf(cases));
+  ASSERT_NO_FATAL_FAILURE(ExpectDetails(cases, alone));
+  TrialGroupOptions options;
+  options.prefix_cache = true;
+  for (const int32_t pipeline : {1, 2}) {
+    for (const int64_t chunk : {int64_t{7}, int64_t{24}, kWholePrompt}) {
+      SCOPED_TRACE(Str("pipeline ", pipeline, ", chunk ", chunk));
+      options.cut = {2, pipeline};
+      options.prefill_chunk_tokens = chunk;
+      const Observation seen = RunTrialGroup(*model_, RequestsOf(cases), options);
+      for (size_t i = 0; i < cases.size(); ++i) {
+        ASSERT_TRUE(alone.answers[i] == seen.answers[i])
+            << "request " << i << ": " << seen.answers[i].detail;
+      }
+    }
   }
 }
 

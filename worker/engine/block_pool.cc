@@ -53,10 +53,23 @@ void BlockPool::Release(std::span<const int32_t> blocks) {
       block.released = releases_++;
       kept_.emplace(block.released, *entry);
     } else {
-      empty_.push_back(*entry);
-      std::push_heap(empty_.begin(), empty_.end(), std::greater<>());
+      AddEmpty(*entry);
     }
   }
+}
+
+void BlockPool::AddEmpty(int32_t block) {
+  empty_.push_back(block);
+  std::push_heap(empty_.begin(), empty_.end(), std::greater<>());
+}
+
+void BlockPool::Drop(int32_t block) {
+  Block& dropped = At(block);
+  if (!dropped.keep) return;
+  dropped.keep = false;
+  if (dropped.count > 0) return;
+  kept_.erase(dropped.released);
+  AddEmpty(block);
 }
 
 void BlockPool::Keep(int32_t block) {

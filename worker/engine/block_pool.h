@@ -43,6 +43,8 @@ class BlockPool {
   // From now on the content of `block`, which is taken, outlives its sequences until it is taken
   // anew. Nobody writes it any more.
   void Keep(int32_t block);
+  // The content of `block` is of no use after all.
+  void Drop(int32_t block);
 
  private:
   struct Block {
@@ -51,6 +53,7 @@ class BlockPool {
     uint64_t released = 0;  // Its place in kept_, while it is there.
   };
   Block& At(int32_t block);
+  void AddEmpty(int32_t block);
 
   std::vector<Block> blocks_;
   std::vector<int32_t> empty_;        // A heap with the lowest block in front.

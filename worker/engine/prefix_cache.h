@@ -54,6 +54,9 @@ class PrefixCache {
   Added Add(const Node& parent, std::span<const int32_t> tokens, std::string_view salt,
             int32_t block);
 
+  // True if `block` is what was added as this entry (Node::entry), and still is.
+  bool Holds(int32_t block, uint64_t entry) const { return At(block).number == entry; }
+
   // `block` will hold something else. Does nothing if it is not in the cache.
   void Forget(int32_t block);
 

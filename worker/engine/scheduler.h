@@ -37,7 +37,7 @@ struct SchedulerOptions {
   TimeNs batch_delay_max_ns = 50 * kMillisecondNs;
   // Tokens of one sequence that a step may guess and verify; 0: none.
   int32_t speculation_tokens_max = 0;
-  // Blocks of ended and preempted sequences are kept, and found by later ones of the same prefix.
+  // Blocks are found by sequences of the same prefix, and kept when theirs have ended.
   bool prefix_cache = false;
   std::string prefix_secret{};  // See PrefixCache.
   std::string numerics_id{};

@@ -94,38 +94,67 @@ void Scheduler::State::TakeChosen(Sequence& sequence, const StepItem& item, Item
   sequence.drafts.Note(drafted, accepted);
 }
 
-// Rows [0, computed) are computed and nothing was wrong with them: only then may others find them,
-// since alone they would meet what is wrong themselves.
-void Scheduler::State::AddToPrefixes(Sequence& sequence, int64_t computed) {
-  if (!options.prefix_cache || !sequence.SharesBlocks()) return;
+std::vector<PromisedBlock> Scheduler::State::AddToPrefixes(Sequence& sequence, int64_t row_end) {
+  std::vector<PromisedBlock> promised;
+  if (!options.prefix_cache || !sequence.SharesBlocks()) return promised;
   const std::span<const int32_t> tokens = sequence.tokens;
-  while ((sequence.chain_blocks + 1) * BlockPool::kBlockTokens <= computed) {
+  while ((sequence.chain_blocks + 1) * BlockPool::kBlockTokens <= row_end) {
     const auto index = static_cast<size_t>(sequence.chain_blocks);
     const int32_t block = sequence.blocks[index];
     const PrefixCache::Added added = prefixes.Add(
         sequence.chain, tokens.subspan(index * BlockPool::kBlockTokens, BlockPool::kBlockTokens),
         sequence.params.cache_salt, block);
-    if (added.is_new) blocks.Keep(block);
     sequence.chain = added.node;
     ++sequence.chain_blocks;
+    if (!added.is_new) continue;
+    blocks.Keep(block);
+    promised.push_back({sequence.chain_blocks * BlockPool::kBlockTokens, block, added.node.entry});
+  }
+  return promised;
+}
+
+// Sequences that started behind such a block are computed again: alone they meet what is wrong
+// themselves. What others promised behind it cannot be found without it.
+void Scheduler::State::Withdraw(const std::vector<PromisedBlock>& promised, int64_t position) {
+  for (const PromisedBlock& promise : promised) {
+    if (promise.position_end <= position || !prefixes.Holds(promise.block, promise.entry)) continue;
+    prefixes.Forget(promise.block);
+    blocks.Drop(promise.block);
+    std::vector<Sequence*> readers;
+    for (const auto& [turn, sequence] : running) {
+      const auto& theirs = sequence->blocks;
+      if (std::find(theirs.begin(), theirs.end(), promise.block) != theirs.end()) {
+        readers.push_back(sequence);
+      }
+    }
+    for (Sequence* reader : readers) Preempt(*reader);
   }
 }
 
 void Scheduler::State::TakeItem(const ItemInFlight& flight, ItemResult result) {
   SHOAL_CHECK(flight.item.slot == result.slot, "expected slot ", flight.item.slot, ", found ",
               result.slot);
-  const auto entry = sequences.find(flight.id);
-  if (entry == sequences.end() || entry->second.incarnation != flight.incarnation) return;
-  Sequence& sequence = entry->second;
   const StepItem& item = flight.item;
   // Rows of guessed tokens may have been computed in vain.
   const int64_t row_count = int64_t{item.row_count} - static_cast<int64_t>(item.drafts.size());
-  if (result.bad_row >= 0 && result.bad_row < row_count) {
-    Finish(sequence.id, FinishReason::kNumericError, std::move(result.detail));
-    return;
+  const bool failed = result.bad_row >= 0 && result.bad_row < row_count;
+  const auto entry = sequences.find(flight.id);
+  const bool is_current =
+      entry != sequences.end() && entry->second.incarnation == flight.incarnation;
+  if (failed) {
+    if (is_current) Finish(flight.id, FinishReason::kNumericError, std::move(result.detail));
+    // Of later items too: a block that the bad row is in may be full only with their rows.
+    const int64_t position = int64_t{item.position_begin} + result.bad_row;
+    Withdraw(flight.promised, position);
+    for (const StepInFlight& step : in_flight) {
+      for (const ItemInFlight& later : step.items) {
+        if (later.incarnation == flight.incarnation) Withdraw(later.promised, position);
+      }
+    }
   }
+  if (failed || !is_current) return;
+  Sequence& sequence = entry->second;
   const int64_t row_end = item.position_begin + row_count;
-  AddToPrefixes(sequence, row_end);
   if (item.prompt_logits) TakePromptLogprobs(sequence, item, result);
   if (item.sample) {
     TakeChosen(sequence, item, result);

@@ -90,7 +90,11 @@ struct Scheduler::State {
   void TakePromptLogprobs(Sequence& sequence, const StepItem& item, ItemResult& result);
   void TakeChosen(Sequence& sequence, const StepItem& item, ItemResult& result);
   bool TakeToken(Sequence& sequence, ChosenToken chosen);
-  void AddToPrefixes(Sequence& sequence, int64_t computed);
+  // Lets others find the full blocks of rows [0, row_end), whose tokens are sure. Result: those
+  // that they could not find before.
+  std::vector<PromisedBlock> AddToPrefixes(Sequence& sequence, int64_t row_end);
+  // Something is wrong with row `position`: nobody may read it, or what lies behind it.
+  void Withdraw(const std::vector<PromisedBlock>& promised, int64_t position);
 };
 
 }  // namespace shoal::engine

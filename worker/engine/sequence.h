@@ -52,11 +52,20 @@ struct Sequence {
   bool SharesBlocks() const { return !params.prompt_logprobs; }
 };
 
+// A block that others find before its rows are computed: theirs come behind them, in the same step
+// or a later one.
+struct PromisedBlock {
+  int64_t position_end = 0;  // Behind its last row.
+  int32_t block = 0;
+  uint64_t entry = 0;  // As PrefixCache::Node.
+};
+
 // What OnResult must know about an item of a plan that is in flight.
 struct ItemInFlight {
   uint64_t id = 0;
   uint64_t incarnation = 0;
   StepItem item;
+  std::vector<PromisedBlock> promised;  // By position.
 };
 
 struct StepInFlight {

@@ -112,12 +112,13 @@ void FakeGroup::ApplyStart(const SequenceStart& start) {
   EXPECT_LT(found * kBlock, static_cast<int64_t>(start.tokens.size())) << "no row is left";
   EXPECT_TRUE(found == 0 || !start.params.prompt_logprobs) << "it must compute every position";
   slots_[start.slot] = {start, start.tokens, start.blocks, found * kBlock, found, 0};
-  for (const int32_t block : start.blocks) {
-    block_owners_.at(static_cast<size_t>(block)).insert(start.slot);
-  }
 }
 
 void FakeGroup::ApplyBlocks(const StepItem& item, Slot& slot) {
+  // Blocks that it started with may have been given to an item before it in the same plan.
+  for (const int32_t block : slot.blocks) {
+    block_owners_.at(static_cast<size_t>(block)).insert(item.slot);
+  }
   for (const int32_t block : item.new_blocks) {
     std::set<uint32_t>& owners = block_owners_.at(static_cast<size_t>(block));
     EXPECT_TRUE(owners.empty()) << "block " << block << " of slot " << *owners.begin()

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/worker/engine/engine_fixture.h"
+#include "worker/engine/sequence.h"
 
 namespace shoal::engine {
 namespace {
@@ -96,11 +97,121 @@ TEST(SchedulerPrefixes, KeepsNothingOfRowsWithANumericError) {
   const StepPlan plan = *scheduler.NextStep();
   ItemResult item;
   item.slot = plan.items.at(0).slot;
-  item.bad_row = 35;
-  item.detail = "layer 0, position 35";
+  item.bad_row = 20;
+  item.detail = "layer 0, position 20";
   scheduler.OnResult({plan.step, {item}});
   ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
   EXPECT_TRUE(scheduler.NextStep()->starts.at(0).blocks.empty());
+}
+
+// What is wrong with a row, as a group would answer it; nothing with the other items.
+StepResult Failing(const StepPlan& plan, uint32_t slot, int32_t bad_row) {
+  StepResult result{plan.step, {}};
+  for (const StepItem& planned : plan.items) {
+    ItemResult& item = result.items.emplace_back();
+    item.slot = planned.slot;
+    if (planned.sample) item.chosen.push_back({.token = 7, .logprobs = {}});
+    if (planned.slot == slot) item.bad_row = bad_row;
+  }
+  return result;
+}
+
+TEST(SchedulerPrefixes, SharesWithWhatArrivesInTheSameStep) {
+  Engine engine(Options());
+  engine.Submit(1, Prompt(40), Tokens(5));
+  engine.Submit(2, Prompt(40), Tokens(5));
+  engine.Submit(3, Prompt(50), Tokens(5));
+  const StepPlan plan = *engine.Step();
+  ASSERT_EQ(plan.items.size(), 3U);
+  EXPECT_EQ(plan.items[0].row_count, 40U);
+  EXPECT_EQ(plan.items[1].row_count, 8U);
+  EXPECT_EQ(plan.items[2].row_count, 16U);
+  EXPECT_EQ(plan.starts[1].blocks, std::vector{plan.items[0].new_blocks[0]});
+  const auto updates = engine.Drain();
+  EXPECT_EQ(updates.at(2).tokens, RunAlone(Prompt(40), Tokens(5), 256).tokens);
+  EXPECT_EQ(updates.at(3).tokens, RunAlone(Prompt(50), Tokens(5), 256).tokens);
+}
+
+// The blocks outlive the sequence whose rows fill them: its plan is under way.
+TEST(SchedulerPrefixes, SharesWhatACancelledSequenceStillComputes) {
+  SchedulerOptions options = Options();
+  options.steps_in_flight_max = 2;
+  Engine engine(options);
+  engine.Submit(1, Prompt(64), Tokens(5));
+  const StepPlan first = *engine.scheduler.NextStep();
+  engine.scheduler.Cancel(1);
+  engine.Submit(2, Prompt(70), Tokens(5));
+  const StepPlan second = *engine.scheduler.NextStep();
+  EXPECT_EQ(second.items.at(0).position_begin, 64U);
+  engine.scheduler.OnResult(engine.group.Apply(first));
+  engine.scheduler.OnResult(engine.group.Apply(second));
+  EXPECT_EQ(engine.Drain().at(2).tokens, RunAlone(Prompt(70), Tokens(5), 256).tokens);
+}
+
+TEST(SchedulerPrefixes, ComputesAgainWhatStartedBehindRowsWithANumericError) {
+  Scheduler scheduler(Options());
+  ASSERT_EQ(scheduler.Submit(1, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  const StepPlan plan = *scheduler.NextStep();
+  ASSERT_EQ(plan.starts.at(1).blocks.size(), 1U);
+  scheduler.OnResult(Failing(plan, plan.items.at(0).slot, 20));
+  const std::vector<SequenceUpdate> updates = scheduler.TakeUpdates();
+  ASSERT_EQ(updates.size(), 1U) << "the second one heard of tokens behind a bad row";
+  EXPECT_EQ(updates[0].id, 1U);
+  EXPECT_EQ(updates[0].finish, FinishReason::kNumericError);
+  const StepPlan again = *scheduler.NextStep();
+  EXPECT_EQ(again.starts.at(0).id, 2U);
+  EXPECT_TRUE(again.starts[0].blocks.empty());
+  EXPECT_EQ(again.items.at(0).row_count, 40U);
+  EXPECT_EQ(scheduler.stats().kv_blocks_kept, 0);
+}
+
+// Blocks before the bad row's are sound.
+TEST(SchedulerPrefixes, StaysBehindBlocksBeforeANumericError) {
+  SchedulerOptions options = Options();
+  options.prefill_chunk_tokens = 128;
+  Scheduler scheduler(options);
+  ASSERT_EQ(scheduler.Submit(1, Prompt(70), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  const StepPlan plan = *scheduler.NextStep();
+  scheduler.OnResult(Failing(plan, plan.items.at(0).slot, 33));
+  EXPECT_EQ(scheduler.stats().preemptions_total, 0);
+  ASSERT_EQ(scheduler.Submit(3, Prompt(70), Tokens(9)), SubmitOutcome::kAccepted);
+  EXPECT_EQ(scheduler.NextStep()->starts.at(0).blocks, plan.starts.at(1).blocks);
+}
+
+// The bad row is in a block that only the next step's rows fill.
+TEST(SchedulerPrefixes, WithdrawsBlocksThatLaterStepsPromised) {
+  SchedulerOptions options = Options();
+  options.steps_in_flight_max = 2;
+  options.prefill_chunk_tokens = 24;
+  Scheduler scheduler(options);
+  ASSERT_EQ(scheduler.Submit(1, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  const StepPlan first = *scheduler.NextStep();
+  ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  const StepPlan second = *scheduler.NextStep();
+  ASSERT_EQ(second.starts.at(0).blocks.size(), 1U);
+  scheduler.OnResult(Failing(first, first.items.at(0).slot, 5));
+  scheduler.OnResult(Failing(second, kNoSlot, 0));
+  EXPECT_TRUE(scheduler.NextStep()->starts.at(0).blocks.empty());
+}
+
+// A sequence that is gone when its bad row is found: who reads its blocks must not be missed.
+TEST(SchedulerPrefixes, WithdrawsTheBlocksOfACancelledSequence) {
+  SchedulerOptions options = Options();
+  options.steps_in_flight_max = 2;
+  Scheduler scheduler(options);
+  ASSERT_EQ(scheduler.Submit(1, Prompt(64), Tokens(9)), SubmitOutcome::kAccepted);
+  const StepPlan first = *scheduler.NextStep();
+  ASSERT_EQ(scheduler.Submit(2, Prompt(70), Tokens(9)), SubmitOutcome::kAccepted);
+  const StepPlan second = *scheduler.NextStep();
+  ASSERT_EQ(second.starts.at(0).blocks.size(), 2U);
+  scheduler.Cancel(1);
+  scheduler.OnResult(Failing(first, first.items.at(0).slot, 5));
+  scheduler.OnResult(Failing(second, kNoSlot, 0));
+  const StepPlan again = *scheduler.NextStep();
+  EXPECT_EQ(again.starts.at(0).id, 2U);
+  EXPECT_TRUE(again.starts[0].blocks.empty());
 }
 
 TEST(SchedulerPrefixes, GivesUpTheLeastRecentlyUsedWhenMemoryIsNeeded) {
