@@ -87,9 +87,9 @@ int64_t Scheduler::State::PlanRows(Sequence& sequence, int64_t row_limit, Pass& 
     pass.plan.known.push_back({sequence.slot, sequence.tokens[static_cast<size_t>(sequence.told)]});
   }
   sequence.planned = row_end;
-  std::vector<PromisedBlock> promised;
-  if (prefilling) promised = AddToPrefixes(sequence, row_end);
-  pass.flight.items.push_back({sequence.id, sequence.incarnation, item, std::move(promised)});
+  std::vector<UnprovenBlock> unproven;
+  if (prefilling) unproven = AddToPrefixes(sequence, row_end);
+  pass.flight.items.push_back({sequence.id, sequence.incarnation, item, std::move(unproven)});
   pass.plan.items.push_back(std::move(item));
   return pass.flight.items.back().item.row_count;
 }

@@ -94,9 +94,9 @@ void Scheduler::State::TakeChosen(Sequence& sequence, const StepItem& item, Item
   sequence.drafts.Note(drafted, accepted);
 }
 
-std::vector<PromisedBlock> Scheduler::State::AddToPrefixes(Sequence& sequence, int64_t row_end) {
-  std::vector<PromisedBlock> promised;
-  if (!options.prefix_cache || !sequence.SharesBlocks()) return promised;
+std::vector<UnprovenBlock> Scheduler::State::AddToPrefixes(Sequence& sequence, int64_t row_end) {
+  std::vector<UnprovenBlock> unproven;
+  if (!options.prefix_cache || !sequence.SharesBlocks()) return unproven;
   const std::span<const int32_t> tokens = sequence.tokens;
   while ((sequence.chain_blocks + 1) * BlockPool::kBlockTokens <= row_end) {
     const auto index = static_cast<size_t>(sequence.chain_blocks);
@@ -108,22 +108,22 @@ std::vector<PromisedBlock> Scheduler::State::AddToPrefixes(Sequence& sequence, i
     ++sequence.chain_blocks;
     if (!added.is_new) continue;
     blocks.Keep(block);
-    promised.push_back({sequence.chain_blocks * BlockPool::kBlockTokens, block, added.node.entry});
+    unproven.push_back({sequence.chain_blocks * BlockPool::kBlockTokens, block, added.node.entry});
   }
-  return promised;
+  return unproven;
 }
 
 // Sequences that started behind such a block are computed again: alone they meet what is wrong
-// themselves. What others promised behind it cannot be found without it.
-void Scheduler::State::Withdraw(const std::vector<PromisedBlock>& promised, int64_t position) {
-  for (const PromisedBlock& promise : promised) {
-    if (promise.position_end <= position || !prefixes.Holds(promise.block, promise.entry)) continue;
-    prefixes.Forget(promise.block);
-    blocks.Drop(promise.block);
+// themselves. What others added behind it cannot be found without it.
+void Scheduler::State::Withdraw(const std::vector<UnprovenBlock>& unproven, int64_t position) {
+  for (const UnprovenBlock& block : unproven) {
+    if (block.position_end <= position || !prefixes.Holds(block.block, block.entry)) continue;
+    prefixes.Forget(block.block);
+    blocks.Drop(block.block);
     std::vector<Sequence*> readers;
     for (const auto& [turn, sequence] : running) {
       const auto& theirs = sequence->blocks;
-      if (std::find(theirs.begin(), theirs.end(), promise.block) != theirs.end()) {
+      if (std::find(theirs.begin(), theirs.end(), block.block) != theirs.end()) {
         readers.push_back(sequence);
       }
     }
@@ -145,10 +145,10 @@ void Scheduler::State::TakeItem(const ItemInFlight& flight, ItemResult result) {
     if (is_current) Finish(flight.id, FinishReason::kNumericError, std::move(result.detail));
     // Of later items too: a block that the bad row is in may be full only with their rows.
     const int64_t position = int64_t{item.position_begin} + result.bad_row;
-    Withdraw(flight.promised, position);
+    Withdraw(flight.unproven, position);
     for (const StepInFlight& step : in_flight) {
       for (const ItemInFlight& later : step.items) {
-        if (later.incarnation == flight.incarnation) Withdraw(later.promised, position);
+        if (later.incarnation == flight.incarnation) Withdraw(later.unproven, position);
       }
     }
   }

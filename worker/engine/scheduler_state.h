@@ -92,9 +92,9 @@ struct Scheduler::State {
   bool TakeToken(Sequence& sequence, ChosenToken chosen);
   // Lets others find the full blocks of rows [0, row_end), whose tokens are sure. Result: those
   // that they could not find before.
-  std::vector<PromisedBlock> AddToPrefixes(Sequence& sequence, int64_t row_end);
+  std::vector<UnprovenBlock> AddToPrefixes(Sequence& sequence, int64_t row_end);
   // Something is wrong with row `position`: nobody may read it, or what lies behind it.
-  void Withdraw(const std::vector<PromisedBlock>& promised, int64_t position);
+  void Withdraw(const std::vector<UnprovenBlock>& unproven, int64_t position);
 };
 
 }  // namespace shoal::engine

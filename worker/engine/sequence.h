@@ -54,7 +54,7 @@ struct Sequence {
 
 // A block that others find before its rows are computed: theirs come behind them, in the same step
 // or a later one.
-struct PromisedBlock {
+struct UnprovenBlock {
   int64_t position_end = 0;  // Behind its last row.
   int32_t block = 0;
   uint64_t entry = 0;  // As PrefixCache::Node.
@@ -65,7 +65,7 @@ struct ItemInFlight {
   uint64_t id = 0;
   uint64_t incarnation = 0;
   StepItem item;
-  std::vector<PromisedBlock> promised;  // By position.
+  std::vector<UnprovenBlock> unproven;  // By position.
 };
 
 struct StepInFlight {

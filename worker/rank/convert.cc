@@ -211,7 +211,6 @@ DType FormatOf(DType to, int64_t cols, bool is_vocabulary) {
 ConvertReport Convert(const ConvertOptions& options) {
   const auto model = model::Model::Open(options.model);
   std::vector<Job> jobs = ListJobs(*model, options.to);
-  AddFactors(*model, options.factors, jobs);
   const std::vector<float> divisors = FrequencyDivisors(model->config());
   model::Tensor divisor_tensor = {.name = "rope_freqs.weight",
                                   .dtype = DType::kF32,
@@ -236,6 +235,7 @@ ConvertReport Convert(const ConvertOptions& options) {
     file_bytes += plan.bytes() + model::GgufPadding(plan.bytes());
   }
   NewFile file(options.output, file_bytes);
+  if (options.factors != nullptr) AddFactors(*model, options.factors(), jobs);
   file.Write(std::as_bytes(std::span(header)));
   device::ThreadTeam team(options.threads > 0 ? options.threads : AvailableCores());
   RowWriter writer(*model, team);

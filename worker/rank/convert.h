@@ -3,6 +3,7 @@
 // `convert`: a model in another weight format, as a GGUF file.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,9 @@ struct ConvertOptions {
   std::string output;  // The file to write.
   DType to = DType::kQ8_0;
   int32_t threads = 0;  // 0: all cores.
-  // By layer, as BalanceFactors; empty: the weights as they are.
-  std::vector<LayerChannels> factors = {};
+  // What to balance the layers with, as BalanceFactors; called once the output can be written.
+  // None: the weights as they are.
+  std::function<std::vector<LayerChannels>()> factors = nullptr;
 };
 
 struct ConvertReport {

@@ -153,7 +153,7 @@ int RunConvert(int argc, const char* const* argv) {
   table.AddInt("threads", "T", options.threads, {0, 4096}, "Threads. 0: one for each core.");
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
   if (!calibration.empty()) {
-    options.factors = Calibrate(options.model, calibration, options.threads);
+    options.factors = [&] { return Calibrate(options.model, calibration, options.threads); };
   }
   const ConvertReport report = Convert(options);
   const auto bits = [&](int64_t bytes) {

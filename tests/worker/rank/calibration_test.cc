@@ -57,7 +57,8 @@ class CalibrationTest : public testing::Test {
   std::string Converted(const std::string& source, DType to, const std::string& name,
                         const std::vector<LayerChannels>& factors) {
     const std::string output = folder_.path() + "/" + name + ".gguf";
-    rank::Convert({.model = source, .output = output, .to = to, .factors = factors});
+    rank::Convert(
+        {.model = source, .output = output, .to = to, .factors = [&] { return factors; }});
     return output;
   }
 
