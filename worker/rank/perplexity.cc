@@ -4,9 +4,11 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "parallel/text/tokenizer.h"
 #include "transport/base/error.h"
@@ -17,6 +19,10 @@ namespace {
 
 // The file's bytes. Errors: kInvalidArgument.
 std::string ReadAll(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    Throw(ErrorCode::kInvalidArgument, path, ": is a folder: expected a file");
+  }
   std::ifstream file(path);
   std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   if (!file.good() && !file.eof()) {
