@@ -25,7 +25,6 @@ namespace {
 
 constexpr int kGroupTileRows = 8;
 constexpr int64_t kGroupTilePanels = 4;
-constexpr int64_t kGroupPrefetchBytes = 4096;
 
 // Up to a block of a tile's rows at constant distances, with what a (row, group) needs once.
 struct GroupRows {
@@ -191,7 +190,7 @@ struct GroupKernel {
       const uint8_t* group = block.groups + g * kGroupBytes;
 #pragma GCC unroll 8
       for (int64_t line = 0; line < kGroupBytes; line += 64) {
-        __builtin_prefetch(group + kGroupPrefetchBytes + line);
+        __builtin_prefetch(group + kStreamPrefetchBytes + line);
       }
 #pragma GCC unroll 2
       for (int part = 0; part < Isa::kParts; ++part) AddPart<kRows>(block, g, part, acc[part]);
@@ -216,7 +215,7 @@ struct GroupKernel {
         if (part == 0) {
 #pragma GCC unroll 8
           for (int64_t line = 0; line < kGroupBytes; line += 64) {
-            __builtin_prefetch(group + kGroupPrefetchBytes + line);
+            __builtin_prefetch(group + kStreamPrefetchBytes + line);
           }
         }
         AddDots<kRows>(group, part, *block.rows, g * kGroup, acc);

@@ -20,6 +20,8 @@ namespace {
 // the order in which they lie in memory: hardware prefetches what follows, and a Load for each
 // panel costs less than the jumps between panels.
 constexpr int64_t kStreamedRows = 4;
+// How far ahead weights are prefetched that are read as they lie in memory.
+constexpr int64_t kStreamPrefetchBytes = 4096;
 
 SHOAL_INLINE int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 

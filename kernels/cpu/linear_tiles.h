@@ -30,8 +30,6 @@
 namespace shoal::cpu {
 namespace {
 
-constexpr int64_t kStreamedPrefetchBytes = 4096;
-
 template <typename Kernel>
 concept TakesAnyRows = requires {
   Kernel::kRowsMax;
@@ -57,7 +55,7 @@ SHOAL_INLINE void SetAhead(Kernel& kernel, const Panels& weights, bool last_pane
     const int64_t first_panel = -(count - 1) * weights.bytes;
     const int64_t next_k = k_end < weights.cols ? first_panel + Kernel::WeightBytes(k_end - k)
                                                 : weights.bytes - Kernel::WeightBytes(k);
-    kernel.ahead = count == 1 ? kStreamedPrefetchBytes : last_panel ? next_k : weights.bytes;
+    kernel.ahead = count == 1 ? kStreamPrefetchBytes : last_panel ? next_k : weights.bytes;
   }
 }
 
