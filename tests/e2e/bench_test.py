@@ -91,7 +91,7 @@ class Perplexity(ProgramTest):
         empty.write_text("")
         for arguments, complaint in (([], "--text FILE"), (["--text", empty], "two or more"),
                                      (["--text", self.folder / "none"], "No such file"),
-                                     (["--text", self.folder], "is a folder"),
+                                     (["--text", self.folder], "Is a directory"),
                                      (["--ids", empty], "expected a JSON object")):
             status, _, log = self.perplexity(model, *arguments)
             self.assertEqual(status, 2, log)

@@ -4,11 +4,8 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "parallel/text/tokenizer.h"
 #include "transport/base/error.h"
@@ -19,13 +16,13 @@ namespace {
 
 // The file's bytes. Errors: kInvalidArgument.
 std::string ReadAll(const std::string& path) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
-    Throw(ErrorCode::kInvalidArgument, path, ": is a folder: expected a file");
-  }
   std::ifstream file(path);
-  std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file.good() && !file.eof()) {
+  std::string content;
+  std::vector<char> part(1 << 16);
+  while (file.read(part.data(), static_cast<std::streamsize>(part.size())), file.gcount() > 0) {
+    content.append(part.data(), static_cast<size_t>(file.gcount()));
+  }
+  if (!file.is_open() || file.bad()) {
     Throw(ErrorCode::kInvalidArgument, path, ": cannot be read: ", std::strerror(errno));
   }
   return content;
