@@ -180,39 +180,30 @@ TEST(SchedulerPrefixes, StaysBehindBlocksBeforeANumericError) {
   EXPECT_EQ(scheduler.NextStep()->starts.at(0).blocks, plan.starts.at(1).blocks);
 }
 
-// The bad row is in a block that only the next step's rows fill.
-TEST(SchedulerPrefixes, WithdrawsBlocksThatLaterStepsPromised) {
+// Starts request 2 behind a block of request 1, of 40 tokens each, with two steps under way, and
+// then finds row 5 bad.
+void ExpectToStartAgain(int64_t chunk_tokens, bool cancel) {
   SchedulerOptions options = Options();
   options.steps_in_flight_max = 2;
-  options.prefill_chunk_tokens = 24;
+  options.prefill_chunk_tokens = chunk_tokens;
   Scheduler scheduler(options);
   ASSERT_EQ(scheduler.Submit(1, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
   const StepPlan first = *scheduler.NextStep();
   ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
   const StepPlan second = *scheduler.NextStep();
   ASSERT_EQ(second.starts.at(0).blocks.size(), 1U);
-  scheduler.OnResult(Failing(first, first.items.at(0).slot, 5));
-  scheduler.OnResult(Failing(second, kNoSlot, 0));
-  EXPECT_TRUE(scheduler.NextStep()->starts.at(0).blocks.empty());
-}
-
-// A sequence that is gone when its bad row is found: who reads its blocks must not be missed.
-TEST(SchedulerPrefixes, WithdrawsTheBlocksOfACancelledSequence) {
-  SchedulerOptions options = Options();
-  options.steps_in_flight_max = 2;
-  Scheduler scheduler(options);
-  ASSERT_EQ(scheduler.Submit(1, Prompt(64), Tokens(9)), SubmitOutcome::kAccepted);
-  const StepPlan first = *scheduler.NextStep();
-  ASSERT_EQ(scheduler.Submit(2, Prompt(70), Tokens(9)), SubmitOutcome::kAccepted);
-  const StepPlan second = *scheduler.NextStep();
-  ASSERT_EQ(second.starts.at(0).blocks.size(), 2U);
-  scheduler.Cancel(1);
+  if (cancel) scheduler.Cancel(1);
   scheduler.OnResult(Failing(first, first.items.at(0).slot, 5));
   scheduler.OnResult(Failing(second, kNoSlot, 0));
   const StepPlan again = *scheduler.NextStep();
   EXPECT_EQ(again.starts.at(0).id, 2U);
   EXPECT_TRUE(again.starts[0].blocks.empty());
 }
+
+TEST(SchedulerPrefixes, WithdrawsABlockThatOnlyTheNextStepFills) { ExpectToStartAgain(24, false); }
+
+// Who reads the blocks of a sequence that is gone must not be missed.
+TEST(SchedulerPrefixes, WithdrawsTheBlocksOfACancelledSequence) { ExpectToStartAgain(64, true); }
 
 TEST(SchedulerPrefixes, GivesUpTheLeastRecentlyUsedWhenMemoryIsNeeded) {
   SchedulerOptions options = Options();
