@@ -4,14 +4,14 @@
 // format with one scale for all of them most of its precision. Factors move their size into the
 // weights that read them, where each output has its own scale.
 //
-// Source: SmoothQuant (Xiao et al., 2022), with powers of two, so that the model's function stays
-// the same in floating point: only quantisation sees a difference.
+// Source: SmoothQuant (Xiao et al., 2022), with powers of two, so that the model's function in f32
+// keeps every bit: only narrower types see a difference.
 
 #include <array>
+#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/table.h"
 #include "parallel/model/model.h"
 #include "worker/forward/rank_model.h"
 

@@ -85,10 +85,9 @@ void AddFactors(const model::Model& model, const std::vector<LayerChannels>& fac
     of(layer.down).column_factors = down;
     of(layer.up).row_divisors = down;
     // The first of the query heads that share a value head.
+    std::vector<float>& divisors = of(layer.value).row_divisors;
     for (int64_t row = 0; row < layer.value->rows; ++row) {
-      of(layer.value)
-          .row_divisors.push_back(
-              heads[row / config.head_dim * shared_dim + row % config.head_dim]);
+      divisors.push_back(heads[row / config.head_dim * shared_dim + row % config.head_dim]);
     }
     for (const auto& [norm, channels] :
          {std::pair(layer.attention_norm, &attention), std::pair(layer.ffn_norm, &mlp)}) {

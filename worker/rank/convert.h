@@ -35,8 +35,8 @@ DType FormatOf(DType to, int64_t cols, bool is_vocabulary);
 
 // Widens every matrix to f32 and rounds it to FormatOf; norms become F32. The model's metadata and
 // tokenizer go along. Result: a function of the source, `to` and `factors` alone. Errors: those of
-// Model::Open and NewFile; kInvalidArgument, naming tensor and row, for weights that are not finite
-// or too large for the format.
+// Model::Open, NewFile and `factors`; kInvalidArgument, naming tensor and row, for weights that are
+// not finite or too large for the format.
 ConvertReport Convert(const ConvertOptions& options);
 
 }  // namespace shoal::rank
