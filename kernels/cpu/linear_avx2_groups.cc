@@ -86,6 +86,18 @@ struct IsaAvx2 {
     return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
   }
 
+  template <int kRows>
+  static SHOAL_INLINE void AddQuad(Bytes weights, const int8_t* quants, Ints* dots) {
+    const __m256i magnitudes = _mm256_abs_epi8(weights);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i x = _mm256_sign_epi8(BroadcastQuad(quants + r * kBlockK), weights);
+      const __m256i pairs = _mm256_maddubs_epi16(magnitudes, x);
+      dots[r] = _mm256_add_epi32(dots[r], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+      __asm__("" : "+x"(dots[r]));  // Otherwise additions are put off and what they add is spilled.
+    }
+  }
+
   template <int kBits, int kQuads>
   static SHOAL_INLINE Ints Dot(const Bytes* weights, const int8_t* quants, Ints dot) {
     constexpr int kTogether = kBits == 4 ? 8 : kBits == 5 ? 4 : kBits == 6 ? 2 : 1;

@@ -151,30 +151,29 @@ SHOAL_INLINE void DotNibbles(const uint8_t* packed, uint8_t (*unpacked)[64], con
 template <Source kSource, int kRows>
 SHOAL_INLINE void DotBytes(const uint8_t* packed, uint8_t (*unpacked)[128], const int8_t* quants,
                            __m256i (*dot)[2]) {
-#pragma GCC unroll 8
-  for (int quad = 0; quad < 8; ++quad) {
+#pragma GCC unroll 16
+  for (int step = 0; step < 16; ++step) {
+    const int quad = step / 2;
+    const bool odd = step % 2 != 0;
+    __m256i w[2];
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
-      __m256i even;
-      __m256i odd;
+      uint8_t* stored = unpacked[quad] + 64 * h + (odd ? 32 : 0);
       if constexpr (kSource == Source::kUnpacked) {
-        even = LoadBytes(unpacked[quad] + 64 * h);
-        odd = LoadBytes(unpacked[quad] + 64 * h + 32);
+        w[h] = LoadBytes(stored);
       } else {
-        const __m256i w = LoadBytes(packed + 64 * quad + 32 * h);
-        even = _mm256_and_si256(w, _mm256_set1_epi16(0xFF));
-        odd = _mm256_srli_epi16(w, 8);
-        if constexpr (kSource == Source::kPackedForOthers) {
-          StoreBytes(unpacked[quad] + 64 * h, even);
-          StoreBytes(unpacked[quad] + 64 * h + 32, odd);
-        }
+        const __m256i both = LoadBytes(packed + 64 * quad + 32 * h);
+        w[h] = odd ? _mm256_srli_epi16(both, 8) : _mm256_and_si256(both, _mm256_set1_epi16(0xFF));
+        if constexpr (kSource == Source::kPackedForOthers) StoreBytes(stored, w[h]);
       }
+    }
 #pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) {
-        const int8_t* x = quants + r * (2 * kBlockK) + 8 * quad;
-        const __m256i products = _mm256_add_epi32(_mm256_madd_epi16(even, Broadcast32(x)),
-                                                  _mm256_madd_epi16(odd, Broadcast32(x + 4)));
-        dot[r][h] = quad == 0 ? products : _mm256_add_epi32(dot[r][h], products);
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i x = Broadcast32(quants + r * (2 * kBlockK) + 4 * step);
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const __m256i products = _mm256_madd_epi16(w[h], x);
+        dot[r][h] = step == 0 ? products : _mm256_add_epi32(dot[r][h], products);
         Settle(dot[r][h]);
       }
     }

@@ -64,6 +64,16 @@ struct IsaAvx512 {
   }
   static SHOAL_INLINE Floats Negate(Floats x) { return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f)); }
 
+  template <int kRows>
+  static SHOAL_INLINE void AddQuad(Bytes weights, const int8_t* quants, Ints* dots) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      int32_t quad;
+      __builtin_memcpy(&quad, quants + r * kBlockK, 4);
+      dots[r] = _mm512_dpbusd_epi32(dots[r], weights, _mm512_set1_epi32(quad));
+    }
+  }
+
   template <int kBits, int kQuads>
   static SHOAL_INLINE Ints Dot(const Bytes* weights, const int8_t* quants, Ints dot) {
 #pragma GCC unroll 8

@@ -7,14 +7,16 @@
 // Included only by files compiled for one instruction set, with the same care as linear_panels.h.
 //
 // An Isa handles the panel in kParts vectors of kPartOutputs outputs:
-//   Bytes, Ints, Floats, Lanes     a vector of 4 k for each output; of one int32; float; all
-//   outputs kSignedWeights                 what an 8-bit weight is to Dot: signed, or unsigned plus
-//   128 Load, And, Or, ShiftLeft, ShiftRight, Fill, Lookup   on Bytes; shifts are of 16-bit lanes
-//   FromBiased                     Bytes plus 128, as the weights of Dot
+//   Bytes, Ints, Floats, Lanes     for each output 4 k, an int32, a float; a float for all outputs
+//   kSignedWeights                 8-bit weights are multiplied as they are, and not plus 128
+//   Load, And, Or, ShiftLeft, ShiftRight, Fill, Lookup   on Bytes; shifts are of 16-bit lanes
+//   FromBiased                     Bytes plus 128, as they are multiplied
 //   FillInts, LoadInts, StoreInts, ToFloats              on Ints
 //   Halves, Singles, UnsignedBytes, SignedBytes, Broadcast   kPartOutputs factors as Floats
-//   Multiply, MultiplyAdd, Negate                        on Floats
-//   Dot<bits>(weights, quants, start)                    start + the exact dot product
+//   Multiply, MultiplyAdd, Negate  on Floats
+//   Dot<bits>(weights, quants, start)     start + the exact dot product
+//   AddQuad<rows>(weights, quants, dots)  dots[r] += 8-bit weights times the quad of row r, whose
+//                                         quants lie r * kBlockK on
 //   ForRows<rows>(visit)           visit(r) for every row, unrolled or not
 //   Join(parts), AddFixed          to Lanes; as in linear_tiles.h
 
@@ -104,11 +106,6 @@ struct GroupKernel {
   }
 
   static SHOAL_INLINE void Unpack(const uint8_t* unit, Bytes* quads) {
-    if constexpr (kBits == 8) {
-#pragma GCC unroll 8
-      for (int v = 0; v < kQuads; ++v) quads[v] = Isa::FromBiased(Isa::Load(unit + 64 * v));
-      return;
-    }
     const Bytes low = Isa::Fill(15);
 #pragma GCC unroll 4
     for (int v = 0; v < kQuads / 2; ++v) {
@@ -146,8 +143,17 @@ struct GroupKernel {
   template <int kRows>
   static SHOAL_INLINE void AddDots(const uint8_t* unit, int part, const GroupRows& rows, int64_t k,
                                    Ints* dots) {
+    unit += 4 * Isa::kPartOutputs * part;
+    if constexpr (kBits == 8) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kQuads; ++v) {
+        Isa::template AddQuad<kRows>(Isa::FromBiased(Isa::Load(unit + 64 * v)),
+                                     rows.quants[0] + k + 4 * v, dots);
+      }
+      return;
+    }
     Bytes quads[kQuads];
-    Unpack(unit + 4 * Isa::kPartOutputs * part, quads);
+    Unpack(unit, quads);
     Isa::template ForRows<kRows>([&](int r) __attribute__((always_inline)) {
       dots[r] = Isa::template Dot < kWideWeights ? 8 : kBits,
       kQuads > (quads, rows.quants[r] + k, dots[r]);
