@@ -183,7 +183,7 @@ SHOAL_INLINE void DotBytes(const uint8_t* packed, uint8_t (*unpacked)[128], cons
 template <DType kType>
 struct QuantKernel {
   using Lanes = Lanes256;
-  static constexpr int64_t kPanels = 8;
+  static constexpr int64_t kPanels = 4;
   static constexpr int kTogether = 1;
   // What a block of a tile touches, 12 to 20 KiB, stays in the first-level cache.
   static constexpr int kRowsMax = 16;
@@ -241,13 +241,14 @@ struct QuantKernel {
     }
   }
 
-  // Not inlined: the accumulators are in memory anyway, and one copy serves every caller.
+  // sums[r] += `count` groups of weights times the rows from `first` on. Not inlined: the
+  // accumulators are in memory anyway, and one copy serves every caller.
   template <Source kSource, int kRows>
   __attribute__((noinline, noclone)) void Strip(const uint8_t* packed, int first, int64_t group,
-                                                int64_t count, float (*acc)[kPanelRows]) {
-    Lanes sums[kRows];  // Not acc itself: it might be what is read in between.
+                                                int64_t count, float (*sums)[kPanelRows]) {
+    Lanes acc[kRows];
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) sums[r] = Lanes::Zero();
+    for (int r = 0; r < kRows; ++r) acc[r] = Lanes::Zero();
     for (int64_t g = 0; g < count; ++g, packed += kBytes) {
       if constexpr (kSource != Source::kUnpacked) {
 #pragma GCC unroll 16
@@ -255,38 +256,51 @@ struct QuantKernel {
           _mm_prefetch(reinterpret_cast<const char*>(packed + ahead + line), _MM_HINT_T0);
         }
       }
-      AddGroup<kSource, kRows>(packed, first, group + g, sums);
+      AddGroup<kSource, kRows>(packed, first, group + g, acc);
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) sums[r].StoreLanes(acc[r]);
+    for (int r = 0; r < kRows; ++r) (Lanes::LoadLanes(sums[r]) + acc[r]).StoreLanes(sums[r]);
   }
 
   template <Source kSource, int kRows = kStripRows>
   SHOAL_INLINE void StripOf(int rows, const uint8_t* packed, int first, int64_t group,
-                            int64_t count, float (*acc)[kPanelRows]) {
+                            int64_t count, float (*sums)[kPanelRows]) {
     if constexpr (kRows > 1) {
-      if (rows < kRows) return StripOf<kSource, kRows - 1>(rows, packed, first, group, count, acc);
+      if (rows < kRows) return StripOf<kSource, kRows - 1>(rows, packed, first, group, count, sums);
     }
-    Strip<kSource, kRows>(packed, first, group, count, acc);
+    Strip<kSource, kRows>(packed, first, group, count, sums);
+  }
+
+  // sums[r] += the block's sum for a strip of rows from `first` on.
+  SHOAL_INLINE void AddStrip(const uint8_t* weights, int first, int rows, int64_t group,
+                             int64_t groups, float (*sums)[kPanelRows]) {
+    if (row_count <= kStripRows) {
+      StripOf<Source::kPacked>(rows, weights, first, group, groups, sums);
+    } else if (first == 0) {
+      Strip<Source::kPackedForOthers, kStripRows>(weights, first, group, groups, sums);
+    } else {
+      StripOf<Source::kUnpacked>(rows, weights, first, group, groups, sums);
+    }
+  }
+
+  SHOAL_INLINE void AddBlock(const uint8_t* weights, int64_t count, float (*sums)[kPanelRows]) {
+    for (int first = 0; first < row_count; first += kStripRows) {
+      const int left = row_count - first;
+      AddStrip(weights, first, left < kStripRows ? left : kStripRows, 0, count / kGroup,
+               sums + first);
+    }
   }
 
   template <int, typename Sink>
   SHOAL_INLINE void Block(const uint8_t* weights, int64_t, int64_t k_begin, int64_t count,
                           Sink sink) {
-    const int64_t group = k_begin / kGroup;
-    const int64_t groups = count / kGroup;
     for (int first = 0; first < row_count; first += kStripRows) {
       const int left = row_count - first;
       const int strip = left < kStripRows ? left : kStripRows;
-      alignas(32) float acc[kStripRows][kPanelRows];
-      if (row_count <= kStripRows) {
-        StripOf<Source::kPacked>(strip, weights, first, group, groups, acc);
-      } else if (first == 0) {
-        Strip<Source::kPackedForOthers, kStripRows>(weights, first, group, groups, acc);
-      } else {
-        StripOf<Source::kUnpacked>(strip, weights, first, group, groups, acc);
-      }
-      for (int r = 0; r < strip; ++r) sink(0, first + r, Lanes::LoadLanes(acc[r]));
+      alignas(32) float sums[kStripRows][kPanelRows];
+      for (int r = 0; r < strip; ++r) Lanes::Zero().StoreLanes(sums[r]);
+      AddStrip(weights, first, strip, k_begin / kGroup, count / kGroup, sums);
+      for (int r = 0; r < strip; ++r) sink(0, first + r, Lanes::LoadLanes(sums[r]));
     }
   }
 

@@ -18,6 +18,8 @@
 //   Block<panels>(weights, panel_bytes, k, count, sink)
 //                                 calls sink(p, r, lanes) for every panel and row, with the sum
 //                                 over `count` k from the k-th loaded on
+//   AddBlock(weights, count, sums)   if there is one: sums[r] += the sums over the first `count` k
+//                                 loaded, of one panel
 //   WeightBytes(k)                bytes of k weights per output in a panel
 
 #include <cstddef>
@@ -38,6 +40,11 @@ concept TakesAnyRows = requires {
 template <typename Kernel>
 concept PrefetchesAhead = requires(Kernel kernel) {
   kernel.ahead;
+};
+
+template <typename Kernel>
+concept AddsInPlace = requires(Kernel kernel, float (*sums)[kPanelRows]) {
+  kernel.AddBlock(nullptr, 0, sums);
 };
 
 template <typename Kernel>
@@ -78,6 +85,10 @@ SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Pa
       count, [&](int64_t p, auto group) __attribute__((always_inline)) {
         float(*sums)[kRows][kPanelRows] = results + p;
         SetAhead(kernel, weights, p + 1 == count, count, k, k + length);
+        if constexpr (AddsInPlace<Kernel>) {
+          kernel.AddBlock(first + p * weights.bytes, length, sums[0]);
+          return;
+        }
         kernel.template Block<decltype(group)::kPanels>(
             first + p * weights.bytes, weights.bytes, 0,
             length, [sums](int i, int r, Lanes acc) __attribute__((always_inline)) {
