@@ -72,29 +72,21 @@ struct IsaAvx2 {
   }
   static SHOAL_INLINE Floats Negate(Floats x) { return _mm256_xor_ps(x, _mm256_set1_ps(-0.0f)); }
 
-  static SHOAL_INLINE __m256i BroadcastQuad(const int8_t* quad) {
-    int32_t bits;
-    __builtin_memcpy(&bits, quad, 4);
-    return _mm256_set1_epi32(bits);
-  }
-
   // Products of a quad, added in pairs.
   template <int kBits>
   static SHOAL_INLINE __m256i Pairs(Bytes weights, const int8_t* quad) {
-    const __m256i x = BroadcastQuad(quad);
+    const __m256i x = Broadcast32(quad);
     if constexpr (kBits < 8) return _mm256_maddubs_epi16(weights, x);
     return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
   }
 
   template <int kRows>
   static SHOAL_INLINE void AddQuad(Bytes weights, const int8_t* quants, Ints* dots) {
-    const __m256i magnitudes = _mm256_abs_epi8(weights);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const __m256i x = _mm256_sign_epi8(BroadcastQuad(quants + r * kBlockK), weights);
-      const __m256i pairs = _mm256_maddubs_epi16(magnitudes, x);
+      const __m256i pairs = Pairs<8>(weights, quants + r * kBlockK);
       dots[r] = _mm256_add_epi32(dots[r], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-      __asm__("" : "+x"(dots[r]));  // Otherwise additions are put off and what they add is spilled.
+      Settle(dots[r]);
     }
   }
 

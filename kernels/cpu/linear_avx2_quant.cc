@@ -32,19 +32,9 @@ SHOAL_INLINE void StoreBytes(void* to, __m256i bytes) {
   _mm256_store_si256(static_cast<__m256i*>(to), bytes);
 }
 
-SHOAL_INLINE __m256i Broadcast32(const void* from) {
-  int32_t bits;
-  __builtin_memcpy(&bits, from, 4);
-  return _mm256_set1_epi32(bits);
-}
-
 SHOAL_INLINE __m256 LoadHalves(const uint8_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
-
-// Keeps a value where it is computed. Otherwise the compiler puts off additions and spills what
-// they add, or makes a string move of a short copy.
-SHOAL_INLINE void Settle(__m256i& value) { __asm__("" : "+x"(value)); }
 
 // Up to 256 k of a tile's rows at constant distances, with what a (row, group) needs once.
 template <DType kType, int kRowsMax>

@@ -68,9 +68,7 @@ struct IsaAvx512 {
   static SHOAL_INLINE void AddQuad(Bytes weights, const int8_t* quants, Ints* dots) {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      int32_t quad;
-      __builtin_memcpy(&quad, quants + r * kBlockK, 4);
-      dots[r] = _mm512_dpbusd_epi32(dots[r], weights, _mm512_set1_epi32(quad));
+      dots[r] = _mm512_dpbusd_epi32(dots[r], weights, BroadcastQuad(quants + r * kBlockK));
     }
   }
 
@@ -78,9 +76,7 @@ struct IsaAvx512 {
   static SHOAL_INLINE Ints Dot(const Bytes* weights, const int8_t* quants, Ints dot) {
 #pragma GCC unroll 8
     for (int v = 0; v < kQuads; ++v) {
-      int32_t quad;
-      __builtin_memcpy(&quad, quants + 4 * v, 4);
-      dot = _mm512_dpbusd_epi32(dot, weights[v], _mm512_set1_epi32(quad));
+      dot = _mm512_dpbusd_epi32(dot, weights[v], BroadcastQuad(quants + 4 * v));
     }
     return dot;
   }

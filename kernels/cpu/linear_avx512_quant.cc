@@ -57,12 +57,6 @@ SHOAL_INLINE __m512 LoadHalves(const uint8_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
-SHOAL_INLINE __m512i BroadcastQuad(const int8_t* quad) {
-  int32_t bits;
-  __builtin_memcpy(&bits, quad, 4);
-  return _mm512_set1_epi32(bits);
-}
-
 // One group's weights of 16 outputs, unpacked.
 template <DType kType>
 struct WeightGroup {

@@ -1,6 +1,7 @@
 #pragma once
 
-// The 16 outputs of a panel in two AVX2 registers. Included only by AVX2 files.
+// The 16 outputs of a panel in two AVX2 registers, and what the linear layers over quantised
+// weights share. Included only by AVX2 files.
 
 #include <immintrin.h>
 
@@ -98,6 +99,16 @@ SHOAL_INLINE uint32_t AddFixed256(Lanes256 y, float limit, int64_t* sums) {
   }
   return 0;
 }
+
+SHOAL_INLINE __m256i Broadcast32(const void* from) {
+  int32_t bits;
+  __builtin_memcpy(&bits, from, 4);
+  return _mm256_set1_epi32(bits);
+}
+
+// Keeps a value where it is computed. Otherwise the compiler puts off additions and spills what
+// they add, or makes a string move of a short copy.
+SHOAL_INLINE void Settle(__m256i& value) { __asm__("" : "+x"(value)); }
 
 }  // namespace
 }  // namespace shoal::cpu

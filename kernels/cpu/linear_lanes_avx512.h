@@ -34,5 +34,11 @@ SHOAL_INLINE uint32_t AddFixed512(Lanes512 y, float limit, int64_t* sums) {
   return static_cast<uint16_t>(~valid);
 }
 
+SHOAL_INLINE __m512i BroadcastQuad(const int8_t* quad) {
+  int32_t bits;
+  __builtin_memcpy(&bits, quad, 4);
+  return _mm512_set1_epi32(bits);
+}
+
 }  // namespace
 }  // namespace shoal::cpu

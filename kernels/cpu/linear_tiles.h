@@ -87,13 +87,13 @@ SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Pa
         SetAhead(kernel, weights, p + 1 == count, count, k, k + length);
         if constexpr (AddsInPlace<Kernel>) {
           kernel.AddBlock(first + p * weights.bytes, length, sums[0]);
-          return;
+        } else {
+          kernel.template Block<decltype(group)::kPanels>(
+              first + p * weights.bytes, weights.bytes, 0,
+              length, [sums](int i, int r, Lanes acc) __attribute__((always_inline)) {
+                (Lanes::LoadLanes(sums[i][r]) + acc).StoreLanes(sums[i][r]);
+              });
         }
-        kernel.template Block<decltype(group)::kPanels>(
-            first + p * weights.bytes, weights.bytes, 0,
-            length, [sums](int i, int r, Lanes acc) __attribute__((always_inline)) {
-              (Lanes::LoadLanes(sums[i][r]) + acc).StoreLanes(sums[i][r]);
-            });
       });
 }
 
