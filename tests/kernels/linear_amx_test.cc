@@ -106,8 +106,8 @@ void RunEmulated(const Call& call) {
   RunAnyRows<TileKernel<kType, EmulatedTiles, PlainLanes>>(call);
 }
 
-LinearVariant Emulated() {
-  LinearVariant variant = ScalarVariant();
+KernelTable Emulated() {
+  KernelTable variant = AllKernelTables().back();
   variant.name = "emulated tiles";
   variant.linear[static_cast<int>(DType::kQ8_0)] = RunEmulated<DType::kQ8_0, LinearCall>;
   variant.linear[static_cast<int>(DType::kQ4_0)] = RunEmulated<DType::kQ4_0, LinearCall>;
@@ -131,7 +131,7 @@ TEST_P(EmulatedTileLayers, GiveTheScalarBits) {
         const PackedTensor weights(RandomTensor(GetParam(), 149, cols, values, random_));
         const Activations input(rows, cols, RandomValues(rows * cols, values, random_));
         EXPECT_EQ(RunLinear(Emulated(), weights.matrix(), input),
-                  RunLinear(ScalarVariant(), weights.matrix(), input));
+                  RunLinear(AllKernelTables().back(), weights.matrix(), input));
       }
     }
   }
@@ -146,7 +146,7 @@ TEST_P(EmulatedTileLayers, GiveTheScalarLeavesAndCountTheSameInvalidOnes) {
         const PackedTensor weights(RandomTensor(GetParam(), 77, 704, values, random_));
         const Activations input(kRows, 704, RandomValues(kRows * 704, values, random_));
         EXPECT_EQ(RunLeafLinear(Emulated(), weights.matrix(), input, leaf, limit),
-                  RunLeafLinear(ScalarVariant(), weights.matrix(), input, leaf, limit));
+                  RunLeafLinear(AllKernelTables().back(), weights.matrix(), input, leaf, limit));
       }
     }
   }

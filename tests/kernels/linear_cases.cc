@@ -6,11 +6,11 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/cpu/linear_variants.h"
 #include "kernels/cpu/pack.h"
 #include "kernels/format/half.h"
 
-// Makes the inputs that linear layers are tested with and runs one variant over them.
+// Makes the inputs that linear layers are tested with and runs one row of the kernel table over
+// them.
 
 namespace shoal::cpu {
 namespace {
@@ -176,8 +176,9 @@ const ActivationRows& Activations::rows(DType dtype, int64_t leaf_cols) const {
   to.scales.resize(static_cast<size_t>(row_count_ * groups));
   to.sums.resize(to.scales.size());
   for (int64_t row = 0; row < row_count_; ++row) {
-    QuantizeGroupsScalar(values_.data() + row * cols_, cols_, group, to.quants.data() + row * cols_,
-                         to.scales.data() + row * groups, to.sums.data() + row * groups);
+    AllKernelTables().back().quantize_groups(
+        values_.data() + row * cols_, cols_, group, to.quants.data() + row * cols_,
+        to.scales.data() + row * groups, to.sums.data() + row * groups);
   }
   to.rows.quants = to.quants.data();
   to.rows.scales = to.scales.data();
@@ -218,105 +219,45 @@ std::vector<float> RandomValues(int64_t count, Values values, std::mt19937& rand
   return result;
 }
 
-const LinearVariant& ScalarVariant() {
-  static const LinearVariant variant = {
-      .name = "scalar",
-      .required_features = kBaseline,
-      .linear = {LinearF32Scalar, LinearF16Scalar, LinearBF16Scalar, LinearQ8_0Scalar,
-                 LinearQ4_0Scalar, LinearQ4_1Scalar, LinearGroupsScalar, LinearGroupsScalar,
-                 LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar,
-                 LinearGroupsScalar, LinearGroupsScalar, LinearGroupsScalar},
-      .leaf_linear = {LeafLinearF32Scalar, LeafLinearF16Scalar, LeafLinearBF16Scalar,
-                      LeafLinearQ8_0Scalar, LeafLinearQ4_0Scalar, LeafLinearQ4_1Scalar,
-                      LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar,
-                      LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar,
-                      LeafLinearGroupsScalar, LeafLinearGroupsScalar, LeafLinearGroupsScalar},
-      .quantize_row = QuantizeRowScalar,
-      .quantize_groups = QuantizeGroupsScalar};
-  return variant;
-}
-
-const std::vector<LinearVariant>& VectorVariants() {
-  static const std::vector<LinearVariant> variants = {
-      {.name = "avx2",
-       .required_features = kAvx2,
-       .linear = {LinearF32Avx2, LinearF16Avx2, LinearBF16Avx2, LinearQ8_0Avx2, LinearQ4_0Avx2,
-                  LinearQ4_1Avx2, LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2,
-                  LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2, LinearGroupsAvx2,
-                  LinearGroupsAvx2, LinearGroupsAvx2},
-       .leaf_linear = {LeafLinearF32Avx2, LeafLinearF16Avx2, LeafLinearBF16Avx2, LeafLinearQ8_0Avx2,
-                       LeafLinearQ4_0Avx2, LeafLinearQ4_1Avx2, LeafLinearGroupsAvx2,
-                       LeafLinearGroupsAvx2, LeafLinearGroupsAvx2, LeafLinearGroupsAvx2,
-                       LeafLinearGroupsAvx2, LeafLinearGroupsAvx2, LeafLinearGroupsAvx2,
-                       LeafLinearGroupsAvx2, LeafLinearGroupsAvx2},
-       .quantize_row = QuantizeRowAvx2,
-       .quantize_groups = QuantizeGroupsAvx2},
-      {.name = "avx512",
-       .required_features = kAvx512Vnni,
-       .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Avx512,
-                  LinearQ4_0Avx512, LinearQ4_1Avx512, LinearGroupsAvx512, LinearGroupsAvx512,
-                  LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512,
-                  LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512},
-       .leaf_linear = {LeafLinearF32Avx512, LeafLinearF16Avx512, LeafLinearBF16Avx512,
-                       LeafLinearQ8_0Avx512, LeafLinearQ4_0Avx512, LeafLinearQ4_1Avx512,
-                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
-                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
-                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512},
-       .quantize_row = QuantizeRowAvx512,
-       .quantize_groups = QuantizeGroupsAvx512},
-      {.name = "amx",
-       .required_features = kAvx512Vnni | kAmxInt8,
-       .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Amx, LinearQ4_0Amx,
-                  LinearQ4_1Amx, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512,
-                  LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512},
-       .leaf_linear = {LeafLinearF32Avx512, LeafLinearF16Avx512, LeafLinearBF16Avx512,
-                       LeafLinearQ8_0Amx, LeafLinearQ4_0Amx, LeafLinearQ4_1Amx,
-                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512,
-                       LeafLinearGroupsAvx512, LeafLinearGroupsAvx512, LeafLinearGroupsAvx512},
-       .quantize_row = QuantizeRowAvx512,
-       .quantize_groups = QuantizeGroupsAvx512}};
-  return variants;
-}
-
 uint32_t BitsOf(float value) {
   return std::isnan(value) ? 0x7FC00000U : std::bit_cast<uint32_t>(value);
 }
 
-std::vector<uint32_t> RunLinear(const LinearVariant& variant, const PackedMatrix& weights,
+std::vector<uint32_t> RunLinear(const KernelTable& row, const PackedMatrix& weights,
                                 const Activations& activations) {
   const ActivationRows& input = activations.rows(weights.dtype);
   std::vector<float> output(static_cast<size_t>(input.rows * weights.rows));
-  variant.linear[static_cast<size_t>(weights.dtype)]({.weights = &weights,
-                                                      .input = &input,
-                                                      .row_begin = 0,
-                                                      .row_end = input.rows,
-                                                      .panel_begin = 0,
-                                                      .panel_end = PanelCount(weights.rows),
-                                                      .output = output.data(),
-                                                      .output_stride = weights.rows});
+  row.linear[static_cast<size_t>(weights.dtype)]({.weights = &weights,
+                                                  .input = &input,
+                                                  .row_begin = 0,
+                                                  .row_end = input.rows,
+                                                  .panel_begin = 0,
+                                                  .panel_end = PanelCount(weights.rows),
+                                                  .output = output.data(),
+                                                  .output_stride = weights.rows});
   std::vector<uint32_t> bits;
   bits.reserve(output.size());
   for (const float value : output) bits.push_back(BitsOf(value));
   return bits;
 }
 
-LeafResult RunLeafLinear(const LinearVariant& variant, const PackedMatrix& weights,
+LeafResult RunLeafLinear(const KernelTable& row, const PackedMatrix& weights,
                          const Activations& activations, int64_t leaf_cols, float limit) {
   const ActivationRows& input = activations.rows(weights.dtype, leaf_cols);
   LeafResult result;
   result.sums.resize(static_cast<size_t>(input.rows * weights.rows));
   result.invalid.resize(static_cast<size_t>(input.rows));
-  variant.leaf_linear[static_cast<size_t>(weights.dtype)]({.weights = &weights,
-                                                           .input = &input,
-                                                           .row_begin = 0,
-                                                           .row_end = input.rows,
-                                                           .panel_begin = 0,
-                                                           .panel_end = PanelCount(weights.rows),
-                                                           .leaf_cols = leaf_cols,
-                                                           .limit = limit,
-                                                           .output = result.sums.data(),
-                                                           .output_stride = weights.rows,
-                                                           .invalid = result.invalid.data()});
+  row.leaf_linear[static_cast<size_t>(weights.dtype)]({.weights = &weights,
+                                                       .input = &input,
+                                                       .row_begin = 0,
+                                                       .row_end = input.rows,
+                                                       .panel_begin = 0,
+                                                       .panel_end = PanelCount(weights.rows),
+                                                       .leaf_cols = leaf_cols,
+                                                       .limit = limit,
+                                                       .output = result.sums.data(),
+                                                       .output_stride = weights.rows,
+                                                       .invalid = result.invalid.data()});
   return result;
 }
 

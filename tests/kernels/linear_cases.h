@@ -1,6 +1,6 @@
 #pragma once
 
-// Weights, activations and variants for the tests of linear layers.
+// Weights and activations for the tests of linear layers.
 
 #include <cstddef>
 #include <cstdint>
@@ -80,20 +80,6 @@ int64_t WholeGroups(DType dtype, int64_t cols);
 
 std::vector<float> RandomValues(int64_t count, Values values, std::mt19937& random);
 
-struct LinearVariant {
-  const char* name;
-  uint32_t required_features;
-  void (*linear[kDTypeCount])(const LinearCall& call);
-  void (*leaf_linear[kDTypeCount])(const LeafLinearCall& call);
-  void (*quantize_row)(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
-  void (*quantize_groups)(const float* x, int64_t cols, int64_t group, int8_t* quants,
-                          float* scales, int32_t* sums);
-};
-
-const LinearVariant& ScalarVariant();
-// All variants but the scalar one.
-const std::vector<LinearVariant>& VectorVariants();
-
 // Equal bits tell equal results, except that all NaNs are one.
 uint32_t BitsOf(float value);
 
@@ -104,9 +90,9 @@ struct LeafResult {
 };
 
 // All outputs of all rows.
-std::vector<uint32_t> RunLinear(const LinearVariant& variant, const PackedMatrix& weights,
+std::vector<uint32_t> RunLinear(const KernelTable& row, const PackedMatrix& weights,
                                 const Activations& input);
-LeafResult RunLeafLinear(const LinearVariant& variant, const PackedMatrix& weights,
+LeafResult RunLeafLinear(const KernelTable& row, const PackedMatrix& weights,
                          const Activations& input, int64_t leaf_cols, float limit);
 
 }  // namespace shoal::cpu

@@ -43,7 +43,7 @@ TEST(LinearScalar, AgreesWithDoublePrecisionOverTheFile) {
       const FileTensor tensor = RandomTensor(dtype, 21, cols, Values::kOrdinary, random);
       const PackedTensor weights(tensor);
       const Activations input(3, cols, RandomValues(3 * cols, Values::kOrdinary, random));
-      const auto result = RunLinear(ScalarVariant(), weights.matrix(), input);
+      const auto result = RunLinear(AllKernelTables().back(), weights.matrix(), input);
       for (int64_t at = 0; at < 3 * 21; ++at) {
         double expected = 0;
         double magnitude = 0;
@@ -107,9 +107,9 @@ TEST(LinearScalar, IsExactOverIntegers) {
     }
     const Activations input(1, kCols, values);
     const PackedTensor weights(tensor);
-    const auto result = RunLinear(ScalarVariant(), weights.matrix(), input);
-    const auto leaves =
-        RunLeafLinear(ScalarVariant(), weights.matrix(), input, WholeGroups(dtype, 64), 0x1p29f);
+    const auto result = RunLinear(AllKernelTables().back(), weights.matrix(), input);
+    const auto leaves = RunLeafLinear(AllKernelTables().back(), weights.matrix(), input,
+                                      WholeGroups(dtype, 64), 0x1p29f);
     for (int64_t output = 0; output < 35; ++output) {
       double expected = 0;
       for (int64_t k = 0; k < kCols; ++k) expected += WeightAt(tensor, output, k) * values[k];
@@ -127,15 +127,17 @@ TEST(LeafLinear, SumsToTheSameIntegersWhereverKIsCut) {
     const FileTensor tensor = RandomTensor(dtype, 40, kCols, Values::kOrdinary, random);
     const Activations input(2, kCols, RandomValues(2 * kCols, Values::kOrdinary, random));
     const PackedTensor whole(tensor);
-    const auto expected = RunLeafLinear(ScalarVariant(), whole.matrix(), input, leaf, 1e6f);
+    const auto expected =
+        RunLeafLinear(AllKernelTables().back(), whole.matrix(), input, leaf, 1e6f);
     for (const int64_t cut : {64, 256, 320, 512, 576}) {
       if (cut % leaf != 0) continue;
       const PackedTensor left(tensor, 0, cut);
       const PackedTensor right(tensor, cut, kCols - cut);
       const Activations left_input = input.Columns(0, cut);
       const Activations right_input = input.Columns(cut, kCols - cut);
-      auto sum = RunLeafLinear(ScalarVariant(), left.matrix(), left_input, leaf, 1e6f);
-      const auto rest = RunLeafLinear(ScalarVariant(), right.matrix(), right_input, leaf, 1e6f);
+      auto sum = RunLeafLinear(AllKernelTables().back(), left.matrix(), left_input, leaf, 1e6f);
+      const auto rest =
+          RunLeafLinear(AllKernelTables().back(), right.matrix(), right_input, leaf, 1e6f);
       for (size_t i = 0; i < sum.sums.size(); ++i) sum.sums[i] += rest.sums[i];
       EXPECT_EQ(sum.sums, expected.sums) << ToString(dtype) << " cut at " << cut;
     }
@@ -152,10 +154,10 @@ TEST(LeafLinear, CountsLeavesAtTheLimitAndAddsNothingForThem) {
   for (size_t i = 8; i < 24; ++i) values[i] = i < 16 ? 2.0f : -1.0f;
   const Activations input(1, 24, values);
   const PackedTensor weights(tensor);
-  const auto all = RunLeafLinear(ScalarVariant(), weights.matrix(), input, 8, 16.5f);
+  const auto all = RunLeafLinear(AllKernelTables().back(), weights.matrix(), input, 8, 16.5f);
   EXPECT_EQ(all.sums[0], int64_t{16} << 32);
   EXPECT_EQ(all.invalid[0], 0);
-  const auto without = RunLeafLinear(ScalarVariant(), weights.matrix(), input, 8, 16.0f);
+  const auto without = RunLeafLinear(AllKernelTables().back(), weights.matrix(), input, 8, 16.0f);
   EXPECT_EQ(without.sums[0], 0);
   EXPECT_EQ(without.invalid[0], 1);
 }

@@ -3,17 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <ostream>
 #include <random>
 #include <vector>
 
+#include "tests/kernels/every_row.h"
 #include "tests/kernels/linear_cases.h"
 
-// Every vector variant of the linear layers and the quantiser against the scalar one, bit by bit.
+// Every vector row's linear layers and quantisers against the scalar ones, bit by bit.
 
 namespace shoal::cpu {
-
-void PrintTo(const LinearVariant& variant, std::ostream* out) { *out << variant.name; }
 
 namespace {
 
@@ -22,14 +20,8 @@ constexpr DType kAllDTypes[] = {DType::kF32,     DType::kF16,     DType::kBF16, 
                                 DType::kQ4_K,    DType::kQ5_K,    DType::kQ6_K, DType::kIQ4_NL,
                                 DType::kQ4_G128, DType::kQ8_G128, DType::kINT8};
 
-class LinearVariants : public testing::TestWithParam<LinearVariant> {
+class LinearVariants : public EveryRow {
  protected:
-  void SetUp() override {
-    const uint32_t needed = GetParam().required_features;
-    if ((DetectCpuFeatures() & needed) != needed)
-      GTEST_SKIP() << "this machine has no " << GetParam().name;
-  }
-
   void ExpectScalarBits(DType dtype, int64_t outputs, int64_t k, int64_t rows, Values values) {
     const int64_t cols = WholeGroups(dtype, k);
     SCOPED_TRACE(testing::Message() << ToString(dtype) << " " << outputs << " outputs, K " << cols
@@ -37,20 +29,21 @@ class LinearVariants : public testing::TestWithParam<LinearVariant> {
     const PackedTensor weights(RandomTensor(dtype, outputs, cols, values, random_));
     const Activations input(rows, cols, RandomValues(rows * cols, values, random_));
     EXPECT_TRUE(RunLinear(GetParam(), weights.matrix(), input) ==
-                RunLinear(ScalarVariant(), weights.matrix(), input));
+                RunLinear(scalar(), weights.matrix(), input));
   }
 
   void ExpectScalarLeaves(DType dtype, int64_t k, int64_t leaf_k, float limit, Values values) {
     const int64_t cols = WholeGroups(dtype, k);
     const int64_t leaf = WholeGroups(dtype, leaf_k);
     constexpr int64_t kOutputs = 77;
-    constexpr int64_t kRows = 5;
-    SCOPED_TRACE(testing::Message()
-                 << ToString(dtype) << " K " << cols << ", leaf " << leaf << ", limit " << limit);
     const PackedTensor weights(RandomTensor(dtype, kOutputs, cols, values, random_));
-    const Activations input(kRows, cols, RandomValues(kRows * cols, values, random_));
-    EXPECT_TRUE(RunLeafLinear(GetParam(), weights.matrix(), input, leaf, limit) ==
-                RunLeafLinear(ScalarVariant(), weights.matrix(), input, leaf, limit));
+    for (const int64_t rows : {5, 21}) {
+      SCOPED_TRACE(testing::Message() << ToString(dtype) << " K " << cols << ", leaf " << leaf
+                                      << ", limit " << limit << ", " << rows << " rows");
+      const Activations input(rows, cols, RandomValues(rows * cols, values, random_));
+      EXPECT_TRUE(RunLeafLinear(GetParam(), weights.matrix(), input, leaf, limit) ==
+                  RunLeafLinear(scalar(), weights.matrix(), input, leaf, limit));
+    }
   }
 
   std::mt19937 random_{20};
@@ -136,7 +129,7 @@ TEST_P(LinearVariants, RoundLeavesToTheNearestEvenInteger) {
   const auto rows = static_cast<int64_t>(values.size());
   const Activations input(rows, 1, values);
   const LeafResult found = RunLeafLinear(GetParam(), weights.matrix(), input, 1, /*limit=*/0x1p30f);
-  EXPECT_TRUE(found == RunLeafLinear(ScalarVariant(), weights.matrix(), input, 1, 0x1p30f));
+  EXPECT_TRUE(found == RunLeafLinear(scalar(), weights.matrix(), input, 1, 0x1p30f));
   for (int64_t row = 0; row < rows; ++row) {
     const float y = values[row];
     const bool valid = std::fabs(y) < 0x1p30f;
@@ -155,7 +148,7 @@ TEST_P(LinearVariants, WriteOnlyTheRangesTheyAreGiven) {
     const int64_t cols = WholeGroups(dtype, 96);
     const PackedTensor weights(RandomTensor(dtype, kOutputs, cols, Values::kOrdinary, random_));
     const Activations input(kRows, cols, RandomValues(kRows * cols, Values::kOrdinary, random_));
-    const auto whole = RunLinear(ScalarVariant(), weights.matrix(), input);
+    const auto whole = RunLinear(scalar(), weights.matrix(), input);
     std::vector<float> output(kRows * kStride, kUntouched);
     GetParam().linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
                                                    .input = &input.rows(dtype),
@@ -186,7 +179,7 @@ TEST_P(LinearVariants, WriteOnlyTheLeafRangesTheyAreGiven) {
     const int64_t leaf = WholeGroups(dtype, 64);
     const PackedTensor weights(RandomTensor(dtype, kOutputs, cols, Values::kOrdinary, random_));
     const Activations input(kRows, cols, RandomValues(kRows * cols, Values::kOrdinary, random_));
-    const auto whole = RunLeafLinear(ScalarVariant(), weights.matrix(), input, leaf, 1e6f);
+    const auto whole = RunLeafLinear(scalar(), weights.matrix(), input, leaf, 1e6f);
     std::vector<int64_t> output(kRows * kStride, kUntouched);
     std::vector<int64_t> invalid(kRows, 7);
     GetParam().leaf_linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
@@ -223,9 +216,9 @@ TEST_P(LinearVariants, GiveTheScalarBitsWhereverABlockIsCut) {
         const PackedTensor weights(tensor, begin, cols);
         const Activations input(3, cols, RandomValues(3 * cols, Values::kOrdinary, random_));
         EXPECT_TRUE(RunLinear(GetParam(), weights.matrix(), input) ==
-                    RunLinear(ScalarVariant(), weights.matrix(), input));
+                    RunLinear(scalar(), weights.matrix(), input));
         EXPECT_TRUE(RunLeafLinear(GetParam(), weights.matrix(), input, group, 1e6f) ==
-                    RunLeafLinear(ScalarVariant(), weights.matrix(), input, group, 1e6f));
+                    RunLeafLinear(scalar(), weights.matrix(), input, group, 1e6f));
       }
     }
   }
@@ -243,7 +236,7 @@ TEST_P(LinearVariants, QuantizeGroupsOfAnySizeToTheScalarBits) {
         quants[i].assign(cols, 99);
         scales[i].assign(3, 99.0f);
         sums[i].assign(3, 99);
-        const LinearVariant& variant = i == 0 ? ScalarVariant() : GetParam();
+        const KernelTable& variant = i == 0 ? scalar() : GetParam();
         variant.quantize_groups(x.data(), cols, group, quants[i].data(), scales[i].data(),
                                 sums[i].data());
       }
@@ -265,7 +258,7 @@ TEST_P(LinearVariants, QuantizeToTheScalarBits) {
         quants[i].assign(cols, 99);
         scales[i].assign(cols / 32, 99.0f);
         sums[i].assign(cols / 32, 99);
-        const LinearVariant& variant = i == 0 ? ScalarVariant() : GetParam();
+        const KernelTable& variant = i == 0 ? scalar() : GetParam();
         variant.quantize_row(x.data(), cols, quants[i].data(), scales[i].data(), sums[i].data());
       }
       EXPECT_EQ(quants[0], quants[1]);
@@ -275,8 +268,9 @@ TEST_P(LinearVariants, QuantizeToTheScalarBits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LinearVariants, testing::ValuesIn(VectorVariants()),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(All, LinearVariants,
+                         testing::ValuesIn(AllKernelTables().first(AllKernelTables().size() - 1)),
+                         RowName);
 
 }  // namespace
 }  // namespace shoal::cpu
