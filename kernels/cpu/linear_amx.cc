@@ -34,16 +34,18 @@ class TileSession {
 
 // Assembly with a memory clobber: GCC 12's load intrinsics do not say that they read memory.
 struct AmxTiles {
-  SHOAL_INLINE void LoadActivations(const int8_t* rows, int64_t stride) {
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm0" : : "r"(rows), "r"(stride) : "memory");
-  }
-  SHOAL_INLINE void LoadWeights(const uint8_t* quads) {
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm1" : : "r"(quads), "r"(int64_t{64}) : "memory");
-  }
-  SHOAL_INLINE void ZeroSums() { __asm__ volatile("tilezero %tmm2"); }
-  SHOAL_INLINE void MultiplyAdd() { __asm__ volatile("tdpbsud %tmm1, %tmm0, %tmm2"); }
-  SHOAL_INLINE void StoreSums(int32_t* to) {
-    __asm__ volatile("tilestored %%tmm2, (%0,%1,1)" : : "r"(to), "r"(int64_t{64}) : "memory");
+  static SHOAL_INLINE void Multiply(const int8_t* rows, int64_t stride, const int8_t* weights,
+                                    int32_t* dots) {
+    __asm__ volatile(
+        "tileloadd (%[weights],%[line],1), %%tmm1\n\t"
+        "tileloadd (%[rows],%[stride],1), %%tmm0\n\t"
+        "tilezero %%tmm2\n\t"
+        "tdpbssd %%tmm1, %%tmm0, %%tmm2\n\t"
+        "tilestored %%tmm2, (%[dots],%[line],1)"
+        :
+        : [rows] "r"(rows), [stride] "r"(stride), [weights] "r"(weights), [line] "r"(int64_t{64}),
+          [dots] "r"(dots)
+        : "memory");
   }
 };
 
@@ -55,9 +57,8 @@ struct AmxLanes : Lanes512 {
   static SHOAL_INLINE AmxLanes FromHalves(const uint8_t* from) {
     return Of(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
   }
-  static SHOAL_INLINE AmxLanes FromDots(const int32_t* dots, int32_t start) {
-    return Of(
-        _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(dots), _mm512_set1_epi32(start))));
+  static SHOAL_INLINE AmxLanes FromDots(const int32_t* dots) {
+    return Of(_mm512_cvtepi32_ps(_mm512_load_si512(dots)));
   }
   static SHOAL_INLINE AmxLanes Scaled(AmxLanes a, float x) {
     return Of(_mm512_mul_ps(a.v, _mm512_set1_ps(x)));
@@ -67,6 +68,34 @@ struct AmxLanes : Lanes512 {
   }
   static SHOAL_INLINE uint32_t AddFixed(AmxLanes y, float limit, int64_t* sums) {
     return AddFixed512(y, limit, sums);
+  }
+  static SHOAL_INLINE void UnpackNibbles(const uint8_t* from, int8_t offset, int8_t* to) {
+    const __m512i low = _mm512_set1_epi8(15);
+    const __m512i offsets = _mm512_set1_epi8(offset);
+#pragma GCC unroll 4
+    for (int i = 0; i < 256; i += 64) {
+      const __m512i both = _mm512_loadu_si512(from + i);
+      __m512i first = _mm512_and_si512(both, low);
+      __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+      _mm512_store_si512(to + i, _mm512_sub_epi8(first, offsets));
+      _mm512_store_si512(to + 256 + i, _mm512_sub_epi8(second, offsets));
+    }
+  }
+  static SHOAL_INLINE void UnpackBytes(const uint8_t* from, uint8_t offset, int8_t* to) {
+    const __m512i offsets = _mm512_set1_epi8(static_cast<char>(offset));
+#pragma GCC unroll 8
+    for (int i = 0; i < 512; i += 64) {
+      _mm512_store_si512(to + i, _mm512_sub_epi8(_mm512_loadu_si512(from + i), offsets));
+    }
+  }
+  static SHOAL_INLINE void CopyFactors(const float* scales, const int32_t* sums, int64_t groups,
+                                       float* to, float* minimums) {
+    const auto mask = static_cast<__mmask8>((1u << groups) - 1);
+    const __m256 scale = _mm256_maskz_loadu_ps(mask, scales);
+    _mm256_store_ps(to, scale);
+    if (minimums == nullptr) return;
+    const __m256 sum = _mm256_cvtepi32_ps(_mm256_maskz_loadu_epi32(mask, sums));
+    _mm256_store_ps(minimums, _mm256_mul_ps(scale, sum));
   }
   SHOAL_INLINE AmxLanes operator+(AmxLanes other) const { return Of(_mm512_add_ps(v, other.v)); }
 };

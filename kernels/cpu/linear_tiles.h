@@ -18,6 +18,9 @@
 //   Block<panels>(weights, panel_bytes, k, count, sink)
 //                                 calls sink(p, r, lanes) for every panel and row, with the sum
 //                                 over `count` k from the k-th loaded on
+//   Leaves(weights, k, count, leaf, sink)   if there is one: as Block, of one panel, but for every
+//                                 `leaf` of the k by itself
+//   kRowUnit                      if there is one: tiles are multiples of so many rows, but the last
 //   AddBlock(weights, count, sums)   if there is one: sums[r] += the sums over the first `count` k
 //                                 loaded, of one panel
 //   WeightBytes(k)                bytes of k weights per output in a panel
@@ -38,6 +41,11 @@ concept TakesAnyRows = requires {
 };
 
 template <typename Kernel>
+concept TakesRowsTogether = requires {
+  Kernel::kRowUnit;
+};
+
+template <typename Kernel>
 concept PrefetchesAhead = requires(Kernel kernel) {
   kernel.ahead;
 };
@@ -45,6 +53,11 @@ concept PrefetchesAhead = requires(Kernel kernel) {
 template <typename Kernel>
 concept AddsInPlace = requires(Kernel kernel, float (*sums)[kPanelRows]) {
   kernel.AddBlock(nullptr, 0, sums);
+};
+
+template <typename Kernel>
+concept TakesLeavesTogether = requires(Kernel kernel) {
+  kernel.Leaves(nullptr, 0, 0, 0, [](int, int, typename Kernel::Lanes) {});
 };
 
 template <typename Kernel>
@@ -135,17 +148,22 @@ struct LeafTile {
     ForPanels<Kernel>(
         count, [&](int64_t p, auto group) __attribute__((always_inline)) {
           SetAhead(kernel, weights, p + 1 == count, count, k_begin, k_end);
-          for (int64_t k = k_begin; k < k_end; k += leaf_cols) {
-            kernel.template Block<decltype(group)::kPanels>(
-                first + p * weights.bytes + Kernel::WeightBytes(k), weights.bytes, k - k_begin,
-                Smaller(leaf_cols, k_end - k),
-                [&](int i, int r, Lanes acc) __attribute__((always_inline)) {
-                  // Without the contract's +0 before it: no integer shows a zero's sign.
-                  const uint32_t bad = Kernel::AddFixed(acc, limit, sums[p + i][r]);
-                  if (__builtin_expect(bad != 0, 0)) {
-                    CountInvalid(r, bad, OutputsOf(weights, panel + p + i));
-                  }
-                });
+          const auto add = [&](int i, int r, Lanes acc) __attribute__((always_inline)) {
+            // Without the contract's +0 before it: no integer shows a zero's sign.
+            const uint32_t bad = Kernel::AddFixed(acc, limit, sums[p + i][r]);
+            if (__builtin_expect(bad != 0, 0)) {
+              CountInvalid(r, bad, OutputsOf(weights, panel + p + i));
+            }
+          };
+          const uint8_t* data = first + p * weights.bytes;
+          if constexpr (TakesLeavesTogether<Kernel>) {
+            kernel.Leaves(data + Kernel::WeightBytes(k_begin), 0, k_end - k_begin, leaf_cols, add);
+          } else {
+            for (int64_t k = k_begin; k < k_end; k += leaf_cols) {
+              kernel.template Block<decltype(group)::kPanels>(
+                  data + Kernel::WeightBytes(k), weights.bytes, k - k_begin,
+                  Smaller(leaf_cols, k_end - k), add);
+            }
           }
         });
   }
@@ -237,14 +255,18 @@ void RunTile(const Call& call, int64_t row, int rows, int64_t panel, int64_t cou
 // tile(row, rows, panel, count).
 template <typename Kernel, int64_t kRowsMax, typename Call, typename Tile>
 SHOAL_INLINE void ForTiles(const Call& call, Tile tile) {
+  int64_t unit = 1;
+  if constexpr (TakesRowsTogether<Kernel>) unit = Kernel::kRowUnit;
   const int64_t rows = call.row_end - call.row_begin;
   const int64_t tiles = (rows + kRowsMax - 1) / kRowsMax;
+  const int64_t units = (rows + unit - 1) / unit;
   const int64_t step = PrefetchesAhead<Kernel> && rows <= kStreamedRows ? 1 : Kernel::kPanels;
   for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += step) {
     const int64_t count = Smaller(step, call.panel_end - panel);
     int64_t row = call.row_begin;
     for (int64_t i = 0; i < tiles; ++i) {
-      const auto tile_rows = static_cast<int>(rows / tiles + (i < rows % tiles ? 1 : 0));
+      const int64_t dealt = units / tiles + (i < units % tiles ? 1 : 0);
+      const auto tile_rows = static_cast<int>(Smaller(dealt * unit, call.row_end - row));
       tile(row, tile_rows, panel, count);
       row += tile_rows;
     }

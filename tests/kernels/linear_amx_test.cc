@@ -17,33 +17,19 @@
 namespace shoal::cpu {
 namespace {
 
-// What tileloadd, tilezero, tdpbsud and tilestored do, in the shapes that the AMX row configures.
-// What has not been loaded is wrong on purpose.
+// What the tile instructions do, in the shapes that the AMX row configures.
 struct EmulatedTiles {
-  EmulatedTiles() {
-    std::memset(activations, 0x55, sizeof(activations));
-    std::memset(weights, 0x55, sizeof(weights));
-    std::memset(sums, 0x55, sizeof(sums));
-  }
-  void LoadActivations(const int8_t* rows, int64_t stride) {
-    for (int r = 0; r < 16; ++r) std::memcpy(activations[r], rows + r * stride, 32);
-  }
-  void LoadWeights(const uint8_t* quads) { std::memcpy(weights, quads, sizeof(weights)); }
-  void ZeroSums() { std::memset(sums, 0, sizeof(sums)); }
-  void MultiplyAdd() {
+  static void Multiply(const int8_t* rows, int64_t stride, const int8_t* weights, int32_t* dots) {
     for (int r = 0; r < 16; ++r) {
       for (int output = 0; output < 16; ++output) {
+        int32_t dot = 0;
         for (int k = 0; k < 32; ++k) {
-          sums[r][output] += activations[r][k] * weights[k / 4][4 * output + k % 4];
+          dot += rows[r * stride + k] * weights[k / 4 * 64 + 4 * output + k % 4];
         }
+        dots[r * 16 + output] = dot;
       }
     }
   }
-  void StoreSums(int32_t* to) { std::memcpy(to, sums, sizeof(sums)); }
-
-  int8_t activations[16][32];
-  uint8_t weights[8][64];
-  int32_t sums[16][16];
 };
 
 // The operations of the AMX row's lanes, one float at a time.
@@ -70,14 +56,30 @@ struct PlainLanes {
       return F16ToF32(bits);
     });
   }
-  static PlainLanes FromDots(const int32_t* dots, int32_t start) {
-    return Each([&](int i) { return static_cast<float>(dots[i] + start); });
+  static PlainLanes FromDots(const int32_t* dots) {
+    return Each([&](int i) { return static_cast<float>(dots[i]); });
   }
   static PlainLanes Scaled(PlainLanes a, float x) {
     return Each([&](int i) { return a.v[i] * x; });
   }
   static PlainLanes PlusProduct(PlainLanes a, PlainLanes b, PlainLanes sum) {
     return Each([&](int i) { return std::fma(a.v[i], b.v[i], sum.v[i]); });
+  }
+  static void UnpackNibbles(const uint8_t* from, int offset, int8_t* to) {
+    for (int i = 0; i < 256; ++i) {
+      to[i] = static_cast<int8_t>((from[i] & 15) - offset);
+      to[256 + i] = static_cast<int8_t>((from[i] >> 4) - offset);
+    }
+  }
+  static void UnpackBytes(const uint8_t* from, int offset, int8_t* to) {
+    for (int i = 0; i < 512; ++i) to[i] = static_cast<int8_t>(from[i] - offset);
+  }
+  static void CopyFactors(const float* scales, const int32_t* sums, int64_t groups, float* to,
+                          float* minimums) {
+    for (int64_t g = 0; g < groups; ++g) {
+      to[g] = scales[g];
+      if (minimums != nullptr) minimums[g] = scales[g] * static_cast<float>(sums[g]);
+    }
   }
   static uint32_t AddFixed(PlainLanes y, float limit, int64_t* sums) {
     uint32_t bad = 0;
@@ -125,8 +127,8 @@ class EmulatedTileLayers : public testing::TestWithParam<DType> {
 
 TEST_P(EmulatedTileLayers, GiveTheScalarBits) {
   for (const Values values : {Values::kOrdinary, Values::kExtreme}) {
-    for (const int64_t cols : {32, 96, 256, 288, 576}) {
-      for (const int64_t rows : {1, 8, 15, 16, 17, 33}) {
+    for (const int64_t cols : {32, 96, 256, 288, 576, 4096}) {
+      for (const int64_t rows : {1, 8, 15, 16, 17, 33, 80}) {
         SCOPED_TRACE(testing::Message() << "K " << cols << ", " << rows << " rows");
         const PackedTensor weights(RandomTensor(GetParam(), 149, cols, values, random_));
         const Activations input(rows, cols, RandomValues(rows * cols, values, random_));
@@ -138,7 +140,7 @@ TEST_P(EmulatedTileLayers, GiveTheScalarBits) {
 }
 
 TEST_P(EmulatedTileLayers, GiveTheScalarLeavesAndCountTheSameInvalidOnes) {
-  constexpr int64_t kRows = 19;
+  constexpr int64_t kRows = 43;
   for (const Values values : {Values::kOrdinary, Values::kExtreme}) {
     for (const int64_t leaf : {32, 64, 96, 128, 256, 320, 1024}) {
       for (const float limit : {0x1p26F, 1.0F}) {
