@@ -1,5 +1,6 @@
+#include "kernels/cpu/linear_amx_leaves.h"
 #include "kernels/cpu/linear_amx_tiles.h"
-#include "kernels/cpu/linear_lanes_avx512.h"
+#include "kernels/cpu/linear_lanes_amx.h"
 #include "kernels/cpu/linear_variants.h"
 
 // The tile kernels on AMX. Calls with few rows go to the avx512vnni row's functions, which a
@@ -8,32 +9,11 @@
 namespace shoal::cpu {
 namespace {
 
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  // Tile 0: activations. 1: weights. 2: sums.
-  uint16_t row_bytes[16] = {32, 64, 64};
-  uint8_t rows[16] = {16, 8, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
-
-// While it lives, this thread's tiles have the kernels' shapes.
-class TileSession {
- public:
-  SHOAL_INLINE TileSession() {
-    const TileConfig config;
-    // An operand that names the whole struct: GCC 12's own intrinsic takes its address alone, and
-    // the stores to it may be dropped.
-    __asm__ volatile("ldtilecfg %0" : : "m"(config));
-  }
-  SHOAL_INLINE ~TileSession() { __asm__ volatile("tilerelease" : : : "memory"); }
-  TileSession(const TileSession&) = delete;
-  TileSession& operator=(const TileSession&) = delete;
-};
-
 // Assembly with a memory clobber: GCC 12's load intrinsics do not say that they read memory.
 struct AmxTiles {
+  // Tile 0: activations. 1: weights. 2: sums.
+  static constexpr TileConfig kConfig = {.row_bytes = {32, 64, 64}, .rows = {16, 8, 16}};
+
   static SHOAL_INLINE void Multiply(const int8_t* rows, int64_t stride, const int8_t* weights,
                                     int32_t* dots) {
     __asm__ volatile(
@@ -49,66 +29,76 @@ struct AmxTiles {
   }
 };
 
-struct AmxLanes : Lanes512 {
-  static SHOAL_INLINE AmxLanes Of(__m512 v) { return {Lanes512{v}}; }
-  static SHOAL_INLINE AmxLanes Zero() { return Of(_mm512_setzero_ps()); }
-  static SHOAL_INLINE AmxLanes LoadLanes(const float* from) { return Of(_mm512_load_ps(from)); }
-  static SHOAL_INLINE AmxLanes Broadcast(float x) { return Of(_mm512_set1_ps(x)); }
-  static SHOAL_INLINE AmxLanes FromHalves(const uint8_t* from) {
-    return Of(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+struct AmxLeafTiles {
+  // Tiles 0 to 3: sums, by panel and then row tile. 4 and 5: activations. 6 and 7: weights.
+  static constexpr TileConfig kConfig = {.row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                                         .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+  template <int kTiles>
+  SHOAL_INLINE void Clear() {
+    __asm__ volatile("tilezero %tmm0\n\ttilezero %tmm2");
+    if constexpr (kTiles == 2) __asm__ volatile("tilezero %tmm1\n\ttilezero %tmm3");
   }
-  static SHOAL_INLINE AmxLanes FromDots(const int32_t* dots) {
-    return Of(_mm512_cvtepi32_ps(_mm512_load_si512(dots)));
-  }
-  static SHOAL_INLINE AmxLanes Scaled(AmxLanes a, float x) {
-    return Of(_mm512_mul_ps(a.v, _mm512_set1_ps(x)));
-  }
-  static SHOAL_INLINE AmxLanes PlusProduct(AmxLanes a, AmxLanes b, AmxLanes sum) {
-    return Of(_mm512_fmadd_ps(a.v, b.v, sum.v));
-  }
-  static SHOAL_INLINE uint32_t AddFixed(AmxLanes y, float limit, int64_t* sums) {
-    return AddFixed512(y, limit, sums);
-  }
-  static SHOAL_INLINE void UnpackNibbles(const uint8_t* from, int8_t offset, int8_t* to) {
-    const __m512i low = _mm512_set1_epi8(15);
-    const __m512i offsets = _mm512_set1_epi8(offset);
-#pragma GCC unroll 4
-    for (int i = 0; i < 256; i += 64) {
-      const __m512i both = _mm512_loadu_si512(from + i);
-      __m512i first = _mm512_and_si512(both, low);
-      __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-      _mm512_store_si512(to + i, _mm512_sub_epi8(first, offsets));
-      _mm512_store_si512(to + 256 + i, _mm512_sub_epi8(second, offsets));
+  template <int kTiles>
+  SHOAL_INLINE void MultiplyAdd(const TileRows* rows, const uint8_t* const* weights) {
+    __asm__ volatile(
+        "tileloadd (%[first],%[line],1), %%tmm6\n\t"
+        "tileloadd (%[rows],%[stride],1), %%tmm4\n\t"
+        "tdpbsud %%tmm6, %%tmm4, %%tmm0\n\t"
+        "tileloadd (%[second],%[line],1), %%tmm7\n\t"
+        "tdpbsud %%tmm7, %%tmm4, %%tmm2"
+        :
+        : [rows] "r"(rows[0].rows), [stride] "r"(rows[0].stride), [first] "r"(weights[0]),
+          [second] "r"(weights[1]), [line] "r"(int64_t{64})
+        : "memory");
+    if constexpr (kTiles == 2) {
+      __asm__ volatile(
+          "tileloadd (%[rows],%[stride],1), %%tmm5\n\t"
+          "tdpbsud %%tmm6, %%tmm5, %%tmm1\n\t"
+          "tdpbsud %%tmm7, %%tmm5, %%tmm3"
+          :
+          : [rows] "r"(rows[1].rows), [stride] "r"(rows[1].stride)
+          : "memory");
     }
   }
-  static SHOAL_INLINE void UnpackBytes(const uint8_t* from, uint8_t offset, int8_t* to) {
-    const __m512i offsets = _mm512_set1_epi8(static_cast<char>(offset));
-#pragma GCC unroll 8
-    for (int i = 0; i < 512; i += 64) {
-      _mm512_store_si512(to + i, _mm512_sub_epi8(_mm512_loadu_si512(from + i), offsets));
+  template <int kTiles>
+  SHOAL_INLINE void Store(int32_t (*dots)[32][kPanelRows]) {
+    __asm__ volatile(
+        "tilestored %%tmm0, (%[first],%[line],1)\n\t"
+        "tilestored %%tmm2, (%[second],%[line],1)"
+        :
+        : [first] "r"(dots[0]), [second] "r"(dots[1]), [line] "r"(int64_t{64})
+        : "memory");
+    if constexpr (kTiles == 2) {
+      __asm__ volatile(
+          "tilestored %%tmm1, (%[first],%[line],1)\n\t"
+          "tilestored %%tmm3, (%[second],%[line],1)"
+          :
+          : [first] "r"(dots[0] + 16), [second] "r"(dots[1] + 16), [line] "r"(int64_t{64})
+          : "memory");
     }
   }
-  static SHOAL_INLINE void CopyFactors(const float* scales, const int32_t* sums, int64_t groups,
-                                       float* to, float* minimums) {
-    const auto mask = static_cast<__mmask8>((1u << groups) - 1);
-    const __m256 scale = _mm256_maskz_loadu_ps(mask, scales);
-    _mm256_store_ps(to, scale);
-    if (minimums == nullptr) return;
-    const __m256 sum = _mm256_cvtepi32_ps(_mm256_maskz_loadu_epi32(mask, sums));
-    _mm256_store_ps(minimums, _mm256_mul_ps(scale, sum));
-  }
-  SHOAL_INLINE AmxLanes operator+(AmxLanes other) const { return Of(_mm512_add_ps(v, other.v)); }
 };
 
 template <DType kType, typename Call>
 SHOAL_INLINE void RunTiles(const Call& call, void (*few_rows)(const Call&)) {
   if (call.row_end - call.row_begin < kTileRowsMin) return few_rows(call);
-  const TileSession session;
+  const TileSession session(AmxTiles::kConfig);
   RunAnyRows<TileKernel<kType, AmxTiles, AmxLanes>>(call);
 }
 
 }  // namespace
 
+void LinearINT8Amx(const LinearCall& call) {
+  if (call.row_end - call.row_begin < kTileRowsMin) return LinearGroupsAvx512(call);
+  const TileSession session(AmxLeafTiles::kConfig);
+  LinearByTiles<WholeLeafTile<AmxLeafTiles, AmxLanes>>(call);
+}
+void LeafLinearINT8Amx(const LeafLinearCall& call) {
+  if (call.row_end - call.row_begin < kTileRowsMin) return LeafLinearGroupsAvx512(call);
+  const TileSession session(AmxLeafTiles::kConfig);
+  LeafLinearByTiles<WholeLeafTile<AmxLeafTiles, AmxLanes>>(call);
+}
 void LinearQ8_0Amx(const LinearCall& call) { RunTiles<DType::kQ8_0>(call, LinearQ8_0Avx512); }
 void LinearQ4_0Amx(const LinearCall& call) { RunTiles<DType::kQ4_0>(call, LinearQ4_0Avx512); }
 void LinearQ4_1Amx(const LinearCall& call) { RunTiles<DType::kQ4_1>(call, LinearQ4_1Avx512); }

@@ -254,6 +254,12 @@ template <typename Isa, DType kType>
 struct GroupTile {
   using Kernel = GroupKernel<Isa, kType>;
   using Lanes = typename Isa::Lanes;
+  static constexpr int kRows = kGroupTileRows;
+  static constexpr int64_t kPanels = kGroupTilePanels;
+
+  static SHOAL_INLINE uint32_t AddFixed(Lanes y, float limit, int64_t* sums) {
+    return Isa::AddFixed(y, limit, sums);
+  }
 
   SHOAL_INLINE GroupTile(const PackedMatrix& weights, const ActivationRows& input)
       : input_(input), block_offset_(weights.block_offset) {
@@ -362,7 +368,7 @@ struct GroupTile {
 // Calls visit() for every placement of the tile; panels outside, so that they stay in the cache.
 template <typename Tile, typename Call, typename Visit>
 SHOAL_INLINE void ForTiles(const Call& call, Tile& tile, Visit visit) {
-  const int64_t step = call.row_end - call.row_begin <= kStreamedRows ? 1 : kGroupTilePanels;
+  const int64_t step = call.row_end - call.row_begin <= kStreamedRows ? 1 : Tile::kPanels;
   for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += step) {
     for (int64_t row = call.row_begin; row < call.row_end; row += tile.row_count) {
       tile.Place(row, call.row_end - row, panel, Smaller(step, call.panel_end - panel));
@@ -371,10 +377,10 @@ SHOAL_INLINE void ForTiles(const Call& call, Tile& tile, Visit visit) {
   }
 }
 
-template <typename Isa, DType kType>
-void GroupLinear(const LinearCall& call) {
-  using Lanes = typename Isa::Lanes;
-  GroupTile<Isa, kType> tile(*call.weights, *call.input);
+template <typename Tile>
+void LinearByTiles(const LinearCall& call) {
+  using Lanes = typename Tile::Lanes;
+  Tile tile(*call.weights, *call.input);
   ForTiles(
       call, tile, [&]() __attribute__((always_inline)) {
         tile.SumLeaf(0, 1, 0, tile.panels.cols);
@@ -389,12 +395,12 @@ void GroupLinear(const LinearCall& call) {
       });
 }
 
-template <typename Isa, DType kType>
-void GroupLeafLinear(const LeafLinearCall& call) {
-  using Lanes = typename Isa::Lanes;
-  GroupTile<Isa, kType> tile(*call.weights, *call.input);
+template <typename Tile>
+void LeafLinearByTiles(const LeafLinearCall& call) {
+  using Lanes = typename Tile::Lanes;
+  Tile tile(*call.weights, *call.input);
   const int64_t start = FixedStart<Lanes>(tile.panels.cols, call.leaf_cols);
-  alignas(64) int64_t sums[kGroupTilePanels][kGroupTileRows][kPanelRows];
+  alignas(64) int64_t sums[Tile::kPanels][Tile::kRows][kPanelRows];
   ForTiles(
       call, tile, [&]() __attribute__((always_inline)) {
         for (auto& panel_sums : sums) {
@@ -402,7 +408,7 @@ void GroupLeafLinear(const LeafLinearCall& call) {
             for (int64_t& sum : row_sums) sum = start;
           }
         }
-        int64_t invalid[kGroupTileRows] = {};
+        int64_t invalid[Tile::kRows] = {};
         const int64_t leaves = (tile.panels.cols + call.leaf_cols - 1) / call.leaf_cols;
         for (int64_t leaf = 0; leaf < leaves; ++leaf) {
           const int64_t k = leaf * call.leaf_cols;
@@ -411,7 +417,7 @@ void GroupLeafLinear(const LeafLinearCall& call) {
             const uint32_t present = (uint32_t{1} << OutputsOf(tile.panels, tile.panel + p)) - 1;
             for (int r = 0; r < tile.row_count; ++r) {
               const uint32_t bad =
-                  Isa::AddFixed(Lanes::LoadLanes(tile.results[p][r]), call.limit, sums[p][r]);
+                  Tile::AddFixed(Lanes::LoadLanes(tile.results[p][r]), call.limit, sums[p][r]);
               // Padding lanes of an invalid row are NaN too, but they are nobody's output.
               invalid[r] += __builtin_popcount(bad & present);
             }
@@ -436,23 +442,23 @@ template <typename Isa>
 SHOAL_INLINE void RunGroups(const LinearCall& call) {
   switch (call.weights->dtype) {
     case DType::kQ5_0:
-      return GroupLinear<Isa, DType::kQ5_0>(call);
+      return LinearByTiles<GroupTile<Isa, DType::kQ5_0>>(call);
     case DType::kQ5_1:
-      return GroupLinear<Isa, DType::kQ5_1>(call);
+      return LinearByTiles<GroupTile<Isa, DType::kQ5_1>>(call);
     case DType::kQ4_K:
-      return GroupLinear<Isa, DType::kQ4_K>(call);
+      return LinearByTiles<GroupTile<Isa, DType::kQ4_K>>(call);
     case DType::kQ5_K:
-      return GroupLinear<Isa, DType::kQ5_K>(call);
+      return LinearByTiles<GroupTile<Isa, DType::kQ5_K>>(call);
     case DType::kQ6_K:
-      return GroupLinear<Isa, DType::kQ6_K>(call);
+      return LinearByTiles<GroupTile<Isa, DType::kQ6_K>>(call);
     case DType::kQ4_G128:
-      return GroupLinear<Isa, DType::kQ4_G128>(call);
+      return LinearByTiles<GroupTile<Isa, DType::kQ4_G128>>(call);
     case DType::kQ8_G128:
-      return GroupLinear<Isa, DType::kQ8_G128>(call);
+      return LinearByTiles<GroupTile<Isa, DType::kQ8_G128>>(call);
     case DType::kINT8:
-      return GroupLinear<Isa, DType::kINT8>(call);
+      return LinearByTiles<GroupTile<Isa, DType::kINT8>>(call);
     default:
-      return GroupLinear<Isa, DType::kIQ4_NL>(call);
+      return LinearByTiles<GroupTile<Isa, DType::kIQ4_NL>>(call);
   }
 }
 
@@ -460,23 +466,23 @@ template <typename Isa>
 SHOAL_INLINE void RunLeafGroups(const LeafLinearCall& call) {
   switch (call.weights->dtype) {
     case DType::kQ5_0:
-      return GroupLeafLinear<Isa, DType::kQ5_0>(call);
+      return LeafLinearByTiles<GroupTile<Isa, DType::kQ5_0>>(call);
     case DType::kQ5_1:
-      return GroupLeafLinear<Isa, DType::kQ5_1>(call);
+      return LeafLinearByTiles<GroupTile<Isa, DType::kQ5_1>>(call);
     case DType::kQ4_K:
-      return GroupLeafLinear<Isa, DType::kQ4_K>(call);
+      return LeafLinearByTiles<GroupTile<Isa, DType::kQ4_K>>(call);
     case DType::kQ5_K:
-      return GroupLeafLinear<Isa, DType::kQ5_K>(call);
+      return LeafLinearByTiles<GroupTile<Isa, DType::kQ5_K>>(call);
     case DType::kQ6_K:
-      return GroupLeafLinear<Isa, DType::kQ6_K>(call);
+      return LeafLinearByTiles<GroupTile<Isa, DType::kQ6_K>>(call);
     case DType::kQ4_G128:
-      return GroupLeafLinear<Isa, DType::kQ4_G128>(call);
+      return LeafLinearByTiles<GroupTile<Isa, DType::kQ4_G128>>(call);
     case DType::kQ8_G128:
-      return GroupLeafLinear<Isa, DType::kQ8_G128>(call);
+      return LeafLinearByTiles<GroupTile<Isa, DType::kQ8_G128>>(call);
     case DType::kINT8:
-      return GroupLeafLinear<Isa, DType::kINT8>(call);
+      return LeafLinearByTiles<GroupTile<Isa, DType::kINT8>>(call);
     default:
-      return GroupLeafLinear<Isa, DType::kIQ4_NL>(call);
+      return LeafLinearByTiles<GroupTile<Isa, DType::kIQ4_NL>>(call);
   }
 }
 

@@ -20,8 +20,9 @@
 //                                 over `count` k from the k-th loaded on
 //   Leaves(weights, k, count, leaf, sink)   if there is one: as Block, of one panel, but for every
 //                                 `leaf` of the k by itself
-//   kRowUnit                      if there is one: tiles are multiples of so many rows, but the last
-//   AddBlock(weights, count, sums)   if there is one: sums[r] += the sums over the first `count` k
+//   kRowUnit                      if there is one: tiles are multiples of so many rows, but the
+//   last AddBlock(weights, count, sums)   if there is one: sums[r] += the sums over the first
+//   `count` k
 //                                 loaded, of one panel
 //   WeightBytes(k)                bytes of k weights per output in a panel
 
@@ -160,9 +161,9 @@ struct LeafTile {
             kernel.Leaves(data + Kernel::WeightBytes(k_begin), 0, k_end - k_begin, leaf_cols, add);
           } else {
             for (int64_t k = k_begin; k < k_end; k += leaf_cols) {
-              kernel.template Block<decltype(group)::kPanels>(
-                  data + Kernel::WeightBytes(k), weights.bytes, k - k_begin,
-                  Smaller(leaf_cols, k_end - k), add);
+              kernel.template Block<decltype(group)::kPanels>(data + Kernel::WeightBytes(k),
+                                                              weights.bytes, k - k_begin,
+                                                              Smaller(leaf_cols, k_end - k), add);
             }
           }
         });

@@ -77,5 +77,7 @@ void LinearQ4_1Amx(const LinearCall& call);
 void LeafLinearQ8_0Amx(const LeafLinearCall& call);
 void LeafLinearQ4_0Amx(const LeafLinearCall& call);
 void LeafLinearQ4_1Amx(const LeafLinearCall& call);
+void LinearINT8Amx(const LinearCall& call);
+void LeafLinearINT8Amx(const LeafLinearCall& call);
 
 }  // namespace shoal::cpu

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/cpu/linear_amx_leaves.h"
 #include "kernels/cpu/linear_amx_tiles.h"
 #include "kernels/cpu/linear_variants.h"
 #include "kernels/format/half.h"
@@ -30,6 +31,31 @@ struct EmulatedTiles {
       }
     }
   }
+};
+
+struct EmulatedLeafTiles {
+  template <int kTiles>
+  void Clear() {
+    std::memset(sums, 0x55, sizeof(sums));
+    for (auto& panel : sums) std::memset(panel, 0, kTiles * sizeof(panel[0]) * 16);
+  }
+  template <int kTiles>
+  void MultiplyAdd(const TileRows* rows, const uint8_t* const* weights) {
+    for (int panel = 0; panel < 2; ++panel) {
+      for (int row = 0; row < 16 * kTiles; ++row) {
+        const int8_t* from = rows[row / 16].rows + row % 16 * rows[row / 16].stride;
+        for (int i = 0; i < 16 * 64; ++i) {
+          sums[panel][row][i % 64 / 4] += from[i / 64 * 4 + i % 4] * weights[panel][i];
+        }
+      }
+    }
+  }
+  template <int kTiles>
+  void Store(int32_t (*dots)[32][16]) {
+    std::memcpy(dots, sums, sizeof(sums));
+  }
+
+  int32_t sums[2][32][16];
 };
 
 // The operations of the AMX row's lanes, one float at a time.
@@ -58,6 +84,9 @@ struct PlainLanes {
   }
   static PlainLanes FromDots(const int32_t* dots) {
     return Each([&](int i) { return static_cast<float>(dots[i]); });
+  }
+  static PlainLanes FromDots(const int32_t* dots, int32_t start) {
+    return Each([&](int i) { return static_cast<float>(dots[i] + start); });
   }
   static PlainLanes Scaled(PlainLanes a, float x) {
     return Each([&](int i) { return a.v[i] * x; });
@@ -108,6 +137,13 @@ void RunEmulated(const Call& call) {
   RunAnyRows<TileKernel<kType, EmulatedTiles, PlainLanes>>(call);
 }
 
+void RunEmulatedInt8(const LinearCall& call) {
+  LinearByTiles<WholeLeafTile<EmulatedLeafTiles, PlainLanes>>(call);
+}
+void RunEmulatedLeafInt8(const LeafLinearCall& call) {
+  LeafLinearByTiles<WholeLeafTile<EmulatedLeafTiles, PlainLanes>>(call);
+}
+
 KernelTable Emulated() {
   KernelTable variant = AllKernelTables().back();
   variant.name = "emulated tiles";
@@ -117,6 +153,8 @@ KernelTable Emulated() {
   variant.leaf_linear[static_cast<int>(DType::kQ8_0)] = RunEmulated<DType::kQ8_0, LeafLinearCall>;
   variant.leaf_linear[static_cast<int>(DType::kQ4_0)] = RunEmulated<DType::kQ4_0, LeafLinearCall>;
   variant.leaf_linear[static_cast<int>(DType::kQ4_1)] = RunEmulated<DType::kQ4_1, LeafLinearCall>;
+  variant.linear[static_cast<int>(DType::kINT8)] = RunEmulatedInt8;
+  variant.leaf_linear[static_cast<int>(DType::kINT8)] = RunEmulatedLeafInt8;
   return variant;
 }
 
@@ -155,7 +193,7 @@ TEST_P(EmulatedTileLayers, GiveTheScalarLeavesAndCountTheSameInvalidOnes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(QuantisedFormats, EmulatedTileLayers,
-                         testing::Values(DType::kQ8_0, DType::kQ4_0, DType::kQ4_1),
+                         testing::Values(DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kINT8),
                          [](const auto& info) { return std::string(ToString(info.param)); });
 
 }  // namespace
