@@ -57,8 +57,16 @@ struct WholeLeafTile {
     panel_count = new_panel_count;
   }
 
-  // results = the sums over leaf number `leaf` of `leaves`, [k_begin, k_end).
-  SHOAL_INLINE void SumLeaf(int64_t leaf, int64_t leaves, int64_t k_begin, int64_t k_end) {
+  // Calls sink(panel of the tile, row of the tile, sum) with the sums over leaf number `leaf` of
+  // `leaves`, [k_begin, k_end).
+  template <typename Sink>
+  SHOAL_INLINE void SumLeaf(int64_t leaf, int64_t leaves, int64_t k_begin, int64_t k_end,
+                            Sink sink) {
+    for (int r = 0; r < row_count; ++r) {
+      const int64_t at = (row + r) * leaves + leaf;
+      scales_[r] = input_.scales[at];
+      starts_[r] = -QuantOffset(DType::kINT8) * input_.sums[at];
+    }
     for (int64_t p = 0; p < panel_count; p += 2) {
       if (row_count > kRowTile) {
         Multiply<2>(p, k_begin, k_end);
@@ -66,13 +74,10 @@ struct WholeLeafTile {
         Multiply<1>(p, k_begin, k_end);
       }
       for (int64_t q = 0; q < Smaller(2, panel_count - p); ++q) {
-        const auto* table = reinterpret_cast<const float*>(Data(p + q));
-        const L d = L::LoadLanes(table);
+        const L d = L::LoadLanes(reinterpret_cast<const float*>(Data(p + q)));
         for (int r = 0; r < row_count; ++r) {
-          const int64_t at = (row + r) * leaves + leaf;
-          const L dot = L::FromDots(dots_[q][r], -QuantOffset(DType::kINT8) * input_.sums[at]);
-          (L::Zero() + L::PlusProduct(L::Scaled(d, input_.scales[at]), dot, L::Zero()))
-              .StoreLanes(results[p + q][r]);
+          const L dot = L::FromDots(dots_[q][r], starts_[r]);
+          sink(p + q, r, L::Zero() + L::PlusProduct(L::Scaled(d, scales_[r]), dot, L::Zero()));
         }
       }
     }
@@ -83,7 +88,6 @@ struct WholeLeafTile {
   int row_count = 0;
   int64_t panel = 0;
   int64_t panel_count = 0;
-  alignas(64) float results[kPanels][kRows][kPanelRows];
 
  private:
   SHOAL_INLINE const uint8_t* Data(int64_t p) const {
@@ -135,6 +139,8 @@ struct WholeLeafTile {
 
   const ActivationRows& input_;
   Tiles tiles_;
+  float scales_[kRows];
+  int32_t starts_[kRows];
   alignas(64) int32_t dots_[2][kRows][kPanelRows];
   alignas(64) int8_t copies_[2][kRowTile][kStep];
   alignas(64) uint8_t rest_[2][kStepBytes] = {};

@@ -282,8 +282,11 @@ struct GroupTile {
     panel_count = new_panel_count;
   }
 
-  // results = the sums over leaf number `leaf` of `leaves`, [k_begin, k_end).
-  SHOAL_INLINE void SumLeaf(int64_t leaf, int64_t leaves, int64_t k_begin, int64_t k_end) {
+  // Calls sink(panel of the tile, row of the tile, sum) with the sums over leaf number `leaf` of
+  // `leaves`, [k_begin, k_end).
+  template <typename Sink>
+  SHOAL_INLINE void SumLeaf(int64_t leaf, int64_t leaves, int64_t k_begin, int64_t k_end,
+                            Sink sink) {
     if constexpr (QuantizesWholeLeaves(kType)) {
       rows_.LoadFactors(input_, leaves, Kernel::kOffset, row, row_count, leaf, 1);
     }
@@ -305,10 +308,11 @@ struct GroupTile {
                  p);
       }
     }
-    if constexpr (QuantizesWholeLeaves(kType)) {
-      for (int64_t p = 0; p < panel_count; ++p) {
-        Kernel::ScaleLeafDots(Table(p), rows_, row_count, dots_[p], results[p]);
+    for (int64_t p = 0; p < panel_count; ++p) {
+      if constexpr (QuantizesWholeLeaves(kType)) {
+        Kernel::ScaleLeafDots(Table(p), rows_, row_count, dots_[p], results_[p]);
       }
+      for (int r = 0; r < row_count; ++r) sink(p, r, Lanes::LoadLanes(results_[p][r]));
     }
   }
 
@@ -317,7 +321,6 @@ struct GroupTile {
   int row_count = 0;
   int64_t panel = 0;
   int64_t panel_count = 0;
-  alignas(64) float results[kGroupTilePanels][kGroupTileRows][kPanelRows];
 
  private:
   SHOAL_INLINE const uint8_t* Table(int64_t p) const {
@@ -327,7 +330,7 @@ struct GroupTile {
   SHOAL_INLINE void Clear() {
     for (int64_t p = 0; p < panel_count; ++p) {
       for (int r = 0; r < row_count; ++r) {
-        Lanes::Zero().StoreLanes(results[p][r]);
+        Lanes::Zero().StoreLanes(results_[p][r]);
         if constexpr (QuantizesWholeLeaves(kType)) {
           for (int32_t& dot : dots_[p][r]) dot = rows_.starts[r][0];
         }
@@ -353,7 +356,7 @@ struct GroupTile {
     if constexpr (QuantizesWholeLeaves(kType)) {
       Kernel::template AddLeafDots<kRows>(block, dots_[p]);
     } else {
-      Kernel::template AddBlock<kRows>(block, results[p]);
+      Kernel::template AddBlock<kRows>(block, results_[p]);
     }
   }
 
@@ -361,6 +364,7 @@ struct GroupTile {
   int64_t block_offset_;
   int64_t table_bytes_;
   GroupRows rows_;
+  alignas(64) float results_[kGroupTilePanels][kGroupTileRows][kPanelRows];
   alignas(64)
       int32_t dots_[QuantizesWholeLeaves(kType) ? kGroupTilePanels : 1][kGroupTileRows][kPanelRows];
 };
@@ -383,15 +387,14 @@ void LinearByTiles(const LinearCall& call) {
   Tile tile(*call.weights, *call.input);
   ForTiles(
       call, tile, [&]() __attribute__((always_inline)) {
-        tile.SumLeaf(0, 1, 0, tile.panels.cols);
-        for (int64_t p = 0; p < tile.panel_count; ++p) {
-          const int64_t panel = tile.panel + p;
-          for (int r = 0; r < tile.row_count; ++r) {
-            float* output = call.output + (tile.row + r) * call.output_stride + panel * kPanelRows;
-            Lanes::LoadLanes(tile.results[p][r])
-                .StoreOutputs(output, OutputsOf(tile.panels, panel));
-          }
-        }
+        tile.SumLeaf(
+            0, 1, 0,
+            tile.panels.cols, [&](int64_t p, int r, Lanes sum) __attribute__((always_inline)) {
+              const int64_t panel = tile.panel + p;
+              float* output =
+                  call.output + (tile.row + r) * call.output_stride + panel * kPanelRows;
+              sum.StoreOutputs(output, OutputsOf(tile.panels, panel));
+            });
       });
 }
 
@@ -412,16 +415,17 @@ void LeafLinearByTiles(const LeafLinearCall& call) {
         const int64_t leaves = (tile.panels.cols + call.leaf_cols - 1) / call.leaf_cols;
         for (int64_t leaf = 0; leaf < leaves; ++leaf) {
           const int64_t k = leaf * call.leaf_cols;
-          tile.SumLeaf(leaf, leaves, k, Smaller(k + call.leaf_cols, tile.panels.cols));
-          for (int64_t p = 0; p < tile.panel_count; ++p) {
-            const uint32_t present = (uint32_t{1} << OutputsOf(tile.panels, tile.panel + p)) - 1;
-            for (int r = 0; r < tile.row_count; ++r) {
-              const uint32_t bad =
-                  Tile::AddFixed(Lanes::LoadLanes(tile.results[p][r]), call.limit, sums[p][r]);
-              // Padding lanes of an invalid row are NaN too, but they are nobody's output.
-              invalid[r] += __builtin_popcount(bad & present);
-            }
-          }
+          tile.SumLeaf(
+              leaf, leaves, k, Smaller(k + call.leaf_cols, tile.panels.cols),
+              [&](int64_t p, int r, Lanes sum) __attribute__((always_inline)) {
+                const uint32_t bad = Tile::AddFixed(sum, call.limit, sums[p][r]);
+                if (__builtin_expect(bad != 0, 0)) {
+                  // Padding lanes of an invalid row are NaN too, but they are nobody's output.
+                  const uint32_t present =
+                      (uint32_t{1} << OutputsOf(tile.panels, tile.panel + p)) - 1;
+                  invalid[r] += __builtin_popcount(bad & present);
+                }
+              });
         }
         for (int r = 0; r < tile.row_count; ++r) {
           for (int64_t p = 0; p < tile.panel_count; ++p) {
