@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "kernels/cpu/pack.h"
+#include "parallel/model/mapped_file.h"
 #include "transport/base/check.h"
 #include "worker/forward/numerics.h"
 
@@ -19,6 +20,9 @@ namespace {
 constexpr int64_t kAttentionRows = 16;
 // Panels one thread takes at a time, at least: 16 rows of 576 4-bit weights are 6 KiB.
 constexpr int64_t kPanelGrain = 4;
+// Embedding rows that may be read between two releases of their pages. The kernel maps many pages
+// around each that is touched, 64 KiB or, with large folios, 2 MiB.
+constexpr int64_t kMappedEmbeddings = 64;
 
 // Every leaf must stay below this, so that the sum of all cannot leave 62 bits.
 float LeafLimit(int64_t leaf_count) {
@@ -127,6 +131,11 @@ void RankModel::Embed() {
       }
     }
   });
+  mapped_embeddings_ += rows_.size();
+  if (mapped_embeddings_ >= kMappedEmbeddings) {
+    model::ReleasePages({table.data, static_cast<size_t>(table.bytes())});
+    mapped_embeddings_ = 0;
+  }
   if (stage_.size() == 1) return;
   // Copies each row from its owner: the others add the integer 0 to its bits, which changes
   // nothing, not even -0 (a floating zero would).

@@ -207,6 +207,7 @@ class RankModel {
   SequenceTable sequences_;
   Activations activations_;
   std::vector<Row> rows_;
+  int64_t mapped_embeddings_ = 0;  // Rows read since their pages were released.
   bool scattered_ = false;  // Rows are dealt to the stage's ranks in this step;
   plan::Range own_rows_;    // this rank finishes these, and only their residuals are current.
   std::vector<cpu::AttentionCall> attention_calls_;

@@ -59,6 +59,8 @@ class ShardWeights::Packer {
     Allocate();
     PackAll(team);
     if (shard_.stage == 0) DigestEmbedding(team);
+    // Reading a row can map two megabytes around it, other ranks' rows too.
+    for (const Piece& piece : pieces_) Release(*piece.tensor, {0, piece.tensor->rows});
   }
 
  private:
