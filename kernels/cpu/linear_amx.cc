@@ -90,12 +90,12 @@ SHOAL_INLINE void RunTiles(const Call& call, void (*few_rows)(const Call&)) {
 }  // namespace
 
 void LinearINT8Amx(const LinearCall& call) {
-  if (call.row_end - call.row_begin < kTileRowsMin) return LinearGroupsAvx512(call);
+  if (call.row_end - call.row_begin < kLeafTileRowsMin) return LinearGroupsAvx512(call);
   const TileSession session(AmxLeafTiles::kConfig);
   LinearByTiles<WholeLeafTile<AmxLeafTiles, AmxLanes>>(call);
 }
 void LeafLinearINT8Amx(const LeafLinearCall& call) {
-  if (call.row_end - call.row_begin < kTileRowsMin) return LeafLinearGroupsAvx512(call);
+  if (call.row_end - call.row_begin < kLeafTileRowsMin) return LeafLinearGroupsAvx512(call);
   const TileSession session(AmxLeafTiles::kConfig);
   LeafLinearByTiles<WholeLeafTile<AmxLeafTiles, AmxLanes>>(call);
 }

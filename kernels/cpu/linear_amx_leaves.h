@@ -18,6 +18,9 @@
 namespace shoal::cpu {
 namespace {
 
+// With fewer rows the tile is mostly empty, and the dot products of vectors are faster.
+constexpr int64_t kLeafTileRowsMin = 8;
+
 // 16 rows, `stride` bytes apart.
 struct TileRows {
   const int8_t* rows;

@@ -28,7 +28,7 @@ namespace {
 
 constexpr int kTileRows = 16;
 // With fewer rows the tile is mostly empty, and the dot products of vectors are faster.
-constexpr int64_t kTileRowsMin = 8;
+constexpr int64_t kTileRowsMin = 10;
 
 template <DType kType, typename Tiles, typename L>
 struct TileKernel {

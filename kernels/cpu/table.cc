@@ -22,7 +22,7 @@ constexpr KernelTable kTables[] = {
     {
         .name = "amx",
         .required_features = kAvx2 | kAvx512Vnni | kAmxInt8,
-        .note = "linear layers of fewer than 8 rows run the avx512vnni row's functions",
+        .note = "linear layers of fewer than 10 rows (INT8: 8) run the avx512vnni row's functions",
         .linear = {LinearF32Avx512, LinearF16Avx512, LinearBF16Avx512, LinearQ8_0Amx, LinearQ4_0Amx,
                    LinearQ4_1Amx, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512,
                    LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512, LinearGroupsAvx512,
