@@ -78,8 +78,9 @@ TEST(DescribeKernelTables, NamesEveryRowAndItsScalarEntries) {
 TEST(DescribeKernelTables, SaysWhatTheAmxRowBorrows) {
   const std::string text = DescribeKernelTables();
   const std::string amx = text.substr(0, text.find("\navx512vnni"));
-  EXPECT_THAT(amx, ::testing::HasSubstr("note: linear layers of fewer than 8 rows run the "
-                                        "avx512vnni row's functions\n"));
+  EXPECT_THAT(amx,
+              ::testing::HasSubstr("note: linear layers of fewer than 10 rows (INT8: 8) run the "
+                                   "avx512vnni row's functions\n"));
   EXPECT_THAT(amx, ::testing::HasSubstr("  avx512vnni entries: linear F32, "));
   EXPECT_THAT(amx, ::testing::Not(::testing::HasSubstr("leaf_linear Q4_1, ")));
 }

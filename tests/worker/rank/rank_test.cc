@@ -128,8 +128,10 @@ TEST(KernelReport, ListsEveryEntryOfEveryTable) {
   for (const cpu::KernelTable& table : cpu::AllKernelTables()) {
     EXPECT_THAT(report, HasSubstr(std::string(table.name) + ": "));
   }
-  EXPECT_THAT(report, HasSubstr("noisy_tokens            avx512vnni\n"
-                                "  linear layers of fewer than 8 rows run the avx512vnni row's"));
+  EXPECT_THAT(
+      report,
+      HasSubstr("noisy_tokens            avx512vnni\n"
+                "  linear layers of fewer than 10 rows (INT8: 8) run the avx512vnni row's"));
 }
 
 TEST(WorkerOptions, HaveTheDefaultsOfTheirHelp) {
