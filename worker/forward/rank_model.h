@@ -208,8 +208,8 @@ class RankModel {
   Activations activations_;
   std::vector<Row> rows_;
   int64_t mapped_embeddings_ = 0;  // Rows read since their pages were released.
-  bool scattered_ = false;  // Rows are dealt to the stage's ranks in this step;
-  plan::Range own_rows_;    // this rank finishes these, and only their residuals are current.
+  bool scattered_ = false;         // Rows are dealt to the stage's ranks in this step;
+  plan::Range own_rows_;  // this rank finishes these, and only their residuals are current.
   std::vector<cpu::AttentionCall> attention_calls_;
   std::vector<Wanted> by_maximum_;  // Rows whose token the ranks' maxima decide;
   std::vector<Wanted> from_all_;    // those that need all logits in one place.
