@@ -41,12 +41,7 @@ struct WholeLeafTile {
   static constexpr int64_t kStepBytes = kStep * kPanelRows;
 
   SHOAL_INLINE WholeLeafTile(const PackedMatrix& weights, const ActivationRows& input)
-      : input_(input) {
-    panels = {.data = reinterpret_cast<const uint8_t*>(weights.data),
-              .bytes = (kTableBytes + weights.cols / kGroup * kGroupBytes + 63) / 64 * 64,
-              .rows = weights.rows,
-              .cols = weights.cols};
-  }
+      : panels(TabledPanels<DType::kINT8>(weights, kTableBytes)), input_(input) {}
 
   static SHOAL_INLINE uint32_t AddFixed(L y, float limit, int64_t* sums) {
     return L::AddFixed(y, limit, sums);

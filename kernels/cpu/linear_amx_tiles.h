@@ -8,10 +8,9 @@
 // before it is scaled: a processor that goes back and forth between tiles and vectors waits.
 //
 // Written against two policies, so that tests run the same code with emulated tiles:
-//   Tiles    Multiply(rows, stride, weights, dots)   dots[16][16] = exact dot products of 32 k;
-//   rows
-//                                           are `stride` bytes apart, weights are 8 rows of 64
-//                                           bytes: four k of 16 outputs
+//   Tiles    Multiply(rows, stride, weights, dots)
+//            dots[16][16] = exact dot products of 32 k; rows are `stride` bytes apart, weights are
+//            8 rows of 64 bytes: four k of 16 outputs
 //   L        16 floats, as linear_tiles.h has them, and FromDots, FromHalves, Broadcast, Scaled,
 //            PlusProduct, AddFixed;
 //            on a group's weights UnpackNibbles(from, offset, to), 256 low and then 256 high ones

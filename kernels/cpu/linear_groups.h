@@ -249,6 +249,17 @@ struct GroupKernel {
   }
 };
 
+// The matrix's panels, which begin with a table of `table_bytes`.
+template <DType kType>
+SHOAL_INLINE Panels TabledPanels(const PackedMatrix& weights, int64_t table_bytes) {
+  constexpr int64_t kGroup = GroupSize(kType);
+  constexpr int64_t kGroupBytes = PackedGroupBytes(kType);
+  return {.data = reinterpret_cast<const uint8_t*>(weights.data),
+          .bytes = (table_bytes + weights.cols / kGroup * kGroupBytes + 63) / 64 * 64,
+          .rows = weights.rows,
+          .cols = weights.cols};
+}
+
 // A tile of up to kGroupTileRows rows and kGroupTilePanels panels of a call.
 template <typename Isa, DType kType>
 struct GroupTile {
@@ -266,11 +277,7 @@ struct GroupTile {
     const int64_t blocks =
         QuantizesWholeLeaves(kType) ? 1 : (weights.cols + kBlockK - 1) / kBlockK + 1;
     table_bytes_ = Kernel::kTableEntry * blocks;
-    const int64_t groups = weights.cols / Kernel::kGroup;
-    panels = {.data = reinterpret_cast<const uint8_t*>(weights.data),
-              .bytes = (table_bytes_ + groups * Kernel::kGroupBytes + 63) / 64 * 64,
-              .rows = weights.rows,
-              .cols = weights.cols};
+    panels = TabledPanels<kType>(weights, table_bytes_);
   }
 
   // Rows are taken eight, four, two or one at a time.

@@ -1,24 +1,13 @@
+#include "kernels/cpu/linear_lanes_amx.h"
 #include "kernels/cpu/probe_loops.h"
 
 // The AMX row's ceiling for byte dot products: full tiles, four independent sums.
 
 namespace shoal::cpu {
-namespace {
-
-struct alignas(64) FullTiles {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(FullTiles) == 64);
-
-}  // namespace
 
 uint64_t ByteDotsAmx(int64_t steps) {
-  const FullTiles config;
-  __asm__ volatile("ldtilecfg %0" : : "m"(config));
+  const TileSession session(
+      {.row_bytes = {64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16}});
   alignas(64) int8_t operand[16][64];
   alignas(64) int32_t sums[16][16];
   __builtin_memset(operand, 2, sizeof(operand));
@@ -34,10 +23,7 @@ uint64_t ByteDotsAmx(int64_t steps) {
         "tdpbsud %tmm1, %tmm0, %tmm2\n\ttdpbsud %tmm1, %tmm0, %tmm3\n\t"
         "tdpbsud %tmm1, %tmm0, %tmm4\n\ttdpbsud %tmm1, %tmm0, %tmm5");
   }
-  __asm__ volatile("tilestored %%tmm2, (%0,%1,1)\n\ttilerelease"
-                   :
-                   : "r"(sums), "r"(stride)
-                   : "memory");
+  __asm__ volatile("tilestored %%tmm2, (%0,%1,1)" : : "r"(sums), "r"(stride) : "memory");
   return static_cast<uint32_t>(sums[0][0]);
 }
 

@@ -173,7 +173,7 @@ TEST_P(LinearVariants, WriteOnlyTheLeafRangesTheyAreGiven) {
   constexpr int64_t kUntouched = 12345;
   constexpr int64_t kOutputs = 43;
   constexpr int64_t kStride = 50;
-  constexpr int64_t kRows = 4;
+  constexpr int64_t kRows = 20;
   for (const DType dtype : kAllDTypes) {
     const int64_t cols = WholeGroups(dtype, 96);
     const int64_t leaf = WholeGroups(dtype, 64);
@@ -184,8 +184,8 @@ TEST_P(LinearVariants, WriteOnlyTheLeafRangesTheyAreGiven) {
     std::vector<int64_t> invalid(kRows, 7);
     GetParam().leaf_linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
                                                         .input = &input.rows(dtype, leaf),
-                                                        .row_begin = 1,
-                                                        .row_end = 3,
+                                                        .row_begin = 2,
+                                                        .row_end = 19,
                                                         .panel_begin = 1,
                                                         .panel_end = 3,
                                                         .leaf_cols = leaf,
@@ -195,7 +195,7 @@ TEST_P(LinearVariants, WriteOnlyTheLeafRangesTheyAreGiven) {
                                                         .invalid = invalid.data()});
     for (int64_t row = 0; row < kRows; ++row) {
       for (int64_t column = 0; column < kStride; ++column) {
-        const bool inside = row >= 1 && row < 3 && column >= 16 && column < kOutputs;
+        const bool inside = row >= 2 && row < 19 && column >= 16 && column < kOutputs;
         ASSERT_EQ(output[row * kStride + column],
                   inside ? whole.sums[row * kOutputs + column] : kUntouched)
             << ToString(dtype) << " row " << row << " column " << column;
