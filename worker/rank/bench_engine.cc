@@ -167,6 +167,7 @@ nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& optio
   result["prefill_tokens_per_second"] = prefill;
   double single = 0;
   for (const int64_t batch : bench.batches) {
+    if (batch > options.sequences_max) continue;  // Would run one after another.
     const double rate = MedianOf(bench.repeat, [&] {
       return engine.Decode(batch, bench.context_tokens, bench.decode_tokens);
     });
