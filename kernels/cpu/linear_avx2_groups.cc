@@ -48,6 +48,7 @@ struct IsaAvx2 {
   static SHOAL_INLINE void StoreInts(Ints x, int32_t* to) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(to), x);
   }
+  static SHOAL_INLINE Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
   static SHOAL_INLINE Floats ToFloats(Ints x) { return _mm256_cvtepi32_ps(x); }
 
   static SHOAL_INLINE Floats Singles(const uint8_t* from, int part) {

@@ -40,6 +40,7 @@ struct IsaAvx512 {
   static SHOAL_INLINE Ints FillInts(int32_t x) { return _mm512_set1_epi32(x); }
   static SHOAL_INLINE Ints LoadInts(const int32_t* from) { return _mm512_load_si512(from); }
   static SHOAL_INLINE void StoreInts(Ints x, int32_t* to) { _mm512_store_si512(to, x); }
+  static SHOAL_INLINE Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
   static SHOAL_INLINE Floats ToFloats(Ints x) { return _mm512_cvtepi32_ps(x); }
 
   static SHOAL_INLINE Floats Singles(const uint8_t* from, int) {

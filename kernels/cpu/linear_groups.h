@@ -11,7 +11,7 @@
 //   kSignedWeights                 8-bit weights are multiplied as they are, and not plus 128
 //   Load, And, Or, ShiftLeft, ShiftRight, Fill, Lookup   on Bytes; shifts are of 16-bit lanes
 //   FromBiased                     Bytes plus 128, as they are multiplied
-//   FillInts, LoadInts, StoreInts, ToFloats              on Ints
+//   FillInts, LoadInts, StoreInts, AddInts, ToFloats     on Ints
 //   Halves, Singles, UnsignedBytes, SignedBytes, Broadcast   kPartOutputs factors as Floats
 //   Multiply, MultiplyAdd, Negate  on Floats
 //   Dot<bits>(weights, quants, start)     start + the exact dot product
@@ -139,19 +139,25 @@ struct GroupKernel {
     }
   }
 
+  // As AddDots, of 8-bit weights with `quants` of the first row: to kChains chains by turns, that
+  // of row r to dots[r], dots[kRows + r] and so on.
+  template <int kRows, int kChains>
+  static SHOAL_INLINE void AddQuads(const uint8_t* unit, int part, const int8_t* quants,
+                                    Ints* dots) {
+    unit += 4 * Isa::kPartOutputs * part;
+#pragma GCC unroll 8
+    for (int v = 0; v < kQuads; ++v) {
+      Isa::template AddQuad<kRows>(Isa::FromBiased(Isa::Load(unit + 64 * v)), quants + 4 * v,
+                                   dots + v % kChains * kRows);
+    }
+  }
+
   // dots[r] += the dot product with every row of a unit's part; `k` counts from the block's start.
   template <int kRows>
   static SHOAL_INLINE void AddDots(const uint8_t* unit, int part, const GroupRows& rows, int64_t k,
                                    Ints* dots) {
+    if constexpr (kBits == 8) return AddQuads<kRows, 1>(unit, part, rows.quants[0] + k, dots);
     unit += 4 * Isa::kPartOutputs * part;
-    if constexpr (kBits == 8) {
-#pragma GCC unroll 8
-      for (int v = 0; v < kQuads; ++v) {
-        Isa::template AddQuad<kRows>(Isa::FromBiased(Isa::Load(unit + 64 * v)),
-                                     rows.quants[0] + k + 4 * v, dots);
-      }
-      return;
-    }
     Bytes quads[kQuads];
     Unpack(unit, quads);
     Isa::template ForRows<kRows>([&](int r) __attribute__((always_inline)) {
@@ -187,6 +193,13 @@ struct GroupKernel {
     });
   }
 
+  static SHOAL_INLINE void PrefetchBehind(const uint8_t* group) {
+#pragma GCC unroll 8
+    for (int64_t line = 0; line < kGroupBytes; line += 64) {
+      __builtin_prefetch(group + kStreamPrefetchBytes + line);
+    }
+  }
+
   // sums[r] += the block's sum.
   template <int kRows>
   static __attribute__((noinline)) void AddBlock(const GroupBlock& block,
@@ -194,10 +207,7 @@ struct GroupKernel {
     Floats acc[Isa::kParts][kRows] = {};
     for (int64_t g = 0; g < block.count / kGroup; ++g) {
       const uint8_t* group = block.groups + g * kGroupBytes;
-#pragma GCC unroll 8
-      for (int64_t line = 0; line < kGroupBytes; line += 64) {
-        __builtin_prefetch(group + kStreamPrefetchBytes + line);
-      }
+      PrefetchBehind(group);
 #pragma GCC unroll 2
       for (int part = 0; part < Isa::kParts; ++part) AddPart<kRows>(block, g, part, acc[part]);
     }
@@ -210,21 +220,22 @@ struct GroupKernel {
   template <int kRows>
   static __attribute__((noinline)) void AddLeafDots(const GroupBlock& block,
                                                     int32_t (*dots)[kPanelRows]) {
+    // One sum's additions wait for each other, so those of few rows are dealt to several.
+    constexpr int kChains = kRows < 4 ? 4 / kRows : 1;
 #pragma GCC unroll 2
     for (int part = 0; part < Isa::kParts; ++part) {
-      Ints acc[kRows];
+      Ints acc[kChains * kRows];
       for (int r = 0; r < kRows; ++r) {
         acc[r] = Isa::LoadInts(dots[r] + part * Isa::kPartOutputs);
       }
+      for (int i = kRows; i < kChains * kRows; ++i) acc[i] = Isa::FillInts(0);
       for (int64_t g = 0; g < block.count / kGroup; ++g) {
         const uint8_t* group = block.groups + g * kGroupBytes;
-        if (part == 0) {
-#pragma GCC unroll 8
-          for (int64_t line = 0; line < kGroupBytes; line += 64) {
-            __builtin_prefetch(group + kStreamPrefetchBytes + line);
-          }
-        }
-        AddDots<kRows>(group, part, *block.rows, g * kGroup, acc);
+        if (part == 0) PrefetchBehind(group);
+        AddQuads<kRows, kChains>(group, part, block.rows->quants[0] + g * kGroup, acc);
+      }
+      for (int i = kRows; i < kChains * kRows; ++i) {
+        acc[i % kRows] = Isa::AddInts(acc[i % kRows], acc[i]);
       }
       for (int r = 0; r < kRows; ++r) {
         Isa::StoreInts(acc[r], dots[r] + part * Isa::kPartOutputs);
@@ -246,6 +257,29 @@ struct GroupKernel {
       }
       (Lanes::Zero() + Isa::template Join<1>(acc, 0)).StoreLanes(results[r]);
     }
+  }
+
+  // The same for a single row from end to end, in registers: the result for a whole leaf of `count`
+  // k.
+  static SHOAL_INLINE Lanes SumRow(const uint8_t* groups, const uint8_t* table,
+                                   const int8_t* quants, int64_t count, int32_t start,
+                                   float scale) {
+    constexpr int kChains = 4;
+    Floats result[Isa::kParts][1];
+#pragma GCC unroll 2
+    for (int part = 0; part < Isa::kParts; ++part) {
+      Ints dots[kChains] = {Isa::FillInts(start), Isa::FillInts(0), Isa::FillInts(0),
+                            Isa::FillInts(0)};
+      for (int64_t g = 0; g < count / kGroup; ++g) {
+        const uint8_t* group = groups + g * kGroupBytes;
+        if (part == 0) PrefetchBehind(group);
+        AddQuads<1, kChains>(group, part, quants + g * kGroup, dots);
+      }
+      const Ints dot = Isa::AddInts(Isa::AddInts(dots[0], dots[1]), Isa::AddInts(dots[2], dots[3]));
+      const Floats scales = Isa::Multiply(Isa::Broadcast(scale), Isa::Singles(table, part));
+      result[part][0] = Isa::MultiplyAdd(scales, Isa::ToFloats(dot), Isa::Broadcast(0.0f));
+    }
+    return Lanes::Zero() + Isa::template Join<1>(result, 0);
   }
 };
 
@@ -296,6 +330,16 @@ struct GroupTile {
                             Sink sink) {
     if constexpr (QuantizesWholeLeaves(kType)) {
       rows_.LoadFactors(input_, leaves, Kernel::kOffset, row, row_count, leaf, 1);
+      if (row_count == 1) {
+        for (int64_t p = 0; p < panel_count; ++p) {
+          const uint8_t* table = Table(p);
+          sink(p, 0,
+               Kernel::SumRow(table + table_bytes_ + k_begin / Kernel::kGroup * Kernel::kGroupBytes,
+                              table, input_.quants + row * input_.cols + k_begin, k_end - k_begin,
+                              rows_.starts[0][0], rows_.scales[0][0]));
+        }
+        return;
+      }
     }
     Clear();
     for (int64_t k = k_begin; k < k_end; k += kBlockK) {
