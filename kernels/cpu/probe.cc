@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "kernels/cpu/probe_loops.h"
-#include "kernels/device/buffer.h"
 
 // Times the loops of probe_loops.h on all threads, and holds the scalar row's own loops.
 
@@ -99,20 +98,27 @@ uint64_t FmasScalar(int64_t steps) {
   return static_cast<uint64_t>(sum);
 }
 
-double StreamingReadBytesPerSecond(const KernelTable& table, device::ThreadTeam& team,
-                                   const Clock& clock, int64_t bytes) {
-  const ProbeLoops loops = LoopsOf(table);
-  const int64_t line_count = std::max<int64_t>(bytes / kLineBytes, 1);
-  // In pages as weights are, and filled, because untouched pages are all one page of zeros.
-  const device::Buffer buffer(line_count * kLineBytes);
-  std::memset(buffer.data(), 1, static_cast<size_t>(buffer.bytes()));
+StreamingRead::StreamingRead(const KernelTable& table, device::ThreadTeam& team, int64_t bytes)
+    : table_(table),
+      team_(team),
+      // In pages as weights are.
+      buffer_(std::max<int64_t>(bytes / kLineBytes, 1) * kLineBytes) {
+  // Untouched pages are all one page of zeros.
+  std::memset(buffer_.data(), 1, static_cast<size_t>(buffer_.bytes()));
+}
+
+double StreamingRead::BytesPerSecond(const Clock& clock) const {
+  const ProbeLoops loops = LoopsOf(table_);
   std::atomic<uint64_t> checksum = 0;
-  const auto units = static_cast<double>(line_count * kLineBytes);
-  return BestRate(clock, units, [&] {
-    team.ParallelFor(line_count, kLinesPerChunk, [&](int64_t begin, int64_t end, int32_t) {
-      checksum += loops.read(buffer.data() + begin * kLineBytes, (end - begin) * kLineBytes);
-    });
-  });
+  const TimeNs begin = clock.now();
+  for (int pass = 0; pass < kPasses; ++pass) {
+    team_.ParallelFor(
+        buffer_.bytes() / kLineBytes, kLinesPerChunk, [&](int64_t first, int64_t last, int32_t) {
+          checksum += loops.read(buffer_.data() + first * kLineBytes, (last - first) * kLineBytes);
+        });
+  }
+  const TimeNs elapsed = std::max<TimeNs>(clock.now() - begin, 1);
+  return static_cast<double>(kPasses * buffer_.bytes()) * kSecondNs / static_cast<double>(elapsed);
 }
 
 double DotOpsPerSecond(const KernelTable& table, DType dtype, device::ThreadTeam& team,

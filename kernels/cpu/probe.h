@@ -6,17 +6,30 @@
 #include <cstdint>
 
 #include "kernels/cpu/table.h"
+#include "kernels/device/buffer.h"
 #include "kernels/device/thread_team.h"
 #include "transport/base/clock.h"
 
 namespace shoal::cpu {
 
-// The speed at which all threads together read a buffer of `bytes` in order, with prefetches: the
-// best of several passes. With more than the last cache's size this is the memory's speed.
-// Units: bytes per second.
-// Cost: allocates the buffer and reads it six times.
-double StreamingReadBytesPerSecond(const KernelTable& table, device::ThreadTeam& team,
-                                   const Clock& clock, int64_t bytes);
+// Reads a buffer in order, with prefetches, as decoding reads weights. With more than the last
+// cache's size its speed is the memory's.
+class StreamingRead {
+ public:
+  // Allocates and fills the buffer. table and team must outlive this.
+  StreamingRead(const KernelTable& table, device::ThreadTeam& team, int64_t bytes);
+
+  // Of all threads together, the mean of kPasses passes: what else runs on the machine slows it as
+  // it slows decoding. Units: bytes per second.
+  double BytesPerSecond(const Clock& clock) const;
+
+  static constexpr int kPasses = 16;
+
+ private:
+  const KernelTable& table_;
+  device::ThreadTeam& team_;
+  device::Buffer buffer_;
+};
 
 // The speed of all threads together at nothing but the instruction that weights of `dtype` are
 // multiplied with, on registers: the row's byte dot product for quantised formats, its fma for

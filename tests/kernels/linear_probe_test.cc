@@ -8,7 +8,7 @@
 namespace shoal::cpu {
 namespace {
 
-// Every reading is a second later, so that a round takes exactly one.
+// Every reading is a second later, so that what is timed takes exactly one.
 class SteppingClock : public Clock {
  public:
   TimeNs now() const override { return time_ += kSecondNs; }
@@ -19,10 +19,11 @@ class SteppingClock : public Clock {
 
 const KernelTable& BestTable() { return SelectKernelTable(DetectCpuFeatures(), ""); }
 
-TEST(StreamingReadBytesPerSecond, CreditsWholeLinesOfTheBuffer) {
+TEST(StreamingRead, CreditsWholeLinesOfTheBuffer) {
   device::ThreadTeam team(2);
   const SteppingClock clock;
-  EXPECT_EQ(StreamingReadBytesPerSecond(BestTable(), team, clock, 3'000'000), 3'000'000 / 64 * 64);
+  const StreamingRead read(BestTable(), team, 3'000'000);
+  EXPECT_EQ(read.BytesPerSecond(clock), StreamingRead::kPasses * (3'000'000 / 64 * 64));
 }
 
 TEST(DotOpsPerSecond, IsPositiveForEveryFormat) {

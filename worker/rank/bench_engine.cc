@@ -55,7 +55,11 @@ class Bench {
     return rate;
   }
 
-  void Stop() { setup_.member->step().Issue(scheduler_.StopStep()); }
+  // Ends the other ranks' FollowUntilStop.
+  void Stop() {
+    setup_.member->step().Issue(scheduler_.StopStep());
+    setup_.member->step().Collect();
+  }
 
  private:
   void Submit(int64_t prompt_tokens, int64_t tokens_max, int64_t salt) {
@@ -113,10 +117,8 @@ int64_t SumOverRanks(comm::Communicator& group, double value) {
 
 // What the machine can do, of all ranks together.
 struct Machine {
-  double read_bytes_per_second = 0;
   double dot_ops_per_second = 0;
   double all_reduce_seconds = 0;
-  double weight_bytes = 0;
 };
 
 // Seconds of the exchange that a row of decode makes twice a layer.
@@ -136,16 +138,39 @@ double AllReduceSeconds(comm::Communicator& group, int64_t hidden_dim, const Clo
 // Collective. The ranks measure at the same time, because on one machine they share its memory.
 Machine MeasureMachine(GroupSetup& setup, const Clock& clock) {
   comm::Communicator& group = *setup.group;
-  const int64_t weight_bytes = setup.member->model().weight_bytes();
   const DType dtype = setup.model->tensors().layers.front().gate->dtype;
   Machine machine;
-  machine.weight_bytes = SumOverRanks(group, weight_bytes);
-  machine.read_bytes_per_second = SumOverRanks(
-      group, cpu::StreamingReadBytesPerSecond(*setup.kernels, *setup.team, clock, weight_bytes));
   machine.dot_ops_per_second =
       SumOverRanks(group, cpu::DotOpsPerSecond(*setup.kernels, dtype, *setup.team, clock));
   machine.all_reduce_seconds = AllReduceSeconds(group, setup.model->config().hidden_dim, clock);
   return machine;
+}
+
+// How fast the weights' bytes can be read.
+class WeightRead {
+ public:
+  WeightRead(GroupSetup& setup, const Clock& clock)
+      : group_(*setup.group),
+        clock_(clock),
+        read_(*setup.kernels, *setup.team, setup.member->model().weight_bytes()),
+        weight_bytes_(SumOverRanks(group_, setup.member->model().weight_bytes())) {}
+
+  // Collective.
+  double BytesPerSecond() { return SumOverRanks(group_, read_.BytesPerSecond(clock_)); }
+
+  // Of all ranks.
+  double weight_bytes() const { return weight_bytes_; }
+
+ private:
+  comm::Communicator& group_;
+  const Clock& clock_;
+  const cpu::StreamingRead read_;
+  const double weight_bytes_;
+};
+
+void FollowUntilStop(forward::GroupStep& step) {
+  while (step.Follow()) {
+  }
 }
 
 }  // namespace
@@ -153,9 +178,13 @@ Machine MeasureMachine(GroupSetup& setup, const Clock& clock) {
 nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& options,
                                    const BenchOptions& bench, const Clock& clock) {
   const Machine machine = MeasureMachine(setup, clock);
+  WeightRead weight_read(setup, clock);
   if (!setup.member->leads()) {
-    while (setup.member->step().Follow()) {
+    for (int32_t run = 0; run <= bench.repeat; ++run) {
+      FollowUntilStop(setup.member->step());
+      weight_read.BytesPerSecond();
     }
+    FollowUntilStop(setup.member->step());
     return nullptr;
   }
   Bench engine(setup, options, clock);
@@ -165,22 +194,32 @@ nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& optio
   const double prefill =
       MedianOf(bench.repeat, [&] { return engine.Prefill(bench.prompt_tokens); });
   result["prefill_tokens_per_second"] = prefill;
-  double single = 0;
+  std::vector<double> singles;
+  std::vector<double> reads;
+  std::vector<double> fractions;
+  for (int32_t run = 0; run <= bench.repeat; ++run) {
+    const double rate = engine.Decode(1, bench.context_tokens, bench.decode_tokens);
+    engine.Stop();
+    const double read = weight_read.BytesPerSecond();
+    if (run == 0) continue;
+    singles.push_back(rate);
+    reads.push_back(read);
+    fractions.push_back(rate * weight_read.weight_bytes() / read);
+  }
+  result["decode_tokens_per_second_batch_1"] = Median(std::move(singles));
   for (const int64_t batch : bench.batches) {
     if (batch > options.sequences_max) continue;  // Would run one after another.
-    const double rate = MedianOf(bench.repeat, [&] {
+    result["decode_tokens_per_second_batch_" + std::to_string(batch)] = MedianOf(bench.repeat, [&] {
       return engine.Decode(batch, bench.context_tokens, bench.decode_tokens);
     });
-    result["decode_tokens_per_second_batch_" + std::to_string(batch)] = rate;
-    if (batch == 1) single = rate;
   }
   engine.Stop();
   double macs = 0;
   for (const plan::RankShard& shard : setup.shards) {
     macs += static_cast<double>(plan::LayerMacs(setup.model->config(), shard));
   }
-  result["streaming_read_bytes_per_second"] = machine.read_bytes_per_second;
-  result["streaming_read_fraction"] = single * machine.weight_bytes / machine.read_bytes_per_second;
+  result["streaming_read_bytes_per_second"] = Median(std::move(reads));
+  result["streaming_read_fraction"] = Median(std::move(fractions));
   result["dot_ops_per_second"] = machine.dot_ops_per_second;
   result["dot_product_fraction"] = prefill * macs / machine.dot_ops_per_second;
   result["all_reduce_seconds"] = machine.all_reduce_seconds;
