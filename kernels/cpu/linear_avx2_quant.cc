@@ -240,11 +240,10 @@ struct QuantKernel {
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) acc[r] = Lanes::Zero();
     for (int64_t g = 0; g < count; ++g, packed += kBytes) {
-      if constexpr (kSource != Source::kUnpacked) {
-#pragma GCC unroll 16
-        for (int64_t line = 0; line < kBytes; line += 64) {
-          _mm_prefetch(reinterpret_cast<const char*>(packed + ahead + line), _MM_HINT_T0);
-        }
+      if constexpr (kSource == Source::kPacked) {
+        PrefetchStream<kBytes>(packed, ahead);
+      } else if constexpr (kSource != Source::kUnpacked) {
+        Prefetch<kBytes>(packed + ahead);
       }
       AddGroup<kSource, kRows>(packed, first, group + g, acc);
     }

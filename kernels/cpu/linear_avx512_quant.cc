@@ -65,11 +65,7 @@ struct WeightGroup {
   __m512 d;
   __m512 m;
 
-  SHOAL_INLINE void Load(const uint8_t* from, int64_t ahead) {
-#pragma GCC unroll 16
-    for (int64_t line = 0; line < kBytes; line += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(from + ahead + line), _MM_HINT_T0);
-    }
+  SHOAL_INLINE void Load(const uint8_t* from) {
     if constexpr (kType == DType::kQ8_0) {
 #pragma GCC unroll 8
       for (int v = 0; v < 8; ++v) quads[v] = _mm512_loadu_si512(from + 64 * v);
@@ -145,7 +141,10 @@ struct QuantKernel {
     const int64_t first = k_begin / kGroup;
     for (int64_t g = 0; g < count / kGroup; ++g) {
       WeightGroup<kType> w;
-      w.Load(weights + g * WeightGroup<kType>::kBytes, ahead);
+      const uint8_t* group = weights + g * WeightGroup<kType>::kBytes;
+      kRows <= kStreamedRows ? PrefetchStream<WeightGroup<kType>::kBytes>(group, ahead)
+                             : Prefetch<WeightGroup<kType>::kBytes>(group + ahead);
+      w.Load(group);
       AddGroup<0>(w, first + g, acc);
       if constexpr (kRows > 4) AddGroup<4>(w, first + g, acc);
       if constexpr (kRows > 8) AddGroup<8>(w, first + g, acc);

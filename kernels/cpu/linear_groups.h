@@ -193,13 +193,6 @@ struct GroupKernel {
     });
   }
 
-  static SHOAL_INLINE void PrefetchBehind(const uint8_t* group) {
-#pragma GCC unroll 8
-    for (int64_t line = 0; line < kGroupBytes; line += 64) {
-      __builtin_prefetch(group + kStreamPrefetchBytes + line);
-    }
-  }
-
   // sums[r] += the block's sum.
   template <int kRows>
   static __attribute__((noinline)) void AddBlock(const GroupBlock& block,
@@ -207,7 +200,7 @@ struct GroupKernel {
     Floats acc[Isa::kParts][kRows] = {};
     for (int64_t g = 0; g < block.count / kGroup; ++g) {
       const uint8_t* group = block.groups + g * kGroupBytes;
-      PrefetchBehind(group);
+      PrefetchStream<kGroupBytes>(group, kStreamPrefetchBytes);
 #pragma GCC unroll 2
       for (int part = 0; part < Isa::kParts; ++part) AddPart<kRows>(block, g, part, acc[part]);
     }
@@ -231,7 +224,7 @@ struct GroupKernel {
       for (int i = kRows; i < kChains * kRows; ++i) acc[i] = Isa::FillInts(0);
       for (int64_t g = 0; g < block.count / kGroup; ++g) {
         const uint8_t* group = block.groups + g * kGroupBytes;
-        if (part == 0) PrefetchBehind(group);
+        if (part == 0) PrefetchStream<kGroupBytes>(group, kStreamPrefetchBytes);
         AddQuads<kRows, kChains>(group, part, block.rows->quants[0] + g * kGroup, acc);
       }
       for (int i = kRows; i < kChains * kRows; ++i) {
@@ -272,7 +265,7 @@ struct GroupKernel {
                             Isa::FillInts(0)};
       for (int64_t g = 0; g < count / kGroup; ++g) {
         const uint8_t* group = groups + g * kGroupBytes;
-        if (part == 0) PrefetchBehind(group);
+        if (part == 0) PrefetchStream<kGroupBytes>(group, kStreamPrefetchBytes);
         AddQuads<1, kChains>(group, part, quants + g * kGroup, dots);
       }
       const Ints dot = Isa::AddInts(Isa::AddInts(dots[0], dots[1]), Isa::AddInts(dots[2], dots[3]));
