@@ -120,7 +120,7 @@ void RankModel::Embed() {
   const model::Tensor& table = *model_.tensors().token_embedding;
   const int64_t hidden_dim = model_.config().hidden_dim;
   float* residual = activations_.residual.data();
-  team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(rows_.size(), [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       const int32_t token = sequences_.at(rows_[r].slot).tokens[rows_[r].position];
       float* row = residual + r * hidden_dim;
@@ -183,7 +183,7 @@ void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int
 void RankModel::NormAndQuantize(const float* weight, std::span<const Product> readers) {
   const int64_t cols = model_.config().hidden_dim;
   float* normed = activations_.normed.data();
-  team_.ParallelFor(own_rows_.count(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(own_rows_.count(), [&](int64_t begin, int64_t end, int32_t) {
     begin += own_rows_.begin;
     end += own_rows_.begin;
     for (int64_t r = begin; r < end; ++r) {
@@ -210,6 +210,11 @@ void RankModel::NormAndQuantize(const float* weight, std::span<const Product> re
     GatherRows(rows.scales.data(), groups);
     GatherRows(rows.sums.data(), groups);
   }
+}
+
+void RankModel::ForRows(int64_t count, device::RangeFunction function) {
+  const int64_t share = count / (4 * team_.thread_count());
+  team_.ParallelFor(count, std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens), function);
 }
 
 void RankModel::Multiply(std::span<const Product> products, const float* values, int64_t cols,
@@ -246,7 +251,7 @@ void RankModel::RotateAndStore(int64_t layer) {
                           : kernels_.rope_half_split;
   const int64_t heads = shard_.heads.count();
   const int64_t kv_heads = shard_.kv_heads.count();
-  team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(rows_.size(), [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t position = rows_[r].position;
       const float* cos = rope_.cos.data() + position * (head_dim / 2);
@@ -341,7 +346,7 @@ void RankModel::RunMlp(int64_t layer) {
   NormAndQuantize(weights.ffn_norm, products);
   ShowInput(layer, LayerInput::kMlp, activations_.normed, model_.config().hidden_dim, own_rows_);
   Multiply(products, activations_.normed.data(), model_.config().hidden_dim, rows_.size());
-  team_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(rows_.size(), [&](int64_t begin, int64_t end, int32_t) {
     float* gate = activations_.gate.data() + begin * columns;
     kernels_.silu_mul(gate, activations_.up.data() + begin * columns, (end - begin) * columns,
                       gate);
@@ -375,7 +380,7 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
     std::copy_n(sum.overflows.begin(), row_count, invalid.begin());
   }
   if (IsQuantized(weights.dtype)) {
-    team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+    ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
       QuantizeRows(weights.dtype, input, weights.cols, sum.leaf_cols, begin, end);
     });
   }

@@ -91,7 +91,7 @@ class RankModel {
   int64_t weight_bytes() const { return weights_.packed_bytes(); }
 
  private:
-  // Rows that one thread takes at a time in the operations between the matrices.
+  // Rows that one thread takes at a time in the operations between the matrices, at least.
   static constexpr int64_t kRowGrain = 4;
 
   // One row of a step: where it belongs and whether something went wrong with it.
@@ -136,6 +136,10 @@ class RankModel {
   // What the last stage's choice of tokens reads of rows that other ranks finished.
   void GatherResults(const engine::StepPlan& plan);
   void Embed();
+  // The operations between the matrices: function(begin, end, thread) for ranges that tile
+  // [0, count). Of many rows a range is whole cache blocks where they begin with one, because its
+  // positions share lines of keys, and threads that write one line wait for each other.
+  void ForRows(int64_t count, device::RangeFunction function);
   void NormAndQuantize(const float* weight, std::span<const Product> readers);
   // Quantises rows [begin, end) as a matrix of `dtype` reads them; nothing for floats. `leaf_cols`:
   // of the sum, all of `cols` for a column-parallel one.

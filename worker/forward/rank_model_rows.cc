@@ -33,7 +33,7 @@ void RankModel::AddSums(int64_t layer) {
   const int64_t hidden_dim = model_.config().hidden_dim;
   const int64_t stride = hidden_dim + kFixedTail;
   SumFixed(stride);
-  team_.ParallelFor(own_rows_.count(), kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(own_rows_.count(), [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = own_rows_.begin + begin; r < own_rows_.begin + end; ++r) {
       const int64_t* sums = activations_.fixed.data() + r * stride;
       kernels_.add_fixed(sums, hidden_dim, activations_.residual.data() + r * hidden_dim);
@@ -47,7 +47,7 @@ void RankModel::AddFloatSums(int64_t layer) {
   const int64_t stride = hidden_dim + kFixedTail;
   const int64_t row_count = rows_.size();
   float* parts = activations_.float_sums.data();
-  team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t* fixed = activations_.fixed.data() + r * stride;
       std::fill_n(parts + r * stride, stride, 0.0F);
@@ -56,7 +56,7 @@ void RankModel::AddFloatSums(int64_t layer) {
     }
   });
   stage_.AllReduceSum(std::span<float>(parts, row_count * stride));
-  team_.ParallelFor(row_count, kRowGrain, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       float* residual = activations_.residual.data() + r * hidden_dim;
       const float* sums = parts + r * stride;
