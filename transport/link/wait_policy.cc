@@ -7,10 +7,10 @@
 namespace shoal::link {
 
 WaitPolicy WaitPolicy::ForThreads(int64_t thread_count) {
-  // 50 pauses cover the case that the peer was just about to publish. The rest of the 100 us by which
-  // two ranks of equal work differ goes to yields, a third of a microsecond each when nobody wants
-  // the core: a peer that the kernel has put on this core, as it does beside a busy process, would
-  // else not run before the spin is over.
+  // 50 pauses cover the case that the peer was just about to publish. The rest of the 100 us by
+  // which two ranks of equal work differ goes to yields, a third of a microsecond each when nobody
+  // wants the core: a peer that the kernel has put on this core, as it does beside a busy process,
+  // would else not run before the spin is over.
   if (thread_count <= AvailableCores()) return {.spins = 50, .yields = 400};
   return {.spins = 50, .yields = 4};
 }
