@@ -252,8 +252,7 @@ struct GroupKernel {
     }
   }
 
-  // The same for a single row from end to end, in registers: the result for a whole leaf of `count`
-  // k.
+  // The same for a single row from end to end, in registers: the result of a leaf of `count` k.
   static SHOAL_INLINE Lanes SumRow(const uint8_t* groups, const uint8_t* table,
                                    const int8_t* quants, int64_t count, int32_t start,
                                    float scale) {
