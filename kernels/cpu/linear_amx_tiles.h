@@ -84,10 +84,7 @@ struct TileKernel {
 
   // A group's weights and factors.
   SHOAL_INLINE void Unpack(const uint8_t* group, int64_t g) {
-#pragma GCC unroll 16
-    for (int64_t line = 0; line < kBytes; line += 64) {
-      __builtin_prefetch(group + ahead + line);
-    }
+    Prefetch<kBytes>(group + ahead);
     if constexpr (kType == DType::kQ8_0) {
       L::UnpackBytes(group, 128, unpacked[g]);
     } else {

@@ -214,7 +214,7 @@ struct GroupKernel {
   static __attribute__((noinline)) void AddLeafDots(const GroupBlock& block,
                                                     int32_t (*dots)[kPanelRows]) {
     // One sum's additions wait for each other, so those of few rows are dealt to several.
-    constexpr int kChains = kRows < 4 ? 4 / kRows : 1;
+    constexpr int kChains = kRows == 2 ? 2 : 1;
 #pragma GCC unroll 2
     for (int part = 0; part < Isa::kParts; ++part) {
       Ints acc[kChains * kRows];
@@ -236,23 +236,27 @@ struct GroupKernel {
     }
   }
 
-  // And then results[r] = +0 + fma(scale of the row's leaf * d, float(dot), +0).
+  // fma(scale of the row's leaf * d, float(dot), +0)
+  static SHOAL_INLINE Floats ScaleDots(const uint8_t* table, int part, float scale, Ints dots) {
+    const Floats scales = Isa::Multiply(Isa::Broadcast(scale), Isa::Singles(table, part));
+    return Isa::MultiplyAdd(scales, Isa::ToFloats(dots), Isa::Broadcast(0.0f));
+  }
+
+  // After AddLeafDots: results[r] = +0 + the scaled dot products.
   static SHOAL_INLINE void ScaleLeafDots(const uint8_t* table, const GroupRows& rows, int row_count,
                                          const int32_t (*dots)[kPanelRows],
                                          float (*results)[kPanelRows]) {
     for (int r = 0; r < row_count; ++r) {
       Floats acc[Isa::kParts][1];
       for (int part = 0; part < Isa::kParts; ++part) {
-        const Floats scale =
-            Isa::Multiply(Isa::Broadcast(rows.scales[r][0]), Isa::Singles(table, part));
-        const Ints dot = Isa::LoadInts(dots[r] + part * Isa::kPartOutputs);
-        acc[part][0] = Isa::MultiplyAdd(scale, Isa::ToFloats(dot), Isa::Broadcast(0.0f));
+        acc[part][0] = ScaleDots(table, part, rows.scales[r][0],
+                                 Isa::LoadInts(dots[r] + part * Isa::kPartOutputs));
       }
       (Lanes::Zero() + Isa::template Join<1>(acc, 0)).StoreLanes(results[r]);
     }
   }
 
-  // The same for a single row from end to end, in registers: the result of a leaf of `count` k.
+  // Both for a single row, in registers: the result of a leaf of `count` k.
   static SHOAL_INLINE Lanes SumRow(const uint8_t* groups, const uint8_t* table,
                                    const int8_t* quants, int64_t count, int32_t start,
                                    float scale) {
@@ -268,8 +272,7 @@ struct GroupKernel {
         AddQuads<1, kChains>(group, part, quants + g * kGroup, dots);
       }
       const Ints dot = Isa::AddInts(Isa::AddInts(dots[0], dots[1]), Isa::AddInts(dots[2], dots[3]));
-      const Floats scales = Isa::Multiply(Isa::Broadcast(scale), Isa::Singles(table, part));
-      result[part][0] = Isa::MultiplyAdd(scales, Isa::ToFloats(dot), Isa::Broadcast(0.0f));
+      result[part][0] = ScaleDots(table, part, scale, dot);
     }
     return Lanes::Zero() + Isa::template Join<1>(result, 0);
   }
@@ -389,8 +392,8 @@ struct GroupTile {
         return AddRows<4>(block, p);
       case 2:
         return AddRows<2>(block, p);
-      default:
-        return AddRows<1>(block, p);
+      default:  // A single row's whole leaf is SumRow's.
+        if constexpr (!QuantizesWholeLeaves(kType)) AddRows<1>(block, p);
     }
   }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// How long a wait spins before it gives its core away.
+// How long a wait stays awake before it sleeps.
 
 #include <cstdint>
 
@@ -12,8 +12,8 @@ struct WaitPolicy {
   int32_t yields = 0;
 
   // For `thread_count` threads of this machine (all ranks together) that are busy or waiting at the
-  // same time. With a core for each, a long spin beats the cost of waking up; with fewer, a
-  // spinning waiter holds the core that the awaited rank needs.
+  // same time. With a core for each, staying awake beats the cost of waking up; with fewer, a
+  // waiter that stays awake holds the core that the awaited rank needs.
   static WaitPolicy ForThreads(int64_t thread_count);
 };
 

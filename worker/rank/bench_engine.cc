@@ -135,7 +135,7 @@ double AllReduceSeconds(comm::Communicator& group, int64_t hidden_dim, const Clo
   return static_cast<double>(clock.now() - begin) / kCount / kSecondNs;
 }
 
-// Collective. The ranks measure at the same time, because on one machine they share its memory.
+// Collective. The ranks measure at the same time, because on one machine they share its cores.
 Machine MeasureMachine(GroupSetup& setup, const Clock& clock) {
   comm::Communicator& group = *setup.group;
   const DType dtype = setup.model->tensors().layers.front().gate->dtype;
@@ -155,7 +155,7 @@ class WeightRead {
         read_(*setup.kernels, *setup.team, setup.member->model().weight_bytes()),
         weight_bytes_(SumOverRanks(group_, setup.member->model().weight_bytes())) {}
 
-  // Collective.
+  // Collective: on one machine the ranks share its memory.
   double BytesPerSecond() { return SumOverRanks(group_, read_.BytesPerSecond(clock_)); }
 
   // Of all ranks.
