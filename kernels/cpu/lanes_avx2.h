@@ -155,6 +155,14 @@ struct Avx2Lanes {
     return _mm256_cvtpd_ps(_mm256_mul_pd(value, _mm256_set1_pd(0x1p-32)));
   }
 
+  static F FromInts(const int64_t* ints) {
+    const __m256 low = _mm256_loadu_ps(reinterpret_cast<const float*>(ints));
+    const __m256 high = _mm256_loadu_ps(reinterpret_cast<const float*>(ints + 4));
+    // The lower halves of four integers each, by 128-bit halves, and then in order.
+    const __m256i halves = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88));
+    return _mm256_cvtepi32_ps(_mm256_permute4x64_epi64(halves, 0xD8));
+  }
+
   // Rope on four neighbouring pairs (x0, x1), in place.
   static void RotatePairs(float* x, const float* cos, const float* sin) {
     const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);

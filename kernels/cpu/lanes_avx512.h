@@ -140,6 +140,12 @@ struct Avx512Lanes {
                               _mm512_cvtpd_ps(_mm512_mul_pd(high, unit)), 1);
   }
 
+  static F FromInts(const int64_t* ints) {
+    const __m256i low = _mm512_cvtepi64_epi32(_mm512_loadu_si512(ints));
+    const __m256i high = _mm512_cvtepi64_epi32(_mm512_loadu_si512(ints + 8));
+    return _mm512_cvtepi32_ps(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+  }
+
   // Rope on eight neighbouring pairs (x0, x1), in place.
   static void RotatePairs(float* x, const float* cos, const float* sin) {
     const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);

@@ -1,4 +1,4 @@
-#include "kernels/cpu/linear_amx_leaves.h"
+#include "kernels/cpu/linear_amx_int8.h"
 #include "kernels/cpu/linear_amx_tiles.h"
 #include "kernels/cpu/linear_lanes_amx.h"
 #include "kernels/cpu/linear_variants.h"
@@ -29,7 +29,7 @@ struct AmxTiles {
   }
 };
 
-struct AmxLeafTiles {
+struct AmxInt8Tiles {
   // Tiles 0 to 3: sums, by panel and then row tile. 4 and 5: activations. 6 and 7: weights.
   static constexpr TileConfig kConfig = {.row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
                                          .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
@@ -89,15 +89,15 @@ SHOAL_INLINE void RunTiles(const Call& call, void (*few_rows)(const Call&)) {
 
 }  // namespace
 
-void LinearINT8Amx(const LinearCall& call) {
-  if (call.row_end - call.row_begin < kLeafTileRowsMin) return LinearGroupsAvx512(call);
-  const TileSession session(AmxLeafTiles::kConfig);
-  LinearByTiles<WholeLeafTile<AmxLeafTiles, AmxLanes>>(call);
+void LinearInt8Amx(const LinearCall& call) {
+  if (call.row_end - call.row_begin < kInt8TileRowsMin) return LinearInt8Avx512(call);
+  const TileSession session(AmxInt8Tiles::kConfig);
+  LinearInt8<Int8Tiles<AmxInt8Tiles, AmxLanes>>(call);
 }
-void LeafLinearINT8Amx(const LeafLinearCall& call) {
-  if (call.row_end - call.row_begin < kLeafTileRowsMin) return LeafLinearGroupsAvx512(call);
-  const TileSession session(AmxLeafTiles::kConfig);
-  LeafLinearByTiles<WholeLeafTile<AmxLeafTiles, AmxLanes>>(call);
+void RowDotsInt8Amx(const LeafLinearCall& call) {
+  if (call.row_end - call.row_begin < kInt8TileRowsMin) return RowDotsInt8Avx512(call);
+  const TileSession session(AmxInt8Tiles::kConfig);
+  RowDotsInt8<Int8Tiles<AmxInt8Tiles, AmxLanes>>(call);
 }
 void LinearQ8_0Amx(const LinearCall& call) { RunTiles<DType::kQ8_0>(call, LinearQ8_0Avx512); }
 void LinearQ4_0Amx(const LinearCall& call) { RunTiles<DType::kQ4_0>(call, LinearQ4_0Avx512); }

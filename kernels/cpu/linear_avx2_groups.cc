@@ -1,4 +1,5 @@
 #include "kernels/cpu/linear_groups.h"
+#include "kernels/cpu/linear_int8.h"
 #include "kernels/cpu/linear_lanes_avx2.h"
 #include "kernels/cpu/linear_variants.h"
 
@@ -126,5 +127,7 @@ struct IsaAvx2 {
 
 void LinearGroupsAvx2(const LinearCall& call) { RunGroups<IsaAvx2>(call); }
 void LeafLinearGroupsAvx2(const LeafLinearCall& call) { RunLeafGroups<IsaAvx2>(call); }
+void LinearInt8Avx2(const LinearCall& call) { LinearInt8<Int8Vectors<IsaAvx2>>(call); }
+void RowDotsInt8Avx2(const LeafLinearCall& call) { RowDotsInt8<Int8Vectors<IsaAvx2>>(call); }
 
 }  // namespace shoal::cpu

@@ -1,4 +1,5 @@
 #include "kernels/cpu/linear_groups.h"
+#include "kernels/cpu/linear_int8.h"
 #include "kernels/cpu/linear_lanes_avx512.h"
 #include "kernels/cpu/linear_variants.h"
 
@@ -101,5 +102,7 @@ struct IsaAvx512 {
 
 void LinearGroupsAvx512(const LinearCall& call) { RunGroups<IsaAvx512>(call); }
 void LeafLinearGroupsAvx512(const LeafLinearCall& call) { RunLeafGroups<IsaAvx512>(call); }
+void LinearInt8Avx512(const LinearCall& call) { LinearInt8<Int8Vectors<IsaAvx512>>(call); }
+void RowDotsInt8Avx512(const LeafLinearCall& call) { RowDotsInt8<Int8Vectors<IsaAvx512>>(call); }
 
 }  // namespace shoal::cpu

@@ -1,8 +1,8 @@
 #pragma once
 
-// Linear layers over the quantised formats that have no kernel of their own, written once over an
-// instruction set: what differs between formats is how a group's weights unpack to bytes and where
-// its scale and minimum come from.
+// Linear layers over the quantised formats that have no kernel of their own (and the unpacking that
+// linear_int8.h shares with them), written once over an instruction set: what differs between
+// formats is how a group's weights unpack to bytes and where its scale and minimum come from.
 //
 // Included only by files compiled for one instruction set, with the same care as linear_panels.h.
 //
@@ -208,74 +208,6 @@ struct GroupKernel {
       (Lanes::LoadLanes(sums[r]) + Isa::template Join<kRows>(acc, r)).StoreLanes(sums[r]);
     }
   }
-
-  // Formats that quantise whole leaves: dots[r] += the block's dot products.
-  template <int kRows>
-  static __attribute__((noinline)) void AddLeafDots(const GroupBlock& block,
-                                                    int32_t (*dots)[kPanelRows]) {
-    // One sum's additions wait for each other, so those of few rows are dealt to several.
-    constexpr int kChains = kRows == 2 ? 2 : 1;
-#pragma GCC unroll 2
-    for (int part = 0; part < Isa::kParts; ++part) {
-      Ints acc[kChains * kRows];
-      for (int r = 0; r < kRows; ++r) {
-        acc[r] = Isa::LoadInts(dots[r] + part * Isa::kPartOutputs);
-      }
-      for (int i = kRows; i < kChains * kRows; ++i) acc[i] = Isa::FillInts(0);
-      for (int64_t g = 0; g < block.count / kGroup; ++g) {
-        const uint8_t* group = block.groups + g * kGroupBytes;
-        if (part == 0) PrefetchStream<kGroupBytes>(group, kStreamPrefetchBytes);
-        AddQuads<kRows, kChains>(group, part, block.rows->quants[0] + g * kGroup, acc);
-      }
-      for (int i = kRows; i < kChains * kRows; ++i) {
-        acc[i % kRows] = Isa::AddInts(acc[i % kRows], acc[i]);
-      }
-      for (int r = 0; r < kRows; ++r) {
-        Isa::StoreInts(acc[r], dots[r] + part * Isa::kPartOutputs);
-      }
-    }
-  }
-
-  // fma(scale of the row's leaf * d, float(dot), +0)
-  static SHOAL_INLINE Floats ScaleDots(const uint8_t* table, int part, float scale, Ints dots) {
-    const Floats scales = Isa::Multiply(Isa::Broadcast(scale), Isa::Singles(table, part));
-    return Isa::MultiplyAdd(scales, Isa::ToFloats(dots), Isa::Broadcast(0.0f));
-  }
-
-  // After AddLeafDots: results[r] = +0 + the scaled dot products.
-  static SHOAL_INLINE void ScaleLeafDots(const uint8_t* table, const GroupRows& rows, int row_count,
-                                         const int32_t (*dots)[kPanelRows],
-                                         float (*results)[kPanelRows]) {
-    for (int r = 0; r < row_count; ++r) {
-      Floats acc[Isa::kParts][1];
-      for (int part = 0; part < Isa::kParts; ++part) {
-        acc[part][0] = ScaleDots(table, part, rows.scales[r][0],
-                                 Isa::LoadInts(dots[r] + part * Isa::kPartOutputs));
-      }
-      (Lanes::Zero() + Isa::template Join<1>(acc, 0)).StoreLanes(results[r]);
-    }
-  }
-
-  // Both for a single row, in registers: the result of a leaf of `count` k.
-  static SHOAL_INLINE Lanes SumRow(const uint8_t* groups, const uint8_t* table,
-                                   const int8_t* quants, int64_t count, int32_t start,
-                                   float scale) {
-    constexpr int kChains = 4;
-    Floats result[Isa::kParts][1];
-#pragma GCC unroll 2
-    for (int part = 0; part < Isa::kParts; ++part) {
-      Ints dots[kChains] = {Isa::FillInts(start), Isa::FillInts(0), Isa::FillInts(0),
-                            Isa::FillInts(0)};
-      for (int64_t g = 0; g < count / kGroup; ++g) {
-        const uint8_t* group = groups + g * kGroupBytes;
-        if (part == 0) PrefetchStream<kGroupBytes>(group, kStreamPrefetchBytes);
-        AddQuads<1, kChains>(group, part, quants + g * kGroup, dots);
-      }
-      const Ints dot = Isa::AddInts(Isa::AddInts(dots[0], dots[1]), Isa::AddInts(dots[2], dots[3]));
-      result[part][0] = ScaleDots(table, part, scale, dot);
-    }
-    return Lanes::Zero() + Isa::template Join<1>(result, 0);
-  }
 };
 
 // The matrix's panels, which begin with a table of `table_bytes`.
@@ -303,9 +235,7 @@ struct GroupTile {
 
   SHOAL_INLINE GroupTile(const PackedMatrix& weights, const ActivationRows& input)
       : input_(input), block_offset_(weights.block_offset) {
-    const int64_t blocks =
-        QuantizesWholeLeaves(kType) ? 1 : (weights.cols + kBlockK - 1) / kBlockK + 1;
-    table_bytes_ = Kernel::kTableEntry * blocks;
+    table_bytes_ = Kernel::kTableEntry * ((weights.cols + kBlockK - 1) / kBlockK + 1);
     panels = TabledPanels<kType>(weights, table_bytes_);
   }
 
@@ -318,32 +248,16 @@ struct GroupTile {
     panel_count = new_panel_count;
   }
 
-  // Calls sink(panel of the tile, row of the tile, sum) with the sums over leaf number `leaf` of
-  // `leaves`, [k_begin, k_end).
+  // Calls sink(panel of the tile, row of the tile, sum) with the sums over a leaf,
+  // [k_begin, k_end).
   template <typename Sink>
-  SHOAL_INLINE void SumLeaf(int64_t leaf, int64_t leaves, int64_t k_begin, int64_t k_end,
-                            Sink sink) {
-    if constexpr (QuantizesWholeLeaves(kType)) {
-      rows_.LoadFactors(input_, leaves, Kernel::kOffset, row, row_count, leaf, 1);
-      if (row_count == 1) {
-        for (int64_t p = 0; p < panel_count; ++p) {
-          const uint8_t* table = Table(p);
-          sink(p, 0,
-               Kernel::SumRow(table + table_bytes_ + k_begin / Kernel::kGroup * Kernel::kGroupBytes,
-                              table, input_.quants + row * input_.cols + k_begin, k_end - k_begin,
-                              rows_.starts[0][0], rows_.scales[0][0]));
-        }
-        return;
-      }
-    }
+  SHOAL_INLINE void SumLeaf(int64_t k_begin, int64_t k_end, Sink sink) {
     Clear();
     for (int64_t k = k_begin; k < k_end; k += kBlockK) {
       const int64_t count = Smaller(kBlockK, k_end - k);
       rows_.LoadQuants(input_, row, row_count, k, count);
-      if constexpr (!QuantizesWholeLeaves(kType)) {
-        rows_.LoadFactors(input_, input_.cols / Kernel::kGroup, Kernel::kOffset, row, row_count,
-                          k / Kernel::kGroup, count / Kernel::kGroup);
-      }
+      rows_.LoadFactors(input_, input_.cols / Kernel::kGroup, Kernel::kOffset, row, row_count,
+                        k / Kernel::kGroup, count / Kernel::kGroup);
       for (int64_t p = 0; p < panel_count; ++p) {
         const uint8_t* table = Table(p);
         AddBlock({.groups = table + table_bytes_ + k / Kernel::kGroup * Kernel::kGroupBytes,
@@ -355,9 +269,6 @@ struct GroupTile {
       }
     }
     for (int64_t p = 0; p < panel_count; ++p) {
-      if constexpr (QuantizesWholeLeaves(kType)) {
-        Kernel::ScaleLeafDots(Table(p), rows_, row_count, dots_[p], results_[p]);
-      }
       for (int r = 0; r < row_count; ++r) sink(p, r, Lanes::LoadLanes(results_[p][r]));
     }
   }
@@ -375,34 +286,20 @@ struct GroupTile {
 
   SHOAL_INLINE void Clear() {
     for (int64_t p = 0; p < panel_count; ++p) {
-      for (int r = 0; r < row_count; ++r) {
-        Lanes::Zero().StoreLanes(results_[p][r]);
-        if constexpr (QuantizesWholeLeaves(kType)) {
-          for (int32_t& dot : dots_[p][r]) dot = rows_.starts[r][0];
-        }
-      }
+      for (int r = 0; r < row_count; ++r) Lanes::Zero().StoreLanes(results_[p][r]);
     }
   }
 
   SHOAL_INLINE void AddBlock(const GroupBlock& block, int64_t p) {
     switch (row_count) {
       case 8:
-        return AddRows<8>(block, p);
+        return Kernel::template AddBlock<8>(block, results_[p]);
       case 4:
-        return AddRows<4>(block, p);
+        return Kernel::template AddBlock<4>(block, results_[p]);
       case 2:
-        return AddRows<2>(block, p);
-      default:  // A single row's whole leaf is SumRow's.
-        if constexpr (!QuantizesWholeLeaves(kType)) AddRows<1>(block, p);
-    }
-  }
-
-  template <int kRows>
-  SHOAL_INLINE void AddRows(const GroupBlock& block, int64_t p) {
-    if constexpr (QuantizesWholeLeaves(kType)) {
-      Kernel::template AddLeafDots<kRows>(block, dots_[p]);
-    } else {
-      Kernel::template AddBlock<kRows>(block, results_[p]);
+        return Kernel::template AddBlock<2>(block, results_[p]);
+      default:
+        return Kernel::template AddBlock<1>(block, results_[p]);
     }
   }
 
@@ -411,8 +308,6 @@ struct GroupTile {
   int64_t table_bytes_;
   GroupRows rows_;
   alignas(64) float results_[kGroupTilePanels][kGroupTileRows][kPanelRows];
-  alignas(64)
-      int32_t dots_[QuantizesWholeLeaves(kType) ? kGroupTilePanels : 1][kGroupTileRows][kPanelRows];
 };
 
 // Calls visit() for every placement of the tile; panels outside, so that they stay in the cache.
@@ -434,8 +329,7 @@ void LinearByTiles(const LinearCall& call) {
   ForTiles(
       call, tile, [&]() __attribute__((always_inline)) {
         tile.SumLeaf(
-            0, 1, 0,
-            tile.panels.cols, [&](int64_t p, int r, Lanes sum) __attribute__((always_inline)) {
+            0, tile.panels.cols, [&](int64_t p, int r, Lanes sum) __attribute__((always_inline)) {
               const int64_t panel = tile.panel + p;
               float* output =
                   call.output + (tile.row + r) * call.output_stride + panel * kPanelRows;
@@ -458,11 +352,9 @@ void LeafLinearByTiles(const LeafLinearCall& call) {
           }
         }
         int64_t invalid[Tile::kRows] = {};
-        const int64_t leaves = (tile.panels.cols + call.leaf_cols - 1) / call.leaf_cols;
-        for (int64_t leaf = 0; leaf < leaves; ++leaf) {
-          const int64_t k = leaf * call.leaf_cols;
+        for (int64_t k = 0; k < tile.panels.cols; k += call.leaf_cols) {
           tile.SumLeaf(
-              leaf, leaves, k, Smaller(k + call.leaf_cols, tile.panels.cols),
+              k, Smaller(k + call.leaf_cols, tile.panels.cols),
               [&](int64_t p, int r, Lanes sum) __attribute__((always_inline)) {
                 const uint32_t bad = Tile::AddFixed(sum, call.limit, sums[p][r]);
                 if (__builtin_expect(bad != 0, 0)) {
@@ -505,8 +397,6 @@ SHOAL_INLINE void RunGroups(const LinearCall& call) {
       return LinearByTiles<GroupTile<Isa, DType::kQ4_G128>>(call);
     case DType::kQ8_G128:
       return LinearByTiles<GroupTile<Isa, DType::kQ8_G128>>(call);
-    case DType::kINT8:
-      return LinearByTiles<GroupTile<Isa, DType::kINT8>>(call);
     default:
       return LinearByTiles<GroupTile<Isa, DType::kIQ4_NL>>(call);
   }
@@ -529,8 +419,6 @@ SHOAL_INLINE void RunLeafGroups(const LeafLinearCall& call) {
       return LeafLinearByTiles<GroupTile<Isa, DType::kQ4_G128>>(call);
     case DType::kQ8_G128:
       return LeafLinearByTiles<GroupTile<Isa, DType::kQ8_G128>>(call);
-    case DType::kINT8:
-      return LeafLinearByTiles<GroupTile<Isa, DType::kINT8>>(call);
     default:
       return LeafLinearByTiles<GroupTile<Isa, DType::kIQ4_NL>>(call);
   }

@@ -20,11 +20,9 @@ struct InputRow {
   const int32_t* sums;
 };
 
-// `leaf_cols`: of the reader; its whole K in column-parallel layers.
 template <DType kType>
-InputRow RowOf(const ActivationRows& input, int64_t row, int64_t leaf_cols) {
-  const int64_t groups = QuantizesWholeLeaves(kType) ? (input.cols + leaf_cols - 1) / leaf_cols
-                                                     : input.cols / GroupSize(kType);
+InputRow RowOf(const ActivationRows& input, int64_t row) {
+  const int64_t groups = QuantizesWholeRows(kType) ? 1 : input.cols / GroupSize(kType);
   const bool quantised = input.quants != nullptr;
   return {.values = input.values == nullptr ? nullptr : input.values + row * input.cols,
           .quants = quantised ? input.quants + row * input.cols : nullptr,
@@ -153,19 +151,25 @@ float BlockSum(const Panel& panel, int64_t lane, const InputRow& x, int64_t k_be
   return acc;
 }
 
-// The sum over leaf number `leaf`, [k_begin, k_end).
+// Formats that quantise whole rows: the exact dot product.
 template <DType kType>
-float LeafSum(const Panel& panel, int64_t lane, const InputRow& x, [[maybe_unused]] int64_t leaf,
-              int64_t k_begin, int64_t k_end) {
-  if constexpr (QuantizesWholeLeaves(kType)) {
-    int32_t dot = 0;
-    for (int64_t k = k_begin; k < k_end; k += GroupSize(kType)) {
-      const std::byte* group = panel.groups + k / GroupSize(kType) * PackedGroupBytes(kType);
-      dot += GroupDot<kType>(group, lane, x.quants + k);
-    }
+int32_t RowDot(const Panel& panel, int64_t lane, const InputRow& x, int64_t cols) {
+  int32_t dot = 0;
+  for (int64_t k = 0; k < cols; k += GroupSize(kType)) {
+    const std::byte* group = panel.groups + k / GroupSize(kType) * PackedGroupBytes(kType);
+    dot += GroupDot<kType>(group, lane, x.quants + k);
+  }
+  return dot;
+}
+
+// The sum over [k_begin, k_end), which is a leaf or, in formats that quantise whole rows, all of K.
+template <DType kType>
+float LeafSum(const Panel& panel, int64_t lane, const InputRow& x, int64_t k_begin, int64_t k_end) {
+  if constexpr (QuantizesWholeRows(kType)) {
     float scale;
     std::memcpy(&scale, panel.table + 4 * lane, 4);
-    return 0.0f + std::fma(x.scales[leaf] * scale, static_cast<float>(dot), 0.0f);
+    const auto dot = static_cast<float>(RowDot<kType>(panel, lane, x, k_end));
+    return 0.0f + std::fma(x.scales[0] * scale, dot, 0.0f);
   }
   float result = 0.0f;
   for (int64_t k = k_begin; k < k_end; k += kBlockK) {
@@ -184,11 +188,11 @@ template <DType kType>
 void Linear(const LinearCall& call) {
   const PackedMatrix& weights = *call.weights;
   for (int64_t row = call.row_begin; row < call.row_end; ++row) {
-    const InputRow x = RowOf<kType>(*call.input, row, weights.cols);
+    const InputRow x = RowOf<kType>(*call.input, row);
     for (int64_t panel = call.panel_begin; panel < call.panel_end; ++panel) {
       float* output = call.output + row * call.output_stride + panel * kPanelRows;
       for (int64_t lane = 0; lane < OutputsOf(weights, panel); ++lane) {
-        output[lane] = LeafSum<kType>(PanelOf(weights, panel), lane, x, 0, 0, weights.cols);
+        output[lane] = LeafSum<kType>(PanelOf(weights, panel), lane, x, 0, weights.cols);
       }
     }
   }
@@ -198,7 +202,7 @@ template <DType kType>
 void LeafLinear(const LeafLinearCall& call) {
   const PackedMatrix& weights = *call.weights;
   for (int64_t row = call.row_begin; row < call.row_end; ++row) {
-    const InputRow x = RowOf<kType>(*call.input, row, call.leaf_cols);
+    const InputRow x = RowOf<kType>(*call.input, row);
     int64_t invalid = 0;
     for (int64_t panel = call.panel_begin; panel < call.panel_end; ++panel) {
       int64_t* output = call.output + row * call.output_stride + panel * kPanelRows;
@@ -206,8 +210,7 @@ void LeafLinear(const LeafLinearCall& call) {
         uint64_t sum = 0;
         for (int64_t k = 0; k < weights.cols; k += call.leaf_cols) {
           const int64_t leaf_end = std::min(k + call.leaf_cols, weights.cols);
-          const float y =
-              LeafSum<kType>(PanelOf(weights, panel), lane, x, k / call.leaf_cols, k, leaf_end);
+          const float y = LeafSum<kType>(PanelOf(weights, panel), lane, x, k, leaf_end);
           // Not `>=`: a NaN must count as invalid.
           if (std::fabs(y) < call.limit) {
             sum += static_cast<uint64_t>(math::ToFixed(y));
@@ -219,6 +222,21 @@ void LeafLinear(const LeafLinearCall& call) {
       }
     }
     if (invalid != 0) __atomic_fetch_add(&call.invalid[row], invalid, __ATOMIC_RELAXED);
+  }
+}
+
+// Instead of leaves, for formats that quantise whole rows.
+template <DType kType>
+void RowDots(const LeafLinearCall& call) {
+  const PackedMatrix& weights = *call.weights;
+  for (int64_t row = call.row_begin; row < call.row_end; ++row) {
+    const InputRow x = RowOf<kType>(*call.input, row);
+    for (int64_t panel = call.panel_begin; panel < call.panel_end; ++panel) {
+      int64_t* output = call.output + row * call.output_stride + panel * kPanelRows;
+      for (int64_t lane = 0; lane < OutputsOf(weights, panel); ++lane) {
+        output[lane] = RowDot<kType>(PanelOf(weights, panel), lane, x, weights.cols);
+      }
+    }
   }
 }
 
@@ -237,6 +255,9 @@ void LeafLinearQ8_0Scalar(const LeafLinearCall& call) { LeafLinear<DType::kQ8_0>
 void LeafLinearQ4_0Scalar(const LeafLinearCall& call) { LeafLinear<DType::kQ4_0>(call); }
 void LeafLinearQ4_1Scalar(const LeafLinearCall& call) { LeafLinear<DType::kQ4_1>(call); }
 
+void LinearInt8Scalar(const LinearCall& call) { Linear<DType::kINT8>(call); }
+void RowDotsInt8Scalar(const LeafLinearCall& call) { RowDots<DType::kINT8>(call); }
+
 void LinearGroupsScalar(const LinearCall& call) {
   switch (call.weights->dtype) {
     case DType::kQ5_0:
@@ -253,8 +274,6 @@ void LinearGroupsScalar(const LinearCall& call) {
       return Linear<DType::kQ4_G128>(call);
     case DType::kQ8_G128:
       return Linear<DType::kQ8_G128>(call);
-    case DType::kINT8:
-      return Linear<DType::kINT8>(call);
     default:
       return Linear<DType::kIQ4_NL>(call);
   }
@@ -276,8 +295,6 @@ void LeafLinearGroupsScalar(const LeafLinearCall& call) {
       return LeafLinear<DType::kQ4_G128>(call);
     case DType::kQ8_G128:
       return LeafLinear<DType::kQ8_G128>(call);
-    case DType::kINT8:
-      return LeafLinear<DType::kINT8>(call);
     default:
       return LeafLinear<DType::kIQ4_NL>(call);
   }

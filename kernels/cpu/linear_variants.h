@@ -1,8 +1,8 @@
 #pragma once
 
 // The linear layers and the quantisers of every instruction set, for table.cc to fill its rows
-// with. Contracts: LinearCall, LeafLinearCall and KernelTable::quantize_row and quantize_groups in
-// table.h. Only call a variant on a machine that has its instructions.
+// with. Contracts: LinearCall, LeafLinearCall and the quantisers of KernelTable in table.h. Only
+// call a variant on a machine that has its instructions.
 
 #include <cstdint>
 
@@ -23,9 +23,14 @@ void LeafLinearBF16Scalar(const LeafLinearCall& call);
 void LeafLinearQ8_0Scalar(const LeafLinearCall& call);
 void LeafLinearQ4_0Scalar(const LeafLinearCall& call);
 void LeafLinearQ4_1Scalar(const LeafLinearCall& call);
-// Every format from Q5_0 on, by the weights' dtype.
+void LinearInt8Scalar(const LinearCall& call);
+void RowDotsInt8Scalar(const LeafLinearCall& call);
+// Every other format, by the weights' dtype.
 void LinearGroupsScalar(const LinearCall& call);
 void LeafLinearGroupsScalar(const LeafLinearCall& call);
+uint32_t LargestBitsScalar(const float* x, int64_t cols);
+void QuantizeGroupScalar(const float* x, int64_t count, uint32_t max_bits, int8_t* quants,
+                         float* scale, int32_t* sum);
 void QuantizeRowScalar(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
 void QuantizeGroupsScalar(const float* x, int64_t cols, int64_t group, int8_t* quants,
                           float* scales, int32_t* sums);
@@ -43,9 +48,14 @@ void LeafLinearBF16Avx2(const LeafLinearCall& call);
 void LeafLinearQ8_0Avx2(const LeafLinearCall& call);
 void LeafLinearQ4_0Avx2(const LeafLinearCall& call);
 void LeafLinearQ4_1Avx2(const LeafLinearCall& call);
-// Every format from Q5_0 on, by the weights' dtype.
+void LinearInt8Avx2(const LinearCall& call);
+void RowDotsInt8Avx2(const LeafLinearCall& call);
+// Every other format, by the weights' dtype.
 void LinearGroupsAvx2(const LinearCall& call);
 void LeafLinearGroupsAvx2(const LeafLinearCall& call);
+uint32_t LargestBitsAvx2(const float* x, int64_t cols);
+void QuantizeGroupAvx2(const float* x, int64_t count, uint32_t max_bits, int8_t* quants,
+                       float* scale, int32_t* sum);
 void QuantizeRowAvx2(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
 void QuantizeGroupsAvx2(const float* x, int64_t cols, int64_t group, int8_t* quants, float* scales,
                         int32_t* sums);
@@ -63,9 +73,14 @@ void LeafLinearBF16Avx512(const LeafLinearCall& call);
 void LeafLinearQ8_0Avx512(const LeafLinearCall& call);
 void LeafLinearQ4_0Avx512(const LeafLinearCall& call);
 void LeafLinearQ4_1Avx512(const LeafLinearCall& call);
-// Every format from Q5_0 on, by the weights' dtype.
+void LinearInt8Avx512(const LinearCall& call);
+void RowDotsInt8Avx512(const LeafLinearCall& call);
+// Every other format, by the weights' dtype.
 void LinearGroupsAvx512(const LinearCall& call);
 void LeafLinearGroupsAvx512(const LeafLinearCall& call);
+uint32_t LargestBitsAvx512(const float* x, int64_t cols);
+void QuantizeGroupAvx512(const float* x, int64_t count, uint32_t max_bits, int8_t* quants,
+                         float* scale, int32_t* sum);
 void QuantizeRowAvx512(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums);
 void QuantizeGroupsAvx512(const float* x, int64_t cols, int64_t group, int8_t* quants,
                           float* scales, int32_t* sums);
@@ -77,7 +92,7 @@ void LinearQ4_1Amx(const LinearCall& call);
 void LeafLinearQ8_0Amx(const LeafLinearCall& call);
 void LeafLinearQ4_0Amx(const LeafLinearCall& call);
 void LeafLinearQ4_1Amx(const LeafLinearCall& call);
-void LinearINT8Amx(const LinearCall& call);
-void LeafLinearINT8Amx(const LeafLinearCall& call);
+void LinearInt8Amx(const LinearCall& call);
+void RowDotsInt8Amx(const LeafLinearCall& call);
 
 }  // namespace shoal::cpu

@@ -16,7 +16,7 @@ inline __attribute__((always_inline)) __m256i Magnitude(const float* x) {
   return _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x)), _mm256_set1_epi32(0x7fffffff));
 }
 
-inline __attribute__((always_inline)) uint32_t MaximumBits(const float* x, int64_t count) {
+inline __attribute__((always_inline)) uint32_t LargestBits(const float* x, int64_t count) {
   __m256i max = _mm256_setzero_si256();
   for (int64_t i = 0; i < count; i += kStep) {
     max = _mm256_max_epu32(max, _mm256_max_epu32(Magnitude(x + i), Magnitude(x + i + 8)));
@@ -40,9 +40,8 @@ inline __attribute__((always_inline)) __m256i QuantizeEight(const float* x, __m2
 }
 
 inline __attribute__((always_inline)) void QuantizeGroup(const float* x, int64_t count,
-                                                         int8_t* quants, float* scale,
-                                                         int32_t* sum) {
-  const uint32_t max_bits = MaximumBits(x, count);
+                                                         uint32_t max_bits, int8_t* quants,
+                                                         float* scale, int32_t* sum) {
   *sum = 0;
   if (__builtin_expect(max_bits >= kInfinityBits || max_bits < kSmallestBits, 0)) {
     *scale = max_bits >= kInfinityBits ? __builtin_nanf("") : 0.0f;
@@ -69,10 +68,18 @@ inline __attribute__((always_inline)) void QuantizeGroup(const float* x, int64_t
 
 }  // namespace
 
+uint32_t LargestBitsAvx2(const float* x, int64_t cols) { return LargestBits(x, cols); }
+
+void QuantizeGroupAvx2(const float* x, int64_t count, uint32_t max_bits, int8_t* quants,
+                       float* scale, int32_t* sum) {
+  QuantizeGroup(x, count, max_bits, quants, scale, sum);
+}
+
 void QuantizeGroupsAvx2(const float* x, int64_t cols, int64_t group, int8_t* quants, float* scales,
                         int32_t* sums) {
   for (int64_t k = 0, g = 0; k < cols; k += group, ++g) {
-    QuantizeGroup(x + k, cols - k < group ? cols - k : group, quants + k, scales + g, sums + g);
+    const int64_t count = cols - k < group ? cols - k : group;
+    QuantizeGroup(x + k, count, LargestBits(x + k, count), quants + k, scales + g, sums + g);
   }
 }
 

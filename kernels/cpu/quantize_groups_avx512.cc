@@ -12,7 +12,7 @@ constexpr int64_t kStep = 16;
 constexpr uint32_t kInfinityBits = 0x7f800000u;
 constexpr uint32_t kSmallestBits = 0x0d800000u;  // 2^-100
 
-inline __attribute__((always_inline)) uint32_t MaximumBits(const float* x, int64_t count) {
+inline __attribute__((always_inline)) uint32_t LargestBits(const float* x, int64_t count) {
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
   __m512i max = _mm512_setzero_si512();
   for (int64_t i = 0; i < count; i += kStep) {
@@ -23,9 +23,8 @@ inline __attribute__((always_inline)) uint32_t MaximumBits(const float* x, int64
 }
 
 inline __attribute__((always_inline)) void QuantizeGroup(const float* x, int64_t count,
-                                                         int8_t* quants, float* scale,
-                                                         int32_t* sum) {
-  const uint32_t max_bits = MaximumBits(x, count);
+                                                         uint32_t max_bits, int8_t* quants,
+                                                         float* scale, int32_t* sum) {
   *sum = 0;
   if (__builtin_expect(max_bits >= kInfinityBits || max_bits < kSmallestBits, 0)) {
     *scale = max_bits >= kInfinityBits ? __builtin_nanf("") : 0.0f;
@@ -50,10 +49,18 @@ inline __attribute__((always_inline)) void QuantizeGroup(const float* x, int64_t
 
 }  // namespace
 
+uint32_t LargestBitsAvx512(const float* x, int64_t cols) { return LargestBits(x, cols); }
+
+void QuantizeGroupAvx512(const float* x, int64_t count, uint32_t max_bits, int8_t* quants,
+                         float* scale, int32_t* sum) {
+  QuantizeGroup(x, count, max_bits, quants, scale, sum);
+}
+
 void QuantizeGroupsAvx512(const float* x, int64_t cols, int64_t group, int8_t* quants,
                           float* scales, int32_t* sums) {
   for (int64_t k = 0, g = 0; k < cols; k += group, ++g) {
-    QuantizeGroup(x + k, cols - k < group ? cols - k : group, quants + k, scales + g, sums + g);
+    const int64_t count = cols - k < group ? cols - k : group;
+    QuantizeGroup(x + k, count, LargestBits(x + k, count), quants + k, scales + g, sums + g);
   }
 }
 

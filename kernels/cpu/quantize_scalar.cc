@@ -19,12 +19,19 @@ float RoundNearestEven(float x) {
   return (x + kMagic) - kMagic;
 }
 
-void QuantizeGroup(const float* x, int64_t count, int8_t* quants, float* scale, int32_t* sum) {
+}  // namespace
+
+uint32_t LargestBitsScalar(const float* x, int64_t cols) {
   // As unsigned bits, magnitudes order like floats and every NaN lies above infinity.
-  uint32_t max_bits = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    max_bits = std::max(max_bits, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < cols; ++i) {
+    largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
   }
+  return largest;
+}
+
+void QuantizeGroupScalar(const float* x, int64_t count, uint32_t max_bits, int8_t* quants,
+                         float* scale, int32_t* sum) {
   const float amax = std::bit_cast<float>(max_bits);
   *sum = 0;
   if (max_bits >= kInfinityBits || amax < kSmallestMaximum) {
@@ -41,8 +48,6 @@ void QuantizeGroup(const float* x, int64_t count, int8_t* quants, float* scale, 
   }
 }
 
-}  // namespace
-
 void QuantizeRowScalar(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums) {
   QuantizeGroupsScalar(x, cols, kRowGroup, quants, scales, sums);
 }
@@ -50,7 +55,9 @@ void QuantizeRowScalar(const float* x, int64_t cols, int8_t* quants, float* scal
 void QuantizeGroupsScalar(const float* x, int64_t cols, int64_t group, int8_t* quants,
                           float* scales, int32_t* sums) {
   for (int64_t k = 0, g = 0; k < cols; k += group, ++g) {
-    QuantizeGroup(x + k, cols - k < group ? cols - k : group, quants + k, scales + g, sums + g);
+    const int64_t count = std::min(group, cols - k);
+    QuantizeGroupScalar(x + k, count, LargestBitsScalar(x + k, count), quants + k, scales + g,
+                        sums + g);
   }
 }
 

@@ -26,6 +26,11 @@ void AddFixedAvx2(const int64_t* sum, int64_t cols, float* residual) {
   AddFixed<Avx2Lanes>(sum, cols, residual);
 }
 
+int64_t AddDotsAvx2(const int64_t* dots, const PackedMatrix& weights, float scale,
+                    float* residual) {
+  return AddDots<Avx2Lanes>(dots, weights, scale, residual);
+}
+
 int64_t StoreKvAvx2(KvDType dtype, const float* key, const float* value, int64_t head_dim,
                     int64_t slot, std::byte* block) {
   return StoreKv<Avx2Lanes>(dtype, key, value, head_dim, slot, block);

@@ -132,6 +132,38 @@ void AddFixed(const int64_t* sum, int64_t cols, float* residual) {
       });
 }
 
+template <typename L>
+int64_t AddDots(const int64_t* dots, const PackedMatrix& weights, float scale, float* residual) {
+  constexpr uint32_t kLimitBits = 0x4E800000;  // 2^30
+  // As PanelBytes, which has external linkage.
+  const int64_t panel_bytes =
+      kPanelRows * (int64_t{sizeof(float)} + weights.cols * int64_t{sizeof(int8_t)});
+  int64_t invalid = 0;
+  const auto scaled = [&](int64_t o, const int64_t* from) {
+    const auto* scales =
+        reinterpret_cast<const float*>(weights.data + o / kPanelRows * panel_bytes);
+    const auto d = L::Mul(L::Set(scale), L::Load(scales + o % kPanelRows));
+    return L::Add(L::Zero(), L::Fma(d, L::FromInts(from), L::Zero()));
+  };
+  ForLanes<L>(
+      weights.rows,
+      [&](int64_t o) {
+        const auto y = scaled(o, dots + o);
+        invalid += L::CountMagnitudesFrom(y, kLimitBits);
+        L::Store(residual + o, L::Add(L::Load(residual + o), y));
+      },
+      [&](int64_t o, int64_t n) {
+        int64_t some[L::kWidth] = {};
+        for (int64_t i = 0; i < n; ++i) some[i] = dots[o + i];
+        float y[L::kWidth];
+        L::Store(y, scaled(o, some));
+        const auto present = L::LoadFirst(y, n);
+        invalid += L::CountMagnitudesFrom(present, kLimitBits);
+        L::StoreFirst(residual + o, L::Add(L::LoadFirst(residual + o, n), present), n);
+      });
+  return invalid;
+}
+
 // Rounds count <= kWidth floats into `cells`, `stride` elements apart. Result: how many overflowed.
 template <typename L>
 int64_t RoundToCache(KvDType dtype, const float* x, int64_t count, int64_t stride,

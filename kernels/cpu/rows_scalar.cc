@@ -77,6 +77,21 @@ void AddFixedScalar(const int64_t* sum, int64_t cols, float* residual) {
   for (int64_t i = 0; i < cols; ++i) residual[i] = residual[i] + math::FromFixed(sum[i]);
 }
 
+int64_t AddDotsScalar(const int64_t* dots, const PackedMatrix& weights, float scale,
+                      float* residual) {
+  int64_t invalid = 0;
+  for (int64_t o = 0; o < weights.rows; ++o) {
+    float d;
+    std::memcpy(&d, weights.panel(o / kPanelRows) + 4 * (o % kPanelRows), sizeof(d));
+    const auto dot = static_cast<float>(static_cast<int32_t>(dots[o]));
+    const float y = 0.0f + std::fma(scale * d, dot, 0.0f);
+    // Not `>=`: a NaN must count as invalid.
+    if (!(std::fabs(y) < 0x1p30f)) ++invalid;
+    residual[o] = residual[o] + y;
+  }
+  return invalid;
+}
+
 int64_t StoreKvScalar(KvDType dtype, const float* key, const float* value, int64_t head_dim,
                       int64_t slot, std::byte* block) {
   if (dtype == KvDType::kInt8) {

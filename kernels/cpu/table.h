@@ -35,7 +35,8 @@ struct LinearCall {
 };
 
 // A row-parallel layer: K is cut into leaves of leaf_cols (the last may be shorter); each leaf's
-// f32 result is converted to fixed point and added.
+// f32 result is converted to fixed point and added. Weights that quantise whole rows give the exact
+// dot products over all of K instead, without leaves or limit, for add_dots to scale.
 struct LeafLinearCall {
   const PackedMatrix* weights;
   const ActivationRows* input;
@@ -93,6 +94,13 @@ struct KernelTable {
   void (*quantize_groups)(const float* x, int64_t cols, int64_t group, int8_t* quants,
                           float* scales, int32_t* sums);
 
+  // The largest magnitude among a row's, as bits without the sign: every NaN is above infinity.
+  uint32_t (*largest_bits)(const float* x, int64_t cols);
+
+  // Quantises count floats, a multiple of 16, as part of a group that has this largest magnitude.
+  void (*quantize_group)(const float* x, int64_t count, uint32_t largest_bits, int8_t* quants,
+                         float* scale, int32_t* sum);
+
   // y[i] = (x[i] * r) * weight[i], r = 1 / sqrt(mean of squares + epsilon). y may be x.
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t cols, float* y);
 
@@ -105,6 +113,11 @@ struct KernelTable {
 
   // residual[i] += float(double(sum[i]) * 2^-32).
   void (*add_fixed)(const int64_t* sum, int64_t cols, float* residual);
+
+  // Of weights that quantise whole rows: residual[o] += the dot product dots[o] of output o and a
+  // row of this scale, scaled. Result: how many of the products are NaN or not below 2^30.
+  int64_t (*add_dots)(const int64_t* dots, const PackedMatrix& weights, float scale,
+                      float* residual);
 
   // Stores one position of one kv head into its cache block; `slot` is the position modulo 32.
   // Result: how many elements overflowed the cache's dtype (or were not finite).

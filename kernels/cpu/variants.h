@@ -17,6 +17,8 @@ void RopeAdjacentScalar(float* head, const float* cos, const float* sin, int64_t
 void RopeHalfSplitScalar(float* head, const float* cos, const float* sin, int64_t head_dim);
 void SiluMulScalar(const float* gate, const float* up, int64_t cols, float* y);
 void AddFixedScalar(const int64_t* sum, int64_t cols, float* residual);
+int64_t AddDotsScalar(const int64_t* dots, const PackedMatrix& weights, float scale,
+                      float* residual);
 int64_t StoreKvScalar(KvDType dtype, const float* key, const float* value, int64_t head_dim,
                       int64_t slot, std::byte* block);
 void AttentionScalar(const AttentionCall& call);
@@ -27,6 +29,7 @@ void RopeAdjacentAvx2(float* head, const float* cos, const float* sin, int64_t h
 void RopeHalfSplitAvx2(float* head, const float* cos, const float* sin, int64_t head_dim);
 void SiluMulAvx2(const float* gate, const float* up, int64_t cols, float* y);
 void AddFixedAvx2(const int64_t* sum, int64_t cols, float* residual);
+int64_t AddDotsAvx2(const int64_t* dots, const PackedMatrix& weights, float scale, float* residual);
 int64_t StoreKvAvx2(KvDType dtype, const float* key, const float* value, int64_t head_dim,
                     int64_t slot, std::byte* block);
 void AttentionAvx2(const AttentionCall& call);
@@ -40,6 +43,8 @@ void RopeAdjacentAvx512(float* head, const float* cos, const float* sin, int64_t
 void RopeHalfSplitAvx512(float* head, const float* cos, const float* sin, int64_t head_dim);
 void SiluMulAvx512(const float* gate, const float* up, int64_t cols, float* y);
 void AddFixedAvx512(const int64_t* sum, int64_t cols, float* residual);
+int64_t AddDotsAvx512(const int64_t* dots, const PackedMatrix& weights, float scale,
+                      float* residual);
 int64_t StoreKvAvx512(KvDType dtype, const float* key, const float* value, int64_t head_dim,
                       int64_t slot, std::byte* block);
 void AttentionAvx512(const AttentionCall& call);

@@ -89,9 +89,9 @@ constexpr int64_t GroupSize(DType dtype) { return FactsOf(dtype).group_weights; 
 
 constexpr bool IsQuantized(DType dtype) { return GroupSize(dtype) != 1; }
 
-// Formats whose activations are quantised with one scale for each leaf (of a column-parallel layer:
-// for the whole of K). GroupSize is then only what leaves and cuts are multiples of.
-constexpr bool QuantizesWholeLeaves(DType dtype) { return dtype == DType::kINT8; }
+// Formats whose activations are quantised with one scale for a whole row, across all ranks where a
+// cut divides it. GroupSize is then only what leaves and cuts are multiples of.
+constexpr bool QuantizesWholeRows(DType dtype) { return dtype == DType::kINT8; }
 
 // Weights of one block in a file: one group, or several that share factors.
 constexpr int64_t BlockWeights(DType dtype) { return FactsOf(dtype).block_weights; }

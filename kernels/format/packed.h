@@ -101,9 +101,8 @@ struct PackedMatrix {
 };
 
 // Activation rows, both as floats and, if the reader of them is quantised, as signed bytes in
-// groups of the reader's GroupSize, or, if it QuantizesWholeLeaves, of a leaf (the last may be
-// shorter). Row r of the quantised form starts at r * cols, r * (cols /
-// group).
+// groups of the reader's GroupSize, or, if it QuantizesWholeRows, as one group. Row r of the
+// quantised form starts at r * cols, r * (cols / group).
 struct ActivationRows {
   const float* values = nullptr;   // [rows][cols]
   const int8_t* quants = nullptr;  // [rows][cols]

@@ -17,6 +17,8 @@ Tensor MakeTensor(std::string_view name, DType dtype, uint64_t rows, uint64_t co
   // Any product of two such sizes and a group's bytes fits into int64: 2^31 * 2^31 / 2 at most.
   constexpr uint64_t kDimensionEnd = uint64_t{1} << 31;
   constexpr uint64_t kWeightsEnd = uint64_t{1} << 60;
+  // The exact dot product of so many signed bytes fits into an int32.
+  constexpr uint64_t kWholeRowsEnd = uint64_t{1} << 17;
   if (rows == 0 || cols == 0 || rows >= kDimensionEnd || cols >= kDimensionEnd ||
       rows * cols >= kWeightsEnd) {
     Refuse(where, "tensor ", Quoted(name), " has the shape ", rows, " x ", cols,
@@ -26,6 +28,10 @@ Tensor MakeTensor(std::string_view name, DType dtype, uint64_t rows, uint64_t co
     Refuse(where, "tensor ", Quoted(name), " is ", ToString(dtype), " with rows of ", cols,
            " weights, which is no multiple of the format's block of ", BlockWeights(dtype),
            ": convert this tensor to F16");
+  }
+  if (QuantizesWholeRows(dtype) && cols > kWholeRowsEnd) {
+    Refuse(where, "tensor ", Quoted(name), " is ", ToString(dtype), " with rows of ", cols,
+           " weights, expected at most ", kWholeRowsEnd, ": convert this tensor to Q8_0");
   }
   return {std::string(name), dtype, static_cast<int64_t>(rows), static_cast<int64_t>(cols),
           nullptr};

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "kernels/cpu/linear_amx_leaves.h"
+#include "kernels/cpu/linear_amx_int8.h"
 #include "kernels/cpu/linear_amx_tiles.h"
 #include "kernels/cpu/linear_variants.h"
 #include "kernels/format/half.h"
@@ -33,7 +33,7 @@ struct EmulatedTiles {
   }
 };
 
-struct EmulatedLeafTiles {
+struct EmulatedInt8Tiles {
   template <int kTiles>
   void Clear() {
     std::memset(sums, 0x55, sizeof(sums));
@@ -138,10 +138,10 @@ void RunEmulated(const Call& call) {
 }
 
 void RunEmulatedInt8(const LinearCall& call) {
-  LinearByTiles<WholeLeafTile<EmulatedLeafTiles, PlainLanes>>(call);
+  LinearInt8<Int8Tiles<EmulatedInt8Tiles, PlainLanes>>(call);
 }
-void RunEmulatedLeafInt8(const LeafLinearCall& call) {
-  LeafLinearByTiles<WholeLeafTile<EmulatedLeafTiles, PlainLanes>>(call);
+void RunEmulatedInt8Dots(const LeafLinearCall& call) {
+  RowDotsInt8<Int8Tiles<EmulatedInt8Tiles, PlainLanes>>(call);
 }
 
 KernelTable Emulated() {
@@ -154,7 +154,7 @@ KernelTable Emulated() {
   variant.leaf_linear[static_cast<int>(DType::kQ4_0)] = RunEmulated<DType::kQ4_0, LeafLinearCall>;
   variant.leaf_linear[static_cast<int>(DType::kQ4_1)] = RunEmulated<DType::kQ4_1, LeafLinearCall>;
   variant.linear[static_cast<int>(DType::kINT8)] = RunEmulatedInt8;
-  variant.leaf_linear[static_cast<int>(DType::kINT8)] = RunEmulatedLeafInt8;
+  variant.leaf_linear[static_cast<int>(DType::kINT8)] = RunEmulatedInt8Dots;
   return variant;
 }
 

@@ -162,12 +162,16 @@ PackedTensor::PackedTensor(const FileTensor& tensor, int64_t col_begin, int64_t 
 }
 
 Activations::Activations(int64_t rows, int64_t cols, std::vector<float> values)
-    : row_count_(rows), cols_(cols), values_(std::move(values)) {}
+    : row_count_(rows), cols_(cols), values_(std::move(values)) {
+  for (int64_t row = 0; row < rows; ++row) {
+    largest_bits_.push_back(
+        AllKernelTables().back().largest_bits(values_.data() + row * cols, cols));
+  }
+}
 
-const ActivationRows& Activations::rows(DType dtype, int64_t leaf_cols) const {
-  const int64_t leaf = leaf_cols == 0 ? cols_ : leaf_cols;
-  const int64_t group = QuantizesWholeLeaves(dtype) ? leaf : GroupSize(dtype);
-  Quantized& to = by_group_[group];
+const ActivationRows& Activations::rows(DType dtype) const {
+  const int64_t group = QuantizesWholeRows(dtype) ? cols_ : GroupSize(dtype);
+  Quantized& to = by_group_[QuantizesWholeRows(dtype) ? 0 : group];
   if (to.rows.values != nullptr) return to.rows;
   to.rows = {.values = values_.data(), .rows = row_count_, .cols = cols_};
   if (group == 1) return to.rows;
@@ -176,9 +180,16 @@ const ActivationRows& Activations::rows(DType dtype, int64_t leaf_cols) const {
   to.scales.resize(static_cast<size_t>(row_count_ * groups));
   to.sums.resize(to.scales.size());
   for (int64_t row = 0; row < row_count_; ++row) {
-    AllKernelTables().back().quantize_groups(
-        values_.data() + row * cols_, cols_, group, to.quants.data() + row * cols_,
-        to.scales.data() + row * groups, to.sums.data() + row * groups);
+    const float* values = values_.data() + row * cols_;
+    int8_t* quants = to.quants.data() + row * cols_;
+    float* scales = to.scales.data() + row * groups;
+    int32_t* sums = to.sums.data() + row * groups;
+    if (QuantizesWholeRows(dtype)) {
+      AllKernelTables().back().quantize_group(values, cols_, largest_bits_[row], quants, scales,
+                                              sums);
+    } else {
+      AllKernelTables().back().quantize_groups(values, cols_, group, quants, scales, sums);
+    }
   }
   to.rows.quants = to.quants.data();
   to.rows.scales = to.scales.data();
@@ -192,7 +203,9 @@ Activations Activations::Columns(int64_t begin, int64_t cols) const {
     const auto from = values_.begin() + row * cols_ + begin;
     part.insert(part.end(), from, from + cols);
   }
-  return {row_count_, cols, std::move(part)};
+  Activations result(row_count_, cols, std::move(part));
+  result.largest_bits_ = largest_bits_;
+  return result;
 }
 
 int64_t WholeGroups(DType dtype, int64_t cols) {
@@ -243,7 +256,7 @@ std::vector<uint32_t> RunLinear(const KernelTable& row, const PackedMatrix& weig
 
 LeafResult RunLeafLinear(const KernelTable& row, const PackedMatrix& weights,
                          const Activations& activations, int64_t leaf_cols, float limit) {
-  const ActivationRows& input = activations.rows(weights.dtype, leaf_cols);
+  const ActivationRows& input = activations.rows(weights.dtype);
   LeafResult result;
   result.sums.resize(static_cast<size_t>(input.rows * weights.rows));
   result.invalid.resize(static_cast<size_t>(input.rows));

@@ -56,9 +56,9 @@ class Activations {
  public:
   Activations(int64_t rows, int64_t cols, std::vector<float> values);
 
-  // As weights of `dtype` read them, in leaves of `leaf_cols`; 0: of all columns.
-  const ActivationRows& rows(DType dtype = DType::kQ8_0, int64_t leaf_cols = 0) const;
-  // Columns [begin, begin + cols).
+  // As weights of `dtype` read them.
+  const ActivationRows& rows(DType dtype = DType::kQ8_0) const;
+  // Columns [begin, begin + cols) of rows that stay whole where they are quantised as such.
   Activations Columns(int64_t begin, int64_t cols) const;
 
  private:
@@ -72,6 +72,7 @@ class Activations {
   int64_t row_count_;
   int64_t cols_;
   std::vector<float> values_;
+  std::vector<uint32_t> largest_bits_;             // Of each row.
   mutable std::map<int64_t, Quantized> by_group_;  // Made when asked for.
 };
 

@@ -183,7 +183,7 @@ TEST_P(LinearVariants, WriteOnlyTheLeafRangesTheyAreGiven) {
     std::vector<int64_t> output(kRows * kStride, kUntouched);
     std::vector<int64_t> invalid(kRows, 7);
     GetParam().leaf_linear[static_cast<size_t>(dtype)]({.weights = &weights.matrix(),
-                                                        .input = &input.rows(dtype, leaf),
+                                                        .input = &input.rows(dtype),
                                                         .row_begin = 2,
                                                         .row_end = 19,
                                                         .panel_begin = 1,
@@ -243,6 +243,70 @@ TEST_P(LinearVariants, QuantizeGroupsOfAnySizeToTheScalarBits) {
       EXPECT_EQ(quants[0], quants[1]);
       EXPECT_EQ(sums[0], sums[1]);
       EXPECT_TRUE(std::ranges::equal(scales[0], scales[1], {}, BitsOf, BitsOf));
+    }
+  }
+}
+
+TEST_P(LinearVariants, QuantizePartsOfAGroupToTheScalarBits) {
+  for (const Values values : {Values::kOrdinary, Values::kExtreme}) {
+    for (const int64_t cols : {16, 64, 208, 1600}) {
+      const std::vector<float> x = RandomValues(cols, values, random_);
+      const uint32_t own = scalar().largest_bits(x.data(), cols);
+      EXPECT_EQ(GetParam().largest_bits(x.data(), cols), own);
+      // The largest may be another part's.
+      for (const uint32_t largest : {own, own + 0x00800000, 0x7F800000U}) {
+        if (largest < own) continue;
+        std::vector<int8_t> quants[2];
+        float scales[2];
+        int32_t sums[2];
+        for (int i = 0; i < 2; ++i) {
+          quants[i].assign(cols, 99);
+          const KernelTable& variant = i == 0 ? scalar() : GetParam();
+          variant.quantize_group(x.data(), cols, largest, quants[i].data(), &scales[i], &sums[i]);
+        }
+        EXPECT_EQ(quants[0], quants[1]);
+        EXPECT_EQ(sums[0], sums[1]);
+        EXPECT_EQ(BitsOf(scales[0]), BitsOf(scales[1]));
+      }
+    }
+  }
+}
+
+TEST_P(LinearVariants, AddDotsToTheScalarBits) {
+  for (const int64_t outputs : {1, 7, 8, 16, 17, 37, 64, 79}) {
+    const PackedTensor weights(RandomTensor(DType::kINT8, outputs, 64, Values::kOrdinary, random_));
+    for (const float scale : {0.0f, 1e-3f, 1e9f, 1e38f, std::nanf("")}) {
+      std::vector<int64_t> dots(static_cast<size_t>(outputs));
+      for (int64_t& dot : dots) dot = static_cast<int32_t>(random_()) >> (random_() % 32);
+      std::vector<float> expected = RandomValues(outputs, Values::kOrdinary, random_);
+      std::vector<float> found = expected;
+      const int64_t invalid =
+          scalar().add_dots(dots.data(), weights.matrix(), scale, expected.data());
+      EXPECT_EQ(GetParam().add_dots(dots.data(), weights.matrix(), scale, found.data()), invalid);
+      EXPECT_TRUE(std::ranges::equal(expected, found, {}, BitsOf, BitsOf))
+          << outputs << " outputs, scale " << scale;
+      if (std::isnan(scale)) {
+        EXPECT_EQ(invalid, outputs);
+      }
+    }
+  }
+}
+
+// What crosses a cut and is scaled then is what a layer that is not cut gives.
+TEST_P(LinearVariants, AddDotsFinishesALinearLayer) {
+  constexpr int64_t kOutputs = 53;
+  constexpr int64_t kRows = 9;
+  const PackedTensor weights(RandomTensor(DType::kINT8, kOutputs, 96, Values::kOrdinary, random_));
+  const Activations input(kRows, 96, RandomValues(kRows * 96, Values::kOrdinary, random_));
+  const std::vector<uint32_t> expected = RunLinear(GetParam(), weights.matrix(), input);
+  const LeafResult dots = RunLeafLinear(GetParam(), weights.matrix(), input, 32, 1.0f);
+  for (int64_t row = 0; row < kRows; ++row) {
+    std::vector<float> found(kOutputs, 0.0f);
+    const float scale = input.rows(DType::kINT8).scales[row];
+    EXPECT_EQ(
+        GetParam().add_dots(&dots.sums[row * kOutputs], weights.matrix(), scale, found.data()), 0);
+    for (int64_t o = 0; o < kOutputs; ++o) {
+      EXPECT_EQ(BitsOf(found[o]), expected[row * kOutputs + o]);
     }
   }
 }

@@ -47,9 +47,10 @@ TEST(AllKernelTables, AreCompleteAndEndWithScalar) {
   for (const KernelTable& table : AllKernelTables()) {
     for (const auto function : table.linear) EXPECT_NE(function, nullptr) << table.name;
     for (const auto function : table.leaf_linear) EXPECT_NE(function, nullptr) << table.name;
-    EXPECT_TRUE(table.quantize_row && table.rms_norm && table.rope_adjacent &&
-                table.rope_half_split && table.silu_mul && table.add_fixed && table.store_kv &&
-                table.attention)
+    EXPECT_TRUE(table.quantize_row && table.quantize_groups && table.largest_bits &&
+                table.quantize_group && table.rms_norm && table.rope_adjacent &&
+                table.rope_half_split && table.silu_mul && table.add_fixed && table.add_dots &&
+                table.store_kv && table.attention)
         << table.name;
   }
 }

@@ -9,7 +9,7 @@
 namespace shoal::forward {
 namespace {
 
-int64_t InputGroup(DType dtype) { return QuantizesWholeLeaves(dtype) ? 0 : GroupSize(dtype); }
+int64_t InputGroup(DType dtype) { return QuantizesWholeRows(dtype) ? 0 : GroupSize(dtype); }
 
 // The group sizes that some matrix wants its input quantised in.
 std::set<int64_t> GroupSizes(const model::ModelTensors& tensors) {
@@ -43,7 +43,7 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
   gate.resize(rows * mlp_dim);
   up.resize(rows * mlp_dim);
   for (const int64_t group : GroupSizes(model.tensors())) {
-    const size_t groups = rows * (widest / (group == 0 ? 32 : group) + 1);
+    const size_t groups = rows * (group == 0 ? 1 : widest / group + 1);
     quantized.push_back({.group = group,
                          .quants = std::vector<int8_t>(rows * widest),
                          .scales = std::vector<float>(groups),
@@ -51,6 +51,7 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
   }
   fixed.resize(rows * (config.hidden_dim + kFixedTail));
   invalid.resize(rows);
+  largest_bits.resize(rows);
   kv_overflows.resize(rows);
   const int64_t tile = std::min(rows, kLogitTileRows);
   logits.resize(tile * shard.vocab_rows.count());

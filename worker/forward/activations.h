@@ -15,7 +15,7 @@ constexpr int64_t kLogitTileRows = 16;
 
 // Rows as signed bytes, in groups of one size: what ActivationRows points to.
 struct QuantizedRows {
-  int64_t group;               // 0: a leaf, and so at least 32.
+  int64_t group;               // 0: a whole row.
   std::vector<int8_t> quants;  // [the widest input]
   std::vector<float> scales;   // [the widest input / group]
   std::vector<int32_t> sums;   // [the widest input / group]
@@ -42,11 +42,12 @@ struct Activations {
   std::vector<float> gate;               // [mlp_columns]; also the input of the down projection
   std::vector<float> up;                 // [mlp_columns]
   std::vector<QuantizedRows> quantized;  // One for each group size among the model's matrices.
-  // The sum that crosses the cut: a row's fixed-point outputs, then the count of its invalid
-  // leaves.
+  // The sum that crosses the cut: a row's fixed-point outputs, or dot products, then the count of
+  // its invalid leaves.
   std::vector<int64_t> fixed;            // [hidden_dim + kFixedTail]
   std::vector<float> float_sums;         // [hidden_dim + kFixedTail]; only for Numerics::kFast.
   std::vector<int64_t> invalid;          // Per row: invalid leaves of this rank.
+  std::vector<int64_t> largest_bits;     // Per row, of a row that is quantised as a whole.
   std::vector<int64_t> kv_overflows;     // Per row, in the layer at hand.
   std::vector<float> logits;             // [kLogitTileRows][vocab_rows]
   std::vector<std::byte> gathered;       // All ranks' logits, rank after rank.

@@ -114,7 +114,7 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
     kernels_.rms_norm(activations_.residual.data() + tile[i].row * cols, weights_.output_norm(),
                       model_.config().norm_epsilon, cols, normed + i * cols);
   }
-  QuantizeRows(output.dtype, normed, cols, cols, 0, tile_rows);
+  QuantizeRows(output.dtype, normed, cols, 0, tile_rows);
   const Product product = {&output, activations_.logits.data(), output.rows};
   Multiply({&product, 1}, normed, cols, tile_rows);
 }

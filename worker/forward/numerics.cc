@@ -22,7 +22,8 @@ std::string Hex(XXH128_hash_t hash) {
   return text;
 }
 
-// The weight formats of the model, as "F32 Q4_1 ...", in the order of DType.
+// The weight formats of the model, as "F32 Q4_1 ...", in the order of DType, and how activations
+// are quantised where it is not in the weights' groups.
 std::string Formats(const model::ModelTensors& tensors) {
   std::array<bool, kDTypeCount> used = {};
   const auto note = [&](const model::Tensor* tensor) {
@@ -38,7 +39,10 @@ std::string Formats(const model::ModelTensors& tensors) {
   }
   std::string names;
   for (int dtype = 0; dtype < kDTypeCount; ++dtype) {
-    if (used[dtype]) names += Str(names.empty() ? "" : " ", ToString(static_cast<DType>(dtype)));
+    const auto format = static_cast<DType>(dtype);
+    if (!used[dtype]) continue;
+    names += Str(names.empty() ? "" : " ", ToString(format));
+    if (QuantizesWholeRows(format)) names += " by rows";
   }
   return names;
 }

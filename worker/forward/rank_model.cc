@@ -39,7 +39,7 @@ template <typename Readers>
 bool IsFirstOfGroup(const Readers& readers, size_t index) {
   const auto group = [](const auto& reader) {
     const DType dtype = reader.weights->dtype;
-    return QuantizesWholeLeaves(dtype) ? 0 : GroupSize(dtype);
+    return QuantizesWholeRows(dtype) ? 0 : GroupSize(dtype);
   };
   return std::none_of(readers.begin(), readers.begin() + index,
                       [&](const auto& reader) { return group(reader) == group(readers[index]); });
@@ -159,10 +159,10 @@ ActivationRows RankModel::Input(DType dtype, const float* values, int64_t cols, 
   return input;
 }
 
-void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t leaf_cols,
-                             int64_t begin, int64_t end) {
+void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin,
+                             int64_t end) {
   if (!IsQuantized(dtype)) return;
-  const int64_t group = QuantizesWholeLeaves(dtype) ? leaf_cols : GroupSize(dtype);
+  const int64_t group = QuantizesWholeRows(dtype) ? cols : GroupSize(dtype);
   const int64_t groups = (cols + group - 1) / group;
   QuantizedRows& to = activations_.Quantized(dtype);
   for (int64_t r = begin; r < end; ++r) {
@@ -176,6 +176,31 @@ void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int
       kernels_.quantize_groups(row, cols, group, quants, scales, sums);
     }
   }
+}
+
+// The largest magnitude of a row is that of its parts' on all ranks.
+void RankModel::QuantizeDividedRows(DType dtype, const float* values, int64_t cols) {
+  const int64_t row_count = rows_.size();
+  if (!QuantizesWholeRows(dtype) || stage_.size() == 1) {
+    ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
+      QuantizeRows(dtype, values, cols, begin, end);
+    });
+    return;
+  }
+  int64_t* largest = activations_.largest_bits.data();
+  ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r) {
+      largest[r] = kernels_.largest_bits(values + r * cols, cols);
+    }
+  });
+  stage_.AllReduceMax(std::span(largest, row_count));
+  QuantizedRows& to = activations_.Quantized(dtype);
+  ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r) {
+      kernels_.quantize_group(values + r * cols, cols, static_cast<uint32_t>(largest[r]),
+                              to.quants.data() + r * cols, &to.scales[r], &to.sums[r]);
+    }
+  });
 }
 
 // normed = the norm of the residual, in the forms that the matrices which read it want: quantised
@@ -192,7 +217,7 @@ void RankModel::NormAndQuantize(const float* weight, std::span<const Product> re
     }
     for (size_t i = 0; i < readers.size(); ++i) {
       if (IsFirstOfGroup(readers, i)) {
-        QuantizeRows(readers[i].weights->dtype, normed, cols, cols, begin, end);
+        QuantizeRows(readers[i].weights->dtype, normed, cols, begin, end);
       }
     }
   });
@@ -204,7 +229,7 @@ void RankModel::NormAndQuantize(const float* weight, std::span<const Product> re
       GatherRows(normed, cols);
       continue;
     }
-    const int64_t groups = QuantizesWholeLeaves(dtype) ? 1 : cols / GroupSize(dtype);
+    const int64_t groups = QuantizesWholeRows(dtype) ? 1 : cols / GroupSize(dtype);
     QuantizedRows& rows = activations_.Quantized(dtype);
     GatherRows(rows.quants.data(), cols);
     GatherRows(rows.scales.data(), groups);
@@ -379,11 +404,7 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   } else {
     std::copy_n(sum.overflows.begin(), row_count, invalid.begin());
   }
-  if (IsQuantized(weights.dtype)) {
-    ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
-      QuantizeRows(weights.dtype, input, weights.cols, sum.leaf_cols, begin, end);
-    });
-  }
+  if (IsQuantized(weights.dtype)) QuantizeDividedRows(weights.dtype, input, weights.cols);
   const ActivationRows rows = Input(weights.dtype, input, weights.cols, row_count);
   const int64_t panels = PanelCount(hidden_dim);
   const int64_t grain = std::max(kPanelGrain / 2, panels / (8 * team_.thread_count()));
@@ -401,7 +422,7 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
                                                               .invalid = invalid.data()});
   });
   for (int64_t r = 0; r < row_count; ++r) fixed[r * stride + hidden_dim] = invalid[r];
-  fast_ ? AddFloatSums(sum.layer) : AddSums(sum.layer);
+  fast_ ? AddFloatSums(weights, sum.layer) : AddSums(weights, sum.layer);
 }
 
 }  // namespace shoal::forward

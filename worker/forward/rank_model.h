@@ -126,10 +126,12 @@ class RankModel {
   // Sums `fixed` over the stage's ranks, `stride` integers a row, as far as own_rows_ needs it.
   void SumFixed(int64_t stride);
   // residual += the sums of `fixed` in own_rows_, over all ranks of the stage; rows whose sum is
-  // invalid are blamed on `layer`.
-  void AddSums(int64_t layer);
+  // invalid are blamed on `layer`. `weights`: what the sums are of.
+  void AddSums(const PackedMatrix& weights, int64_t layer);
   // Likewise for Numerics::kFast.
-  void AddFloatSums(int64_t layer);
+  void AddFloatSums(const PackedMatrix& weights, int64_t layer);
+  // to += what a row of `fixed` stands for. Result: how much of it is invalid.
+  int64_t AddRow(const PackedMatrix& weights, int64_t row, float* to);
   // Fills the other ranks' rows of an array that holds this rank's own. Shape: [rows][width].
   template <typename T>
   void GatherRows(T* data, int64_t width);
@@ -141,10 +143,10 @@ class RankModel {
   // positions share lines of keys, and threads that write one line wait for each other.
   void ForRows(int64_t count, device::RangeFunction function);
   void NormAndQuantize(const float* weight, std::span<const Product> readers);
-  // Quantises rows [begin, end) as a matrix of `dtype` reads them; nothing for floats. `leaf_cols`:
-  // of the sum, all of `cols` for a column-parallel one.
-  void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t leaf_cols,
-                    int64_t begin, int64_t end);
+  // Quantises rows [begin, end) as a matrix of `dtype` reads them; nothing for floats.
+  void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin, int64_t end);
+  // Quantises all rows, of which each rank of the stage holds other columns.
+  void QuantizeDividedRows(DType dtype, const float* values, int64_t cols);
   // The rows as a matrix of `dtype` reads them.
   ActivationRows Input(DType dtype, const float* values, int64_t cols, int64_t row_count);
   // The products with `row_count` rows of `values`, quantised as the matrices want them.

@@ -29,30 +29,38 @@ void RankModel::SumFixed(int64_t stride) {
                           data.subspan(own_rows_.begin * stride, own_rows_.count() * stride));
 }
 
-void RankModel::AddSums(int64_t layer) {
+int64_t RankModel::AddRow(const PackedMatrix& weights, int64_t row, float* to) {
   const int64_t hidden_dim = model_.config().hidden_dim;
-  const int64_t stride = hidden_dim + kFixedTail;
-  SumFixed(stride);
+  const int64_t* sums = activations_.fixed.data() + row * (hidden_dim + kFixedTail);
+  if (!QuantizesWholeRows(weights.dtype)) {
+    kernels_.add_fixed(sums, hidden_dim, to);
+    return sums[hidden_dim];
+  }
+  const float scale = activations_.Quantized(weights.dtype).scales[row];
+  return sums[hidden_dim] + kernels_.add_dots(sums, weights, scale, to);
+}
+
+void RankModel::AddSums(const PackedMatrix& weights, int64_t layer) {
+  const int64_t hidden_dim = model_.config().hidden_dim;
+  SumFixed(hidden_dim + kFixedTail);
   ForRows(own_rows_.count(), [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = own_rows_.begin + begin; r < own_rows_.begin + end; ++r) {
-      const int64_t* sums = activations_.fixed.data() + r * stride;
-      kernels_.add_fixed(sums, hidden_dim, activations_.residual.data() + r * hidden_dim);
-      if (sums[hidden_dim] != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = layer;
+      const int64_t invalid = AddRow(weights, r, activations_.residual.data() + r * hidden_dim);
+      if (invalid != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = layer;
     }
   });
 }
 
-void RankModel::AddFloatSums(int64_t layer) {
+void RankModel::AddFloatSums(const PackedMatrix& weights, int64_t layer) {
   const int64_t hidden_dim = model_.config().hidden_dim;
   const int64_t stride = hidden_dim + kFixedTail;
   const int64_t row_count = rows_.size();
   float* parts = activations_.float_sums.data();
   ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
-      const int64_t* fixed = activations_.fixed.data() + r * stride;
       std::fill_n(parts + r * stride, stride, 0.0F);
-      kernels_.add_fixed(fixed, hidden_dim, parts + r * stride);
-      parts[r * stride + hidden_dim] = static_cast<float>(fixed[hidden_dim]);
+      const int64_t invalid = AddRow(weights, r, parts + r * stride);
+      parts[r * stride + hidden_dim] = static_cast<float>(invalid);
     }
   });
   stage_.AllReduceSum(std::span<float>(parts, row_count * stride));
