@@ -301,6 +301,15 @@ TEST(Gguf, RefusesKQuantsWhoseRowsCutABlock) {
                                    HasSubstr("block of 256"), HasSubstr("F16")));
 }
 
+TEST(Gguf, RefusesINT8RowsWhoseDotProductsMayNotFit) {
+  GgufFile file = Small();
+  GgufTensor& tensor = file.tensor("blk.0.ffn_down.weight");
+  tensor.type = 0x53480003;
+  tensor.dimensions = {(1 << 17) + 32, 32};
+  EXPECT_THAT(Refusal(file), AllOf(HasSubstr("\"blk.0.ffn_down.weight\" is INT8"),
+                                   HasSubstr("at most 131072"), HasSubstr("Q8_0")));
+}
+
 TEST(Gguf, RefusesAKQuantThatIsCutShort) {
   ModelSpec spec = SmallSpec();
   spec.ffn_dim = 512;
