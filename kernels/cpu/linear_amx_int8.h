@@ -53,11 +53,14 @@ class Int8Tiles {
       const int64_t end = Smaller(first + together, call.row_end);
       for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += kPanels) {
         for (int64_t row = first; row < end; row += kRows) {
-          const Block block = {.row = row,
-                               .rows = Smaller(kRows, end - row),
-                               .panel = panel,
-                               .panels = Smaller(kPanels, call.panel_end - panel),
-                               .dots = before.dots == dots_[0] ? dots_[1] : dots_[0]};
+          const Block block = {
+              .row = row,
+              .rows = Smaller(kRows, end - row),
+              .panel = panel,
+              .panels = Smaller(kPanels, call.panel_end - panel),
+              .dots = before.dots == dots_[0] ? dots_[1] : dots_[0],
+              .fetch = FetchShare(row - first, end - first),
+              .fetched_panels = Smaller(kPanels, call.panel_end - panel - kPanels)};
           if (block.rows > kTileRows) {
             Multiply<2>(block, before, sink);
           } else {
@@ -84,6 +87,12 @@ class Int8Tiles {
   static constexpr int64_t kStep = 64;
   static constexpr int64_t kStepBytes = kStep * kPanelRows;
 
+  // A range of the cache lines that a panel has in a step.
+  struct Lines {
+    int64_t begin;
+    int64_t end;
+  };
+
   // Rows and panels whose sums are in dots[panel][row].
   struct Block {
     int64_t row;
@@ -91,8 +100,21 @@ class Int8Tiles {
     int64_t panel;
     int64_t panels;
     int32_t (*dots)[kRows][kPanelRows];
+    // What is brought to the second cache meanwhile: these lines of each step of so many of the
+    // panels that follow.
+    Lines fetch;
+    int64_t fetched_panels;
     int64_t given = 0;  // Rows of each panel that were handed on.
   };
+
+  // The part of the next panels that falls to the block at `row` of `rows`.
+  static SHOAL_INLINE Lines FetchShare(int64_t row, int64_t rows) {
+    constexpr int64_t kLines = kStepBytes / 64;
+    const int64_t blocks = (rows + kRows - 1) / kRows;
+    const int64_t share = (kLines + blocks - 1) / blocks;
+    const int64_t begin = Smaller(row / kRows * share, kLines);
+    return {begin, Smaller(begin + share, kLines)};
+  }
 
   // Hands on the block's next rows, so many that `steps_left` equal portions would be the rest.
   template <typename Sink>
@@ -134,6 +156,12 @@ class Int8Tiles {
     tiles_.template Clear<kTiles>();
     for (int64_t k = 0; k < panels.cols; k += kStep) {
       const int64_t count = Smaller(kStep, panels.cols - k);
+      for (int64_t p = 0; p < block.fetched_panels; ++p) {
+        const uint8_t* next = weights[p] + kPanels * panels.bytes;
+        for (int64_t line = block.fetch.begin; line < block.fetch.end; ++line) {
+          __builtin_prefetch(next + 64 * line, 0, 2);
+        }
+      }
       TileRows rows[kTiles];
       for (int tile = 0; tile < kTiles; ++tile) rows[tile] = Rows(block, tile, k, count);
       if (count < kStep) {
