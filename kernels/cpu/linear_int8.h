@@ -177,16 +177,13 @@ void RowDotsInt8(const LeafLinearCall& call) {
         int64_t* output = call.output + row * call.output_stride + panel * kPanelRows;
         // Modulo 2^32: only the whole of it fits.
         const auto start = static_cast<uint32_t>(-Dots::kOffset * call.input->sums[row]);
-        const int64_t count = OutputsOf(panels, panel);
-        if (count == kPanelRows) {
-          for (int64_t i = 0; i < kPanelRows; ++i) {
+        const auto widen = [&](int64_t count) __attribute__((always_inline)) {
+          for (int64_t i = 0; i < count; ++i) {
             output[i] = static_cast<int32_t>(static_cast<uint32_t>(dots[i]) + start);
           }
-          return;
-        }
-        for (int64_t i = 0; i < count; ++i) {
-          output[i] = static_cast<int32_t>(static_cast<uint32_t>(dots[i]) + start);
-        }
+        };
+        const int64_t count = OutputsOf(panels, panel);
+        count == kPanelRows ? widen(kPanelRows) : widen(count);
       });
 }
 

@@ -182,6 +182,11 @@ TEST_P(EmulatedTileLayers, GiveTheScalarBits) {
   }
 }
 
+// More rows than INT8's tiles keep in the cache at once.
+TEST_P(EmulatedTileLayers, GiveTheScalarBitsForManyWideRows) {
+  ExpectScalarBits(20, 8192, 150, Values::kOrdinary);
+}
+
 TEST_P(EmulatedTileLayers, GiveTheScalarLeavesAndCountTheSameInvalidOnes) {
   constexpr int64_t kRows = 43;
   for (const Values values : {Values::kOrdinary, Values::kExtreme}) {

@@ -86,8 +86,8 @@ class RankModel {
   // 32 hex digits, equal on every rank and for every cut. Collective, once, before the first step.
   const std::string& numerics_id() const { return numerics_id_; }
 
-  // Bytes of this rank's packed matrices, without norms, caches and activations.
   const SequenceTable& sequences() const { return sequences_; }
+  // Bytes of this rank's packed matrices, without norms, caches and activations.
   int64_t weight_bytes() const { return weights_.packed_bytes(); }
 
  private:
