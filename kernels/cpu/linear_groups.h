@@ -221,13 +221,30 @@ SHOAL_INLINE Panels TabledPanels(const PackedMatrix& weights, int64_t table_byte
           .cols = weights.cols};
 }
 
-// A tile of up to kGroupTileRows rows and kGroupTilePanels panels of a call.
-template <typename Isa, DType kType>
-struct GroupTile {
-  using Kernel = GroupKernel<Isa, kType>;
-  using Lanes = typename Isa::Lanes;
+// Where a tile stands in a call. Rows are taken eight, four, two or one at a time.
+struct GroupPlace {
   static constexpr int kRows = kGroupTileRows;
   static constexpr int64_t kPanels = kGroupTilePanels;
+
+  SHOAL_INLINE void Place(int64_t new_row, int64_t rows_left, int64_t new_panel,
+                          int64_t new_panel_count) {
+    row = new_row;
+    panel = new_panel;
+    row_count = rows_left >= 8 ? 8 : rows_left >= 4 ? 4 : rows_left >= 2 ? 2 : 1;
+    panel_count = new_panel_count;
+  }
+
+  int64_t row = 0;
+  int row_count = 0;
+  int64_t panel = 0;
+  int64_t panel_count = 0;
+};
+
+// A tile of up to kGroupTileRows rows and kGroupTilePanels panels of a call.
+template <typename Isa, DType kType>
+struct GroupTile : GroupPlace {
+  using Kernel = GroupKernel<Isa, kType>;
+  using Lanes = typename Isa::Lanes;
 
   static SHOAL_INLINE uint32_t AddFixed(Lanes y, float limit, int64_t* sums) {
     return Isa::AddFixed(y, limit, sums);
@@ -237,15 +254,6 @@ struct GroupTile {
       : input_(input), block_offset_(weights.block_offset) {
     table_bytes_ = Kernel::kTableEntry * ((weights.cols + kBlockK - 1) / kBlockK + 1);
     panels = TabledPanels<kType>(weights, table_bytes_);
-  }
-
-  // Rows are taken eight, four, two or one at a time.
-  SHOAL_INLINE void Place(int64_t new_row, int64_t rows_left, int64_t new_panel,
-                          int64_t new_panel_count) {
-    row = new_row;
-    panel = new_panel;
-    row_count = rows_left >= 8 ? 8 : rows_left >= 4 ? 4 : rows_left >= 2 ? 2 : 1;
-    panel_count = new_panel_count;
   }
 
   // Calls sink(panel of the tile, row of the tile, sum) with the sums over a leaf,
@@ -274,10 +282,6 @@ struct GroupTile {
   }
 
   Panels panels;
-  int64_t row = 0;
-  int row_count = 0;
-  int64_t panel = 0;
-  int64_t panel_count = 0;
 
  private:
   SHOAL_INLINE const uint8_t* Table(int64_t p) const {

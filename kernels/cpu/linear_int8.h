@@ -20,12 +20,10 @@ namespace {
 
 // What an Isa of linear_groups.h does with up to eight rows and four panels at a time.
 template <typename Isa>
-class Int8Vectors {
+class Int8Vectors : public GroupPlace {
  public:
   using Lanes = typename Isa::Lanes;
   static constexpr int32_t kOffset = GroupKernel<Isa, DType::kINT8>::kOffset;
-  static constexpr int kRows = kGroupTileRows;
-  static constexpr int64_t kPanels = kGroupTilePanels;
 
   SHOAL_INLINE Int8Vectors(const PackedMatrix& weights, const ActivationRows& input)
       : panels(TabledPanels<DType::kINT8>(weights, Kernel::kTableEntry)), input_(input) {}
@@ -63,20 +61,7 @@ class Int8Vectors {
         });
   }
 
-  // For ForTiles. Rows are taken eight, four, two or one at a time.
-  SHOAL_INLINE void Place(int64_t new_row, int64_t rows_left, int64_t new_panel,
-                          int64_t new_panel_count) {
-    row = new_row;
-    panel = new_panel;
-    row_count = rows_left >= 8 ? 8 : rows_left >= 4 ? 4 : rows_left >= 2 ? 2 : 1;
-    panel_count = new_panel_count;
-  }
-
   Panels panels;
-  int64_t row = 0;
-  int row_count = 0;
-  int64_t panel = 0;
-  int64_t panel_count = 0;
 
  private:
   using Kernel = GroupKernel<Isa, DType::kINT8>;
