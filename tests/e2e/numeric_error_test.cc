@@ -278,7 +278,7 @@ TEST_P(NumericError, IsOfTheCacheWhereAWiderOneHoldsTheKeys) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, NumericError,
-                         ::testing::Values(DType::kF32, DType::kQ8_0, DType::kQ4_1),
+                         ::testing::Values(DType::kF32, DType::kQ8_0, DType::kQ4_1, DType::kINT8),
                          [](const auto& info) { return std::string(ToString(info.param)); });
 
 }  // namespace

@@ -9,8 +9,6 @@
 namespace shoal::forward {
 namespace {
 
-int64_t InputGroup(DType dtype) { return QuantizesWholeRows(dtype) ? 0 : GroupSize(dtype); }
-
 // The group sizes that some matrix wants its input quantised in.
 std::set<int64_t> GroupSizes(const model::ModelTensors& tensors) {
   std::set<int64_t> sizes = {InputGroup(tensors.output->dtype)};

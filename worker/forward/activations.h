@@ -13,9 +13,14 @@ namespace shoal::forward {
 // Rows of logits that are in memory at once; a plan that wants more is served tile by tile.
 constexpr int64_t kLogitTileRows = 16;
 
+// The groups that a matrix of `dtype` wants its input in; 0: a whole row.
+constexpr int64_t InputGroup(DType dtype) {
+  return QuantizesWholeRows(dtype) ? 0 : GroupSize(dtype);
+}
+
 // Rows as signed bytes, in groups of one size: what ActivationRows points to.
 struct QuantizedRows {
-  int64_t group;               // 0: a whole row.
+  int64_t group;               // As InputGroup.
   std::vector<int8_t> quants;  // [the widest input]
   std::vector<float> scales;   // [the widest input / group]
   std::vector<int32_t> sums;   // [the widest input / group]

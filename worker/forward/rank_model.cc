@@ -37,10 +37,7 @@ int64_t RowsMax(const RankOptions& options) {
 // True if no matrix before readers[index] wants its input in the same groups.
 template <typename Readers>
 bool IsFirstOfGroup(const Readers& readers, size_t index) {
-  const auto group = [](const auto& reader) {
-    const DType dtype = reader.weights->dtype;
-    return QuantizesWholeRows(dtype) ? 0 : GroupSize(dtype);
-  };
+  const auto group = [](const auto& reader) { return InputGroup(reader.weights->dtype); };
   return std::none_of(readers.begin(), readers.begin() + index,
                       [&](const auto& reader) { return group(reader) == group(readers[index]); });
 }
@@ -163,7 +160,7 @@ void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int
                              int64_t end) {
   if (!IsQuantized(dtype)) return;
   const int64_t group = QuantizesWholeRows(dtype) ? cols : GroupSize(dtype);
-  const int64_t groups = (cols + group - 1) / group;
+  const int64_t groups = cols / group;
   QuantizedRows& to = activations_.Quantized(dtype);
   for (int64_t r = begin; r < end; ++r) {
     const float* row = values + r * cols;
