@@ -84,7 +84,7 @@ struct TileKernel {
 
   // A group's weights and factors.
   SHOAL_INLINE void Unpack(const uint8_t* group, int64_t g) {
-    Prefetch<kBytes>(group + ahead);
+    Prefetch<kBytes>(group, ahead);
     if constexpr (kType == DType::kQ8_0) {
       L::UnpackBytes(group, 128, unpacked[g]);
     } else {
@@ -159,7 +159,7 @@ struct TileKernel {
   // Scales, and then of formats with a minimum scale * float(sum).
   alignas(32) float scales[kHasMinimum ? 2 * kRowsMax : kRowsMax][kBlockGroups];
   int row_count;
-  int64_t ahead;
+  Ahead ahead;
 };
 
 }  // namespace

@@ -240,11 +240,7 @@ struct QuantKernel {
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) acc[r] = Lanes::Zero();
     for (int64_t g = 0; g < count; ++g, packed += kBytes) {
-      if constexpr (kSource == Source::kPacked) {
-        PrefetchStream<kBytes>(packed, ahead);
-      } else if constexpr (kSource != Source::kUnpacked) {
-        Prefetch<kBytes>(packed + ahead);
-      }
+      if constexpr (kSource != Source::kUnpacked) Prefetch<kBytes>(packed, ahead);
       AddGroup<kSource, kRows>(packed, first, group + g, acc);
     }
 #pragma GCC unroll 4
@@ -296,7 +292,7 @@ struct QuantKernel {
   RowBlock<kType, kRowsMax> block;
   UnpackedBlock<kType> unpacked;
   int row_count;
-  int64_t ahead;
+  Ahead ahead;
 };
 
 }  // namespace

@@ -142,8 +142,7 @@ struct QuantKernel {
     for (int64_t g = 0; g < count / kGroup; ++g) {
       WeightGroup<kType> w;
       const uint8_t* group = weights + g * WeightGroup<kType>::kBytes;
-      kRows <= kStreamedRows ? PrefetchStream<WeightGroup<kType>::kBytes>(group, ahead)
-                             : Prefetch<WeightGroup<kType>::kBytes>(group + ahead);
+      Prefetch<WeightGroup<kType>::kBytes>(group, ahead);
       w.Load(group);
       AddGroup<0>(w, first + g, acc);
       if constexpr (kRows > 4) AddGroup<4>(w, first + g, acc);
@@ -154,7 +153,7 @@ struct QuantKernel {
   }
 
   RowBlock<kType, kRows> rows;
-  int64_t ahead;
+  Ahead ahead;
 };
 
 template <int kRows>

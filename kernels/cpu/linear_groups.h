@@ -200,7 +200,7 @@ struct GroupKernel {
     Floats acc[Isa::kParts][kRows] = {};
     for (int64_t g = 0; g < block.count / kGroup; ++g) {
       const uint8_t* group = block.groups + g * kGroupBytes;
-      PrefetchStream<kGroupBytes>(group, kStreamPrefetchBytes);
+      Prefetch<kGroupBytes>(group, kStreamAhead);
 #pragma GCC unroll 2
       for (int part = 0; part < Isa::kParts; ++part) AddPart<kRows>(block, g, part, acc[part]);
     }

@@ -79,7 +79,7 @@ class Int8Vectors : public GroupPlace {
       Ints acc[kChains] = {Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0)};
       for (int64_t k = 0; k < panels.cols; k += Kernel::kGroup) {
         const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
-        if (part == 0) PrefetchStream<Kernel::kGroupBytes>(group, kStreamPrefetchBytes);
+        if (part == 0) Prefetch<Kernel::kGroupBytes>(group, kStreamAhead);
         Kernel::template AddQuads<1, kChains>(group, part, quants + k, acc);
       }
       const Ints dot = Isa::AddInts(Isa::AddInts(acc[0], acc[1]), Isa::AddInts(acc[2], acc[3]));
@@ -123,7 +123,7 @@ class Int8Vectors : public GroupPlace {
       for (int i = kCount; i < kChains * kCount; ++i) acc[i] = Isa::FillInts(0);
       for (int64_t k = 0; k < count; k += Kernel::kGroup) {
         const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
-        if (part == 0) PrefetchStream<Kernel::kGroupBytes>(group, kStreamPrefetchBytes);
+        if (part == 0) Prefetch<Kernel::kGroupBytes>(group, kStreamAhead);
         Kernel::template AddQuads<kCount, kChains>(group, part, rows_.quants[0] + k, acc);
       }
       for (int i = kCount; i < kChains * kCount; ++i) {

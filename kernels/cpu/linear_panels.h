@@ -20,24 +20,25 @@ namespace {
 // the order in which they lie in memory: hardware prefetches what follows, and a Load for each
 // panel costs less than the jumps between panels.
 constexpr int64_t kStreamedRows = 4;
-// How far ahead weights that are read as they lie in memory are brought to the second cache, whose
-// many pending reads hide the memory's latency, and from there to the first.
-constexpr int64_t kStreamPrefetchBytes = 8192;
-constexpr int64_t kNearPrefetchBytes = 1024;
+
+// Bytes from the weights at hand to those that should come to the second cache, whose many pending
+// reads hide the memory's latency, and to those that should come from there to the first.
+struct Ahead {
+  int64_t far;
+  int64_t near;
+};
+// Where weights are read as they lie in memory.
+constexpr Ahead kStreamAhead = {.far = 8192, .near = 1024};
+// Else, in blocks of a panel, which follow each other in the order in which they are read.
+constexpr int64_t kFarBlocks = 4;
+constexpr int64_t kNearBlocks = 1;
 
 template <int64_t kBytes>
-SHOAL_INLINE void Prefetch(const uint8_t* from) {
-#pragma GCC unroll 16
-  for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(from + line);
-}
-
-// Prefetches the kBytes that lie `ahead` behind `from`, and those that lie near it.
-template <int64_t kBytes>
-SHOAL_INLINE void PrefetchStream(const uint8_t* from, int64_t ahead) {
+SHOAL_INLINE void Prefetch(const uint8_t* from, Ahead ahead) {
 #pragma GCC unroll 16
   for (int64_t line = 0; line < kBytes; line += 64) {
-    __builtin_prefetch(from + ahead + line, 0, 2);
-    __builtin_prefetch(from + kNearPrefetchBytes + line);
+    __builtin_prefetch(from + ahead.far + line, 0, 2);
+    __builtin_prefetch(from + ahead.near + line);
   }
 }
 

@@ -6,7 +6,7 @@
 //
 // A Kernel<rows> handles `rows` activation rows against one panel; a Kernel with kRowsMax handles
 // any number up to that, which it finds in its member row_count. A member `ahead`, if there is one,
-// is how many bytes behind the weights at hand those lie that it should prefetch:
+// says which weights it should prefetch:
 //   kPanels                       panels that share one Load, unless there are few rows
 //   Lanes                         16 floats, one for each output of a panel: Zero, LoadLanes,
 //                                 StoreLanes, StoreOutputs (the first `count`), +, kFixedBias
@@ -66,17 +66,21 @@ SHOAL_INLINE void SetRows(Kernel& kernel, int rows) {
   if constexpr (TakesAnyRows<Kernel>) kernel.row_count = rows;
 }
 
-// Tells a kernel how far behind a block lies the one that comes next: the next panel's, after the
-// last panel the first one's next block of k, after the last k the panels that follow. Of a single
-// panel the weights come as they lie.
+// Tells a kernel, at block [k, k_end) of the p-th of `count` panels, how far behind it lie those
+// that come next: the next panels', after the last panel the first ones' next block of k, after the
+// last k those of the panels that follow. Of a single panel the weights come as they lie.
 template <typename Kernel>
-SHOAL_INLINE void SetAhead(Kernel& kernel, const Panels& weights, bool last_panel, int64_t count,
+SHOAL_INLINE void SetAhead(Kernel& kernel, const Panels& weights, int64_t p, int64_t count,
                            int64_t k, int64_t k_end) {
   if constexpr (PrefetchesAhead<Kernel>) {
-    const int64_t first_panel = -(count - 1) * weights.bytes;
-    const int64_t next_k = k_end < weights.cols ? first_panel + Kernel::WeightBytes(k_end - k)
-                                                : weights.bytes - Kernel::WeightBytes(k);
-    kernel.ahead = count == 1 ? kStreamPrefetchBytes : last_panel ? next_k : weights.bytes;
+    const int64_t after_last = k_end < weights.cols
+                                   ? Kernel::WeightBytes(k_end - k) - count * weights.bytes
+                                   : -Kernel::WeightBytes(k);
+    const auto ahead = [&](int64_t blocks) __attribute__((always_inline)) {
+      return blocks * weights.bytes + (p + blocks < count ? 0 : after_last);
+    };
+    kernel.ahead =
+        count == 1 ? kStreamAhead : Ahead{.far = ahead(kFarBlocks), .near = ahead(kNearBlocks)};
   }
 }
 
@@ -98,7 +102,7 @@ SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Pa
   ForPanels<Kernel>(
       count, [&](int64_t p, auto group) __attribute__((always_inline)) {
         float(*sums)[kRows][kPanelRows] = results + p;
-        SetAhead(kernel, weights, p + 1 == count, count, k, k + length);
+        SetAhead(kernel, weights, p, count, k, k + length);
         if constexpr (AddsInPlace<Kernel>) {
           kernel.AddBlock(first + p * weights.bytes, length, sums[0]);
         } else {
@@ -148,7 +152,7 @@ struct LeafTile {
     const uint8_t* first = weights.data + panel * weights.bytes;
     ForPanels<Kernel>(
         count, [&](int64_t p, auto group) __attribute__((always_inline)) {
-          SetAhead(kernel, weights, p + 1 == count, count, k_begin, k_end);
+          SetAhead(kernel, weights, p, count, k_begin, k_end);
           const auto add = [&](int i, int r, Lanes acc) __attribute__((always_inline)) {
             // Without the contract's +0 before it: no integer shows a zero's sign.
             const uint32_t bad = Kernel::AddFixed(acc, limit, sums[p + i][r]);
