@@ -73,11 +73,10 @@ template <typename Kernel>
 SHOAL_INLINE void SetAhead(Kernel& kernel, const Panels& weights, int64_t p, int64_t count,
                            int64_t k, int64_t k_end) {
   if constexpr (PrefetchesAhead<Kernel>) {
-    const int64_t after_last = k_end < weights.cols
-                                   ? Kernel::WeightBytes(k_end - k) - count * weights.bytes
-                                   : -Kernel::WeightBytes(k);
     const auto ahead = [&](int64_t blocks) __attribute__((always_inline)) {
-      return blocks * weights.bytes + (p + blocks < count ? 0 : after_last);
+      const int64_t next_k = k + (p + blocks) / count * (k_end - k);
+      if (next_k >= weights.cols) return blocks * weights.bytes - Kernel::WeightBytes(k);
+      return ((p + blocks) % count - p) * weights.bytes + Kernel::WeightBytes(next_k - k);
     };
     kernel.ahead =
         count == 1 ? kStreamAhead : Ahead{.far = ahead(kFarBlocks), .near = ahead(kNearBlocks)};

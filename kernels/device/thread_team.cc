@@ -1,13 +1,17 @@
 // Fork and join in about a microsecond while the threads are awake, and without ever waiting for a
 // thread that the operating system is not running.
 //
-// One 64-bit word, `claim`, holds the region's number and how many of its chunks are unclaimed. A
-// thread claims a chunk by compare-and-swap on that word. The region's other fields are written
-// only while the last region has no unclaimed chunk and none running; so a thread whose claim
-// succeeds read the fields of the region that it claimed from, and one that woke up late, and
-// perhaps read them half-written, finds no chunk left or fails to claim it. This is why the number
-// left stands in the word itself: compared with a field, an old region could seem to have chunks
-// left.
+// A region's chunks are dealt to the threads in shares that lie together: what a thread prefetches
+// behind a chunk is the chunk that it takes next. A thread that is through with its own share helps
+// with the others.
+//
+// One 64-bit word for each share, its `claim`, holds the region's number and how many of the
+// share's chunks are unclaimed. A thread claims a chunk by compare-and-swap on that word. The
+// region's other fields are written only while the last region has no unclaimed chunk and none
+// running, and before any claim of the new one; so a thread whose claim succeeds read the fields of
+// the region that it claimed from, and one that woke up late, and perhaps read them half-written,
+// finds no chunk left or fails to claim it. This is why the number left stands in the word itself:
+// compared with a field, an old region could seem to have chunks left.
 
 #include "kernels/device/thread_team.h"
 
@@ -73,8 +77,14 @@ bool EnvironmentIsRight() { return (_mm_getcsr() & kMxcsrForbidden) == 0; }
 }  // namespace
 
 struct ThreadTeam::State {
-  // Written by every claim, so alone on its line.
-  alignas(kCacheLine) std::atomic<uint64_t> claim{0};
+  // One thread's share. Written by every claim, so alone on its line.
+  struct alignas(kCacheLine) Share {
+    std::atomic<uint64_t> claim{0};
+  };
+
+  explicit State(int32_t thread_count) : shares(thread_count) {}
+
+  std::vector<Share> shares;
 
   // Chunks of this region that other threads have finished. The caller sleeps on it.
   alignas(kCacheLine) std::atomic<uint32_t> finished{0};
@@ -105,15 +115,35 @@ struct ThreadTeam::State {
     threads.clear();
   }
 
-  // Claims and runs chunks until the current region has none left. Returns how many it ran, and in
-  // `word` the claim word that said so. noexcept: a region cannot be abandoned half way.
+  // The first of `chunks` chunks that is not in a share before this one.
+  int64_t ShareBegin(int64_t share, int64_t chunks) const {
+    const auto count = static_cast<int64_t>(shares.size());
+    return (chunks * share + count - 1) / count;
+  }
+
+  // Claims and runs chunks of the current region, of the thread's own share first, until none is
+  // left. Returns how many it ran, and in `word` the claim word of its own share that said so.
   uint32_t RunChunks(int32_t thread, uint64_t& word, bool report) noexcept {
+    uint32_t done = RunShare(thread, thread, word, report);
+    uint64_t other_word = 0;
+    for (size_t i = 1; i < shares.size(); ++i) {
+      const size_t share = (static_cast<size_t>(thread) + i) % shares.size();
+      done += RunShare(share, thread, other_word, report);
+    }
+    return done;
+  }
+
+  // The same with one share. noexcept: a region cannot be abandoned half way.
+  uint32_t RunShare(size_t share, int32_t thread, uint64_t& word, bool report) noexcept {
+    std::atomic<uint64_t>& claim = shares[share].claim;
     uint32_t done = 0;
     word = claim.load(std::memory_order_acquire);
     while (true) {
       const auto left = static_cast<int64_t>(word & kChunkMask);
       if (left == 0) return done;
-      const int64_t chunk = chunk_count.load(std::memory_order_relaxed) - left;
+      const int64_t chunk =
+          ShareBegin(static_cast<int64_t>(share) + 1, chunk_count.load(std::memory_order_relaxed)) -
+          left;
       const RangeFunction* region_function = function.load(std::memory_order_relaxed);
       const int64_t region_count = count.load(std::memory_order_relaxed);
       const int64_t region_grain = grain.load(std::memory_order_relaxed);
@@ -137,17 +167,18 @@ struct ThreadTeam::State {
     started.fetch_add(1, std::memory_order_acq_rel);
     started.notify_one();
     uint64_t exhausted = 0;
-    while (WaitForRegion(exhausted)) RunChunks(thread, exhausted, /*report=*/true);
+    while (WaitForRegion(shares[thread].claim, exhausted))
+      RunChunks(thread, exhausted, /*report=*/true);
   }
 
-  // Until the region's number differs from that of `exhausted`. False to stop.
-  bool WaitForRegion(uint64_t exhausted) {
+  // Until the claim's region differs from that of `exhausted`. False to stop.
+  bool WaitForRegion(const std::atomic<uint64_t>& claim, uint64_t exhausted) {
     const auto ready = [&] {
       return stop.load(std::memory_order_relaxed) ||
              claim.load(std::memory_order_relaxed) >> kChunkBits != exhausted >> kChunkBits;
     };
     if (!SpinThenYield(ready)) {
-      // Announce the sleep, then look again: Publish writes the claim first and then looks for
+      // Announce the sleep, then look again: Publish writes the claims first and then looks for
       // sleepers, so one of the two sees the other.
       sleepers.fetch_add(1, std::memory_order_seq_cst);
       while (true) {
@@ -164,14 +195,19 @@ struct ThreadTeam::State {
   }
 
   void Publish(const RangeFunction& region_function, int64_t region_count, int64_t region_grain,
-               uint32_t chunks) {
+               int64_t chunks) {
     finished.store(0, std::memory_order_relaxed);
     function.store(&region_function, std::memory_order_relaxed);
     count.store(region_count, std::memory_order_relaxed);
     grain.store(region_grain, std::memory_order_relaxed);
     chunk_count.store(chunks, std::memory_order_relaxed);
-    const uint64_t region = (claim.load(std::memory_order_relaxed) >> kChunkBits) + 1;
-    claim.store(region << kChunkBits | chunks, std::memory_order_seq_cst);
+    const uint64_t region = (shares[0].claim.load(std::memory_order_relaxed) >> kChunkBits) + 1;
+    for (size_t i = 0; i < shares.size(); ++i) {
+      const auto share = static_cast<int64_t>(i);
+      const int64_t left = ShareBegin(share + 1, chunks) - ShareBegin(share, chunks);
+      shares[i].claim.store(region << kChunkBits | static_cast<uint64_t>(left),
+                            std::memory_order_seq_cst);
+    }
     if (sleepers.load(std::memory_order_seq_cst) != 0) {
       wakeups.fetch_add(1, std::memory_order_seq_cst);
       FutexWakeAll(wakeups);
@@ -194,7 +230,7 @@ struct ThreadTeam::State {
 
 ThreadTeam::ThreadTeam(int32_t thread_count) {
   SHOAL_CHECK(thread_count >= 1, "thread_count ", thread_count);
-  state_ = std::make_unique<State>();
+  state_ = std::make_unique<State>(thread_count);
   try {
     for (int32_t thread = 1; thread < thread_count; ++thread) {
       state_->threads.emplace_back([state = state_.get(), thread] { state->Work(thread); });
@@ -233,7 +269,7 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain, RangeFunction functio
       function(begin, std::min(begin + grain, count), 0);
     }
   } else if (chunks > 1) {
-    state_->Publish(function, count, grain, static_cast<uint32_t>(chunks));
+    state_->Publish(function, count, grain, chunks);
     uint64_t exhausted = 0;
     const uint32_t own = state_->RunChunks(/*thread=*/0, exhausted, /*report=*/false);
     state_->WaitForOthers(static_cast<uint32_t>(chunks) - own);

@@ -31,10 +31,11 @@ class RangeFunction {
 
 // A fixed set of threads that work through index ranges together; the caller is thread 0.
 //
-// Which thread gets which range is not fixed, so results must not depend on it. Chunks are claimed
-// one by one: when the machine takes a core away, the others do the work, and a call never waits
-// for a thread that has claimed nothing. Idle threads spin briefly, then yield, then sleep.
-// Threading: one thread calls ParallelFor.
+// Which thread gets which range is not fixed, so results must not depend on it. Each has a share,
+// neighbouring ranges in ascending order, but chunks are claimed one by one: when the machine takes
+// a core away, the others do the work, and a call never waits for a thread that has claimed
+// nothing. Idle threads spin briefly, then yield, then sleep. Threading: one thread calls
+// ParallelFor.
 class ThreadTeam {
  public:
   // Checks MXCSR on every thread: round to nearest even, no flush to zero, no denormals are zero.
