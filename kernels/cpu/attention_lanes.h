@@ -194,6 +194,7 @@ void AttentionOfDType(const AttentionCall& call) {
       .row_bytes = call.head_dim * ElementBytes(kDType),
       .scale_offset = KvScaleOffset(kDType, call.head_dim),
       .scale = static_cast<float>(1.0 / root),
+      .next_head_offset = call.next_head_offset,
   };
   const int64_t total = call.row_count * call.head_count;
   for (int64_t first = 0; first < total; first += L::kPairsMax) {

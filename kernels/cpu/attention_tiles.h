@@ -9,6 +9,10 @@
 namespace shoal::cpu {
 namespace {
 
+// Vectors of keys in a block.
+template <typename L>
+constexpr int kPerBlock = static_cast<int>(kKvBlockTokens / L::kWidth);
+
 constexpr int kSegmentBlocks = static_cast<int>(kSegmentKeys / kKvBlockTokens);
 
 template <KvDType kDType>
@@ -21,17 +25,27 @@ struct AttentionShape {
   int64_t row_bytes;     // Of one position's values.
   int64_t scale_offset;  // Bytes from a block's start to its keys' scales, if it has some.
   float scale;
+  int64_t next_head_offset;  // AttentionCall has it.
 };
+
+// Brings the lines that lie `offset` behind those of kVectors vectors to the second cache.
+template <typename L, KvDType kDType, int kVectors>
+inline void PrefetchVectors(const std::byte* from, int64_t offset) {
+  constexpr int64_t kBytes = kVectors * L::kWidth * ElementBytes(kDType);
+#pragma GCC unroll 8
+  for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(from + offset + line, 0, 2);
+}
 
 // Scores of kPairs pairs against kVectors vectors of keys. keys[v]: vector v's keys of dimension 0;
 // the next dimension's lie kKvBlockTokens elements on. scales[v]: theirs. query:
-// [head_dim][kPairsMax].
-// scores: pair p's at p * kSegmentKeys.
+// [head_dim][kPairsMax]. scores: pair p's at p * kSegmentKeys. A block's keys and values take the
+// same room, so the keys' lines are prefetched as often as there are values'.
 template <typename L, KvDType kDType, int kPairs, int kVectors>
 void ScoreTile(const AttentionShape& shape, const std::byte* const* keys,
                const float* const* scales, const float* query, float* scores) {
   using F = typename L::F;
   constexpr int64_t kStride = kKvBlockTokens * ElementBytes(kDType);
+  constexpr int kTogether = kVectors < kPerBlock<L> ? kVectors : kPerBlock<L>;  // Of one block.
   F acc[kPairs][kVectors];
 #pragma GCC unroll 8
   for (int p = 0; p < kPairs; ++p) {
@@ -40,6 +54,10 @@ void ScoreTile(const AttentionShape& shape, const std::byte* const* keys,
   }
   for (int64_t i = 0; i < shape.head_dim; ++i) {
     F k[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; v += kTogether) {
+      PrefetchVectors<L, kDType, kTogether>(keys[v] + i * kStride, shape.value_offset);
+    }
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       k[v] = L::template Widen<kDType>(keys[v] + i * kStride);
@@ -88,6 +106,7 @@ void ValueTile(const AttentionShape& shape, const std::byte* const* values,
         end < (block + 1) * kKvBlockTokens ? end : (block + 1) * kKvBlockTokens;
     const std::byte* value = values[block] + begin % kKvBlockTokens * shape.row_bytes;
     for (; begin < block_end; ++begin, value += shape.row_bytes) {
+      PrefetchVectors<L, kDType, kVectors>(value, shape.next_head_offset - shape.value_offset);
       F x[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
@@ -128,14 +147,13 @@ struct SegmentBlocks {
 template <typename L, KvDType kDType, int kPairs>
 void ScoreSegment(const AttentionShape& shape, const SegmentBlocks& segment, const float* query,
                   float* scores) {
-  constexpr int kPerBlock = static_cast<int>(kKvBlockTokens / L::kWidth);
   constexpr int kVectors = L::KeyVectors(kPairs);
-  const int count = segment.count * kPerBlock;
-  const std::byte* keys[kSegmentBlocks * kPerBlock];
-  const float* scales[kSegmentBlocks * kPerBlock];
+  const int count = segment.count * kPerBlock<L>;
+  const std::byte* keys[kSegmentBlocks * kPerBlock<L>];
+  const float* scales[kSegmentBlocks * kPerBlock<L>];
   for (int v = 0; v < count; ++v) {
-    const std::byte* block = segment.blocks[v / kPerBlock];
-    const int64_t lane = v % kPerBlock * L::kWidth;
+    const std::byte* block = segment.blocks[v / kPerBlock<L>];
+    const int64_t lane = v % kPerBlock<L> * L::kWidth;
     keys[v] = block + lane * ElementBytes(kDType);
     scales[v] = reinterpret_cast<const float*>(block + shape.scale_offset) + lane;
   }

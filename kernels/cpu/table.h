@@ -64,7 +64,10 @@ struct AttentionCall {
   const std::byte* blocks;  // This layer's and kv head's part of block b: blocks + b * block_stride
   int64_t block_stride;     // Bytes.
   const int32_t* block_table;  // [positions / 32]: the sequence's blocks.
-  float* scratch;              // [AttentionScratchFloats(head_dim, head_count)], the caller's own.
+  // Bytes from this kv head's part of a block to that of the call which comes next and reads the
+  // same blocks, or 0. It is prefetched.
+  int64_t next_head_offset = 0;
+  float* scratch;  // [AttentionScratchFloats(head_dim, head_count)], the caller's own.
 };
 
 constexpr int64_t kSegmentKeys = 256;

@@ -25,6 +25,7 @@ class KvPool {
   KvDType dtype() const { return dtype_; }
   int64_t block_count() const { return block_count_; }
   int64_t block_stride() const { return block_stride_; }  // Bytes.
+  int64_t head_bytes() const { return head_bytes_; }      // From a kv head to the next.
 
   // Block b of this layer and head (both counted from the rank's first): Blocks(...) + b *
   // block_stride().

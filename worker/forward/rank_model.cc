@@ -353,6 +353,8 @@ void RankModel::ListAttentionCalls(int64_t layer, const engine::StepPlan& plan) 
              .blocks = kv_pool_.Blocks(layer, kv_head - shard_.kv_heads.begin),
              .block_stride = kv_pool_.block_stride(),
              .block_table = sequence.blocks.data(),
+             .next_head_offset =
+                 kv_head + 1 < shard_.kv_heads.end ? kv_pool_.head_bytes() : int64_t{0},
              .scratch = nullptr});
       }
     }
