@@ -33,10 +33,11 @@ namespace shoal::device {
 namespace {
 
 // A pause is 40 to 140 cycles: some 30 microseconds of spinning, the gap between two regions of a
-// step. Then a yield (a third of a microsecond when nobody else wants the core) up to some hundreds
-// of microseconds, the gap between two steps.
+// step. Then a yield (a third of a microsecond when nobody else wants the core) up to more than a
+// millisecond: longer than the gap between two steps, and beside a busy process a thread that
+// sleeps is often woken on that process's core, where it waits while its own core is idle.
 constexpr int kSpins = 1000;
-constexpr int kYields = 500;
+constexpr int kYields = 4000;
 
 // 40 bits of region number, 24 bits of unclaimed chunks.
 constexpr int kChunkBits = 24;

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <xmmintrin.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <numeric>
 #include <thread>
@@ -102,11 +104,36 @@ TEST(ThreadTeam, LetsTheCallerFinishWhatNobodyElseClaims) {
   EXPECT_GE(by_caller.load(), 99);
 }
 
+TEST(ThreadTeam, LetsAThreadFinishItsOwnShareInOrderBeforeItHelpsWithAnother) {
+  ThreadTeam team(2);
+  for (int region = 0; region < 200; ++region) {
+    std::vector<int64_t> begins[2];
+    std::atomic<int> present = 0;
+    team.ParallelFor(41, 2, [&](int64_t begin, int64_t, int32_t thread) {
+      begins[thread].push_back(begin);
+      if (begins[thread].size() > 1) return;
+      // Both stand at their first chunk before either goes on.
+      present.fetch_add(1);
+      while (present.load() < 2) std::this_thread::yield();
+    });
+    // Of 21 chunks the caller's are the first 11.
+    ASSERT_EQ(begins[0].front(), 0);
+    ASSERT_EQ(begins[1].front(), 22);
+    for (int thread = 0; thread < 2; ++thread) {
+      const auto is_own = [&](int64_t begin) { return (begin < 22) == (thread == 0); };
+      std::vector<int64_t> expected = begins[thread];
+      std::sort(expected.begin(), expected.end(),
+                [&](int64_t a, int64_t b) { return is_own(a) != is_own(b) ? is_own(a) : a < b; });
+      ASSERT_EQ(begins[thread], expected);
+    }
+  }
+}
+
 TEST(ThreadTeam, WakesThreadsThatFellAsleep) {
   ThreadTeam team(3);
   // Both threads must take part for the region to end, however deep they sleep.
   for (int round = 0; round < 20; ++round) {
-    for (int i = 0; i < 3000; ++i) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
     std::atomic<int> present = 0;
     team.ParallelFor(3, 1, [&](int64_t, int64_t, int32_t) {
       present.fetch_add(1);
