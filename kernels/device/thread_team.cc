@@ -122,26 +122,31 @@ struct ThreadTeam::State {
     return (chunks * share + count - 1) / count;
   }
 
-  // Claims and runs chunks of the current region, of the thread's own share first, until none is
-  // left. Returns how many it ran, and in `word` the claim word of its own share that said so.
-  uint32_t RunChunks(int32_t thread, uint64_t& word, bool report) noexcept {
-    uint32_t done = RunShare(thread, thread, word, report);
-    uint64_t other_word = 0;
-    for (size_t i = 1; i < shares.size(); ++i) {
+  // The region that the thread has a share of.
+  uint64_t RegionOf(int32_t thread) const {
+    return shares[static_cast<size_t>(thread)].claim.load(std::memory_order_seq_cst) >> kChunkBits;
+  }
+
+  // Claims and runs chunks of a region, of the thread's own share first, until none is left.
+  // Returns how many it ran.
+  uint32_t RunChunks(int32_t thread, uint64_t region, bool report) noexcept {
+    uint32_t done = 0;
+    for (size_t i = 0; i < shares.size(); ++i) {
       const size_t share = (static_cast<size_t>(thread) + i) % shares.size();
-      done += RunShare(share, thread, other_word, report);
+      done += RunShare(share, thread, region, report);
     }
     return done;
   }
 
-  // The same with one share. noexcept: a region cannot be abandoned half way.
-  uint32_t RunShare(size_t share, int32_t thread, uint64_t& word, bool report) noexcept {
+  // The same with one share. A later region's is left alone: the thread has a share of that too.
+  // noexcept: a region cannot be abandoned half way.
+  uint32_t RunShare(size_t share, int32_t thread, uint64_t region, bool report) noexcept {
     std::atomic<uint64_t>& claim = shares[share].claim;
     uint32_t done = 0;
-    word = claim.load(std::memory_order_acquire);
+    uint64_t word = claim.load(std::memory_order_acquire);
     while (true) {
       const auto left = static_cast<int64_t>(word & kChunkMask);
-      if (left == 0) return done;
+      if (left == 0 || word >> kChunkBits != region) return done;
       const int64_t chunk =
           ShareBegin(static_cast<int64_t>(share) + 1, chunk_count.load(std::memory_order_relaxed)) -
           left;
@@ -167,16 +172,17 @@ struct ThreadTeam::State {
     if (!EnvironmentIsRight()) environment_is_right.store(false, std::memory_order_relaxed);
     started.fetch_add(1, std::memory_order_acq_rel);
     started.notify_one();
-    uint64_t exhausted = 0;
-    while (WaitForRegion(shares[thread].claim, exhausted))
-      RunChunks(thread, exhausted, /*report=*/true);
+    uint64_t region = 0;
+    while (WaitForNextRegion(thread, region)) {
+      region = RegionOf(thread);
+      RunChunks(thread, region, /*report=*/true);
+    }
   }
 
-  // Until the claim's region differs from that of `exhausted`. False to stop.
-  bool WaitForRegion(const std::atomic<uint64_t>& claim, uint64_t exhausted) {
+  // Until the thread has a share of another region. False to stop.
+  bool WaitForNextRegion(int32_t thread, uint64_t region) {
     const auto ready = [&] {
-      return stop.load(std::memory_order_relaxed) ||
-             claim.load(std::memory_order_relaxed) >> kChunkBits != exhausted >> kChunkBits;
+      return stop.load(std::memory_order_relaxed) || RegionOf(thread) != region;
     };
     if (!SpinThenYield(ready)) {
       // Announce the sleep, then look again: Publish writes the claims first and then looks for
@@ -184,10 +190,7 @@ struct ThreadTeam::State {
       sleepers.fetch_add(1, std::memory_order_seq_cst);
       while (true) {
         const uint32_t seen = wakeups.load(std::memory_order_seq_cst);
-        if (stop.load(std::memory_order_seq_cst) ||
-            claim.load(std::memory_order_seq_cst) >> kChunkBits != exhausted >> kChunkBits) {
-          break;
-        }
+        if (stop.load(std::memory_order_seq_cst) || RegionOf(thread) != region) break;
         FutexWait(wakeups, seen);
       }
       sleepers.fetch_sub(1, std::memory_order_relaxed);
@@ -202,7 +205,7 @@ struct ThreadTeam::State {
     count.store(region_count, std::memory_order_relaxed);
     grain.store(region_grain, std::memory_order_relaxed);
     chunk_count.store(chunks, std::memory_order_relaxed);
-    const uint64_t region = (shares[0].claim.load(std::memory_order_relaxed) >> kChunkBits) + 1;
+    const uint64_t region = RegionOf(0) + 1;
     for (size_t i = 0; i < shares.size(); ++i) {
       const auto share = static_cast<int64_t>(i);
       const int64_t left = ShareBegin(share + 1, chunks) - ShareBegin(share, chunks);
@@ -271,8 +274,8 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain, RangeFunction functio
     }
   } else if (chunks > 1) {
     state_->Publish(function, count, grain, chunks);
-    uint64_t exhausted = 0;
-    const uint32_t own = state_->RunChunks(/*thread=*/0, exhausted, /*report=*/false);
+    const uint32_t own =
+        state_->RunChunks(/*thread=*/0, state_->RegionOf(/*thread=*/0), /*report=*/false);
     state_->WaitForOthers(static_cast<uint32_t>(chunks) - own);
   }
   state_->running.store(false, std::memory_order_release);
