@@ -38,8 +38,8 @@ inline void PrefetchVectors(const std::byte* from, int64_t offset) {
 
 // Scores of kPairs pairs against kVectors vectors of keys. keys[v]: vector v's keys of dimension 0;
 // the next dimension's lie kKvBlockTokens elements on. scales[v]: theirs. query:
-// [head_dim][kPairsMax]. scores: pair p's at p * kSegmentKeys. A block's keys and values take the
-// same room, so the keys' lines are prefetched as often as there are values'.
+// [head_dim][kPairsMax]. scores: pair p's at p * kSegmentKeys. With each line of keys, the line in
+// the same place among the block's values, which take the same room, is prefetched.
 template <typename L, KvDType kDType, int kPairs, int kVectors>
 void ScoreTile(const AttentionShape& shape, const std::byte* const* keys,
                const float* const* scales, const float* query, float* scores) {
