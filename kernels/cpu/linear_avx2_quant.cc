@@ -36,7 +36,7 @@ SHOAL_INLINE __m256 LoadHalves(const uint8_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
-// Up to 256 k of a tile's rows at constant distances, with what a (row, group) needs once.
+// Rows of up to 256 k at constant distances, with what a (row, group) needs once.
 template <DType kType, int kRowsMax>
 struct RowBlock {
   static constexpr bool kWide = kType == DType::kQ8_0;
@@ -47,22 +47,24 @@ struct RowBlock {
   // Q4_1: scale * float(sum). The others: -offset * sum as bits, where the dot product starts.
   alignas(32) float corrections[kRowsMax][kBlockGroups];
 
+  // Takes `rows` rows, and puts them at `at` and behind it.
   SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int rows, int64_t k,
-                         int64_t count) {
+                         int64_t count, int at) {
     const int64_t groups = count / kGroup;
     const __m256i present = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(groups)),
                                                _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     for (int r = 0; r < rows; ++r) {
       const int64_t first_group = (row + r) * (input.cols / kGroup) + k / kGroup;
       const int8_t* from = input.quants + (row + r) * input.cols + k;
-      for (int64_t g = 0; g < groups; ++g) LoadGroup(from + g * kGroup, r, g);
+      for (int64_t g = 0; g < groups; ++g) LoadGroup(from + g * kGroup, at + r, g);
       const __m256 scale = _mm256_maskload_ps(input.scales + first_group, present);
       const __m256i sum = _mm256_maskload_epi32(input.sums + first_group, present);
-      _mm256_store_ps(scales[r], scale);
+      _mm256_store_ps(scales[at + r], scale);
       if constexpr (kOffset<kType> == 0) {
-        _mm256_store_ps(corrections[r], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
+        _mm256_store_ps(corrections[at + r], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
       } else {
-        StoreBytes(corrections[r], _mm256_mullo_epi32(sum, _mm256_set1_epi32(-kOffset<kType>)));
+        StoreBytes(corrections[at + r],
+                   _mm256_mullo_epi32(sum, _mm256_set1_epi32(-kOffset<kType>)));
       }
     }
   }
@@ -185,8 +187,19 @@ struct QuantKernel {
     return AddFixed256(y, limit, sums);
   }
 
+  // Of few rows there is room for more than one block. The first ones are kept for the panels that
+  // follow; the last place takes what comes after them.
   SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int64_t k, int64_t count) {
-    block.Load(input, row, row_count, k, count);
+    if (row != kept_row) {
+      kept_row = row;
+      kept_end = 0;
+      last_at = (kRowsMax / row_count - 1) * row_count;
+    }
+    at = k == 0 ? 0 : at + row_count;
+    if (at > last_at) at = last_at;
+    if (at < kept_end) return;
+    block.Load(input, row, row_count, k, count, at);
+    if (at < last_at) kept_end = at + row_count;
   }
 
   // acc[r][half] += group g of the block, times the rows from `first` on.
@@ -231,68 +244,65 @@ struct QuantKernel {
     }
   }
 
-  // sums[r] += `count` groups of weights times the rows from `first` on. Not inlined: the
-  // accumulators are in memory anyway, and one copy serves every caller.
-  template <Source kSource, int kRows>
+  // Calls sink for kRows rows from `first` on, for every `leaf` of the groups. Not inlined: the
+  // accumulators are in memory anyway.
+  template <Source kSource, int kRows, typename Sink>
   __attribute__((noinline, noclone)) void Strip(const uint8_t* packed, int first, int64_t group,
-                                                int64_t count, float (*sums)[kPanelRows]) {
-    Lanes acc[kRows];
+                                                int64_t group_end, int64_t leaf, Sink sink) {
+    while (group < group_end) {
+      Lanes acc[kRows];
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) acc[r] = Lanes::Zero();
-    for (int64_t g = 0; g < count; ++g, packed += kBytes) {
-      if constexpr (kSource != Source::kUnpacked) Prefetch<kBytes>(packed, ahead);
-      AddGroup<kSource, kRows>(packed, first, group + g, acc);
+      for (int r = 0; r < kRows; ++r) acc[r] = Lanes::Zero();
+      const int64_t leaf_end = Smaller(group + leaf, group_end);
+      for (; group < leaf_end; ++group, packed += kBytes) {
+        if constexpr (kSource != Source::kUnpacked) Prefetch<kBytes>(packed, ahead);
+        AddGroup<kSource, kRows>(packed, at + first, group, acc);
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) sink(0, first + r, acc[r]);
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) (Lanes::LoadLanes(sums[r]) + acc[r]).StoreLanes(sums[r]);
   }
 
-  template <Source kSource, int kRows = kStripRows>
+  template <Source kSource, int kRows = kStripRows, typename Sink>
   SHOAL_INLINE void StripOf(int rows, const uint8_t* packed, int first, int64_t group,
-                            int64_t count, float (*sums)[kPanelRows]) {
+                            int64_t group_end, int64_t leaf, Sink sink) {
     if constexpr (kRows > 1) {
-      if (rows < kRows) return StripOf<kSource, kRows - 1>(rows, packed, first, group, count, sums);
+      if (rows < kRows) {
+        return StripOf<kSource, kRows - 1>(rows, packed, first, group, group_end, leaf, sink);
+      }
     }
-    Strip<kSource, kRows>(packed, first, group, count, sums);
+    Strip<kSource, kRows>(packed, first, group, group_end, leaf, sink);
   }
 
-  // sums[r] += the block's sum for a strip of rows from `first` on.
-  SHOAL_INLINE void AddStrip(const uint8_t* weights, int first, int rows, int64_t group,
-                             int64_t groups, float (*sums)[kPanelRows]) {
+  template <typename Sink>
+  SHOAL_INLINE void Leaves(const uint8_t* weights, int64_t k_begin, int64_t count,
+                           int64_t leaf_cols, Sink sink) {
+    const int64_t group = k_begin / kGroup;
+    const int64_t end = group + count / kGroup;
+    const int64_t leaf = leaf_cols / kGroup;
     if (row_count <= kStripRows) {
-      StripOf<Source::kPacked>(rows, weights, first, group, groups, sums);
-    } else if (first == 0) {
-      Strip<Source::kPackedForOthers, kStripRows>(weights, first, group, groups, sums);
-    } else {
-      StripOf<Source::kUnpacked>(rows, weights, first, group, groups, sums);
+      return StripOf<Source::kPacked>(row_count, weights, 0, group, end, leaf, sink);
     }
-  }
-
-  SHOAL_INLINE void AddBlock(const uint8_t* weights, int64_t count, float (*sums)[kPanelRows]) {
-    for (int first = 0; first < row_count; first += kStripRows) {
-      const int left = row_count - first;
-      AddStrip(weights, first, left < kStripRows ? left : kStripRows, 0, count / kGroup,
-               sums + first);
+    Strip<Source::kPackedForOthers, kStripRows>(weights, 0, group, end, leaf, sink);
+    for (int first = kStripRows; first < row_count; first += kStripRows) {
+      StripOf<Source::kUnpacked>(row_count - first, weights, first, group, end, leaf, sink);
     }
   }
 
   template <int, typename Sink>
   SHOAL_INLINE void Block(const uint8_t* weights, int64_t, int64_t k_begin, int64_t count,
                           Sink sink) {
-    for (int first = 0; first < row_count; first += kStripRows) {
-      const int left = row_count - first;
-      const int strip = left < kStripRows ? left : kStripRows;
-      alignas(32) float sums[kStripRows][kPanelRows];
-      for (int r = 0; r < strip; ++r) Lanes::Zero().StoreLanes(sums[r]);
-      AddStrip(weights, first, strip, k_begin / kGroup, count / kGroup, sums);
-      for (int r = 0; r < strip; ++r) sink(0, first + r, Lanes::LoadLanes(sums[r]));
-    }
+    Leaves(weights, k_begin, count, count, sink);
   }
 
   RowBlock<kType, kRowsMax> block;
   UnpackedBlock<kType> unpacked;
-  int row_count;
   Ahead ahead;
+  int row_count;
+  int64_t kept_row = -1;  // The first row of the tile whose
+  int kept_end = 0;       // rows of `block` before this one are kept.
+  int last_at = 0;        // Where the last block has its place,
+  int at = 0;             // and the block at hand.
 };
 
 }  // namespace

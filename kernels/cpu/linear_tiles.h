@@ -12,7 +12,9 @@
 //                                 StoreLanes, StoreOutputs (the first `count`), +, kFixedBias
 //   AddFixed(y, limit, sums)      adds kFixedBias to sums[16], and RNE(y * 2^32) where |y| < limit;
 //                                 returns the other lanes as bits
-//   Load(input, row, k, count)    takes up to a block of `rows` rows of activations
+//   Load(input, row, k, count)    takes up to a block of `rows` rows of activations; a Kernel with
+//                                 kRowsMax lives as long as the call and may keep them: of each
+//                                 panel or few panels, k ascends from 0 in the same blocks
 //   kTogether                     panels that one Block should take where there are as many; more
 //                                 than one keeps several chains of additions in flight
 //   Block<panels>(weights, panel_bytes, k, count, sink)
@@ -21,9 +23,7 @@
 //   Leaves(weights, k, count, leaf, sink)   if there is one: as Block, of one panel, but for every
 //                                 `leaf` of the k by itself
 //   kRowUnit                      if there is one: tiles are multiples of so many rows, but the
-//   last AddBlock(weights, count, sums)   if there is one: sums[r] += the sums over the first
-//   `count` k
-//                                 loaded, of one panel
+//                                 last
 //   WeightBytes(k)                bytes of k weights per output in a panel
 
 #include <cstddef>
@@ -49,11 +49,6 @@ concept TakesRowsTogether = requires {
 template <typename Kernel>
 concept PrefetchesAhead = requires(Kernel kernel) {
   kernel.ahead;
-};
-
-template <typename Kernel>
-concept AddsInPlace = requires(Kernel kernel, float (*sums)[kPanelRows]) {
-  kernel.AddBlock(nullptr, 0, sums);
 };
 
 template <typename Kernel>
@@ -102,28 +97,22 @@ SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Pa
       count, [&](int64_t p, auto group) __attribute__((always_inline)) {
         float(*sums)[kRows][kPanelRows] = results + p;
         SetAhead(kernel, weights, p, count, k, k + length);
-        if constexpr (AddsInPlace<Kernel>) {
-          kernel.AddBlock(first + p * weights.bytes, length, sums[0]);
-        } else {
-          kernel.template Block<decltype(group)::kPanels>(
-              first + p * weights.bytes, weights.bytes, 0,
-              length, [sums](int i, int r, Lanes acc) __attribute__((always_inline)) {
-                (Lanes::LoadLanes(sums[i][r]) + acc).StoreLanes(sums[i][r]);
-              });
-        }
+        kernel.template Block<decltype(group)::kPanels>(
+            first + p * weights.bytes, weights.bytes, 0,
+            length, [sums](int i, int r, Lanes acc) __attribute__((always_inline)) {
+              (Lanes::LoadLanes(sums[i][r]) + acc).StoreLanes(sums[i][r]);
+            });
       });
 }
 
 // `rows` rows, kRows at most, from `row` on against `count` panels from `panel` on.
 template <typename Kernel, int kRows>
-SHOAL_INLINE void LinearTile(const LinearCall& call, int64_t row, int rows, int64_t panel,
-                             int64_t count) {
+SHOAL_INLINE void LinearTile(Kernel& kernel, const LinearCall& call, int64_t row, int rows,
+                             int64_t panel, int64_t count) {
   using Lanes = typename Kernel::Lanes;
   const Panels weights = PanelsOf<Kernel>(*call.weights);
   alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
   ClearResults<Kernel, kRows>(results, rows, count);
-  Kernel kernel;
-  SetRows(kernel, rows);
   for (int64_t k = 0; k < weights.cols; k += kBlockK) {
     AddBlock<Kernel, kRows>(kernel, *call.input, weights, row, panel, count, k,
                             Smaller(kBlockK, weights.cols - k), results);
@@ -141,6 +130,10 @@ SHOAL_INLINE void LinearTile(const LinearCall& call, int64_t row, int rows, int6
 template <typename Kernel, int kRows>
 struct LeafTile {
   using Lanes = typename Kernel::Lanes;
+
+  // Leaves the arrays as they are.
+  SHOAL_INLINE LeafTile(Kernel& leaf_kernel, int row_count)
+      : kernel(leaf_kernel), rows(row_count) {}
 
   // Leaves of one block at most, [k_begin, k_end) together no longer than a block.
   SHOAL_INLINE void AddShortLeaves(const LeafLinearCall& call, const Panels& weights, int64_t row,
@@ -203,20 +196,18 @@ struct LeafTile {
     }
   }
 
+  Kernel& kernel;
   int rows;
-  Kernel kernel;
   alignas(64) int64_t sums[Kernel::kPanels][kRows][kPanelRows];
   alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
   int64_t invalid[kRows];
 };
 
 template <typename Kernel, int kRows>
-SHOAL_INLINE void LeafLinearTile(const LeafLinearCall& call, int64_t row, int rows, int64_t panel,
-                                 int64_t count) {
+SHOAL_INLINE void LeafLinearTile(Kernel& kernel, const LeafLinearCall& call, int64_t row, int rows,
+                                 int64_t panel, int64_t count) {
   const Panels weights = PanelsOf<Kernel>(*call.weights);
-  LeafTile<Kernel, kRows> tile;
-  tile.rows = rows;
-  SetRows(tile.kernel, rows);
+  LeafTile<Kernel, kRows> tile(kernel, rows);
   tile.ClearSums(count, FixedStart<typename Kernel::Lanes>(weights.cols, call.leaf_cols));
   if (call.leaf_cols <= kBlockK) {
     const int64_t step = kBlockK / call.leaf_cols * call.leaf_cols;
@@ -246,11 +237,13 @@ SHOAL_INLINE void LeafLinearTile(const LeafLinearCall& call, int64_t row, int ro
 }
 
 template <typename Kernel, int kRows, typename Call>
-void RunTile(const Call& call, int64_t row, int rows, int64_t panel, int64_t count) {
+void RunTile(Kernel& kernel, const Call& call, int64_t row, int rows, int64_t panel,
+             int64_t count) {
+  SetRows(kernel, rows);
   if constexpr (std::is_same_v<Call, LinearCall>) {
-    LinearTile<Kernel, kRows>(call, row, rows, panel, count);
+    LinearTile<Kernel, kRows>(kernel, call, row, rows, panel, count);
   } else {
-    LeafLinearTile<Kernel, kRows>(call, row, rows, panel, count);
+    LeafLinearTile<Kernel, kRows>(kernel, call, row, rows, panel, count);
   }
 }
 
@@ -280,10 +273,11 @@ SHOAL_INLINE void ForTiles(const Call& call, Tile tile) {
 template <template <int> typename Kernel, typename Call, int... kMinus1>
 SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1...>) {
   using Tile = void (*)(const Call&, int64_t, int64_t, int64_t);
-  static constexpr Tile kTiles[] = {
-      [](const Call& tile_call, int64_t row, int64_t panel, int64_t count) {
-        RunTile<Kernel<kMinus1 + 1>, kMinus1 + 1>(tile_call, row, kMinus1 + 1, panel, count);
-      }...};
+  static constexpr Tile kTiles[] = {[](const Call& tile_call, int64_t row, int64_t panel,
+                                       int64_t count) {
+    Kernel<kMinus1 + 1> kernel;
+    RunTile<Kernel<kMinus1 + 1>, kMinus1 + 1>(kernel, tile_call, row, kMinus1 + 1, panel, count);
+  }...};
   ForTiles<Kernel<1>, sizeof...(kMinus1)>(call,
                                           [&](int64_t row, int rows, int64_t panel, int64_t count) {
                                             kTiles[rows - 1](call, row, panel, count);
@@ -299,9 +293,10 @@ SHOAL_INLINE void Run(const Call& call) {
 // One Kernel for any number of rows.
 template <typename Kernel, typename Call>
 SHOAL_INLINE void RunAnyRows(const Call& call) {
+  Kernel kernel;
   ForTiles<Kernel, Kernel::kRowsMax>(
       call, [&](int64_t row, int rows, int64_t panel, int64_t count) {
-        RunTile<Kernel, Kernel::kRowsMax>(call, row, rows, panel, count);
+        RunTile<Kernel, Kernel::kRowsMax>(kernel, call, row, rows, panel, count);
       });
 }
 
