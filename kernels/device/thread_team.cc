@@ -45,6 +45,12 @@ constexpr uint64_t kChunkMask = (uint64_t{1} << kChunkBits) - 1;
 
 constexpr size_t kCacheLine = 64;
 
+// What is read ahead for a region: a thread's whole share of a small matrix, and a quarter of a
+// second cache of 512 KiB. So much of it between two looks at whether the region has begun.
+constexpr int64_t kAheadBytes = 128 * 1024;
+constexpr int64_t kAheadStep = 8 * kCacheLine;
+constexpr int kSecondCache = 2;  // For __builtin_prefetch.
+
 // Returns at once if `word` no longer holds `expected`; may return early for no reason.
 void FutexWait(std::atomic<uint32_t>& word, uint32_t expected) {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr,
@@ -96,6 +102,10 @@ struct ThreadTeam::State {
   std::atomic<int64_t> count{0};
   std::atomic<int64_t> grain{1};
   std::atomic<int64_t> chunk_count{0};
+
+  // What to read ahead. Threads may see a mix of two calls' values: it is never dereferenced.
+  alignas(kCacheLine) std::atomic<uintptr_t> ahead{0};
+  std::atomic<int64_t> ahead_bytes{0};
 
   alignas(kCacheLine) std::atomic<uint32_t> wakeups{0};  // What idle threads sleep on.
   std::atomic<uint32_t> sleepers{0};
@@ -184,6 +194,7 @@ struct ThreadTeam::State {
     const auto ready = [&] {
       return stop.load(std::memory_order_relaxed) || RegionOf(thread) != region;
     };
+    ReadAhead(thread, ready);
     if (!SpinThenYield(ready)) {
       // Announce the sleep, then look again: Publish writes the claims first and then looks for
       // sleepers, so one of the two sees the other.
@@ -196,6 +207,21 @@ struct ThreadTeam::State {
       sleepers.fetch_sub(1, std::memory_order_relaxed);
     }
     return !stop.load(std::memory_order_relaxed);
+  }
+
+  // Until `ready`, or all is under way.
+  template <typename Ready>
+  void ReadAhead(int32_t thread, Ready ready) const {
+    const auto threads = static_cast<int64_t>(shares.size());
+    const int64_t bytes = ahead_bytes.load(std::memory_order_relaxed);
+    const uintptr_t share = ahead.load(std::memory_order_relaxed) + bytes * thread / threads;
+    const int64_t share_bytes = std::min(bytes / threads, kAheadBytes);
+    for (int64_t at = 0; at < share_bytes && !ready(); at += kAheadStep) {
+      for (size_t line = 0; line < kAheadStep; line += kCacheLine) {
+        __builtin_prefetch(reinterpret_cast<const void*>(share + at + line), /*rw=*/0,
+                           kSecondCache);
+      }
+    }
   }
 
   void Publish(const RangeFunction& region_function, int64_t region_count, int64_t region_grain,
@@ -221,6 +247,7 @@ struct ThreadTeam::State {
   // Until the other threads have finished `chunks`, all of which are claimed.
   void WaitForOthers(uint32_t chunks) {
     const auto ready = [&] { return finished.load(std::memory_order_acquire) == chunks; };
+    ReadAhead(/*thread=*/0, ready);
     if (SpinThenYield(ready)) return;
     caller_sleeps.store(true, std::memory_order_seq_cst);
     uint32_t seen = finished.load(std::memory_order_seq_cst);
@@ -279,6 +306,11 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain, RangeFunction functio
     state_->WaitForOthers(static_cast<uint32_t>(chunks) - own);
   }
   state_->running.store(false, std::memory_order_release);
+}
+
+void ThreadTeam::ReadAhead(std::span<const std::byte> memory) {
+  state_->ahead.store(reinterpret_cast<uintptr_t>(memory.data()), std::memory_order_relaxed);
+  state_->ahead_bytes.store(static_cast<int64_t>(memory.size()), std::memory_order_relaxed);
 }
 
 }  // namespace shoal::device

@@ -2,9 +2,11 @@
 
 // The threads that run one rank's kernels.
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <type_traits>
 
 namespace shoal::device {
@@ -50,6 +52,11 @@ class ThreadTeam {
   // Calls function(begin, end, thread) for ranges that tile [0, count), each at most `grain` long,
   // and returns when all are done. thread is in [0, thread_count()), for indexing scratch memory.
   void ParallelFor(int64_t count, int64_t grain, RangeFunction function);
+
+  // Until the next call: what a thread that waits for other threads, or for the next region, loads
+  // into its second cache meanwhile. `memory` is what a region to come reads, in the order of its
+  // indices; a thread loads the beginning of its own share. Only a hint: nothing is dereferenced.
+  void ReadAhead(std::span<const std::byte> memory);
 
  private:
   struct State;

@@ -3,15 +3,18 @@
 #include "kernels/device/thread_team.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <xmmintrin.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <numeric>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -161,6 +164,27 @@ TEST(ThreadTeam, WakesThreadsThatFellAsleep) {
     });
     EXPECT_EQ(present.load(), 3);
   }
+}
+
+// Memory that may not be read, the end of the address space, and nothing at all: only a hint.
+TEST(ThreadTeam, ReadsAheadWithoutTouchingMemory) {
+  constexpr size_t kBytes = 1 << 20;
+  void* guarded = mmap(nullptr, kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(guarded, MAP_FAILED);
+  const auto* end = reinterpret_cast<const std::byte*>(~uintptr_t{0});
+  const std::vector<std::byte> readable(777);
+  const std::span<const std::byte> memories[] = {
+      {static_cast<const std::byte*>(guarded), kBytes}, {end - 4096, 4096}, {readable}, {}};
+  ThreadTeam team(3);
+  for (int region = 0; region < 400; ++region) {
+    team.ReadAhead(memories[region % 4]);
+    std::atomic<int64_t> sum = 0;
+    team.ParallelFor(50, 3, [&](int64_t begin, int64_t finish, int32_t) {
+      for (int64_t i = begin; i < finish; ++i) sum.fetch_add(i);
+    });
+    ASSERT_EQ(sum.load(), 49 * 50 / 2);
+  }
+  munmap(guarded, kBytes);
 }
 
 TEST(ThreadTeam, RefusesAFloatingPointEnvironmentThatIsNotIeee) {

@@ -116,7 +116,7 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
   }
   QuantizeRows(output.dtype, normed, cols, 0, tile_rows);
   const Product product = {&output, activations_.logits.data(), output.rows};
-  Multiply({&product, 1}, normed, cols, tile_rows);
+  Multiply({&product, 1}, normed, cols, tile_rows, StartOf(0));
 }
 
 // Rows of one sequence with penalties or a grammar stay on one thread: its state follows them one

@@ -239,11 +239,20 @@ void RankModel::ForRows(int64_t count, device::RangeFunction function) {
   team_.ParallelFor(count, std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens), function);
 }
 
+std::span<const std::byte> RankModel::StartOf(int64_t layer) const {
+  if (layer < shard_.layers.count()) {
+    const LayerWeights& weights = weights_.layers()[layer];
+    return MemoryOf(weights.query, weights.value);
+  }
+  return last_stage_ ? MemoryOf(weights_.output(), weights_.output()) : StartOf(0);
+}
+
 void RankModel::Multiply(std::span<const Product> products, const float* values, int64_t cols,
-                         int64_t row_count) {
+                         int64_t row_count, std::span<const std::byte> next) {
   int64_t panel_count = 0;
   for (const Product& product : products) panel_count += PanelCount(product.weights->rows);
   const int64_t grain = std::max(kPanelGrain, panel_count / (8 * team_.thread_count()));
+  team_.ReadAhead(next);
   team_.ParallelFor(panel_count, grain, [&](int64_t begin, int64_t end, int32_t) {
     int64_t first = 0;  // The product's first panel, counted over all products.
     for (const Product& product : products) {
@@ -305,7 +314,8 @@ void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
                               {&weights.value, activations_.value.data(), kv_dim}};
   NormAndQuantize(weights.attention_norm, products);
   ShowInput(layer, LayerInput::kAttention, activations_.normed, config.hidden_dim, own_rows_);
-  Multiply(products, activations_.normed.data(), config.hidden_dim, rows_.size());
+  Multiply(products, activations_.normed.data(), config.hidden_dim, rows_.size(),
+           MemoryOf(weights.attention_output, weights.attention_output));
   RotateAndStore(layer);
   ListAttentionCalls(layer, plan);
   team_.ParallelFor(attention_calls_.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
@@ -322,7 +332,8 @@ void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
                  {.leaf_cols = model_.leaves().heads_per_leaf * config.head_dim,
                   .leaf_count = model_.leaves().attention_leaf_count,
                   .layer = shard_.layers.begin + layer,
-                  .overflows = activations_.kv_overflows});
+                  .overflows = activations_.kv_overflows,
+                  .next = MemoryOf(weights.gate, weights.up)});
 }
 
 void RankModel::ListAttentionCalls(int64_t layer, const engine::StepPlan& plan) {
@@ -369,7 +380,8 @@ void RankModel::RunMlp(int64_t layer) {
                               {&weights.up, activations_.up.data(), columns}};
   NormAndQuantize(weights.ffn_norm, products);
   ShowInput(layer, LayerInput::kMlp, activations_.normed, model_.config().hidden_dim, own_rows_);
-  Multiply(products, activations_.normed.data(), model_.config().hidden_dim, rows_.size());
+  Multiply(products, activations_.normed.data(), model_.config().hidden_dim, rows_.size(),
+           MemoryOf(weights.down, weights.down));
   ForRows(rows_.size(), [&](int64_t begin, int64_t end, int32_t) {
     float* gate = activations_.gate.data() + begin * columns;
     kernels_.silu_mul(gate, activations_.up.data() + begin * columns, (end - begin) * columns,
@@ -381,7 +393,8 @@ void RankModel::RunMlp(int64_t layer) {
                  {.leaf_cols = model_.leaves().mlp_leaf_width,
                   .leaf_count = model_.leaves().mlp_leaf_count,
                   .layer = shard_.layers.begin + layer,
-                  .overflows = {}});
+                  .overflows = {},
+                  .next = StartOf(layer + 1)});
 }
 
 void RankModel::ShowInput(int64_t layer, LayerInput input, std::span<const float> values,
@@ -407,6 +420,7 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   const ActivationRows rows = Input(weights.dtype, input, weights.cols, row_count);
   const int64_t panels = PanelCount(hidden_dim);
   const int64_t grain = std::max(kPanelGrain / 2, panels / (8 * team_.thread_count()));
+  team_.ReadAhead(sum.next);
   team_.ParallelFor(panels, grain, [&](int64_t begin, int64_t end, int32_t) {
     kernels_.leaf_linear[static_cast<size_t>(weights.dtype)]({.weights = &weights,
                                                               .input = &rows,

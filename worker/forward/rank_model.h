@@ -115,6 +115,7 @@ class RankModel {
     int64_t leaf_count;  // Of all ranks.
     int64_t layer;
     std::span<const int64_t> overflows;  // Per row, added to the invalid leaves; may be empty.
+    std::span<const std::byte> next;     // As Multiply's.
   };
 
   void ListRows(const engine::StepPlan& plan);
@@ -149,9 +150,12 @@ class RankModel {
   void QuantizeDividedRows(DType dtype, const float* values, int64_t cols);
   // The rows as a matrix of `dtype` reads them.
   ActivationRows Input(DType dtype, const float* values, int64_t cols, int64_t row_count);
-  // The products with `row_count` rows of `values`, quantised as the matrices want them.
+  // The products with `row_count` rows of `values`, quantised as the matrices want them. `next`:
+  // the memory of the matrices that come after these.
   void Multiply(std::span<const Product> products, const float* values, int64_t cols,
-                int64_t row_count);
+                int64_t row_count, std::span<const std::byte> next);
+  // The memory of the matrices that a layer begins with; behind the last one, of the output's.
+  std::span<const std::byte> StartOf(int64_t layer) const;
   void RotateAndStore(int64_t layer);
   void ListAttentionCalls(int64_t layer, const engine::StepPlan& plan);
   void Attend(int64_t layer, const engine::StepPlan& plan);

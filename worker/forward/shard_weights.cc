@@ -221,6 +221,11 @@ class ShardWeights::Packer {
   std::vector<Piece> pieces_;
 };
 
+std::span<const std::byte> MemoryOf(const PackedMatrix& first, const PackedMatrix& last) {
+  const std::byte* end = last.panel(PanelCount(last.rows));
+  return {first.data, static_cast<size_t>(end - first.data)};
+}
+
 ShardWeights::ShardWeights(const model::Model& model, std::span<const plan::RankShard> shards,
                            int32_t rank, device::ThreadTeam& team) {
   Packer(model, shards, rank, *this).Run(team);

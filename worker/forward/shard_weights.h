@@ -2,6 +2,7 @@
 
 // The weights of one rank, packed for its kernels, read from the mapped model file.
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -29,7 +30,10 @@ struct LayerWeights {
   PackedMatrix down;                      // [hidden_dim][mlp_columns]
 };
 
-// Immutable after construction.
+// The matrices that a step multiplies with one after another, from `first` to `last`, as memory.
+std::span<const std::byte> MemoryOf(const PackedMatrix& first, const PackedMatrix& last);
+
+// The matrices lie in memory in the order in which a step reads them. Immutable after construction.
 class ShardWeights {
  public:
   // Reads and packs what `shards[rank]` owns, and no other tensor bytes. Errors: kInvalidArgument
