@@ -61,6 +61,7 @@ class Int8Tiles {
               .dots = before.dots == dots_[0] ? dots_[1] : dots_[0],
               .fetch = FetchShare(row - first, end - first),
               .fetched_panels = Smaller(kPanels, call.panel_end - panel - kPanels)};
+          FetchOutputs(call, row, block.rows, panel, block.panels);
           if (block.rows > kTileRows) {
             Multiply<2>(block, before, sink);
           } else {

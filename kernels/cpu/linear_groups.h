@@ -321,6 +321,7 @@ SHOAL_INLINE void ForTiles(const Call& call, Tile& tile, Visit visit) {
   for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += step) {
     for (int64_t row = call.row_begin; row < call.row_end; row += tile.row_count) {
       tile.Place(row, call.row_end - row, panel, Smaller(step, call.panel_end - panel));
+      FetchOutputs(call, row, tile.row_count, panel, tile.panel_count);
       visit();
     }
   }

@@ -42,6 +42,30 @@ SHOAL_INLINE void Prefetch(const uint8_t* from, Ahead ahead) {
   }
 }
 
+// Fetches the memory that these rows' outputs of these panels go to, to be written: another core,
+// which read them last, may hold it, and a store that waits for it holds up those behind it.
+template <typename Call>
+SHOAL_INLINE void FetchOutputs(const Call& call, int64_t row, int64_t rows, int64_t panel,
+                               int64_t panels) {
+  constexpr int64_t kLine = 64 / sizeof(*call.output);
+  for (int64_t r = row; r < row + rows; ++r) {
+    const auto* outputs = call.output + r * call.output_stride + panel * kPanelRows;
+    for (int64_t o = 0; o < panels * kPanelRows; o += kLine) {
+      __builtin_prefetch(outputs + o, /*rw=*/1);
+    }
+  }
+}
+
+// So for the row that follows one of `cols` values in `groups` groups, while that is quantised.
+SHOAL_INLINE void FetchNextRow(const int8_t* quants, int64_t cols, const float* scales,
+                               const int32_t* sums, int64_t groups) {
+  for (int64_t i = 0; i < cols; i += 64) __builtin_prefetch(quants + cols + i, /*rw=*/1);
+  for (int64_t i = 0; i < groups; i += 16) {
+    __builtin_prefetch(scales + groups + i, /*rw=*/1);
+    __builtin_prefetch(sums + groups + i, /*rw=*/1);
+  }
+}
+
 SHOAL_INLINE int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // The matrix's fields as the tiles need them; PackedMatrix's own members have external linkage.

@@ -85,18 +85,29 @@ SHOAL_INLINE void ClearResults(float (*results)[kRows][kPanelRows], int rows, in
   }
 }
 
+// What one walk through K computes: kRows rows at most, a few panels.
+struct Tile {
+  int64_t row;
+  int rows;
+  int64_t panel;
+  int64_t panels;
+};
+
 // Adds the sums of block [k, k + length) to results[panel][row].
-template <typename Kernel, int kRows>
-SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Panels& weights,
-                           int64_t row, int64_t panel, int64_t count, int64_t k, int64_t length,
+template <typename Kernel, int kRows, typename Call>
+SHOAL_INLINE void AddBlock(Kernel& kernel, const Call& call, const Panels& weights,
+                           const Tile& tile, int64_t k, int64_t length,
                            float (*results)[kRows][kPanelRows]) {
   using Lanes = typename Kernel::Lanes;
-  kernel.Load(input, row, k, length);
-  const uint8_t* first = weights.data + panel * weights.bytes + Kernel::WeightBytes(k);
+  kernel.Load(*call.input, tile.row, k, length);
+  const uint8_t* first = weights.data + tile.panel * weights.bytes + Kernel::WeightBytes(k);
   ForPanels<Kernel>(
-      count, [&](int64_t p, auto group) __attribute__((always_inline)) {
+      tile.panels, [&](int64_t p, auto group) __attribute__((always_inline)) {
         float(*sums)[kRows][kPanelRows] = results + p;
-        SetAhead(kernel, weights, p, count, k, k + length);
+        SetAhead(kernel, weights, p, tile.panels, k, k + length);
+        if (k + length == weights.cols) {
+          FetchOutputs(call, tile.row, tile.rows, tile.panel + p, decltype(group)::kPanels);
+        }
         kernel.template Block<decltype(group)::kPanels>(
             first + p * weights.bytes, weights.bytes, 0,
             length, [sums](int i, int r, Lanes acc) __attribute__((always_inline)) {
@@ -105,52 +116,51 @@ SHOAL_INLINE void AddBlock(Kernel& kernel, const ActivationRows& input, const Pa
       });
 }
 
-// `rows` rows, kRows at most, from `row` on against `count` panels from `panel` on.
 template <typename Kernel, int kRows>
-SHOAL_INLINE void LinearTile(Kernel& kernel, const LinearCall& call, int64_t row, int rows,
-                             int64_t panel, int64_t count) {
+SHOAL_INLINE void ComputeTile(Kernel& kernel, const LinearCall& call, const Tile& tile) {
   using Lanes = typename Kernel::Lanes;
   const Panels weights = PanelsOf<Kernel>(*call.weights);
   alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
-  ClearResults<Kernel, kRows>(results, rows, count);
+  ClearResults<Kernel, kRows>(results, tile.rows, tile.panels);
   for (int64_t k = 0; k < weights.cols; k += kBlockK) {
-    AddBlock<Kernel, kRows>(kernel, *call.input, weights, row, panel, count, k,
-                            Smaller(kBlockK, weights.cols - k), results);
+    AddBlock<Kernel, kRows>(kernel, call, weights, tile, k, Smaller(kBlockK, weights.cols - k),
+                            results);
   }
-  for (int r = 0; r < rows; ++r) {
-    float* output = call.output + (row + r) * call.output_stride + panel * kPanelRows;
-    for (int64_t p = 0; p < count; ++p) {
+  for (int r = 0; r < tile.rows; ++r) {
+    float* output = call.output + (tile.row + r) * call.output_stride + tile.panel * kPanelRows;
+    for (int64_t p = 0; p < tile.panels; ++p) {
       Lanes::LoadLanes(results[p][r])
-          .StoreOutputs(output + p * kPanelRows, OutputsOf(weights, panel + p));
+          .StoreOutputs(output + p * kPanelRows, OutputsOf(weights, tile.panel + p));
     }
   }
 }
 
-// One tile of a row-parallel layer: results of leaves, and their sums as integers.
+// The sums of a tile of a row-parallel layer: results of leaves, and their sums as integers.
 template <typename Kernel, int kRows>
-struct LeafTile {
+struct LeafSums {
   using Lanes = typename Kernel::Lanes;
 
   // Leaves the arrays as they are.
-  SHOAL_INLINE LeafTile(Kernel& leaf_kernel, int row_count)
-      : kernel(leaf_kernel), rows(row_count) {}
+  SHOAL_INLINE LeafSums(Kernel& leaf_kernel, const LeafLinearCall& leaf_call,
+                        const Panels& leaf_weights, const Tile& leaf_tile)
+      : kernel(leaf_kernel), call(leaf_call), weights(leaf_weights), tile(leaf_tile) {}
 
   // Leaves of one block at most, [k_begin, k_end) together no longer than a block.
-  SHOAL_INLINE void AddShortLeaves(const LeafLinearCall& call, const Panels& weights, int64_t row,
-                                   int64_t panel, int64_t count, int64_t k_begin, int64_t k_end) {
+  SHOAL_INLINE void AddShortLeaves(int64_t k_begin, int64_t k_end) {
     const int64_t leaf_cols = call.leaf_cols;
     const float limit = call.limit;
-    kernel.Load(*call.input, row, k_begin, k_end - k_begin);
-    const uint8_t* first = weights.data + panel * weights.bytes;
+    kernel.Load(*call.input, tile.row, k_begin, k_end - k_begin);
+    const uint8_t* first = weights.data + tile.panel * weights.bytes;
     ForPanels<Kernel>(
-        count, [&](int64_t p, auto group) __attribute__((always_inline)) {
-          SetAhead(kernel, weights, p, count, k_begin, k_end);
+        tile.panels, [&](int64_t p, auto group) __attribute__((always_inline)) {
+          SetAhead(kernel, weights, p, tile.panels, k_begin, k_end);
+          if (k_end == weights.cols) {
+            FetchOutputs(call, tile.row, tile.rows, tile.panel + p, decltype(group)::kPanels);
+          }
           const auto add = [&](int i, int r, Lanes acc) __attribute__((always_inline)) {
             // Without the contract's +0 before it: no integer shows a zero's sign.
             const uint32_t bad = Kernel::AddFixed(acc, limit, sums[p + i][r]);
-            if (__builtin_expect(bad != 0, 0)) {
-              CountInvalid(r, bad, OutputsOf(weights, panel + p + i));
-            }
+            if (__builtin_expect(bad != 0, 0)) CountInvalid(r, bad, p + i);
           };
           const uint8_t* data = first + p * weights.bytes;
           if constexpr (TakesLeavesTogether<Kernel>) {
@@ -166,122 +176,120 @@ struct LeafTile {
   }
 
   // One leaf of several blocks.
-  SHOAL_INLINE void AddLongLeaf(const LeafLinearCall& call, const Panels& weights, int64_t row,
-                                int64_t panel, int64_t count, int64_t k_begin, int64_t k_end) {
-    ClearResults<Kernel, kRows>(results, rows, count);
+  SHOAL_INLINE void AddLongLeaf(int64_t k_begin, int64_t k_end) {
+    ClearResults<Kernel, kRows>(results, tile.rows, tile.panels);
     for (int64_t k = k_begin; k < k_end; k += kBlockK) {
-      AddBlock<Kernel, kRows>(kernel, *call.input, weights, row, panel, count, k,
-                              Smaller(kBlockK, k_end - k), results);
+      AddBlock<Kernel, kRows>(kernel, call, weights, tile, k, Smaller(kBlockK, k_end - k), results);
     }
-    for (int64_t p = 0; p < count; ++p) {
-      for (int r = 0; r < rows; ++r) {
+    for (int64_t p = 0; p < tile.panels; ++p) {
+      for (int r = 0; r < tile.rows; ++r) {
         const uint32_t bad =
             Kernel::AddFixed(Lanes::LoadLanes(results[p][r]), call.limit, sums[p][r]);
-        if (__builtin_expect(bad != 0, 0)) CountInvalid(r, bad, OutputsOf(weights, panel + p));
+        if (__builtin_expect(bad != 0, 0)) CountInvalid(r, bad, p);
       }
     }
   }
 
   // Padding lanes of an invalid row are NaN too, but they are nobody's output.
-  void CountInvalid(int r, uint32_t bad, int64_t outputs) {
+  void CountInvalid(int r, uint32_t bad, int64_t p) {
+    const int64_t outputs = OutputsOf(weights, tile.panel + p);
     invalid[r] += __builtin_popcount(bad & ((uint32_t{1} << outputs) - 1));
   }
 
-  void ClearSums(int64_t count, int64_t start) {
-    for (int r = 0; r < rows; ++r) {
+  void Clear() {
+    const int64_t start = FixedStart<Lanes>(weights.cols, call.leaf_cols);
+    for (int r = 0; r < tile.rows; ++r) {
       invalid[r] = 0;
-      for (int64_t p = 0; p < count; ++p) {
+      for (int64_t p = 0; p < tile.panels; ++p) {
         for (int64_t lane = 0; lane < kPanelRows; ++lane) sums[p][r][lane] = start;
       }
     }
   }
 
+  SHOAL_INLINE void Store() const {
+    for (int r = 0; r < tile.rows; ++r) {
+      const int64_t row = tile.row + r;
+      for (int64_t p = 0; p < tile.panels; ++p) {
+        int64_t* output = call.output + row * call.output_stride + (tile.panel + p) * kPanelRows;
+        const int64_t outputs = OutputsOf(weights, tile.panel + p);
+        if (outputs == kPanelRows) {
+          __builtin_memcpy(output, sums[p][r], sizeof(sums[p][r]));
+        } else {
+          for (int64_t lane = 0; lane < outputs; ++lane) output[lane] = sums[p][r][lane];
+        }
+      }
+      if (invalid[r] != 0) __atomic_fetch_add(&call.invalid[row], invalid[r], __ATOMIC_RELAXED);
+    }
+  }
+
   Kernel& kernel;
-  int rows;
+  const LeafLinearCall& call;
+  const Panels& weights;
+  const Tile& tile;
   alignas(64) int64_t sums[Kernel::kPanels][kRows][kPanelRows];
   alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
   int64_t invalid[kRows];
 };
 
 template <typename Kernel, int kRows>
-SHOAL_INLINE void LeafLinearTile(Kernel& kernel, const LeafLinearCall& call, int64_t row, int rows,
-                                 int64_t panel, int64_t count) {
+SHOAL_INLINE void ComputeTile(Kernel& kernel, const LeafLinearCall& call, const Tile& tile) {
   const Panels weights = PanelsOf<Kernel>(*call.weights);
-  LeafTile<Kernel, kRows> tile(kernel, rows);
-  tile.ClearSums(count, FixedStart<typename Kernel::Lanes>(weights.cols, call.leaf_cols));
+  LeafSums<Kernel, kRows> sums(kernel, call, weights, tile);
+  sums.Clear();
   if (call.leaf_cols <= kBlockK) {
     const int64_t step = kBlockK / call.leaf_cols * call.leaf_cols;
     for (int64_t k = 0; k < weights.cols; k += step) {
-      tile.AddShortLeaves(call, weights, row, panel, count, k, Smaller(k + step, weights.cols));
+      sums.AddShortLeaves(k, Smaller(k + step, weights.cols));
     }
   } else {
     for (int64_t k = 0; k < weights.cols; k += call.leaf_cols) {
-      const int64_t leaf_end = Smaller(k + call.leaf_cols, weights.cols);
-      tile.AddLongLeaf(call, weights, row, panel, count, k, leaf_end);
+      sums.AddLongLeaf(k, Smaller(k + call.leaf_cols, weights.cols));
     }
   }
-  for (int r = 0; r < rows; ++r) {
-    for (int64_t p = 0; p < count; ++p) {
-      int64_t* output = call.output + (row + r) * call.output_stride + (panel + p) * kPanelRows;
-      const int64_t outputs = OutputsOf(weights, panel + p);
-      if (outputs == kPanelRows) {
-        __builtin_memcpy(output, tile.sums[p][r], sizeof(tile.sums[p][r]));
-      } else {
-        for (int64_t lane = 0; lane < outputs; ++lane) output[lane] = tile.sums[p][r][lane];
-      }
-    }
-    if (tile.invalid[r] != 0) {
-      __atomic_fetch_add(&call.invalid[row + r], tile.invalid[r], __ATOMIC_RELAXED);
-    }
-  }
+  sums.Store();
 }
 
 template <typename Kernel, int kRows, typename Call>
-void RunTile(Kernel& kernel, const Call& call, int64_t row, int rows, int64_t panel,
-             int64_t count) {
-  SetRows(kernel, rows);
-  if constexpr (std::is_same_v<Call, LinearCall>) {
-    LinearTile<Kernel, kRows>(kernel, call, row, rows, panel, count);
-  } else {
-    LeafLinearTile<Kernel, kRows>(kernel, call, row, rows, panel, count);
-  }
+void RunTile(Kernel& kernel, const Call& call, const Tile& tile) {
+  SetRows(kernel, tile.rows);
+  ComputeTile<Kernel, kRows>(kernel, call, tile);
 }
 
-// Panels outside, rows inside: a few panels stay in the cache while all rows pass by. Rows are
-// dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1. Calls
-// tile(row, rows, panel, count).
-template <typename Kernel, int64_t kRowsMax, typename Call, typename Tile>
-SHOAL_INLINE void ForTiles(const Call& call, Tile tile) {
+// Panels outside, rows inside: a few panels stay in the cache while all rows pass by. Both are
+// dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1.
+template <typename Kernel, int64_t kRowsMax, typename Call, typename Run>
+SHOAL_INLINE void ForTiles(const Call& call, Run run) {
   int64_t unit = 1;
   if constexpr (TakesRowsTogether<Kernel>) unit = Kernel::kRowUnit;
   const int64_t rows = call.row_end - call.row_begin;
   const int64_t tiles = (rows + kRowsMax - 1) / kRowsMax;
   const int64_t units = (rows + unit - 1) / unit;
+  const int64_t panels = call.panel_end - call.panel_begin;
   const int64_t step = PrefetchesAhead<Kernel> && rows <= kStreamedRows ? 1 : Kernel::kPanels;
-  for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += step) {
-    const int64_t count = Smaller(step, call.panel_end - panel);
+  const int64_t columns = (panels + step - 1) / step;
+  int64_t panel = call.panel_begin;
+  for (int64_t column = 0; column < columns; ++column) {
+    const int64_t panel_count = panels / columns + (column < panels % columns ? 1 : 0);
     int64_t row = call.row_begin;
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t dealt = units / tiles + (i < units % tiles ? 1 : 0);
-      const auto tile_rows = static_cast<int>(Smaller(dealt * unit, call.row_end - row));
-      tile(row, tile_rows, panel, count);
-      row += tile_rows;
+      const auto row_count = static_cast<int>(Smaller(dealt * unit, call.row_end - row));
+      run(Tile{.row = row, .rows = row_count, .panel = panel, .panels = panel_count});
+      row += row_count;
     }
+    panel += panel_count;
   }
 }
 
 template <template <int> typename Kernel, typename Call, int... kMinus1>
 SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1...>) {
-  using Tile = void (*)(const Call&, int64_t, int64_t, int64_t);
-  static constexpr Tile kTiles[] = {[](const Call& tile_call, int64_t row, int64_t panel,
-                                       int64_t count) {
+  using RunRows = void (*)(const Call&, const Tile&);
+  static constexpr RunRows kRuns[] = {[](const Call& tile_call, const Tile& tile) {
     Kernel<kMinus1 + 1> kernel;
-    RunTile<Kernel<kMinus1 + 1>, kMinus1 + 1>(kernel, tile_call, row, kMinus1 + 1, panel, count);
+    RunTile<Kernel<kMinus1 + 1>, kMinus1 + 1>(kernel, tile_call, tile);
   }...};
-  ForTiles<Kernel<1>, sizeof...(kMinus1)>(call,
-                                          [&](int64_t row, int rows, int64_t panel, int64_t count) {
-                                            kTiles[rows - 1](call, row, panel, count);
-                                          });
+  ForTiles<Kernel<1>, sizeof...(kMinus1)>(
+      call, [&](const Tile& tile) { kRuns[tile.rows - 1](call, tile); });
 }
 
 // One Kernel<rows> for each number of rows up to kRowsMax.
@@ -295,9 +303,7 @@ template <typename Kernel, typename Call>
 SHOAL_INLINE void RunAnyRows(const Call& call) {
   Kernel kernel;
   ForTiles<Kernel, Kernel::kRowsMax>(
-      call, [&](int64_t row, int rows, int64_t panel, int64_t count) {
-        RunTile<Kernel, Kernel::kRowsMax>(kernel, call, row, rows, panel, count);
-      });
+      call, [&](const Tile& tile) { RunTile<Kernel, Kernel::kRowsMax>(kernel, call, tile); });
 }
 
 }  // namespace

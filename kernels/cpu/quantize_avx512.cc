@@ -1,5 +1,6 @@
 #include <immintrin.h>
 
+#include "kernels/cpu/linear_panels.h"
 #include "kernels/cpu/linear_variants.h"
 
 // The quantiser, a group of 32 in two registers. Maxima and integer sums may be taken in any order;
@@ -45,7 +46,9 @@ inline __attribute__((always_inline)) void QuantizeGroup(const float* x, int8_t*
 }  // namespace
 
 void QuantizeRowAvx512(const float* x, int64_t cols, int8_t* quants, float* scales, int32_t* sums) {
-  for (int64_t group = 0; group < cols / kGroup; ++group) {
+  const int64_t groups = cols / kGroup;
+  FetchNextRow(quants, cols, scales, sums, groups);
+  for (int64_t group = 0; group < groups; ++group) {
     QuantizeGroup(x + group * kGroup, quants + group * kGroup, scales + group, sums + group);
   }
 }

@@ -1,5 +1,6 @@
 #include <immintrin.h>
 
+#include "kernels/cpu/linear_panels.h"
 #include "kernels/cpu/linear_variants.h"
 
 // The quantiser for groups of any multiple of 16. Maxima and integer sums may be taken in any
@@ -58,6 +59,7 @@ void QuantizeGroupAvx512(const float* x, int64_t count, uint32_t max_bits, int8_
 
 void QuantizeGroupsAvx512(const float* x, int64_t cols, int64_t group, int8_t* quants,
                           float* scales, int32_t* sums) {
+  FetchNextRow(quants, cols, scales, sums, (cols + group - 1) / group);
   for (int64_t k = 0, g = 0; k < cols; k += group, ++g) {
     const int64_t count = cols - k < group ? cols - k : group;
     QuantizeGroup(x + k, count, LargestBits(x + k, count), quants + k, scales + g, sums + g);
