@@ -20,6 +20,8 @@ namespace {
 constexpr int64_t kAttentionRows = 16;
 // Panels one thread takes at a time, at least: 16 rows of 576 4-bit weights are 6 KiB.
 constexpr int64_t kPanelGrain = 4;
+// Rows that one thread takes at a time, at least, where rows are dealt: tiles of them are full.
+constexpr int64_t kPartRows = 64;
 // Embedding rows that may be read between two releases of their pages. The kernel maps many pages
 // around each that is touched, 64 KiB or, with large folios, 2 MiB.
 constexpr int64_t kMappedEmbeddings = 64;
@@ -32,6 +34,10 @@ float LeafLimit(int64_t leaf_count) {
 
 int64_t RowsMax(const RankOptions& options) {
   return options.prefill_chunk_tokens + options.sequences_max;
+}
+
+plan::Range PartOf(int64_t count, int64_t index, int64_t parts) {
+  return {count * index / parts, count * (index + 1) / parts};
 }
 
 // True if no matrix before readers[index] wants its input in the same groups.
@@ -239,6 +245,24 @@ void RankModel::ForRows(int64_t count, device::RangeFunction function) {
   team_.ParallelFor(count, std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens), function);
 }
 
+// Many rows are dealt to the threads as ForRows deals them: what a thread computes here it works on
+// later, and no core waits for memory that another one holds. Few rows are read by all.
+template <typename Function>
+void RankModel::ForParts(int64_t panels, int64_t rows, int64_t panels_min, Function function) {
+  const int64_t threads = team_.thread_count();
+  const int64_t row_parts =
+      threads == 1 ? 1 : std::max(rows / (kPartRows * threads) * threads, int64_t{1});
+  const int64_t parts = threads == 1 ? 1 : (row_parts == 1 ? 8 : 4) * threads;
+  const int64_t panel_parts =
+      std::clamp(parts / row_parts, int64_t{1}, std::max(panels / panels_min, int64_t{1}));
+  team_.ParallelFor(row_parts * panel_parts, 1, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t i = begin; i < end; ++i) {
+      function(PartOf(rows, i / panel_parts, row_parts),
+               PartOf(panels, i % panel_parts, panel_parts));
+    }
+  });
+}
+
 std::span<const std::byte> RankModel::StartOf(int64_t layer) const {
   if (layer < shard_.layers.count()) {
     const LayerWeights& weights = weights_.layers()[layer];
@@ -251,22 +275,21 @@ void RankModel::Multiply(std::span<const Product> products, const float* values,
                          int64_t row_count, std::span<const std::byte> next) {
   int64_t panel_count = 0;
   for (const Product& product : products) panel_count += PanelCount(product.weights->rows);
-  const int64_t grain = std::max(kPanelGrain, panel_count / (8 * team_.thread_count()));
   team_.ReadAhead(next);
-  team_.ParallelFor(panel_count, grain, [&](int64_t begin, int64_t end, int32_t) {
+  ForParts(panel_count, row_count, kPanelGrain, [&](plan::Range rows, plan::Range part) {
     int64_t first = 0;  // The product's first panel, counted over all products.
     for (const Product& product : products) {
       const int64_t panels = PanelCount(product.weights->rows);
-      const int64_t from = std::max(begin - first, int64_t{0});
-      const int64_t to = std::min(end - first, panels);
+      const int64_t from = std::max(part.begin - first, int64_t{0});
+      const int64_t to = std::min(part.end - first, panels);
       first += panels;
       if (from >= to) continue;
       const ActivationRows input = Input(product.weights->dtype, values, cols, row_count);
       kernels_.linear[static_cast<size_t>(product.weights->dtype)](
           {.weights = product.weights,
            .input = &input,
-           .row_begin = 0,
-           .row_end = row_count,
+           .row_begin = rows.begin,
+           .row_end = rows.end,
            .panel_begin = from,
            .panel_end = to,
            .output = product.output,
@@ -419,15 +442,14 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   if (IsQuantized(weights.dtype)) QuantizeDividedRows(weights.dtype, input, weights.cols);
   const ActivationRows rows = Input(weights.dtype, input, weights.cols, row_count);
   const int64_t panels = PanelCount(hidden_dim);
-  const int64_t grain = std::max(kPanelGrain / 2, panels / (8 * team_.thread_count()));
   team_.ReadAhead(sum.next);
-  team_.ParallelFor(panels, grain, [&](int64_t begin, int64_t end, int32_t) {
+  ForParts(panels, row_count, kPanelGrain / 2, [&](plan::Range part_rows, plan::Range part) {
     kernels_.leaf_linear[static_cast<size_t>(weights.dtype)]({.weights = &weights,
                                                               .input = &rows,
-                                                              .row_begin = 0,
-                                                              .row_end = row_count,
-                                                              .panel_begin = begin,
-                                                              .panel_end = end,
+                                                              .row_begin = part_rows.begin,
+                                                              .row_end = part_rows.end,
+                                                              .panel_begin = part.begin,
+                                                              .panel_end = part.end,
                                                               .leaf_cols = sum.leaf_cols,
                                                               .limit = LeafLimit(sum.leaf_count),
                                                               .output = fixed,

@@ -3,7 +3,6 @@
 // One rank's part of the forward pass: its layers, heads, MLP columns and vocabulary rows.
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -154,6 +153,10 @@ class RankModel {
   // the memory of the matrices that come after these.
   void Multiply(std::span<const Product> products, const float* values, int64_t cols,
                 int64_t row_count, std::span<const std::byte> next);
+  // Calls function(rows, panels) for parts of a product that tile [0, rows) x [0, panels), each of
+  // `panels_min` panels at least, unless there are fewer.
+  template <typename Function>
+  void ForParts(int64_t panels, int64_t rows, int64_t panels_min, Function function);
   // The memory of the matrices that a layer begins with; behind the last one, of the output's.
   std::span<const std::byte> StartOf(int64_t layer) const;
   void RotateAndStore(int64_t layer);
