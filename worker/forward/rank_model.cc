@@ -248,13 +248,16 @@ void RankModel::ForRows(int64_t count, device::RangeFunction function) {
 // Many rows are dealt to the threads as ForRows deals them: what a thread computes here it works on
 // later, and no core waits for memory that another one holds. Few rows are read by all.
 template <typename Function>
-void RankModel::ForParts(int64_t panels, int64_t rows, int64_t panels_min, Function function) {
+void RankModel::ForParts(int64_t panels, int64_t rows, int64_t panels_min,
+                         std::span<const std::byte> next, Function function) {
   const int64_t threads = team_.thread_count();
   const int64_t row_parts =
       threads == 1 ? 1 : std::max(rows / (kPartRows * threads) * threads, int64_t{1});
   const int64_t parts = threads == 1 ? 1 : (row_parts == 1 ? 8 : 4) * threads;
   const int64_t panel_parts =
       std::clamp(parts / row_parts, int64_t{1}, std::max(panels / panels_min, int64_t{1}));
+  // Of many rows every thread begins with the first panels, and has no share to read ahead.
+  team_.ReadAhead(row_parts == 1 ? next : std::span<const std::byte>());
   team_.ParallelFor(row_parts * panel_parts, 1, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t i = begin; i < end; ++i) {
       function(PartOf(rows, i / panel_parts, row_parts),
@@ -275,8 +278,7 @@ void RankModel::Multiply(std::span<const Product> products, const float* values,
                          int64_t row_count, std::span<const std::byte> next) {
   int64_t panel_count = 0;
   for (const Product& product : products) panel_count += PanelCount(product.weights->rows);
-  team_.ReadAhead(next);
-  ForParts(panel_count, row_count, kPanelGrain, [&](plan::Range rows, plan::Range part) {
+  ForParts(panel_count, row_count, kPanelGrain, next, [&](plan::Range rows, plan::Range part) {
     int64_t first = 0;  // The product's first panel, counted over all products.
     for (const Product& product : products) {
       const int64_t panels = PanelCount(product.weights->rows);
@@ -442,20 +444,21 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   if (IsQuantized(weights.dtype)) QuantizeDividedRows(weights.dtype, input, weights.cols);
   const ActivationRows rows = Input(weights.dtype, input, weights.cols, row_count);
   const int64_t panels = PanelCount(hidden_dim);
-  team_.ReadAhead(sum.next);
-  ForParts(panels, row_count, kPanelGrain / 2, [&](plan::Range part_rows, plan::Range part) {
-    kernels_.leaf_linear[static_cast<size_t>(weights.dtype)]({.weights = &weights,
-                                                              .input = &rows,
-                                                              .row_begin = part_rows.begin,
-                                                              .row_end = part_rows.end,
-                                                              .panel_begin = part.begin,
-                                                              .panel_end = part.end,
-                                                              .leaf_cols = sum.leaf_cols,
-                                                              .limit = LeafLimit(sum.leaf_count),
-                                                              .output = fixed,
-                                                              .output_stride = stride,
-                                                              .invalid = invalid.data()});
-  });
+  ForParts(panels, row_count, kPanelGrain / 2, sum.next,
+           [&](plan::Range part_rows, plan::Range part) {
+             kernels_.leaf_linear[static_cast<size_t>(weights.dtype)](
+                 {.weights = &weights,
+                  .input = &rows,
+                  .row_begin = part_rows.begin,
+                  .row_end = part_rows.end,
+                  .panel_begin = part.begin,
+                  .panel_end = part.end,
+                  .leaf_cols = sum.leaf_cols,
+                  .limit = LeafLimit(sum.leaf_count),
+                  .output = fixed,
+                  .output_stride = stride,
+                  .invalid = invalid.data()});
+           });
   for (int64_t r = 0; r < row_count; ++r) fixed[r * stride + hidden_dim] = invalid[r];
   fast_ ? AddFloatSums(weights, sum.layer) : AddSums(weights, sum.layer);
 }
