@@ -4,31 +4,38 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <new>
 #include <span>
 #include <type_traits>
 
 namespace shoal::device {
 
-// A reference to a callable, valid during the call it is passed to.
+// A copy of a small callable. What it captures by value reaches another thread together with the
+// callable; what it captures by reference must outlive the call it is passed to, and costs that
+// thread one more transfer from the caller's cache.
 class RangeFunction {
  public:
+  static constexpr size_t kBytesMax = 160;
+
   template <typename F>
-  requires(!std::is_same_v<std::remove_cvref_t<F>, RangeFunction>)
-      RangeFunction(F&& function)  // NOLINT: implicit, so that lambdas can be passed.
-      : object_(const_cast<void*>(static_cast<const void*>(&function))),
-        call_([](void* object, int64_t begin, int64_t end, int32_t thread) {
-          (*static_cast<std::remove_reference_t<F>*>(object))(begin, end, thread);
-        }) {}
+  requires(!std::is_same_v<F, RangeFunction>)
+      RangeFunction(const F& function)  // NOLINT: implicit, so that lambdas can be passed.
+      : call_([](const void* object, int64_t begin, int64_t end, int32_t thread) {
+          (*static_cast<const F*>(object))(begin, end, thread);
+        }) {
+    static_assert(std::is_trivially_copyable_v<F> && sizeof(F) <= kBytesMax &&
+                  alignof(F) <= alignof(void*));
+    ::new (object_) F(function);
+  }
 
   void operator()(int64_t begin, int64_t end, int32_t thread) const {
     call_(object_, begin, end, thread);
   }
 
  private:
-  void* object_;
-  void (*call_)(void*, int64_t, int64_t, int32_t);
+  void (*call_)(const void*, int64_t, int64_t, int32_t);
+  alignas(void*) std::byte object_[kBytesMax];
 };
 
 // A fixed set of threads that work through index ranges together; the caller is thread 0.
@@ -51,7 +58,7 @@ class ThreadTeam {
 
   // Calls function(begin, end, thread) for ranges that tile [0, count), each at most `grain` long,
   // and returns when all are done. thread is in [0, thread_count()), for indexing scratch memory.
-  void ParallelFor(int64_t count, int64_t grain, RangeFunction function);
+  void ParallelFor(int64_t count, int64_t grain, const RangeFunction& function);
 
   // Until the next call: what a thread that waits for other threads, or for the next region, loads
   // into its second cache meanwhile. `memory` is what a region to come reads, in the order of its

@@ -185,13 +185,13 @@ void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int
 void RankModel::QuantizeDividedRows(DType dtype, const float* values, int64_t cols) {
   const int64_t row_count = rows_.size();
   if (!QuantizesWholeRows(dtype) || stage_.size() == 1) {
-    ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
+    ForRows(row_count, [=, this](int64_t begin, int64_t end, int32_t) {
       QuantizeRows(dtype, values, cols, begin, end);
     });
     return;
   }
   int64_t* largest = activations_.largest_bits.data();
-  ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(row_count, [=, this](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       largest[r] = kernels_.largest_bits(values + r * cols, cols);
     }
@@ -211,7 +211,7 @@ void RankModel::QuantizeDividedRows(DType dtype, const float* values, int64_t co
 void RankModel::NormAndQuantize(const float* weight, std::span<const Product> readers) {
   const int64_t cols = model_.config().hidden_dim;
   float* normed = activations_.normed.data();
-  ForRows(own_rows_.count(), [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(own_rows_.count(), [=, this](int64_t begin, int64_t end, int32_t) {
     begin += own_rows_.begin;
     end += own_rows_.begin;
     for (int64_t r = begin; r < end; ++r) {
@@ -240,7 +240,7 @@ void RankModel::NormAndQuantize(const float* weight, std::span<const Product> re
   }
 }
 
-void RankModel::ForRows(int64_t count, device::RangeFunction function) {
+void RankModel::ForRows(int64_t count, const device::RangeFunction& function) {
   const int64_t share = count / (4 * team_.thread_count());
   team_.ParallelFor(count, std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens), function);
 }
@@ -258,7 +258,7 @@ void RankModel::ForParts(int64_t panels, int64_t rows, int64_t panels_min,
       std::clamp(parts / row_parts, int64_t{1}, std::max(panels / panels_min, int64_t{1}));
   // Of many rows every thread begins with the first panels, and has no share to read ahead.
   team_.ReadAhead(row_parts == 1 ? next : std::span<const std::byte>());
-  team_.ParallelFor(row_parts * panel_parts, 1, [&](int64_t begin, int64_t end, int32_t) {
+  team_.ParallelFor(row_parts * panel_parts, 1, [=](int64_t begin, int64_t end, int32_t) {
     for (int64_t i = begin; i < end; ++i) {
       function(PartOf(rows, i / panel_parts, row_parts),
                PartOf(panels, i % panel_parts, panel_parts));
@@ -276,11 +276,15 @@ std::span<const std::byte> RankModel::StartOf(int64_t layer) const {
 
 void RankModel::Multiply(std::span<const Product> products, const float* values, int64_t cols,
                          int64_t row_count, std::span<const std::byte> next) {
+  std::array<Product, kProductsMax> copies;  // For the other threads, with what uses them.
+  const size_t product_count = products.size();
+  SHOAL_CHECK(product_count <= kProductsMax, product_count, " products");
+  std::copy(products.begin(), products.end(), copies.begin());
   int64_t panel_count = 0;
   for (const Product& product : products) panel_count += PanelCount(product.weights->rows);
-  ForParts(panel_count, row_count, kPanelGrain, next, [&](plan::Range rows, plan::Range part) {
+  ForParts(panel_count, row_count, kPanelGrain, next, [=, this](plan::Range rows, plan::Range part) {
     int64_t first = 0;  // The product's first panel, counted over all products.
-    for (const Product& product : products) {
+    for (const Product& product : std::span(copies).first(product_count)) {
       const int64_t panels = PanelCount(product.weights->rows);
       const int64_t from = std::max(part.begin - first, int64_t{0});
       const int64_t to = std::min(part.end - first, panels);
@@ -307,7 +311,7 @@ void RankModel::RotateAndStore(int64_t layer) {
                           : kernels_.rope_half_split;
   const int64_t heads = shard_.heads.count();
   const int64_t kv_heads = shard_.kv_heads.count();
-  ForRows(rows_.size(), [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(rows_.size(), [=, this](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t position = rows_[r].position;
       const float* cos = rope_.cos.data() + position * (head_dim / 2);
@@ -407,7 +411,7 @@ void RankModel::RunMlp(int64_t layer) {
   ShowInput(layer, LayerInput::kMlp, activations_.normed, model_.config().hidden_dim, own_rows_);
   Multiply(products, activations_.normed.data(), model_.config().hidden_dim, rows_.size(),
            MemoryOf(weights.down, weights.down));
-  ForRows(rows_.size(), [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(rows_.size(), [=, this](int64_t begin, int64_t end, int32_t) {
     float* gate = activations_.gate.data() + begin * columns;
     kernels_.silu_mul(gate, activations_.up.data() + begin * columns, (end - begin) * columns,
                       gate);
@@ -444,20 +448,24 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   if (IsQuantized(weights.dtype)) QuantizeDividedRows(weights.dtype, input, weights.cols);
   const ActivationRows rows = Input(weights.dtype, input, weights.cols, row_count);
   const int64_t panels = PanelCount(hidden_dim);
+  const auto leaf_linear = kernels_.leaf_linear[static_cast<size_t>(weights.dtype)];
+  const PackedMatrix* matrix = &weights;
+  const int64_t leaf_cols = sum.leaf_cols;
+  const float limit = LeafLimit(sum.leaf_count);
+  int64_t* invalid_leaves = invalid.data();
   ForParts(panels, row_count, kPanelGrain / 2, sum.next,
-           [&](plan::Range part_rows, plan::Range part) {
-             kernels_.leaf_linear[static_cast<size_t>(weights.dtype)](
-                 {.weights = &weights,
-                  .input = &rows,
-                  .row_begin = part_rows.begin,
-                  .row_end = part_rows.end,
-                  .panel_begin = part.begin,
-                  .panel_end = part.end,
-                  .leaf_cols = sum.leaf_cols,
-                  .limit = LeafLimit(sum.leaf_count),
-                  .output = fixed,
-                  .output_stride = stride,
-                  .invalid = invalid.data()});
+           [=](plan::Range part_rows, plan::Range part) {
+             leaf_linear({.weights = matrix,
+                          .input = &rows,
+                          .row_begin = part_rows.begin,
+                          .row_end = part_rows.end,
+                          .panel_begin = part.begin,
+                          .panel_end = part.end,
+                          .leaf_cols = leaf_cols,
+                          .limit = limit,
+                          .output = fixed,
+                          .output_stride = stride,
+                          .invalid = invalid_leaves});
            });
   for (int64_t r = 0; r < row_count; ++r) fixed[r * stride + hidden_dim] = invalid[r];
   fast_ ? AddFloatSums(weights, sum.layer) : AddSums(weights, sum.layer);

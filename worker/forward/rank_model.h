@@ -101,12 +101,14 @@ class RankModel {
     // The first layer that made a sum of this row invalid; layer_count: its logits were.
     int64_t bad_layer = -1;
   };
-  // A product of the step's activations with one column-parallel matrix.
+  // A product of the step's activations with one column-parallel matrix, of which the activations
+  // are read by so many at once.
   struct Product {
     const PackedMatrix* weights;
     float* output;
     int64_t output_stride;
   };
+  static constexpr size_t kProductsMax = 3;
 
   // A row-parallel sum: its leaves, and the layer that a bad row is blamed on.
   struct LeafSum {
@@ -141,7 +143,7 @@ class RankModel {
   // The operations between the matrices: function(begin, end, thread) for ranges that tile
   // [0, count). Of many rows a range is whole cache blocks where they begin with one, because its
   // positions share lines of keys, and threads that write one line wait for each other.
-  void ForRows(int64_t count, device::RangeFunction function);
+  void ForRows(int64_t count, const device::RangeFunction& function);
   void NormAndQuantize(const float* weight, std::span<const Product> readers);
   // Quantises rows [begin, end) as a matrix of `dtype` reads them; nothing for floats.
   void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin, int64_t end);

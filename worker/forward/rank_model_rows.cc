@@ -43,7 +43,7 @@ int64_t RankModel::AddRow(const PackedMatrix& weights, int64_t row, float* to) {
 void RankModel::AddSums(const PackedMatrix& weights, int64_t layer) {
   const int64_t hidden_dim = model_.config().hidden_dim;
   SumFixed(hidden_dim + kFixedTail);
-  ForRows(own_rows_.count(), [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(own_rows_.count(), [=, this, &weights](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = own_rows_.begin + begin; r < own_rows_.begin + end; ++r) {
       const int64_t invalid = AddRow(weights, r, activations_.residual.data() + r * hidden_dim);
       if (invalid != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = layer;
@@ -56,7 +56,7 @@ void RankModel::AddFloatSums(const PackedMatrix& weights, int64_t layer) {
   const int64_t stride = hidden_dim + kFixedTail;
   const int64_t row_count = rows_.size();
   float* parts = activations_.float_sums.data();
-  ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(row_count, [=, this, &weights](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       std::fill_n(parts + r * stride, stride, 0.0F);
       const int64_t invalid = AddRow(weights, r, parts + r * stride);
@@ -64,7 +64,7 @@ void RankModel::AddFloatSums(const PackedMatrix& weights, int64_t layer) {
     }
   });
   stage_.AllReduceSum(std::span<float>(parts, row_count * stride));
-  ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(row_count, [=, this](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       float* residual = activations_.residual.data() + r * hidden_dim;
       const float* sums = parts + r * stride;
