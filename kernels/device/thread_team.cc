@@ -259,9 +259,7 @@ struct ThreadTeam::State {
   // Until the other threads have finished as many chunks of the region as they claimed: all are.
   void WaitForOthers(uint32_t chunks) {
     finished_after += chunks;
-    const auto ready = [&] {
-      return finished.load(std::memory_order_acquire) == finished_after;
-    };
+    const auto ready = [&] { return finished.load(std::memory_order_acquire) == finished_after; };
     ReadAhead(/*thread=*/0, ready);
     if (SpinThenYield(ready)) return;
     caller_sleeps.store(true, std::memory_order_seq_cst);

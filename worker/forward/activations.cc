@@ -43,9 +43,9 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
   for (const int64_t group : GroupSizes(model.tensors())) {
     const size_t groups = rows * (group == 0 ? 1 : widest / group + 1);
     quantized.push_back({.group = group,
-                         .quants = std::vector<int8_t>(rows * widest),
-                         .scales = std::vector<float>(groups),
-                         .sums = std::vector<int32_t>(groups)});
+                         .quants = Lines<int8_t>(rows * widest),
+                         .scales = Lines<float>(groups),
+                         .sums = Lines<int32_t>(groups)});
   }
   fixed.resize(rows * (config.hidden_dim + kFixedTail));
   invalid.resize(rows);

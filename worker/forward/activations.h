@@ -2,7 +2,9 @@
 
 // The scratch memory of a step, sized once at start-up for the largest plan.
 
+#include <cstddef>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 #include "parallel/model/model.h"
@@ -18,12 +20,30 @@ constexpr int64_t InputGroup(DType dtype) {
   return QuantizesWholeRows(dtype) ? 0 : GroupSize(dtype);
 }
 
+// A vector that begins at a cache line, as then all its rows do if they are whole lines: a vector
+// register's load or store that touches two lines costs twice.
+template <typename T>
+struct LineAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+
+  LineAllocator() = default;
+  template <typename U>
+  LineAllocator(const LineAllocator<U>&) {}  // NOLINT: what an allocator of another type is.
+
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kLine)); }
+  void deallocate(T* values, size_t) { ::operator delete(values, kLine); }
+  bool operator==(const LineAllocator&) const = default;
+};
+template <typename T>
+using Lines = std::vector<T, LineAllocator<T>>;
+
 // Rows as signed bytes, in groups of one size: what ActivationRows points to.
 struct QuantizedRows {
-  int64_t group;               // As InputGroup.
-  std::vector<int8_t> quants;  // [the widest input]
-  std::vector<float> scales;   // [the widest input / group]
-  std::vector<int32_t> sums;   // [the widest input / group]
+  int64_t group;         // As InputGroup.
+  Lines<int8_t> quants;  // [the widest input]
+  Lines<float> scales;   // [the widest input / group]
+  Lines<int32_t> sums;   // [the widest input / group]
 };
 
 // Integers behind a row's fixed-point outputs: a count, and zeros that keep rows aligned.
@@ -38,27 +58,27 @@ struct Activations {
   QuantizedRows& Quantized(DType dtype);
 
   int64_t rows_max;
-  std::vector<float> residual;           // [hidden_dim]
-  std::vector<float> normed;             // [hidden_dim]
-  std::vector<float> query;              // [heads * head_dim]
-  std::vector<float> key;                // [kv_heads * head_dim]
-  std::vector<float> value;              // [kv_heads * head_dim]
-  std::vector<float> attention;          // [heads * head_dim]
-  std::vector<float> gate;               // [mlp_columns]; also the input of the down projection
-  std::vector<float> up;                 // [mlp_columns]
+  Lines<float> residual;                 // [hidden_dim]
+  Lines<float> normed;                   // [hidden_dim]
+  Lines<float> query;                    // [heads * head_dim]
+  Lines<float> key;                      // [kv_heads * head_dim]
+  Lines<float> value;                    // [kv_heads * head_dim]
+  Lines<float> attention;                // [heads * head_dim]
+  Lines<float> gate;                     // [mlp_columns]; also the input of the down projection
+  Lines<float> up;                       // [mlp_columns]
   std::vector<QuantizedRows> quantized;  // One for each group size among the model's matrices.
   // The sum that crosses the cut: a row's fixed-point outputs, or dot products, then the count of
   // its invalid leaves.
-  std::vector<int64_t> fixed;            // [hidden_dim + kFixedTail]
-  std::vector<float> float_sums;         // [hidden_dim + kFixedTail]; only for Numerics::kFast.
-  std::vector<int64_t> invalid;          // Per row: invalid leaves of this rank.
-  std::vector<int64_t> largest_bits;     // Per row, of a row that is quantised as a whole.
-  std::vector<int64_t> kv_overflows;     // Per row, in the layer at hand.
-  std::vector<float> logits;             // [kLogitTileRows][vocab_rows]
-  std::vector<std::byte> gathered;       // All ranks' logits, rank after rank.
-  std::vector<float> all_logits;         // [kLogitTileRows][vocab_size]
-  std::vector<float> attention_scratch;  // Per thread.
-  int64_t attention_scratch_floats;      // Of one thread.
+  Lines<int64_t> fixed;              // [hidden_dim + kFixedTail]
+  Lines<float> float_sums;           // [hidden_dim + kFixedTail]; only for Numerics::kFast.
+  Lines<int64_t> invalid;            // Per row: invalid leaves of this rank.
+  Lines<int64_t> largest_bits;       // Per row, of a row that is quantised as a whole.
+  Lines<int64_t> kv_overflows;       // Per row, in the layer at hand.
+  Lines<float> logits;               // [kLogitTileRows][vocab_rows]
+  Lines<std::byte> gathered;         // All ranks' logits, rank after rank.
+  Lines<float> all_logits;           // [kLogitTileRows][vocab_size]
+  Lines<float> attention_scratch;    // Per thread.
+  int64_t attention_scratch_floats;  // Of one thread.
 };
 
 }  // namespace shoal::forward

@@ -282,26 +282,27 @@ void RankModel::Multiply(std::span<const Product> products, const float* values,
   std::copy(products.begin(), products.end(), copies.begin());
   int64_t panel_count = 0;
   for (const Product& product : products) panel_count += PanelCount(product.weights->rows);
-  ForParts(panel_count, row_count, kPanelGrain, next, [=, this](plan::Range rows, plan::Range part) {
-    int64_t first = 0;  // The product's first panel, counted over all products.
-    for (const Product& product : std::span(copies).first(product_count)) {
-      const int64_t panels = PanelCount(product.weights->rows);
-      const int64_t from = std::max(part.begin - first, int64_t{0});
-      const int64_t to = std::min(part.end - first, panels);
-      first += panels;
-      if (from >= to) continue;
-      const ActivationRows input = Input(product.weights->dtype, values, cols, row_count);
-      kernels_.linear[static_cast<size_t>(product.weights->dtype)](
-          {.weights = product.weights,
-           .input = &input,
-           .row_begin = rows.begin,
-           .row_end = rows.end,
-           .panel_begin = from,
-           .panel_end = to,
-           .output = product.output,
-           .output_stride = product.output_stride});
-    }
-  });
+  ForParts(panel_count, row_count, kPanelGrain, next,
+           [=, this](plan::Range rows, plan::Range part) {
+             int64_t first = 0;  // The product's first panel, counted over all products.
+             for (const Product& product : std::span(copies).first(product_count)) {
+               const int64_t panels = PanelCount(product.weights->rows);
+               const int64_t from = std::max(part.begin - first, int64_t{0});
+               const int64_t to = std::min(part.end - first, panels);
+               first += panels;
+               if (from >= to) continue;
+               const ActivationRows input = Input(product.weights->dtype, values, cols, row_count);
+               kernels_.linear[static_cast<size_t>(product.weights->dtype)](
+                   {.weights = product.weights,
+                    .input = &input,
+                    .row_begin = rows.begin,
+                    .row_end = rows.end,
+                    .panel_begin = from,
+                    .panel_end = to,
+                    .output = product.output,
+                    .output_stride = product.output_stride});
+             }
+           });
 }
 
 void RankModel::RotateAndStore(int64_t layer) {
@@ -439,7 +440,7 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   const int64_t stride = hidden_dim + kFixedTail;
   const int64_t row_count = rows_.size();
   int64_t* fixed = activations_.fixed.data();
-  std::vector<int64_t>& invalid = activations_.invalid;
+  Lines<int64_t>& invalid = activations_.invalid;
   if (sum.overflows.empty()) {
     std::fill_n(invalid.begin(), row_count, 0);
   } else {
