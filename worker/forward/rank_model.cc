@@ -41,11 +41,10 @@ plan::Range PartOf(int64_t count, int64_t index, int64_t parts) {
 }
 
 // True if no matrix before readers[index] wants its input in the same groups.
-template <typename Readers>
-bool IsFirstOfGroup(const Readers& readers, size_t index) {
-  const auto group = [](const auto& reader) { return InputGroup(reader.weights->dtype); };
-  return std::none_of(readers.begin(), readers.begin() + index,
-                      [&](const auto& reader) { return group(reader) == group(readers[index]); });
+bool IsFirstOfGroup(std::span<const DType> readers, size_t index) {
+  return std::none_of(readers.begin(), readers.begin() + index, [&](DType before) {
+    return InputGroup(before) == InputGroup(readers[index]);
+  });
 }
 
 }  // namespace
@@ -93,6 +92,7 @@ std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
     } else {
       ReceiveResidual();
     }
+    MakeFirstInput();
     for (int64_t layer = 0; layer < shard_.layers.count(); ++layer) {
       Attend(layer, plan);
       RunMlp(layer);
@@ -182,16 +182,19 @@ void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int
 }
 
 // The largest magnitude of a row is that of its parts' on all ranks.
-void RankModel::QuantizeDividedRows(DType dtype, const float* values, int64_t cols) {
+template <typename Make>
+void RankModel::MakeDividedRows(DType dtype, const float* values, int64_t cols, Make make) {
   const int64_t row_count = rows_.size();
   if (!QuantizesWholeRows(dtype) || stage_.size() == 1) {
     ForRows(row_count, [=, this](int64_t begin, int64_t end, int32_t) {
+      make(begin, end);
       QuantizeRows(dtype, values, cols, begin, end);
     });
     return;
   }
   int64_t* largest = activations_.largest_bits.data();
   ForRows(row_count, [=, this](int64_t begin, int64_t end, int32_t) {
+    make(begin, end);
     for (int64_t r = begin; r < end; ++r) {
       largest[r] = kernels_.largest_bits(values + r * cols, cols);
     }
@@ -206,30 +209,46 @@ void RankModel::QuantizeDividedRows(DType dtype, const float* values, int64_t co
   });
 }
 
-// normed = the norm of the residual, in the forms that the matrices which read it want: quantised
-// once for each group size among them.
-void RankModel::NormAndQuantize(const float* weight, std::span<const Product> readers) {
+RankModel::NormedInput RankModel::AttentionInput(int64_t layer) const {
+  const LayerWeights& weights = weights_.layers()[layer];
+  return {.norm = weights.attention_norm,
+          .readers = {weights.query.dtype, weights.key.dtype, weights.value.dtype}};
+}
+
+RankModel::NormedInput RankModel::MlpInput(int64_t layer) const {
+  const LayerWeights& weights = weights_.layers()[layer];
+  return {.norm = weights.ffn_norm,
+          .readers = {weights.gate.dtype, weights.up.dtype, weights.up.dtype}};
+}
+
+void RankModel::NormRows(const NormedInput& input, int64_t begin, int64_t end) {
   const int64_t cols = model_.config().hidden_dim;
   float* normed = activations_.normed.data();
-  ForRows(own_rows_.count(), [=, this](int64_t begin, int64_t end, int32_t) {
-    begin += own_rows_.begin;
-    end += own_rows_.begin;
-    for (int64_t r = begin; r < end; ++r) {
-      kernels_.rms_norm(activations_.residual.data() + r * cols, weight,
-                        model_.config().norm_epsilon, cols, normed + r * cols);
-    }
-    for (size_t i = 0; i < readers.size(); ++i) {
-      if (IsFirstOfGroup(readers, i)) {
-        QuantizeRows(readers[i].weights->dtype, normed, cols, begin, end);
-      }
-    }
+  for (int64_t r = begin; r < end; ++r) {
+    kernels_.rms_norm(activations_.residual.data() + r * cols, input.norm,
+                      model_.config().norm_epsilon, cols, normed + r * cols);
+  }
+  for (size_t i = 0; i < input.readers.size(); ++i) {
+    if (IsFirstOfGroup(input.readers, i)) QuantizeRows(input.readers[i], normed, cols, begin, end);
+  }
+}
+
+void RankModel::MakeFirstInput() {
+  const NormedInput input = AttentionInput(0);
+  ForRows(own_rows_.count(), [&](int64_t begin, int64_t end, int32_t) {
+    NormRows(input, own_rows_.begin + begin, own_rows_.begin + end);
   });
+  GatherInput(input);
+}
+
+void RankModel::GatherInput(const NormedInput& input) {
   if (!scattered_) return;
-  for (size_t i = 0; i < readers.size(); ++i) {
-    if (!IsFirstOfGroup(readers, i)) continue;
-    const DType dtype = readers[i].weights->dtype;
+  const int64_t cols = model_.config().hidden_dim;
+  for (size_t i = 0; i < input.readers.size(); ++i) {
+    if (!IsFirstOfGroup(input.readers, i)) continue;
+    const DType dtype = input.readers[i];
     if (!IsQuantized(dtype)) {
-      GatherRows(normed, cols);
+      GatherRows(activations_.normed.data(), cols);
       continue;
     }
     const int64_t groups = QuantizesWholeRows(dtype) ? 1 : cols / GroupSize(dtype);
@@ -342,7 +361,6 @@ void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
   const Product products[] = {{&weights.query, activations_.query.data(), query_dim},
                               {&weights.key, activations_.key.data(), kv_dim},
                               {&weights.value, activations_.value.data(), kv_dim}};
-  NormAndQuantize(weights.attention_norm, products);
   ShowInput(layer, LayerInput::kAttention, activations_.normed, config.hidden_dim, own_rows_);
   Multiply(products, activations_.normed.data(), config.hidden_dim, rows_.size(),
            MemoryOf(weights.attention_output, weights.attention_output));
@@ -358,11 +376,14 @@ void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
   });
   ShowInput(layer, LayerInput::kAttentionOutput, activations_.attention, query_dim,
             {0, static_cast<int64_t>(rows_.size())});
+  MakeDividedRows(weights.attention_output.dtype, activations_.attention.data(), query_dim,
+                  [](int64_t, int64_t) {});
   AddRowParallel(weights.attention_output, activations_.attention.data(),
                  {.leaf_cols = model_.leaves().heads_per_leaf * config.head_dim,
                   .leaf_count = model_.leaves().attention_leaf_count,
                   .layer = shard_.layers.begin + layer,
                   .overflows = activations_.kv_overflows,
+                  .then = MlpInput(layer),
                   .next = MemoryOf(weights.gate, weights.up)});
 }
 
@@ -408,22 +429,24 @@ void RankModel::RunMlp(int64_t layer) {
   const int64_t columns = shard_.mlp_columns.count();
   const Product products[] = {{&weights.gate, activations_.gate.data(), columns},
                               {&weights.up, activations_.up.data(), columns}};
-  NormAndQuantize(weights.ffn_norm, products);
   ShowInput(layer, LayerInput::kMlp, activations_.normed, model_.config().hidden_dim, own_rows_);
   Multiply(products, activations_.normed.data(), model_.config().hidden_dim, rows_.size(),
            MemoryOf(weights.down, weights.down));
-  ForRows(rows_.size(), [=, this](int64_t begin, int64_t end, int32_t) {
-    float* gate = activations_.gate.data() + begin * columns;
-    kernels_.silu_mul(gate, activations_.up.data() + begin * columns, (end - begin) * columns,
-                      gate);
-  });
+  MakeDividedRows(weights.down.dtype, activations_.gate.data(), columns,
+                  [=, this](int64_t begin, int64_t end) {
+                    float* gate = activations_.gate.data() + begin * columns;
+                    kernels_.silu_mul(gate, activations_.up.data() + begin * columns,
+                                      (end - begin) * columns, gate);
+                  });
   ShowInput(layer, LayerInput::kDown, activations_.gate, columns,
             {0, static_cast<int64_t>(rows_.size())});
+  const bool last = layer + 1 == shard_.layers.count();
   AddRowParallel(weights.down, activations_.gate.data(),
                  {.leaf_cols = model_.leaves().mlp_leaf_width,
                   .leaf_count = model_.leaves().mlp_leaf_count,
                   .layer = shard_.layers.begin + layer,
                   .overflows = {},
+                  .then = last ? NormedInput() : AttentionInput(layer + 1),
                   .next = StartOf(layer + 1)});
 }
 
@@ -446,7 +469,6 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   } else {
     std::copy_n(sum.overflows.begin(), row_count, invalid.begin());
   }
-  if (IsQuantized(weights.dtype)) QuantizeDividedRows(weights.dtype, input, weights.cols);
   const ActivationRows rows = Input(weights.dtype, input, weights.cols, row_count);
   const int64_t panels = PanelCount(hidden_dim);
   const auto leaf_linear = kernels_.leaf_linear[static_cast<size_t>(weights.dtype)];
@@ -469,7 +491,8 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
                           .invalid = invalid_leaves});
            });
   for (int64_t r = 0; r < row_count; ++r) fixed[r * stride + hidden_dim] = invalid[r];
-  fast_ ? AddFloatSums(weights, sum.layer) : AddSums(weights, sum.layer);
+  fast_ ? AddFloatSums(weights, sum) : AddSums(weights, sum);
+  if (sum.then.norm != nullptr) GatherInput(sum.then);
 }
 
 }  // namespace shoal::forward

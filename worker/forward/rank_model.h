@@ -2,6 +2,7 @@
 
 // One rank's part of the forward pass: its layers, heads, MLP columns and vocabulary rows.
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -110,12 +111,19 @@ class RankModel {
   };
   static constexpr size_t kProductsMax = 3;
 
+  // The norm of the residual in the forms that the matrices which read it want.
+  struct NormedInput {
+    const float* norm = nullptr;  // [hidden_dim]; null: nothing reads it.
+    std::array<DType, kProductsMax> readers;
+  };
+
   // A row-parallel sum: its leaves, and the layer that a bad row is blamed on.
   struct LeafSum {
     int64_t leaf_cols;
     int64_t leaf_count;  // Of all ranks.
     int64_t layer;
     std::span<const int64_t> overflows;  // Per row, added to the invalid leaves; may be empty.
+    NormedInput then;                    // Made of the residual once the sum is added to it.
     std::span<const std::byte> next;     // As Multiply's.
   };
 
@@ -127,11 +135,11 @@ class RankModel {
   plan::Range RowsOf(int32_t stage_rank) const;
   // Sums `fixed` over the stage's ranks, `stride` integers a row, as far as own_rows_ needs it.
   void SumFixed(int64_t stride);
-  // residual += the sums of `fixed` in own_rows_, over all ranks of the stage; rows whose sum is
-  // invalid are blamed on `layer`. `weights`: what the sums are of.
-  void AddSums(const PackedMatrix& weights, int64_t layer);
+  // residual += the sums of `fixed` in own_rows_, over all ranks of the stage, and of those rows
+  // what comes then. `weights`: what the sums are of.
+  void AddSums(const PackedMatrix& weights, const LeafSum& sum);
   // Likewise for Numerics::kFast.
-  void AddFloatSums(const PackedMatrix& weights, int64_t layer);
+  void AddFloatSums(const PackedMatrix& weights, const LeafSum& sum);
   // to += what a row of `fixed` stands for. Result: how much of it is invalid.
   int64_t AddRow(const PackedMatrix& weights, int64_t row, float* to);
   // Fills the other ranks' rows of an array that holds this rank's own. Shape: [rows][width].
@@ -144,11 +152,21 @@ class RankModel {
   // [0, count). Of many rows a range is whole cache blocks where they begin with one, because its
   // positions share lines of keys, and threads that write one line wait for each other.
   void ForRows(int64_t count, const device::RangeFunction& function);
-  void NormAndQuantize(const float* weight, std::span<const Product> readers);
+  NormedInput AttentionInput(int64_t layer) const;
+  NormedInput MlpInput(int64_t layer) const;
+  // Makes rows [begin, end) of an input. What they are quantised to is quantised once for each
+  // group size among the readers.
+  void NormRows(const NormedInput& input, int64_t begin, int64_t end);
+  // Fetches the rows of an input that other ranks made.
+  void GatherInput(const NormedInput& input);
+  // Makes the first layer's input.
+  void MakeFirstInput();
   // Quantises rows [begin, end) as a matrix of `dtype` reads them; nothing for floats.
   void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin, int64_t end);
-  // Quantises all rows, of which each rank of the stage holds other columns.
-  void QuantizeDividedRows(DType dtype, const float* values, int64_t cols);
+  // Calls make(begin, end), which makes rows of `values`, and quantises them: all rows, of which
+  // each rank of the stage holds other columns.
+  template <typename Make>
+  void MakeDividedRows(DType dtype, const float* values, int64_t cols, Make make);
   // The rows as a matrix of `dtype` reads them.
   ActivationRows Input(DType dtype, const float* values, int64_t cols, int64_t row_count);
   // The products with `row_count` rows of `values`, quantised as the matrices want them. `next`:

@@ -40,18 +40,21 @@ int64_t RankModel::AddRow(const PackedMatrix& weights, int64_t row, float* to) {
   return sums[hidden_dim] + kernels_.add_dots(sums, weights, scale, to);
 }
 
-void RankModel::AddSums(const PackedMatrix& weights, int64_t layer) {
+void RankModel::AddSums(const PackedMatrix& weights, const LeafSum& sum) {
   const int64_t hidden_dim = model_.config().hidden_dim;
   SumFixed(hidden_dim + kFixedTail);
-  ForRows(own_rows_.count(), [=, this, &weights](int64_t begin, int64_t end, int32_t) {
-    for (int64_t r = own_rows_.begin + begin; r < own_rows_.begin + end; ++r) {
+  ForRows(own_rows_.count(), [=, this, &weights, &sum](int64_t begin, int64_t end, int32_t) {
+    begin += own_rows_.begin;
+    end += own_rows_.begin;
+    for (int64_t r = begin; r < end; ++r) {
       const int64_t invalid = AddRow(weights, r, activations_.residual.data() + r * hidden_dim);
-      if (invalid != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = layer;
+      if (invalid != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = sum.layer;
     }
+    if (sum.then.norm != nullptr) NormRows(sum.then, begin, end);
   });
 }
 
-void RankModel::AddFloatSums(const PackedMatrix& weights, int64_t layer) {
+void RankModel::AddFloatSums(const PackedMatrix& weights, const LeafSum& sum) {
   const int64_t hidden_dim = model_.config().hidden_dim;
   const int64_t stride = hidden_dim + kFixedTail;
   const int64_t row_count = rows_.size();
@@ -64,13 +67,14 @@ void RankModel::AddFloatSums(const PackedMatrix& weights, int64_t layer) {
     }
   });
   stage_.AllReduceSum(std::span<float>(parts, row_count * stride));
-  ForRows(row_count, [=, this](int64_t begin, int64_t end, int32_t) {
+  ForRows(row_count, [=, this, &sum](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       float* residual = activations_.residual.data() + r * hidden_dim;
       const float* sums = parts + r * stride;
       for (int64_t i = 0; i < hidden_dim; ++i) residual[i] += sums[i];
-      if (sums[hidden_dim] != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = layer;
+      if (sums[hidden_dim] != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = sum.layer;
     }
+    if (sum.then.norm != nullptr) NormRows(sum.then, begin, end);
   });
 }
 
