@@ -102,19 +102,19 @@ class RankModel {
     // The first layer that made a sum of this row invalid; layer_count: its logits were.
     int64_t bad_layer = -1;
   };
-  // A product of the step's activations with one column-parallel matrix, of which the activations
-  // are read by so many at once.
+  // Column-parallel matrices that read the same rows, at most: query, key and value.
+  static constexpr size_t kProductsMax = 3;
+  // A product of the step's activations with one column-parallel matrix.
   struct Product {
     const PackedMatrix* weights;
     float* output;
     int64_t output_stride;
   };
-  static constexpr size_t kProductsMax = 3;
 
   // The norm of the residual in the forms that the matrices which read it want.
   struct NormedInput {
     const float* norm = nullptr;  // [hidden_dim]; null: nothing reads it.
-    std::array<DType, kProductsMax> readers;
+    std::array<DType, kProductsMax> readers = {};  // One may stand there twice.
   };
 
   // A row-parallel sum: its leaves, and the layer that a bad row is blamed on.
@@ -152,6 +152,7 @@ class RankModel {
   // [0, count). Of many rows a range is whole cache blocks where they begin with one, because its
   // positions share lines of keys, and threads that write one line wait for each other.
   void ForRows(int64_t count, const device::RangeFunction& function);
+  // What a layer's attention and MLP begin with.
   NormedInput AttentionInput(int64_t layer) const;
   NormedInput MlpInput(int64_t layer) const;
   // Makes rows [begin, end) of an input. What they are quantised to is quantised once for each
