@@ -113,7 +113,7 @@ class RankModel {
 
   // The norm of the residual in the forms that the matrices which read it want.
   struct NormedInput {
-    const float* norm = nullptr;  // [hidden_dim]; null: nothing reads it.
+    const float* norm = nullptr;                   // [hidden_dim]; null: nothing reads it.
     std::array<DType, kProductsMax> readers = {};  // One may stand there twice.
   };
 
