@@ -7,6 +7,7 @@
 #include <xmmintrin.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -78,6 +79,21 @@ TEST(ThreadTeam, RunsManyTinyRegionsOfChangingSize) {
     expected += count * region + count * (count - 1) / 2;
   }
   EXPECT_EQ(total, expected);
+}
+
+// As much of it as fits: a thread that ran a part of another region's function would see both.
+TEST(ThreadTeam, HandsEveryThreadWhatTheFunctionCaptured) {
+  ThreadTeam team(4);
+  std::atomic<int64_t> right = 0;
+  constexpr size_t kValues = (RangeFunction::kBytesMax - 2 * sizeof(int64_t)) / sizeof(int64_t);
+  for (int64_t region = 0; region < 5000; ++region) {
+    std::array<int64_t, kValues> values;
+    values.fill(region);
+    team.ParallelFor(16, 1, [values, region, count = &right](int64_t, int64_t, int32_t) {
+      if (std::ranges::count(values, region) == kValues) count->fetch_add(1);
+    });
+  }
+  EXPECT_EQ(right.load(), 5000 * 16);
 }
 
 TEST(ThreadTeam, GivesEveryThreadOfARegionItsOwnNumber) {
