@@ -256,7 +256,7 @@ struct ThreadTeam::State {
     }
   }
 
-  // Until the other threads have finished as many chunks of the region as they claimed: all are.
+  // Until the other threads have finished the `chunks` of the region that they claimed.
   void WaitForOthers(uint32_t chunks) {
     finished_after += chunks;
     const auto ready = [&] { return finished.load(std::memory_order_acquire) == finished_after; };

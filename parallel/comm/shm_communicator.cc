@@ -52,7 +52,7 @@ int64_t RoundCount(int64_t count, int64_t per_round) {
 
 // Copies to shared memory, much of it past the caches: the other cores hold these lines, as they
 // read them last, and a store to a line waits until they have given it up, which takes 2 to 8 times
-// as long. A little is there sooner without the way through memory.
+// as long. A few lines are left to the caches.
 void Show(void* to, const void* from, int64_t bytes) {
   constexpr int64_t kLine = 64;
   constexpr int64_t kWord = sizeof(__m128i);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -135,8 +136,9 @@ class RankModel {
   plan::Range RowsOf(int32_t stage_rank) const;
   // Sums `fixed` over the stage's ranks, `stride` integers a row, as far as own_rows_ needs it.
   void SumFixed(int64_t stride);
-  // residual += the sums of `fixed` in own_rows_, over all ranks of the stage, and of those rows
-  // what comes then. `weights`: what the sums are of.
+  // residual += the sums of `fixed` in own_rows_, over all ranks of the stage, and makes these rows
+  // of what comes then; rows whose sum is invalid are blamed on the sum's layer. `weights`: what
+  // the sums are of.
   void AddSums(const PackedMatrix& weights, const LeafSum& sum);
   // Likewise for Numerics::kFast.
   void AddFloatSums(const PackedMatrix& weights, const LeafSum& sum);
@@ -185,7 +187,8 @@ class RankModel {
   void ListAttentionCalls(int64_t layer, const engine::StepPlan& plan);
   void Attend(int64_t layer, const engine::StepPlan& plan);
   void RunMlp(int64_t layer);
-  // residual += the sum over all ranks of input times `weights`; marks rows with invalid leaves.
+  // residual += the sum over all ranks of input times `weights`; marks rows with invalid leaves,
+  // and makes what comes then. `input` is quantised already, if the weights are.
   void AddRowParallel(const PackedMatrix& weights, const float* input, const LeafSum& sum);
   // Shows rows [begin, end) of an input to on_input.
   void ShowInput(int64_t layer, LayerInput input, std::span<const float> values, int64_t cols,

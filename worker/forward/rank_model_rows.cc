@@ -50,6 +50,7 @@ void RankModel::AddSums(const PackedMatrix& weights, const LeafSum& sum) {
       const int64_t invalid = AddRow(weights, r, activations_.residual.data() + r * hidden_dim);
       if (invalid != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = sum.layer;
     }
+    // Not before: AddRow reads the scale of the input that the row had, where this one may go.
     if (sum.then.norm != nullptr) NormRows(sum.then, begin, end);
   });
 }
