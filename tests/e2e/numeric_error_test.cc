@@ -1,7 +1,7 @@
 // A number that leaves its range ends the sequence it belongs to, at the same layer and position
 // for every cut and chunking, and nothing else in the batch notices.
 //
-// The models have five hidden dimensions that are 0 in every row but those of a few marked tokens,
+// The models have seven hidden dimensions that are 0 in every row but those of a few marked tokens,
 // because no layer writes to them. A huge weight that reads such a dimension concerns the marked
 // token alone.
 
@@ -20,15 +20,18 @@ namespace shoal::test {
 namespace {
 
 constexpr int64_t kWholePrompt = 512;
-constexpr int64_t kMarkedDims = 5;
+constexpr int64_t kMarkedDims = 7;
 constexpr int64_t kKeyLayer = 1;
 constexpr int64_t kLeafLayer = 2;
 constexpr int64_t kLayerCount = 4;
+constexpr int64_t kLastLayer = kLayerCount - 1;
 constexpr int32_t kLeafToken = 10;      // A leaf of layer 2's MLP exceeds its limit.
 constexpr int32_t kKeyToken = 11;       // Keys of layer 1 do not fit f16.
 constexpr int32_t kInfiniteToken = 12;  // The logit of token 200 is infinite.
 constexpr int32_t kNanToken = 13;       // The logit of token 321 is NaN.
 constexpr int32_t kLeadingToken = 14;   // Makes kLeafToken the likeliest.
+constexpr int32_t kLastLeafToken = 15;  // As kLeafToken, in the last layer.
+constexpr int32_t kLastKeyToken = 16;   // As kKeyToken, in the last layer.
 
 ModelSpec Spec(DType dtype) {
   return {.name = std::string(ToString(dtype)),
@@ -73,7 +76,7 @@ std::string WriteMarkedModel(const ModelSpec& spec, const std::string& folder) {
       read_logit(token, dim, 0);
     }
   }
-  for (int32_t token = kLeafToken; token <= kLeadingToken; ++token) {
+  for (int32_t token = kLeafToken; token <= kLastKeyToken; ++token) {
     // A logit of 0: ordinary sequences do not choose marked tokens.
     for (int64_t dim = 0; dim < hidden; ++dim) read_logit(token, dim, 0);
   }
@@ -94,6 +97,11 @@ std::string WriteMarkedModel(const ModelSpec& spec, const std::string& folder) {
 
   embed(kLeadingToken, 4, 1);
   read_logit(kLeafToken, 4, 1000);
+
+  embed(kLastLeafToken, 5, 1);
+  SetFloat(file, layer(kLastLayer, "ffn_norm"), 5, 1e12F);
+  embed(kLastKeyToken, 6, 1);
+  SetFloat(file, layer(kLastLayer, "attn_norm"), 6, 1e7F);
 
   const std::string path = folder + "/" + spec.name + ".gguf";
   WriteFile(path, file.Bytes());
@@ -136,8 +144,14 @@ std::vector<Case> Cases() {
       MakeCase(10, 7, {{6, kNanToken}}, "layer 4, position 6"),
       MakeCase(11, 10, {{9, kNanToken}}, "layer 4, position 9"),
       MakeCase(12, 20, {{4, kInfiniteToken}, {19, kNanToken}}, "layer 4, position 4"),
+      // In the last layer every row needs its keys, and only the last one a sum.
+      MakeCase(13, 20, {{4, kLastLeafToken}}, ""),
+      MakeCase(14, 20, {{19, kLastLeafToken}}, "layer 3, position 19"),
+      MakeCase(15, 20, {{4, kLastLeafToken}, {6, kLastKeyToken}}, "layer 3, position 6"),
+      MakeCase(16, 20, {{4, kLastLeafToken}, {6, kLastKeyToken}}, "layer 3, position 4"),
+      MakeCase(17, 20, {{3, kLastKeyToken}, {19, kLeafToken}}, "layer 3, position 3"),
   };
-  for (const size_t index : {0, 6, 7, 12}) cases[index].request.params.prompt_logprobs = true;
+  for (const size_t index : {0, 6, 7, 12, 16}) cases[index].request.params.prompt_logprobs = true;
   for (const size_t index : {2, 9, 11}) cases[index].request.params.sampling.temperature = 0;
   cases[2].request.params.top_logprobs = 3;
   cases[10].request.params.sampling.top_k = 5;

@@ -14,45 +14,42 @@ engine::StepResult RankModel::MakeResult(const engine::StepPlan& plan) {
   result.step = plan.step;
   result.items.resize(plan.items.size());
   for (size_t i = 0; i < plan.items.size(); ++i) result.items[i].slot = plan.items[i].slot;
-  if (!rows_.empty()) ChooseTokens(plan, result);
+  ChooseTokens(result);
   // An item's first bad row, be it a layer or the logits that went wrong: the one that smaller
   // chunks would have met first.
-  for (const Row& row : rows_) {
-    engine::ItemResult& item = result.items[row.item];
-    if (row.bad_layer < 0 || item.bad_row >= 0) continue;
-    item.bad_row = static_cast<int32_t>(row.position - plan.items[row.item].position_begin);
-    item.detail = Str("layer ", row.bad_layer, ", position ", row.position);
+  for (const std::vector<Row>* rows : {&dropped_bad_rows_, &rows_}) {
+    for (const Row& row : *rows) {
+      engine::ItemResult& item = result.items[row.item];
+      const int64_t bad_row = row.position - plan.items[row.item].position_begin;
+      if (row.bad_layer < 0 || (item.bad_row >= 0 && item.bad_row < bad_row)) continue;
+      item.bad_row = static_cast<int32_t>(bad_row);
+      item.detail = Str("layer ", row.bad_layer, ", position ", row.position);
+    }
   }
   return result;
 }
 
-void RankModel::ChooseTokens(const engine::StepPlan& plan, engine::StepResult& result) {
+void RankModel::ChooseTokens(engine::StepResult& result) {
   by_maximum_.clear();
   from_all_.clear();
-  int64_t row = 0;
-  for (const engine::StepItem& item : plan.items) {
-    const SequenceState& sequence = sequences_.at(item.slot);
-    const GenerationParams& params = sequence.params;
-    std::vector<engine::ChosenToken>& chosen = result.items[rows_[row].item].chosen;
-    const size_t first_chosen = item.row_count - 1 - item.drafts.size();
-    for (uint32_t r = 0; r < item.row_count; ++r, ++row) {
-      const bool next_is_prompt = rows_[row].position + 1 < sequence.prompt_count;
-      if (item.prompt_logits && next_is_prompt) {
-        std::vector<TokenLogprobs>& logprobs = result.items[rows_[row].item].prompt_logprobs;
-        from_all_.push_back({.row = row,
-                             .prompt_index = static_cast<int64_t>(logprobs.size()),
-                             .chosen_index = -1});
-        logprobs.emplace_back();
-      }
-      if (item.sample && r >= first_chosen) {
-        const bool all = options_.on_logits != nullptr || params.top_logprobs >= 0 ||
-                         !engine::ChoosesByMaximum(params.sampling);
-        (all ? from_all_ : by_maximum_)
-            .push_back({.row = row,
-                        .prompt_index = -1,
-                        .chosen_index = static_cast<int64_t>(chosen.size())});
-        chosen.emplace_back();
-      }
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    const Row& row = rows_[r];
+    engine::ItemResult& item = result.items[row.item];
+    if (row.scores_the_next) {
+      from_all_.push_back({.row = static_cast<int64_t>(r),
+                           .prompt_index = static_cast<int64_t>(item.prompt_logprobs.size()),
+                           .chosen_index = -1});
+      item.prompt_logprobs.emplace_back();
+    }
+    if (row.chooses) {
+      const GenerationParams& params = sequences_.at(row.slot).params;
+      const bool all = options_.on_logits != nullptr || params.top_logprobs >= 0 ||
+                       !engine::ChoosesByMaximum(params.sampling);
+      (all ? from_all_ : by_maximum_)
+          .push_back({.row = static_cast<int64_t>(r),
+                      .prompt_index = -1,
+                      .chosen_index = static_cast<int64_t>(item.chosen.size())});
+      item.chosen.emplace_back();
     }
   }
   const auto tiles = [](std::span<const Wanted> wanted, const auto& process) {

@@ -94,10 +94,13 @@ std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
     }
     MakeFirstInput();
     for (int64_t layer = 0; layer < shard_.layers.count(); ++layer) {
-      Attend(layer, plan);
+      MakeHeads(layer);
+      if (last_stage_ && layer + 1 == shard_.layers.count()) KeepWantedRows(layer);
+      if (rows_.empty()) break;
+      Attend(layer);
       RunMlp(layer);
     }
-    last_stage_ ? GatherResults(plan) : SendResidual();
+    last_stage_ ? GatherResults() : SendResidual();
   }
   if (!last_stage_) return std::nullopt;
   engine::StepResult result = MakeResult(plan);
@@ -107,13 +110,18 @@ std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
 
 void RankModel::ListRows(const engine::StepPlan& plan) {
   rows_.clear();
+  dropped_bad_rows_.clear();
   for (size_t i = 0; i < plan.items.size(); ++i) {
     const engine::StepItem& item = plan.items[i];
+    const int64_t prompt_count = sequences_.at(item.slot).prompt_count;
     for (uint32_t r = 0; r < item.row_count; ++r) {
+      const int64_t position = int64_t{item.position_begin} + r;
       rows_.push_back({.item = static_cast<uint32_t>(i),
                        .slot = item.slot,
-                       .position = int64_t{item.position_begin} + r,
-                       .bad_layer = -1});
+                       .position = position,
+                       .bad_layer = -1,
+                       .chooses = item.sample && r + 1 + item.drafts.size() >= item.row_count,
+                       .scores_the_next = item.prompt_logits && position + 1 < prompt_count});
     }
   }
   SHOAL_CHECK(static_cast<int64_t>(rows_.size()) <= activations_.rows_max, rows_.size(), " rows");
@@ -353,7 +361,7 @@ void RankModel::RotateAndStore(int64_t layer) {
   });
 }
 
-void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
+void RankModel::MakeHeads(int64_t layer) {
   const LayerWeights& weights = weights_.layers()[layer];
   const model::ModelConfig& config = model_.config();
   const int64_t query_dim = shard_.heads.count() * config.head_dim;
@@ -365,7 +373,13 @@ void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
   Multiply(products, activations_.normed.data(), config.hidden_dim, rows_.size(),
            MemoryOf(weights.attention_output, weights.attention_output));
   RotateAndStore(layer);
-  ListAttentionCalls(layer, plan);
+}
+
+void RankModel::Attend(int64_t layer) {
+  const LayerWeights& weights = weights_.layers()[layer];
+  const model::ModelConfig& config = model_.config();
+  const int64_t query_dim = shard_.heads.count() * config.head_dim;
+  ListAttentionCalls(layer);
   team_.ParallelFor(attention_calls_.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
     for (int64_t i = begin; i < end; ++i) {
       cpu::AttentionCall call = attention_calls_[i];
@@ -387,40 +401,40 @@ void RankModel::Attend(int64_t layer, const engine::StepPlan& plan) {
                   .next = MemoryOf(weights.gate, weights.up)});
 }
 
-void RankModel::ListAttentionCalls(int64_t layer, const engine::StepPlan& plan) {
+void RankModel::ListAttentionCalls(int64_t layer) {
   const model::ModelConfig& config = model_.config();
   const int64_t query_stride = shard_.heads.count() * config.head_dim;
   const int64_t head_group = config.head_count / config.kv_head_count;
   attention_calls_.clear();
-  int64_t first_row = 0;
-  for (const engine::StepItem& item : plan.items) {
-    const SequenceState& sequence = sequences_.at(item.slot);
-    for (int64_t row = 0; row < item.row_count; row += kAttentionRows) {
-      for (int64_t kv_head = shard_.kv_heads.begin; kv_head < shard_.kv_heads.end; ++kv_head) {
-        // This rank's query heads among those that read kv_head.
-        const int64_t head = std::max(kv_head * head_group, shard_.heads.begin);
-        const int64_t head_end = std::min((kv_head + 1) * head_group, shard_.heads.end);
-        const int64_t offset =
-            (first_row + row) * query_stride + (head - shard_.heads.begin) * config.head_dim;
-        attention_calls_.push_back(
-            {.dtype = options_.kv_dtype,
-             .head_dim = config.head_dim,
-             .head_count = head_end - head,
-             .position_begin = int64_t{item.position_begin} + row,
-             .row_count = std::min(kAttentionRows, int64_t{item.row_count} - row),
-             .query = activations_.query.data() + offset,
-             .query_stride = query_stride,
-             .output = activations_.attention.data() + offset,
-             .output_stride = query_stride,
-             .blocks = kv_pool_.Blocks(layer, kv_head - shard_.kv_heads.begin),
-             .block_stride = kv_pool_.block_stride(),
-             .block_table = sequence.blocks.data(),
-             .next_head_offset =
-                 kv_head + 1 < shard_.kv_heads.end ? kv_pool_.head_bytes() : int64_t{0},
-             .scratch = nullptr});
-      }
+  const auto row_count = static_cast<int64_t>(rows_.size());
+  for (int64_t begin = 0, end = 0; begin < row_count; begin = end) {
+    const Row& first = rows_[begin];
+    const auto follows = [&](const Row& row) {
+      return row.item == first.item && row.position == first.position + end - begin;
+    };
+    while (end < row_count && end - begin < kAttentionRows && follows(rows_[end])) ++end;
+    for (int64_t kv_head = shard_.kv_heads.begin; kv_head < shard_.kv_heads.end; ++kv_head) {
+      // This rank's query heads among those that read kv_head.
+      const int64_t head = std::max(kv_head * head_group, shard_.heads.begin);
+      const int64_t head_end = std::min((kv_head + 1) * head_group, shard_.heads.end);
+      const int64_t offset = begin * query_stride + (head - shard_.heads.begin) * config.head_dim;
+      attention_calls_.push_back({.dtype = options_.kv_dtype,
+                                  .head_dim = config.head_dim,
+                                  .head_count = head_end - head,
+                                  .position_begin = first.position,
+                                  .row_count = end - begin,
+                                  .query = activations_.query.data() + offset,
+                                  .query_stride = query_stride,
+                                  .output = activations_.attention.data() + offset,
+                                  .output_stride = query_stride,
+                                  .blocks = kv_pool_.Blocks(layer, kv_head - shard_.kv_heads.begin),
+                                  .block_stride = kv_pool_.block_stride(),
+                                  .block_table = sequences_.at(first.slot).blocks.data(),
+                                  .next_head_offset = kv_head + 1 < shard_.kv_heads.end
+                                                          ? kv_pool_.head_bytes()
+                                                          : int64_t{0},
+                                  .scratch = nullptr});
     }
-    first_row += item.row_count;
   }
 }
 

@@ -102,6 +102,8 @@ class RankModel {
     int64_t position = 0;
     // The first layer that made a sum of this row invalid; layer_count: its logits were.
     int64_t bad_layer = -1;
+    bool chooses = false;          // A token is chosen from its logits.
+    bool scores_the_next = false;  // They give the log-probability of the prompt's next token.
   };
   // Column-parallel matrices that read the same rows, at most: query, key and value.
   static constexpr size_t kProductsMax = 3;
@@ -129,6 +131,13 @@ class RankModel {
   };
 
   void ListRows(const engine::StepPlan& plan);
+  // Of the last layer, nobody reads more of most rows of a prompt than their keys and values. Keeps
+  // the rows whose logits are wanted, with their queries and residuals.
+  void KeepWantedRows(int64_t layer);
+  // Tells all ranks of the stage what one of them knows: the layer that made a row bad.
+  void ShareBadLayers();
+  // What the last stage's choice of tokens reads of rows that other ranks finished.
+  void GatherResults();
   // Decides which rows this rank finishes between the matrices of this step: all of them, as every
   // rank of the stage does (few rows: one all-reduce is the shortest exchange), or its deal (many:
   // the sums are scattered, and only what the next matrix reads is gathered).
@@ -147,8 +156,6 @@ class RankModel {
   // Fills the other ranks' rows of an array that holds this rank's own. Shape: [rows][width].
   template <typename T>
   void GatherRows(T* data, int64_t width);
-  // What the last stage's choice of tokens reads of rows that other ranks finished.
-  void GatherResults(const engine::StepPlan& plan);
   void Embed();
   // The operations between the matrices: function(begin, end, thread) for ranges that tile
   // [0, count). Of many rows a range is whole cache blocks where they begin with one, because its
@@ -184,8 +191,10 @@ class RankModel {
   // The memory of the matrices that a layer begins with; behind the last one, of the output's.
   std::span<const std::byte> StartOf(int64_t layer) const;
   void RotateAndStore(int64_t layer);
-  void ListAttentionCalls(int64_t layer, const engine::StepPlan& plan);
-  void Attend(int64_t layer, const engine::StepPlan& plan);
+  void ListAttentionCalls(int64_t layer);
+  // Projects all rows, and stores their keys and values.
+  void MakeHeads(int64_t layer);
+  void Attend(int64_t layer);
   void RunMlp(int64_t layer);
   // residual += the sum over all ranks of input times `weights`; marks rows with invalid leaves,
   // and makes what comes then. `input` is quantised already, if the weights are.
@@ -207,7 +216,7 @@ class RankModel {
 
   void StartGrammars(const engine::StepPlan& plan);
   engine::StepResult MakeResult(const engine::StepPlan& plan);
-  void ChooseTokens(const engine::StepPlan& plan, engine::StepResult& result);
+  void ChooseTokens(engine::StepResult& result);
   // Fills activations_.logits for at most kLogitTileRows rows.
   void ComputeLogits(std::span<const Wanted> tile);
   // Joins them over the stage's ranks into activations_.all_logits, on the rank that reports.
@@ -245,8 +254,9 @@ class RankModel {
   SequenceTable sequences_;
   Activations activations_;
   std::vector<Row> rows_;
-  int64_t mapped_embeddings_ = 0;  // Rows read since their pages were released.
-  bool scattered_ = false;         // Rows are dealt to the stage's ranks in this step;
+  std::vector<Row> dropped_bad_rows_;  // Of this step, where its last layer needed them no more.
+  int64_t mapped_embeddings_ = 0;      // Rows read since their pages were released.
+  bool scattered_ = false;             // Rows are dealt to the stage's ranks in this step;
   plan::Range own_rows_;  // this rank finishes these, and only their residuals are current.
   std::vector<cpu::AttentionCall> attention_calls_;
   std::vector<Wanted> by_maximum_;  // Rows whose token the ranks' maxima decide;

@@ -94,16 +94,56 @@ template void RankModel::GatherRows(float* data, int64_t width);
 template void RankModel::GatherRows(int8_t* data, int64_t width);
 template void RankModel::GatherRows(int32_t* data, int64_t width);
 
-void RankModel::GatherResults(const engine::StepPlan& plan) {
+void RankModel::KeepWantedRows(int64_t layer) {
+  const auto is_wanted = [](const Row& row) { return row.chooses || row.scores_the_next; };
+  const auto wanted = std::count_if(rows_.begin(), rows_.end(), is_wanted);
+  const bool keeps_all = wanted == static_cast<int64_t>(rows_.size());
+  if (keeps_all || options_.on_input != nullptr) return;
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    if (activations_.kv_overflows[r] != 0 && rows_[r].bad_layer < 0) {
+      rows_[r].bad_layer = shard_.layers.begin + layer;
+    }
+    activations_.kv_overflows[r] = 0;
+  }
+  ShareBadLayers();
+  const int64_t query_dim = shard_.heads.count() * model_.config().head_dim;
+  const int64_t hidden_dim = model_.config().hidden_dim;
+  if (scattered_ && wanted > 0) GatherRows(activations_.residual.data(), hidden_dim);
+  const auto keep = [](float* rows, int64_t width, size_t from, size_t to) {
+    if (from != to) std::copy_n(rows + from * width, width, rows + to * width);
+  };
+  size_t kept = 0;
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    if (!is_wanted(rows_[r])) {
+      if (rows_[r].bad_layer >= 0) dropped_bad_rows_.push_back(rows_[r]);
+      continue;
+    }
+    keep(activations_.query.data(), query_dim, r, kept);
+    keep(activations_.residual.data(), hidden_dim, r, kept);
+    rows_[kept++] = rows_[r];
+  }
+  rows_.resize(kept);
+  DealRows();
+}
+
+void RankModel::ShareBadLayers() {
+  if (stage_.size() == 1) return;
+  // The first of the layers is the largest of these, and 0 is none.
+  const int64_t behind_all = model_.config().layer_count + 1;
+  int64_t* words = activations_.invalid.data();
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    words[r] = rows_[r].bad_layer < 0 ? 0 : behind_all - rows_[r].bad_layer;
+  }
+  stage_.AllReduceMax(std::span(words, rows_.size()));
+  for (size_t r = 0; r < rows_.size(); ++r) {
+    rows_[r].bad_layer = words[r] == 0 ? -1 : behind_all - words[r];
+  }
+}
+
+void RankModel::GatherResults() {
   if (!scattered_) return;
-  int64_t* bad_layers = activations_.invalid.data();
-  for (size_t r = 0; r < rows_.size(); ++r) bad_layers[r] = rows_[r].bad_layer;
-  GatherRows(bad_layers, 1);
-  for (size_t r = 0; r < rows_.size(); ++r) rows_[r].bad_layer = bad_layers[r];
-  const bool chooses = std::any_of(plan.items.begin(), plan.items.end(), [](const auto& item) {
-    return item.sample || item.prompt_logits;
-  });
-  if (chooses) GatherRows(activations_.residual.data(), model_.config().hidden_dim);
+  ShareBadLayers();
+  GatherRows(activations_.residual.data(), model_.config().hidden_dim);
 }
 
 // Between stages, rank i of a stage hands the residual, and what is wrong with each row, to rank i
