@@ -87,6 +87,8 @@ struct WeightGroup {
 template <DType kType, int kRows>
 struct QuantKernel {
   using Lanes = Lanes512;
+  using FixedAdder = FixedAdder512;
+  static constexpr bool kAddsBetween = kRows > 1;  // One row's dot products hide nothing.
   static constexpr int64_t kPanels = 8;
   static constexpr int kTogether = 1;
 
@@ -102,9 +104,10 @@ struct QuantKernel {
     rows.Load(input, row, k, count);
   }
 
-  // acc[r] for up to kRowsTogether rows from `first` on.
-  template <int kFirst>
-  SHOAL_INLINE void AddGroup(const WeightGroup<kType>& w, int64_t g, __m512* acc) const {
+  // acc[r] for up to kRowsTogether rows from kFirst on, with two other pieces of work between them.
+  template <int kFirst, typename Between>
+  SHOAL_INLINE void AddRows(const WeightGroup<kType>& w, int64_t g, __m512* acc,
+                            Between between) const {
     constexpr int kCount = kRows - kFirst < kRowsTogether ? kRows - kFirst : kRowsTogether;
     __m512i dot[kCount];
 #pragma GCC unroll 4
@@ -115,6 +118,7 @@ struct QuantKernel {
     }
 #pragma GCC unroll 8
     for (int v = 0; v < 8; ++v) {
+      if (v % 4 == 0) between(kFirst / kRowsTogether * 2 + v / 4);
 #pragma GCC unroll 4
       for (int i = 0; i < kCount; ++i) {
         const int8_t* quad = &rows.quants[kFirst + i][g * kGroup + 4 * v];
@@ -132,25 +136,46 @@ struct QuantKernel {
     }
   }
 
-  template <int, typename Sink>
+  // acc[r] for all rows; calls between(i) for i in [0, kPieces).
+  template <typename Between>
+  SHOAL_INLINE void AddGroup(const uint8_t* group, int64_t g, __m512* acc, Between between) const {
+    WeightGroup<kType> w;
+    Prefetch<WeightGroup<kType>::kBytes>(group, ahead);
+    w.Load(group);
+    AddRows<0>(w, g, acc, between);
+    if constexpr (kRows > 4) AddRows<4>(w, g, acc, between);
+    if constexpr (kRows > 8) AddRows<8>(w, g, acc, between);
+  }
+
+  // The first two groups, which most leaves have, take the rows of `between`, one for every sixteen
+  // dot products.
+  template <int, typename Sink, typename Between = DoNothing>
   SHOAL_INLINE void Block(const uint8_t* weights, int64_t, int64_t k_begin, int64_t count,
-                          Sink sink) const {
+                          Sink sink, Between between = {}) const {
+    constexpr int64_t kBytes = WeightGroup<kType>::kBytes;
     __m512 acc[kRows];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
     const int64_t first = k_begin / kGroup;
-    for (int64_t g = 0; g < count / kGroup; ++g) {
-      WeightGroup<kType> w;
-      const uint8_t* group = weights + g * WeightGroup<kType>::kBytes;
-      Prefetch<WeightGroup<kType>::kBytes>(group, ahead);
-      w.Load(group);
-      AddGroup<0>(w, first + g, acc);
-      if constexpr (kRows > 4) AddGroup<4>(w, first + g, acc);
-      if constexpr (kRows > 8) AddGroup<8>(w, first + g, acc);
+    const int64_t groups = count / kGroup;
+    int64_t g = 0;
+    if constexpr (!std::is_same_v<Between, DoNothing>) {
+      const auto take = [=](int64_t row) __attribute__((always_inline)) {
+        if (kRows == 2 * kPieces || row < kRows) between(row);
+      };
+      for (; g < Smaller(groups, 2); ++g) {
+        AddGroup(
+            weights + g * kBytes, first + g,
+            acc, [=](int64_t i) __attribute__((always_inline)) { take(g * kPieces + i); });
+      }
+      for (int64_t row = g * kPieces; row < kRows; ++row) between(row);
     }
+    for (; g < groups; ++g) AddGroup(weights + g * kBytes, first + g, acc, DoNothing());
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sink(0, r, Lanes{acc[r]});
   }
+
+  static constexpr int64_t kPieces = (kRows + kRowsTogether - 1) / kRowsTogether * 2;
 
   RowBlock<kType, kRows> rows;
   Ahead ahead;

@@ -23,16 +23,54 @@ struct Lanes512 {
   SHOAL_INLINE Lanes512 operator+(Lanes512 other) const { return {_mm512_add_ps(v, other.v)}; }
 };
 
-// y * 2^32 is exact in f32, and the conversion rounds to nearest even.
-SHOAL_INLINE uint32_t AddFixed512(Lanes512 y, float limit, int64_t* sums) {
-  const __mmask16 valid = _mm512_cmp_ps_mask(_mm512_abs_ps(y.v), _mm512_set1_ps(limit), _CMP_LT_OQ);
-  const __m512 scaled = _mm512_maskz_mul_ps(valid, y.v, _mm512_set1_ps(0x1p32f));
+// sums[16] += RNE(y * 2^32), or 0 where `valid` is not set. The conversion rounds to nearest even,
+// and the product is a sum of exponents, which leaves multiplications to the dot products: zeros
+// and subnormals, which have none, become less than 2^-93, and 0 like theirs.
+SHOAL_INLINE void AddScaled512(Lanes512 y, __mmask16 valid, int64_t* sums) {
+  const __m512 scaled = _mm512_castsi512_ps(
+      _mm512_maskz_add_epi32(valid, _mm512_castps_si512(y.v), _mm512_set1_epi32(32 << 23)));
   const __m512i low = _mm512_cvtps_epi64(_mm512_castps512_ps256(scaled));
   const __m512i high = _mm512_cvtps_epi64(_mm512_extractf32x8_ps(scaled, 1));
   _mm512_store_si512(sums, _mm512_add_epi64(_mm512_load_si512(sums), low));
   _mm512_store_si512(sums + 8, _mm512_add_epi64(_mm512_load_si512(sums + 8), high));
+}
+
+SHOAL_INLINE __mmask16 BelowLimit512(Lanes512 y, float limit) {
+  return _mm512_cmp_ps_mask(_mm512_abs_ps(y.v), _mm512_set1_ps(limit), _CMP_LT_OQ);
+}
+
+SHOAL_INLINE uint32_t AddFixed512(Lanes512 y, float limit, int64_t* sums) {
+  const __mmask16 valid = BelowLimit512(y, limit);
+  AddScaled512(y, valid, sums);
   return static_cast<uint16_t>(~valid);
 }
+
+// AddFixed without a limit, for many at once: whether one was beyond it is asked behind them.
+struct FixedAdder512 {
+  __m512i largest = _mm512_setzero_si512();  // Magnitudes as bits: NaN is beyond any number.
+
+  SHOAL_INLINE void Add(Lanes512 y, int64_t* sums) {
+    const __m512i magnitudes = _mm512_castps_si512(_mm512_abs_ps(y.v));
+    largest = _mm512_max_epu32(largest, magnitudes);
+    AddScaled512(y, 0xffff, sums);
+  }
+  SHOAL_INLINE bool AllBelow(float limit) const {
+    const __m512i limits = _mm512_castps_si512(_mm512_set1_ps(limit));
+    return _mm512_cmplt_epu32_mask(largest, limits) == 0xffff;
+  }
+  // Makes what Add has made of the sums what AddFixed would have, and returns the same.
+  static SHOAL_INLINE uint32_t TakeBack(Lanes512 y, float limit, int64_t* sums) {
+    alignas(64) int64_t added[kPanelRows] = {};
+    AddScaled512(y, 0xffff, added);
+    const auto bad = static_cast<uint16_t>(~BelowLimit512(y, limit));
+    for (int i = 0; i < kPanelRows; ++i) {
+      const auto sum = static_cast<uint64_t>(sums[i]);
+      if ((bad >> i & 1) != 0)
+        sums[i] = static_cast<int64_t>(sum - static_cast<uint64_t>(added[i]));
+    }
+    return bad;
+  }
+};
 
 SHOAL_INLINE __m512i BroadcastQuad(const int8_t* quad) {
   int32_t bits;

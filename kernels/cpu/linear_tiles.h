@@ -20,6 +20,10 @@
 //   Block<panels>(weights, panel_bytes, k, count, sink)
 //                                 calls sink(p, r, lanes) for every panel and row, with the sum
 //                                 over `count` k from the k-th loaded on
+//   kAddsBetween, FixedAdder      if there are: AddFixed in two steps, of which the first asks
+//                                 nothing. Block then has another parameter between(row), which it
+//                                 calls once for every row before it calls sink: small work that
+//                                 runs beside its multiplications
 //   Leaves(weights, k, count, leaf, sink)   if there is one: as Block, of one panel, but for every
 //                                 `leaf` of the k by itself
 //   kRowUnit                      if there is one: tiles are multiples of so many rows, but the
@@ -44,6 +48,15 @@ concept TakesAnyRows = requires {
 template <typename Kernel>
 concept TakesRowsTogether = requires {
   Kernel::kRowUnit;
+};
+
+template <typename Kernel>
+concept AddsBetween = requires {
+  requires Kernel::kAddsBetween;
+};
+
+struct DoNothing {
+  SHOAL_INLINE void operator()(int64_t) const {}
 };
 
 template <typename Kernel>
@@ -135,6 +148,15 @@ SHOAL_INLINE void ComputeTile(Kernel& kernel, const LinearCall& call, const Tile
   }
 }
 
+template <typename Kernel>
+struct AdderOf {
+  using Type = DoNothing;
+};
+template <AddsBetween Kernel>
+struct AdderOf<Kernel> {
+  using Type = typename Kernel::FixedAdder;
+};
+
 // The sums of a tile of a row-parallel layer: results of leaves, and their sums as integers.
 template <typename Kernel, int kRows>
 struct LeafSums {
@@ -163,7 +185,12 @@ struct LeafSums {
             if (__builtin_expect(bad != 0, 0)) CountInvalid(r, bad, p + i);
           };
           const uint8_t* data = first + p * weights.bytes;
-          if constexpr (TakesLeavesTogether<Kernel>) {
+          if constexpr (AddsBetween<Kernel>) {
+            for (int64_t k = k_begin; k < k_end; k += leaf_cols) {
+              AddLeafLater(data + Kernel::WeightBytes(k), p, k - k_begin,
+                           Smaller(leaf_cols, k_end - k));
+            }
+          } else if constexpr (TakesLeavesTogether<Kernel>) {
             kernel.Leaves(data + Kernel::WeightBytes(k_begin), 0, k_end - k_begin, leaf_cols, add);
           } else {
             for (int64_t k = k_begin; k < k_end; k += leaf_cols) {
@@ -173,6 +200,41 @@ struct LeafSums {
             }
           }
         });
+  }
+
+  // A leaf of a block at most. Its results wait in one half of `results`, and are added to the sums
+  // while the next leaf's are computed to the other.
+  SHOAL_INLINE void AddLeafLater(const uint8_t* data, int64_t p, int64_t k, int64_t count) {
+    float(*fresh)[kPanelRows] = results[waiting_half ^ 1];
+    kernel.template Block<1>(
+        data, weights.bytes, k, count,
+        [fresh](int, int r, Lanes acc) __attribute__((always_inline)) { acc.StoreLanes(fresh[r]); },
+        [this](int64_t r) __attribute__((always_inline)) { AddWaiting(r); });
+    CheckWaiting();
+    waiting_half ^= 1;
+    waiting_panel = p;
+  }
+
+  SHOAL_INLINE void AddWaiting(int64_t r) {
+    adder.Add(Lanes::LoadLanes(results[waiting_half][r]), sums[waiting_panel][r]);
+  }
+
+  SHOAL_INLINE void CheckWaiting() {
+    if (__builtin_expect(!adder.AllBelow(call.limit), 0)) TakeBackInvalid();
+  }
+
+  void __attribute__((noinline)) TakeBackInvalid() {
+    for (int r = 0; r < kRows; ++r) {
+      const uint32_t bad = Kernel::FixedAdder::TakeBack(Lanes::LoadLanes(results[waiting_half][r]),
+                                                        call.limit, sums[waiting_panel][r]);
+      if (bad != 0) CountInvalid(r, bad, waiting_panel);
+    }
+    adder = {};
+  }
+
+  SHOAL_INLINE void AddTheLastLeaf() {
+    for (int r = 0; r < kRows; ++r) AddWaiting(r);
+    CheckWaiting();
   }
 
   // One leaf of several blocks.
@@ -197,6 +259,7 @@ struct LeafSums {
   }
 
   void Clear() {
+    if constexpr (AddsBetween<Kernel>) ClearResults<Kernel, kRows>(results, kRows, 1);
     const int64_t start = FixedStart<Lanes>(weights.cols, call.leaf_cols);
     for (int r = 0; r < tile.rows; ++r) {
       invalid[r] = 0;
@@ -229,6 +292,10 @@ struct LeafSums {
   alignas(64) int64_t sums[Kernel::kPanels][kRows][kPanelRows];
   alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
   int64_t invalid[kRows];
+  // Of kernels that add between: the leaf computed last; before the first, one of zeros.
+  typename AdderOf<Kernel>::Type adder;
+  int64_t waiting_half = 0;
+  int64_t waiting_panel = 0;
 };
 
 template <typename Kernel, int kRows>
@@ -241,6 +308,7 @@ SHOAL_INLINE void ComputeTile(Kernel& kernel, const LeafLinearCall& call, const 
     for (int64_t k = 0; k < weights.cols; k += step) {
       sums.AddShortLeaves(k, Smaller(k + step, weights.cols));
     }
+    if constexpr (AddsBetween<Kernel>) sums.AddTheLastLeaf();
   } else {
     for (int64_t k = 0; k < weights.cols; k += call.leaf_cols) {
       sums.AddLongLeaf(k, Smaller(k + call.leaf_cols, weights.cols));
