@@ -113,7 +113,7 @@ class AttentionPass {
       const int64_t row = (first + p) / call.head_count;
       const int64_t head = (first + p) % call.head_count;
       const float* query = call.query + row * call.query_stride + head * shape.head_dim;
-      for (int64_t i = 0; i < shape.head_dim; ++i) query_[i * L::kPairsMax + p] = query[i];
+      for (int64_t i = 0; i < shape.head_dim; ++i) query_[i * pairs + p] = query[i];
       output_[p] = call.output + row * call.output_stride + head * shape.head_dim;
       key_count_[p] = call.position_begin + row + 1;
     }
@@ -175,7 +175,7 @@ class AttentionPass {
   const AttentionCall& call_;
   const AttentionShape& shape_;
   int pairs_;
-  float* query_;   // [head_dim][kPairsMax]
+  float* query_;   // [head_dim][pairs]
   float* scores_;  // [kPairsMax][kSegmentKeys], then the weights.
   Partials<L> segment_;
   Partials<L> span_;

@@ -32,13 +32,13 @@ struct AttentionShape {
 template <typename L, KvDType kDType, int kVectors>
 inline void PrefetchVectors(const std::byte* from, int64_t offset) {
   constexpr int64_t kBytes = kVectors * L::kWidth * ElementBytes(kDType);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(from + offset + line, 0, 2);
 }
 
 // Scores of kPairs pairs against kVectors vectors of keys. keys[v]: vector v's keys of dimension 0;
 // the next dimension's lie kKvBlockTokens elements on. scales[v]: theirs. query:
-// [head_dim][kPairsMax]. scores: pair p's at p * kSegmentKeys. With each line of keys, the line in
+// [head_dim][kPairs]. scores: pair p's at p * kSegmentKeys. With each line of keys, the line in
 // the same place among the block's values, which take the same room, is prefetched.
 template <typename L, KvDType kDType, int kPairs, int kVectors>
 void ScoreTile(const AttentionShape& shape, const std::byte* const* keys,
@@ -47,33 +47,33 @@ void ScoreTile(const AttentionShape& shape, const std::byte* const* keys,
   constexpr int64_t kStride = kKvBlockTokens * ElementBytes(kDType);
   constexpr int kTogether = kVectors < kPerBlock<L> ? kVectors : kPerBlock<L>;  // Of one block.
   F acc[kPairs][kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int p = 0; p < kPairs; ++p) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) acc[p][v] = L::Zero();
   }
   for (int64_t i = 0; i < shape.head_dim; ++i) {
     F k[kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; v += kTogether) {
       PrefetchVectors<L, kDType, kTogether>(keys[v] + i * kStride, shape.value_offset);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
       k[v] = L::template Widen<kDType>(keys[v] + i * kStride);
       if constexpr (kHasScales<kDType>) k[v] = L::Mul(k[v], L::Load(scales[v]));
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int p = 0; p < kPairs; ++p) {
-      const F q = L::Set(query[i * L::kPairsMax + p]);
-#pragma GCC unroll 8
+      const F q = L::Set(query[i * kPairs + p]);
+#pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) acc[p][v] = L::Fma(q, k[v], acc[p][v]);
     }
   }
   const F scale = L::Set(shape.scale);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int p = 0; p < kPairs; ++p) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
       L::Store(scores + p * kSegmentKeys + v * L::kWidth, L::Mul(acc[p][v], scale));
     }
@@ -92,9 +92,9 @@ void ValueTile(const AttentionShape& shape, const std::byte* const* values,
   static_assert(!kPart || kVectors == 1);
   constexpr int64_t kVectorBytes = L::kWidth * ElementBytes(kDType);
   F acc[kPairs][kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int p = 0; p < kPairs; ++p) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
       const float* from = output + p * shape.head_dim + v * L::kWidth;
       acc[p][v] = kPart ? L::LoadFirst(from, part) : L::Load(from);
@@ -108,7 +108,7 @@ void ValueTile(const AttentionShape& shape, const std::byte* const* values,
     for (; begin < block_end; ++begin, value += shape.row_bytes) {
       PrefetchVectors<L, kDType, kVectors>(value, shape.next_head_offset - shape.value_offset);
       F x[kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
         x[v] = kPart ? L::template WidenFirst<kDType>(value, part)
                      : L::template Widen<kDType>(value + v * kVectorBytes);
@@ -116,17 +116,17 @@ void ValueTile(const AttentionShape& shape, const std::byte* const* values,
           x[v] = L::Mul(x[v], L::Set(scales[block][begin % kKvBlockTokens]));
         }
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int p = 0; p < kPairs; ++p) {
         const F weight = L::Set(weights[p * kSegmentKeys + begin]);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int v = 0; v < kVectors; ++v) acc[p][v] = L::Fma(weight, x[v], acc[p][v]);
       }
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int p = 0; p < kPairs; ++p) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
       float* to = output + p * shape.head_dim + v * L::kWidth;
       if (kPart) {

@@ -17,7 +17,7 @@ namespace {
 struct Avx512Lanes {
   using F = __m512;
   static constexpr int kWidth = 16;
-  static constexpr int kPairsMax = 8;  // Attention's (row, head) pairs at a time.
+  static constexpr int kPairsMax = 12;  // Attention's (row, head) pairs at a time.
 
   // Tiles of attention that keep sums, operands and a broadcast within 32 registers: vectors of
   // keys for the scores of `pairs` pairs, and vectors of the head's dimensions for their outputs.
