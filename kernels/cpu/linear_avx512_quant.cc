@@ -91,6 +91,7 @@ struct QuantKernel {
   static constexpr bool kAddsBetween = kRows > 1;  // One row's dot products hide nothing.
   static constexpr int64_t kPanels = 8;
   static constexpr int kTogether = 1;
+  static constexpr int64_t kRowUnit = kRowsTogether;
 
   static constexpr SHOAL_INLINE int64_t WeightBytes(int64_t k) {
     constexpr int64_t kBytes = PackedGroupBytes(kType);
