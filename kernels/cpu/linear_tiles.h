@@ -202,21 +202,22 @@ struct LeafSums {
         });
   }
 
-  // A leaf of a block at most. Its results wait in one half of `results`, and are added to the sums
+  // A leaf of a block at most. Its results wait in results[0] or [1], and are added to the sums
   // while the next leaf's are computed to the other.
   SHOAL_INLINE void AddLeafLater(const uint8_t* data, int64_t p, int64_t k, int64_t count) {
-    float(*fresh)[kPanelRows] = results[waiting_half ^ 1];
+    static_assert(Kernel::kPanels >= 2 && Lanes::kFixedBias == 0);
+    float(*fresh)[kPanelRows] = results[waiting ^ 1];
     kernel.template Block<1>(
         data, weights.bytes, k, count,
         [fresh](int, int r, Lanes acc) __attribute__((always_inline)) { acc.StoreLanes(fresh[r]); },
         [this](int64_t r) __attribute__((always_inline)) { AddWaiting(r); });
     CheckWaiting();
-    waiting_half ^= 1;
+    waiting ^= 1;
     waiting_panel = p;
   }
 
   SHOAL_INLINE void AddWaiting(int64_t r) {
-    adder.Add(Lanes::LoadLanes(results[waiting_half][r]), sums[waiting_panel][r]);
+    adder.Add(Lanes::LoadLanes(results[waiting][r]), sums[waiting_panel][r]);
   }
 
   SHOAL_INLINE void CheckWaiting() {
@@ -225,7 +226,7 @@ struct LeafSums {
 
   void __attribute__((noinline)) TakeBackInvalid() {
     for (int r = 0; r < kRows; ++r) {
-      const uint32_t bad = Kernel::FixedAdder::TakeBack(Lanes::LoadLanes(results[waiting_half][r]),
+      const uint32_t bad = Kernel::FixedAdder::TakeBack(Lanes::LoadLanes(results[waiting][r]),
                                                         call.limit, sums[waiting_panel][r]);
       if (bad != 0) CountInvalid(r, bad, waiting_panel);
     }
@@ -294,7 +295,7 @@ struct LeafSums {
   int64_t invalid[kRows];
   // Of kernels that add between: the leaf computed last; before the first, one of zeros.
   typename AdderOf<Kernel>::Type adder;
-  int64_t waiting_half = 0;
+  int64_t waiting = 0;
   int64_t waiting_panel = 0;
 };
 

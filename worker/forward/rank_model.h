@@ -59,7 +59,7 @@ struct RankOptions {
   // every rank of a group or on none. For digests and tests.
   LogitsSink on_logits;
   // Sees the inputs of this rank's matrices before they are quantised, those rows and columns of
-  // them that it computes itself.
+  // them that it computes itself, and all rows in the last layer too; set on every rank or on none.
   InputSink on_input;
 };
 
