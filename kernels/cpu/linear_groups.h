@@ -198,9 +198,10 @@ struct GroupKernel {
   static __attribute__((noinline)) void AddBlock(const GroupBlock& block,
                                                  float (*sums)[kPanelRows]) {
     Floats acc[Isa::kParts][kRows] = {};
+    const Ahead ahead = Lanes::StreamAhead(kRows);
     for (int64_t g = 0; g < block.count / kGroup; ++g) {
       const uint8_t* group = block.groups + g * kGroupBytes;
-      Prefetch<kGroupBytes>(group, kStreamAhead);
+      Prefetch<kGroupBytes>(group, ahead);
 #pragma GCC unroll 2
       for (int part = 0; part < Isa::kParts; ++part) AddPart<kRows>(block, g, part, acc[part]);
     }

@@ -74,12 +74,13 @@ class Int8Vectors : public GroupPlace {
   // The whole of K for a single row, in registers.
   SHOAL_INLINE void DotRow(const uint8_t* groups, const int8_t* quants, int32_t* dots) {
     constexpr int kChains = 4;
+    const Ahead ahead = Lanes::StreamAhead(1);
 #pragma GCC unroll 2
     for (int part = 0; part < Isa::kParts; ++part) {
       Ints acc[kChains] = {Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0)};
       for (int64_t k = 0; k < panels.cols; k += Kernel::kGroup) {
         const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
-        if (part == 0) Prefetch<Kernel::kGroupBytes>(group, kStreamAhead);
+        if (part == 0) Prefetch<Kernel::kGroupBytes>(group, ahead);
         Kernel::template AddQuads<1, kChains>(group, part, quants + k, acc);
       }
       const Ints dot = Isa::AddInts(Isa::AddInts(acc[0], acc[1]), Isa::AddInts(acc[2], acc[3]));
@@ -114,6 +115,7 @@ class Int8Vectors : public GroupPlace {
                                           int32_t (*dots)[kPanelRows]) {
     // One sum's additions wait for each other, so those of few rows are dealt to several.
     constexpr int kChains = kCount == 2 ? 2 : 1;
+    const Ahead ahead = Lanes::StreamAhead(kCount);
 #pragma GCC unroll 2
     for (int part = 0; part < Isa::kParts; ++part) {
       Ints acc[kChains * kCount];
@@ -123,7 +125,7 @@ class Int8Vectors : public GroupPlace {
       for (int i = kCount; i < kChains * kCount; ++i) acc[i] = Isa::FillInts(0);
       for (int64_t k = 0; k < count; k += Kernel::kGroup) {
         const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
-        if (part == 0) Prefetch<Kernel::kGroupBytes>(group, kStreamAhead);
+        if (part == 0) Prefetch<Kernel::kGroupBytes>(group, ahead);
         Kernel::template AddQuads<kCount, kChains>(group, part, rows_.quants[0] + k, acc);
       }
       for (int i = kCount; i < kChains * kCount; ++i) {

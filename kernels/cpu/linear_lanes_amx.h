@@ -83,6 +83,7 @@ struct AmxLanes : Lanes512 {
     const __m256 sum = _mm256_cvtepi32_ps(_mm256_maskz_loadu_epi32(mask, sums));
     _mm256_store_ps(minimums, _mm256_mul_ps(scale, sum));
   }
+  static constexpr SHOAL_INLINE Ahead StreamAhead(int) { return kStreamAhead; }
   SHOAL_INLINE AmxLanes operator+(AmxLanes other) const { return Of(_mm512_add_ps(v, other.v)); }
 };
 

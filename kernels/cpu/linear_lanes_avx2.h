@@ -33,6 +33,7 @@ struct Lanes256 {
     StoreLanes(lanes);
     for (int64_t lane = 0; lane < count; ++lane) to[lane] = lanes[lane];
   }
+  static constexpr SHOAL_INLINE Ahead StreamAhead(int) { return kStreamAhead; }
   SHOAL_INLINE Lanes256 operator+(Lanes256 other) const {
     return {{_mm256_add_ps(half[0], other.half[0]), _mm256_add_ps(half[1], other.half[1])}};
   }

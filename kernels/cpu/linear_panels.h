@@ -27,9 +27,9 @@ struct Ahead {
   int64_t far;
   int64_t near;
 };
-// Where weights are read as they lie in memory.
+// Of weights that are read as they lie in memory.
 constexpr Ahead kStreamAhead = {.far = 8192, .near = 1024};
-// Else, in blocks of a panel, which follow each other in the order in which they are read.
+// Of others, in blocks of a panel, which follow each other in the order in which they are read.
 constexpr int64_t kFarBlocks = 4;
 constexpr int64_t kNearBlocks = 1;
 

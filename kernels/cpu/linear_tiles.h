@@ -9,7 +9,9 @@
 // says which weights it should prefetch:
 //   kPanels                       panels that share one Load, unless there are few rows
 //   Lanes                         16 floats, one for each output of a panel: Zero, LoadLanes,
-//                                 StoreLanes, StoreOutputs (the first `count`), +, kFixedBias
+//                                 StoreLanes, StoreOutputs (the first `count`), +, kFixedBias,
+//                                 StreamAhead(rows): how far ahead to prefetch weights that are
+//                                 read as they lie in memory
 //   AddFixed(y, limit, sums)      adds kFixedBias to sums[16], and RNE(y * 2^32) where |y| < limit;
 //                                 returns the other lanes as bits
 //   Load(input, row, k, count)    takes up to a block of `rows` rows of activations; a Kernel with
@@ -74,20 +76,28 @@ SHOAL_INLINE void SetRows(Kernel& kernel, int rows) {
   if constexpr (TakesAnyRows<Kernel>) kernel.row_count = rows;
 }
 
-// Tells a kernel, at block [k, k_end) of the p-th of `count` panels, how far behind it lie those
+// What one walk through K computes: kRows rows at most, a few panels.
+struct Tile {
+  int64_t row;
+  int rows;
+  int64_t panel;
+  int64_t panels;
+};
+
+// Tells a kernel, at block [k, k_end) of the p-th of the tile's panels, how far behind it lie those
 // that come next: the next panels', after the last panel the first ones' next block of k, after the
 // last k those of the panels that follow. Of a single panel the weights come as they lie.
 template <typename Kernel>
-SHOAL_INLINE void SetAhead(Kernel& kernel, const Panels& weights, int64_t p, int64_t count,
+SHOAL_INLINE void SetAhead(Kernel& kernel, const Panels& weights, const Tile& tile, int64_t p,
                            int64_t k, int64_t k_end) {
   if constexpr (PrefetchesAhead<Kernel>) {
     const auto ahead = [&](int64_t blocks) __attribute__((always_inline)) {
-      const int64_t next_k = k + (p + blocks) / count * (k_end - k);
+      const int64_t next_k = k + (p + blocks) / tile.panels * (k_end - k);
       if (next_k >= weights.cols) return blocks * weights.bytes - Kernel::WeightBytes(k);
-      return ((p + blocks) % count - p) * weights.bytes + Kernel::WeightBytes(next_k - k);
+      return ((p + blocks) % tile.panels - p) * weights.bytes + Kernel::WeightBytes(next_k - k);
     };
-    kernel.ahead =
-        count == 1 ? kStreamAhead : Ahead{.far = ahead(kFarBlocks), .near = ahead(kNearBlocks)};
+    kernel.ahead = tile.panels == 1 ? Kernel::Lanes::StreamAhead(tile.rows)
+                                    : Ahead{.far = ahead(kFarBlocks), .near = ahead(kNearBlocks)};
   }
 }
 
@@ -97,14 +107,6 @@ SHOAL_INLINE void ClearResults(float (*results)[kRows][kPanelRows], int rows, in
     for (int r = 0; r < rows; ++r) Kernel::Lanes::Zero().StoreLanes(results[p][r]);
   }
 }
-
-// What one walk through K computes: kRows rows at most, a few panels.
-struct Tile {
-  int64_t row;
-  int rows;
-  int64_t panel;
-  int64_t panels;
-};
 
 // Adds the sums of block [k, k + length) to results[panel][row].
 template <typename Kernel, int kRows, typename Call>
@@ -117,7 +119,7 @@ SHOAL_INLINE void AddBlock(Kernel& kernel, const Call& call, const Panels& weigh
   ForPanels<Kernel>(
       tile.panels, [&](int64_t p, auto group) __attribute__((always_inline)) {
         float(*sums)[kRows][kPanelRows] = results + p;
-        SetAhead(kernel, weights, p, tile.panels, k, k + length);
+        SetAhead(kernel, weights, tile, p, k, k + length);
         if (k + length == weights.cols) {
           FetchOutputs(call, tile.row, tile.rows, tile.panel + p, decltype(group)::kPanels);
         }
@@ -175,7 +177,7 @@ struct LeafSums {
     const uint8_t* first = weights.data + tile.panel * weights.bytes;
     ForPanels<Kernel>(
         tile.panels, [&](int64_t p, auto group) __attribute__((always_inline)) {
-          SetAhead(kernel, weights, p, tile.panels, k_begin, k_end);
+          SetAhead(kernel, weights, tile, p, k_begin, k_end);
           if (k_end == weights.cols) {
             FetchOutputs(call, tile.row, tile.rows, tile.panel + p, decltype(group)::kPanels);
           }

@@ -49,7 +49,8 @@ constexpr uint64_t kChunkMask = (uint64_t{1} << kChunkBits) - 1;
 constexpr size_t kCacheLine = 64;
 
 // What is read ahead for a region: a thread's whole share of a small matrix, and a quarter of a
-// second cache of 512 KiB. So much of it between two looks at whether the region has begun.
+// second cache of 512 KiB. So much of it between two looks at whether the region has begun, with a
+// pause: the line that says so would wait behind more reads than a core can have under way.
 constexpr int64_t kAheadBytes = 128 * 1024;
 constexpr int64_t kAheadStep = 8 * kCacheLine;
 constexpr int kSecondCache = 2;  // For __builtin_prefetch.
@@ -235,6 +236,7 @@ struct ThreadTeam::State {
         __builtin_prefetch(reinterpret_cast<const void*>(share + at + line), /*rw=*/0,
                            kSecondCache);
       }
+      _mm_pause();
     }
   }
 

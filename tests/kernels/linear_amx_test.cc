@@ -62,6 +62,7 @@ struct EmulatedInt8Tiles {
 struct PlainLanes {
   static constexpr uint64_t kFixedBias = 0;
 
+  static constexpr Ahead StreamAhead(int) { return kStreamAhead; }
   template <typename Function>
   static PlainLanes Each(Function function) {
     PlainLanes lanes;
