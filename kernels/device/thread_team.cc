@@ -48,12 +48,17 @@ constexpr uint64_t kChunkMask = (uint64_t{1} << kChunkBits) - 1;
 
 constexpr size_t kCacheLine = 64;
 
-// What is read ahead for a region: a thread's whole share of a small matrix, and a quarter of a
-// second cache of 512 KiB. So much of it between two looks at whether the region has begun, with a
-// pause: the line that says so would wait behind more reads than a core can have under way.
-constexpr int64_t kAheadBytes = 128 * 1024;
+// What is read ahead for a region: this part of the second cache, at least so many bytes if the
+// system does not know its size. So much of it between two looks at whether the region has begun,
+// with a pause: the line that says so would wait behind more reads than a core can have under way.
+constexpr int64_t kAheadPart = 4;
+constexpr int64_t kAheadBytesMin = 128 * 1024;
 constexpr int64_t kAheadStep = 8 * kCacheLine;
 constexpr int kSecondCache = 2;  // For __builtin_prefetch.
+
+int64_t AheadBytesMax() {
+  return std::max<int64_t>(sysconf(_SC_LEVEL2_CACHE_SIZE) / kAheadPart, kAheadBytesMin);
+}
 
 // Returns at once if `word` no longer holds `expected`; may return early for no reason.
 void FutexWait(std::atomic<uint32_t>& word, uint32_t expected) {
@@ -117,6 +122,7 @@ struct ThreadTeam::State {
   // What to read ahead. Threads may see a mix of two calls' values: it is never dereferenced.
   alignas(kCacheLine) std::atomic<uintptr_t> ahead{0};
   std::atomic<int64_t> ahead_bytes{0};
+  const int64_t ahead_bytes_max = AheadBytesMax();  // Of a thread's share.
 
   alignas(kCacheLine) std::atomic<uint32_t> wakeups{0};  // What idle threads sleep on.
   std::atomic<uint32_t> sleepers{0};
@@ -230,7 +236,7 @@ struct ThreadTeam::State {
     const auto threads = static_cast<int64_t>(shares.size());
     const int64_t bytes = ahead_bytes.load(std::memory_order_relaxed);
     const uintptr_t share = ahead.load(std::memory_order_relaxed) + bytes * thread / threads;
-    const int64_t share_bytes = std::min(bytes / threads, kAheadBytes);
+    const int64_t share_bytes = std::min(bytes / threads, ahead_bytes_max);
     for (int64_t at = 0; at < share_bytes && !ready(); at += kAheadStep) {
       for (size_t line = 0; line < kAheadStep; line += kCacheLine) {
         __builtin_prefetch(reinterpret_cast<const void*>(share + at + line), /*rw=*/0,

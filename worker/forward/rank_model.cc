@@ -20,6 +20,9 @@ namespace {
 constexpr int64_t kAttentionRows = 16;
 // Panels one thread takes at a time, at least: 16 rows of 576 4-bit weights are 6 KiB.
 constexpr int64_t kPanelGrain = 4;
+// Weights that one thread takes at a time, about, of a large matrix that few rows use: a few
+// microseconds of reading, which is how long another thread may wait for it at the end.
+constexpr int64_t kPartBytes = 128 * 1024;
 // Rows that one thread takes at a time, at least, where rows are dealt: tiles of them are full.
 constexpr int64_t kPartRows = 64;
 // Embedding rows that may be read between two releases of their pages. The kernel maps many pages
@@ -275,12 +278,14 @@ void RankModel::ForRows(int64_t count, const device::RangeFunction& function) {
 // Many rows are dealt to the threads as ForRows deals them: what a thread computes here it works on
 // later, and no core waits for memory that another one holds. Few rows are read by all.
 template <typename Function>
-void RankModel::ForParts(int64_t panels, int64_t rows, int64_t panels_min,
+void RankModel::ForParts(int64_t panels, int64_t bytes, int64_t rows, int64_t panels_min,
                          std::span<const std::byte> next, Function function) {
   const int64_t threads = team_.thread_count();
   const int64_t row_parts =
       threads == 1 ? 1 : std::max(rows / (kPartRows * threads) * threads, int64_t{1});
-  const int64_t parts = threads == 1 ? 1 : (row_parts == 1 ? 8 : 4) * threads;
+  const int64_t parts = threads == 1    ? 1
+                        : row_parts > 1 ? 4 * threads
+                                        : std::max(8 * threads, bytes / kPartBytes);
   const int64_t panel_parts =
       std::clamp(parts / row_parts, int64_t{1}, std::max(panels / panels_min, int64_t{1}));
   // Of many rows every thread begins with the first panels, and has no share to read ahead.
@@ -308,8 +313,12 @@ void RankModel::Multiply(std::span<const Product> products, const float* values,
   SHOAL_CHECK(product_count <= kProductsMax, product_count, " products");
   std::copy(products.begin(), products.end(), copies.begin());
   int64_t panel_count = 0;
-  for (const Product& product : products) panel_count += PanelCount(product.weights->rows);
-  ForParts(panel_count, row_count, kPanelGrain, next,
+  int64_t bytes = 0;
+  for (const Product& product : products) {
+    panel_count += PanelCount(product.weights->rows);
+    bytes += MemoryOf(*product.weights, *product.weights).size();
+  }
+  ForParts(panel_count, bytes, row_count, kPanelGrain, next,
            [=, this](plan::Range rows, plan::Range part) {
              int64_t first = 0;  // The product's first panel, counted over all products.
              for (const Product& product : std::span(copies).first(product_count)) {
@@ -490,7 +499,7 @@ void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
   const int64_t leaf_cols = sum.leaf_cols;
   const float limit = LeafLimit(sum.leaf_count);
   int64_t* invalid_leaves = invalid.data();
-  ForParts(panels, row_count, kPanelGrain / 2, sum.next,
+  ForParts(panels, MemoryOf(weights, weights).size(), row_count, kPanelGrain / 2, sum.next,
            [=](plan::Range part_rows, plan::Range part) {
              leaf_linear({.weights = matrix,
                           .input = &rows,

@@ -184,10 +184,11 @@ class RankModel {
   void Multiply(std::span<const Product> products, const float* values, int64_t cols,
                 int64_t row_count, std::span<const std::byte> next);
   // Calls function(rows, panels) for parts of a product that tile [0, rows) x [0, panels), each of
-  // `panels_min` panels at least, unless there are fewer. `next`: as Multiply's.
+  // `panels_min` panels at least, unless there are fewer. `bytes`: of all panels' weights. `next`:
+  // as Multiply's.
   template <typename Function>
-  void ForParts(int64_t panels, int64_t rows, int64_t panels_min, std::span<const std::byte> next,
-                Function function);
+  void ForParts(int64_t panels, int64_t bytes, int64_t rows, int64_t panels_min,
+                std::span<const std::byte> next, Function function);
   // The memory of the matrices that a layer begins with; behind the last one, of the output's.
   std::span<const std::byte> StartOf(int64_t layer) const;
   void RotateAndStore(int64_t layer);
