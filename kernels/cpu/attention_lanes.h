@@ -28,6 +28,8 @@ void WithPairs(int pairs, Function function) {
   function(std::integral_constant<int, kMax>());
 }
 
+constexpr int64_t kLineFloats = 64 / sizeof(float);
+
 // Turns `count` scores into weights, in place, and returns the largest score and the weights' sum.
 template <typename L>
 void Softmax(float* scores, int64_t count, float* max, float* sum) {
@@ -98,6 +100,25 @@ void Fold(Partials<L>& sum, const Partials<L>& next, bool is_first, int p, int64
       });
 }
 
+// packed[i * pairs + p] = queries[p][i], mostly four by four.
+inline void PackQueries(const float* const* queries, int pairs, int64_t head_dim, float* packed) {
+  const int64_t pair_blocks = pairs / 4 * 4;
+  const int64_t dim_blocks = head_dim / 4 * 4;
+  for (int64_t p = 0; p < pair_blocks; p += 4) {
+    for (int64_t i = 0; i < dim_blocks; i += 4) {
+      __m128 rows[4];
+      for (int r = 0; r < 4; ++r) rows[r] = _mm_loadu_ps(queries[p + r] + i);
+      _MM_TRANSPOSE4_PS(rows[0], rows[1], rows[2], rows[3]);
+      for (int r = 0; r < 4; ++r) _mm_storeu_ps(packed + (i + r) * pairs + p, rows[r]);
+    }
+  }
+  for (int64_t p = 0; p < pairs; ++p) {
+    for (int64_t i = p < pair_blocks ? dim_blocks : 0; i < head_dim; ++i) {
+      packed[i * pairs + p] = queries[p][i];
+    }
+  }
+}
+
 // One pass: the pairs [first, first + kPairs) of a call, counted row by row.
 template <typename L, KvDType kDType>
 class AttentionPass {
@@ -109,14 +130,19 @@ class AttentionPass {
     segment_.output = scores_ + L::kPairsMax * kSegmentKeys;
     span_.output = segment_.output + L::kPairsMax * shape.head_dim;
     total_.output = span_.output + L::kPairsMax * shape.head_dim;
+    const float* queries[L::kPairsMax];
     for (int p = 0; p < pairs; ++p) {
       const int64_t row = (first + p) / call.head_count;
       const int64_t head = (first + p) % call.head_count;
-      const float* query = call.query + row * call.query_stride + head * shape.head_dim;
-      for (int64_t i = 0; i < shape.head_dim; ++i) query_[i * pairs + p] = query[i];
+      queries[p] = call.query + row * call.query_stride + head * shape.head_dim;
       output_[p] = call.output + row * call.output_stride + head * shape.head_dim;
       key_count_[p] = call.position_begin + row + 1;
+      // Another core, which read them last, may hold these lines.
+      for (int64_t i = 0; i < shape.head_dim; i += kLineFloats) {
+        __builtin_prefetch(output_[p] + i, /*rw=*/1);
+      }
     }
+    PackQueries(queries, pairs, shape.head_dim, query_);
   }
 
   void Run() {
@@ -163,7 +189,6 @@ class AttentionPass {
       if (count[p] == 0) continue;
       Softmax<L>(scores_ + p * kSegmentKeys, count[p], &segment_.max[p], &segment_.weight_sum[p]);
     }
-    for (int64_t d = 0; d < kPairs * shape_.head_dim; ++d) segment_.output[d] = 0.0f;
     // Together as far as the first row sees, then each pair's own last keys.
     AddValues<L, kDType, kPairs>(shape_, blocks, 0, count[0], scores_, segment_.output);
     for (int p = 1; p < kPairs; ++p) {

@@ -81,9 +81,10 @@ void ScoreTile(const AttentionShape& shape, const std::byte* const* keys,
 }
 
 // Adds the values of keys [begin, end) of a segment, times their weights, to dimensions
-// [0, kVectors * kWidth) of kPairs outputs. values[b]: those dimensions of block b's first
-// position; scales[b]: its positions' scales. Pair p's weights are at p * kSegmentKeys, its output
-// at p * head_dim. kPart: only the first `part` lanes of the one vector.
+// [0, kVectors * kWidth) of kPairs outputs, which the segment's first key overwrites. values[b]:
+// those dimensions of block b's first position; scales[b]: its positions' scales. Pair p's weights
+// are at p * kSegmentKeys, its output at p * head_dim. kPart: only the first `part` lanes of the
+// one vector.
 template <typename L, KvDType kDType, int kPairs, int kVectors, bool kPart>
 void ValueTile(const AttentionShape& shape, const std::byte* const* values,
                const float* const* scales, int64_t begin, int64_t end, const float* weights,
@@ -97,7 +98,7 @@ void ValueTile(const AttentionShape& shape, const std::byte* const* values,
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
       const float* from = output + p * shape.head_dim + v * L::kWidth;
-      acc[p][v] = kPart ? L::LoadFirst(from, part) : L::Load(from);
+      acc[p][v] = begin == 0 ? L::Zero() : kPart ? L::LoadFirst(from, part) : L::Load(from);
     }
   }
   while (begin < end) {
