@@ -30,20 +30,25 @@ void WithPairs(int pairs, Function function) {
 
 constexpr int64_t kLineFloats = 64 / sizeof(float);
 
-// Turns `count` scores into weights, in place, and returns the largest score and the weights' sum.
+// A NaN may be lost here; its own weight is NaN whatever the maximum, and with it the sum.
 template <typename L>
-void Softmax(float* scores, int64_t count, float* max, float* sum) {
+float LargestScore(const float* scores, int64_t count) {
   using F = typename L::F;
   const F lowest = L::Set(-__builtin_inff());
-  // A NaN may be lost here; its own weight is NaN whatever the maximum, and with it the sum.
   F m = lowest;
   ForLanes<L>(
       count, [&](int64_t i) { m = L::Max(m, L::Load(scores + i)); },
       [&](int64_t i, int64_t n) {
         m = L::Max(m, L::KeepFirst(L::LoadFirst(scores + i, n), lowest, n));
       });
-  *max = L::MaxOfLanes(m);
-  const F largest = L::Set(*max);
+  return L::MaxOfLanes(m);
+}
+
+// Turns `count` scores into weights, in place, and returns the weights' sum.
+template <typename L>
+float Softmax(float* scores, int64_t count, float max) {
+  using F = typename L::F;
+  const F largest = L::Set(max);
   typename L::Partials sums = L::Partials::Zeros();
   const auto add = [&](int64_t i, F weight) {
     F& partial = sums.At(static_cast<int>(i / L::kWidth));
@@ -61,7 +66,7 @@ void Softmax(float* scores, int64_t count, float* max, float* sum) {
         L::StoreFirst(scores + i, weight, n);
         add(i, L::KeepFirst(weight, L::Zero(), n));  // Weights are never -0: + 0 changes nothing.
       });
-  *sum = sums.Total();
+  return sums.Total();
 }
 
 // Softmax-weighted sums over some keys, one for each pair of a pass.
@@ -186,8 +191,12 @@ class AttentionPass {
     for (int p = 0; p < kPairs; ++p) {
       const int64_t left = key_count_[p] - begin;
       count[p] = left < 0 ? 0 : left < kSegmentKeys ? left : kSegmentKeys;
+      if (count[p] != 0) segment_.max[p] = LargestScore<L>(scores_ + p * kSegmentKeys, count[p]);
+    }
+    // Not in the same loop: no pair waits for its maximum.
+    for (int p = 0; p < kPairs; ++p) {
       if (count[p] == 0) continue;
-      Softmax<L>(scores_ + p * kSegmentKeys, count[p], &segment_.max[p], &segment_.weight_sum[p]);
+      segment_.weight_sum[p] = Softmax<L>(scores_ + p * kSegmentKeys, count[p], segment_.max[p]);
     }
     // Together as far as the first row sees, then each pair's own last keys.
     AddValues<L, kDType, kPairs>(shape_, blocks, 0, count[0], scores_, segment_.output);

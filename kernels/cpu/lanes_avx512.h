@@ -50,17 +50,8 @@ struct Avx512Lanes {
   static F Max(F a, F b) { return _mm512_max_ps(a, b); }
   static F Min(F a, F b) { return _mm512_min_ps(a, b); }
 
-  // The low bits of `shifted` - `round`, an exponent e, as the factors 2^(e >> 1) and 2^(e - (e >>
-  // 1)).
-  static void PowersOfTwo(F shifted, F round, F* first, F* second) {
-    const __m512i exponent =
-        _mm512_sub_epi32(_mm512_castps_si512(shifted), _mm512_castps_si512(round));
-    const __m512i half = _mm512_srai_epi32(exponent, 1);
-    const __m512i bias = _mm512_set1_epi32(127);
-    *first = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(half, bias), 23));
-    *second = _mm512_castsi512_ps(
-        _mm512_slli_epi32(_mm512_add_epi32(_mm512_sub_epi32(exponent, half), bias), 23));
-  }
+  // p * 2^n, rounded once.
+  static F TimesPowerOfTwo(F p, F n, F) { return _mm512_scalef_ps(p, n); }
 
   static float Lane0(F v) { return _mm512_cvtss_f32(v); }
   static float MaxOfLanes(F v) {

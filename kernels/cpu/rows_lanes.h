@@ -31,10 +31,7 @@ typename L::F ExpLanes(typename L::F x) {
   p = L::Fma(p, r, L::Set(0.5f));
   p = L::Fma(p, r, L::Set(1.0f));
   p = L::Fma(p, r, L::Set(1.0f));
-  F first;
-  F second;
-  L::PowersOfTwo(shifted, round, &first, &second);
-  return L::Mul(L::Mul(p, first), second);
+  return L::TimesPowerOfTwo(p, n, shifted);
 }
 
 // Calls whole(i) for i = 0, kWidth, ... and, if some are left over, part(i, how many).
