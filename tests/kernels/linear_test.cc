@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -23,6 +25,24 @@ constexpr DType kAllDTypes[] = {DType::kF32,     DType::kF16,     DType::kBF16, 
 
 class LinearVariants : public EveryRow {
  protected:
+  void ExpectScalarQuants(const std::vector<float>& x) {
+    const size_t groups = x.size() / 32;
+    std::vector<int8_t> quants[2];
+    std::vector<float> scales[2];
+    std::vector<int32_t> sums[2];
+    for (int i = 0; i < 2; ++i) {
+      quants[i].assign(x.size(), 99);
+      scales[i].assign(groups, 99.0f);
+      sums[i].assign(groups, 99);
+      const KernelTable& table = i == 0 ? scalar() : GetParam();
+      table.quantize_row(x.data(), static_cast<int64_t>(x.size()), quants[i].data(),
+                         scales[i].data(), sums[i].data());
+    }
+    EXPECT_EQ(quants[0], quants[1]);
+    EXPECT_EQ(sums[0], sums[1]);
+    EXPECT_TRUE(std::ranges::equal(scales[0], scales[1], {}, BitsOf, BitsOf));
+  }
+
   void ExpectScalarBits(DType dtype, int64_t outputs, int64_t k, int64_t rows, Values values) {
     const int64_t cols = WholeGroups(dtype, k);
     SCOPED_TRACE(testing::Message() << ToString(dtype) << " " << outputs << " outputs, K " << cols
@@ -313,23 +333,41 @@ TEST_P(LinearVariants, AddDotsFinishesALinearLayer) {
 
 TEST_P(LinearVariants, QuantizeToTheScalarBits) {
   for (const Values values : {Values::kOrdinary, Values::kExtreme}) {
-    for (const int64_t cols : {32, 64, 96, 4096}) {
-      const std::vector<float> x = RandomValues(cols, values, random_);
-      std::vector<int8_t> quants[2];
-      std::vector<float> scales[2];
-      std::vector<int32_t> sums[2];
-      for (int i = 0; i < 2; ++i) {
-        quants[i].assign(cols, 99);
-        scales[i].assign(cols / 32, 99.0f);
-        sums[i].assign(cols / 32, 99);
-        const KernelTable& variant = i == 0 ? scalar() : GetParam();
-        variant.quantize_row(x.data(), cols, quants[i].data(), scales[i].data(), sums[i].data());
-      }
-      EXPECT_EQ(quants[0], quants[1]);
-      EXPECT_EQ(sums[0], sums[1]);
-      EXPECT_TRUE(std::ranges::equal(scales[0], scales[1], {}, BitsOf, BitsOf));
+    for (const int64_t cols : {32, 64, 96, 160, 4096}) {
+      ExpectScalarQuants(RandomValues(cols, values, random_));
     }
   }
+}
+
+// Of groups that a variant takes together, one may be unlike the others.
+TEST_P(LinearVariants, QuantizeAnUnusualGroupAmongOthersToTheScalarBits) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float unusual[] = {std::numeric_limits<float>::quiet_NaN(),
+                           kInfinity,
+                           -kInfinity,
+                           0.0f,
+                           0x1p-100f,
+                           0x1.fffffep-101f,
+                           std::numeric_limits<float>::max()};
+  for (const float value : unusual) {
+    for (int64_t group = 0; group < 6; ++group) {
+      std::vector<float> x = RandomValues(6 * 32, Values::kOrdinary, random_);
+      std::fill_n(x.begin() + group * 32, 32, 0.0f);
+      x[group * 32 + random_() % 32] = value;
+      ExpectScalarQuants(x);
+    }
+  }
+}
+
+// The scalar row clamps; a variant that does not must never have to.
+TEST_P(LinearVariants, QuantizeTheLargestMagnitudesToTheScalarBits) {
+  std::vector<float> x(1024 * 32);
+  for (size_t begin = 0; begin < x.size(); begin += 32) {
+    const auto bits = static_cast<uint32_t>(0x0d800000u + random_() % (0x7f800000u - 0x0d800000u));
+    const float largest = std::bit_cast<float>(bits);
+    for (size_t i = begin; i < begin + 32; ++i) x[i] = random_() % 2 == 0 ? largest : -largest;
+  }
+  ExpectScalarQuants(x);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LinearVariants,
