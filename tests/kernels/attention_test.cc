@@ -233,6 +233,48 @@ TEST_P(Attention, GivesNaNForAKeyThatIsNaN) {
   }
 }
 
+// A key far below the largest score has a weight that is subnormal, which a huge value shows.
+TEST_P(Attention, HasTheScalarRowsBitsForSubnormalWeights) {
+  constexpr int64_t kHeadDim = 16;
+  constexpr int64_t kKeys = 32;
+  std::mt19937 random(8);
+  std::uniform_real_distribution<float> score(-104.0f, -87.0f);
+  std::vector<float> query(kHeadDim, 0.0f);
+  query[0] = 4;  // The root of head_dim: a key's first element is its score.
+  for (int round = 0; round < 200; ++round) {
+    std::vector<std::byte> block(static_cast<size_t>(KvBlockBytes(KvDType::kF32, kHeadDim)));
+    for (int64_t p = 0; p < kKeys; ++p) {
+      std::vector<float> key(kHeadDim, 0.0f);
+      std::vector<float> value(kHeadDim, 0.0f);
+      if (p > 0) key[0] = score(random);
+      if (p > 0) value[p % kHeadDim] = 1e38f;
+      scalar().store_kv(KvDType::kF32, key.data(), value.data(), kHeadDim, p, block.data());
+    }
+    const int32_t table[] = {0};
+    std::vector<float> outputs[2];
+    for (int i = 0; i < 2; ++i) {
+      outputs[i].resize(kHeadDim);
+      std::vector<float> scratch(static_cast<size_t>(AttentionScratchFloats(kHeadDim, 1)));
+      (i == 0 ? scalar() : row())
+          .attention({.dtype = KvDType::kF32,
+                      .head_dim = kHeadDim,
+                      .head_count = 1,
+                      .position_begin = kKeys - 1,
+                      .row_count = 1,
+                      .query = query.data(),
+                      .query_stride = kHeadDim,
+                      .output = outputs[i].data(),
+                      .output_stride = kHeadDim,
+                      .blocks = block.data(),
+                      .block_stride = KvBlockBytes(KvDType::kF32, kHeadDim),
+                      .block_table = table,
+                      .scratch = scratch.data()});
+    }
+    ASSERT_TRUE(SameBits(outputs[0], outputs[1])) << "round " << round;
+    EXPECT_GT(*std::max_element(outputs[0].begin(), outputs[0].end()), 0.0f);
+  }
+}
+
 // Rows computed together give what they give one at a time: the batch is not part of the answer.
 TEST_P(Attention, DoesNotDependOnHowRowsAreBatched) {
   std::mt19937 random(7);
