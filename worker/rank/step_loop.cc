@@ -34,10 +34,13 @@ void LeaderLoop::Run() {
     TakeEvents();
     if (dismissed_ || context_.session.state() == CoordinatorSession::State::kFailed) break;
     scheduler_.SetTime(context_.clock.now());
+    const auto in_flight = context_.step.in_flight();
     const bool worked = LeaderTurn(scheduler_, context_.step);
     if (worked) last_plan_ = context_.clock.now();
     context_.session.SetProgress(++turns_, !scheduler_.idle());
-    SendUpdates();
+    // A message takes the step's cores for a third of a millisecond: a plan that was issued sends
+    // none, its result will.
+    if (context_.step.in_flight() <= in_flight) SendUpdates();
     if (!worked) Idle();
   }
   while (context_.step.in_flight() > 0) static_cast<void>(context_.step.Collect());
