@@ -121,16 +121,17 @@ class RunFails(ProgramTest):
         self.assertEqual(running.living_descendants(), [])
 
     def test_with_1_when_mpirun_is_killed(self):
-        running = self.start_run(self.write_model("long"), "--tensor-parallel", "2")
+        running = self.start_run(self.write_model("very_long"), "--tensor-parallel", "2")
         model = request(running.url, "/v1/models")[1]["data"][0]["id"]
+        # Found before, so that the signal comes while the answer has thousands of tokens to go.
+        mpirun = next(pid for pid, command in running.look().items() if command[0] == "mpirun")
         asking = subprocess.Popen(
             ["curl", "-sN", running.url + "/v1/completions", "-d",
-             '{"model":"%s","prompt":[1,2,3],"max_tokens":500,"stream":true,"ignore_eos":true}' % model],
+             '{"model":"%s","prompt":[1,2,3],"max_tokens":8000,"stream":true,"ignore_eos":true}' % model],
             stdout=subprocess.PIPE, text=True)
         self.addCleanup(asking.stdout.close)
         self.addCleanup(asking.kill)
         self.assertTrue(asking.stdout.readline())
-        mpirun = next(pid for pid, command in running.look().items() if command[0] == "mpirun")
         os.kill(mpirun, signal.SIGKILL)
         status, _ = running.wait()
         self.assertEqual(status, 1, running.log())
