@@ -114,11 +114,13 @@ class Losses(ByHand):
         self.assertEqual(complete(url, PROMPT, max_tokens=8, temperature=0), before)
 
     def test_a_stream_of_a_lost_group_ends_with_its_error(self):
-        model = self.write_model("long")
+        model = self.write_model("very_long")
         coordinator, rpc = self.start_coordinator(model)
         group = self.start_group(model, rpc, 2)
-        _, answer = self.open_stream(coordinator.wait_until_ready(), 480)
-        os.kill(group.ranks()[0], signal.SIGKILL)
+        url = coordinator.wait_until_ready()
+        leader = group.ranks()[0]
+        _, answer = self.open_stream(url, 8000)
+        os.kill(leader, signal.SIGKILL)
         events = [line[len("data: "):].strip() for line in answer.read().decode().splitlines()
                   if line.startswith("data: ")]
         self.assertEqual(events[-1], "[DONE]")
