@@ -52,11 +52,10 @@ struct Avx2Lanes {
   static F Max(F a, F b) { return _mm256_max_ps(a, b); }
   static F Min(F a, F b) { return _mm256_min_ps(a, b); }
 
-  // p * 2^n, rounded once, for |p| near 1 and n in [-151, 129], whose integer the low bits of
-  // `shifted` hold behind those of 1.5 * 2^23. The first of two factors loses no bit.
-  static F TimesPowerOfTwo(F p, F, F shifted) {
-    const __m256i exponent =
-        _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_castps_si256(Set(0x1.8p23f)));
+  // p * 2^n, rounded once, for |p| near 1 and integers n in [-151, 129]: the first of two factors
+  // loses no bit.
+  static F TimesPowerOfTwo(F p, F n) {
+    const __m256i exponent = _mm256_cvtps_epi32(n);
     const __m256i half = _mm256_srai_epi32(exponent, 1);
     const __m256i bias = _mm256_set1_epi32(127);
     const F first = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));

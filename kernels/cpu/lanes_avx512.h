@@ -50,8 +50,8 @@ struct Avx512Lanes {
   static F Max(F a, F b) { return _mm512_max_ps(a, b); }
   static F Min(F a, F b) { return _mm512_min_ps(a, b); }
 
-  // p * 2^n, rounded once.
-  static F TimesPowerOfTwo(F p, F n, F) { return _mm512_scalef_ps(p, n); }
+  // p * 2^n, rounded once; n are integers.
+  static F TimesPowerOfTwo(F p, F n) { return _mm512_scalef_ps(p, n); }
 
   static float Lane0(F v) { return _mm512_cvtss_f32(v); }
   static float MaxOfLanes(F v) {

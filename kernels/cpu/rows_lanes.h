@@ -31,7 +31,7 @@ typename L::F ExpLanes(typename L::F x) {
   p = L::Fma(p, r, L::Set(0.5f));
   p = L::Fma(p, r, L::Set(1.0f));
   p = L::Fma(p, r, L::Set(1.0f));
-  return L::TimesPowerOfTwo(p, n, shifted);
+  return L::TimesPowerOfTwo(p, n);
 }
 
 // Calls whole(i) for i = 0, kWidth, ... and, if some are left over, part(i, how many).
