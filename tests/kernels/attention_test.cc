@@ -132,6 +132,31 @@ class Sequence {
   std::vector<std::byte> cache_;
 };
 
+// What the last of `keys` positions' query makes of all of them, in float32. `blocks`: those of one
+// head, in order.
+std::vector<float> AttendToAll(const KernelTable& row, const std::vector<std::byte>& blocks,
+                               int64_t keys, const std::vector<float>& query) {
+  const auto head_dim = static_cast<int64_t>(query.size());
+  std::vector<int32_t> table((keys + kKvBlockTokens - 1) / kKvBlockTokens);
+  std::iota(table.begin(), table.end(), 0);
+  std::vector<float> output(query.size());
+  std::vector<float> scratch(static_cast<size_t>(AttentionScratchFloats(head_dim, 1)));
+  row.attention({.dtype = KvDType::kF32,
+                 .head_dim = head_dim,
+                 .head_count = 1,
+                 .position_begin = keys - 1,
+                 .row_count = 1,
+                 .query = query.data(),
+                 .query_stride = head_dim,
+                 .output = output.data(),
+                 .output_stride = head_dim,
+                 .blocks = blocks.data(),
+                 .block_stride = KvBlockBytes(KvDType::kF32, head_dim),
+                 .block_table = table.data(),
+                 .scratch = scratch.data()});
+  return output;
+}
+
 class Attention : public EveryRow {
  protected:
   void Compare(const Shape& shape, std::mt19937& random, Specials specials = Specials::kNone) {
@@ -213,22 +238,7 @@ TEST_P(Attention, GivesNaNForAKeyThatIsNaN) {
                         block.data() + p / 32 * KvBlockBytes(KvDType::kF32, head_dim));
     }
     const std::vector<float> query = RandomFloats(head_dim, random);
-    std::vector<float> output(16);
-    std::vector<float> scratch(static_cast<size_t>(AttentionScratchFloats(head_dim, 1)));
-    const int32_t table[] = {0, 1};
-    row().attention({.dtype = KvDType::kF32,
-                     .head_dim = head_dim,
-                     .head_count = 1,
-                     .position_begin = 39,
-                     .row_count = 1,
-                     .query = query.data(),
-                     .query_stride = head_dim,
-                     .output = output.data(),
-                     .output_stride = head_dim,
-                     .blocks = block.data(),
-                     .block_stride = KvBlockBytes(KvDType::kF32, head_dim),
-                     .block_table = table,
-                     .scratch = scratch.data()});
+    const std::vector<float> output = AttendToAll(row(), block, 40, query);
     for (const float value : output) EXPECT_TRUE(std::isnan(value)) << "key " << position;
   }
 }
@@ -250,28 +260,9 @@ TEST_P(Attention, HasTheScalarRowsBitsForSubnormalWeights) {
       if (p > 0) value[p % kHeadDim] = 1e38f;
       scalar().store_kv(KvDType::kF32, key.data(), value.data(), kHeadDim, p, block.data());
     }
-    const int32_t table[] = {0};
-    std::vector<float> outputs[2];
-    for (int i = 0; i < 2; ++i) {
-      outputs[i].resize(kHeadDim);
-      std::vector<float> scratch(static_cast<size_t>(AttentionScratchFloats(kHeadDim, 1)));
-      (i == 0 ? scalar() : row())
-          .attention({.dtype = KvDType::kF32,
-                      .head_dim = kHeadDim,
-                      .head_count = 1,
-                      .position_begin = kKeys - 1,
-                      .row_count = 1,
-                      .query = query.data(),
-                      .query_stride = kHeadDim,
-                      .output = outputs[i].data(),
-                      .output_stride = kHeadDim,
-                      .blocks = block.data(),
-                      .block_stride = KvBlockBytes(KvDType::kF32, kHeadDim),
-                      .block_table = table,
-                      .scratch = scratch.data()});
-    }
-    ASSERT_TRUE(SameBits(outputs[0], outputs[1])) << "round " << round;
-    EXPECT_GT(*std::max_element(outputs[0].begin(), outputs[0].end()), 0.0f);
+    const std::vector<float> expected = AttendToAll(scalar(), block, kKeys, query);
+    ASSERT_TRUE(SameBits(expected, AttendToAll(row(), block, kKeys, query))) << "round " << round;
+    EXPECT_GT(*std::max_element(expected.begin(), expected.end()), 0.0f);
   }
 }
 
