@@ -28,8 +28,6 @@ void WithPairs(int pairs, Function function) {
   function(std::integral_constant<int, kMax>());
 }
 
-constexpr int64_t kLineFloats = 64 / sizeof(float);
-
 // A NaN may be lost here; its own weight is NaN whatever the maximum, and with it the sum.
 template <typename L>
 float LargestScore(const float* scores, int64_t count) {
@@ -176,6 +174,8 @@ class AttentionPass {
   }
 
  private:
+  static constexpr int64_t kLineFloats = 64 / sizeof(float);
+
   // Keys [begin, begin + kSegmentKeys) as far as `keys`, into segment_.
   template <int kPairs>
   void Segment(int64_t begin, int64_t keys) {

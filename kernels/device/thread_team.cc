@@ -48,8 +48,8 @@ constexpr uint64_t kChunkMask = (uint64_t{1} << kChunkBits) - 1;
 
 constexpr size_t kCacheLine = 64;
 
-// What is read ahead for a region: this part of the second cache, at least so many bytes if the
-// system does not know its size. So much of it between two looks at whether the region has begun,
+// What is read ahead for a region: this part of the second cache, and so many bytes at least; the
+// system may not know its size. So much of it between two looks at whether the region has begun,
 // with a pause: the line that says so would wait behind more reads than a core can have under way.
 constexpr int64_t kAheadPart = 4;
 constexpr int64_t kAheadBytesMin = 128 * 1024;

@@ -34,7 +34,7 @@ void LeaderLoop::Run() {
     TakeEvents();
     if (dismissed_ || context_.session.state() == CoordinatorSession::State::kFailed) break;
     scheduler_.SetTime(context_.clock.now());
-    const auto in_flight = context_.step.in_flight();
+    const int32_t in_flight = context_.step.in_flight();
     const bool worked = LeaderTurn(scheduler_, context_.step);
     if (worked) last_plan_ = context_.clock.now();
     context_.session.SetProgress(++turns_, !scheduler_.idle());
