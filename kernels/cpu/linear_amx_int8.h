@@ -122,8 +122,8 @@ class Int8Tiles {
   SHOAL_INLINE void Give(Block& block, int64_t steps_left, Sink sink) {
     const int64_t end = block.given + (block.rows - block.given + steps_left - 1) / steps_left;
     for (int64_t r = block.given; r < end; ++r) {
-      sink(block.panel, block.row + r, block.dots[0][r]);
-      if (block.panels == 2) sink(block.panel + 1, block.row + r, block.dots[1][r]);
+      sink(block.panel, block.row + r, 1, block.dots[0] + r);
+      if (block.panels == 2) sink(block.panel + 1, block.row + r, 1, block.dots[1] + r);
     }
     block.given = end;
   }

@@ -18,6 +18,7 @@ struct IsaAvx2 {
   static constexpr bool kSignedWeights = true;
   static constexpr int kParts = 2;
   static constexpr int kPartOutputs = 8;
+  static constexpr int kInt8Panels = 1;
 
   static SHOAL_INLINE Bytes Load(const uint8_t* from) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
@@ -82,11 +83,11 @@ struct IsaAvx2 {
     return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
   }
 
-  template <int kRows>
+  template <int kRows, int64_t kStride>
   static SHOAL_INLINE void AddQuad(Bytes weights, const int8_t* quants, Ints* dots) {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const __m256i pairs = Pairs<8>(weights, quants + r * kBlockK);
+      const __m256i pairs = Pairs<8>(weights, quants + r * kStride);
       dots[r] = _mm256_add_epi32(dots[r], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
       Settle(dots[r]);
     }

@@ -16,6 +16,7 @@ struct IsaAvx512 {
   static constexpr bool kSignedWeights = false;
   static constexpr int kParts = 1;
   static constexpr int kPartOutputs = 16;
+  static constexpr int kInt8Panels = 2;
 
   static SHOAL_INLINE Bytes Load(const uint8_t* from) { return _mm512_loadu_si512(from); }
   static SHOAL_INLINE Bytes And(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
@@ -66,11 +67,20 @@ struct IsaAvx512 {
   }
   static SHOAL_INLINE Floats Negate(Floats x) { return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f)); }
 
-  template <int kRows>
+  template <int kRows, int64_t kStride>
   static SHOAL_INLINE void AddQuad(Bytes weights, const int8_t* quants, Ints* dots) {
 #pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r)
+      AddQuadDots<(kRows > 4)>(weights, quants + r * kStride, dots[r]);
+  }
+  template <int kRows, int64_t kStride, int kDistance>
+  static SHOAL_INLINE void AddQuadTwice(Bytes first, Bytes second, const int8_t* quants,
+                                        Ints* dots) {
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      dots[r] = _mm512_dpbusd_epi32(dots[r], weights, BroadcastQuad(quants + r * kBlockK));
+      const Bytes quad = BroadcastQuad(quants + r * kStride);
+      dots[r] = _mm512_dpbusd_epi32(dots[r], first, quad);
+      dots[kDistance + r] = _mm512_dpbusd_epi32(dots[kDistance + r], second, quad);
     }
   }
 
@@ -78,7 +88,7 @@ struct IsaAvx512 {
   static SHOAL_INLINE Ints Dot(const Bytes* weights, const int8_t* quants, Ints dot) {
 #pragma GCC unroll 8
     for (int v = 0; v < kQuads; ++v) {
-      dot = _mm512_dpbusd_epi32(dot, weights[v], BroadcastQuad(quants + 4 * v));
+      AddQuadDots<true>(weights[v], quants + 4 * v, dot);
     }
     return dot;
   }

@@ -89,7 +89,7 @@ struct QuantKernel {
   using Lanes = Lanes512;
   using FixedAdder = FixedAdder512;
   static constexpr bool kAddsBetween = kRows > 1;  // One row's dot products hide nothing.
-  static constexpr int64_t kPanels = 8;
+  static constexpr int64_t kPanels = 12;
   static constexpr int kTogether = 1;
   static constexpr int64_t kRowUnit = kRowsTogether;
 
@@ -123,7 +123,7 @@ struct QuantKernel {
 #pragma GCC unroll 4
       for (int i = 0; i < kCount; ++i) {
         const int8_t* quad = &rows.quants[kFirst + i][g * kGroup + 4 * v];
-        dot[i] = _mm512_dpbusd_epi32(dot[i], w.quads[v], BroadcastQuad(quad));
+        AddQuadDots<(kRows > kRowsTogether)>(w.quads[v], quad, dot[i]);
       }
     }
 #pragma GCC unroll 4

@@ -15,8 +15,11 @@
 //   Halves, Singles, UnsignedBytes, SignedBytes, Broadcast   kPartOutputs factors as Floats
 //   Multiply, MultiplyAdd, Negate  on Floats
 //   Dot<bits>(weights, quants, start)     start + the exact dot product
-//   AddQuad<rows>(weights, quants, dots)  dots[r] += 8-bit weights times the quad of row r, whose
-//                                         quants lie r * kBlockK on
+//   AddQuad<rows, stride>(weights, quants, dots)   dots[r] += 8-bit weights times the quad of row
+//                                         r, which lies r * stride on
+//   kInt8Panels                    how many panels linear_int8.h takes at once: one or two
+//   AddQuadTwice<rows, stride, distance>(weights, second, quants, dots)   if two: AddQuad, and the
+//                                         second weights' to dots[distance + r]
 //   ForRows<rows>(visit)           visit(r) for every row, unrolled or not
 //   Join(parts), AddFixed          to Lanes; as in linear_tiles.h
 
@@ -28,20 +31,24 @@ namespace {
 constexpr int kGroupTileRows = 8;
 constexpr int64_t kGroupTilePanels = 4;
 
+// Copies `count` k, a multiple of 16, of `rows` rows to constant distances.
+template <size_t kStride>
+SHOAL_INLINE void CopyRows(const ActivationRows& input, int64_t row, int rows, int64_t k,
+                           int64_t count, int8_t (*to)[kStride]) {
+  for (int r = 0; r < rows; ++r) {
+    const int8_t* from = input.quants + (row + r) * input.cols + k;
+    int64_t i = 0;
+    for (; i + 64 <= count; i += 64) __builtin_memcpy(to[r] + i, from + i, 64);
+    for (; i < count; i += 16) __builtin_memcpy(to[r] + i, from + i, 16);
+  }
+}
+
 // Up to a block of a tile's rows at constant distances, with what a (row, group) needs once.
 struct GroupRows {
   alignas(64) int8_t quants[kGroupTileRows][kBlockK];
   float scales[kGroupTileRows][kBlockK / 16];
   float minimums[kGroupTileRows][kBlockK / 16];  // scale * float(sum)
   int32_t starts[kGroupTileRows][kBlockK / 16];  // -offset * sum, where the dot product starts.
-
-  SHOAL_INLINE void LoadQuants(const ActivationRows& input, int64_t row, int rows, int64_t k,
-                               int64_t count) {
-    for (int r = 0; r < rows; ++r) {
-      __builtin_memcpy(quants[r], input.quants + (row + r) * input.cols + k,
-                       static_cast<size_t>(count));
-    }
-  }
 
   // `count` groups from number `first` of `row_groups` on.
   SHOAL_INLINE void LoadFactors(const ActivationRows& input, int64_t row_groups, int32_t offset,
@@ -139,25 +146,19 @@ struct GroupKernel {
     }
   }
 
-  // As AddDots, of 8-bit weights with `quants` of the first row: to kChains chains by turns, that
-  // of row r to dots[r], dots[kRows + r] and so on.
-  template <int kRows, int kChains>
-  static SHOAL_INLINE void AddQuads(const uint8_t* unit, int part, const int8_t* quants,
-                                    Ints* dots) {
-    unit += 4 * Isa::kPartOutputs * part;
-#pragma GCC unroll 8
-    for (int v = 0; v < kQuads; ++v) {
-      Isa::template AddQuad<kRows>(Isa::FromBiased(Isa::Load(unit + 64 * v)), quants + 4 * v,
-                                   dots + v % kChains * kRows);
-    }
-  }
-
   // dots[r] += the dot product with every row of a unit's part; `k` counts from the block's start.
   template <int kRows>
   static SHOAL_INLINE void AddDots(const uint8_t* unit, int part, const GroupRows& rows, int64_t k,
                                    Ints* dots) {
-    if constexpr (kBits == 8) return AddQuads<kRows, 1>(unit, part, rows.quants[0] + k, dots);
     unit += 4 * Isa::kPartOutputs * part;
+    if constexpr (kBits == 8) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kQuads; ++v) {
+        Isa::template AddQuad<kRows, kBlockK>(Isa::FromBiased(Isa::Load(unit + 64 * v)),
+                                              rows.quants[0] + k + 4 * v, dots);
+      }
+      return;
+    }
     Bytes quads[kQuads];
     Unpack(unit, quads);
     Isa::template ForRows<kRows>([&](int r) __attribute__((always_inline)) {
@@ -264,7 +265,7 @@ struct GroupTile : GroupPlace {
     Clear();
     for (int64_t k = k_begin; k < k_end; k += kBlockK) {
       const int64_t count = Smaller(kBlockK, k_end - k);
-      rows_.LoadQuants(input_, row, row_count, k, count);
+      CopyRows(input_, row, row_count, k, count, rows_.quants);
       rows_.LoadFactors(input_, input_.cols / Kernel::kGroup, Kernel::kOffset, row, row_count,
                         k / Kernel::kGroup, count / Kernel::kGroup);
       for (int64_t p = 0; p < panel_count; ++p) {

@@ -8,7 +8,8 @@
 //   Lanes                          16 floats, as linear_tiles.h has them
 //   kOffset                        what weights have too much: they are packed plus 128
 //   Dots(weights, input), panels   panels: the matrix's, as TabledPanels gives them
-//   ForEach(call, sink)            sink(panel, row, dots[16]) for all that a call asks for
+//   ForEach(call, sink)            sink(panel, first row, rows, dots[row][16]) for all that a call
+//                                  asks for
 //   Scaled(table, scale, dots, start)   Lanes: +0 + fma(scale * table[o], float(dots + start), +0)
 //
 // Included only with the same care as linear_panels.h.
@@ -18,7 +19,15 @@
 namespace shoal::cpu {
 namespace {
 
-// What an Isa of linear_groups.h does with up to eight rows and four panels at a time.
+// A tile's rows at constant distances, so that one register addresses all of them: so many k that
+// half of the first cache is left to weights.
+struct Int8Rows {
+  static constexpr int64_t kBlock = 2048;
+  alignas(64) int8_t quants[kGroupTileRows][kBlock];
+};
+
+// What an Isa of linear_groups.h does with up to eight rows and Isa::kInt8Panels panels in
+// registers.
 template <typename Isa>
 class Int8Vectors : public GroupPlace {
  public:
@@ -45,20 +54,29 @@ class Int8Vectors : public GroupPlace {
 
   template <typename Call, typename Sink>
   SHOAL_INLINE void ForEach(const Call& call, Sink sink) {
-    ForTiles(
-        call, *this, [&]() __attribute__((always_inline)) {
-          if (row_count == 1) {
-            for (int64_t p = 0; p < panel_count; ++p) {
-              DotRow(Groups(p), input_.quants + row * panels.cols, dots_[0][0]);
-              sink(panel + p, row, dots_[0][0]);
-            }
-            return;
-          }
-          SumDots();
+    const int64_t rows = call.row_end - call.row_begin;
+    const int64_t step = rows <= kStreamedRows ? 1 : PanelsTogether();
+    for (int64_t first = call.panel_begin; first < call.panel_end; first += step) {
+      const int64_t next = Smaller(first + step, call.panel_end);
+      if (step > 1) {
+        const int64_t end = Smaller(next + step, call.panel_end);
+        following_ = {panels.data + next * panels.bytes, (end - next) * panels.bytes / 64};
+      }
+      for (int64_t r = call.row_begin; r < call.row_end; r += row_count) {
+        Place(r, call.row_end - r, first, next - first);
+        due_ = following_.lines * row_count / (call.row_end - r);
+        FetchOutputs(call, row, row_count, panel, panel_count);
+        if (row_count == 1) {
           for (int64_t p = 0; p < panel_count; ++p) {
-            for (int r = 0; r < row_count; ++r) sink(panel + p, row + r, dots_[p][r]);
+            DotRow(Groups(p), input_.quants + row * panels.cols, dots_[0][0]);
+            sink(panel + p, row, 1, dots_[0]);
           }
-        });
+          continue;
+        }
+        SumDots();
+        for (int64_t p = 0; p < panel_count; ++p) sink(panel + p, row, row_count, dots_[p]);
+      }
+    }
   }
 
   Panels panels;
@@ -67,8 +85,60 @@ class Int8Vectors : public GroupPlace {
   using Kernel = GroupKernel<Isa, DType::kINT8>;
   using Ints = typename Isa::Ints;
 
+  static constexpr int64_t kPanels = 16;
+  static constexpr int kTogether = Isa::kInt8Panels;
+  static_assert(kTogether <= 2);
+  // Less than half of the second cache of processors with AVX-512.
+  static constexpr int64_t kTileBytes = 448 << 10;
+
+  // Weights that are still to be brought to the second cache.
+  struct Following {
+    const uint8_t* data;
+    int64_t lines;
+  };
+
+  // A block of K: `count` of it, whose weights begin so many bytes behind a panel's first.
+  struct Block {
+    int64_t offset;
+    int64_t count;
+  };
+
+  // Panels that stay in the second cache while all rows meet them.
+  SHOAL_INLINE int64_t PanelsTogether() const {
+    const int64_t panels_max = kTileBytes / panels.bytes / kTogether * kTogether;
+    return panels_max < kTogether ? kTogether : Smaller(panels_max, kPanels);
+  }
+
+  // Fetches of the next panels the part that falls to one of `steps` of this tile.
+  SHOAL_INLINE void FetchFollowing(int64_t steps) {
+    const int64_t lines = due_ / steps;
+    for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(following_.data + 64 * i, 0, 2);
+    following_.data += 64 * lines;
+    following_.lines -= lines;
+    due_ -= lines;
+  }
+
   SHOAL_INLINE const uint8_t* Groups(int64_t p) const {
     return panels.data + (panel + p) * panels.bytes + Kernel::kTableEntry;
+  }
+
+  // acc[panel][row] += dot products of a group, with a row's additions dealt to kChains sums.
+  template <int kCount, int kChains, int kWide>
+  SHOAL_INLINE void AddQuads(const uint8_t* group, int part, const int8_t* quants,
+                             Ints (&acc)[kWide][kChains * kCount]) const {
+    group += 4 * Isa::kPartOutputs * part;
+#pragma GCC unroll 8
+    for (int v = 0; v < Kernel::kQuads; ++v) {
+      const auto weights = Isa::FromBiased(Isa::Load(group + 64 * v));
+      Ints* dots = acc[0] + v % kChains * kCount;
+      if constexpr (kWide == 2) {
+        const auto second = Isa::FromBiased(Isa::Load(group + panels.bytes + 64 * v));
+        Isa::template AddQuadTwice<kCount, Int8Rows::kBlock, kChains * kCount>(
+            weights, second, quants + 4 * v, dots);
+      } else {
+        Isa::template AddQuad<kCount, Int8Rows::kBlock>(weights, quants + 4 * v, dots);
+      }
+    }
   }
 
   // The whole of K for a single row, in registers.
@@ -77,101 +147,144 @@ class Int8Vectors : public GroupPlace {
     const Ahead ahead = Lanes::StreamAhead(1);
 #pragma GCC unroll 2
     for (int part = 0; part < Isa::kParts; ++part) {
-      Ints acc[kChains] = {Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0)};
+      Ints acc[1][kChains] = {
+          {Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0)}};
       for (int64_t k = 0; k < panels.cols; k += Kernel::kGroup) {
         const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
         if (part == 0) Prefetch<Kernel::kGroupBytes>(group, ahead);
-        Kernel::template AddQuads<1, kChains>(group, part, quants + k, acc);
+        AddQuads<1, kChains>(group, part, quants + k, acc);
       }
-      const Ints dot = Isa::AddInts(Isa::AddInts(acc[0], acc[1]), Isa::AddInts(acc[2], acc[3]));
+      const Ints dot =
+          Isa::AddInts(Isa::AddInts(acc[0][0], acc[0][1]), Isa::AddInts(acc[0][2], acc[0][3]));
       Isa::StoreInts(dot, dots + part * Isa::kPartOutputs);
     }
   }
 
   SHOAL_INLINE void SumDots() {
-    __builtin_memset(dots_, 0, sizeof(dots_));
-    for (int64_t k = 0; k < panels.cols; k += kBlockK) {
-      const int64_t count = Smaller(kBlockK, panels.cols - k);
-      rows_.LoadQuants(input_, row, row_count, k, count);
-      for (int64_t p = 0; p < panel_count; ++p) {
-        const uint8_t* groups = Groups(p) + k / Kernel::kGroup * Kernel::kGroupBytes;
-        switch (row_count) {
-          case 8:
-            AddBlock<8>(groups, count, dots_[p]);
-            break;
-          case 4:
-            AddBlock<4>(groups, count, dots_[p]);
-            break;
-          default:
-            AddBlock<2>(groups, count, dots_[p]);
+    for (int64_t p = 0; p < panel_count; ++p) {
+      for (int r = 0; r < row_count; ++r) {
+#pragma GCC unroll 2
+        for (int part = 0; part < Isa::kParts; ++part) {
+          Isa::StoreInts(Isa::FillInts(0), dots_[p][r] + part * Isa::kPartOutputs);
+        }
+      }
+    }
+    for (int64_t k = 0; k < panels.cols; k += Int8Rows::kBlock) {
+      const Block block = {.offset = k / Kernel::kGroup * Kernel::kGroupBytes,
+                           .count = Smaller(Int8Rows::kBlock, panels.cols - k)};
+      CopyRows(input_, row, row_count, k, block.count, rows_.quants);
+      switch (row_count) {
+        case 8:
+          AddBlocks<8>(block);
+          break;
+        case 4:
+          AddBlocks<4>(block);
+          break;
+        default:
+          AddBlocks<2>(block);
+      }
+    }
+  }
+
+  template <int kCount>
+  SHOAL_INLINE void AddBlocks(const Block& block) {
+    for (int64_t p = 0; p < panel_count; p += kTogether) {
+      FetchFollowing((panel_count - p + kTogether - 1) / kTogether);
+      if (p + kTogether <= panel_count) {
+        AddBlock<kCount, kTogether>(block, p);
+      } else {
+        AddBlock<kCount, 1>(block, p);
+      }
+    }
+  }
+
+  // dots_[p + i][r] += the dot products of a block with kWide panels.
+  template <int kCount, int kWide>
+  __attribute__((noinline)) void AddBlock(const Block& block, int64_t p) {
+    // One sum's additions wait for each other, so those of few rows are dealt to several.
+    constexpr int kChains = kCount == 2 ? 2 : 1;
+    const Ahead ahead = Lanes::StreamAhead(kCount);
+    const uint8_t* groups = Groups(p) + block.offset;
+    int32_t(*dots)[kRows][kPanelRows] = dots_ + p;
+#pragma GCC unroll 2
+    for (int part = 0; part < Isa::kParts; ++part) {
+      Ints acc[kWide][kChains * kCount];
+      for (int i = 0; i < kWide; ++i) {
+        for (int r = 0; r < kCount; ++r) {
+          acc[i][r] = Isa::LoadInts(dots[i][r] + part * Isa::kPartOutputs);
+        }
+        for (int r = kCount; r < kChains * kCount; ++r) acc[i][r] = Isa::FillInts(0);
+      }
+      for (int64_t k = 0; k < block.count; k += Kernel::kGroup) {
+        const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
+#pragma GCC unroll 2
+        for (int i = 0; i < kWide; ++i) {
+          if (part == 0) Prefetch<Kernel::kGroupBytes>(group + i * panels.bytes, ahead);
+        }
+        AddQuads<kCount, kChains>(group, part, rows_.quants[0] + k, acc);
+      }
+      for (int i = 0; i < kWide; ++i) {
+        for (int r = kCount; r < kChains * kCount; ++r) {
+          acc[i][r % kCount] = Isa::AddInts(acc[i][r % kCount], acc[i][r]);
+        }
+        for (int r = 0; r < kCount; ++r) {
+          Isa::StoreInts(acc[i][r], dots[i][r] + part * Isa::kPartOutputs);
         }
       }
     }
   }
 
-  // dots[r] += the dot products of `count` k.
-  template <int kCount>
-  __attribute__((noinline)) void AddBlock(const uint8_t* groups, int64_t count,
-                                          int32_t (*dots)[kPanelRows]) {
-    // One sum's additions wait for each other, so those of few rows are dealt to several.
-    constexpr int kChains = kCount == 2 ? 2 : 1;
-    const Ahead ahead = Lanes::StreamAhead(kCount);
-#pragma GCC unroll 2
-    for (int part = 0; part < Isa::kParts; ++part) {
-      Ints acc[kChains * kCount];
-      for (int r = 0; r < kCount; ++r) {
-        acc[r] = Isa::LoadInts(dots[r] + part * Isa::kPartOutputs);
-      }
-      for (int i = kCount; i < kChains * kCount; ++i) acc[i] = Isa::FillInts(0);
-      for (int64_t k = 0; k < count; k += Kernel::kGroup) {
-        const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
-        if (part == 0) Prefetch<Kernel::kGroupBytes>(group, ahead);
-        Kernel::template AddQuads<kCount, kChains>(group, part, rows_.quants[0] + k, acc);
-      }
-      for (int i = kCount; i < kChains * kCount; ++i) {
-        acc[i % kCount] = Isa::AddInts(acc[i % kCount], acc[i]);
-      }
-      for (int r = 0; r < kCount; ++r) {
-        Isa::StoreInts(acc[r], dots[r] + part * Isa::kPartOutputs);
-      }
-    }
-  }
-
   const ActivationRows& input_;
-  GroupRows rows_;
+  Following following_ = {};
+  int64_t due_ = 0;  // Lines of it that this tile fetches.
+  Int8Rows rows_;
   alignas(64) int32_t dots_[kPanels][kRows][kPanelRows];
 };
 
 template <typename Dots>
 void LinearInt8(const LinearCall& call) {
   Dots products(*call.weights, *call.input);
-  const Panels& panels = products.panels;
+  const Panels panels = products.panels;
+  const float* scales = call.input->scales;
+  const int32_t* sums = call.input->sums;
+  float* outputs = call.output;
+  const int64_t stride = call.output_stride;
   products.ForEach(
-      call, [&](int64_t panel, int64_t row, const int32_t* dots) __attribute__((always_inline)) {
+      call, [=](int64_t panel, int64_t row, int64_t count,
+                const int32_t(*dots)[kPanelRows]) __attribute__((always_inline)) {
         const auto* table = reinterpret_cast<const float*>(panels.data + panel * panels.bytes);
-        Dots::Scaled(table, call.input->scales[row], dots, -Dots::kOffset * call.input->sums[row])
-            .StoreOutputs(call.output + row * call.output_stride + panel * kPanelRows,
-                          OutputsOf(panels, panel));
+        const int64_t present = OutputsOf(panels, panel);
+        float* output = outputs + row * stride + panel * kPanelRows;
+        for (int64_t r = 0; r < count; ++r, output += stride) {
+          Dots::Scaled(table, scales[row + r], dots[r], -Dots::kOffset * sums[row + r])
+              .StoreOutputs(output, present);
+        }
       });
 }
 
 template <typename Dots>
 void RowDotsInt8(const LeafLinearCall& call) {
   Dots products(*call.weights, *call.input);
-  const Panels& panels = products.panels;
+  const Panels panels = products.panels;
+  const int32_t* sums = call.input->sums;
+  int64_t* outputs = call.output;
+  const int64_t stride = call.output_stride;
   products.ForEach(
-      call, [&](int64_t panel, int64_t row, const int32_t* dots) __attribute__((always_inline)) {
-        int64_t* output = call.output + row * call.output_stride + panel * kPanelRows;
-        // Modulo 2^32: only the whole of it fits.
-        const auto start = static_cast<uint32_t>(-Dots::kOffset * call.input->sums[row]);
-        const auto widen = [&](int64_t count) __attribute__((always_inline)) {
-          for (int64_t i = 0; i < count; ++i) {
-            output[i] = static_cast<int32_t>(static_cast<uint32_t>(dots[i]) + start);
-          }
-        };
-        const int64_t count = OutputsOf(panels, panel);
-        count == kPanelRows ? widen(kPanelRows) : widen(count);
-      });
+      call, [=](int64_t panel, int64_t row, int64_t count, const int32_t(*dots)[kPanelRows])
+                __attribute__((always_inline)) {
+                  const int64_t present = OutputsOf(panels, panel);
+                  int64_t* output = outputs + row * stride + panel * kPanelRows;
+                  for (int64_t r = 0; r < count; ++r, output += stride) {
+                    // Modulo 2^32: only the whole of it fits.
+                    const auto start = static_cast<uint32_t>(-Dots::kOffset * sums[row + r]);
+                    const auto widen = [&](int64_t columns) __attribute__((always_inline)) {
+                      for (int64_t i = 0; i < columns; ++i) {
+                        output[i] = static_cast<int32_t>(static_cast<uint32_t>(dots[r][i]) + start);
+                      }
+                    };
+                    present == kPanelRows ? widen(kPanelRows) : widen(present);
+                  }
+                });
 }
 
 }  // namespace

@@ -93,6 +93,17 @@ TEST_P(LinearVariants, GiveTheScalarBitsForEveryShape) {
   }
 }
 
+// More panels than a tile has, an odd number of them, and more k than a tile holds of its rows.
+TEST_P(LinearVariants, GiveTheScalarBitsOfWideAndDeepMatrices) {
+  for (const DType dtype : kAllDTypes) {
+    for (const int64_t rows : {2, 6, 15}) {
+      ExpectScalarBits(dtype, 299, 288, rows, Values::kOrdinary);
+      ExpectScalarBits(dtype, 59, 4384, rows, Values::kOrdinary);
+    }
+    ExpectScalarLeaves(dtype, 4384, 160, 0x1p26f, Values::kOrdinary);
+  }
+}
+
 TEST_P(LinearVariants, GiveTheScalarBitsForExtremeNumbers) {
   for (const DType dtype : kAllDTypes) {
     for (const int64_t rows : {1, 2, 5, 16}) {
