@@ -53,16 +53,16 @@ SHOAL_INLINE uint32_t AddFixed512(Lanes512 y, float limit, int64_t* sums) {
 
 // AddFixed without a limit, for many at once: whether one was beyond it is asked behind them.
 struct FixedAdder512 {
-  __m512i largest = _mm512_setzero_si512();  // Magnitudes as bits: NaN is beyond any number.
+  // Magnitudes as bits, twice: without the sign, and NaN is beyond any number.
+  __m512i largest = _mm512_setzero_si512();
 
   SHOAL_INLINE void Add(Lanes512 y, int64_t* sums) {
-    const __m512i magnitudes = _mm512_castps_si512(_mm512_abs_ps(y.v));
-    largest = _mm512_max_epu32(largest, magnitudes);
+    largest = _mm512_max_epu32(largest, _mm512_slli_epi32(_mm512_castps_si512(y.v), 1));
     AddScaled512(y, 0xffff, sums);
   }
   SHOAL_INLINE bool AllBelow(float limit) const {
     const __m512i limits = _mm512_castps_si512(_mm512_set1_ps(limit));
-    return _mm512_cmplt_epu32_mask(largest, limits) == 0xffff;
+    return _mm512_cmplt_epu32_mask(largest, _mm512_slli_epi32(limits, 1)) == 0xffff;
   }
   // Makes what Add has made of the sums what AddFixed would have, and returns the same.
   static SHOAL_INLINE uint32_t TakeBack(Lanes512 y, float limit, int64_t* sums) {

@@ -208,18 +208,20 @@ struct LeafSums {
   // while the next leaf's are computed to the other.
   SHOAL_INLINE void AddLeafLater(const uint8_t* data, int64_t p, int64_t k, int64_t count) {
     static_assert(Kernel::kPanels >= 2 && Lanes::kFixedBias == 0);
+    // Members would be stored and read again with every addition, which might write to them.
     float(*fresh)[kPanelRows] = results[waiting ^ 1];
+    const float(*old)[kPanelRows] = results[waiting];
+    int64_t(*old_sums)[kPanelRows] = sums[waiting_panel];
+    auto adding = adder;
     kernel.template Block<1>(
         data, weights.bytes, k, count,
         [fresh](int, int r, Lanes acc) __attribute__((always_inline)) { acc.StoreLanes(fresh[r]); },
-        [this](int64_t r) __attribute__((always_inline)) { AddWaiting(r); });
+        [&adding, old, old_sums ](int64_t r)
+            __attribute__((always_inline)) { adding.Add(Lanes::LoadLanes(old[r]), old_sums[r]); });
+    adder = adding;
     CheckWaiting();
     waiting ^= 1;
     waiting_panel = p;
-  }
-
-  SHOAL_INLINE void AddWaiting(int64_t r) {
-    adder.Add(Lanes::LoadLanes(results[waiting][r]), sums[waiting_panel][r]);
   }
 
   SHOAL_INLINE void CheckWaiting() {
@@ -236,7 +238,9 @@ struct LeafSums {
   }
 
   SHOAL_INLINE void AddTheLastLeaf() {
-    for (int r = 0; r < kRows; ++r) AddWaiting(r);
+    for (int r = 0; r < kRows; ++r) {
+      adder.Add(Lanes::LoadLanes(results[waiting][r]), sums[waiting_panel][r]);
+    }
     CheckWaiting();
   }
 
