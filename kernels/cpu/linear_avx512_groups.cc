@@ -70,8 +70,9 @@ struct IsaAvx512 {
   template <int kRows, int64_t kStride>
   static SHOAL_INLINE void AddQuad(Bytes weights, const int8_t* quants, Ints* dots) {
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r)
+    for (int r = 0; r < kRows; ++r) {
       AddQuadDots<(kRows > 4)>(weights, quants + r * kStride, dots[r]);
+    }
   }
   template <int kRows, int64_t kStride, int kDistance>
   static SHOAL_INLINE void AddQuadTwice(Bytes first, Bytes second, const int8_t* quants,

@@ -19,6 +19,9 @@
 namespace shoal::cpu {
 namespace {
 
+// A row's dot products with the outputs of a panel, and those of the rows that follow.
+using RowDots = const int32_t (*)[kPanelRows];
+
 // A tile's rows at constant distances, so that one register addresses all of them: so many k that
 // half of the first cache is left to weights.
 struct Int8Rows {
@@ -244,6 +247,7 @@ class Int8Vectors : public GroupPlace {
 template <typename Dots>
 void LinearInt8(const LinearCall& call) {
   Dots products(*call.weights, *call.input);
+  // Copies: a store of outputs might change what a reference leads to.
   const Panels panels = products.panels;
   const float* scales = call.input->scales;
   const int32_t* sums = call.input->sums;
@@ -251,7 +255,7 @@ void LinearInt8(const LinearCall& call) {
   const int64_t stride = call.output_stride;
   products.ForEach(
       call, [=](int64_t panel, int64_t row, int64_t count,
-                const int32_t(*dots)[kPanelRows]) __attribute__((always_inline)) {
+                RowDots dots) __attribute__((always_inline)) {
         const auto* table = reinterpret_cast<const float*>(panels.data + panel * panels.bytes);
         const int64_t present = OutputsOf(panels, panel);
         float* output = outputs + row * stride + panel * kPanelRows;
@@ -270,7 +274,7 @@ void RowDotsInt8(const LeafLinearCall& call) {
   int64_t* outputs = call.output;
   const int64_t stride = call.output_stride;
   products.ForEach(
-      call, [=](int64_t panel, int64_t row, int64_t count, const int32_t(*dots)[kPanelRows])
+      call, [=](int64_t panel, int64_t row, int64_t count, RowDots dots)
                 __attribute__((always_inline)) {
                   const int64_t present = OutputsOf(panels, panel);
                   int64_t* output = outputs + row * stride + panel * kPanelRows;
