@@ -36,6 +36,24 @@ inline void PrefetchVectors(const std::byte* from, int64_t offset) {
   for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(from + offset + line, 0, 2);
 }
 
+// acc[p][v] += *(factors + p * stride) * x[v].
+template <typename L, int kPairs, int kVectors>
+inline void AddProducts(const float* factors, int64_t stride, const typename L::F* x,
+                        typename L::F (*acc)[kVectors]) {
+#pragma GCC unroll 16
+  for (int p = 0; p < kPairs; ++p) {
+    const float* factor = factors + p * stride;
+    if (kVectors <= 4 && p % 2 == 1) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) acc[p][v] = L::FmaFolded(factor, x[v], acc[p][v]);
+    } else {
+      const typename L::F f = L::Set(*factor);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) acc[p][v] = L::Fma(f, x[v], acc[p][v]);
+    }
+  }
+}
+
 // Scores of kPairs pairs against kVectors vectors of keys. keys[v]: vector v's keys of dimension 0;
 // the next dimension's lie kKvBlockTokens elements on. scales[v]: theirs. query:
 // [head_dim][kPairs]. scores: pair p's at p * kSegmentKeys. With each line of keys, the line in
@@ -63,12 +81,7 @@ void ScoreTile(const AttentionShape& shape, const std::byte* const* keys,
       k[v] = L::template Widen<kDType>(keys[v] + i * kStride);
       if constexpr (kHasScales<kDType>) k[v] = L::Mul(k[v], L::Load(scales[v]));
     }
-#pragma GCC unroll 16
-    for (int p = 0; p < kPairs; ++p) {
-      const F q = L::Set(query[i * kPairs + p]);
-#pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) acc[p][v] = L::Fma(q, k[v], acc[p][v]);
-    }
+    AddProducts<L, kPairs, kVectors>(query + i * kPairs, 1, k, acc);
   }
   const F scale = L::Set(shape.scale);
 #pragma GCC unroll 16
@@ -117,12 +130,7 @@ void ValueTile(const AttentionShape& shape, const std::byte* const* values,
           x[v] = L::Mul(x[v], L::Set(scales[block][begin % kKvBlockTokens]));
         }
       }
-#pragma GCC unroll 16
-      for (int p = 0; p < kPairs; ++p) {
-        const F weight = L::Set(weights[p * kSegmentKeys + begin]);
-#pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) acc[p][v] = L::Fma(weight, x[v], acc[p][v]);
-      }
+      AddProducts<L, kPairs, kVectors>(weights + begin, kSegmentKeys, x, acc);
     }
   }
 #pragma GCC unroll 16
