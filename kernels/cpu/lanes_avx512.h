@@ -42,8 +42,8 @@ struct Avx512Lanes {
   static F Div(F a, F b) { return _mm512_div_ps(a, b); }
   static F Sqrt(F a) { return _mm512_sqrt_ps(a); }
   static F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-  // Fma(*a, b, c) in one instruction, where compilers load a factor that is used twice to a register
-  // first: a Zen 4 so comes to its peak, and not to 0.9 of it.
+  // Fma(*a, b, c) in one instruction, where compilers load a factor that is used twice to a
+  // register first: a Zen 4 so comes to its peak, and not to 0.9 of it.
   static F FmaFolded(const float* a, F b, F c) {
     asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*a));
     return c;

@@ -88,6 +88,7 @@ template <DType kType, int kRows>
 struct QuantKernel {
   using Lanes = Lanes512;
   using FixedAdder = FixedAdder512;
+  using Rows = RowBlock<kType, kRows>;
   static constexpr bool kAddsBetween = kRows > 1;  // One row's dot products hide nothing.
   static constexpr int64_t kPanels = 12;
   static constexpr int kTogether = 1;
@@ -107,8 +108,8 @@ struct QuantKernel {
 
   // acc[r] for up to kRowsTogether rows from kFirst on, with two other pieces of work between them.
   template <int kFirst, typename Between>
-  SHOAL_INLINE void AddRows(const WeightGroup<kType>& w, int64_t g, __m512* acc,
-                            Between between) const {
+  static SHOAL_INLINE void AddRows(const Rows& rows, const WeightGroup<kType>& w, int64_t g,
+                                   __m512* acc, Between between) {
     constexpr int kCount = kRows - kFirst < kRowsTogether ? kRows - kFirst : kRowsTogether;
     __m512i dot[kCount];
 #pragma GCC unroll 4
@@ -139,13 +140,14 @@ struct QuantKernel {
 
   // acc[r] for all rows; calls between(i) for i in [0, kPieces).
   template <typename Between>
-  SHOAL_INLINE void AddGroup(const uint8_t* group, int64_t g, __m512* acc, Between between) const {
+  SHOAL_INLINE void AddGroup(const Rows& rows, const uint8_t* group, int64_t g, __m512* acc,
+                             Between between) const {
     WeightGroup<kType> w;
     Prefetch<WeightGroup<kType>::kBytes>(group, ahead);
     w.Load(group);
-    AddRows<0>(w, g, acc, between);
-    if constexpr (kRows > 4) AddRows<4>(w, g, acc, between);
-    if constexpr (kRows > 8) AddRows<8>(w, g, acc, between);
+    AddRows<0>(rows, w, g, acc, between);
+    if constexpr (kRows > 4) AddRows<4>(rows, w, g, acc, between);
+    if constexpr (kRows > 8) AddRows<8>(rows, w, g, acc, between);
   }
 
   // The first two groups, which most leaves have, take the rows of `between`, one for every sixteen
@@ -154,6 +156,7 @@ struct QuantKernel {
   SHOAL_INLINE void Block(const uint8_t* weights, int64_t, int64_t k_begin, int64_t count,
                           Sink sink, Between between = {}) const {
     constexpr int64_t kBytes = WeightGroup<kType>::kBytes;
+    const Rows& block = *rows.block;  // Not a member, which `between` might write to.
     __m512 acc[kRows];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
@@ -166,19 +169,19 @@ struct QuantKernel {
       };
       for (; g < Smaller(groups, 2); ++g) {
         AddGroup(
-            weights + g * kBytes, first + g,
+            block, weights + g * kBytes, first + g,
             acc, [=](int64_t i) __attribute__((always_inline)) { take(g * kPieces + i); });
       }
       for (int64_t row = g * kPieces; row < kRows; ++row) between(row);
     }
-    for (; g < groups; ++g) AddGroup(weights + g * kBytes, first + g, acc, DoNothing());
+    for (; g < groups; ++g) AddGroup(block, weights + g * kBytes, first + g, acc, DoNothing());
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sink(0, r, Lanes{acc[r]});
   }
 
   static constexpr int64_t kPieces = (kRows + kRowsTogether - 1) / kRowsTogether * 2;
 
-  RowBlock<kType, kRows> rows;
+  std::conditional_t<(kRows > kStreamedRows), KeptRows<Rows>, OwnRows<Rows>> rows;
   Ahead ahead;
 };
 

@@ -16,7 +16,7 @@ struct Lanes512 {
 
   static SHOAL_INLINE Lanes512 Zero() { return {_mm512_setzero_ps()}; }
   static SHOAL_INLINE Lanes512 LoadLanes(const float* from) { return {_mm512_load_ps(from)}; }
-  SHOAL_INLINE void StoreLanes(float* to) const { _mm512_store_ps(to, v); }
+  SHOAL_INLINE void StoreLanes(float* to) const { _mm512_storeu_ps(to, v); }
   SHOAL_INLINE void StoreOutputs(float* to, int64_t count) const {
     _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), v);
   }

@@ -28,7 +28,9 @@
 //                                 runs beside its multiplications
 //   Leaves(weights, k, count, leaf, sink)   if there is one: as Block, of one panel, but for every
 //                                 `leaf` of the k by itself
-//   kRowUnit                      if there is one: tiles are multiples of so many rows, but the
+//   rows                          if it is a KeptRows: what Load makes of blocks of rows may be
+//   kept kRowUnit                      if there is one: tiles are multiples of so many rows, but
+//   the
 //                                 last
 //   WeightBytes(k)                bytes of k weights per output in a panel
 
@@ -71,6 +73,40 @@ concept TakesLeavesTogether = requires(Kernel kernel) {
   kernel.Leaves(nullptr, 0, 0, 0, [](int, int, typename Kernel::Lanes) {});
 };
 
+// What a kernel makes of the rows of its blocks: each is made once, with the first of the panels
+// that share the call's rows, if there is room to keep it.
+template <typename Block>
+struct KeptRows {
+  template <typename... Arguments>
+  SHOAL_INLINE void Load(const Arguments&... arguments) {
+    block = next;
+    next += step;
+    if (makes) block->Load(arguments...);
+  }
+
+  Block* block;  // The one at hand.
+  Block* next;
+  int64_t step;  // 0: each takes the place of the one before it.
+  bool makes;    // Or they are there.
+};
+
+// Likewise, but none is kept.
+template <typename Block>
+struct OwnRows {
+  template <typename... Arguments>
+  SHOAL_INLINE void Load(const Arguments&... arguments) {
+    own.Load(arguments...);
+  }
+
+  Block own;
+  const Block* block = &own;
+};
+
+template <typename Kernel>
+concept KeepsRows = requires(Kernel kernel) {
+  kernel.rows.makes;
+};
+
 template <typename Kernel>
 SHOAL_INLINE void SetRows(Kernel& kernel, int rows) {
   if constexpr (TakesAnyRows<Kernel>) kernel.row_count = rows;
@@ -82,7 +118,24 @@ struct Tile {
   int rows;
   int64_t panel;
   int64_t panels;
+  std::byte* kept;  // For KeptRows: where, whether all of them,
+  bool keeps;
+  bool makes;  // and whether they are still to be made.
 };
+
+// Room for kept rows: a part of the second cache, of which panels have a part too.
+constexpr int64_t kKeptBytes = 256 << 10;
+
+// How many blocks of K a tile of the call loads, at most.
+SHOAL_INLINE int64_t BlocksOf(const LinearCall& call) {
+  return (call.weights->cols + kBlockK - 1) / kBlockK;
+}
+SHOAL_INLINE int64_t BlocksOf(const LeafLinearCall& call) {
+  const int64_t leaves = (call.weights->cols + call.leaf_cols - 1) / call.leaf_cols;
+  if (call.leaf_cols > kBlockK) return leaves * ((call.leaf_cols + kBlockK - 1) / kBlockK);
+  const int64_t together = kBlockK / call.leaf_cols;
+  return (leaves + together - 1) / together;
+}
 
 // Tells a kernel, at block [k, k_end) of the p-th of the tile's panels, how far behind it lie those
 // that come next: the next panels', after the last panel the first ones' next block of k, after the
@@ -108,25 +161,41 @@ SHOAL_INLINE void ClearResults(float (*results)[kRows][kPanelRows], int rows, in
   }
 }
 
-// Adds the sums of block [k, k + length) to results[panel][row].
-template <typename Kernel, int kRows, typename Call>
+// Where a tile's sums lie: row r's with panel p.
+template <typename T>
+struct TileSums {
+  T* first;
+  int64_t panel_stride;
+  int64_t row_stride;
+
+  SHOAL_INLINE T* At(int64_t p, int64_t r) const {
+    return first + p * panel_stride + r * row_stride;
+  }
+};
+
+template <int kRows>
+SHOAL_INLINE TileSums<float> SumsIn(float (*results)[kRows][kPanelRows]) {
+  return {.first = results[0][0], .panel_stride = kRows * kPanelRows, .row_stride = kPanelRows};
+}
+
+// to = from + the sums of block [k, k + length).
+template <typename Kernel, typename Call>
 SHOAL_INLINE void AddBlock(Kernel& kernel, const Call& call, const Panels& weights,
-                           const Tile& tile, int64_t k, int64_t length,
-                           float (*results)[kRows][kPanelRows]) {
+                           const Tile& tile, int64_t k, int64_t length, TileSums<const float> from,
+                           TileSums<float> to) {
   using Lanes = typename Kernel::Lanes;
   kernel.Load(*call.input, tile.row, k, length);
   const uint8_t* first = weights.data + tile.panel * weights.bytes + Kernel::WeightBytes(k);
   ForPanels<Kernel>(
       tile.panels, [&](int64_t p, auto group) __attribute__((always_inline)) {
-        float(*sums)[kRows][kPanelRows] = results + p;
         SetAhead(kernel, weights, tile, p, k, k + length);
         if (k + length == weights.cols) {
           FetchOutputs(call, tile.row, tile.rows, tile.panel + p, decltype(group)::kPanels);
         }
         kernel.template Block<decltype(group)::kPanels>(
             first + p * weights.bytes, weights.bytes, 0,
-            length, [sums](int i, int r, Lanes acc) __attribute__((always_inline)) {
-              (Lanes::LoadLanes(sums[i][r]) + acc).StoreLanes(sums[i][r]);
+            length, [=](int i, int r, Lanes acc) __attribute__((always_inline)) {
+              (Lanes::LoadLanes(from.At(p + i, r)) + acc).StoreLanes(to.At(p + i, r));
             });
       });
 }
@@ -136,16 +205,34 @@ SHOAL_INLINE void ComputeTile(Kernel& kernel, const LinearCall& call, const Tile
   using Lanes = typename Kernel::Lanes;
   const Panels weights = PanelsOf<Kernel>(*call.weights);
   alignas(64) float results[Kernel::kPanels][kRows][kPanelRows];
-  ClearResults<Kernel, kRows>(results, tile.rows, tile.panels);
-  for (int64_t k = 0; k < weights.cols; k += kBlockK) {
-    AddBlock<Kernel, kRows>(kernel, call, weights, tile, k, Smaller(kBlockK, weights.cols - k),
-                            results);
+  const TileSums<float> sums = SumsIn(results);
+  const TileSums<float> outputs = {
+      .first = call.output + tile.row * call.output_stride + tile.panel * kPanelRows,
+      .panel_stride = kPanelRows,
+      .row_stride = call.output_stride};
+  if constexpr (KeepsRows<Kernel>) {
+    // Of many rows, the last block's sums go straight to the outputs, but for a matrix's last ones.
+    alignas(64) static constexpr float kZeros[kPanelRows] = {};
+    const bool whole = OutputsOf(weights, tile.panel + tile.panels - 1) == kPanelRows;
+    TileSums<const float> from = {.first = kZeros, .panel_stride = 0, .row_stride = 0};
+    for (int64_t k = 0; k < weights.cols; k += kBlockK) {
+      const int64_t length = Smaller(kBlockK, weights.cols - k);
+      AddBlock(kernel, call, weights, tile, k, length, from,
+               whole && k + length == weights.cols ? outputs : sums);
+      from = {sums.first, sums.panel_stride, sums.row_stride};
+    }
+    if (whole) return;
+  } else {
+    ClearResults<Kernel, kRows>(results, tile.rows, tile.panels);
+    for (int64_t k = 0; k < weights.cols; k += kBlockK) {
+      AddBlock(kernel, call, weights, tile, k, Smaller(kBlockK, weights.cols - k),
+               {sums.first, sums.panel_stride, sums.row_stride}, sums);
+    }
   }
-  for (int r = 0; r < tile.rows; ++r) {
-    float* output = call.output + (tile.row + r) * call.output_stride + tile.panel * kPanelRows;
+  for (int64_t r = 0; r < tile.rows; ++r) {
     for (int64_t p = 0; p < tile.panels; ++p) {
-      Lanes::LoadLanes(results[p][r])
-          .StoreOutputs(output + p * kPanelRows, OutputsOf(weights, tile.panel + p));
+      Lanes::LoadLanes(sums.At(p, r))
+          .StoreOutputs(outputs.At(p, r), OutputsOf(weights, tile.panel + p));
     }
   }
 }
@@ -248,7 +335,9 @@ struct LeafSums {
   SHOAL_INLINE void AddLongLeaf(int64_t k_begin, int64_t k_end) {
     ClearResults<Kernel, kRows>(results, tile.rows, tile.panels);
     for (int64_t k = k_begin; k < k_end; k += kBlockK) {
-      AddBlock<Kernel, kRows>(kernel, call, weights, tile, k, Smaller(kBlockK, k_end - k), results);
+      const TileSums<float> places = SumsIn(results);
+      AddBlock(kernel, call, weights, tile, k, Smaller(kBlockK, k_end - k),
+               {places.first, places.panel_stride, places.row_stride}, places);
     }
     for (int64_t p = 0; p < tile.panels; ++p) {
       for (int r = 0; r < tile.rows; ++r) {
@@ -327,13 +416,19 @@ SHOAL_INLINE void ComputeTile(Kernel& kernel, const LeafLinearCall& call, const 
 template <typename Kernel, int kRows, typename Call>
 void RunTile(Kernel& kernel, const Call& call, const Tile& tile) {
   SetRows(kernel, tile.rows);
+  if constexpr (KeepsRows<Kernel>) {
+    kernel.rows.next = reinterpret_cast<decltype(kernel.rows.next)>(tile.kept);
+    kernel.rows.step = tile.keeps ? 1 : 0;
+    kernel.rows.makes = tile.makes;
+  }
   ComputeTile<Kernel, kRows>(kernel, call, tile);
 }
 
-// Panels outside, rows inside: a few panels stay in the cache while all rows pass by. Both are
-// dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1.
+// Panels outside, rows inside: a few panels stay in the cache while all rows pass by, or as many as
+// are kept. Both are dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1. A block of a
+// tile's rows takes `block_bytes` of `kept`, which has kKeptBytes.
 template <typename Kernel, int64_t kRowsMax, typename Call, typename Run>
-SHOAL_INLINE void ForTiles(const Call& call, Run run) {
+SHOAL_INLINE void ForTiles(const Call& call, std::byte* kept, int64_t block_bytes, Run run) {
   int64_t unit = 1;
   if constexpr (TakesRowsTogether<Kernel>) unit = Kernel::kRowUnit;
   const int64_t rows = call.row_end - call.row_begin;
@@ -342,18 +437,39 @@ SHOAL_INLINE void ForTiles(const Call& call, Run run) {
   const int64_t panels = call.panel_end - call.panel_begin;
   const int64_t step = PrefetchesAhead<Kernel> && rows <= kStreamedRows ? 1 : Kernel::kPanels;
   const int64_t columns = (panels + step - 1) / step;
-  int64_t panel = call.panel_begin;
-  for (int64_t column = 0; column < columns; ++column) {
-    const int64_t panel_count = panels / columns + (column < panels % columns ? 1 : 0);
-    int64_t row = call.row_begin;
-    for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t dealt = units / tiles + (i < units % tiles ? 1 : 0);
-      const auto row_count = static_cast<int>(Smaller(dealt * unit, call.row_end - row));
-      run(Tile{.row = row, .rows = row_count, .panel = panel, .panels = panel_count});
-      row += row_count;
+  const int64_t tile_bytes = BlocksOf(call) * block_bytes;
+  const bool keeps = kept != nullptr && columns > 1 && tile_bytes <= kKeptBytes;
+  const int64_t together = keeps ? Smaller(kKeptBytes / tile_bytes, tiles) : tiles;
+  int64_t first_row = call.row_begin;
+  for (int64_t first = 0; first < tiles; first += together) {
+    int64_t row = first_row;
+    int64_t panel = call.panel_begin;
+    for (int64_t column = 0; column < columns; ++column) {
+      const int64_t panel_count = panels / columns + (column < panels % columns ? 1 : 0);
+      row = first_row;
+      for (int64_t i = first; i < Smaller(first + together, tiles); ++i) {
+        const int64_t dealt = units / tiles + (i < units % tiles ? 1 : 0);
+        const auto row_count = static_cast<int>(Smaller(dealt * unit, call.row_end - row));
+        run(Tile{.row = row,
+                 .rows = row_count,
+                 .panel = panel,
+                 .panels = panel_count,
+                 .kept = keeps ? kept + (i - first) * tile_bytes : kept,
+                 .keeps = keeps,
+                 .makes = !keeps || column == 0});
+        row += row_count;
+      }
+      panel += panel_count;
     }
-    panel += panel_count;
+    first_row = row;
   }
+}
+
+// Not inlined: few rows, which are not kept, would find their stack far away.
+template <typename Kernel, int64_t kRowsMax, typename Call, typename Run>
+__attribute__((noinline)) void ForTilesOfKeptRows(const Call& call, int64_t block_bytes, Run run) {
+  alignas(64) std::byte kept[kKeptBytes];
+  ForTiles<Kernel, kRowsMax>(call, kept, block_bytes, run);
 }
 
 template <template <int> typename Kernel, typename Call, int... kMinus1>
@@ -363,8 +479,15 @@ SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1.
     Kernel<kMinus1 + 1> kernel;
     RunTile<Kernel<kMinus1 + 1>, kMinus1 + 1>(kernel, tile_call, tile);
   }...};
-  ForTiles<Kernel<1>, sizeof...(kMinus1)>(
-      call, [&](const Tile& tile) { kRuns[tile.rows - 1](call, tile); });
+  const auto run = [&](const Tile& tile) { kRuns[tile.rows - 1](call, tile); };
+  constexpr int kRowsMax = sizeof...(kMinus1);
+  if constexpr (KeepsRows<Kernel<kRowsMax>>) {
+    if (call.row_end - call.row_begin > kStreamedRows) {
+      constexpr int64_t kBytes = sizeof(*Kernel<kRowsMax>().rows.block);
+      return ForTilesOfKeptRows<Kernel<1>, kRowsMax>(call, kBytes, run);
+    }
+  }
+  ForTiles<Kernel<1>, kRowsMax>(call, nullptr, 0, run);
 }
 
 // One Kernel<rows> for each number of rows up to kRowsMax.
@@ -377,8 +500,9 @@ SHOAL_INLINE void Run(const Call& call) {
 template <typename Kernel, typename Call>
 SHOAL_INLINE void RunAnyRows(const Call& call) {
   Kernel kernel;
-  ForTiles<Kernel, Kernel::kRowsMax>(
-      call, [&](const Tile& tile) { RunTile<Kernel, Kernel::kRowsMax>(kernel, call, tile); });
+  ForTiles<Kernel, Kernel::kRowsMax>(call, nullptr, 0, [&](const Tile& tile) {
+    RunTile<Kernel, Kernel::kRowsMax>(kernel, call, tile);
+  });
 }
 
 }  // namespace

@@ -53,14 +53,15 @@ class LinearVariants : public EveryRow {
                 RunLinear(scalar(), weights.matrix(), input));
   }
 
-  void ExpectScalarLeaves(DType dtype, int64_t k, int64_t leaf_k, float limit, Values values) {
+  void ExpectScalarLeaves(DType dtype, int64_t k, int64_t leaf_k, float limit, Values values,
+                          int64_t outputs = 37) {
     const int64_t cols = WholeGroups(dtype, k);
     const int64_t leaf = WholeGroups(dtype, leaf_k);
-    constexpr int64_t kOutputs = 37;
     const int64_t rows = std::array{5, 11, 21}[random_() % 3];
-    SCOPED_TRACE(testing::Message() << ToString(dtype) << " K " << cols << ", leaf " << leaf
-                                    << ", limit " << limit << ", " << rows << " rows");
-    const PackedTensor weights(RandomTensor(dtype, kOutputs, cols, values, random_));
+    SCOPED_TRACE(testing::Message()
+                 << ToString(dtype) << " " << outputs << " outputs, K " << cols << ", leaf " << leaf
+                 << ", limit " << limit << ", " << rows << " rows");
+    const PackedTensor weights(RandomTensor(dtype, outputs, cols, values, random_));
     const Activations input(rows, cols, RandomValues(rows * cols, values, random_));
     EXPECT_TRUE(RunLeafLinear(GetParam(), weights.matrix(), input, leaf, limit) ==
                 RunLeafLinear(scalar(), weights.matrix(), input, leaf, limit));
@@ -101,6 +102,22 @@ TEST_P(LinearVariants, GiveTheScalarBitsOfWideAndDeepMatrices) {
       ExpectScalarBits(dtype, 59, 4384, rows, Values::kOrdinary);
     }
     ExpectScalarLeaves(dtype, 4384, 160, 0x1p26f, Values::kOrdinary);
+  }
+}
+
+// Rows that meet many panels are made ready once: all of them, some at a time, or, where K is so
+// long that not even one tile's can be kept, for every few panels.
+TEST_P(LinearVariants, GiveTheScalarBitsWhetherRowsAreKeptOrNot) {
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
+    ExpectScalarBits(dtype, 210, 544, 30, Values::kOrdinary);
+    ExpectScalarBits(dtype, 210, 6176, 41, Values::kOrdinary);
+    ExpectScalarBits(dtype, 210, 17664, 14, Values::kOrdinary);
+    for (const int64_t leaf : {32, 96, 160, 288, 1024}) {
+      ExpectScalarLeaves(dtype, 544, leaf, 0x1p26f, Values::kOrdinary, 210);
+      ExpectScalarLeaves(dtype, 9632, leaf, 0x1p26f, Values::kOrdinary, 210);
+      ExpectScalarLeaves(dtype, 9632, leaf, 1.0f, Values::kOrdinary, 210);
+    }
+    ExpectScalarLeaves(dtype, 17664, 192, 0x1p26f, Values::kOrdinary, 210);
   }
 }
 
