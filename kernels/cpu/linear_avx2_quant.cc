@@ -47,24 +47,22 @@ struct RowBlock {
   // Q4_1: scale * float(sum). The others: -offset * sum as bits, where the dot product starts.
   alignas(32) float corrections[kRowsMax][kBlockGroups];
 
-  // Takes `rows` rows, and puts them at `at` and behind it.
   SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int rows, int64_t k,
-                         int64_t count, int at) {
+                         int64_t count) {
     const int64_t groups = count / kGroup;
     const __m256i present = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(groups)),
                                                _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     for (int r = 0; r < rows; ++r) {
       const int64_t first_group = (row + r) * (input.cols / kGroup) + k / kGroup;
       const int8_t* from = input.quants + (row + r) * input.cols + k;
-      for (int64_t g = 0; g < groups; ++g) LoadGroup(from + g * kGroup, at + r, g);
+      for (int64_t g = 0; g < groups; ++g) LoadGroup(from + g * kGroup, r, g);
       const __m256 scale = _mm256_maskload_ps(input.scales + first_group, present);
       const __m256i sum = _mm256_maskload_epi32(input.sums + first_group, present);
-      _mm256_store_ps(scales[at + r], scale);
+      _mm256_store_ps(scales[r], scale);
       if constexpr (kOffset<kType> == 0) {
-        _mm256_store_ps(corrections[at + r], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
+        _mm256_store_ps(corrections[r], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum)));
       } else {
-        StoreBytes(corrections[at + r],
-                   _mm256_mullo_epi32(sum, _mm256_set1_epi32(-kOffset<kType>)));
+        StoreBytes(corrections[r], _mm256_mullo_epi32(sum, _mm256_set1_epi32(-kOffset<kType>)));
       }
     }
   }
@@ -187,26 +185,15 @@ struct QuantKernel {
     return AddFixed256(y, limit, sums);
   }
 
-  // Of few rows there is room for more than one block. The first ones are kept for the panels that
-  // follow; the last place takes what comes after them.
   SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int64_t k, int64_t count) {
-    if (row != kept_row) {
-      kept_row = row;
-      kept_end = 0;
-      last_at = (kRowsMax / row_count - 1) * row_count;
-    }
-    at = k == 0 ? 0 : at + row_count;
-    if (at > last_at) at = last_at;
-    if (at < kept_end) return;
-    block.Load(input, row, row_count, k, count, at);
-    if (at < last_at) kept_end = at + row_count;
+    rows.Load(input, row, row_count, k, count);
   }
 
   // acc[r][half] += group g of the block, times the rows from `first` on.
   template <Source kSource, int kRows>
   SHOAL_INLINE void AddGroup(const uint8_t* packed, int first, int64_t g, Lanes* acc) {
     __m256i dot[kRows][2];
-    const int8_t* quants = block.quants[first] + g * (kGroup / 4 * block.kQuadBytes);
+    const int8_t* quants = rows.block->quants[first] + g * (kGroup / 4 * rows.block->kQuadBytes);
     if constexpr (kType == DType::kQ8_0) {
       DotBytes<kSource, kRows>(packed, unpacked.quads[g], quants, dot);
     } else {
@@ -230,8 +217,8 @@ struct QuantKernel {
       }
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        const float* correction = &block.corrections[first + r][g];
-        const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(block.scales[first + r][g]), d);
+        const float* correction = &rows.block->corrections[first + r][g];
+        const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(rows.block->scales[first + r][g]), d);
         __m256& sum = acc[r].half[h];
         if constexpr (kType == DType::kQ4_1) {
           sum = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dot[r][h]), sum);
@@ -256,7 +243,7 @@ struct QuantKernel {
       const int64_t leaf_end = Smaller(group + leaf, group_end);
       for (; group < leaf_end; ++group, packed += kBytes) {
         if constexpr (kSource != Source::kUnpacked) Prefetch<kBytes>(packed, ahead);
-        AddGroup<kSource, kRows>(packed, at + first, group, acc);
+        AddGroup<kSource, kRows>(packed, first, group, acc);
       }
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) sink(0, first + r, acc[r]);
@@ -295,14 +282,10 @@ struct QuantKernel {
     Leaves(weights, k_begin, count, count, sink);
   }
 
-  RowBlock<kType, kRowsMax> block;
+  KeptRows<RowBlock<kType, kRowsMax>> rows;
   UnpackedBlock<kType> unpacked;
   Ahead ahead;
   int row_count;
-  int64_t kept_row = -1;  // The first row of the tile whose
-  int kept_end = 0;       // rows of `block` before this one are kept.
-  int last_at = 0;        // Where the last block has its place,
-  int at = 0;             // and the block at hand.
 };
 
 }  // namespace

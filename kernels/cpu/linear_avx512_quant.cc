@@ -181,7 +181,7 @@ struct QuantKernel {
 
   static constexpr int64_t kPieces = (kRows + kRowsTogether - 1) / kRowsTogether * 2;
 
-  std::conditional_t<(kRows > kStreamedRows), KeptRows<Rows>, OwnRows<Rows>> rows;
+  KeptRows<Rows> rows;
   Ahead ahead;
 };
 

@@ -20,8 +20,8 @@ struct Lanes256 {
     return {{_mm256_load_ps(from), _mm256_load_ps(from + 8)}};
   }
   SHOAL_INLINE void StoreLanes(float* to) const {
-    _mm256_store_ps(to, half[0]);
-    _mm256_store_ps(to + 8, half[1]);
+    _mm256_storeu_ps(to, half[0]);
+    _mm256_storeu_ps(to + 8, half[1]);
   }
   SHOAL_INLINE void StoreOutputs(float* to, int64_t count) const {
     if (count == kPanelRows) {

@@ -90,22 +90,16 @@ struct KeptRows {
   bool makes;    // Or they are there.
 };
 
-// Likewise, but none is kept.
-template <typename Block>
-struct OwnRows {
-  template <typename... Arguments>
-  SHOAL_INLINE void Load(const Arguments&... arguments) {
-    own.Load(arguments...);
-  }
-
-  Block own;
-  const Block* block = &own;
-};
-
 template <typename Kernel>
 concept KeepsRows = requires(Kernel kernel) {
   kernel.rows.makes;
 };
+
+template <typename Kernel>
+constexpr int64_t RowBlockBytes() {
+  if constexpr (KeepsRows<Kernel>) return sizeof(*Kernel::rows.block);
+  return 0;
+}
 
 template <typename Kernel>
 SHOAL_INLINE void SetRows(Kernel& kernel, int rows) {
@@ -210,7 +204,7 @@ SHOAL_INLINE void ComputeTile(Kernel& kernel, const LinearCall& call, const Tile
       .first = call.output + tile.row * call.output_stride + tile.panel * kPanelRows,
       .panel_stride = kPanelRows,
       .row_stride = call.output_stride};
-  if constexpr (KeepsRows<Kernel>) {
+  if constexpr (KeepsRows<Kernel> && kRows > kStreamedRows) {
     // Of many rows, the last block's sums go straight to the outputs, but for a matrix's last ones.
     alignas(64) static constexpr float kZeros[kPanelRows] = {};
     const bool whole = OutputsOf(weights, tile.panel + tile.panels - 1) == kPanelRows;
@@ -425,10 +419,11 @@ void RunTile(Kernel& kernel, const Call& call, const Tile& tile) {
 }
 
 // Panels outside, rows inside: a few panels stay in the cache while all rows pass by, or as many as
-// are kept. Both are dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1. A block of a
-// tile's rows takes `block_bytes` of `kept`, which has kKeptBytes.
+// are kept. Both are dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1.
 template <typename Kernel, int64_t kRowsMax, typename Call, typename Run>
-SHOAL_INLINE void ForTiles(const Call& call, std::byte* kept, int64_t block_bytes, Run run) {
+SHOAL_INLINE void ForTiles(const Call& call, Run run) {
+  constexpr int64_t kBlockBytes = RowBlockBytes<Kernel>();
+  alignas(64) std::byte kept[kBlockBytes > 0 ? kKeptBytes : 1];
   int64_t unit = 1;
   if constexpr (TakesRowsTogether<Kernel>) unit = Kernel::kRowUnit;
   const int64_t rows = call.row_end - call.row_begin;
@@ -437,8 +432,8 @@ SHOAL_INLINE void ForTiles(const Call& call, std::byte* kept, int64_t block_byte
   const int64_t panels = call.panel_end - call.panel_begin;
   const int64_t step = PrefetchesAhead<Kernel> && rows <= kStreamedRows ? 1 : Kernel::kPanels;
   const int64_t columns = (panels + step - 1) / step;
-  const int64_t tile_bytes = BlocksOf(call) * block_bytes;
-  const bool keeps = kept != nullptr && columns > 1 && tile_bytes <= kKeptBytes;
+  const int64_t tile_bytes = BlocksOf(call) * kBlockBytes;
+  const bool keeps = kBlockBytes > 0 && columns > 1 && tile_bytes <= kKeptBytes;
   const int64_t together = keeps ? Smaller(kKeptBytes / tile_bytes, tiles) : tiles;
   int64_t first_row = call.row_begin;
   for (int64_t first = 0; first < tiles; first += together) {
@@ -465,13 +460,6 @@ SHOAL_INLINE void ForTiles(const Call& call, std::byte* kept, int64_t block_byte
   }
 }
 
-// Not inlined: few rows, which are not kept, would find their stack far away.
-template <typename Kernel, int64_t kRowsMax, typename Call, typename Run>
-__attribute__((noinline)) void ForTilesOfKeptRows(const Call& call, int64_t block_bytes, Run run) {
-  alignas(64) std::byte kept[kKeptBytes];
-  ForTiles<Kernel, kRowsMax>(call, kept, block_bytes, run);
-}
-
 template <template <int> typename Kernel, typename Call, int... kMinus1>
 SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1...>) {
   using RunRows = void (*)(const Call&, const Tile&);
@@ -479,15 +467,9 @@ SHOAL_INLINE void RunTiles(const Call& call, std::integer_sequence<int, kMinus1.
     Kernel<kMinus1 + 1> kernel;
     RunTile<Kernel<kMinus1 + 1>, kMinus1 + 1>(kernel, tile_call, tile);
   }...};
-  const auto run = [&](const Tile& tile) { kRuns[tile.rows - 1](call, tile); };
   constexpr int kRowsMax = sizeof...(kMinus1);
-  if constexpr (KeepsRows<Kernel<kRowsMax>>) {
-    if (call.row_end - call.row_begin > kStreamedRows) {
-      constexpr int64_t kBytes = sizeof(*Kernel<kRowsMax>().rows.block);
-      return ForTilesOfKeptRows<Kernel<1>, kRowsMax>(call, kBytes, run);
-    }
-  }
-  ForTiles<Kernel<1>, kRowsMax>(call, nullptr, 0, run);
+  ForTiles<Kernel<kRowsMax>, kRowsMax>(call,
+                                       [&](const Tile& tile) { kRuns[tile.rows - 1](call, tile); });
 }
 
 // One Kernel<rows> for each number of rows up to kRowsMax.
@@ -500,9 +482,8 @@ SHOAL_INLINE void Run(const Call& call) {
 template <typename Kernel, typename Call>
 SHOAL_INLINE void RunAnyRows(const Call& call) {
   Kernel kernel;
-  ForTiles<Kernel, Kernel::kRowsMax>(call, nullptr, 0, [&](const Tile& tile) {
-    RunTile<Kernel, Kernel::kRowsMax>(kernel, call, tile);
-  });
+  ForTiles<Kernel, Kernel::kRowsMax>(
+      call, [&](const Tile& tile) { RunTile<Kernel, Kernel::kRowsMax>(kernel, call, tile); });
 }
 
 }  // namespace
