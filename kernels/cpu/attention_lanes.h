@@ -75,21 +75,12 @@ struct Partials {
   float* output;  // [kPairsMax][head_dim]
 };
 
-// Folds pair p of `next`, which covers the keys that follow, into `sum`; the first is taken as it
-// is.
+// Folds pair p of `next`, which covers the keys that follow, into `sum`.
 template <typename L>
-void Fold(Partials<L>& sum, const Partials<L>& next, bool is_first, int p, int64_t head_dim) {
+void Fold(Partials<L>& sum, const Partials<L>& next, int p, int64_t head_dim) {
   using F = typename L::F;
   float* to = sum.output + p * head_dim;
   const float* from = next.output + p * head_dim;
-  if (is_first) {
-    sum.max[p] = next.max[p];
-    sum.weight_sum[p] = next.weight_sum[p];
-    ForLanes<L>(
-        head_dim, [&](int64_t d) { L::Store(to + d, L::Load(from + d)); },
-        [&](int64_t d, int64_t n) { L::StoreFirst(to + d, L::LoadFirst(from + d, n), n); });
-    return;
-  }
   const float max = next.max[p] > sum.max[p] ? next.max[p] : sum.max[p];
   const F a = ExpLanes<L>(L::Set(sum.max[p] - max));
   const F b = ExpLanes<L>(L::Set(next.max[p] - max));
@@ -152,13 +143,16 @@ class AttentionPass {
     // Rows ascend, so the last pair sees the most keys.
     const int64_t keys = key_count_[pairs_ - 1];
     for (int64_t begin = 0; begin < keys; begin += kSegmentKeys) {
-      WithPairs<L::kPairsMax>(pairs_, [&](auto pairs) { Segment<pairs()>(begin, keys); });
+      // What comes first is not folded but where the rest is folded into.
+      Partials<L>& span = begin < kSpanKeys ? total_ : span_;
+      Partials<L>& segment = begin % kSpanKeys == 0 ? span : segment_;
+      WithPairs<L::kPairsMax>(pairs_, [&](auto pairs) { Segment<pairs()>(begin, keys, segment); });
       for (int p = 0; p < pairs_; ++p) {
         if (key_count_[p] <= begin) continue;
-        Fold<L>(span_, segment_, begin % kSpanKeys == 0, p, shape_.head_dim);
+        if (&segment != &span) Fold<L>(span, segment, p, shape_.head_dim);
         const int64_t end = begin + kSegmentKeys;
         if (key_count_[p] > end && end % kSpanKeys != 0) continue;
-        Fold<L>(total_, span_, begin < kSpanKeys, p, shape_.head_dim);
+        if (&span != &total_) Fold<L>(total_, span, p, shape_.head_dim);
       }
     }
     for (int p = 0; p < pairs_; ++p) {
@@ -176,12 +170,13 @@ class AttentionPass {
  private:
   static constexpr int64_t kLineFloats = 64 / sizeof(float);
 
-  // Keys [begin, begin + kSegmentKeys) as far as `keys`, into segment_.
+  // Keys [begin, begin + kSegmentKeys) as far as `keys`.
   template <int kPairs>
-  void Segment(int64_t begin, int64_t keys) {
+  void Segment(int64_t begin, int64_t keys, Partials<L>& segment) {
+    const int64_t end = keys < begin + kSegmentKeys ? keys : begin + kSegmentKeys;
     SegmentBlocks blocks;
     blocks.count = 0;
-    for (int64_t key = begin; key < keys && key < begin + kSegmentKeys; key += kKvBlockTokens) {
+    for (int64_t key = begin; key < end; key += kKvBlockTokens) {
       blocks.blocks[blocks.count++] =
           call_.blocks + call_.block_table[key / kKvBlockTokens] * call_.block_stride;
     }
@@ -191,18 +186,18 @@ class AttentionPass {
     for (int p = 0; p < kPairs; ++p) {
       const int64_t left = key_count_[p] - begin;
       count[p] = left < 0 ? 0 : left < kSegmentKeys ? left : kSegmentKeys;
-      if (count[p] != 0) segment_.max[p] = LargestScore<L>(scores_ + p * kSegmentKeys, count[p]);
+      if (count[p] != 0) segment.max[p] = LargestScore<L>(scores_ + p * kSegmentKeys, count[p]);
     }
     // Not in the same loop: no pair waits for its maximum.
     for (int p = 0; p < kPairs; ++p) {
       if (count[p] == 0) continue;
-      segment_.weight_sum[p] = Softmax<L>(scores_ + p * kSegmentKeys, count[p], segment_.max[p]);
+      segment.weight_sum[p] = Softmax<L>(scores_ + p * kSegmentKeys, count[p], segment.max[p]);
     }
     // Together as far as the first row sees, then each pair's own last keys.
-    AddValues<L, kDType, kPairs>(shape_, blocks, 0, count[0], scores_, segment_.output);
+    AddValues<L, kDType, kPairs>(shape_, blocks, 0, count[0], scores_, segment.output);
     for (int p = 1; p < kPairs; ++p) {
       AddValues<L, kDType, 1>(shape_, blocks, count[0], count[p], scores_ + p * kSegmentKeys,
-                              segment_.output + p * shape_.head_dim);
+                              segment.output + p * shape_.head_dim);
     }
   }
 
