@@ -14,9 +14,8 @@
 //                                 read as they lie in memory
 //   AddFixed(y, limit, sums)      adds kFixedBias to sums[16], and RNE(y * 2^32) where |y| < limit;
 //                                 returns the other lanes as bits
-//   Load(input, row, k, count)    takes up to a block of `rows` rows of activations; a Kernel with
-//                                 kRowsMax lives as long as the call and may keep them: of each
-//                                 panel or few panels, k ascends from 0 in the same blocks
+//   Load(input, row, k, count)    takes up to a block of `rows` rows of activations; for every few
+//                                 panels k ascends from 0 in the same blocks
 //   kTogether                     panels that one Block should take where there are as many; more
 //                                 than one keeps several chains of additions in flight
 //   Block<panels>(weights, panel_bytes, k, count, sink)
@@ -28,9 +27,9 @@
 //                                 runs beside its multiplications
 //   Leaves(weights, k, count, leaf, sink)   if there is one: as Block, of one panel, but for every
 //                                 `leaf` of the k by itself
-//   rows                          if it is a KeptRows: what Load makes of blocks of rows may be
-//   kept kRowUnit                      if there is one: tiles are multiples of so many rows, but
-//   the
+//   rows                          if there is one, a KeptRows: what Load makes of blocks of rows,
+//                                 which the kernel reads in *rows.block
+//   kRowUnit                      if there is one: tiles are multiples of so many rows, but the
 //                                 last
 //   WeightBytes(k)                bytes of k weights per output in a panel
 
