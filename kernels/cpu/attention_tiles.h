@@ -36,7 +36,9 @@ inline void PrefetchVectors(const std::byte* from, int64_t offset) {
   for (int64_t line = 0; line < kBytes; line += 64) __builtin_prefetch(from + offset + line, 0, 2);
 }
 
-// acc[p][v] += *(factors + p * stride) * x[v].
+// acc[p][v] += *(factors + p * stride) * x[v]. Every second pair's factors are folded into the
+// multiply-additions: enough where folding helps, and where a core does two of them and two loads a
+// cycle, all of them would wait for loads. With more vectors one load serves enough of them.
 template <typename L, int kPairs, int kVectors>
 inline void AddProducts(const float* factors, int64_t stride, const typename L::F* x,
                         typename L::F (*acc)[kVectors]) {

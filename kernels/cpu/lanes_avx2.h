@@ -47,6 +47,7 @@ struct Avx2Lanes {
   static F Div(F a, F b) { return _mm256_div_ps(a, b); }
   static F Sqrt(F a) { return _mm256_sqrt_ps(a); }
   static F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  // As Fma: no instruction folds a broadcast here.
   static F FmaFolded(const float* a, F b, F c) { return Fma(Set(*a), b, c); }
   static F Negate(F a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
   // b where either is NaN.

@@ -111,12 +111,14 @@ struct Tile {
   int rows;
   int64_t panel;
   int64_t panels;
-  std::byte* kept;  // For KeptRows: where, whether all of them,
+  // For KeptRows: where they are, whether every block has its own place, and whether they are still
+  // to be made.
+  std::byte* kept;
   bool keeps;
-  bool makes;  // and whether they are still to be made.
+  bool makes;
 };
 
-// Room for kept rows: a part of the second cache, of which panels have a part too.
+// Room for kept rows, on the stack: a part of the second cache, of which panels have a part too.
 constexpr int64_t kKeptBytes = 256 << 10;
 
 // How many blocks of K a tile of the call loads, at most.
@@ -164,6 +166,7 @@ struct TileSums {
   SHOAL_INLINE T* At(int64_t p, int64_t r) const {
     return first + p * panel_stride + r * row_stride;
   }
+  SHOAL_INLINE TileSums<const T> ToRead() const { return {first, panel_stride, row_stride}; }
 };
 
 template <int kRows>
@@ -212,14 +215,14 @@ SHOAL_INLINE void ComputeTile(Kernel& kernel, const LinearCall& call, const Tile
       const int64_t length = Smaller(kBlockK, weights.cols - k);
       AddBlock(kernel, call, weights, tile, k, length, from,
                whole && k + length == weights.cols ? outputs : sums);
-      from = {sums.first, sums.panel_stride, sums.row_stride};
+      from = sums.ToRead();
     }
     if (whole) return;
   } else {
     ClearResults<Kernel, kRows>(results, tile.rows, tile.panels);
     for (int64_t k = 0; k < weights.cols; k += kBlockK) {
-      AddBlock(kernel, call, weights, tile, k, Smaller(kBlockK, weights.cols - k),
-               {sums.first, sums.panel_stride, sums.row_stride}, sums);
+      AddBlock(kernel, call, weights, tile, k, Smaller(kBlockK, weights.cols - k), sums.ToRead(),
+               sums);
     }
   }
   for (int64_t r = 0; r < tile.rows; ++r) {
@@ -327,10 +330,9 @@ struct LeafSums {
   // One leaf of several blocks.
   SHOAL_INLINE void AddLongLeaf(int64_t k_begin, int64_t k_end) {
     ClearResults<Kernel, kRows>(results, tile.rows, tile.panels);
+    const TileSums<float> leaf = SumsIn(results);
     for (int64_t k = k_begin; k < k_end; k += kBlockK) {
-      const TileSums<float> places = SumsIn(results);
-      AddBlock(kernel, call, weights, tile, k, Smaller(kBlockK, k_end - k),
-               {places.first, places.panel_stride, places.row_stride}, places);
+      AddBlock(kernel, call, weights, tile, k, Smaller(kBlockK, k_end - k), leaf.ToRead(), leaf);
     }
     for (int64_t p = 0; p < tile.panels; ++p) {
       for (int r = 0; r < tile.rows; ++r) {
