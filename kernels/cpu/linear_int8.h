@@ -68,16 +68,15 @@ class Int8Vectors : public GroupPlace {
       for (int64_t r = call.row_begin; r < call.row_end; r += row_count) {
         Place(r, call.row_end - r, first, next - first);
         due_ = following_.lines * row_count / (call.row_end - r);
-        FetchOutputs(call, row, row_count, panel, panel_count);
-        if (row_count == 1) {
-          for (int64_t p = 0; p < panel_count; ++p) {
-            DotRow(Groups(p), input_.quants + row * panels.cols, dots_[0][0]);
-            sink(panel + p, row, 1, dots_[0]);
-          }
+        if (row_count > 1) {
+          SumDots(call, sink);
           continue;
         }
-        SumDots();
-        for (int64_t p = 0; p < panel_count; ++p) sink(panel + p, row, row_count, dots_[p]);
+        FetchOutputs(call, row, 1, panel, panel_count);
+        for (int64_t p = 0; p < panel_count; ++p) {
+          DotRow(Groups(p), input_.quants + row * panels.cols, dots_[0][0]);
+          sink(panel + p, row, 1, dots_[0]);
+        }
       }
     }
   }
@@ -145,7 +144,8 @@ class Int8Vectors : public GroupPlace {
   }
 
   // The whole of K for a single row, in registers.
-  SHOAL_INLINE void DotRow(const uint8_t* groups, const int8_t* quants, int32_t* dots) {
+  __attribute__((noinline)) void DotRow(const uint8_t* groups, const int8_t* quants,
+                                        int32_t* dots) {
     constexpr int kChains = 4;
     const Ahead ahead = Lanes::StreamAhead(1);
 #pragma GCC unroll 2
@@ -163,45 +163,51 @@ class Int8Vectors : public GroupPlace {
     }
   }
 
-  SHOAL_INLINE void SumDots() {
-    for (int64_t p = 0; p < panel_count; ++p) {
+  SHOAL_INLINE void ClearDots(int64_t p, int64_t wide) {
+    for (int64_t i = p; i < p + wide; ++i) {
       for (int r = 0; r < row_count; ++r) {
 #pragma GCC unroll 2
         for (int part = 0; part < Isa::kParts; ++part) {
-          Isa::StoreInts(Isa::FillInts(0), dots_[p][r] + part * Isa::kPartOutputs);
+          Isa::StoreInts(Isa::FillInts(0), dots_[i][r] + part * Isa::kPartOutputs);
         }
       }
     }
+  }
+
+  // Panels that are taken together are done before the next: all outputs of a tile at once would be
+  // more stores than a core holds.
+  template <typename Call, typename Sink>
+  SHOAL_INLINE void SumDots(const Call& call, Sink sink) {
     for (int64_t k = 0; k < panels.cols; k += Int8Rows::kBlock) {
       const Block block = {.offset = k / Kernel::kGroup * Kernel::kGroupBytes,
                            .count = Smaller(Int8Rows::kBlock, panels.cols - k)};
-      CopyRows(input_, row, row_count, k, block.count, rows_.quants);
-      switch (row_count) {
-        case 8:
-          AddBlocks<8>(block);
-          break;
-        case 4:
-          AddBlocks<4>(block);
-          break;
-        default:
-          AddBlocks<2>(block);
+      const bool is_last = k + block.count == panels.cols;
+      if (copied_ != row || block.count != panels.cols) {
+        CopyRows(input_, row, row_count, k, block.count, rows_.quants);
+        copied_ = row;
+      }
+      for (int64_t p = 0; p < panel_count; p += kTogether) {
+        const int64_t wide = Smaller(kTogether, panel_count - p);
+        FetchFollowing((panel_count - p + kTogether - 1) / kTogether);
+        if (k == 0) ClearDots(p, wide);
+        if (is_last) FetchOutputs(call, row, row_count, panel + p, wide);
+        switch (row_count) {
+          case 8:
+            wide == kTogether ? AddBlock<8, kTogether>(block, p) : AddBlock<8, 1>(block, p);
+            break;
+          case 4:
+            wide == kTogether ? AddBlock<4, kTogether>(block, p) : AddBlock<4, 1>(block, p);
+            break;
+          default:
+            wide == kTogether ? AddBlock<2, kTogether>(block, p) : AddBlock<2, 1>(block, p);
+        }
+        if (!is_last) continue;
+        for (int64_t i = p; i < p + wide; ++i) sink(panel + i, row, row_count, dots_[i]);
       }
     }
   }
 
-  template <int kCount>
-  SHOAL_INLINE void AddBlocks(const Block& block) {
-    for (int64_t p = 0; p < panel_count; p += kTogether) {
-      FetchFollowing((panel_count - p + kTogether - 1) / kTogether);
-      if (p + kTogether <= panel_count) {
-        AddBlock<kCount, kTogether>(block, p);
-      } else {
-        AddBlock<kCount, 1>(block, p);
-      }
-    }
-  }
-
-  // dots_[p + i][r] += the dot products of a block with kWide panels.
+  // dots_[p + i][r] += the dot products of a block with kWide panels, or = those of the first.
   template <int kCount, int kWide>
   __attribute__((noinline)) void AddBlock(const Block& block, int64_t p) {
     // One sum's additions wait for each other, so those of few rows are dealt to several.
@@ -239,7 +245,8 @@ class Int8Vectors : public GroupPlace {
 
   const ActivationRows& input_;
   Following following_ = {};
-  int64_t due_ = 0;  // Lines of it that this tile fetches.
+  int64_t due_ = 0;      // Lines of it that this tile fetches.
+  int64_t copied_ = -1;  // The first of the rows that lie in rows_.
   Int8Rows rows_;
   alignas(64) int32_t dots_[kPanels][kRows][kPanelRows];
 };
