@@ -14,6 +14,10 @@
 //
 // Included only with the same care as linear_panels.h.
 
+#include <immintrin.h>
+
+#include <type_traits>
+
 #include "kernels/cpu/linear_groups.h"
 
 namespace shoal::cpu {
@@ -22,15 +26,34 @@ namespace {
 // A row's dot products with the outputs of a panel, and those of the rows that follow.
 using RowDots = const int32_t (*)[kPanelRows];
 
-// A tile's rows at constant distances, so that one register addresses all of them: so many k that
-// half of the first cache is left to weights.
-struct Int8Rows {
-  static constexpr int64_t kBlock = 2048;
-  alignas(64) int8_t quants[kGroupTileRows][kBlock];
-};
+// to[k / 4][row][k % 4] = the values of kCount rows, each of `cols`, a multiple of 16: quads of all
+// rows lie side by side, and one register addresses them.
+template <int kCount>
+SHOAL_INLINE void InterleaveRows(const int8_t* rows, int64_t cols, int8_t* to) {
+  const auto load = [=](int r, int64_t k) __attribute__((always_inline)) {
+    return _mm_castsi128_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + r * cols + k)));
+  };
+  const auto store = [=](__m128 quads, int64_t k, int r) __attribute__((always_inline)) {
+    _mm_storeu_ps(reinterpret_cast<float*>(to + k * kCount + 4 * r), quads);
+  };
+  for (int64_t k = 0; k < cols; k += 16) {
+    if constexpr (kCount == 2) {
+      store(_mm_unpacklo_ps(load(0, k), load(1, k)), k, 0);
+      store(_mm_unpackhi_ps(load(0, k), load(1, k)), k + 8, 0);
+    } else {
+#pragma GCC unroll 2
+      for (int r = 0; r < kCount; r += 4) {
+        __m128 x[4] = {load(r, k), load(r + 1, k), load(r + 2, k), load(r + 3, k)};
+        _MM_TRANSPOSE4_PS(x[0], x[1], x[2], x[3]);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) store(x[i], k + 4 * i, r);
+      }
+    }
+  }
+}
 
 // What an Isa of linear_groups.h does with up to eight rows and Isa::kInt8Panels panels in
-// registers.
+// registers, over the whole of K.
 template <typename Isa>
 class Int8Vectors : public GroupPlace {
  public:
@@ -55,27 +78,23 @@ class Int8Vectors : public GroupPlace {
     return Lanes::Zero() + Isa::template Join<1>(acc, 0);
   }
 
+  // The rows that there is room to keep meet all panels, then those that follow.
   template <typename Call, typename Sink>
   SHOAL_INLINE void ForEach(const Call& call, Sink sink) {
-    const int64_t rows = call.row_end - call.row_begin;
-    const int64_t step = rows <= kStreamedRows ? 1 : PanelsTogether();
-    for (int64_t first = call.panel_begin; first < call.panel_end; first += step) {
-      const int64_t next = Smaller(first + step, call.panel_end);
-      if (step > 1) {
-        const int64_t end = Smaller(next + step, call.panel_end);
-        following_ = {panels.data + next * panels.bytes, (end - next) * panels.bytes / 64};
-      }
-      for (int64_t r = call.row_begin; r < call.row_end; r += row_count) {
-        Place(r, call.row_end - r, first, next - first);
-        due_ = following_.lines * row_count / (call.row_end - r);
-        if (row_count > 1) {
-          SumDots(call, sink);
-          continue;
-        }
-        FetchOutputs(call, row, 1, panel, panel_count);
-        for (int64_t p = 0; p < panel_count; ++p) {
-          DotRow(Groups(p), input_.quants + row * panels.cols, dots_[0][0]);
-          sink(panel + p, row, 1, dots_[0]);
+    const int64_t step = call.row_end - call.row_begin <= kStreamedRows ? 1 : kTogether;
+    const int64_t room = kKeptBytes / panels.cols;
+    const int64_t together = room >= kRows ? room / kRows * kRows : room > 1 ? room : 1;
+    for (int64_t begin = call.row_begin; begin < call.row_end; begin += together) {
+      const int64_t end = Smaller(begin + together, call.row_end);
+      KeepRows(begin, end);
+      for (int64_t first = call.panel_begin; first < call.panel_end; first += step) {
+        const int64_t next = Smaller(first + step, call.panel_end);
+        if (step > 1) Follow(next, Smaller(next + step, call.panel_end), end - begin);
+        for (int64_t r = begin; r < end; r += row_count) {
+          Place(r, end - r, first, next - first);
+          FetchOutputs(call, row, row_count, panel, panel_count);
+          AddTile(kept_ + (row - begin) * panels.cols);
+          for (int64_t p = 0; p < panel_count; ++p) sink(panel + p, row, row_count, dots_[p]);
         }
       }
     }
@@ -87,63 +106,83 @@ class Int8Vectors : public GroupPlace {
   using Kernel = GroupKernel<Isa, DType::kINT8>;
   using Ints = typename Isa::Ints;
 
-  static constexpr int64_t kPanels = 16;
   static constexpr int kTogether = Isa::kInt8Panels;
   static_assert(kTogether <= 2);
-  // Less than half of the second cache of processors with AVX-512.
-  static constexpr int64_t kTileBytes = 448 << 10;
 
-  // Weights that are still to be brought to the second cache.
+  // Weights that are still to be brought to the second cache, and how many lines of them with each
+  // group of those at hand.
   struct Following {
     const uint8_t* data;
     int64_t lines;
+    int64_t share;
   };
-
-  // A block of K: `count` of it, whose weights begin so many bytes behind a panel's first.
-  struct Block {
-    int64_t offset;
-    int64_t count;
-  };
-
-  // Panels that stay in the second cache while all rows meet them.
-  SHOAL_INLINE int64_t PanelsTogether() const {
-    const int64_t panels_max = kTileBytes / panels.bytes / kTogether * kTogether;
-    return panels_max < kTogether ? kTogether : Smaller(panels_max, kPanels);
-  }
-
-  // Fetches of the next panels the part that falls to one of `steps` of this tile.
-  SHOAL_INLINE void FetchFollowing(int64_t steps) {
-    const int64_t lines = due_ / steps;
-    for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(following_.data + 64 * i, 0, 2);
-    following_.data += 64 * lines;
-    following_.lines -= lines;
-    due_ -= lines;
-  }
 
   SHOAL_INLINE const uint8_t* Groups(int64_t p) const {
     return panels.data + (panel + p) * panels.bytes + Kernel::kTableEntry;
   }
 
+  // Calls visit(number of rows of the tile as a constant), or for a single row does nothing.
+  template <typename Visit>
+  SHOAL_INLINE void WithRows(Visit visit) {
+    switch (row_count) {
+      case 8:
+        return visit(std::integral_constant<int, 8>());
+      case 4:
+        return visit(std::integral_constant<int, 4>());
+      case 2:
+        return visit(std::integral_constant<int, 2>());
+    }
+  }
+
+  SHOAL_INLINE void KeepRows(int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r += row_count) {
+      Place(r, end - r, 0, 0);
+      WithRows([&](auto count) __attribute__((always_inline)) {
+        InterleaveRows<count()>(input_.quants + row * panels.cols, panels.cols,
+                                kept_ + (row - begin) * panels.cols);
+      });
+    }
+  }
+
+  // Panels [first, last) follow those that `rows` rows are about to meet.
+  SHOAL_INLINE void Follow(int64_t first, int64_t last, int64_t rows) {
+    const int64_t groups = (rows + kRows - 1) / kRows * (panels.cols / Kernel::kGroup);
+    following_.data = panels.data + first * panels.bytes;
+    following_.lines = (last - first) * panels.bytes / 64;
+    following_.share = (following_.lines + groups - 1) / groups;
+  }
+
+  SHOAL_INLINE void AddTile(const int8_t* rows) {
+    if (row_count == 1) {
+      for (int64_t p = 0; p < panel_count; ++p) {
+        DotRow(Groups(p), input_.quants + row * panels.cols, dots_[p][0]);
+      }
+      return;
+    }
+    WithRows([&](auto count) __attribute__((always_inline)) {
+      panel_count == kTogether ? AddRows<count(), kTogether>(rows) : AddRows<count(), 1>(rows);
+    });
+  }
+
   // acc[panel][row] += dot products of a group, with a row's additions dealt to kChains sums.
   template <int kCount, int kChains, int kWide>
-  SHOAL_INLINE void AddQuads(const uint8_t* group, int part, const int8_t* quants,
+  SHOAL_INLINE void AddQuads(const uint8_t* group, int part, const int8_t* quads,
                              Ints (&acc)[kWide][kChains * kCount]) const {
     group += 4 * Isa::kPartOutputs * part;
 #pragma GCC unroll 8
-    for (int v = 0; v < Kernel::kQuads; ++v) {
+    for (int v = 0; v < Kernel::kQuads; ++v, quads += 4 * kCount) {
       const auto weights = Isa::FromBiased(Isa::Load(group + 64 * v));
       Ints* dots = acc[0] + v % kChains * kCount;
       if constexpr (kWide == 2) {
         const auto second = Isa::FromBiased(Isa::Load(group + panels.bytes + 64 * v));
-        Isa::template AddQuadTwice<kCount, Int8Rows::kBlock, kChains * kCount>(
-            weights, second, quants + 4 * v, dots);
+        Isa::template AddQuadTwice<kCount, 4, kChains * kCount>(weights, second, quads, dots);
       } else {
-        Isa::template AddQuad<kCount, Int8Rows::kBlock>(weights, quants + 4 * v, dots);
+        Isa::template AddQuad<kCount, 4>(weights, quads, dots);
       }
     }
   }
 
-  // The whole of K for a single row, in registers.
+  // dots[16] = the dot products of a single row.
   __attribute__((noinline)) void DotRow(const uint8_t* groups, const int8_t* quants,
                                         int32_t* dots) {
     constexpr int kChains = 4;
@@ -163,92 +202,52 @@ class Int8Vectors : public GroupPlace {
     }
   }
 
-  SHOAL_INLINE void ClearDots(int64_t p, int64_t wide) {
-    for (int64_t i = p; i < p + wide; ++i) {
-      for (int r = 0; r < row_count; ++r) {
-#pragma GCC unroll 2
-        for (int part = 0; part < Isa::kParts; ++part) {
-          Isa::StoreInts(Isa::FillInts(0), dots_[i][r] + part * Isa::kPartOutputs);
-        }
-      }
-    }
-  }
-
-  // Panels that are taken together are done before the next: all outputs of a tile at once would be
-  // more stores than a core holds.
-  template <typename Call, typename Sink>
-  SHOAL_INLINE void SumDots(const Call& call, Sink sink) {
-    for (int64_t k = 0; k < panels.cols; k += Int8Rows::kBlock) {
-      const Block block = {.offset = k / Kernel::kGroup * Kernel::kGroupBytes,
-                           .count = Smaller(Int8Rows::kBlock, panels.cols - k)};
-      const bool is_last = k + block.count == panels.cols;
-      if (copied_ != row || block.count != panels.cols) {
-        CopyRows(input_, row, row_count, k, block.count, rows_.quants);
-        copied_ = row;
-      }
-      for (int64_t p = 0; p < panel_count; p += kTogether) {
-        const int64_t wide = Smaller(kTogether, panel_count - p);
-        FetchFollowing((panel_count - p + kTogether - 1) / kTogether);
-        if (k == 0) ClearDots(p, wide);
-        if (is_last) FetchOutputs(call, row, row_count, panel + p, wide);
-        switch (row_count) {
-          case 8:
-            wide == kTogether ? AddBlock<8, kTogether>(block, p) : AddBlock<8, 1>(block, p);
-            break;
-          case 4:
-            wide == kTogether ? AddBlock<4, kTogether>(block, p) : AddBlock<4, 1>(block, p);
-            break;
-          default:
-            wide == kTogether ? AddBlock<2, kTogether>(block, p) : AddBlock<2, 1>(block, p);
-        }
-        if (!is_last) continue;
-        for (int64_t i = p; i < p + wide; ++i) sink(panel + i, row, row_count, dots_[i]);
-      }
-    }
-  }
-
-  // dots_[p + i][r] += the dot products of a block with kWide panels, or = those of the first.
+  // dots_[p][r] = the dot products of kCount interleaved rows with kWide panels.
   template <int kCount, int kWide>
-  __attribute__((noinline)) void AddBlock(const Block& block, int64_t p) {
+  __attribute__((noinline)) void AddRows(const int8_t* rows) {
     // One sum's additions wait for each other, so those of few rows are dealt to several.
     constexpr int kChains = kCount == 2 ? 2 : 1;
     const Ahead ahead = Lanes::StreamAhead(kCount);
-    const uint8_t* groups = Groups(p) + block.offset;
-    int32_t(*dots)[kRows][kPanelRows] = dots_ + p;
+    const uint8_t* groups = Groups(0);
+    const int64_t cols = panels.cols;
+    const uint8_t* following = following_.data;
+    const int64_t share = following_.lines > 0 ? following_.share : 0;
 #pragma GCC unroll 2
     for (int part = 0; part < Isa::kParts; ++part) {
       Ints acc[kWide][kChains * kCount];
       for (int i = 0; i < kWide; ++i) {
-        for (int r = 0; r < kCount; ++r) {
-          acc[i][r] = Isa::LoadInts(dots[i][r] + part * Isa::kPartOutputs);
-        }
-        for (int r = kCount; r < kChains * kCount; ++r) acc[i][r] = Isa::FillInts(0);
+        for (int r = 0; r < kChains * kCount; ++r) acc[i][r] = Isa::FillInts(0);
       }
-      for (int64_t k = 0; k < block.count; k += Kernel::kGroup) {
+      for (int64_t k = 0; k < cols; k += Kernel::kGroup) {
         const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
+        if (part == 0) {
 #pragma GCC unroll 2
-        for (int i = 0; i < kWide; ++i) {
-          if (part == 0) Prefetch<Kernel::kGroupBytes>(group + i * panels.bytes, ahead);
+          for (int i = 0; i < kWide; ++i) {
+            Prefetch<Kernel::kGroupBytes>(group + i * panels.bytes, ahead);
+          }
+          for (int64_t line = 0; line < share; ++line, following += 64) {
+            __builtin_prefetch(following, 0, 2);
+          }
         }
-        AddQuads<kCount, kChains>(group, part, rows_.quants[0] + k, acc);
+        AddQuads<kCount, kChains>(group, part, rows + k * kCount, acc);
       }
       for (int i = 0; i < kWide; ++i) {
         for (int r = kCount; r < kChains * kCount; ++r) {
           acc[i][r % kCount] = Isa::AddInts(acc[i][r % kCount], acc[i][r]);
         }
         for (int r = 0; r < kCount; ++r) {
-          Isa::StoreInts(acc[i][r], dots[i][r] + part * Isa::kPartOutputs);
+          Isa::StoreInts(acc[i][r], dots_[i][r] + part * Isa::kPartOutputs);
         }
       }
     }
+    following_.lines -= (following - following_.data) / 64;
+    following_.data = following;
   }
 
   const ActivationRows& input_;
   Following following_ = {};
-  int64_t due_ = 0;      // Lines of it that this tile fetches.
-  int64_t copied_ = -1;  // The first of the rows that lie in rows_.
-  Int8Rows rows_;
-  alignas(64) int32_t dots_[kPanels][kRows][kPanelRows];
+  alignas(64) int32_t dots_[kTogether][kRows][kPanelRows];
+  alignas(64) int8_t kept_[kKeptBytes];  // Interleaved rows, a tile's behind the tile's before it.
 };
 
 template <typename Dots>

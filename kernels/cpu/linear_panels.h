@@ -21,6 +21,10 @@ namespace {
 // panel costs less than the jumps between panels.
 constexpr int64_t kStreamedRows = 4;
 
+// Room for rows that are made ready once and meet many panels, on the stack: a part of the second
+// cache, of which panels have a part too.
+constexpr int64_t kKeptBytes = 256 << 10;
+
 // Bytes from the weights at hand to those that should come to the second cache, whose many pending
 // reads hide the memory's latency, and to those that should come from there to the first.
 struct Ahead {
@@ -35,10 +39,14 @@ constexpr int64_t kNearBlocks = 1;
 
 template <int64_t kBytes>
 SHOAL_INLINE void Prefetch(const uint8_t* from, Ahead ahead) {
+  const uint8_t* far = from + ahead.far;
+  const uint8_t* near = from + ahead.near;
+  // One register each: GCC would keep one for every line of a distance that is chosen at run time.
+  asm("" : "+r"(far), "+r"(near));
 #pragma GCC unroll 16
   for (int64_t line = 0; line < kBytes; line += 64) {
-    __builtin_prefetch(from + ahead.far + line, 0, 2);
-    __builtin_prefetch(from + ahead.near + line);
+    __builtin_prefetch(far + line, 0, 2);
+    __builtin_prefetch(near + line);
   }
 }
 

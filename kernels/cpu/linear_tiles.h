@@ -118,9 +118,6 @@ struct Tile {
   bool makes;
 };
 
-// Room for kept rows, on the stack: a part of the second cache, of which panels have a part too.
-constexpr int64_t kKeptBytes = 256 << 10;
-
 // How many blocks of K a tile of the call loads, at most.
 SHOAL_INLINE int64_t BlocksOf(const LinearCall& call) {
   return (call.weights->cols + kBlockK - 1) / kBlockK;

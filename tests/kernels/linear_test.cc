@@ -121,6 +121,18 @@ TEST_P(LinearVariants, GiveTheScalarBitsWhetherRowsAreKeptOrNot) {
   }
 }
 
+// INT8's tiles become smaller where a full one does not fit, down to rows that are not kept.
+TEST_P(LinearVariants, GiveTheScalarBitsHoweverManyInt8RowsAreKept) {
+  struct {
+    int64_t cols;
+    int64_t rows;
+  } const cases[] = {{544, 30}, {6176, 43}, {17664, 14}, {43712, 13}, {139296, 3}, {262176, 2}};
+  for (const auto [cols, rows] : cases) {
+    SCOPED_TRACE(cols);
+    ExpectScalarBits(DType::kINT8, 37, cols, rows, Values::kOrdinary);
+  }
+}
+
 TEST_P(LinearVariants, GiveTheScalarBitsForExtremeNumbers) {
   for (const DType dtype : kAllDTypes) {
     for (const int64_t rows : {1, 2, 5, 16}) {
