@@ -31,18 +31,6 @@ namespace {
 constexpr int kGroupTileRows = 8;
 constexpr int64_t kGroupTilePanels = 4;
 
-// Copies `count` k, a multiple of 16, of `rows` rows to constant distances.
-template <size_t kStride>
-SHOAL_INLINE void CopyRows(const ActivationRows& input, int64_t row, int rows, int64_t k,
-                           int64_t count, int8_t (*to)[kStride]) {
-  for (int r = 0; r < rows; ++r) {
-    const int8_t* from = input.quants + (row + r) * input.cols + k;
-    int64_t i = 0;
-    for (; i + 64 <= count; i += 64) __builtin_memcpy(to[r] + i, from + i, 64);
-    for (; i < count; i += 16) __builtin_memcpy(to[r] + i, from + i, 16);
-  }
-}
-
 // Up to a block of a tile's rows at constant distances, with what a (row, group) needs once.
 struct GroupRows {
   alignas(64) int8_t quants[kGroupTileRows][kBlockK];
@@ -50,14 +38,18 @@ struct GroupRows {
   float minimums[kGroupTileRows][kBlockK / 16];  // scale * float(sum)
   int32_t starts[kGroupTileRows][kBlockK / 16];  // -offset * sum, where the dot product starts.
 
-  // `count` groups from number `first` of `row_groups` on.
-  SHOAL_INLINE void LoadFactors(const ActivationRows& input, int64_t row_groups, int32_t offset,
-                                int64_t row, int rows, int64_t first, int64_t count) {
+  // `count` k of `rows` rows, in groups of `group`.
+  SHOAL_INLINE void Load(const ActivationRows& input, int32_t offset, int64_t row, int rows,
+                         int64_t k, int64_t count, int64_t group) {
     for (int r = 0; r < rows; ++r) {
-      const int64_t from = (row + r) * row_groups + first;
-      for (int64_t g = 0; g < count; ++g) {
-        const int32_t sum = input.sums[from + g];
-        scales[r][g] = input.scales[from + g];
+      const int8_t* from = input.quants + (row + r) * input.cols + k;
+      int64_t i = 0;
+      for (; i + 64 <= count; i += 64) __builtin_memcpy(quants[r] + i, from + i, 64);
+      for (; i < count; i += 16) __builtin_memcpy(quants[r] + i, from + i, 16);
+      const int64_t first = ((row + r) * input.cols + k) / group;
+      for (int64_t g = 0; g < count / group; ++g) {
+        const int32_t sum = input.sums[first + g];
+        scales[r][g] = input.scales[first + g];
         minimums[r][g] = scales[r][g] * static_cast<float>(sum);
         starts[r][g] = -offset * sum;
       }
@@ -265,16 +257,14 @@ struct GroupTile : GroupPlace {
     Clear();
     for (int64_t k = k_begin; k < k_end; k += kBlockK) {
       const int64_t count = Smaller(kBlockK, k_end - k);
-      CopyRows(input_, row, row_count, k, count, rows_.quants);
-      rows_.LoadFactors(input_, input_.cols / Kernel::kGroup, Kernel::kOffset, row, row_count,
-                        k / Kernel::kGroup, count / Kernel::kGroup);
+      rows.Load(input_, Kernel::kOffset, row, row_count, k, count, Kernel::kGroup);
       for (int64_t p = 0; p < panel_count; ++p) {
         const uint8_t* table = Table(p);
         AddBlock({.groups = table + table_bytes_ + k / Kernel::kGroup * Kernel::kGroupBytes,
                   .table = table,
                   .table_k = block_offset_ + k,
                   .count = count,
-                  .rows = &rows_},
+                  .rows = rows.block},
                  p);
       }
     }
@@ -283,7 +273,16 @@ struct GroupTile : GroupPlace {
     }
   }
 
+  // How many blocks of rows SumLeaf takes for all leaves of so many k.
+  SHOAL_INLINE int64_t BlocksOf(int64_t leaf_cols) const {
+    return (panels.cols + leaf_cols - 1) / leaf_cols * ((leaf_cols + kBlockK - 1) / kBlockK);
+  }
+
+  static constexpr int64_t kKeptBlocks = kKeptBytes / sizeof(GroupRows);
+
   Panels panels;
+  KeptRows<GroupRows> rows;
+  GroupRows kept[kKeptBlocks];
 
  private:
   SHOAL_INLINE const uint8_t* Table(int64_t p) const {
@@ -312,19 +311,32 @@ struct GroupTile : GroupPlace {
   const ActivationRows& input_;
   int64_t block_offset_;
   int64_t table_bytes_;
-  GroupRows rows_;
   alignas(64) float results_[kGroupTilePanels][kGroupTileRows][kPanelRows];
 };
 
-// Calls visit() for every placement of the tile; panels outside, so that they stay in the cache.
+// Calls visit() for every placement of the tile; panels outside, so that they stay in the cache,
+// for as many rows as there is room to keep.
 template <typename Tile, typename Call, typename Visit>
-SHOAL_INLINE void ForTiles(const Call& call, Tile& tile, Visit visit) {
-  const int64_t step = call.row_end - call.row_begin <= kStreamedRows ? 1 : Tile::kPanels;
-  for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += step) {
-    for (int64_t row = call.row_begin; row < call.row_end; row += tile.row_count) {
-      tile.Place(row, call.row_end - row, panel, Smaller(step, call.panel_end - panel));
-      FetchOutputs(call, row, tile.row_count, panel, tile.panel_count);
-      visit();
+SHOAL_INLINE void ForTiles(const Call& call, Tile& tile, int64_t leaf_cols, Visit visit) {
+  const int64_t row_count = call.row_end - call.row_begin;
+  const int64_t step = row_count <= kStreamedRows ? 1 : Tile::kPanels;
+  const int64_t blocks = tile.BlocksOf(leaf_cols);
+  const bool keeps = blocks <= Tile::kKeptBlocks;
+  const int64_t together = keeps ? Tile::kKeptBlocks / blocks : row_count;
+  int64_t row_end = call.row_begin;
+  for (int64_t row_begin = call.row_begin; row_begin < call.row_end; row_begin = row_end) {
+    for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += step) {
+      row_end = row_begin;
+      for (int64_t i = 0; i < together && row_end < call.row_end; ++i) {
+        tile.Place(row_end, call.row_end - row_end, panel, Smaller(step, call.panel_end - panel));
+        tile.rows = {.block = nullptr,
+                     .next = tile.kept + (keeps ? i * blocks : 0),
+                     .step = keeps ? 1 : 0,
+                     .makes = !keeps || panel == call.panel_begin};
+        FetchOutputs(call, tile.row, tile.row_count, panel, tile.panel_count);
+        visit();
+        row_end += tile.row_count;
+      }
     }
   }
 }
@@ -334,7 +346,7 @@ void LinearByTiles(const LinearCall& call) {
   using Lanes = typename Tile::Lanes;
   Tile tile(*call.weights, *call.input);
   ForTiles(
-      call, tile, [&]() __attribute__((always_inline)) {
+      call, tile, tile.panels.cols, [&]() __attribute__((always_inline)) {
         tile.SumLeaf(
             0, tile.panels.cols, [&](int64_t p, int r, Lanes sum) __attribute__((always_inline)) {
               const int64_t panel = tile.panel + p;
@@ -352,10 +364,10 @@ void LeafLinearByTiles(const LeafLinearCall& call) {
   const int64_t start = FixedStart<Lanes>(tile.panels.cols, call.leaf_cols);
   alignas(64) int64_t sums[Tile::kPanels][Tile::kRows][kPanelRows];
   ForTiles(
-      call, tile, [&]() __attribute__((always_inline)) {
-        for (auto& panel_sums : sums) {
-          for (auto& row_sums : panel_sums) {
-            for (int64_t& sum : row_sums) sum = start;
+      call, tile, call.leaf_cols, [&]() __attribute__((always_inline)) {
+        for (int64_t p = 0; p < tile.panel_count; ++p) {
+          for (int r = 0; r < tile.row_count; ++r) {
+            for (int64_t& sum : sums[p][r]) sum = start;
           }
         }
         int64_t invalid[Tile::kRows] = {};

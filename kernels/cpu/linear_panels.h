@@ -25,6 +25,23 @@ constexpr int64_t kStreamedRows = 4;
 // cache, of which panels have a part too.
 constexpr int64_t kKeptBytes = 256 << 10;
 
+// What a kernel makes of the rows of its blocks: each is made once, with the first of the panels
+// that share the call's rows, if there is room to keep it.
+template <typename Block>
+struct KeptRows {
+  template <typename... Arguments>
+  SHOAL_INLINE void Load(const Arguments&... arguments) {
+    block = next;
+    next += step;
+    if (makes) block->Load(arguments...);
+  }
+
+  Block* block;  // The one at hand.
+  Block* next;
+  int64_t step;  // 0: each takes the place of the one before it.
+  bool makes;    // Or they are there.
+};
+
 // Bytes from the weights at hand to those that should come to the second cache, whose many pending
 // reads hide the memory's latency, and to those that should come from there to the first.
 struct Ahead {

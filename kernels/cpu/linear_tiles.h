@@ -72,23 +72,6 @@ concept TakesLeavesTogether = requires(Kernel kernel) {
   kernel.Leaves(nullptr, 0, 0, 0, [](int, int, typename Kernel::Lanes) {});
 };
 
-// What a kernel makes of the rows of its blocks: each is made once, with the first of the panels
-// that share the call's rows, if there is room to keep it.
-template <typename Block>
-struct KeptRows {
-  template <typename... Arguments>
-  SHOAL_INLINE void Load(const Arguments&... arguments) {
-    block = next;
-    next += step;
-    if (makes) block->Load(arguments...);
-  }
-
-  Block* block;  // The one at hand.
-  Block* next;
-  int64_t step;  // 0: each takes the place of the one before it.
-  bool makes;    // Or they are there.
-};
-
 template <typename Kernel>
 concept KeepsRows = requires(Kernel kernel) {
   kernel.rows.makes;

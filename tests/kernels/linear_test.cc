@@ -108,16 +108,16 @@ TEST_P(LinearVariants, GiveTheScalarBitsOfWideAndDeepMatrices) {
 // Rows that meet many panels are made ready once: all of them, some at a time, or, where K is so
 // long that not even one tile's can be kept, for every few panels.
 TEST_P(LinearVariants, GiveTheScalarBitsWhetherRowsAreKeptOrNot) {
-  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ4_K, DType::kQ6_K}) {
     ExpectScalarBits(dtype, 210, 544, 30, Values::kOrdinary);
     ExpectScalarBits(dtype, 210, 6176, 41, Values::kOrdinary);
-    ExpectScalarBits(dtype, 210, 17664, 14, Values::kOrdinary);
+    ExpectScalarBits(dtype, 210, 19200, 14, Values::kOrdinary);
     for (const int64_t leaf : {32, 96, 160, 288, 1024}) {
       ExpectScalarLeaves(dtype, 544, leaf, 0x1p26f, Values::kOrdinary, 210);
       ExpectScalarLeaves(dtype, 9632, leaf, 0x1p26f, Values::kOrdinary, 210);
       ExpectScalarLeaves(dtype, 9632, leaf, 1.0f, Values::kOrdinary, 210);
     }
-    ExpectScalarLeaves(dtype, 17664, 192, 0x1p26f, Values::kOrdinary, 210);
+    ExpectScalarLeaves(dtype, 19200, 192, 0x1p26f, Values::kOrdinary, 210);
   }
 }
 
