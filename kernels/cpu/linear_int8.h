@@ -78,7 +78,8 @@ class Int8Vectors : public GroupPlace {
     return Lanes::Zero() + Isa::template Join<1>(acc, 0);
   }
 
-  // The rows that there is room to keep meet all panels, then those that follow.
+  // The rows that there is room to keep meet all panels, then those that follow. Single panels need
+  // no Follow: their weights come as they lie in memory.
   template <typename Call, typename Sink>
   SHOAL_INLINE void ForEach(const Call& call, Sink sink) {
     const int64_t step = call.row_end - call.row_begin <= kStreamedRows ? 1 : kTogether;
@@ -164,7 +165,8 @@ class Int8Vectors : public GroupPlace {
     });
   }
 
-  // acc[panel][row] += dot products of a group, with a row's additions dealt to kChains sums.
+  // acc[panel][row] += dot products of a group with kCount interleaved rows, with a row's additions
+  // dealt to kChains sums.
   template <int kCount, int kChains, int kWide>
   SHOAL_INLINE void AddQuads(const uint8_t* group, int part, const int8_t* quads,
                              Ints (&acc)[kWide][kChains * kCount]) const {
