@@ -322,12 +322,12 @@ SHOAL_INLINE void ForTiles(const Call& call, Tile& tile, int64_t leaf_cols, Visi
   const int64_t step = row_count <= kStreamedRows ? 1 : Tile::kPanels;
   const int64_t blocks = tile.BlocksOf(leaf_cols);
   const bool keeps = blocks <= Tile::kKeptBlocks;
-  const int64_t together = keeps ? Tile::kKeptBlocks / blocks : row_count;
+  const int64_t tiles_max = keeps ? Tile::kKeptBlocks / blocks : row_count;
   int64_t row_end = call.row_begin;
   for (int64_t row_begin = call.row_begin; row_begin < call.row_end; row_begin = row_end) {
     for (int64_t panel = call.panel_begin; panel < call.panel_end; panel += step) {
       row_end = row_begin;
-      for (int64_t i = 0; i < together && row_end < call.row_end; ++i) {
+      for (int64_t i = 0; i < tiles_max && row_end < call.row_end; ++i) {
         tile.Place(row_end, call.row_end - row_end, panel, Smaller(step, call.panel_end - panel));
         tile.rows = {.block = nullptr,
                      .next = tile.kept + (keeps ? i * blocks : 0),

@@ -84,9 +84,9 @@ class Int8Vectors : public GroupPlace {
   SHOAL_INLINE void ForEach(const Call& call, Sink sink) {
     const int64_t step = call.row_end - call.row_begin <= kStreamedRows ? 1 : kTogether;
     const int64_t room = kKeptBytes / panels.cols;
-    const int64_t together = room >= kRows ? room / kRows * kRows : room > 1 ? room : 1;
-    for (int64_t begin = call.row_begin; begin < call.row_end; begin += together) {
-      const int64_t end = Smaller(begin + together, call.row_end);
+    const int64_t rows_max = room >= kRows ? room / kRows * kRows : room > 1 ? room : 1;
+    for (int64_t begin = call.row_begin; begin < call.row_end; begin += rows_max) {
+      const int64_t end = Smaller(begin + rows_max, call.row_end);
       KeepRows(begin, end);
       for (int64_t first = call.panel_begin; first < call.panel_end; first += step) {
         const int64_t next = Smaller(first + step, call.panel_end);
@@ -248,7 +248,7 @@ class Int8Vectors : public GroupPlace {
 
   const ActivationRows& input_;
   Following following_ = {};
-  alignas(64) int32_t dots_[kTogether][kRows][kPanelRows];
+  alignas(64) int32_t dots_[kTogether][kRows][kPanelRows];  // Of the tile at hand.
   alignas(64) int8_t kept_[kKeptBytes];  // Interleaved rows, a tile's behind the tile's before it.
 };
 

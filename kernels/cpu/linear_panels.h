@@ -1,6 +1,7 @@
 #pragma once
 
-// A packed matrix as the vector variants see it, and the walk over its panels.
+// A packed matrix as the vector variants see it, the walk over its panels, and where rows of
+// activations are kept meanwhile.
 //
 // Included only by files compiled for one instruction set. Everything here has internal linkage and
 // calls no function that has not: a copy compiled with instruction-set flags that the linker merged

@@ -130,6 +130,7 @@ TEST_P(LinearVariants, GiveTheScalarBitsHoweverManyInt8RowsAreKept) {
   for (const auto [cols, rows] : cases) {
     SCOPED_TRACE(cols);
     ExpectScalarBits(DType::kINT8, 37, cols, rows, Values::kOrdinary);
+    ExpectScalarLeaves(DType::kINT8, cols, cols, 0x1p26f, Values::kOrdinary);
   }
 }
 
