@@ -117,11 +117,28 @@ TEST(Summarize, CountsGoodputOnlyWhereBothObjectivesAreKept) {
 }
 
 TEST(Summarize, MeasuresFullConcurrencyOnlyWhileAllStream) {
-  // Both stream from 20 to 40 ms; three events come then, of one token each.
+  // Both stream from 20 to 40 ms: one makes two tokens then, the other one and a quarter.
   const std::vector<RequestRecord> records = {Answered(0, {10, 20, 30, 40}, 4),
-                                              Answered(0, {20, 35, 50}, 3)};
-  EXPECT_DOUBLE_EQ(Summarize(records, {}, 2)["full_tokens_per_second"], 150);
+                                              Answered(0, {20, 36, 52}, 3)};
+  EXPECT_NEAR(Summarize(records, {}, 2)["full_tokens_per_second"], 162.5, 1e-9);
   EXPECT_TRUE(Summarize(records, {}, 3)["full_tokens_per_second"].is_null());
+}
+
+// Four requests that decode together, ten milliseconds a step; whose event is a step's first does
+// not matter, nor whether two tokens of one request are read at once.
+TEST(Summarize, MeasuresTheSameFullRateInWhateverOrderABurstArrives) {
+  for (const bool first_ends_first : {false, true}) {
+    std::vector<RequestRecord> records;
+    for (int64_t i = 0; i < 4; ++i) {
+      RequestRecord& record = records.emplace_back(Answered(0, {0, 10, 20, 30, 40}, 5));
+      const int64_t place = first_ends_first ? i : 3 - i;
+      for (TimeNs& at : record.events) at += place;  // Nanoseconds.
+    }
+    EXPECT_NEAR(Summarize(records, {}, 4)["full_tokens_per_second"], 400, 1e-3);
+  }
+  const std::vector<RequestRecord> pair = {Answered(0, {0, 10, 20, 30}, 4),
+                                           Answered(0, {0, 20, 20, 30}, 4)};
+  EXPECT_NEAR(Summarize(pair, {}, 2)["full_tokens_per_second"], 200, 1e-9);
 }
 
 TEST(Summarize, SaysNothingOfLatencyWhenNothingWasAnswered) {

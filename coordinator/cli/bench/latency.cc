@@ -22,9 +22,9 @@ read in it. `due` is when the arrival process wants a request sent; in a closed 
   p50, p90, p99          nearest rank: the smallest value that so many percent do not exceed
   duration_seconds       from the first `due` to the last end
   tokens_per_second      completion_tokens of all / duration
-  full_tokens_per_second tokens that came while as many requests as --concurrency were between
-                         their first and last event / that time; a request's tokens are spread
-                         evenly over its events
+  full_tokens_per_second tokens made while as many requests as --concurrency were between their
+                         first and last event / that time; a request's tokens are spread evenly
+                         over its events, and an event's over the time since the one before
   goodput                requests that kept --slo-first-token-ms and --slo-per-token-ms / duration;
                          failed ones never do
 Only complete answers enter the latencies.
@@ -61,37 +61,49 @@ Json Distribution(std::vector<double> values) {
           {"max", values.back()}};
 }
 
-// Tokens per second while at least `concurrency` requests stream; null if they never do.
+// Tokens per second while at least `concurrency` requests stream; null if they never do. Events of
+// requests that decode together come in bursts: counted where they come, the tokens of a whole
+// burst would hang on which request's event is its first.
 Json FullRate(std::span<const RequestRecord> records, int64_t concurrency) {
   struct Change {
     TimeNs at;
     int64_t streams;
-    double tokens;
+    double rate;  // Tokens per nanosecond.
   };
   std::vector<Change> changes;
   for (const RequestRecord& record : records) {
     if (record.events.size() < 2) continue;
     const double tokens =
         static_cast<double>(record.completion_tokens) / static_cast<double>(record.events.size());
-    changes.push_back({record.events.front(), 1, 0});
-    // The first event of a request opens its stream; each later one ends an interval of it.
-    for (size_t i = 1; i < record.events.size(); ++i) {
-      changes.push_back({record.events[i], 0, tokens});
+    TimeNs begin = record.events.front();
+    changes.push_back({begin, 1, 0});
+    for (size_t i = 1, same = 1; i < record.events.size(); ++i, ++same) {
+      const TimeNs end = record.events[i];
+      if (i + 1 < record.events.size() && record.events[i + 1] == end) continue;
+      if (end > begin) {
+        const double rate = tokens * static_cast<double>(same) / static_cast<double>(end - begin);
+        changes.push_back({begin, 0, rate});
+        changes.push_back({end, 0, -rate});
+      }
+      begin = end;
+      same = 0;
     }
-    changes.push_back({record.events.back(), -1, 0});
+    changes.push_back({begin, -1, 0});
   }
   std::stable_sort(changes.begin(), changes.end(),
                    [](const Change& a, const Change& b) { return a.at < b.at; });
   int64_t streams = 0;
+  double rate = 0;
   TimeNs last = 0;
   TimeNs full = 0;
   double tokens = 0;
   for (const Change& change : changes) {
     if (streams >= concurrency) {
       full += change.at - last;
-      tokens += change.tokens;
+      tokens += rate * static_cast<double>(change.at - last);
     }
     streams += change.streams;
+    rate += change.rate;
     last = change.at;
   }
   return full > 0 ? Json(tokens / Seconds(full)) : Json(nullptr);
