@@ -11,7 +11,7 @@
 namespace shoal::gateway {
 namespace {
 
-constexpr int64_t kLookAgainMs = 20;
+constexpr int64_t kLookAgainMs = 100;
 
 kj::Promise<void> WaitUntilEnough(kj::Timer& timer, const std::function<bool()>& go_on) {
   if (!go_on) return kj::NEVER_DONE;

@@ -124,6 +124,11 @@ struct ThreadTeam::State {
   std::atomic<int64_t> ahead_bytes{0};
   const int64_t ahead_bytes_max = AheadBytesMax();  // Of a thread's share.
 
+  // Of CallBeside. The task is written while there is none and read by who has taken it.
+  enum Beside : uint32_t { kNone, kWaiting, kTaken };
+  alignas(kCacheLine) std::atomic<uint32_t> beside{kNone};
+  const std::function<void()>* beside_task = nullptr;
+
   alignas(kCacheLine) std::atomic<uint32_t> wakeups{0};  // What idle threads sleep on.
   std::atomic<uint32_t> sleepers{0};
   std::atomic<bool> stop{false};
@@ -202,13 +207,31 @@ struct ThreadTeam::State {
     }
   }
 
-  // Until the thread has a share of another region. False to stop.
+  bool BesideWaits() const { return beside.load(std::memory_order_relaxed) == kWaiting; }
+
+  // If one waits.
+  void CallWaitingTask() noexcept {
+    uint32_t expected = kWaiting;
+    if (!BesideWaits() || !beside.compare_exchange_strong(expected, kTaken)) return;
+    (*beside_task)();
+    beside.store(kNone, std::memory_order_release);
+  }
+
+  // Until the thread has a share of another region; tasks that come meanwhile are called. False to
+  // stop.
   bool WaitForNextRegion(int32_t thread, uint64_t number) {
-    const auto ready = [&] {
+    const auto begun = [&] {
       return stop.load(std::memory_order_relaxed) || RegionOf(thread) != number;
     };
+    const auto ready = [&] { return begun() || BesideWaits(); };
     ReadAhead(thread, ready);
-    if (!SpinThenYield(ready)) {
+    bool awake = SpinThenYield(ready);
+    while (awake && BesideWaits()) {
+      CallWaitingTask();
+      sched_yield();  // Better now than in the middle of a chunk.
+      awake = SpinThenYield(ready);
+    }
+    if (!awake) {
       // Announce the sleep, then look again: Publish writes the claims first and then looks for
       // sleepers, so one of the two sees the other.
       sleepers.fetch_add(1, std::memory_order_seq_cst);
@@ -328,6 +351,20 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain, const RangeFunction& 
     state_->FetchRegion</*kReadOrWrite=*/1>();
   }
   state_->running.store(false, std::memory_order_release);
+}
+
+void ThreadTeam::CallBeside(const std::function<void()>& task) {
+  state_->CallWaitingTask();
+  const bool others_sleep = state_->sleepers.load(std::memory_order_relaxed) ==
+                            static_cast<uint32_t>(state_->threads.size());
+  if (others_sleep || state_->beside.load(std::memory_order_acquire) != State::kNone) return task();
+  state_->beside_task = &task;
+  state_->beside.store(State::kWaiting, std::memory_order_release);
+}
+
+void ThreadTeam::FinishBeside() {
+  state_->CallWaitingTask();
+  while (state_->beside.load(std::memory_order_acquire) != State::kNone) sched_yield();
 }
 
 void ThreadTeam::ReadAhead(std::span<const std::byte> memory) {

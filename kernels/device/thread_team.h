@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <new>
 #include <span>
@@ -64,6 +65,16 @@ class ThreadTeam {
   // into its second cache meanwhile. `memory` is what a region to come reads, in the order of its
   // indices; a thread loads the beginning of its own share. Only a hint: nothing is dereferenced.
   void ReadAhead(std::span<const std::byte> memory);
+
+  // Has a thread that waits for a region call `task`, so that a process that the task wakes takes
+  // that thread's core and the caller goes on. A thread that is called away like this has claimed
+  // nothing. If no thread is awake the caller calls it; if none has come to the last task yet, that
+  // first. `task` must not throw, must live until FinishBeside returns, and may run in two threads
+  // at once.
+  void CallBeside(const std::function<void()>& task);
+
+  // Returns when no task waits or runs.
+  void FinishBeside();
 
  private:
   struct State;

@@ -120,7 +120,8 @@ class FakeWorker {
         SequenceUpdate update;
         update.id = id;
         update.finish = FinishReason::kCancelled;
-        link_->SendUpdates({update}, {});
+        link_->QueueUpdates({update}, {});
+        link_->SendQueued();
       });
     };
     callbacks.on_stop = [this] { Post([this] { running_ = false; }); };
@@ -171,13 +172,15 @@ class FakeWorker {
     update.id = id;
     if (prompt.front() == 99) {
       update.tokens = {1};
-      link_->SendUpdates({update}, {});
+      link_->QueueUpdates({update}, {});
+      link_->SendQueued();
       return;
     }
     for (int64_t i = 1; i <= params.tokens_max; ++i) {
       update.tokens = {static_cast<int32_t>(prompt.back() + i)};
       if (i == params.tokens_max) update.finish = FinishReason::kLength;
-      link_->SendUpdates({update}, {});
+      link_->QueueUpdates({update}, {});
+      link_->SendQueued();
     }
   }
 

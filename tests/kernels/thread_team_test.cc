@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <mutex>
 #include <numeric>
 #include <span>
@@ -180,6 +181,68 @@ TEST(ThreadTeam, WakesThreadsThatFellAsleep) {
     });
     EXPECT_EQ(present.load(), 3);
   }
+}
+
+TEST(ThreadTeam, CallsEveryTaskOnceBesideItsRegions) {
+  for (const int32_t threads : {1, 2, 5}) {
+    ThreadTeam team(threads);
+    std::atomic<int> calls = 0;
+    const std::function<void()> task = [&] { calls.fetch_add(1); };
+    for (int round = 1; round <= 2000; ++round) {
+      team.CallBeside(task);
+      if (round % 3 == 0) team.CallBeside(task);
+      std::atomic<int> chunks = 0;
+      team.ParallelFor(round % 7, 1, [&](int64_t, int64_t, int32_t) { chunks.fetch_add(1); });
+      ASSERT_EQ(chunks.load(), round % 7);
+      ASSERT_GE(calls.load(), round + round / 3 - 1);  // The last may wait.
+      if (round % 5 != 0) continue;
+      team.FinishBeside();
+      ASSERT_EQ(calls.load(), round + round / 3);
+    }
+  }
+}
+
+TEST(ThreadTeam, DoesARegionWithoutTheThreadThatATaskCalledAway) {
+  ThreadTeam team(2);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<bool> away = false;
+  std::atomic<bool> back = false;
+  const std::function<void()> task = [&] {
+    if (std::this_thread::get_id() == caller) return;
+    away = true;
+    while (!back) std::this_thread::yield();
+  };
+  // The other thread may be asleep, or late.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (!away) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    team.ParallelFor(2, 1, [](int64_t, int64_t, int32_t) {});
+    team.CallBeside(task);
+    for (int i = 0; i < 1000 && !away; ++i) std::this_thread::yield();
+  }
+  int64_t done = 0;
+  team.ParallelFor(100, 1, [&](int64_t, int64_t, int32_t thread) { done += thread == 0; });
+  EXPECT_EQ(done, 100);
+  bool called = false;
+  const std::function<void()> next = [&] { called = true; };
+  team.CallBeside(next);  // Nobody else is there.
+  EXPECT_TRUE(called);
+  back = true;
+  team.FinishBeside();
+}
+
+TEST(ThreadTeam, CallsATaskItselfWhileTheOthersSleep) {
+  const int others = SleepingThreads();
+  ThreadTeam team(2);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (SleepingThreads() < others + 1) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    std::this_thread::yield();
+  }
+  std::thread::id by;
+  const std::function<void()> task = [&] { by = std::this_thread::get_id(); };
+  team.CallBeside(task);
+  EXPECT_EQ(by, std::this_thread::get_id());
 }
 
 // Memory that may not be read, the end of the address space, and nothing at all: only a hint.

@@ -222,7 +222,8 @@ TEST(CoordinatorLink, DeliversAllUpdatesInOrderThoughTheMailboxIsSmall) {
         update.finish = FinishReason::kNumericError;
         update.detail = "layer 7, position 12";
       }
-      link.SendUpdates({update}, {step, 2, 3, 4, 5});
+      link.QueueUpdates({update}, {step, 2, 3, 4, 5});
+      link.SendQueued();
     }
   }  // The destructor sends what waits.
   ASSERT_TRUE(server.Wait([](const auto& heard) { return heard.updates.size() == kSteps; }));
@@ -256,7 +257,8 @@ TEST(CoordinatorLink, TellsItsOwnerOnceThatItWasLost) {
   CoordinatorLink link(Options(server), callbacks);
   server.Run([](ClusterServer& cluster) { cluster.Close(1); });
   EXPECT_TRUE(lost.Get().has_value());
-  link.SendUpdates({}, {});  // Goes nowhere, and does not wait.
+  link.QueueUpdates({}, {});  // Goes nowhere, and does not wait.
+  link.SendQueued();
 }
 
 TEST(CoordinatorLink, IsLostWhenItsEpochIsOver) {

@@ -119,18 +119,14 @@ class CoordinatorLink::Loop {
     thread_.join();
   }
 
-  void SendUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats) {
-    {
-      std::unique_lock lock(mutex_);
-      // Twice what the loop itself waits before it gives the coordinator up and sets ended_.
-      const bool room =
-          room_.wait_for(lock, std::chrono::milliseconds(2 * options_.call_timeout_ms),
-                         [&] { return ended_ || mailbox_.size() < options_.updates_waiting_max; });
-      SHOAL_CHECK(room, "the link's thread stands still");
-      if (ended_) return;
-      mailbox_.push_back({std::move(updates), stats});
-    }
-    Wake();
+  void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats) {
+    std::unique_lock lock(mutex_);
+    // Twice what the loop itself waits before it gives the coordinator up and sets ended_.
+    const bool room =
+        room_.wait_for(lock, std::chrono::milliseconds(2 * options_.call_timeout_ms),
+                       [&] { return ended_ || mailbox_.size() < options_.updates_waiting_max; });
+    SHOAL_CHECK(room, "the link's thread stands still");
+    if (!ended_) mailbox_.push_back({std::move(updates), stats});
   }
 
   void SetProgress(uint64_t counter, bool pending) {
@@ -141,13 +137,13 @@ class CoordinatorLink::Loop {
   uint64_t epoch() const { return epoch_; }
   uint64_t group() const { return group_; }
 
- private:
-  void Wake() {
+  void Wake() noexcept {
     const uint64_t one = 1;
     // It can fail only when the counter is full, and then the loop is awake anyway.
     [[maybe_unused]] const ssize_t written = write(wake_fd_.get(), &one, sizeof(one));
   }
 
+ private:
   // The thread.
   void Run() {
     auto io = kj::setupAsyncIo();
@@ -338,10 +334,12 @@ CoordinatorLink::CoordinatorLink(LinkOptions options, LinkCallbacks callbacks) {
 
 CoordinatorLink::~CoordinatorLink() = default;
 
-void CoordinatorLink::SendUpdates(std::vector<SequenceUpdate> updates,
-                                  const SchedulerStats& stats) {
-  loop_->SendUpdates(std::move(updates), stats);
+void CoordinatorLink::QueueUpdates(std::vector<SequenceUpdate> updates,
+                                   const SchedulerStats& stats) {
+  loop_->QueueUpdates(std::move(updates), stats);
 }
+
+void CoordinatorLink::SendQueued() noexcept { loop_->Wake(); }
 
 void CoordinatorLink::SetProgress(uint64_t counter, bool pending) {
   loop_->SetProgress(counter, pending);

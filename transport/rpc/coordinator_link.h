@@ -36,7 +36,7 @@ struct LinkOptions {
   // A heartbeat or update that is not answered for so long: the coordinator counts as lost. Long,
   // because a broken connection is seen at once: this is for a coordinator that hangs.
   int64_t call_timeout_ms = 10'000;
-  // Steps whose updates may wait for the coordinator; then SendUpdates makes the step loop wait.
+  // Steps whose updates may wait for the coordinator; then QueueUpdates makes the step loop wait.
   size_t updates_waiting_max = 64;
 };
 
@@ -54,9 +54,10 @@ class CoordinatorLink {
   CoordinatorLink(const CoordinatorLink&) = delete;
   CoordinatorLink& operator=(const CoordinatorLink&) = delete;
 
-  // Leader only: what one step brought. Waits for room while too many updates are under way. After
-  // on_lost it does nothing.
-  void SendUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
+  // Leader only: what one step brought, to be sent when SendQueued is called. Waits for room while
+  // too many updates are under way. After on_lost it does nothing.
+  void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
+  void SendQueued() noexcept;
 
   // What the next heartbeats say. `counter` changes whenever the rank gets on with its work;
   // `pending`: it has work. Cost: two relaxed stores.

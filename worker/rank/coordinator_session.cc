@@ -169,14 +169,19 @@ void CoordinatorSession::ThrowFailure() const {
   throw Error(*shared_->failure);
 }
 
-void CoordinatorSession::SendUpdates(std::vector<SequenceUpdate> updates,
-                                     const SchedulerStats& stats, uint64_t losses) {
+void CoordinatorSession::QueueUpdates(std::vector<SequenceUpdate> updates,
+                                      const SchedulerStats& stats, uint64_t losses) {
   std::shared_ptr<rpc::CoordinatorLink> link;
   {
     const std::lock_guard lock(shared_->mutex);
     if (losses == shared_->losses) link = shared_->link;
   }
-  if (link != nullptr) link->SendUpdates(std::move(updates), stats);
+  if (link != nullptr) link->QueueUpdates(std::move(updates), stats);
+}
+
+void CoordinatorSession::SendQueued() noexcept {
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->link != nullptr) shared_->link->SendQueued();
 }
 
 void CoordinatorSession::SetProgress(uint64_t counter, bool pending) {

@@ -33,10 +33,11 @@ class CoordinatorSession {
   // Throws the error that ended joining. Precondition: state() is kFailed.
   [[noreturn]] void ThrowFailure() const;
 
-  // `losses`: how many on_lost calls the sender knew of; updates from before a loss are dropped,
-  // since the next coordinator never heard of their sequences.
-  void SendUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
-                   uint64_t losses);
+  // As CoordinatorLink's. `losses`: how many on_lost calls the sender knew of; updates from before a
+  // loss are dropped, since the next coordinator never heard of their sequences.
+  void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
+                    uint64_t losses);
+  void SendQueued() noexcept;
   void SetProgress(uint64_t counter, bool pending);
 
   // Says goodbye; no callback runs after it. Result: false if it is still dialling. That attempt is

@@ -95,7 +95,8 @@ class RankProcess {
   }
 
   void Run() {
-    const LoopContext context{setup_->member->step(), *setup_->group, *session_, clock_, stop_};
+    const LoopContext context{
+        setup_->member->step(), *setup_->team, *setup_->group, *session_, clock_, stop_};
     try {
       if (!setup_->member->leads()) {
         FollowLeader(context);

@@ -26,7 +26,13 @@ constexpr int64_t kLeaderStopMs = 2000;
 
 LeaderLoop::LeaderLoop(const LoopContext& context, engine::Scheduler& scheduler, Inbox& inbox,
                        int64_t vocab_size)
-    : context_(context), scheduler_(scheduler), inbox_(inbox), vocab_size_(vocab_size) {}
+    : context_(context),
+      scheduler_(scheduler),
+      inbox_(inbox),
+      vocab_size_(vocab_size),
+      send_queued_([&session = context.session] { session.SendQueued(); }) {}
+
+LeaderLoop::~LeaderLoop() { context_.team.FinishBeside(); }
 
 void LeaderLoop::Run() {
   last_plan_ = context_.clock.now();
@@ -109,11 +115,15 @@ void LeaderLoop::SendUpdates() {
   refusals_.clear();
   const SchedulerStats stats = scheduler_.stats();
   if (updates.empty() && stats == sent_) return;
-  context_.session.SendUpdates(std::move(updates), stats, losses_);
+  context_.session.QueueUpdates(std::move(updates), stats, losses_);
+  // From a thread that waits: the link's thread and the coordinator would keep the caller from the
+  // step that comes, and all others with it.
+  context_.team.CallBeside(send_queued_);
   sent_ = stats;
 }
 
 void LeaderLoop::Idle() {
+  context_.team.FinishBeside();
   const TimeNs now = context_.clock.now();
   if (now - last_plan_ < kIdlePlanNs) {
     int64_t wait_ms = kIdleWaitMs;

@@ -5,8 +5,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
+#include "kernels/device/thread_team.h"
 #include "parallel/comm/communicator.h"
 #include "transport/base/clock.h"
 #include "worker/engine/scheduler.h"
@@ -19,6 +21,7 @@ namespace shoal::rank {
 // What both loops look at.
 struct LoopContext {
   forward::GroupStep& step;
+  device::ThreadTeam& team;
   comm::Communicator& group;
   CoordinatorSession& session;
   const Clock& clock;
@@ -30,6 +33,7 @@ class LeaderLoop {
  public:
   LeaderLoop(const LoopContext& context, engine::Scheduler& scheduler, Inbox& inbox,
              int64_t vocab_size);
+  ~LeaderLoop();
 
   // Until the process or the group is told to end, or the session fails; the other ranks end too.
   void Run();
@@ -45,6 +49,7 @@ class LeaderLoop {
   engine::Scheduler& scheduler_;
   Inbox& inbox_;
   const int64_t vocab_size_;
+  const std::function<void()> send_queued_;
   std::vector<SequenceUpdate> refusals_;
   SchedulerStats sent_;   // What the coordinator knows.
   TimeNs last_plan_ = 0;  // When the ranks last heard from the leader.
