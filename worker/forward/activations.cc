@@ -24,20 +24,12 @@ std::set<int64_t> GroupSizes(const model::ModelTensors& tensors) {
 
 }  // namespace
 
-Activations::Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows,
-                         int32_t thread_count, int32_t stage_size)
-    : rows_max(rows) {
+LayerRows::LayerRows(const model::Model& model, const plan::RankShard& shard, int64_t rows) {
   const model::ModelConfig& config = model.config();
   const int64_t query_dim = shard.heads.count() * config.head_dim;
-  const int64_t kv_dim = shard.kv_heads.count() * config.head_dim;
   const int64_t mlp_dim = shard.mlp_columns.count();
   const int64_t widest = std::max({config.hidden_dim, query_dim, mlp_dim});
-  residual.resize(rows * config.hidden_dim);
   normed.resize(rows * config.hidden_dim);
-  query.resize(rows * query_dim);
-  key.resize(rows * kv_dim);
-  value.resize(rows * kv_dim);
-  attention.resize(rows * query_dim);
   gate.resize(rows * mlp_dim);
   up.resize(rows * mlp_dim);
   for (const int64_t group : GroupSizes(model.tensors())) {
@@ -48,6 +40,30 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
                          .sums = Lines<int32_t>(groups)});
   }
   fixed.resize(rows * (config.hidden_dim + kFixedTail));
+}
+
+QuantizedRows& LayerRows::Quantized(DType dtype) {
+  const int64_t group = InputGroup(dtype);
+  const auto found = std::find_if(quantized.begin(), quantized.end(),
+                                  [&](const QuantizedRows& rows) { return rows.group == group; });
+  SHOAL_CHECK(found != quantized.end(), "no matrix has groups of ", group);
+  return *found;
+}
+
+Activations::Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows,
+                         int32_t thread_count, int32_t stage_size)
+    : rows_max(rows), all(model, shard, rows) {
+  const model::ModelConfig& config = model.config();
+  const int64_t query_dim = shard.heads.count() * config.head_dim;
+  const int64_t kv_dim = shard.kv_heads.count() * config.head_dim;
+  residual.resize(rows * config.hidden_dim);
+  query.resize(rows * query_dim);
+  key.resize(rows * kv_dim);
+  value.resize(rows * kv_dim);
+  attention.resize(rows * query_dim);
+  if (PartCount(rows, thread_count) > 1) {
+    parts.assign(thread_count, LayerRows(model, shard, kPartRows));
+  }
   invalid.resize(rows);
   largest_bits.resize(rows);
   kv_overflows.resize(rows);
@@ -58,14 +74,6 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
   const int64_t head_group = config.head_count / config.kv_head_count;
   attention_scratch_floats = cpu::AttentionScratchFloats(config.head_dim, head_group);
   attention_scratch.resize(thread_count * attention_scratch_floats);
-}
-
-QuantizedRows& Activations::Quantized(DType dtype) {
-  const int64_t group = InputGroup(dtype);
-  const auto found = std::find_if(quantized.begin(), quantized.end(),
-                                  [&](const QuantizedRows& rows) { return rows.group == group; });
-  SHOAL_CHECK(found != quantized.end(), "no matrix has groups of ", group);
-  return *found;
 }
 
 }  // namespace shoal::forward

@@ -49,27 +49,47 @@ struct QuantizedRows {
 // Integers behind a row's fixed-point outputs: a count, and zeros that keep rows aligned.
 constexpr int64_t kFixedTail = 8;
 
-// Shapes: [rows_max][...], row-major, the widths those of this rank's shard.
-struct Activations {
-  Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows_max,
-              int32_t thread_count, int32_t stage_size);
+// What stands between the matrices of a layer. Shapes: [rows][...], row-major, the widths those of
+// this rank's shard.
+struct LayerRows {
+  LayerRows(const model::Model& model, const plan::RankShard& shard, int64_t rows);
 
   // Those that a matrix of `dtype`, which the model has, reads.
   QuantizedRows& Quantized(DType dtype);
 
-  int64_t rows_max;
-  Lines<float> residual;                 // [hidden_dim]
   Lines<float> normed;                   // [hidden_dim]
-  Lines<float> query;                    // [heads * head_dim]
-  Lines<float> key;                      // [kv_heads * head_dim]
-  Lines<float> value;                    // [kv_heads * head_dim]
-  Lines<float> attention;                // [heads * head_dim]
   Lines<float> gate;                     // [mlp_columns]; also the input of the down projection
   Lines<float> up;                       // [mlp_columns]
   std::vector<QuantizedRows> quantized;  // One for each group size among the model's matrices.
   // The sum that crosses the cut: a row's fixed-point outputs, or dot products, then the count of
   // its invalid leaves.
-  Lines<int64_t> fixed;              // [hidden_dim + kFixedTail]
+  Lines<int64_t> fixed;  // [hidden_dim + kFixedTail]
+};
+
+// A part of many rows: what one thread takes through a layer. Its LayerRows should fit the second
+// cache, and be enough to share the reading of the weights.
+constexpr int64_t kPartRows = 32;
+
+// Into so many parts a step's rows are divided, none larger than kPartRows; 1: they are too few,
+// and the threads divide the weights instead.
+constexpr int64_t PartCount(int64_t rows, int64_t threads) {
+  const int64_t round = kPartRows * threads;
+  return rows < round ? 1 : (rows + round - 1) / round * threads;
+}
+
+// Shapes: [rows_max][...], row-major, the widths those of this rank's shard.
+struct Activations {
+  Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows_max,
+              int32_t thread_count, int32_t stage_size);
+
+  int64_t rows_max;
+  Lines<float> residual;             // [hidden_dim]
+  Lines<float> query;                // [heads * head_dim]
+  Lines<float> key;                  // [kv_heads * head_dim]
+  Lines<float> value;                // [kv_heads * head_dim]
+  Lines<float> attention;            // [heads * head_dim]
+  LayerRows all;                     // Of all rows.
+  std::vector<LayerRows> parts;      // By thread; empty if no step has so many rows.
   Lines<float> float_sums;           // [hidden_dim + kFixedTail]; only for Numerics::kFast.
   Lines<int64_t> invalid;            // Per row: invalid leaves of this rank.
   Lines<int64_t> largest_bits;       // Per row, of a row that is quantised as a whole.

@@ -106,14 +106,16 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
   const int64_t cols = model_.config().hidden_dim;
   const PackedMatrix& output = weights_.output();
   const int64_t tile_rows = tile.size();
-  float* normed = activations_.normed.data();
+  float* normed = activations_.all.normed.data();
   for (int64_t i = 0; i < tile_rows; ++i) {
     kernels_.rms_norm(activations_.residual.data() + tile[i].row * cols, weights_.output_norm(),
                       model_.config().norm_epsilon, cols, normed + i * cols);
   }
-  QuantizeRows(output.dtype, normed, cols, 0, tile_rows);
+  QuantizeRows(output.dtype, normed, cols, tile_rows, activations_.all, 0);
   const Product product = {&output, activations_.logits.data(), output.rows};
-  Multiply({&product, 1}, normed, cols, tile_rows, StartOf(0));
+  Work work = AllRows();
+  work.rows = {0, tile_rows};
+  Multiply({&product, 1}, normed, cols, work.shared, work, StartOf(0));
 }
 
 // Rows of one sequence with penalties or a grammar stay on one thread: its state follows them one

@@ -23,8 +23,6 @@ constexpr int64_t kPanelGrain = 4;
 // Weights that one thread takes at a time, about, of a large matrix that few rows use: a few
 // microseconds of reading, which is how long another thread may wait for it at the end.
 constexpr int64_t kPartBytes = 128 * 1024;
-// Rows that one thread takes at a time, at least, where rows are dealt: tiles of them are full.
-constexpr int64_t kPartRows = 64;
 // Embedding rows that may be read between two releases of their pages. The kernel maps many pages
 // around each that is touched, 64 KiB or, with large folios, 2 MiB.
 constexpr int64_t kMappedEmbeddings = 64;
@@ -41,6 +39,11 @@ int64_t RowsMax(const RankOptions& options) {
 
 plan::Range PartOf(int64_t count, int64_t index, int64_t parts) {
   return {count * index / parts, count * (index + 1) / parts};
+}
+
+// How many scales a row of an input has.
+int64_t InputGroups(DType dtype, int64_t cols) {
+  return QuantizesWholeRows(dtype) ? 1 : cols / GroupSize(dtype);
 }
 
 // True if no matrix before readers[index] wants its input in the same groups.
@@ -81,7 +84,7 @@ RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard>
   numerics_id_ = NumericsId(model, SumOverRanks(weights_.digest(), group_), options.kv_dtype,
                             frequencies, options.numerics);
   rows_.reserve(RowsMax(options));
-  if (fast_) activations_.float_sums.resize(activations_.fixed.size());
+  if (fast_) activations_.float_sums.resize(activations_.all.fixed.size());
 }
 
 std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
@@ -95,13 +98,12 @@ std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
     } else {
       ReceiveResidual();
     }
-    MakeFirstInput();
+    BeginLayers();
     for (int64_t layer = 0; layer < shard_.layers.count(); ++layer) {
-      MakeHeads(layer);
       if (last_stage_ && layer + 1 == shard_.layers.count()) KeepWantedRows(layer);
       if (rows_.empty()) break;
       Attend(layer);
-      RunMlp(layer);
+      FinishLayer(layer);
     }
     last_stage_ ? GatherResults() : SendResidual();
   }
@@ -134,7 +136,7 @@ void RankModel::Embed() {
   const model::Tensor& table = *model_.tensors().token_embedding;
   const int64_t hidden_dim = model_.config().hidden_dim;
   float* residual = activations_.residual.data();
-  ForRows(rows_.size(), [&](int64_t begin, int64_t end, int32_t) {
+  ForRows(AllRows(), [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       const int32_t token = sequences_.at(rows_[r].slot).tokens[rows_[r].position];
       float* row = residual + r * hidden_dim;
@@ -153,7 +155,7 @@ void RankModel::Embed() {
   if (stage_.size() == 1) return;
   // Copies each row from its owner: the others add the integer 0 to its bits, which changes
   // nothing, not even -0 (a floating zero would).
-  int64_t* words = activations_.fixed.data();
+  int64_t* words = activations_.all.fixed.data();
   const int64_t count = rows_.size() * hidden_dim;
   for (int64_t i = 0; i < count; ++i) words[i] = std::bit_cast<uint32_t>(residual[i]);
   SumFixed(hidden_dim);
@@ -162,60 +164,68 @@ void RankModel::Embed() {
   }
 }
 
-ActivationRows RankModel::Input(DType dtype, const float* values, int64_t cols, int64_t row_count) {
-  ActivationRows input = {.values = values, .rows = row_count, .cols = cols};
+ActivationRows RankModel::Input(DType dtype, const float* values, int64_t cols, int64_t count,
+                                LayerRows& at, int64_t first) {
+  ActivationRows input = {.values = values, .rows = count, .cols = cols};
   if (IsQuantized(dtype)) {
-    const QuantizedRows& quantized = activations_.Quantized(dtype);
-    input.quants = quantized.quants.data();
-    input.scales = quantized.scales.data();
-    input.sums = quantized.sums.data();
+    const int64_t groups = InputGroups(dtype, cols);
+    const QuantizedRows& quantized = at.Quantized(dtype);
+    input.quants = quantized.quants.data() + first * cols;
+    input.scales = quantized.scales.data() + first * groups;
+    input.sums = quantized.sums.data() + first * groups;
   }
   return input;
 }
 
-void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin,
-                             int64_t end) {
+void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t count,
+                             LayerRows& to, int64_t first) {
   if (!IsQuantized(dtype)) return;
-  const int64_t group = QuantizesWholeRows(dtype) ? cols : GroupSize(dtype);
-  const int64_t groups = cols / group;
-  QuantizedRows& to = activations_.Quantized(dtype);
-  for (int64_t r = begin; r < end; ++r) {
+  const int64_t groups = InputGroups(dtype, cols);
+  QuantizedRows& quantized = to.Quantized(dtype);
+  for (int64_t r = 0; r < count; ++r) {
     const float* row = values + r * cols;
-    int8_t* quants = to.quants.data() + r * cols;
-    float* scales = to.scales.data() + r * groups;
-    int32_t* sums = to.sums.data() + r * groups;
-    if (group == 32) {
+    int8_t* quants = quantized.quants.data() + (first + r) * cols;
+    float* scales = quantized.scales.data() + (first + r) * groups;
+    int32_t* sums = quantized.sums.data() + (first + r) * groups;
+    if (quantized.group == 32) {
       kernels_.quantize_row(row, cols, quants, scales, sums);
     } else {
-      kernels_.quantize_groups(row, cols, group, quants, scales, sums);
+      kernels_.quantize_groups(row, cols, cols / groups, quants, scales, sums);
     }
   }
 }
 
 // The largest magnitude of a row is that of its parts' on all ranks.
 template <typename Make>
-void RankModel::MakeDividedRows(DType dtype, const float* values, int64_t cols, Make make) {
-  const int64_t row_count = rows_.size();
-  if (!QuantizesWholeRows(dtype) || stage_.size() == 1) {
-    ForRows(row_count, [=, this](int64_t begin, int64_t end, int32_t) {
+void RankModel::MakeDividedRows(const PackedMatrix& weights, const float* values, const Work& work,
+                                Make make) {
+  const int64_t cols = weights.cols;
+  const int64_t first = work.rows.begin;
+  LayerRows& to = *work.own.rows;
+  if (!QuantizesTogether(weights)) {
+    const int64_t shift = work.own.begin;
+    ForRows(work, [=, this, &weights, &to](int64_t begin, int64_t end, int32_t) {
       make(begin, end);
-      QuantizeRows(dtype, values, cols, begin, end);
+      QuantizeRows(weights.dtype, values + (begin - first) * cols, cols, end - begin, to,
+                   begin - shift);
     });
     return;
   }
+  SHOAL_CHECK(!work.alone, "the ranks exchange what they know of all rows");
   int64_t* largest = activations_.largest_bits.data();
-  ForRows(row_count, [=, this](int64_t begin, int64_t end, int32_t) {
+  ForRows(work, [=, this](int64_t begin, int64_t end, int32_t) {
     make(begin, end);
     for (int64_t r = begin; r < end; ++r) {
       largest[r] = kernels_.largest_bits(values + r * cols, cols);
     }
   });
-  stage_.AllReduceMax(std::span(largest, row_count));
-  QuantizedRows& to = activations_.Quantized(dtype);
-  ForRows(row_count, [&](int64_t begin, int64_t end, int32_t) {
+  stage_.AllReduceMax(std::span(largest, rows_.size()));
+  QuantizedRows& quantized = to.Quantized(weights.dtype);
+  ForRows(work, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       kernels_.quantize_group(values + r * cols, cols, static_cast<uint32_t>(largest[r]),
-                              to.quants.data() + r * cols, &to.scales[r], &to.sums[r]);
+                              quantized.quants.data() + r * cols, &quantized.scales[r],
+                              &quantized.sums[r]);
     }
   });
 }
@@ -232,24 +242,38 @@ RankModel::NormedInput RankModel::MlpInput(int64_t layer) const {
           .readers = {weights.gate.dtype, weights.up.dtype, weights.up.dtype}};
 }
 
-void RankModel::NormRows(const NormedInput& input, int64_t begin, int64_t end) {
+void RankModel::NormRows(const NormedInput& input, int64_t begin, int64_t end, const RowSpace& to) {
   const int64_t cols = model_.config().hidden_dim;
-  float* normed = activations_.normed.data();
+  const int64_t first = begin - to.begin;
+  float* normed = to.rows->normed.data() + first * cols;
   for (int64_t r = begin; r < end; ++r) {
     kernels_.rms_norm(activations_.residual.data() + r * cols, input.norm,
-                      model_.config().norm_epsilon, cols, normed + r * cols);
+                      model_.config().norm_epsilon, cols, normed + (r - begin) * cols);
   }
   for (size_t i = 0; i < input.readers.size(); ++i) {
-    if (IsFirstOfGroup(input.readers, i)) QuantizeRows(input.readers[i], normed, cols, begin, end);
+    if (!IsFirstOfGroup(input.readers, i)) continue;
+    QuantizeRows(input.readers[i], normed, cols, end - begin, *to.rows, first);
   }
 }
 
-void RankModel::MakeFirstInput() {
+void RankModel::BeginLayers() {
   const NormedInput input = AttentionInput(0);
-  ForRows(own_rows_.count(), [&](int64_t begin, int64_t end, int32_t) {
-    NormRows(input, own_rows_.begin + begin, own_rows_.begin + end);
-  });
+  const auto norm = [&](const Work& work) {
+    ForRows(work, [this, &input, &work](int64_t begin, int64_t end, int32_t) {
+      NormRows(input, begin, end, work.shared);
+    });
+  };
+  if (stage_.size() == 1) {
+    return ForWorks(/*whole=*/false, [&](const Work& work) {
+      norm(work);
+      MakeHeads(0, work);
+    });
+  }
+  Work work = AllRows();
+  work.rows = own_rows_;
+  norm(work);
   GatherInput(input);
+  ForWorks(/*whole=*/false, [this](const Work& work) { MakeHeads(0, work); });
 }
 
 void RankModel::GatherInput(const NormedInput& input) {
@@ -259,20 +283,42 @@ void RankModel::GatherInput(const NormedInput& input) {
     if (!IsFirstOfGroup(input.readers, i)) continue;
     const DType dtype = input.readers[i];
     if (!IsQuantized(dtype)) {
-      GatherRows(activations_.normed.data(), cols);
+      GatherRows(activations_.all.normed.data(), cols);
       continue;
     }
-    const int64_t groups = QuantizesWholeRows(dtype) ? 1 : cols / GroupSize(dtype);
-    QuantizedRows& rows = activations_.Quantized(dtype);
+    const int64_t groups = InputGroups(dtype, cols);
+    QuantizedRows& rows = activations_.all.Quantized(dtype);
     GatherRows(rows.quants.data(), cols);
     GatherRows(rows.scales.data(), groups);
     GatherRows(rows.sums.data(), groups);
   }
 }
 
-void RankModel::ForRows(int64_t count, const device::RangeFunction& function) {
+template <typename Function>
+void RankModel::ForWorks(bool whole, const Function& function) {
+  const int64_t rows = rows_.size();
+  const int64_t parts = PartCount(rows, team_.thread_count());
+  // on_input is shown all rows at once.
+  if (whole || parts == 1 || options_.on_input != nullptr) return function(AllRows());
+  const bool exchanged = stage_.size() > 1;
+  team_.ParallelFor(parts, 1, [=, this, &function](int64_t begin, int64_t end, int32_t thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      const plan::Range part = PartOf(rows, i, parts);
+      const RowSpace own = {&activations_.parts[thread], part.begin};
+      function(Work{part, true, exchanged ? RowSpace{&activations_.all} : own, own});
+    }
+  });
+}
+
+void RankModel::ForRows(const Work& work, const device::RangeFunction& function) {
+  if (work.alone) return function(work.rows.begin, work.rows.end, 0);
+  const int64_t count = work.rows.count();
+  const int64_t first = work.rows.begin;
   const int64_t share = count / (4 * team_.thread_count());
-  team_.ParallelFor(count, std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens), function);
+  team_.ParallelFor(count, std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens),
+                    [first, &function](int64_t begin, int64_t end, int32_t thread) {
+                      function(first + begin, first + end, thread);
+                    });
 }
 
 // Many rows are dealt to the threads as ForRows deals them: what a thread computes here it works on
@@ -281,8 +327,7 @@ template <typename Function>
 void RankModel::ForParts(int64_t panels, int64_t bytes, int64_t rows, int64_t panels_min,
                          std::span<const std::byte> next, Function function) {
   const int64_t threads = team_.thread_count();
-  const int64_t row_parts =
-      threads == 1 ? 1 : std::max(rows / (kPartRows * threads) * threads, int64_t{1});
+  const int64_t row_parts = threads == 1 ? 1 : PartCount(rows, threads);
   const int64_t parts = threads == 1    ? 1
                         : row_parts > 1 ? 4 * threads
                                         : std::max(8 * threads, bytes / kPartBytes);
@@ -307,48 +352,60 @@ std::span<const std::byte> RankModel::StartOf(int64_t layer) const {
 }
 
 void RankModel::Multiply(std::span<const Product> products, const float* values, int64_t cols,
-                         int64_t row_count, std::span<const std::byte> next) {
+                         const RowSpace& at, const Work& work, std::span<const std::byte> next) {
+  int64_t panels = 0;
+  int64_t bytes = 0;
+  for (const Product& product : products) {
+    panels += PanelCount(product.weights->rows);
+    bytes += MemoryOf(*product.weights, *product.weights).size();
+  }
+  LayerRows* inputs = at.rows;
+  const int64_t first = work.rows.begin - at.begin;
+  if (work.alone) {
+    return MultiplyPart(products, values, cols, *inputs, first, {0, work.rows.count()},
+                        {0, panels});
+  }
   std::array<Product, kProductsMax> copies;  // For the other threads, with what uses them.
   const size_t product_count = products.size();
   SHOAL_CHECK(product_count <= kProductsMax, product_count, " products");
   std::copy(products.begin(), products.end(), copies.begin());
-  int64_t panel_count = 0;
-  int64_t bytes = 0;
-  for (const Product& product : products) {
-    panel_count += PanelCount(product.weights->rows);
-    bytes += MemoryOf(*product.weights, *product.weights).size();
-  }
-  ForParts(panel_count, bytes, row_count, kPanelGrain, next,
+  ForParts(panels, bytes, work.rows.count(), kPanelGrain, next,
            [=, this](plan::Range rows, plan::Range part) {
-             int64_t first = 0;  // The product's first panel, counted over all products.
-             for (const Product& product : std::span(copies).first(product_count)) {
-               const int64_t panels = PanelCount(product.weights->rows);
-               const int64_t from = std::max(part.begin - first, int64_t{0});
-               const int64_t to = std::min(part.end - first, panels);
-               first += panels;
-               if (from >= to) continue;
-               const ActivationRows input = Input(product.weights->dtype, values, cols, row_count);
-               kernels_.linear[static_cast<size_t>(product.weights->dtype)](
-                   {.weights = product.weights,
-                    .input = &input,
-                    .row_begin = rows.begin,
-                    .row_end = rows.end,
-                    .panel_begin = from,
-                    .panel_end = to,
-                    .output = product.output,
-                    .output_stride = product.output_stride});
-             }
+             MultiplyPart(std::span(copies).first(product_count), values, cols, *inputs, first,
+                          rows, part);
            });
 }
 
-void RankModel::RotateAndStore(int64_t layer) {
+void RankModel::MultiplyPart(std::span<const Product> products, const float* values, int64_t cols,
+                             LayerRows& at, int64_t first, plan::Range rows, plan::Range panels) {
+  int64_t before = 0;  // Panels of the products before.
+  for (const Product& product : products) {
+    const int64_t count = PanelCount(product.weights->rows);
+    const int64_t from = std::max(panels.begin - before, int64_t{0});
+    const int64_t to = std::min(panels.end - before, count);
+    before += count;
+    if (from >= to) continue;
+    const DType dtype = product.weights->dtype;
+    const ActivationRows input = Input(dtype, values, cols, rows.end, at, first);
+    kernels_.linear[static_cast<size_t>(dtype)]({.weights = product.weights,
+                                                 .input = &input,
+                                                 .row_begin = rows.begin,
+                                                 .row_end = rows.end,
+                                                 .panel_begin = from,
+                                                 .panel_end = to,
+                                                 .output = product.output,
+                                                 .output_stride = product.output_stride});
+  }
+}
+
+void RankModel::RotateAndStore(int64_t layer, const Work& work) {
   const int64_t head_dim = model_.config().head_dim;
   const auto rotate = model_.config().rope.layout == model::RopeLayout::kAdjacentPairs
                           ? kernels_.rope_adjacent
                           : kernels_.rope_half_split;
   const int64_t heads = shard_.heads.count();
   const int64_t kv_heads = shard_.kv_heads.count();
-  ForRows(rows_.size(), [=, this](int64_t begin, int64_t end, int32_t) {
+  ForRows(work, [=, this](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t position = rows_[r].position;
       const float* cos = rope_.cos.data() + position * (head_dim / 2);
@@ -370,24 +427,25 @@ void RankModel::RotateAndStore(int64_t layer) {
   });
 }
 
-void RankModel::MakeHeads(int64_t layer) {
+void RankModel::MakeHeads(int64_t layer, const Work& work) {
   const LayerWeights& weights = weights_.layers()[layer];
   const model::ModelConfig& config = model_.config();
   const int64_t query_dim = shard_.heads.count() * config.head_dim;
   const int64_t kv_dim = shard_.kv_heads.count() * config.head_dim;
-  const Product products[] = {{&weights.query, activations_.query.data(), query_dim},
-                              {&weights.key, activations_.key.data(), kv_dim},
-                              {&weights.value, activations_.value.data(), kv_dim}};
-  ShowInput(layer, LayerInput::kAttention, activations_.normed, config.hidden_dim, own_rows_);
-  Multiply(products, activations_.normed.data(), config.hidden_dim, rows_.size(),
+  const int64_t first = work.rows.begin;
+  const Product products[] = {
+      {&weights.query, activations_.query.data() + first * query_dim, query_dim},
+      {&weights.key, activations_.key.data() + first * kv_dim, kv_dim},
+      {&weights.value, activations_.value.data() + first * kv_dim, kv_dim}};
+  const float* normed =
+      work.shared.rows->normed.data() + (first - work.shared.begin) * config.hidden_dim;
+  ShowInput(layer, LayerInput::kAttention, activations_.all.normed, config.hidden_dim, own_rows_);
+  Multiply(products, normed, config.hidden_dim, work.shared, work,
            MemoryOf(weights.attention_output, weights.attention_output));
-  RotateAndStore(layer);
+  RotateAndStore(layer, work);
 }
 
 void RankModel::Attend(int64_t layer) {
-  const LayerWeights& weights = weights_.layers()[layer];
-  const model::ModelConfig& config = model_.config();
-  const int64_t query_dim = shard_.heads.count() * config.head_dim;
   ListAttentionCalls(layer);
   team_.ParallelFor(attention_calls_.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
     for (int64_t i = begin; i < end; ++i) {
@@ -397,17 +455,50 @@ void RankModel::Attend(int64_t layer) {
       kernels_.attention(call);
     }
   });
-  ShowInput(layer, LayerInput::kAttentionOutput, activations_.attention, query_dim,
-            {0, static_cast<int64_t>(rows_.size())});
-  MakeDividedRows(weights.attention_output.dtype, activations_.attention.data(), query_dim,
-                  [](int64_t, int64_t) {});
-  AddRowParallel(weights.attention_output, activations_.attention.data(),
-                 {.leaf_cols = model_.leaves().heads_per_leaf * config.head_dim,
-                  .leaf_count = model_.leaves().attention_leaf_count,
-                  .layer = shard_.layers.begin + layer,
-                  .overflows = activations_.kv_overflows,
-                  .then = MlpInput(layer),
-                  .next = MemoryOf(weights.gate, weights.up)});
+}
+
+void RankModel::FinishLayer(int64_t layer) {
+  const LayerWeights& weights = weights_.layers()[layer];
+  const model::LeafGeometry& leaves = model_.leaves();
+  const int64_t model_layer = shard_.layers.begin + layer;
+  const bool last = layer + 1 == shard_.layers.count();
+  const LeafSum attention = {.weights = weights.attention_output,
+                             .leaf_cols = leaves.heads_per_leaf * model_.config().head_dim,
+                             .leaf_count = leaves.attention_leaf_count,
+                             .layer = model_layer,
+                             .overflows = activations_.kv_overflows,
+                             .then = MlpInput(layer),
+                             .next = MemoryOf(weights.gate, weights.up)};
+  const LeafSum mlp = {.weights = weights.down,
+                       .leaf_cols = leaves.mlp_leaf_width,
+                       .leaf_count = leaves.mlp_leaf_count,
+                       .layer = model_layer,
+                       .overflows = {},
+                       .then = last ? NormedInput() : AttentionInput(layer + 1),
+                       .next = StartOf(layer + 1)};
+  if (stage_.size() == 1) {
+    return ForWorks(/*whole=*/false, [&](const Work& work) {
+      ProjectAttention(layer, attention, work);
+      AddSums(attention, work);
+      RunMlp(layer, mlp, work);
+      AddSums(mlp, work);
+      if (!last) MakeHeads(layer + 1, work);
+    });
+  }
+  ForWorks(QuantizesTogether(attention.weights),
+           [&](const Work& work) { ProjectAttention(layer, attention, work); });
+  ExchangeSums(attention);
+  ForWorks(QuantizesTogether(mlp.weights), [&](const Work& work) { RunMlp(layer, mlp, work); });
+  ExchangeSums(mlp);
+  if (!last) ForWorks(/*whole=*/false, [&](const Work& work) { MakeHeads(layer + 1, work); });
+}
+
+void RankModel::ProjectAttention(int64_t layer, const LeafSum& sum, const Work& work) {
+  const int64_t cols = sum.weights.cols;
+  const float* attention = activations_.attention.data() + work.rows.begin * cols;
+  ShowInput(layer, LayerInput::kAttentionOutput, activations_.attention, cols, work.rows);
+  MakeDividedRows(sum.weights, attention, work, [](int64_t, int64_t) {});
+  SumLeaves(sum, attention, work);
 }
 
 void RankModel::ListAttentionCalls(int64_t layer) {
@@ -447,30 +538,25 @@ void RankModel::ListAttentionCalls(int64_t layer) {
   }
 }
 
-void RankModel::RunMlp(int64_t layer) {
+void RankModel::RunMlp(int64_t layer, const LeafSum& sum, const Work& work) {
   const LayerWeights& weights = weights_.layers()[layer];
+  const int64_t hidden_dim = model_.config().hidden_dim;
   const int64_t columns = shard_.mlp_columns.count();
-  const Product products[] = {{&weights.gate, activations_.gate.data(), columns},
-                              {&weights.up, activations_.up.data(), columns}};
-  ShowInput(layer, LayerInput::kMlp, activations_.normed, model_.config().hidden_dim, own_rows_);
-  Multiply(products, activations_.normed.data(), model_.config().hidden_dim, rows_.size(),
-           MemoryOf(weights.down, weights.down));
-  MakeDividedRows(weights.down.dtype, activations_.gate.data(), columns,
-                  [=, this](int64_t begin, int64_t end) {
-                    float* gate = activations_.gate.data() + begin * columns;
-                    kernels_.silu_mul(gate, activations_.up.data() + begin * columns,
-                                      (end - begin) * columns, gate);
-                  });
-  ShowInput(layer, LayerInput::kDown, activations_.gate, columns,
-            {0, static_cast<int64_t>(rows_.size())});
-  const bool last = layer + 1 == shard_.layers.count();
-  AddRowParallel(weights.down, activations_.gate.data(),
-                 {.leaf_cols = model_.leaves().mlp_leaf_width,
-                  .leaf_count = model_.leaves().mlp_leaf_count,
-                  .layer = shard_.layers.begin + layer,
-                  .overflows = {},
-                  .then = last ? NormedInput() : AttentionInput(layer + 1),
-                  .next = StartOf(layer + 1)});
+  const int64_t own_first = work.rows.begin - work.own.begin;
+  float* gate = work.own.rows->gate.data() + own_first * columns;
+  float* up = work.own.rows->up.data() + own_first * columns;
+  const Product products[] = {{&weights.gate, gate, columns}, {&weights.up, up, columns}};
+  const float* normed =
+      work.shared.rows->normed.data() + (work.rows.begin - work.shared.begin) * hidden_dim;
+  ShowInput(layer, LayerInput::kMlp, activations_.all.normed, hidden_dim, own_rows_);
+  Multiply(products, normed, hidden_dim, work.shared, work, MemoryOf(weights.down, weights.down));
+  const int64_t first = work.rows.begin;
+  MakeDividedRows(weights.down, gate, work, [=, this](int64_t begin, int64_t end) {
+    float* to = gate + (begin - first) * columns;
+    kernels_.silu_mul(to, up + (begin - first) * columns, (end - begin) * columns, to);
+  });
+  ShowInput(layer, LayerInput::kDown, activations_.all.gate, columns, work.rows);
+  SumLeaves(sum, gate, work);
 }
 
 void RankModel::ShowInput(int64_t layer, LayerInput input, std::span<const float> values,
@@ -480,42 +566,46 @@ void RankModel::ShowInput(int64_t layer, LayerInput input, std::span<const float
                     values.subspan(rows.begin * cols, rows.count() * cols), cols);
 }
 
-void RankModel::AddRowParallel(const PackedMatrix& weights, const float* input,
-                               const LeafSum& sum) {
+void RankModel::SumLeaves(const LeafSum& sum, const float* input, const Work& work) {
   const int64_t hidden_dim = model_.config().hidden_dim;
-  const int64_t stride = hidden_dim + kFixedTail;
-  const int64_t row_count = rows_.size();
-  int64_t* fixed = activations_.fixed.data();
-  Lines<int64_t>& invalid = activations_.invalid;
+  const int64_t count = work.rows.count();
+  int64_t* invalid = activations_.invalid.data() + work.rows.begin;
   if (sum.overflows.empty()) {
-    std::fill_n(invalid.begin(), row_count, 0);
+    std::fill_n(invalid, count, 0);
   } else {
-    std::copy_n(sum.overflows.begin(), row_count, invalid.begin());
+    std::copy_n(sum.overflows.begin() + work.rows.begin, count, invalid);
   }
-  const ActivationRows rows = Input(weights.dtype, input, weights.cols, row_count);
   const int64_t panels = PanelCount(hidden_dim);
-  const auto leaf_linear = kernels_.leaf_linear[static_cast<size_t>(weights.dtype)];
-  const PackedMatrix* matrix = &weights;
-  const int64_t leaf_cols = sum.leaf_cols;
-  const float limit = LeafLimit(sum.leaf_count);
-  int64_t* invalid_leaves = invalid.data();
-  ForParts(panels, MemoryOf(weights, weights).size(), row_count, kPanelGrain / 2, sum.next,
-           [=](plan::Range part_rows, plan::Range part) {
-             leaf_linear({.weights = matrix,
-                          .input = &rows,
-                          .row_begin = part_rows.begin,
-                          .row_end = part_rows.end,
-                          .panel_begin = part.begin,
-                          .panel_end = part.end,
-                          .leaf_cols = leaf_cols,
-                          .limit = limit,
-                          .output = fixed,
-                          .output_stride = stride,
-                          .invalid = invalid_leaves});
-           });
-  for (int64_t r = 0; r < row_count; ++r) fixed[r * stride + hidden_dim] = invalid[r];
-  fast_ ? AddFloatSums(weights, sum) : AddSums(weights, sum);
-  if (sum.then.norm != nullptr) GatherInput(sum.then);
+  if (work.alone) {
+    SumLeavesPart(sum, input, work, {0, count}, {0, panels});
+  } else {
+    ForParts(panels, MemoryOf(sum.weights, sum.weights).size(), count, kPanelGrain / 2, sum.next,
+             [this, &sum, input, &work](plan::Range rows, plan::Range part) {
+               SumLeavesPart(sum, input, work, rows, part);
+             });
+  }
+  const int64_t stride = hidden_dim + kFixedTail;
+  int64_t* counts = FixedOf(work) + hidden_dim;
+  for (int64_t r = 0; r < count; ++r) counts[r * stride] = invalid[r];
+}
+
+void RankModel::SumLeavesPart(const LeafSum& sum, const float* input, const Work& work,
+                              plan::Range rows, plan::Range panels) {
+  const DType dtype = sum.weights.dtype;
+  const ActivationRows activations = Input(dtype, input, sum.weights.cols, rows.end, *work.own.rows,
+                                           work.rows.begin - work.own.begin);
+  kernels_.leaf_linear[static_cast<size_t>(dtype)](
+      {.weights = &sum.weights,
+       .input = &activations,
+       .row_begin = rows.begin,
+       .row_end = rows.end,
+       .panel_begin = panels.begin,
+       .panel_end = panels.end,
+       .leaf_cols = sum.leaf_cols,
+       .limit = LeafLimit(sum.leaf_count),
+       .output = FixedOf(work),
+       .output_stride = model_.config().hidden_dim + kFixedTail,
+       .invalid = activations_.invalid.data() + work.rows.begin});
 }
 
 }  // namespace shoal::forward

@@ -122,12 +122,28 @@ class RankModel {
 
   // A row-parallel sum: its leaves, and the layer that a bad row is blamed on.
   struct LeafSum {
+    const PackedMatrix& weights;
     int64_t leaf_cols;
-    int64_t leaf_count;  // Of all ranks.
-    int64_t layer;
+    int64_t leaf_count;                  // Of all ranks.
+    int64_t layer;                       // Of the model.
     std::span<const int64_t> overflows;  // Per row, added to the invalid leaves; may be empty.
     NormedInput then;                    // Made of the residual once the sum is added to it.
     std::span<const std::byte> next;     // As Multiply's.
+  };
+
+  // Where rows of a step are: row `begin` of the step is the first row of `rows`.
+  struct RowSpace {
+    LayerRows* rows;
+    int64_t begin = 0;
+  };
+
+  // Some rows of a step and who works on them: all rows, by the whole team, region after region,
+  // or a part of many, by the calling thread alone.
+  struct Work {
+    plan::Range rows;
+    bool alone;
+    RowSpace shared;  // normed, what is quantised of it, and fixed: what ranks exchange.
+    RowSpace own;     // The rest of what stands between the matrices.
   };
 
   void ListRows(const engine::StepPlan& plan);
@@ -145,61 +161,96 @@ class RankModel {
   plan::Range RowsOf(int32_t stage_rank) const;
   // Sums `fixed` over the stage's ranks, `stride` integers a row, as far as own_rows_ needs it.
   void SumFixed(int64_t stride);
-  // residual += the sums of `fixed` in own_rows_, over all ranks of the stage, and makes these rows
-  // of what comes then; rows whose sum is invalid are blamed on the sum's layer. `weights`: what
-  // the sums are of.
-  void AddSums(const PackedMatrix& weights, const LeafSum& sum);
-  // Likewise for Numerics::kFast.
-  void AddFloatSums(const PackedMatrix& weights, const LeafSum& sum);
+  // residual += the sums of `fixed`, and makes these rows of what comes then; rows whose sum is
+  // invalid are blamed on the sum's layer.
+  void AddSums(const LeafSum& sum, const Work& work);
+  // Over all ranks of the stage, and fetches what comes then of the rows that others finish.
+  void ExchangeSums(const LeafSum& sum);
+  // The same for Numerics::kFast.
+  void ExchangeFloatSums(const LeafSum& sum);
   // to += what a row of `fixed` stands for. Result: how much of it is invalid.
-  int64_t AddRow(const PackedMatrix& weights, int64_t row, float* to);
+  int64_t AddRow(const PackedMatrix& weights, int64_t row, const Work& work, float* to);
   // Fills the other ranks' rows of an array that holds this rank's own. Shape: [rows][width].
   template <typename T>
   void GatherRows(T* data, int64_t width);
   void Embed();
-  // The operations between the matrices: function(begin, end, thread) for ranges that tile
-  // [0, count). Of many rows a range is whole cache blocks where they begin with one, because its
+  Work AllRows() {
+    return {
+        {0, static_cast<int64_t>(rows_.size())}, false, {&activations_.all}, {&activations_.all}};
+  }
+  // Calls function(work) for works that tile the rows of the step. Of many rows each thread takes a
+  // part through all of `function` before it takes the next: what it makes stays in its caches, and
+  // threads wait for each other once. `whole`: not, since the ranks exchange something meanwhile.
+  template <typename Function>
+  void ForWorks(bool whole, const Function& function);
+  // The operations between the matrices: function(begin, end, thread) for ranges that tile the
+  // work's rows. Of many rows a range is whole cache blocks where they begin with one, because its
   // positions share lines of keys, and threads that write one line wait for each other.
-  void ForRows(int64_t count, const device::RangeFunction& function);
+  void ForRows(const Work& work, const device::RangeFunction& function);
   // What a layer's attention and MLP begin with.
   NormedInput AttentionInput(int64_t layer) const;
   NormedInput MlpInput(int64_t layer) const;
   // Makes rows [begin, end) of an input. What they are quantised to is quantised once for each
   // group size among the readers.
-  void NormRows(const NormedInput& input, int64_t begin, int64_t end);
+  void NormRows(const NormedInput& input, int64_t begin, int64_t end, const RowSpace& to);
   // Fetches the rows of an input that other ranks made.
   void GatherInput(const NormedInput& input);
-  // Makes the first layer's input.
-  void MakeFirstInput();
-  // Quantises rows [begin, end) as a matrix of `dtype` reads them; nothing for floats.
-  void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t begin, int64_t end);
-  // Calls make(begin, end), which makes rows of `values`, and quantises them: all rows, of which
-  // each rank of the stage holds other columns.
+  // Makes the first layer's input and its heads.
+  void BeginLayers();
+  // Quantises `count` rows as a matrix of `dtype` reads them, from row `first` of `to` on; nothing
+  // for floats.
+  void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t count, LayerRows& to,
+                    int64_t first);
+  // True if the input of these weights, of which each rank of the stage holds other columns, is
+  // quantised by what all ranks know of a row.
+  bool QuantizesTogether(const PackedMatrix& weights) const {
+    return QuantizesWholeRows(weights.dtype) && stage_.size() > 1;
+  }
+  // Calls make(begin, end), which makes rows of `values`, whose first is the work's, and quantises
+  // them: the input of `weights`, of which each rank of the stage holds other columns.
   template <typename Make>
-  void MakeDividedRows(DType dtype, const float* values, int64_t cols, Make make);
-  // The rows as a matrix of `dtype` reads them.
-  ActivationRows Input(DType dtype, const float* values, int64_t cols, int64_t row_count);
-  // The products with `row_count` rows of `values`, quantised as the matrices want them. `next`:
-  // the memory of the matrices that come after these.
+  void MakeDividedRows(const PackedMatrix& weights, const float* values, const Work& work,
+                       Make make);
+  // `count` rows as a matrix of `dtype` reads them: `values`, or what they were quantised to, from
+  // row `first` of `at` on.
+  ActivationRows Input(DType dtype, const float* values, int64_t cols, int64_t count, LayerRows& at,
+                       int64_t first);
+  // The products with the work's rows of `at`, quantised as the matrices want them. `values` and
+  // the outputs begin with the work's first row. `next`: the memory of the matrices that come after
+  // these.
   void Multiply(std::span<const Product> products, const float* values, int64_t cols,
-                int64_t row_count, std::span<const std::byte> next);
-  // Calls function(rows, panels) for parts of a product that tile [0, rows) x [0, panels), each of
-  // `panels_min` panels at least, unless there are fewer. `bytes`: of all panels' weights. `next`:
-  // as Multiply's.
+                const RowSpace& at, const Work& work, std::span<const std::byte> next);
+  // A part of it: rows counted from the work's first, panels over all products.
+  void MultiplyPart(std::span<const Product> products, const float* values, int64_t cols,
+                    LayerRows& at, int64_t first, plan::Range rows, plan::Range panels);
+  // Calls function(rows, panels), on all threads, for parts of a product that tile [0, rows) x
+  // [0, panels), each of `panels_min` panels at least, unless there are fewer. `bytes`: of all
+  // panels' weights. `next`: as Multiply's.
   template <typename Function>
   void ForParts(int64_t panels, int64_t bytes, int64_t rows, int64_t panels_min,
                 std::span<const std::byte> next, Function function);
   // The memory of the matrices that a layer begins with; behind the last one, of the output's.
   std::span<const std::byte> StartOf(int64_t layer) const;
-  void RotateAndStore(int64_t layer);
+  void RotateAndStore(int64_t layer, const Work& work);
   void ListAttentionCalls(int64_t layer);
-  // Projects all rows, and stores their keys and values.
-  void MakeHeads(int64_t layer);
+  // Projects the rows, and stores their keys and values.
+  void MakeHeads(int64_t layer, const Work& work);
   void Attend(int64_t layer);
-  void RunMlp(int64_t layer);
-  // residual += the sum over all ranks of input times `weights`; marks rows with invalid leaves,
-  // and makes what comes then. `input` is quantised already, if the weights are.
-  void AddRowParallel(const PackedMatrix& weights, const float* input, const LeafSum& sum);
+  // What comes after the attention of a layer, with the next one's heads.
+  void FinishLayer(int64_t layer);
+  void ProjectAttention(int64_t layer, const LeafSum& sum, const Work& work);
+  void RunMlp(int64_t layer, const LeafSum& sum, const Work& work);
+  // The work's first row of `fixed`.
+  int64_t* FixedOf(const Work& work) const {
+    return work.shared.rows->fixed.data() +
+           (work.rows.begin - work.shared.begin) * (model_.config().hidden_dim + kFixedTail);
+  }
+  // fixed = this rank's part of the sum of `input` times the sum's weights, with the invalid leaves
+  // of each row. `input`, whose first row is the work's, is quantised already, if the weights are.
+  void SumLeaves(const LeafSum& sum, const float* input, const Work& work);
+  // A part of it, as MultiplyPart.
+  void SumLeavesPart(const LeafSum& sum, const float* input, const Work& work, plan::Range rows,
+                     plan::Range panels);
   // Shows rows [begin, end) of an input to on_input.
   void ShowInput(int64_t layer, LayerInput input, std::span<const float> values, int64_t cols,
                  plan::Range rows) const;

@@ -19,7 +19,7 @@ plan::Range RankModel::RowsOf(int32_t stage_rank) const {
 
 void RankModel::SumFixed(int64_t stride) {
   if (stage_.size() == 1) return;
-  const std::span<int64_t> data(activations_.fixed.data(), rows_.size() * stride);
+  const std::span<int64_t> data(activations_.all.fixed.data(), rows_.size() * stride);
   if (!scattered_) return stage_.AllReduceSum(data);
   counts_.resize(stage_.size());
   for (int32_t rank = 0; rank < stage_.size(); ++rank) {
@@ -29,53 +29,61 @@ void RankModel::SumFixed(int64_t stride) {
                           data.subspan(own_rows_.begin * stride, own_rows_.count() * stride));
 }
 
-int64_t RankModel::AddRow(const PackedMatrix& weights, int64_t row, float* to) {
+int64_t RankModel::AddRow(const PackedMatrix& weights, int64_t row, const Work& work, float* to) {
   const int64_t hidden_dim = model_.config().hidden_dim;
-  const int64_t* sums = activations_.fixed.data() + row * (hidden_dim + kFixedTail);
+  const int64_t* sums =
+      work.shared.rows->fixed.data() + (row - work.shared.begin) * (hidden_dim + kFixedTail);
   if (!QuantizesWholeRows(weights.dtype)) {
     kernels_.add_fixed(sums, hidden_dim, to);
     return sums[hidden_dim];
   }
-  const float scale = activations_.Quantized(weights.dtype).scales[row];
+  const float scale = work.own.rows->Quantized(weights.dtype).scales[row - work.own.begin];
   return sums[hidden_dim] + kernels_.add_dots(sums, weights, scale, to);
 }
 
-void RankModel::AddSums(const PackedMatrix& weights, const LeafSum& sum) {
+void RankModel::AddSums(const LeafSum& sum, const Work& work) {
   const int64_t hidden_dim = model_.config().hidden_dim;
-  SumFixed(hidden_dim + kFixedTail);
-  ForRows(own_rows_.count(), [=, this, &weights, &sum](int64_t begin, int64_t end, int32_t) {
-    begin += own_rows_.begin;
-    end += own_rows_.begin;
+  ForRows(work, [this, &sum, &work, hidden_dim](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
-      const int64_t invalid = AddRow(weights, r, activations_.residual.data() + r * hidden_dim);
+      const int64_t invalid =
+          AddRow(sum.weights, r, work, activations_.residual.data() + r * hidden_dim);
       if (invalid != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = sum.layer;
     }
     // Not before: AddRow reads the scale of the input that the row had, where this one may go.
-    if (sum.then.norm != nullptr) NormRows(sum.then, begin, end);
+    if (sum.then.norm != nullptr) NormRows(sum.then, begin, end, work.shared);
   });
 }
 
-void RankModel::AddFloatSums(const PackedMatrix& weights, const LeafSum& sum) {
+void RankModel::ExchangeSums(const LeafSum& sum) {
+  if (fast_) return ExchangeFloatSums(sum);
+  SumFixed(model_.config().hidden_dim + kFixedTail);
+  Work work = AllRows();
+  work.rows = own_rows_;
+  AddSums(sum, work);
+  if (sum.then.norm != nullptr) GatherInput(sum.then);
+}
+
+void RankModel::ExchangeFloatSums(const LeafSum& sum) {
   const int64_t hidden_dim = model_.config().hidden_dim;
   const int64_t stride = hidden_dim + kFixedTail;
-  const int64_t row_count = rows_.size();
+  const Work work = AllRows();
   float* parts = activations_.float_sums.data();
-  ForRows(row_count, [=, this, &weights](int64_t begin, int64_t end, int32_t) {
+  ForRows(work, [=, this, &sum, &work](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       std::fill_n(parts + r * stride, stride, 0.0F);
-      const int64_t invalid = AddRow(weights, r, parts + r * stride);
+      const int64_t invalid = AddRow(sum.weights, r, work, parts + r * stride);
       parts[r * stride + hidden_dim] = static_cast<float>(invalid);
     }
   });
-  stage_.AllReduceSum(std::span<float>(parts, row_count * stride));
-  ForRows(row_count, [=, this, &sum](int64_t begin, int64_t end, int32_t) {
+  stage_.AllReduceSum(std::span<float>(parts, rows_.size() * stride));
+  ForRows(work, [=, this, &sum, &work](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       float* residual = activations_.residual.data() + r * hidden_dim;
       const float* sums = parts + r * stride;
       for (int64_t i = 0; i < hidden_dim; ++i) residual[i] += sums[i];
       if (sums[hidden_dim] != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = sum.layer;
     }
-    if (sum.then.norm != nullptr) NormRows(sum.then, begin, end);
+    if (sum.then.norm != nullptr) NormRows(sum.then, begin, end, work.shared);
   });
 }
 
