@@ -50,6 +50,9 @@ int64_t RoundCount(int64_t count, int64_t per_round) {
   return std::max<int64_t>(1, (count + per_round - 1) / per_round);
 }
 
+// Where more than two ranks sum more than this, each sums a part for all.
+constexpr int64_t kOneShotBytesMax = 128 << 10;
+
 // Copies to shared memory, much of it past the caches: the other cores hold these lines, as they
 // read them last, and a store to a line waits until they have given it up, which takes 2 to 8 times
 // as long. A few lines are left to the caches.
@@ -202,7 +205,7 @@ void ShmCommunicator::AllReduceOneShot(Op op, std::span<typename Reduction::Valu
 template <typename Reduction>
 void ShmCommunicator::AllReduce(Op op, std::span<typename Reduction::Value> data) {
   using Value = typename Reduction::Value;
-  if (size_ < 3 || static_cast<int64_t>(data.size_bytes()) <= 2 * ShmGroup::kBufferBytes) {
+  if (size_ < 3 || static_cast<int64_t>(data.size_bytes()) <= kOneShotBytesMax) {
     return AllReduceOneShot<Reduction>(op, data);
   }
   const int64_t total = static_cast<int64_t>(data.size());
@@ -311,7 +314,11 @@ void ShmCommunicator::AllGather(std::span<const std::byte> piece,
     std::byte* slot = gathered.data();
     for (int32_t peer = 0; peer < size_; ++peer) {
       const int64_t count = byte_counts[static_cast<size_t>(peer)];
-      CopyTo(slot, offset, Await(peer), now(count));
+      if (peer != rank_) {
+        CopyTo(slot, offset, Await(peer), now(count));
+      } else if (slot != piece.data() && now(count) > 0) {
+        CopyBytes(slot + offset, piece.data() + offset, now(count));
+      }
       slot += count;
     }
   }

@@ -20,7 +20,7 @@ namespace shoal::comm {
 // ordered pair of ranks. Untouched pages cost no memory.
 class ShmGroup {
  public:
-  static constexpr int64_t kBufferBytes = 64 << 10;  // What one rank shows the others at a time.
+  static constexpr int64_t kBufferBytes = 256 << 10;  // What one rank shows the others at a time.
   static constexpr int32_t kRanksMax = 256;
 
   // For processes forked later. `size` in [1, kRanksMax].

@@ -66,12 +66,12 @@ struct LayerRows {
   Lines<int64_t> fixed;  // [hidden_dim + kFixedTail]
 };
 
-// A part of many rows: what one thread takes through a layer. Its LayerRows should fit the second
-// cache, and be enough to share the reading of the weights.
-constexpr int64_t kPartRows = 32;
+// A part of many rows, at most: what one thread takes through a layer. Few enough for its LayerRows
+// to stay in the second cache or near it, many enough to share the reading of the weights.
+constexpr int64_t kPartRows = 64;
 
-// Into so many parts a step's rows are divided, none larger than kPartRows; 1: they are too few,
-// and the threads divide the weights instead.
+// How many parts a step's rows make, equally many for each thread. 1: they are too few, and the
+// threads divide the weights instead.
 constexpr int64_t PartCount(int64_t rows, int64_t threads) {
   const int64_t round = kPartRows * threads;
   return rows < round ? 1 : (rows + round - 1) / round * threads;

@@ -39,11 +39,15 @@ MemoryNeeds ComputeNeeds(const model::ModelConfig& config, const plan::RankShard
   const int64_t kv = shard.kv_heads.count() * config.head_dim;
   const int64_t mlp = shard.mlp_columns.count();
   const int64_t widest = std::max({config.hidden_dim, query, mlp});
-  // As worker/forward/activations.h lists them: residual and normed, query and attention, key and
-  // value, gate and up, then the input quantised in groups of 32 and of 16, with their scales and
-  // sums, and the fixed-point sums.
-  const int64_t row = kFloat * 2 * (config.hidden_dim + query + kv + mlp) + widest * 11 / 4 +
-                      8 * (config.hidden_dim + forward::kFixedTail + 2);
+  // As worker/forward/activations.h lists them. Between the matrices: normed, gate and up, the
+  // input quantised in groups of 32 and of 16, with their scales and sums, and the fixed-point
+  // sums; of all rows, and of the parts that threads take.
+  const int64_t layer_row = kFloat * (config.hidden_dim + 2 * mlp) + widest * 11 / 4 +
+                            8 * (config.hidden_dim + forward::kFixedTail);
+  const bool has_parts = forward::PartCount(shape.rows_max, shape.threads) > 1;
+  const int64_t part_rows = has_parts ? shape.threads * forward::kPartRows : 0;
+  // Residual, query and attention, key and value, three counts.
+  const int64_t row = kFloat * (config.hidden_dim + 2 * query + 2 * kv) + 3 * 8;
   // Logits of up to 16 rows: this rank's, all ranks' as they arrive, and put together.
   const int64_t gathered = shape.tensor_parallel > 1 ? 2 : 1;
   const int64_t logits = 16 * kFloat * (shard.vocab_rows.count() + gathered * config.vocab_size);
@@ -52,8 +56,8 @@ MemoryNeeds ComputeNeeds(const model::ModelConfig& config, const plan::RankShard
       cpu::AttentionScratchFloats(config.head_dim, config.head_count / config.kv_head_count);
   MemoryNeeds needs;
   needs.weights = shard.weight_bytes;
-  needs.activations =
-      shape.rows_max * row + logits + scratch + shape.context_tokens * config.head_dim * kFloat;
+  needs.activations = shape.rows_max * row + (shape.rows_max + part_rows) * layer_row + logits +
+                      scratch + shape.context_tokens * config.head_dim * kFloat;
   needs.kv_per_token = shard.kv_bytes_per_token;
   return needs;
 }
