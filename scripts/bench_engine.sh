@@ -92,7 +92,7 @@ engine_beside_busy() {
   busy=
 }
 
-# As many clients as the engine's largest batch, each with one request of the same shape.
+# As many clients as the engine's largest batch, each with four requests of the same shape in turn.
 through_http() {
   local pair=$1
   mkfifo "$work/ready"
@@ -106,7 +106,7 @@ through_http() {
     exit 1
   }
   for run in warm_up "http.$pair"; do
-    "$bin/shoal" bench serve "$url" --concurrency 16 --requests 16 --prompt-tokens 128 \
+    "$bin/shoal" bench serve "$url" --concurrency 16 --requests 64 --prompt-tokens 128 \
       --output-tokens 65 --json >"$work/$run" 2>"$work/log"
   done
   kill "$server"

@@ -301,6 +301,7 @@ void RankModel::ForWorks(bool whole, const Function& function) {
   // on_input is shown all rows at once.
   if (whole || parts == 1 || options_.on_input != nullptr) return function(AllRows());
   const bool exchanged = stage_.size() > 1;
+  team_.ReadAhead({});  // Every thread begins with the first panels: it has no share.
   team_.ParallelFor(parts, 1, [=, this, &function](int64_t begin, int64_t end, int32_t thread) {
     for (int64_t i = begin; i < end; ++i) {
       const plan::Range part = PartOf(rows, i, parts);
@@ -315,10 +316,11 @@ void RankModel::ForRows(const Work& work, const device::RangeFunction& function)
   const int64_t count = work.rows.count();
   const int64_t first = work.rows.begin;
   const int64_t share = count / (4 * team_.thread_count());
-  team_.ParallelFor(count, std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens),
-                    [first, &function](int64_t begin, int64_t end, int32_t thread) {
-                      function(first + begin, first + end, thread);
-                    });
+  const int64_t grain = std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens);
+  if (first == 0) return team_.ParallelFor(count, grain, function);
+  team_.ParallelFor(count, grain, [first, &function](int64_t begin, int64_t end, int32_t thread) {
+    function(first + begin, first + end, thread);
+  });
 }
 
 // Many rows are dealt to the threads as ForRows deals them: what a thread computes here it works on

@@ -33,8 +33,8 @@ class CoordinatorSession {
   // Throws the error that ended joining. Precondition: state() is kFailed.
   [[noreturn]] void ThrowFailure() const;
 
-  // As CoordinatorLink's. `losses`: how many on_lost calls the sender knew of; updates from before a
-  // loss are dropped, since the next coordinator never heard of their sequences.
+  // As CoordinatorLink's. `losses`: how many on_lost calls the sender knew of; updates from before
+  // a loss are dropped, since the next coordinator never heard of their sequences.
   void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
                     uint64_t losses);
   void SendQueued() noexcept;
