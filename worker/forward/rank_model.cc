@@ -311,18 +311,6 @@ void RankModel::ForWorks(bool whole, const Function& function) {
   });
 }
 
-void RankModel::ForRows(const Work& work, const device::RangeFunction& function) {
-  if (work.alone) return function(work.rows.begin, work.rows.end, 0);
-  const int64_t count = work.rows.count();
-  const int64_t first = work.rows.begin;
-  const int64_t share = count / (4 * team_.thread_count());
-  const int64_t grain = std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens);
-  if (first == 0) return team_.ParallelFor(count, grain, function);
-  team_.ParallelFor(count, grain, [first, &function](int64_t begin, int64_t end, int32_t thread) {
-    function(first + begin, first + end, thread);
-  });
-}
-
 // Many rows are dealt to the threads as ForRows deals them: what a thread computes here it works on
 // later, and no core waits for memory that another one holds. Few rows are read by all.
 template <typename Function>

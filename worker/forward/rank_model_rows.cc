@@ -1,10 +1,22 @@
-// How the ranks of a stage share the rows between the matrices, and hand them to the next stage.
+// How threads and ranks share the rows between the matrices, and hand them to the next stage.
 
 #include <algorithm>
 
 #include "worker/forward/rank_model.h"
 
 namespace shoal::forward {
+
+void RankModel::ForRows(const Work& work, const device::RangeFunction& function) {
+  if (work.alone) return function(work.rows.begin, work.rows.end, 0);
+  const int64_t count = work.rows.count();
+  const int64_t first = work.rows.begin;
+  const int64_t share = count / (4 * team_.thread_count());
+  const int64_t grain = std::max(kRowGrain, share / kKvBlockTokens * kKvBlockTokens);
+  if (first == 0) return team_.ParallelFor(count, grain, function);
+  team_.ParallelFor(count, grain, [first, &function](int64_t begin, int64_t end, int32_t thread) {
+    function(first + begin, first + end, thread);
+  });
+}
 
 void RankModel::DealRows() {
   const int64_t row_count = rows_.size();
