@@ -19,6 +19,10 @@ constexpr int64_t kLogitTileRows = 16;
 constexpr int64_t InputGroup(DType dtype) {
   return QuantizesWholeRows(dtype) ? 0 : GroupSize(dtype);
 }
+// How many they are in a row.
+constexpr int64_t InputGroups(DType dtype, int64_t cols) {
+  return QuantizesWholeRows(dtype) ? 1 : cols / GroupSize(dtype);
+}
 
 // A vector that begins at a cache line, as then all its rows do if they are whole lines: a vector
 // register's load or store that touches two lines costs twice.

@@ -41,11 +41,6 @@ plan::Range PartOf(int64_t count, int64_t index, int64_t parts) {
   return {count * index / parts, count * (index + 1) / parts};
 }
 
-// How many scales a row of an input has.
-int64_t InputGroups(DType dtype, int64_t cols) {
-  return QuantizesWholeRows(dtype) ? 1 : cols / GroupSize(dtype);
-}
-
 // True if no matrix before readers[index] wants its input in the same groups.
 bool IsFirstOfGroup(std::span<const DType> readers, size_t index) {
   return std::none_of(readers.begin(), readers.begin() + index, [&](DType before) {
