@@ -115,7 +115,7 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
   const Product product = {&output, activations_.logits.data(), output.rows};
   Work work = AllRows();
   work.rows = {0, tile_rows};
-  Multiply({&product, 1}, normed, cols, work.shared, work, StartOf(0));
+  Multiply({&product, 1}, work, StartOf(0));
 }
 
 // Rows of one sequence with penalties or a grammar stay on one thread: its state follows them one

@@ -336,19 +336,18 @@ std::span<const std::byte> RankModel::StartOf(int64_t layer) const {
   return last_stage_ ? MemoryOf(weights_.output(), weights_.output()) : StartOf(0);
 }
 
-void RankModel::Multiply(std::span<const Product> products, const float* values, int64_t cols,
-                         const RowSpace& at, const Work& work, std::span<const std::byte> next) {
+void RankModel::Multiply(std::span<const Product> products, const Work& work,
+                         std::span<const std::byte> next) {
   int64_t panels = 0;
   int64_t bytes = 0;
   for (const Product& product : products) {
     panels += PanelCount(product.weights->rows);
     bytes += MemoryOf(*product.weights, *product.weights).size();
   }
-  LayerRows* inputs = at.rows;
-  const int64_t first = work.rows.begin - at.begin;
+  LayerRows* inputs = work.shared.rows;
+  const int64_t first = work.rows.begin - work.shared.begin;
   if (work.alone) {
-    return MultiplyPart(products, values, cols, *inputs, first, {0, work.rows.count()},
-                        {0, panels});
+    return MultiplyPart(products, *inputs, first, {0, work.rows.count()}, {0, panels});
   }
   std::array<Product, kProductsMax> copies;  // For the other threads, with what uses them.
   const size_t product_count = products.size();
@@ -356,13 +355,14 @@ void RankModel::Multiply(std::span<const Product> products, const float* values,
   std::copy(products.begin(), products.end(), copies.begin());
   ForParts(panels, bytes, work.rows.count(), kPanelGrain, next,
            [=, this](plan::Range rows, plan::Range part) {
-             MultiplyPart(std::span(copies).first(product_count), values, cols, *inputs, first,
-                          rows, part);
+             MultiplyPart(std::span(copies).first(product_count), *inputs, first, rows, part);
            });
 }
 
-void RankModel::MultiplyPart(std::span<const Product> products, const float* values, int64_t cols,
-                             LayerRows& at, int64_t first, plan::Range rows, plan::Range panels) {
+void RankModel::MultiplyPart(std::span<const Product> products, LayerRows& at, int64_t first,
+                             plan::Range rows, plan::Range panels) {
+  const int64_t cols = model_.config().hidden_dim;
+  const float* normed = at.normed.data() + first * cols;
   int64_t before = 0;  // Panels of the products before.
   for (const Product& product : products) {
     const int64_t count = PanelCount(product.weights->rows);
@@ -371,7 +371,7 @@ void RankModel::MultiplyPart(std::span<const Product> products, const float* val
     before += count;
     if (from >= to) continue;
     const DType dtype = product.weights->dtype;
-    const ActivationRows input = Input(dtype, values, cols, rows.end, at, first);
+    const ActivationRows input = Input(dtype, normed, cols, rows.end, at, first);
     kernels_.linear[static_cast<size_t>(dtype)]({.weights = product.weights,
                                                  .input = &input,
                                                  .row_begin = rows.begin,
@@ -422,11 +422,8 @@ void RankModel::MakeHeads(int64_t layer, const Work& work) {
       {&weights.query, activations_.query.data() + first * query_dim, query_dim},
       {&weights.key, activations_.key.data() + first * kv_dim, kv_dim},
       {&weights.value, activations_.value.data() + first * kv_dim, kv_dim}};
-  const float* normed =
-      work.shared.rows->normed.data() + (first - work.shared.begin) * config.hidden_dim;
   ShowInput(layer, LayerInput::kAttention, activations_.all.normed, config.hidden_dim, own_rows_);
-  Multiply(products, normed, config.hidden_dim, work.shared, work,
-           MemoryOf(weights.attention_output, weights.attention_output));
+  Multiply(products, work, MemoryOf(weights.attention_output, weights.attention_output));
   RotateAndStore(layer, work);
 }
 
@@ -525,16 +522,14 @@ void RankModel::ListAttentionCalls(int64_t layer) {
 
 void RankModel::RunMlp(int64_t layer, const LeafSum& sum, const Work& work) {
   const LayerWeights& weights = weights_.layers()[layer];
-  const int64_t hidden_dim = model_.config().hidden_dim;
   const int64_t columns = shard_.mlp_columns.count();
   const int64_t own_first = work.rows.begin - work.own.begin;
   float* gate = work.own.rows->gate.data() + own_first * columns;
   float* up = work.own.rows->up.data() + own_first * columns;
   const Product products[] = {{&weights.gate, gate, columns}, {&weights.up, up, columns}};
-  const float* normed =
-      work.shared.rows->normed.data() + (work.rows.begin - work.shared.begin) * hidden_dim;
-  ShowInput(layer, LayerInput::kMlp, activations_.all.normed, hidden_dim, own_rows_);
-  Multiply(products, normed, hidden_dim, work.shared, work, MemoryOf(weights.down, weights.down));
+  ShowInput(layer, LayerInput::kMlp, activations_.all.normed, model_.config().hidden_dim,
+            own_rows_);
+  Multiply(products, work, MemoryOf(weights.down, weights.down));
   const int64_t first = work.rows.begin;
   MakeDividedRows(weights.down, gate, work, [=, this](int64_t begin, int64_t end) {
     float* to = gate + (begin - first) * columns;

@@ -215,14 +215,14 @@ class RankModel {
   // row `first` of `at` on.
   ActivationRows Input(DType dtype, const float* values, int64_t cols, int64_t count, LayerRows& at,
                        int64_t first);
-  // The products with the work's rows of `at`, quantised as the matrices want them. `values` and
-  // the outputs begin with the work's first row. `next`: the memory of the matrices that come after
-  // these.
-  void Multiply(std::span<const Product> products, const float* values, int64_t cols,
-                const RowSpace& at, const Work& work, std::span<const std::byte> next);
-  // A part of it: rows counted from the work's first, panels over all products.
-  void MultiplyPart(std::span<const Product> products, const float* values, int64_t cols,
-                    LayerRows& at, int64_t first, plan::Range rows, plan::Range panels);
+  // The products with the work's rows of `normed`, quantised as the matrices want them. The outputs
+  // begin with the work's first row. `next`: the memory of the matrices that come after these.
+  void Multiply(std::span<const Product> products, const Work& work,
+                std::span<const std::byte> next);
+  // A part of it: rows counted from the work's first, which is row `first` of `at`, panels over all
+  // products.
+  void MultiplyPart(std::span<const Product> products, LayerRows& at, int64_t first,
+                    plan::Range rows, plan::Range panels);
   // Calls function(rows, panels), on all threads, for parts of a product that tile [0, rows) x
   // [0, panels), each of `panels_min` panels at least, unless there are fewer. `bytes`: of all
   // panels' weights. `next`: as Multiply's.
