@@ -207,7 +207,7 @@ struct ThreadTeam::State {
     }
   }
 
-  bool BesideWaits() const { return beside.load(std::memory_order_relaxed) == kWaiting; }
+  bool BesideWaits() const { return beside.load(std::memory_order_seq_cst) == kWaiting; }
 
   // If one waits.
   void CallWaitingTask() noexcept {
@@ -232,12 +232,13 @@ struct ThreadTeam::State {
       awake = SpinThenYield(ready);
     }
     if (!awake) {
-      // Announce the sleep, then look again: Publish writes the claims first and then looks for
-      // sleepers, so one of the two sees the other.
+      // Announce the sleep, then look again: Publish and CallBeside write what is to be done first
+      // and then look for sleepers, so one of the two sees the other.
       sleepers.fetch_add(1, std::memory_order_seq_cst);
       while (true) {
         const uint32_t seen = wakeups.load(std::memory_order_seq_cst);
         if (stop.load(std::memory_order_seq_cst) || RegionOf(thread) != number) break;
+        if (BesideWaits()) break;  // The next wait calls it.
         FutexWait(wakeups, seen);
       }
       sleepers.fetch_sub(1, std::memory_order_relaxed);
@@ -355,11 +356,11 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain, const RangeFunction& 
 
 void ThreadTeam::CallBeside(const std::function<void()>& task) {
   state_->CallWaitingTask();
-  const bool others_sleep = state_->sleepers.load(std::memory_order_relaxed) ==
-                            static_cast<uint32_t>(state_->threads.size());
-  if (others_sleep || state_->beside.load(std::memory_order_acquire) != State::kNone) return task();
+  if (state_->beside.load(std::memory_order_acquire) != State::kNone) return task();
   state_->beside_task = &task;
-  state_->beside.store(State::kWaiting, std::memory_order_release);
+  state_->beside.store(State::kWaiting, std::memory_order_seq_cst);
+  const auto others = static_cast<uint32_t>(state_->threads.size());
+  if (state_->sleepers.load(std::memory_order_seq_cst) == others) state_->CallWaitingTask();
 }
 
 void ThreadTeam::FinishBeside() {
