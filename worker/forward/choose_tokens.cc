@@ -106,12 +106,12 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
   const int64_t cols = model_.config().hidden_dim;
   const PackedMatrix& output = weights_.output();
   const int64_t tile_rows = tile.size();
-  float* normed = activations_.all.normed.data();
   for (int64_t i = 0; i < tile_rows; ++i) {
+    float* normed = activations_.all.normed.data() + i * cols;
     kernels_.rms_norm(activations_.residual.data() + tile[i].row * cols, weights_.output_norm(),
-                      model_.config().norm_epsilon, cols, normed + i * cols);
+                      model_.config().norm_epsilon, cols, normed);
+    QuantizeRow(output.dtype, normed, cols, activations_.all, i);
   }
-  QuantizeRows(output.dtype, normed, cols, tile_rows, activations_.all, 0);
   const Product product = {&output, activations_.logits.data(), output.rows};
   Work work = AllRows();
   work.rows = {0, tile_rows};

@@ -172,21 +172,18 @@ ActivationRows RankModel::Input(DType dtype, const float* values, int64_t cols, 
   return input;
 }
 
-void RankModel::QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t count,
-                             LayerRows& to, int64_t first) {
+void RankModel::QuantizeRow(DType dtype, const float* values, int64_t cols, LayerRows& to,
+                            int64_t row) {
   if (!IsQuantized(dtype)) return;
   const int64_t groups = InputGroups(dtype, cols);
   QuantizedRows& quantized = to.Quantized(dtype);
-  for (int64_t r = 0; r < count; ++r) {
-    const float* row = values + r * cols;
-    int8_t* quants = quantized.quants.data() + (first + r) * cols;
-    float* scales = quantized.scales.data() + (first + r) * groups;
-    int32_t* sums = quantized.sums.data() + (first + r) * groups;
-    if (quantized.group == 32) {
-      kernels_.quantize_row(row, cols, quants, scales, sums);
-    } else {
-      kernels_.quantize_groups(row, cols, cols / groups, quants, scales, sums);
-    }
+  int8_t* quants = quantized.quants.data() + row * cols;
+  float* scales = quantized.scales.data() + row * groups;
+  int32_t* sums = quantized.sums.data() + row * groups;
+  if (quantized.group == 32) {
+    kernels_.quantize_row(values, cols, quants, scales, sums);
+  } else {
+    kernels_.quantize_groups(values, cols, cols / groups, quants, scales, sums);
   }
 }
 
@@ -200,17 +197,18 @@ void RankModel::MakeDividedRows(const PackedMatrix& weights, const float* values
   if (!QuantizesTogether(weights)) {
     const int64_t shift = work.own.begin;
     ForRows(work, [=, this, &weights, &to](int64_t begin, int64_t end, int32_t) {
-      make(begin, end);
-      QuantizeRows(weights.dtype, values + (begin - first) * cols, cols, end - begin, to,
-                   begin - shift);
+      for (int64_t r = begin; r < end; ++r) {
+        make(r);
+        QuantizeRow(weights.dtype, values + (r - first) * cols, cols, to, r - shift);
+      }
     });
     return;
   }
   SHOAL_CHECK(!work.alone, "the ranks exchange what they know of all rows");
   int64_t* largest = activations_.largest_bits.data();
   ForRows(work, [=, this](int64_t begin, int64_t end, int32_t) {
-    make(begin, end);
     for (int64_t r = begin; r < end; ++r) {
+      make(r);
       largest[r] = kernels_.largest_bits(values + r * cols, cols);
     }
   });
@@ -237,17 +235,14 @@ RankModel::NormedInput RankModel::MlpInput(int64_t layer) const {
           .readers = {weights.gate.dtype, weights.up.dtype, weights.up.dtype}};
 }
 
-void RankModel::NormRows(const NormedInput& input, int64_t begin, int64_t end, const RowSpace& to) {
+void RankModel::NormRow(const NormedInput& input, int64_t row, const RowSpace& to) {
   const int64_t cols = model_.config().hidden_dim;
-  const int64_t first = begin - to.begin;
-  float* normed = to.rows->normed.data() + first * cols;
-  for (int64_t r = begin; r < end; ++r) {
-    kernels_.rms_norm(activations_.residual.data() + r * cols, input.norm,
-                      model_.config().norm_epsilon, cols, normed + (r - begin) * cols);
-  }
+  float* normed = to.rows->normed.data() + (row - to.begin) * cols;
+  kernels_.rms_norm(activations_.residual.data() + row * cols, input.norm,
+                    model_.config().norm_epsilon, cols, normed);
   for (size_t i = 0; i < input.readers.size(); ++i) {
     if (!IsFirstOfGroup(input.readers, i)) continue;
-    QuantizeRows(input.readers[i], normed, cols, end - begin, *to.rows, first);
+    QuantizeRow(input.readers[i], normed, cols, *to.rows, row - to.begin);
   }
 }
 
@@ -255,7 +250,7 @@ void RankModel::BeginLayers() {
   const NormedInput input = AttentionInput(0);
   const auto norm = [&](const Work& work) {
     ForRows(work, [this, &input, &work](int64_t begin, int64_t end, int32_t) {
-      NormRows(input, begin, end, work.shared);
+      for (int64_t r = begin; r < end; ++r) NormRow(input, r, work.shared);
     });
   };
   if (stage_.size() == 1) {
@@ -479,7 +474,7 @@ void RankModel::ProjectAttention(int64_t layer, const LeafSum& sum, const Work& 
   const int64_t cols = sum.weights.cols;
   const float* attention = activations_.attention.data() + work.rows.begin * cols;
   ShowInput(layer, LayerInput::kAttentionOutput, activations_.attention, cols, work.rows);
-  MakeDividedRows(sum.weights, attention, work, [](int64_t, int64_t) {});
+  MakeDividedRows(sum.weights, attention, work, [](int64_t) {});
   SumLeaves(sum, attention, work);
 }
 
@@ -531,9 +526,9 @@ void RankModel::RunMlp(int64_t layer, const LeafSum& sum, const Work& work) {
             own_rows_);
   Multiply(products, work, MemoryOf(weights.down, weights.down));
   const int64_t first = work.rows.begin;
-  MakeDividedRows(weights.down, gate, work, [=, this](int64_t begin, int64_t end) {
-    float* to = gate + (begin - first) * columns;
-    kernels_.silu_mul(to, up + (begin - first) * columns, (end - begin) * columns, to);
+  MakeDividedRows(weights.down, gate, work, [=, this](int64_t row) {
+    float* to = gate + (row - first) * columns;
+    kernels_.silu_mul(to, up + (row - first) * columns, columns, to);
   });
   ShowInput(layer, LayerInput::kDown, activations_.all.gate, columns, work.rows);
   SumLeaves(sum, gate, work);

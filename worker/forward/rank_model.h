@@ -190,24 +190,24 @@ class RankModel {
   // What a layer's attention and MLP begin with.
   NormedInput AttentionInput(int64_t layer) const;
   NormedInput MlpInput(int64_t layer) const;
-  // Makes rows [begin, end) of an input. What they are quantised to is quantised once for each
-  // group size among the readers.
-  void NormRows(const NormedInput& input, int64_t begin, int64_t end, const RowSpace& to);
+  // Makes a row of an input. What it is quantised to is quantised once for each group size among
+  // the readers.
+  void NormRow(const NormedInput& input, int64_t row, const RowSpace& to);
   // Fetches the rows of an input that other ranks made.
   void GatherInput(const NormedInput& input);
   // Makes the first layer's input and its heads.
   void BeginLayers();
-  // Quantises `count` rows as a matrix of `dtype` reads them, from row `first` of `to` on; nothing
+  // Quantises a row of `cols` values to row `row` of `to`, as a matrix of `dtype` reads it; nothing
   // for floats.
-  void QuantizeRows(DType dtype, const float* values, int64_t cols, int64_t count, LayerRows& to,
-                    int64_t first);
+  void QuantizeRow(DType dtype, const float* values, int64_t cols, LayerRows& to, int64_t row);
   // True if the input of these weights, of which each rank of the stage holds other columns, is
   // quantised by what all ranks know of a row.
   bool QuantizesTogether(const PackedMatrix& weights) const {
     return QuantizesWholeRows(weights.dtype) && stage_.size() > 1;
   }
-  // Calls make(begin, end), which makes rows of `values`, whose first is the work's, and quantises
-  // them: the input of `weights`, of which each rank of the stage holds other columns.
+  // Calls make(row), which makes a row of `values`, whose first is the work's, for each of the
+  // work's rows, and quantises them: the input of `weights`, of which each rank of the stage holds
+  // other columns.
   template <typename Make>
   void MakeDividedRows(const PackedMatrix& weights, const float* values, const Work& work,
                        Make make);

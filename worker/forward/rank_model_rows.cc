@@ -60,9 +60,9 @@ void RankModel::AddSums(const LeafSum& sum, const Work& work) {
       const int64_t invalid =
           AddRow(sum.weights, r, work, activations_.residual.data() + r * hidden_dim);
       if (invalid != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = sum.layer;
+      // Not before: AddRow reads the scale of the input that the row had, where this one may go.
+      if (sum.then.norm != nullptr) NormRow(sum.then, r, work.shared);
     }
-    // Not before: AddRow reads the scale of the input that the row had, where this one may go.
-    if (sum.then.norm != nullptr) NormRows(sum.then, begin, end, work.shared);
   });
 }
 
@@ -94,8 +94,8 @@ void RankModel::ExchangeFloatSums(const LeafSum& sum) {
       const float* sums = parts + r * stride;
       for (int64_t i = 0; i < hidden_dim; ++i) residual[i] += sums[i];
       if (sums[hidden_dim] != 0 && rows_[r].bad_layer < 0) rows_[r].bad_layer = sum.layer;
+      if (sum.then.norm != nullptr) NormRow(sum.then, r, work.shared);
     }
-    if (sum.then.norm != nullptr) NormRows(sum.then, begin, end, work.shared);
   });
 }
 
