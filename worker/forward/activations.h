@@ -81,6 +81,11 @@ constexpr int64_t PartCount(int64_t rows, int64_t threads) {
   return rows < round ? 1 : (rows + round - 1) / round * threads;
 }
 
+// The index-th of `parts` equal parts, about, of `count`.
+constexpr plan::Range PartOf(int64_t count, int64_t index, int64_t parts) {
+  return {count * index / parts, count * (index + 1) / parts};
+}
+
 // Shapes: [rows_max][...], row-major, the widths those of this rank's shard.
 struct Activations {
   Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows_max,

@@ -37,10 +37,6 @@ int64_t RowsMax(const RankOptions& options) {
   return options.prefill_chunk_tokens + options.sequences_max;
 }
 
-plan::Range PartOf(int64_t count, int64_t index, int64_t parts) {
-  return {count * index / parts, count * (index + 1) / parts};
-}
-
 // True if no matrix before readers[index] wants its input in the same groups.
 bool IsFirstOfGroup(std::span<const DType> readers, size_t index) {
   return std::none_of(readers.begin(), readers.begin() + index, [&](DType before) {
@@ -93,8 +89,7 @@ std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
     } else {
       ReceiveResidual();
     }
-    BeginLayers();
-    for (int64_t layer = 0; layer < shard_.layers.count(); ++layer) {
+    for (int64_t layer = BeginLayers(); layer < shard_.layers.count(); ++layer) {
       if (last_stage_ && layer + 1 == shard_.layers.count()) KeepWantedRows(layer);
       if (rows_.empty()) break;
       Attend(layer);
@@ -246,24 +241,19 @@ void RankModel::NormRow(const NormedInput& input, int64_t row, const RowSpace& t
   }
 }
 
-void RankModel::BeginLayers() {
+int64_t RankModel::BeginLayers() {
+  const int64_t parts = PartCount(rows_.size(), team_.thread_count());
+  if (stage_.size() == 1 && parts > 1 && options_.on_input == nullptr)
+    return FlowThroughLayers(parts);
   const NormedInput input = AttentionInput(0);
-  const auto norm = [&](const Work& work) {
-    ForRows(work, [this, &input, &work](int64_t begin, int64_t end, int32_t) {
-      for (int64_t r = begin; r < end; ++r) NormRow(input, r, work.shared);
-    });
-  };
-  if (stage_.size() == 1) {
-    return ForWorks(/*whole=*/false, [&](const Work& work) {
-      norm(work);
-      MakeHeads(0, work);
-    });
-  }
   Work work = AllRows();
   work.rows = own_rows_;
-  norm(work);
+  ForRows(work, [this, &input, &work](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r) NormRow(input, r, work.shared);
+  });
   GatherInput(input);
-  ForWorks(/*whole=*/false, [this](const Work& work) { MakeHeads(0, work); });
+  ForWorks(/*whole=*/false, [this](const Work& all) { MakeHeads(0, all); });
+  return 0;
 }
 
 void RankModel::GatherInput(const NormedInput& input) {
@@ -425,49 +415,62 @@ void RankModel::MakeHeads(int64_t layer, const Work& work) {
 void RankModel::Attend(int64_t layer) {
   ListAttentionCalls(layer);
   team_.ParallelFor(attention_calls_.size(), 1, [&](int64_t begin, int64_t end, int32_t thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      cpu::AttentionCall call = attention_calls_[i];
-      call.scratch =
-          activations_.attention_scratch.data() + thread * activations_.attention_scratch_floats;
-      kernels_.attention(call);
-    }
+    for (int64_t i = begin; i < end; ++i) RunAttention(attention_calls_[i].call, thread);
   });
 }
 
-void RankModel::FinishLayer(int64_t layer) {
+void RankModel::RunAttention(cpu::AttentionCall call, int32_t thread) {
+  call.scratch =
+      activations_.attention_scratch.data() + thread * activations_.attention_scratch_floats;
+  kernels_.attention(call);
+}
+
+RankModel::LeafSum RankModel::AttentionSum(int64_t layer) const {
   const LayerWeights& weights = weights_.layers()[layer];
   const model::LeafGeometry& leaves = model_.leaves();
-  const int64_t model_layer = shard_.layers.begin + layer;
-  const bool last = layer + 1 == shard_.layers.count();
-  const LeafSum attention = {.weights = weights.attention_output,
-                             .leaf_cols = leaves.heads_per_leaf * model_.config().head_dim,
-                             .leaf_count = leaves.attention_leaf_count,
-                             .layer = model_layer,
-                             .overflows = activations_.kv_overflows,
-                             .then = MlpInput(layer),
-                             .next = MemoryOf(weights.gate, weights.up)};
-  const LeafSum mlp = {.weights = weights.down,
-                       .leaf_cols = leaves.mlp_leaf_width,
-                       .leaf_count = leaves.mlp_leaf_count,
-                       .layer = model_layer,
-                       .overflows = {},
-                       .then = last ? NormedInput() : AttentionInput(layer + 1),
-                       .next = StartOf(layer + 1)};
+  return {.weights = weights.attention_output,
+          .leaf_cols = leaves.heads_per_leaf * model_.config().head_dim,
+          .leaf_count = leaves.attention_leaf_count,
+          .layer = shard_.layers.begin + layer,
+          .overflows = activations_.kv_overflows,
+          .then = MlpInput(layer),
+          .next = MemoryOf(weights.gate, weights.up)};
+}
+
+RankModel::LeafSum RankModel::MlpSum(int64_t layer) const {
+  const model::LeafGeometry& leaves = model_.leaves();
+  return {.weights = weights_.layers()[layer].down,
+          .leaf_cols = leaves.mlp_leaf_width,
+          .leaf_count = leaves.mlp_leaf_count,
+          .layer = shard_.layers.begin + layer,
+          .overflows = {},
+          .then = IsLast(layer) ? NormedInput() : AttentionInput(layer + 1),
+          .next = StartOf(layer + 1)};
+}
+
+void RankModel::FinishRows(int64_t layer, const Work& work) {
+  const LeafSum attention = AttentionSum(layer);
+  const LeafSum mlp = MlpSum(layer);
+  ProjectAttention(layer, attention, work);
+  AddSums(attention, work);
+  RunMlp(layer, mlp, work);
+  AddSums(mlp, work);
+  if (!IsLast(layer)) MakeHeads(layer + 1, work);
+}
+
+void RankModel::FinishLayer(int64_t layer) {
   if (stage_.size() == 1) {
-    return ForWorks(/*whole=*/false, [&](const Work& work) {
-      ProjectAttention(layer, attention, work);
-      AddSums(attention, work);
-      RunMlp(layer, mlp, work);
-      AddSums(mlp, work);
-      if (!last) MakeHeads(layer + 1, work);
-    });
+    return ForWorks(/*whole=*/false, [&](const Work& work) { FinishRows(layer, work); });
   }
+  const LeafSum attention = AttentionSum(layer);
+  const LeafSum mlp = MlpSum(layer);
   ForWorks(QuantizesTogether(attention.weights),
            [&](const Work& work) { ProjectAttention(layer, attention, work); });
   ExchangeSums(attention);
   ForWorks(QuantizesTogether(mlp.weights), [&](const Work& work) { RunMlp(layer, mlp, work); });
   ExchangeSums(mlp);
-  if (!last) ForWorks(/*whole=*/false, [&](const Work& work) { MakeHeads(layer + 1, work); });
+  if (IsLast(layer)) return;
+  ForWorks(/*whole=*/false, [&](const Work& work) { MakeHeads(layer + 1, work); });
 }
 
 void RankModel::ProjectAttention(int64_t layer, const LeafSum& sum, const Work& work) {
@@ -495,22 +498,23 @@ void RankModel::ListAttentionCalls(int64_t layer) {
       const int64_t head = std::max(kv_head * head_group, shard_.heads.begin);
       const int64_t head_end = std::min((kv_head + 1) * head_group, shard_.heads.end);
       const int64_t offset = begin * query_stride + (head - shard_.heads.begin) * config.head_dim;
-      attention_calls_.push_back({.dtype = options_.kv_dtype,
-                                  .head_dim = config.head_dim,
-                                  .head_count = head_end - head,
-                                  .position_begin = first.position,
-                                  .row_count = end - begin,
-                                  .query = activations_.query.data() + offset,
-                                  .query_stride = query_stride,
-                                  .output = activations_.attention.data() + offset,
-                                  .output_stride = query_stride,
-                                  .blocks = kv_pool_.Blocks(layer, kv_head - shard_.kv_heads.begin),
-                                  .block_stride = kv_pool_.block_stride(),
-                                  .block_table = sequences_.at(first.slot).blocks.data(),
-                                  .next_head_offset = kv_head + 1 < shard_.kv_heads.end
-                                                          ? kv_pool_.head_bytes()
-                                                          : int64_t{0},
-                                  .scratch = nullptr});
+      attention_calls_.push_back(
+          {.rows = {begin, end},
+           .call = {.dtype = options_.kv_dtype,
+                    .head_dim = config.head_dim,
+                    .head_count = head_end - head,
+                    .position_begin = first.position,
+                    .row_count = end - begin,
+                    .query = activations_.query.data() + offset,
+                    .query_stride = query_stride,
+                    .output = activations_.attention.data() + offset,
+                    .output_stride = query_stride,
+                    .blocks = kv_pool_.Blocks(layer, kv_head - shard_.kv_heads.begin),
+                    .block_stride = kv_pool_.block_stride(),
+                    .block_table = sequences_.at(first.slot).blocks.data(),
+                    .next_head_offset =
+                        kv_head + 1 < shard_.kv_heads.end ? kv_pool_.head_bytes() : int64_t{0},
+                    .scratch = nullptr}});
     }
   }
 }

@@ -22,6 +22,7 @@
 #include "worker/engine/step_plan.h"
 #include "worker/forward/activations.h"
 #include "worker/forward/kv_pool.h"
+#include "worker/forward/layer_flow.h"
 #include "worker/forward/numerics.h"
 #include "worker/forward/sequence_table.h"
 #include "worker/forward/shard_weights.h"
@@ -137,6 +138,12 @@ class RankModel {
     int64_t begin = 0;
   };
 
+  // The attention of some rows of the step to one key/value head.
+  struct RowsCall {
+    plan::Range rows;
+    cpu::AttentionCall call;
+  };
+
   // Some rows of a step and who works on them: all rows, by the whole team, region after region,
   // or a part of many, by the calling thread alone.
   struct Work {
@@ -195,8 +202,12 @@ class RankModel {
   void NormRow(const NormedInput& input, int64_t row, const RowSpace& to);
   // Fetches the rows of an input that other ranks made.
   void GatherInput(const NormedInput& input);
-  // Makes the first layer's input and its heads.
-  void BeginLayers();
+  // Makes the first layer's input and its heads, and does as many layers as FlowThroughLayers can:
+  // returns how many.
+  int64_t BeginLayers();
+  // Takes many rows, in so many parts, through the layers whose rows this rank alone finishes, from
+  // the first one's input on: no thread waits for all others. Returns how many layers.
+  int64_t FlowThroughLayers(int64_t part_count);
   // Quantises a row of `cols` values to row `row` of `to`, as a matrix of `dtype` reads it; nothing
   // for floats.
   void QuantizeRow(DType dtype, const float* values, int64_t cols, LayerRows& to, int64_t row);
@@ -236,8 +247,14 @@ class RankModel {
   // Projects the rows, and stores their keys and values.
   void MakeHeads(int64_t layer, const Work& work);
   void Attend(int64_t layer);
+  void RunAttention(cpu::AttentionCall call, int32_t thread);
   // What comes after the attention of a layer, with the next one's heads.
   void FinishLayer(int64_t layer);
+  // The same for rows that nothing is exchanged for.
+  void FinishRows(int64_t layer, const Work& work);
+  LeafSum AttentionSum(int64_t layer) const;
+  LeafSum MlpSum(int64_t layer) const;
+  bool IsLast(int64_t layer) const { return layer + 1 == shard_.layers.count(); }
   void ProjectAttention(int64_t layer, const LeafSum& sum, const Work& work);
   void RunMlp(int64_t layer, const LeafSum& sum, const Work& work);
   // The work's first row of `fixed`.
@@ -310,7 +327,7 @@ class RankModel {
   int64_t mapped_embeddings_ = 0;      // Rows read since their pages were released.
   bool scattered_ = false;             // Rows are dealt to the stage's ranks in this step;
   plan::Range own_rows_;  // this rank finishes these, and only their residuals are current.
-  std::vector<cpu::AttentionCall> attention_calls_;
+  std::vector<RowsCall> attention_calls_;
   std::vector<Wanted> by_maximum_;  // Rows whose token the ranks' maxima decide;
   std::vector<Wanted> from_all_;    // those that need all logits in one place.
   std::vector<engine::Candidate> candidates_;

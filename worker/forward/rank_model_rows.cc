@@ -18,6 +18,39 @@ void RankModel::ForRows(const Work& work, const device::RangeFunction& function)
   });
 }
 
+int64_t RankModel::FlowThroughLayers(int64_t part_count) {
+  // Before the last layer rows are dropped.
+  const int64_t layers = shard_.layers.count() - (last_stage_ ? 1 : 0);
+  ListAttentionCalls(0);
+  std::vector<plan::Range> calls;
+  for (const RowsCall& rows : attention_calls_) calls.push_back(rows.rows);
+  std::vector<plan::Range> parts;
+  for (int64_t i = 0; i < part_count; ++i) parts.push_back(PartOf(rows_.size(), i, part_count));
+  LayerFlow flow(parts, calls, layers, team_.thread_count());
+  const NormedInput first_input = AttentionInput(0);
+  const auto run_call = [&](const LayerFlow::Task& task, int32_t thread) {
+    cpu::AttentionCall call = attention_calls_[task.index].call;
+    call.blocks += kv_pool_.Blocks(task.layer, 0) - kv_pool_.Blocks(0, 0);
+    RunAttention(call, thread);
+  };
+  const auto run_part = [&](const LayerFlow::Task& task, int32_t thread) {
+    const plan::Range rows = parts[task.index];
+    const RowSpace own = {&activations_.parts[thread], rows.begin};
+    const Work work = {rows, true, own, own};
+    if (task.layer >= 0) return FinishRows(task.layer, work);
+    for (int64_t r = rows.begin; r < rows.end; ++r) NormRow(first_input, r, own);
+    MakeHeads(0, work);
+  };
+  team_.ReadAhead({});  // Every thread begins with the first panels: it has no share.
+  team_.ParallelFor(team_.thread_count(), 1, [&](int64_t, int64_t, int32_t thread) {
+    while (const std::optional<LayerFlow::Task> task = flow.Take(thread)) {
+      task->is_part ? run_part(*task, thread) : run_call(*task, thread);
+      flow.Finish(*task);
+    }
+  });
+  return layers;
+}
+
 void RankModel::DealRows() {
   const int64_t row_count = rows_.size();
   scattered_ = stage_.size() > 1 && !fast_ && row_count >= options_.scatter_rows_min;

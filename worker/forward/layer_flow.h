@@ -1,0 +1,62 @@
+#pragma once
+
+// The order in which threads take a step's many rows through several layers without meeting. A
+// layer is attention calls, of a few rows each, and parts, of more rows, which do all that comes
+// between one layer's attention and the next. A thread does its own share of each, because that is
+// in its caches, then what is left of the others', and goes on: it waits only for what its next
+// task reads, not for whoever was held up.
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "parallel/plan/plan.h"
+
+namespace shoal::forward {
+
+// Threading: threads [0, thread_count), each of which takes and finishes one task after the other.
+class LayerFlow {
+ public:
+  struct Task {
+    int64_t layer;  // -1, a part: what comes before the first layer's attention.
+    bool is_part;   // Otherwise an attention call.
+    int64_t index;
+  };
+
+  // Tasks: all parts in layer -1, then all calls and then all parts in each of `layers` layers.
+  // parts: the rows of each; they tile the step's. calls: the rows of each. A call reads what the
+  // parts of its rows and of all rows before made of the layer before; a part reads what the calls
+  // of its rows made.
+  LayerFlow(std::span<const plan::Range> parts, std::span<const plan::Range> calls, int64_t layers,
+            int32_t thread_count);
+
+  // The thread's next task, once what it reads is there; none if all are taken. Waits only for
+  // tasks that another thread has taken before, so not all threads ever wait.
+  std::optional<Task> Take(int32_t thread);
+  void Finish(const Task& task);
+
+ private:
+  // The parts or the calls of all layers, and the thread that each is the share of.
+  using Shares = std::vector<std::vector<int64_t>>;
+
+  struct Part {
+    int64_t calls = 0;                       // Of its rows, in a layer.
+    std::atomic<int64_t> finished{0};        // Layers, from -1 on.
+    std::atomic<int64_t> finished_calls{0};  // In all layers.
+  };
+
+  bool IsReady(const Task& task) const;
+
+  std::vector<Part> parts_;
+  std::vector<plan::Range> parts_of_calls_;
+  Shares part_shares_;
+  Shares call_shares_;
+  // A stage is the parts or the calls of a layer.
+  const int64_t stage_count_;
+  std::vector<int64_t> stages_;                // Where each thread is.
+  std::vector<std::atomic<int64_t>> claimed_;  // [stages][shares]; more than there are: all.
+};
+
+}  // namespace shoal::forward
