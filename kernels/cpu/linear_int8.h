@@ -6,7 +6,7 @@
 // Written over what computes the dot products (a Dots), of which there is one with vectors here and
 // one with tiles in linear_amx_int8.h:
 //   Lanes                          16 floats, as linear_tiles.h has them
-//   kOffset                        what weights have too much: they are packed plus 128
+//   kOffset                        what weights have too much in the dot products
 //   Dots(weights, input), panels   panels: the matrix's, as TabledPanels gives them
 //   ForEach(call, sink)            sink(panel, first row, rows, dots[row][16]) for all that a call
 //                                  asks for
@@ -58,7 +58,7 @@ template <typename Isa>
 class Int8Vectors : public GroupPlace {
  public:
   using Lanes = typename Isa::Lanes;
-  static constexpr int32_t kOffset = GroupKernel<Isa, DType::kINT8>::kOffset;
+  static constexpr int32_t kOffset = 0;  // Sums begin with what weights have too much.
 
   SHOAL_INLINE Int8Vectors(const PackedMatrix& weights, const ActivationRows& input)
       : panels(TabledPanels<DType::kINT8>(weights, Kernel::kTableEntry)), input_(input) {}
@@ -94,8 +94,7 @@ class Int8Vectors : public GroupPlace {
         for (int64_t r = begin; r < end; r += row_count) {
           Place(r, end - r, first, next - first);
           FetchOutputs(call, row, row_count, panel, panel_count);
-          AddTile(kept_ + (row - begin) * panels.cols);
-          for (int64_t p = 0; p < panel_count; ++p) sink(panel + p, row, row_count, dots_[p]);
+          AddTile(kept_ + (row - begin) * panels.cols, sink);
         }
       }
     }
@@ -110,12 +109,12 @@ class Int8Vectors : public GroupPlace {
   static constexpr int kTogether = Isa::kInt8Panels;
   static_assert(kTogether <= 2);
 
-  // Weights that are still to be brought to the second cache, and how many lines of them with each
-  // group of those at hand.
+  // Weights that are still to be brought to the second cache while `groups` groups of those at hand
+  // meet rows.
   struct Following {
     const uint8_t* data;
     int64_t lines;
-    int64_t share;
+    int64_t groups;
   };
 
   SHOAL_INLINE const uint8_t* Groups(int64_t p) const {
@@ -147,22 +146,30 @@ class Int8Vectors : public GroupPlace {
 
   // Panels [first, last) follow those that `rows` rows are about to meet.
   SHOAL_INLINE void Follow(int64_t first, int64_t last, int64_t rows) {
-    const int64_t groups = (rows + kRows - 1) / kRows * (panels.cols / Kernel::kGroup);
     following_.data = panels.data + first * panels.bytes;
     following_.lines = (last - first) * panels.bytes / 64;
-    following_.share = (following_.lines + groups - 1) / groups;
+    following_.groups = (rows + kRows - 1) / kRows * (panels.cols / Kernel::kGroup);
   }
 
-  SHOAL_INLINE void AddTile(const int8_t* rows) {
+  template <typename Sink>
+  SHOAL_INLINE void AddTile(const int8_t* rows, const Sink& sink) {
     if (row_count == 1) {
       for (int64_t p = 0; p < panel_count; ++p) {
-        DotRow(Groups(p), input_.quants + row * panels.cols, dots_[p][0]);
+        alignas(64) int32_t dots[1][kPanelRows];
+        DotRow(Groups(p), input_.quants + row * panels.cols, dots[0]);
+        sink(panel + p, row, 1, dots);
       }
       return;
     }
     WithRows([&](auto count) __attribute__((always_inline)) {
-      panel_count == kTogether ? AddRows<count(), kTogether>(rows) : AddRows<count(), 1>(rows);
+      panel_count == kTogether ? AddRows<count(), kTogether>(rows, sink)
+                               : AddRows<count(), 1>(rows, sink);
     });
+  }
+
+  // Where the sums of a row of the tile begin.
+  SHOAL_INLINE Ints StartOf(int64_t tile_row) const {
+    return Isa::FillInts(-Kernel::kOffset * input_.sums[row + tile_row]);
   }
 
   // acc[panel][row] += dot products of a group with kCount interleaved rows, with a row's additions
@@ -191,8 +198,7 @@ class Int8Vectors : public GroupPlace {
     const Ahead ahead = Lanes::StreamAhead(1);
 #pragma GCC unroll 2
     for (int part = 0; part < Isa::kParts; ++part) {
-      Ints acc[1][kChains] = {
-          {Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0)}};
+      Ints acc[1][kChains] = {{StartOf(0), Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0)}};
       for (int64_t k = 0; k < panels.cols; k += Kernel::kGroup) {
         const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
         if (part == 0) Prefetch<Kernel::kGroupBytes>(group, ahead);
@@ -204,23 +210,30 @@ class Int8Vectors : public GroupPlace {
     }
   }
 
-  // dots_[p][r] = the dot products of kCount interleaved rows with kWide panels.
-  template <int kCount, int kWide>
-  __attribute__((noinline)) void AddRows(const int8_t* rows) {
+  // Hands on the dot products of kCount interleaved rows with kWide panels, from registers where a
+  // panel is one vector. The sink is a copy: its stores cannot change what it holds.
+  template <int kCount, int kWide, typename Sink>
+  __attribute__((noinline)) void AddRows(const int8_t* rows, const Sink sink) {
     // One sum's additions wait for each other, so those of few rows are dealt to several.
     constexpr int kChains = kCount == 2 ? 2 : 1;
     const Ahead ahead = Lanes::StreamAhead(kCount);
     const uint8_t* groups = Groups(0);
     const int64_t cols = panels.cols;
     const uint8_t* following = following_.data;
-    const int64_t share = following_.lines > 0 ? following_.share : 0;
+    const int64_t share = following_.lines > 0 ? (following_.lines - 1) / following_.groups + 1 : 0;
+    alignas(64) int32_t dots[kWide][kCount][kPanelRows];
 #pragma GCC unroll 2
     for (int part = 0; part < Isa::kParts; ++part) {
       Ints acc[kWide][kChains * kCount];
+#pragma GCC unroll 2
       for (int i = 0; i < kWide; ++i) {
-        for (int r = 0; r < kChains * kCount; ++r) acc[i][r] = Isa::FillInts(0);
+#pragma GCC unroll 8
+        for (int r = 0; r < kChains * kCount; ++r) {
+          acc[i][r] = r < kCount ? StartOf(r) : Isa::FillInts(0);
+        }
       }
-      for (int64_t k = 0; k < cols; k += Kernel::kGroup) {
+      int64_t k = 0;
+      do {  // At least once: of a loop that may not run, GCC 12 makes copies of all sums.
         const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
         if (part == 0) {
 #pragma GCC unroll 2
@@ -232,23 +245,29 @@ class Int8Vectors : public GroupPlace {
           }
         }
         AddQuads<kCount, kChains>(group, part, rows + k * kCount, acc);
-      }
+        k += Kernel::kGroup;
+      } while (k < cols);
+#pragma GCC unroll 2
       for (int i = 0; i < kWide; ++i) {
+#pragma GCC unroll 8
         for (int r = kCount; r < kChains * kCount; ++r) {
           acc[i][r % kCount] = Isa::AddInts(acc[i][r % kCount], acc[i][r]);
         }
+#pragma GCC unroll 8
         for (int r = 0; r < kCount; ++r) {
-          Isa::StoreInts(acc[i][r], dots_[i][r] + part * Isa::kPartOutputs);
+          Isa::StoreInts(acc[i][r], dots[i][r] + part * Isa::kPartOutputs);
         }
       }
     }
+#pragma GCC unroll 2
+    for (int i = 0; i < kWide; ++i) sink(panel + i, row, kCount, dots[i]);
     following_.lines -= (following - following_.data) / 64;
+    following_.groups -= cols / Kernel::kGroup;
     following_.data = following;
   }
 
   const ActivationRows& input_;
   Following following_ = {};
-  alignas(64) int32_t dots_[kTogether][kRows][kPanelRows];  // Of the tile at hand.
   alignas(64) int8_t kept_[kKeptBytes];  // Interleaved rows, a tile's behind the tile's before it.
 };
 
@@ -267,6 +286,7 @@ void LinearInt8(const LinearCall& call) {
         const auto* table = reinterpret_cast<const float*>(panels.data + panel * panels.bytes);
         const int64_t present = OutputsOf(panels, panel);
         float* output = outputs + row * stride + panel * kPanelRows;
+#pragma GCC unroll 8
         for (int64_t r = 0; r < count; ++r, output += stride) {
           Dots::Scaled(table, scales[row + r], dots[r], -Dots::kOffset * sums[row + r])
               .StoreOutputs(output, present);
@@ -286,6 +306,7 @@ void RowDotsInt8(const LeafLinearCall& call) {
                 __attribute__((always_inline)) {
                   const int64_t present = OutputsOf(panels, panel);
                   int64_t* output = outputs + row * stride + panel * kPanelRows;
+#pragma GCC unroll 8
                   for (int64_t r = 0; r < count; ++r, output += stride) {
                     // Modulo 2^32: only the whole of it fits.
                     const auto start = static_cast<uint32_t>(-Dots::kOffset * sums[row + r]);
