@@ -226,6 +226,38 @@ TEST_P(OwnFormats, GiveTheSameBitsAtEveryCut) {
   }
 }
 
+class ManyRows : public ::testing::TestWithParam<ModelSpec> {};
+
+// Steps of 300 rows and more, which threads take through the layers in parts of their own, whose
+// first rows stand in the middle of a block of the cache.
+TEST_P(ManyRows, GiveTheSameBitsWhicheverThreadTakesThem) {
+  ModelSpec spec = GetParam();
+  spec.context_tokens = 520;
+  const ScratchFolder folder;
+  const auto model = model::Model::Open(WriteModel(spec, folder.path()));
+  TrialGroupOptions options;
+  options.isa = {"scalar"};
+  options.prefill_chunk_tokens = 32;
+  const Observation reference =
+      RunTrialGroup(*model, Requests(model->config(), /*batched=*/false), options);
+  ASSERT_FALSE(reference.digests.empty());
+  options.prefill_chunk_tokens = 512;
+  for (const int threads : {2, 3}) {
+    for (const int pipeline : {1, 2}) {
+      for (const std::string& isa : InstructionSets()) {
+        if (isa == "scalar") continue;  // The reference; slow enough once.
+        SCOPED_TRACE(Str(isa, ", ", threads, " threads, pipeline ", pipeline));
+        options.threads = threads;
+        options.cut.pipeline_parallel = pipeline;
+        options.isa = {isa};
+        ASSERT_NO_FATAL_FAILURE(ExpectSame(
+            reference,
+            RunTrialGroup(*model, Requests(model->config(), /*batched=*/true), options)));
+      }
+    }
+  }
+}
+
 // One request that needs most of the context, for attention over many segments and two spans.
 std::vector<rank::TrialRequest> OneLongRequest(const model::ModelConfig& config) {
   rank::TrialRequest request;
@@ -313,6 +345,9 @@ TEST(FastNumerics, HasAnIdOfItsOwnAndAddsFloatsOnlyAcrossRanks) {
   // An activation that a rounding tips over to the next of 127 quants moves a product by 1 %.
   EXPECT_LT(error, size * 1e-4);
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, ManyRows, ::testing::Values(NineHeadsSpec(), Int8Spec()),
+                         [](const auto& info) { return info.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(Models, OwnFormats, ::testing::Values(Int8Spec(), GroupsOf128Spec()),
                          [](const auto& info) { return info.param.name; });

@@ -5,7 +5,7 @@
 
 namespace shoal::forward {
 
-LayerFlow::LayerFlow(std::span<const plan::Range> parts, std::span<const plan::Range> calls,
+LayerFlow::LayerFlow(std::span<const plan::Range> parts, std::span<const Call> calls,
                      int64_t layers, int32_t thread_count)
     : parts_(parts.size()),
       part_shares_(thread_count),
@@ -22,10 +22,11 @@ LayerFlow::LayerFlow(std::span<const plan::Range> parts, std::span<const plan::R
                           [=](const plan::Range& part) { return row < part.end; }) -
              parts.begin();
     };
-    const plan::Range among = {part_of(calls[call].begin), part_of(calls[call].end - 1) + 1};
-    for (int64_t part = among.begin; part < among.end; ++part) ++parts_[part].calls;
-    parts_of_calls_.push_back(among);
-    call_shares_[among.begin % thread_count].push_back(static_cast<int64_t>(call));
+    const plan::Range rows = calls[call].rows;
+    const plan::Range own = {part_of(rows.begin), part_of(rows.end - 1) + 1};
+    for (int64_t part = own.begin; part < own.end; ++part) ++parts_[part].calls;
+    calls_.push_back({own, part_of(calls[call].read_end - 1) + 1});
+    call_shares_[own.begin % thread_count].push_back(static_cast<int64_t>(call));
   }
 }
 
@@ -53,7 +54,7 @@ bool LayerFlow::IsReady(const Task& task) const {
     return part.finished_calls.load(std::memory_order_acquire) == (task.layer + 1) * part.calls;
   }
   return std::all_of(
-      parts_.begin(), parts_.begin() + parts_of_calls_[task.index].end,
+      parts_.begin(), parts_.begin() + calls_[task.index].read_end,
       [&](const Part& part) { return part.finished.load(std::memory_order_acquire) > task.layer; });
 }
 
@@ -62,8 +63,8 @@ void LayerFlow::Finish(const Task& task) {
     parts_[task.index].finished.store(task.layer + 2, std::memory_order_release);
     return;
   }
-  const plan::Range among = parts_of_calls_[task.index];
-  for (int64_t part = among.begin; part < among.end; ++part) {
+  const plan::Range own = calls_[task.index].own;
+  for (int64_t part = own.begin; part < own.end; ++part) {
     parts_[part].finished_calls.fetch_add(1, std::memory_order_release);
   }
 }

@@ -19,6 +19,10 @@ namespace shoal::forward {
 // Threading: threads [0, thread_count), each of which takes and finishes one task after the other.
 class LayerFlow {
  public:
+  struct Call {
+    plan::Range rows;
+    int64_t read_end;  // It reads keys and values of rows before this one, not all for its result.
+  };
   struct Task {
     int64_t layer;  // -1, a part: what comes before the first layer's attention.
     bool is_part;   // Otherwise an attention call.
@@ -26,10 +30,9 @@ class LayerFlow {
   };
 
   // Tasks: all parts in layer -1, then all calls and then all parts in each of `layers` layers.
-  // parts: the rows of each; they tile the step's. calls: the rows of each. A call reads what the
-  // parts of its rows and of all rows before made of the layer before; a part reads what the calls
-  // of its rows made.
-  LayerFlow(std::span<const plan::Range> parts, std::span<const plan::Range> calls, int64_t layers,
+  // parts: the rows of each; they tile the step's. A call reads what the parts of all rows before
+  // its read_end made of the layer before; a part reads what the calls of its rows made.
+  LayerFlow(std::span<const plan::Range> parts, std::span<const Call> calls, int64_t layers,
             int32_t thread_count);
 
   // The thread's next task, once what it reads is there; none if all are taken. Waits only for
@@ -50,7 +53,13 @@ class LayerFlow {
   bool IsReady(const Task& task) const;
 
   std::vector<Part> parts_;
-  std::vector<plan::Range> parts_of_calls_;
+  // Of each call, the parts that its rows are of, and how many from the first on it reads.
+  struct CallParts {
+    plan::Range own;
+    int64_t read_end;
+  };
+
+  std::vector<CallParts> calls_;
   Shares part_shares_;
   Shares call_shares_;
   // A stage is the parts or the calls of a layer.

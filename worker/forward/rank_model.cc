@@ -493,13 +493,19 @@ void RankModel::ListAttentionCalls(int64_t layer) {
       return row.item == first.item && row.position == first.position + end - begin;
     };
     while (end < row_count && end - begin < kAttentionRows && follows(rows_[end])) ++end;
+    const int64_t last_block = rows_[end - 1].position / kKvBlockTokens;
+    int64_t read_end = end;
+    while (read_end < row_count && rows_[read_end].item == first.item &&
+           rows_[read_end].position / kKvBlockTokens == last_block) {
+      ++read_end;
+    }
     for (int64_t kv_head = shard_.kv_heads.begin; kv_head < shard_.kv_heads.end; ++kv_head) {
       // This rank's query heads among those that read kv_head.
       const int64_t head = std::max(kv_head * head_group, shard_.heads.begin);
       const int64_t head_end = std::min((kv_head + 1) * head_group, shard_.heads.end);
       const int64_t offset = begin * query_stride + (head - shard_.heads.begin) * config.head_dim;
       attention_calls_.push_back(
-          {.rows = {begin, end},
+          {.rows = {.rows = {begin, end}, .read_end = read_end},
            .call = {.dtype = options_.kv_dtype,
                     .head_dim = config.head_dim,
                     .head_count = head_end - head,

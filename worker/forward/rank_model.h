@@ -138,9 +138,10 @@ class RankModel {
     int64_t begin = 0;
   };
 
-  // The attention of some rows of the step to one key/value head.
+  // The attention of some rows of the step to one key/value head. It goes through whole blocks, in
+  // which there are keys of the step's next rows too.
   struct RowsCall {
-    plan::Range rows;
+    LayerFlow::Call rows;
     cpu::AttentionCall call;
   };
 

@@ -22,7 +22,7 @@ int64_t RankModel::FlowThroughLayers(int64_t part_count) {
   // Before the last layer rows are dropped.
   const int64_t layers = shard_.layers.count() - (last_stage_ ? 1 : 0);
   ListAttentionCalls(0);
-  std::vector<plan::Range> calls;
+  std::vector<LayerFlow::Call> calls;
   for (const RowsCall& rows : attention_calls_) calls.push_back(rows.rows);
   std::vector<plan::Range> parts;
   for (int64_t i = 0; i < part_count; ++i) parts.push_back(PartOf(rows_.size(), i, part_count));

@@ -27,11 +27,15 @@ std::string Name(const Task& task) {
 
 // A step's rows, and which of its tasks have finished.
 struct Step {
-  Step(int64_t row_count, int64_t part_count, int64_t rows_of_call, int64_t layer_count)
+  // Calls read on to the next multiple of rows_of_block.
+  Step(int64_t row_count, int64_t part_count, int64_t rows_of_call, int64_t rows_of_block,
+       int64_t layer_count)
       : layers(layer_count), done((layer_count + 1) * 2) {
     for (int64_t i = 0; i < part_count; ++i) parts.push_back(PartOf(row_count, i, part_count));
     for (int64_t row = 0; row < row_count; row += rows_of_call) {
-      calls.push_back({row, std::min(row + rows_of_call, row_count)});
+      const int64_t end = std::min(row + rows_of_call, row_count);
+      const int64_t block_end = (end + rows_of_block - 1) / rows_of_block * rows_of_block;
+      calls.push_back({.rows = {row, end}, .read_end = std::min(block_end, row_count)});
     }
     for (auto& stage : done) stage = std::vector<std::atomic<int>>(parts.size() + calls.size());
   }
@@ -44,13 +48,14 @@ struct Step {
   std::string Missing(const Task& task) {
     for (int64_t i = 0; i < static_cast<int64_t>(task.is_part ? calls.size() : parts.size()); ++i) {
       if (task.is_part) {
+        const plan::Range rows = calls[i].rows;
         const bool of_its_rows =
-            calls[i].begin < parts[task.index].end && parts[task.index].begin < calls[i].end;
+            rows.begin < parts[task.index].end && parts[task.index].begin < rows.end;
         if (task.layer < 0 || !of_its_rows || Done(task.layer, false, i) == 1) continue;
         return Name({task.layer, false, i});
       }
-      const bool before_its_end = parts[i].begin < calls[task.index].end;
-      if (!before_its_end || Done(task.layer - 1, true, i) == 1) continue;
+      const bool is_read = parts[i].begin < calls[task.index].read_end;
+      if (!is_read || Done(task.layer - 1, true, i) == 1) continue;
       return Name({task.layer - 1, true, i});
     }
     return "";
@@ -70,7 +75,7 @@ struct Step {
 
   int64_t layers;
   std::vector<plan::Range> parts;
-  std::vector<plan::Range> calls;
+  std::vector<LayerFlow::Call> calls;
   std::vector<std::vector<std::atomic<int>>> done;  // [layer and kind][index]
 };
 
@@ -93,7 +98,7 @@ TEST(LayerFlow, HandsOutEveryTaskOnceAndAfterWhatItReads) {
   for (const int64_t rows_of_call : {16, 7}) {
     for (const int32_t threads : {1, 2, 3, 4}) {
       for (uint32_t seed = 0; seed < 20; ++seed) {
-        Step step(128, 2 * threads, rows_of_call, 5);
+        Step step(128, 2 * threads, rows_of_call, 32, 5);
         LayerFlow flow = step.Flow(threads);
         std::vector<std::string> missing(threads);
         std::vector<std::thread> others;
@@ -110,7 +115,7 @@ TEST(LayerFlow, HandsOutEveryTaskOnceAndAfterWhatItReads) {
 }
 
 TEST(LayerFlow, OneThreadDoesAllIfTheOthersDoNotCome) {
-  Step step(96, 6, 16, 3);
+  Step step(96, 6, 16, 32, 3);
   LayerFlow flow = step.Flow(3);
   EXPECT_EQ(RunAll(step, flow, 1, 0), "");
   EXPECT_EQ(step.CountWrong(), 0);
@@ -118,7 +123,7 @@ TEST(LayerFlow, OneThreadDoesAllIfTheOthersDoNotCome) {
 }
 
 TEST(LayerFlow, GoesOnBesideAThreadThatIsHeldUp) {
-  Step step(64, 4, 16, 2);  // A call for each part.
+  Step step(64, 4, 16, 16, 2);  // A call for each part.
   LayerFlow flow = step.Flow(2);
   const Task held = flow.Take(1).value();
   EXPECT_EQ(Name(held), "part 1 of layer -1");
@@ -136,7 +141,7 @@ TEST(LayerFlow, GoesOnBesideAThreadThatIsHeldUp) {
 }
 
 TEST(LayerFlow, WithoutLayersThereIsWhatComesBeforeThem) {
-  Step step(64, 4, 16, 0);
+  Step step(64, 4, 16, 16, 0);
   LayerFlow flow = step.Flow(2);
   EXPECT_EQ(RunAll(step, flow, 0, 0), "");
   EXPECT_EQ(step.CountWrong(), 0);
