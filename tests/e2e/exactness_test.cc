@@ -226,6 +226,19 @@ TEST_P(OwnFormats, GiveTheSameBitsAtEveryCut) {
   }
 }
 
+// Requests, and two more of the longest prompt, of which one finds the blocks that the other is
+// about to compute in the same step.
+std::vector<rank::TrialRequest> RequestsThatShare(const model::ModelConfig& config, bool batched) {
+  std::vector<rank::TrialRequest> requests = Requests(config, batched);
+  rank::TrialRequest request = requests.back();
+  request.params.prompt_logprobs = false;  // Who wants them shares no block.
+  for (const uint64_t seed : {11, 12}) {
+    request.params.sampling = {.temperature = 0.9, .seed = seed};
+    requests.push_back(request);
+  }
+  return requests;
+}
+
 class ManyRows : public ::testing::TestWithParam<ModelSpec> {};
 
 // Steps of 300 rows and more, which threads take through the layers in parts of their own, whose
@@ -239,9 +252,10 @@ TEST_P(ManyRows, GiveTheSameBitsWhicheverThreadTakesThem) {
   options.isa = {"scalar"};
   options.prefill_chunk_tokens = 32;
   const Observation reference =
-      RunTrialGroup(*model, Requests(model->config(), /*batched=*/false), options);
+      RunTrialGroup(*model, RequestsThatShare(model->config(), /*batched=*/false), options);
   ASSERT_FALSE(reference.digests.empty());
-  options.prefill_chunk_tokens = 512;
+  options.prefill_chunk_tokens = 1024;
+  options.prefix_cache = true;
   for (const int threads : {2, 3}) {
     for (const int pipeline : {1, 2}) {
       for (const std::string& isa : InstructionSets()) {
@@ -252,7 +266,7 @@ TEST_P(ManyRows, GiveTheSameBitsWhicheverThreadTakesThem) {
         options.isa = {isa};
         ASSERT_NO_FATAL_FAILURE(ExpectSame(
             reference,
-            RunTrialGroup(*model, Requests(model->config(), /*batched=*/true), options)));
+            RunTrialGroup(*model, RequestsThatShare(model->config(), /*batched=*/true), options)));
       }
     }
   }

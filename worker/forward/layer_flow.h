@@ -50,15 +50,15 @@ class LayerFlow {
     std::atomic<int64_t> finished_calls{0};  // In all layers.
   };
 
-  bool IsReady(const Task& task) const;
-
-  std::vector<Part> parts_;
-  // Of each call, the parts that its rows are of, and how many from the first on it reads.
+  // The parts that a call's rows are of, and those that it reads: all before read_end.
   struct CallParts {
     plan::Range own;
     int64_t read_end;
   };
 
+  bool IsReady(const Task& task) const;
+
+  std::vector<Part> parts_;
   std::vector<CallParts> calls_;
   Shares part_shares_;
   Shares call_shares_;

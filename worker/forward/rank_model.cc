@@ -243,8 +243,9 @@ void RankModel::NormRow(const NormedInput& input, int64_t row, const RowSpace& t
 
 int64_t RankModel::BeginLayers() {
   const int64_t parts = PartCount(rows_.size(), team_.thread_count());
-  if (stage_.size() == 1 && parts > 1 && options_.on_input == nullptr)
+  if (stage_.size() == 1 && parts > 1 && options_.on_input == nullptr) {
     return FlowThroughLayers(parts);
+  }
   const NormedInput input = AttentionInput(0);
   Work work = AllRows();
   work.rows = own_rows_;

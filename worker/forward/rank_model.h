@@ -138,8 +138,9 @@ class RankModel {
     int64_t begin = 0;
   };
 
-  // The attention of some rows of the step to one key/value head. It goes through whole blocks, in
-  // which there are keys of the step's next rows too.
+  // The attention of some rows of the step to one key/value head. Blocks may be shared: then it
+  // reads what rows of other items, which come before, store in the same step. And it goes through
+  // whole blocks, in which there are keys of its item's next rows too.
   struct RowsCall {
     LayerFlow::Call rows;
     cpu::AttentionCall call;
