@@ -77,6 +77,8 @@ scripts/install_deps.sh
 scripts/get_model.sh
 part "all tests" scripts/test.sh release
 part "unit tests under ThreadSanitizer" scripts/test.sh tsan
+part "steps of many rows under ThreadSanitizer" build/tsan/bin/exactness_test \
+  --gtest_filter='*ManyRows*:LongContext*:TightCache*'
 part "the whole matrix" env SHOAL_MATRIX=full build/release/bin/exactness_test
 part "fuzzing" fuzz
 part "the programs, $rounds times" chaos
