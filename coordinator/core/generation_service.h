@@ -77,6 +77,9 @@ struct GroupStatus {
 
 struct RegionStatus {
   std::vector<GroupStatus> groups;
+  // kSchedulerCounters, of all groups that were ever here, each from its first update on: they
+  // never fall. The other fields are 0.
+  SchedulerStats totals;
   int32_t requests_waiting = 0;  // In the coordinator's own queue.
   int64_t requests_total = 0;
   int64_t streams_live = 0;

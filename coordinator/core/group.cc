@@ -68,7 +68,7 @@ GroupStatus Group::Status() const {
                                     : Str("rank ", i, " has not joined"));
   }
   status.ready = state == GroupState::kReady;
-  status.stats = stats;
+  status.stats = stats.value_or(SchedulerStats{});
   return status;
 }
 

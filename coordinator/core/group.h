@@ -40,7 +40,7 @@ struct Group {
   GroupState state = GroupState::kForming;
   std::vector<std::optional<GroupRank>> ranks;  // By rank.
   TimeNs age_ns = 0;                            // Since its first rank registered.
-  SchedulerStats stats;
+  std::optional<SchedulerStats> stats;          // As of its last update.
   // Sequence to the tokens it has brought so far. A cancelled stream's sequence stays until the
   // leader has confirmed its end, because until then it takes up room there.
   std::map<StreamId, int64_t> sequences;

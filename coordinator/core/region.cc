@@ -120,7 +120,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
   const GroupRank* rank = FindRank(connection, epoch);
   if (rank == nullptr || rank->info.rank != 0) return false;
   const uint64_t number = ranks_.at(connection).group;
-  groups_.at(number).stats = stats;
+  ApplyStats(groups_.at(number), stats);
   for (SequenceUpdate& update : updates) {
     Group& group = groups_.at(number);
     const std::string fault = FindFault(group, update);
@@ -220,6 +220,15 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   }
   if (ends) streams_.erase(stream);
   actions_.push_back(DeliverAction{id, std::move(update)});
+}
+
+void Region::ApplyStats(Group& group, const SchedulerStats& stats) {
+  for (const auto counter : kSchedulerCounters) {
+    // The first update of a group that has served another coordinator counts what was done there.
+    if (group.stats)
+      totals_.*counter += std::max<int64_t>(0, stats.*counter - (*group.stats).*counter);
+  }
+  group.stats = stats;
 }
 
 void Region::Disconnected(ConnectionId connection, const std::string& why) {
@@ -442,6 +451,7 @@ RegionStatus Region::status() const {
   status.requests_total = requests_total_;
   status.streams_live = static_cast<int64_t>(streams_.size());
   status.group_losses_total = group_losses_total_;
+  status.totals = totals_;
   return status;
 }
 

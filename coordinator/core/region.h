@@ -152,6 +152,7 @@ class Region {
   // What is wrong with an update; empty if nothing.
   std::string FindFault(const Group& group, const SequenceUpdate& update) const;
   void ApplyUpdate(Group& group, SequenceUpdate update);
+  void ApplyStats(Group& group, const SchedulerStats& stats);
   void LoseGroup(uint64_t number, const std::string& why);
   void RemoveGroup(std::map<uint64_t, Group>::iterator group);
   void FailStream(StreamId stream, BusyReason reason, const std::string& message);
@@ -178,6 +179,7 @@ class Region {
   std::vector<Action> actions_;
   int64_t requests_total_ = 0;
   int64_t group_losses_total_ = 0;
+  SchedulerStats totals_;  // As in RegionStatus.
 };
 
 }  // namespace shoal::core

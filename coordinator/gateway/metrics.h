@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,8 +19,8 @@ class Histogram {
  public:
   explicit Histogram(std::vector<double> bounds);
   void Observe(double value);
-  // Appends the family's samples.
-  void Write(const std::string& name, std::string& text) const;
+  // Appends the family: its help, its type and its samples.
+  void Write(const std::string& name, std::string_view help, std::string& text) const;
 
  private:
   std::vector<double> bounds_;

@@ -188,7 +188,8 @@ class Simulation {
         const bool ends = updates.back().finish != FinishReason::kNone;
         sequence = ends ? group->sequences.erase(sequence) : std::next(sequence);
       }
-      EXPECT_TRUE(region_->Update(group->connections.front(), group->epoch, updates, {}));
+      EXPECT_TRUE(region_->Update(group->connections.front(), group->epoch, updates,
+                                  {.steps_total = static_cast<int64_t>(group->steps)}));
     }
     After(group->step_ms, [this, group] { Step(group); });
   }

@@ -527,5 +527,28 @@ TEST_F(RegionTest, ReportsWhatTheLeadersReport) {
   EXPECT_EQ(region_.model().context_tokens, 64);
 }
 
+TEST_F(RegionTest, CountsOnWhenGroupsComeAndGo) {
+  // JoinReady's canary brought each group's first update, with counts of 0.
+  const uint64_t first = JoinReady(1, MakeRank(1));
+  EXPECT_TRUE(region_.Update(1, first, {}, {.steps_total = 90, .preemptions_total = 2}));
+  EXPECT_TRUE(region_.Update(1, first, {}, {.steps_total = 97, .preemptions_total = 2}));
+  EXPECT_EQ(region_.status().totals.steps_total, 97);
+  region_.Disconnected(1, "closed");
+  Take();
+  EXPECT_EQ(region_.status().totals.steps_total, 97);
+  const uint64_t second = JoinReady(2, MakeRank(2));
+  EXPECT_TRUE(region_.Update(2, second, {}, {.steps_total = 49}));
+  EXPECT_EQ(region_.status().totals.steps_total, 146);
+  EXPECT_EQ(region_.status().totals.preemptions_total, 2);
+}
+
+TEST_F(RegionTest, CountsNothingThatAGroupDidForAnotherCoordinator) {
+  const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
+  EXPECT_TRUE(region_.Update(1, epoch, {}, {.steps_total = 5'000}));
+  EXPECT_TRUE(region_.Update(1, epoch, {}, {.steps_total = 5'003}));
+  EXPECT_EQ(region_.status().totals.steps_total, 3);
+  EXPECT_EQ(region_.status().groups[0].stats.steps_total, 5'003);
+}
+
 }  // namespace
 }  // namespace shoal::core

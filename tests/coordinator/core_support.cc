@@ -115,6 +115,10 @@ void RegionInvariants::CheckGrowth(const Region& region) {
   const RegionStatus status = region.status();
   EXPECT_GE(status.requests_total, requests_total_);
   EXPECT_GE(status.group_losses_total, group_losses_total_);
+  for (const auto counter : kSchedulerCounters) {
+    EXPECT_GE(status.totals.*counter, totals_.*counter);
+  }
+  totals_ = status.totals;
   requests_total_ = status.requests_total;
   group_losses_total_ = status.group_losses_total;
 }

@@ -60,6 +60,7 @@ class RegionInvariants {
   int64_t checks_ = 0;
   int64_t requests_total_ = 0;
   int64_t group_losses_total_ = 0;
+  SchedulerStats totals_;
 };
 
 }  // namespace shoal::core

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+#include <sstream>
+
 #include "tests/coordinator/gateway_fakes.h"
 #include "transport/base/check.h"
 
@@ -319,7 +322,7 @@ TEST(Metrics, AreThereFromTheStart) {
   group.epoch = 3;
   group.stats.requests_waiting = 2;
   group.stats.kv_blocks_used = 5;
-  group.stats.prefix_cache_hit_tokens_total = 96;
+  fixture.generation.region.totals.prefix_cache_hit_tokens_total = 192;
   fixture.generation.region.groups = {group, group};
   fixture.generation.region.requests_waiting = 10;
   const std::string body = fixture.Get("/metrics").body;
@@ -328,6 +331,51 @@ TEST(Metrics, AreThereFromTheStart) {
   EXPECT_THAT(body, HasSubstr("\nshoal_prefix_cache_hit_tokens_total 192\n"));
   EXPECT_THAT(body, HasSubstr("\nshoal_group_epoch 3\n"));
   EXPECT_THAT(body, HasSubstr("shoal_http_requests_total{path=\"/metrics\",code=\"200\"} 2\n"));
+}
+
+// What `promtool check metrics` asks for.
+TEST(Metrics, SayWhatEachFamilyIsAndCallCountersAloneTotal) {
+  GatewayFixture fixture;
+  EXPECT_EQ(fixture.Get("/livez").status, 200);
+  std::istringstream lines(fixture.Get("/metrics").body);
+  std::string help;
+  std::string type;
+  std::set<std::string> families;
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string mark, kind, name, rest;
+    words >> mark >> kind >> name;
+    if (mark != "#") {
+      const std::string sample = line.substr(0, line.find_first_of("{ "));
+      EXPECT_TRUE(sample.starts_with(help)) << line << " has no HELP";
+      EXPECT_TRUE(type == "histogram" || sample == help) << line;
+      continue;
+    }
+    std::getline(words, rest);
+    EXPECT_GT(rest.size(), 1u) << line;
+    if (kind == "HELP") {
+      EXPECT_TRUE(families.insert(name).second) << name << " comes twice";
+      help = name;
+      continue;
+    }
+    EXPECT_EQ(kind, "TYPE") << line;
+    EXPECT_EQ(name, help) << "HELP comes first";
+    type = rest.substr(1);
+    EXPECT_TRUE(type == "untyped" || name.ends_with("_total") == (type == "counter")) << line;
+  }
+  EXPECT_GE(families.size(), 20u);
+}
+
+TEST(Metrics, AddUpSecondsExactly) {
+  Histogram histogram({1.0});
+  histogram.Observe(1'000'000);
+  histogram.Observe(0.25);
+  std::string text;
+  histogram.Write("waits_seconds", "Waits.", text);
+  EXPECT_EQ(text,
+            "# HELP waits_seconds Waits.\n# TYPE waits_seconds histogram\n"
+            "waits_seconds_bucket{le=\"1\"} 1\nwaits_seconds_bucket{le=\"+Inf\"} 2\n"
+            "waits_seconds_sum 1000000.25\nwaits_seconds_count 2\n");
 }
 
 }  // namespace

@@ -48,4 +48,14 @@ struct SchedulerStats {
   bool operator==(const SchedulerStats&) const = default;
 };
 
+// The fields of it that only grow while a group lives; the others are readings of the moment.
+inline constexpr int64_t SchedulerStats::*kSchedulerCounters[] = {
+    &SchedulerStats::steps_total,
+    &SchedulerStats::prefix_cache_queries_total,
+    &SchedulerStats::prefix_cache_query_tokens_total,
+    &SchedulerStats::prefix_cache_hit_tokens_total,
+    &SchedulerStats::preemptions_total,
+    &SchedulerStats::drafted_tokens_total,
+    &SchedulerStats::accepted_tokens_total};
+
 }  // namespace shoal
