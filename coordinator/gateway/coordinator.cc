@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <random>
 #include <utility>
 
@@ -9,6 +10,8 @@
 #include "coordinator/gateway/model_text.h"
 #include "coordinator/gateway/rpc_gateway.h"
 #include "transport/base/check.h"
+#include "transport/base/descriptors.h"
+#include "transport/base/error.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::gateway {
@@ -35,22 +38,53 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   return region;
 }
 
+// Descriptors that no connection may take: the loop's own, model and key files, child processes,
+// refusals under way, connections that are about to close.
+constexpr int64_t kDescriptorsReserved = 160;
+constexpr int64_t kConnectionsMax = 4'096;  // Of either port.
+
+// How many connections either port may hold, so that neither starves the other or the reserve.
+struct ConnectionBounds {
+  size_t http = 0;
+  size_t rpc = 0;
+};
+
+// Errors: kInvalidArgument if the limit of open files leaves no room for connections.
+ConnectionBounds ShareDescriptors(int64_t limit) {
+  const int64_t left = limit - kDescriptorsReserved;
+  if (left < 32) {
+    Throw(ErrorCode::kInvalidArgument, "this process may open ", limit, " files, at least ",
+          kDescriptorsReserved + 32, " are needed: raise the limit (ulimit -n)");
+  }
+  const int64_t rpc = std::min(kConnectionsMax, left / 4);
+  const int64_t http = std::min(kConnectionsMax, left - rpc);
+  if (http < kConnectionsMax) {
+    LOG(WARNING) << "this process may open " << limit << " files: " << http << " HTTP and " << rpc
+                 << " RPC connections are taken at once; `ulimit -n` raises it";
+  }
+  return {static_cast<size_t>(http), static_cast<size_t>(rpc)};
+}
+
 HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options,
-                                   const std::vector<std::string>& api_keys) {
+                                   const std::vector<std::string>& api_keys,
+                                   const ConnectionBounds& bounds) {
   HttpGatewayOptions http;
   http.bind = options.bind;
   http.port = static_cast<uint16_t>(options.port);
   http.api_keys = api_keys;
+  http.limits.connections_max = bounds.http;
   http.version_json = Str(R"({"name":"shoal","version":")", config::kVersion, R"("})");
   return http;
 }
 
 rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options,
-                                         const std::vector<std::string>& api_keys) {
+                                         const std::vector<std::string>& api_keys,
+                                         const ConnectionBounds& bounds) {
   rpc::ClusterServerOptions server;
   server.bind = options.bind;
   server.port = static_cast<uint16_t>(options.rpc_port);
   server.api_keys = api_keys;
+  server.connections_max = bounds.rpc;
   if (!options.group_token_file.empty()) {
     server.group_token = rpc::ReadSecretFile(options.group_token_file);
   }
@@ -104,19 +138,21 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
 
 struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, RegionEvents events)
-      : api_keys(ReadApiKeys(options)),
+      : bounds(ShareDescriptors(RaiseDescriptorLimit())),
+        api_keys(ReadApiKeys(options)),
         text(options.model),
         region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
                std::move(events)),
         upstream(region, text.Service(), MakeRandom(), io.unixEventPort),
-        server(io, MakeRpcOptions(options, api_keys), region, upstream),
-        http(MakeHttpOptions(options, api_keys), region, text.Service(), io.provider->getTimer(),
-             io.unixEventPort) {
+        server(io, MakeRpcOptions(options, api_keys, bounds), region, upstream),
+        http(MakeHttpOptions(options, api_keys, bounds), region, text.Service(),
+             io.provider->getTimer(), io.unixEventPort) {
     region.Connect(server);
     http.Listen(io.provider->getNetwork(), io.waitScope);
   }
 
   // Each uses those above it.
+  const ConnectionBounds bounds;
   const std::vector<std::string> api_keys;
   const ModelText text;
   const SteadyClock clock;

@@ -45,7 +45,7 @@ void HttpConnection::Tick() {
   const TimeNs now = Now(timer_);
   if (now >= write_deadline_ || now >= linger_deadline_) return Close();
   if (state_ == State::kReading && now >= read_deadline_) {
-    if (reader_state_ == HttpRequestReader::State::kIdle) return Close();
+    if (idle()) return Close();
     return RefuseRequest(408, "the request did not arrive in time");
   }
   if (state_ == State::kAnswering && pending_ != nullptr) pending_->Tick(now);
@@ -53,7 +53,11 @@ void HttpConnection::Tick() {
 
 void HttpConnection::Drain() {
   draining_ = true;
-  if (state_ == State::kReading && reader_state_ == HttpRequestReader::State::kIdle) Close();
+  CloseIfIdle();
+}
+
+void HttpConnection::CloseIfIdle() {
+  if (idle()) Close();
 }
 
 kj::Promise<void> HttpConnection::ReadLoop() {
@@ -236,7 +240,8 @@ void HttpConnection::OnFlushed() {
 
 void HttpConnection::StartReading() {
   state_ = State::kReading;
-  read_deadline_ = Now(timer_) + limits_.idle_ms * kMillisecondNs;
+  idle_since_ = Now(timer_);
+  read_deadline_ = idle_since_ + limits_.idle_ms * kMillisecondNs;
 }
 
 void HttpConnection::Close() {

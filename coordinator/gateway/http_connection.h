@@ -35,6 +35,13 @@ class HttpConnection : private HttpReply {
 
   bool answering() const { return state_ == State::kAnswering; }
 
+  // Between requests: not one byte of the next has come.
+  bool idle() const {
+    return state_ == State::kReading && reader_state_ == HttpRequestReader::State::kIdle;
+  }
+  TimeNs idle_since() const { return idle_since_; }
+  void CloseIfIdle();
+
  private:
   enum class State { kReading, kAnswering, kFlushing, kLingering, kClosed };
 
@@ -73,6 +80,7 @@ class HttpConnection : private HttpReply {
   bool chunked_ = false;
   bool http_1_0_ = false;
 
+  TimeNs idle_since_ = 0;  // Only where it is idle.
   TimeNs read_deadline_ = INT64_MAX;
   TimeNs write_deadline_ = INT64_MAX;
   TimeNs linger_deadline_ = INT64_MAX;

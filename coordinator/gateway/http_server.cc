@@ -1,6 +1,6 @@
 #include "coordinator/gateway/http_server.h"
 
-// The accept loop, and one clock tick for all connections.
+// Which connections there are, and one clock tick for all of them.
 
 #include <glog/logging.h>
 #include <netinet/in.h>
@@ -16,8 +16,8 @@ namespace shoal::gateway {
 namespace {
 
 constexpr auto kTick = 250 * kj::MILLISECONDS;
-constexpr auto kAcceptRetry = 100 * kj::MILLISECONDS;
 constexpr auto kRefusal = 1 * kj::SECONDS;
+constexpr int32_t kRefusalsMax = 32;  // Under way at once; beyond, a connection is just closed.
 constexpr std::string_view kTooManyBody =
     R"({"error":{"message":"too many connections","type":"server_error","param":null,)"
     R"("code":"connections_exceeded","request_id":null}})";
@@ -44,9 +44,10 @@ std::string UrlHost(const std::string& address) {
 void HttpServer::Listen(kj::Network& network, const std::string& bind, uint16_t port,
                         kj::WaitScope& wait_scope) {
   const std::string where = Str(UrlHost(bind), ":", port);
+  kj::Own<kj::ConnectionReceiver> receiver;
   KJ_IF_MAYBE (error, kj::runCatchingExceptions([&]() {
                  auto address = network.parseAddress(where).wait(wait_scope);
-                 receiver_ = address->listen();
+                 receiver = address->listen();
                })) {
     const std::string_view why = error->getDescription().cStr();
     VLOG(1) << why;
@@ -60,49 +61,47 @@ void HttpServer::Listen(kj::Network& network, const std::string& bind, uint16_t 
           reason == std::string_view::npos ? why : why.substr(reason + 3),
           "; choose another --bind or --port");
   }
-  port_ = static_cast<uint16_t>(receiver_->getPort());
-  accepting_ = AcceptLoop().eagerlyEvaluate(
-      [](kj::Exception&& error) { LOG(ERROR) << error.getDescription().cStr(); });
-}
-
-kj::Promise<void> HttpServer::AcceptLoop() {
-  return receiver_->accept().then(
-      [this](kj::Own<kj::AsyncIoStream>&& stream) {
-        // A client that is already gone makes this fail; the accept loop must not.
-        KJ_IF_MAYBE (error, kj::runCatchingExceptions([&]() {
-                       const int on = 1;
-                       stream->setsockopt(IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-                       Accept(kj::mv(stream));
-                     })) {
-          VLOG(1) << error->getDescription().cStr();
-        }
-        return AcceptLoop();
-      },
-      [this](kj::Exception&& error) {
-        // Out of descriptors, say: those that are open will close.
-        LOG(WARNING) << "accept failed: " << error.getDescription().cStr();
-        return timer_.afterDelay(kAcceptRetry).then([this]() { return AcceptLoop(); });
+  port_ = static_cast<uint16_t>(receiver->getPort());
+  accepting_ = kj::heap<rpc::AcceptLoop>(
+      kj::mv(receiver), timer_, "HTTP port", [this](kj::Own<kj::AsyncIoStream> stream) {
+        const int on = 1;
+        stream->setsockopt(IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        Accept(kj::mv(stream));
       });
 }
 
 void HttpServer::Accept(kj::Own<kj::AsyncIoStream> stream) {
   if (stopping_) return;
-  if (connections_.size() >= limits_.connections_max) {
-    auto refusal = kj::heap<std::string>(
-        Str("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n",
-            "Content-Type: application/json\r\nContent-Length: ", kTooManyBody.size(), "\r\n\r\n",
-            kTooManyBody));
-    auto write = stream->write(refusal->data(), refusal->size());
-    tasks_->add(
-        write.exclusiveJoin(timer_.afterDelay(kRefusal)).attach(kj::mv(refusal), kj::mv(stream)));
-    return;
-  }
+  if (connections_.size() >= limits_.connections_max && !MakeRoom()) return Refuse(kj::mv(stream));
   auto connection = kj::heap<HttpConnection>(kj::mv(stream), limits_, service_, timer_);
   HttpConnection* raw = connection.get();
   connections_.insert(raw);
   auto run = connection->Run();
   tasks_->add(
       run.attach(kj::defer([this, raw]() { connections_.erase(raw); }), kj::mv(connection)));
+}
+
+bool HttpServer::MakeRoom() {
+  HttpConnection* idle = nullptr;
+  for (HttpConnection* connection : connections_) {
+    if (!connection->idle()) continue;
+    if (idle == nullptr || connection->idle_since() < idle->idle_since()) idle = connection;
+  }
+  if (idle == nullptr) return false;
+  idle->CloseIfIdle();
+  return true;
+}
+
+void HttpServer::Refuse(kj::Own<kj::AsyncIoStream> stream) {
+  if (refusals_ >= kRefusalsMax) return;
+  ++refusals_;
+  auto refusal = kj::heap<std::string>(
+      Str("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n",
+          "Content-Type: application/json\r\nContent-Length: ", kTooManyBody.size(), "\r\n\r\n",
+          kTooManyBody));
+  auto write = stream->write(refusal->data(), refusal->size());
+  tasks_->add(write.exclusiveJoin(timer_.afterDelay(kRefusal))
+                  .attach(kj::mv(refusal), kj::mv(stream), kj::defer([this]() { --refusals_; })));
 }
 
 kj::Promise<void> HttpServer::TickLoop() {
@@ -115,7 +114,6 @@ kj::Promise<void> HttpServer::TickLoop() {
 kj::Promise<void> HttpServer::Stop(int64_t grace_ms) {
   stopping_ = true;
   accepting_ = nullptr;
-  receiver_ = nullptr;
   for (HttpConnection* connection : connections_) connection->Drain();
   return tasks_->onEmpty()
       .exclusiveJoin(timer_.afterDelay(grace_ms * kj::MILLISECONDS))

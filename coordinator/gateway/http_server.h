@@ -10,6 +10,7 @@
 #include <string>
 
 #include "coordinator/gateway/http_connection.h"
+#include "transport/rpc/accept_loop.h"
 
 namespace shoal::gateway {
 
@@ -39,17 +40,20 @@ class HttpServer : private kj::TaskSet::ErrorHandler {
 
  private:
   void taskFailed(kj::Exception&& error) override;
-  kj::Promise<void> AcceptLoop();
+  // Closes the connection that has been idle longest. Result: false if none is idle.
+  bool MakeRoom();
+  // Says 503 to a connection that there is no room for, and closes it.
+  void Refuse(kj::Own<kj::AsyncIoStream> stream);
   kj::Promise<void> TickLoop();
 
   const HttpLimits limits_;
   HttpService& service_;
   kj::Timer& timer_;
-  kj::Own<kj::ConnectionReceiver> receiver_;
   uint16_t port_ = 0;
   std::set<HttpConnection*> connections_;  // Owned by tasks_.
   bool stopping_ = false;
-  kj::Promise<void> accepting_ = nullptr;
+  int32_t refusals_ = 0;
+  kj::Own<rpc::AcceptLoop> accepting_;
   kj::Promise<void> ticking_ = nullptr;
   kj::Own<kj::TaskSet> tasks_;  // Last: destroying it removes connections from the set above.
 };

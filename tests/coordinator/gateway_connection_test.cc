@@ -231,12 +231,52 @@ TEST(HttpServer, RefusesMoreConnectionsThanItMayHold) {
   options.limits.connections_max = 2;
   GatewayFixture fixture(std::move(options));
   auto first = fixture.Connect();
+  first->Request("POST", kCompletions, R"({"prompt":"a"})");
   auto second = fixture.Connect();
+  second->Send("GET /livez HT");
+  fixture.Poll();
   auto third = fixture.Connect();
   EXPECT_EQ(third->TakeReply().status, 503);
   EXPECT_TRUE(third->ended());
+  EXPECT_FALSE(first->ended());
+  EXPECT_FALSE(second->ended());
   first->HangUp();
   EXPECT_EQ(fixture.Get("/livez").status, 200);
+}
+
+TEST(HttpServer, ClosesTheConnectionThatHasBeenIdleLongestForANewOne) {
+  HttpGatewayOptions options;
+  options.limits.connections_max = 2;
+  GatewayFixture fixture(std::move(options));
+  auto first = fixture.Connect();
+  fixture.Advance(1'000);
+  auto second = fixture.Connect();
+  fixture.Advance(1'000);
+  first->Request("GET", "/livez");
+  EXPECT_EQ(first->TakeReply().status, 200);
+  EXPECT_EQ(fixture.Get("/livez").status, 200);
+  EXPECT_TRUE(second->ended());
+  EXPECT_FALSE(first->ended());
+}
+
+TEST(HttpServer, HoldsABoundedNumberOfRefusals) {
+  HttpGatewayOptions options;
+  options.limits.connections_max = 1;
+  GatewayFixture fixture(std::move(options));
+  auto busy = fixture.Connect();
+  busy->Request("POST", kCompletions, R"({"prompt":"a"})");
+  std::vector<std::unique_ptr<GatewayFixture::Client>> refused;
+  for (int i = 0; i < 100; ++i) refused.push_back(fixture.Connect(/*reading=*/false));
+  int told = 0;
+  for (const auto& client : refused) {
+    client->Read();
+    fixture.Poll();
+    told += client->received().starts_with("HTTP/1.1 503") ? 1 : 0;
+    EXPECT_TRUE(client->ended());
+  }
+  EXPECT_EQ(told, 32);
+  fixture.Advance(2'000);
+  EXPECT_EQ(fixture.Connect()->TakeReply().status, 503) << "there is room for refusals again";
 }
 
 TEST(HttpGateway, FinishesWhatIsUnderWayWhenItStops) {

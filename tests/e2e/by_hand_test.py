@@ -5,11 +5,13 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import urllib.parse
 
 import programs
-from programs import ProgramTest, complete, free_port, metrics, mpirun, program, wait_until
+from programs import (END_SECONDS, ProgramTest, complete, free_port, metrics, mpirun, program,
+                      wait_until)
 
 PROMPT = list(range(7, 40))
 
@@ -35,7 +37,7 @@ class ByHand(ProgramTest):
 
     def open_stream(self, url, max_tokens):
         """A streamed completion whose first event has come."""
-        connection = http.client.HTTPConnection(urllib.parse.urlparse(url).netloc, timeout=30)
+        connection = http.client.HTTPConnection(urllib.parse.urlparse(url).netloc, timeout=END_SECONDS)
         self.addCleanup(connection.close)
         model = programs.request(url, "/v1/models")[1]["data"][0]["id"]
         connection.request("POST", "/v1/completions", json.dumps({
@@ -55,7 +57,7 @@ class Pieces(ByHand):
         url = coordinator.wait_until_ready()
         self.assertEqual(len(complete(url, PROMPT, max_tokens=8, ignore_eos=True)), 8)
         status = subprocess.run([program("shoal"), "status", "--coordinator", rpc],
-                                capture_output=True, text=True, timeout=30, check=True).stdout
+                                capture_output=True, text=True, timeout=END_SECONDS, check=True).stdout
         for words in ("epoch 1", "tensor 2 x pipeline 1", "rank 0", "rank 1", "ready"):
             self.assertIn(words, status)
         group.look()
@@ -138,6 +140,40 @@ class Losses(ByHand):
         self.assertEqual(group.living_descendants(), [])
 
 
+class Descriptors(ByHand):
+    """A coordinator that may open only so many files, and clients that want more."""
+
+    LIMIT = 320
+
+    def open_many(self, address):
+        host, _, port = address.rpartition(":")
+        streams = []
+        for _ in range(2 * self.LIMIT):
+            stream = socket.create_connection((host, int(port)), timeout=END_SECONDS)
+            self.addCleanup(stream.close)
+            streams.append(stream)
+        return streams
+
+    def test_running_out_of_them_ends_nothing(self):
+        model = self.write_model("q4_1")
+        limited = ["bash", "-c", f"ulimit -n {self.LIMIT}; exec \"$@\"", "bash"]
+        rpc = free_port()
+        coordinator = self.start(*limited, program("shoal-coordinator"), "--model", model, "--port",
+                                 "0", "--rpc-port", rpc)
+        self.start_group(model, f"127.0.0.1:{rpc}", 1)
+        url = coordinator.wait_until_ready()
+        for address in (urllib.parse.urlparse(url).netloc, f"127.0.0.1:{rpc}"):
+            with self.subTest(address=address):
+                streams = self.open_many(address)
+                self.assertEqual(programs.request(url, "/livez")[0], 200, "while they are open")
+                self.assertEqual(len(complete(url, PROMPT, max_tokens=2)), 2)
+                for stream in streams:
+                    stream.close()
+                self.assertEqual(programs.request(url, "/livez")[0], 200, "afterwards")
+        self.start_group(model, f"127.0.0.1:{rpc}", 1)
+        self.wait_for_groups(url, 2)
+
+
 class HangUps(ByHand):
     def test_free_the_sequence_and_its_blocks(self):
         model = self.write_model("long")
@@ -145,12 +181,12 @@ class HangUps(ByHand):
         self.start_group(model, rpc, 1)
         url = coordinator.wait_until_ready()
         connection, answer = self.open_stream(url, 480)
-        wait_until(lambda: metrics(url)["shoal_kv_blocks_used"] > 0, programs.END_SECONDS, "blocks")
+        wait_until(lambda: metrics(url)["shoal_kv_blocks_used"] > 0, END_SECONDS, "blocks")
         answer.close()
         connection.close()
         # The sequence would need hundreds of steps more; its blocks are free before it had them.
         steps = metrics(url)["shoal_steps_total"]
-        wait_until(lambda: metrics(url)["shoal_kv_blocks_used"] == 0, programs.END_SECONDS, "room")
+        wait_until(lambda: metrics(url)["shoal_kv_blocks_used"] == 0, END_SECONDS, "room")
         after = metrics(url)
         self.assertEqual(after["shoal_sequences_running"], 0)
         self.assertLess(after["shoal_steps_total"] - steps, 400)
@@ -168,7 +204,7 @@ class TwoGroups(ByHand):
         for _, answer in streams:
             answer.read()
         status = subprocess.run([program("shoal"), "status", "--coordinator", rpc],
-                                capture_output=True, text=True, timeout=30, check=True).stdout
+                                capture_output=True, text=True, timeout=END_SECONDS, check=True).stdout
         # A canary takes one step, each answer 480; the first two requests go to different groups.
         steps = [int(line.split("steps ")[1].split(",")[0]) for line in status.splitlines()
                  if "steps " in line]

@@ -103,7 +103,13 @@ TcpListener TcpListener::Bind(const std::string& host) {
 
 Socket TcpListener::TryAccept() {
   Socket socket(accept4(socket_.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (socket.is_open()) SetDataOptions(socket.fd());
+  if (socket.is_open()) {
+    SetDataOptions(socket.fd());
+  } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+    // The connection stays in the backlog, so polling would report it at once, for ever.
+    Throw(ErrorCode::kFailed, "accept on ", address_, ": ", strerror(errno),
+          ": raise the limit of open files (ulimit -n) or run fewer ranks on this machine");
+  }
   return socket;
 }
 

@@ -4,6 +4,7 @@
 #include <glog/logging.h>
 #include <kj/timer.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -11,6 +12,7 @@
 #include <utility>
 
 #include "transport/base/error.h"
+#include "transport/rpc/accept_loop.h"
 #include "transport/rpc/connection.h"
 #include "transport/rpc/convert.h"
 #include "transport/rpc/error_map.h"
@@ -31,11 +33,12 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
         ranks_(ranks),
         service_(service),
         tasks_(*this) {
+    kj::Own<kj::ConnectionReceiver> listener;
     try {
-      listener_ = io.provider->getNetwork()
-                      .parseAddress(options_.bind, options_.port)
-                      .then([](kj::Own<kj::NetworkAddress>&& address) { return address->listen(); })
-                      .wait(io.waitScope);
+      listener = io.provider->getNetwork()
+                     .parseAddress(options_.bind, options_.port)
+                     .then([](kj::Own<kj::NetworkAddress>&& address) { return address->listen(); })
+                     .wait(io.waitScope);
     } catch (const kj::Exception& exception) {  // The RPC boundary.
       const std::string_view why = exception.getDescription().cStr();
       if (why.find(strerror(EADDRINUSE)) != std::string_view::npos) {
@@ -46,8 +49,10 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
             options_.port, ": ", exception.getDescription().cStr(),
             "; choose another --rpc-port or --bind");
     }
-    port_ = static_cast<uint16_t>(listener_->getPort());
-    tasks_.add(AcceptLoop());
+    port_ = static_cast<uint16_t>(listener->getPort());
+    accepting_ =
+        kj::heap<AcceptLoop>(kj::mv(listener), timer_, "RPC port",
+                             [this](kj::Own<kj::AsyncIoStream> stream) { Accept(kj::mv(stream)); });
   }
 
   // Generations that are dropped with their connections still need tasks_.
@@ -73,6 +78,7 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
     const auto found = connections_.find(id);
     if (found == connections_.end()) return;
     found->second->registered = false;  // Whoever closes it need not be told.
+    found->second->closing = true;
     found->second->closer->fulfill();
   }
 
@@ -113,20 +119,15 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
     ::capnp::RpcSystem<::capnp::rpc::twoparty::VatId> system;
     kj::Own<kj::PromiseFulfiller<void>> closer;
     bool authenticated = false;
+    bool closing = false;  // It ends in a turn of the event loop to come.
     bool registered = false;
     kj::Maybe<wire::Leader::Client> leader;
   };
 
-  kj::Promise<void> AcceptLoop() {
-    return listener_->accept().then([this](kj::Own<kj::AsyncIoStream>&& stream) {
-      Accept(kj::mv(stream));
-      return AcceptLoop();
-    });
-  }
-
   void Accept(kj::Own<kj::AsyncIoStream> stream) {
-    if (connections_.size() >= options_.connections_max) {
-      LOG(WARNING) << "RPC port: " << connections_.size() << " connections, one more is refused";
+    if (connections_.size() >= options_.connections_max && !MakeRoom()) {
+      LOG_EVERY_T(WARNING, 10) << "RPC port: " << connections_.size()
+                               << " connections, one more is refused";
       return;
     }
     TuneSocket(*stream, options_.call_timeout_ms);
@@ -144,6 +145,17 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
           const auto found = connections_.find(id);
           if (found != connections_.end() && !found->second->authenticated) Close(id);
         }));
+  }
+
+  // Closes the stranger that came first. Result: false if all have authenticated.
+  bool MakeRoom() {
+    // The ids are the order in which they came.
+    const auto stranger = std::ranges::find_if(connections_, [](const auto& entry) {
+      return !entry.second->authenticated && !entry.second->closing;
+    });
+    if (stranger == connections_.end()) return false;
+    Close(stranger->first);
+    return true;
   }
 
   void Remove(uint64_t id, const std::string& why) {
@@ -170,11 +182,11 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
   const ClusterServerOptions options_;
   RankListener& ranks_;
   UpstreamListener& service_;
-  kj::Own<kj::ConnectionReceiver> listener_;
   uint16_t port_ = 0;
   uint64_t next_connection_ = 1;
   std::map<uint64_t, kj::Own<Connection>> connections_;
   kj::TaskSet tasks_;
+  kj::Own<AcceptLoop> accepting_;
 };
 
 ClusterServer::ClusterServer(kj::AsyncIoContext& io, ClusterServerOptions options,

@@ -91,7 +91,8 @@ struct ClusterServerOptions {
   int64_t heartbeat_ms = 100;        // What ranks are told.
   int64_t call_timeout_ms = 10'000;  // A leader that leaves a call unanswered so long is lost.
   int64_t authenticate_timeout_ms = 10'000;
-  size_t connections_max = 4'096;  // One more is closed at once.
+  // One more takes the place of one that has not authenticated, or is closed at once.
+  size_t connections_max = 4'096;
 };
 
 class ClusterServer {

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "kernels/cpu/table.h"
+#include "transport/base/descriptors.h"
 #include "transport/base/error.h"
 #include "transport/base/log.h"
 #include "worker/rank/kernel_report.h"
@@ -37,6 +38,7 @@ int RunRank(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     shoal::StartLogging("shoal-worker");
+    shoal::RaiseDescriptorLimit();
     const std::string_view verb = argc > 1 ? argv[1] : "";
     if (verb == "kernels") return PrintKernels();
     if (verb == "verify") return shoal::rank::RunVerify(argc - 1, argv + 1);
