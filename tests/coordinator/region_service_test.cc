@@ -17,6 +17,7 @@
 #include "coordinator/gateway/rpc_gateway.h"
 #include "tests/coordinator/core_support.h"
 #include "tests/support/loop_jobs.h"
+#include "tests/support/patience.h"
 #include "transport/base/error.h"
 #include "transport/rpc/client.h"
 #include "transport/rpc/coordinator_link.h"
@@ -89,7 +90,7 @@ class CoordinatorThread {
 
   bool Wait(const std::function<bool()>& done) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(10), done);
+    return changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs), done);
   }
 
   uint16_t port_ = 0;
@@ -138,7 +139,8 @@ class FakeWorker {
   // The id of the only cancel there is.
   std::optional<uint64_t> Cancelled() {
     auto future = cancelled_.get_future();
-    if (future.wait_for(std::chrono::seconds(10)) != std::future_status::ready) return std::nullopt;
+    if (future.wait_for(std::chrono::milliseconds(test::kPatienceMs)) != std::future_status::ready)
+      return std::nullopt;
     return future.get();
   }
 
@@ -156,7 +158,8 @@ class FakeWorker {
       std::function<void()> job;
       {
         std::unique_lock lock(mutex_);
-        if (!changed_.wait_for(lock, std::chrono::seconds(30), [&] { return !jobs_.empty(); })) {
+        if (!changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs),
+                               [&] { return !jobs_.empty(); })) {
           return;
         }
         job = std::move(jobs_.front());

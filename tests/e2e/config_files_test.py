@@ -16,7 +16,7 @@ COMMON = {"config", "help"}
 
 def read_options(*command):
     """Key to default (None: none is shown) of everything in a program's --help."""
-    text = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=30,
+    text = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=programs.END_SECONDS,
                           check=True).stdout
     text = text.partition("\nEnvironment:")[0]
     options = {}

@@ -38,7 +38,6 @@ TEST(LargeResults, ReachALeaderThatIssuesTheNextPlan) {
   options.sequences_max = kRequests;
   options.kv_block_count = kRequests;
   options.record_logits = false;
-  options.timeout_ms = 60'000;
   const Observation seen = RunTrialGroup(*model, requests, options);
   ASSERT_EQ(seen.answers.size(), requests.size());
   for (int i = 0; i < kRequests; ++i) {

@@ -37,7 +37,7 @@ class Digests(ProgramTest):
 
     def test_are_equal_with_another_instruction_set_on_each_rank(self):
         listing = subprocess.run([program("shoal"), "version", "--json"], capture_output=True,
-                                 text=True, timeout=30, check=True).stdout
+                                 text=True, timeout=programs.END_SECONDS, check=True).stdout
         sets = json.loads(listing)["instruction_sets"]
         command = mpirun(None)
         for rank in range(6):

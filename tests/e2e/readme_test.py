@@ -20,7 +20,7 @@ import programs
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()
 MODEL = ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
-DEADLINE_S = 60
+DEADLINE_S = 240
 
 
 def check_quotes():

@@ -32,7 +32,7 @@ class SmolLM2(ProgramTest):
     def test_holds_little_more_than_shard_and_cache_and_not_the_file(self):
         plan = json.loads(subprocess.run(
             [program("shoal"), "plan", MODEL, "--tensor-parallel", "2", "--json"], check=True,
-            capture_output=True, text=True, timeout=30).stdout)
+            capture_output=True, text=True, timeout=programs.END_SECONDS).stdout)
         running = self.start_run(MODEL, "--tensor-parallel", "2")
         tokens = 300
         complete(running.url, list(range(1000, 1000 + tokens)), max_tokens=1)

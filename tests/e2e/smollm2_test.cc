@@ -55,7 +55,6 @@ TrialGroupOptions Options(int ranks) {
   TrialGroupOptions options;
   options.cut.tensor_parallel = ranks;
   options.threads = ranks == 1 ? 2 : 1;
-  options.timeout_ms = 300'000;
   return options;
 }
 

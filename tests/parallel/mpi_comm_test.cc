@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "parallel/comm/make_communicator.h"
+#include "tests/support/patience.h"
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
 
@@ -24,7 +25,7 @@
 namespace shoal::test {
 namespace {
 
-constexpr int kTimeoutMs = 60'000;
+constexpr int kTimeoutMs = test::kPatienceMs;
 constexpr int kEndMs = 5000;
 
 // The processes whose command line holds `mark`, this one excepted.

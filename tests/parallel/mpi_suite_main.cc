@@ -7,6 +7,7 @@
 
 #include "parallel/comm/make_communicator.h"
 #include "tests/parallel/comm_suite.h"
+#include "tests/support/patience.h"
 #include "transport/base/error.h"
 
 // mpi_suite_main shm|tcp|mpi suite|killed|stopped [mark]: run by mpirun. `suite` ends with 0 if
@@ -16,7 +17,7 @@
 namespace shoal::test {
 namespace {
 
-constexpr int64_t kDeadlineMs = 60'000;
+constexpr int64_t kDeadlineMs = test::kPatienceMs;
 
 void RunSuite(comm::MpiEnvironment& environment, const comm::CommunicatorPlan& plan) {
   {

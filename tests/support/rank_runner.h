@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "parallel/comm/communicator.h"
+#include "tests/support/patience.h"
 #include "transport/base/error.h"
 
 namespace shoal::test {
@@ -31,7 +32,7 @@ struct RankResult {
 };
 
 struct RankOptions {
-  int64_t timeout_ms = 60'000;  // For the whole group; also the communicators' first deadline.
+  int64_t timeout_ms = kPatienceMs;  // For the whole group; also the communicators' first deadline.
   // Ranks that stop themselves: killed once all others have ended.
   std::vector<int32_t> stopped_ranks = {};
 };

@@ -13,6 +13,7 @@
 #include "kernels/format/packed.h"
 #include "parallel/model/model.h"
 #include "parallel/plan/plan.h"
+#include "tests/support/patience.h"
 #include "tests/support/rank_runner.h"
 #include "worker/rank/trial.h"
 
@@ -36,7 +37,7 @@ struct TrialGroupOptions {
   bool record_logits = true;
   bool keep_logits = false;           // Otherwise only their digests are kept.
   int64_t digest_positions_from = 0;  // Rows before it are not recorded.
-  int64_t timeout_ms = 120'000;
+  int64_t timeout_ms = kPatienceMs;
 };
 
 // Which logits: the request's index and the position of the row.

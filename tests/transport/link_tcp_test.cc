@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/patience.h"
 #include "transport/base/error.h"
 #include "transport/link/tcp_exchange.h"
 #include "transport/link/tcp_hello.h"
@@ -22,7 +23,7 @@
 namespace shoal::link {
 namespace {
 
-Deadline Soon(int64_t milliseconds = 20'000) {
+Deadline Soon(int64_t milliseconds = test::kPatienceMs) {
   return Deadline::After(SteadyClock(), milliseconds);
 }
 

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 
+#include "tests/support/patience.h"
 #include "tests/transport/rpc_server_thread.h"
 #include "transport/base/error.h"
 #include "transport/rpc/coordinator_link.h"
@@ -65,7 +66,8 @@ class Once {
   void Set(T value) { promise_.set_value(std::move(value)); }
   std::optional<T> Get() {
     std::future<T> future = promise_.get_future();
-    if (future.wait_for(std::chrono::seconds(10)) != std::future_status::ready) return std::nullopt;
+    if (future.wait_for(std::chrono::milliseconds(test::kPatienceMs)) != std::future_status::ready)
+      return std::nullopt;
     return future.get();
   }
 
@@ -98,7 +100,7 @@ bool SomeSocketGivesUpAfter(unsigned milliseconds) {
 TEST(CoordinatorLink, HoldsTheConnectionToTheTimeOfACallNotOfJoining) {
   ServerThread server;
   LinkOptions options = Options(server);
-  options.join_timeout_ms = 20'000;
+  options.join_timeout_ms = test::kPatienceMs;
   options.call_timeout_ms = 4'321;
   EXPECT_FALSE(SomeSocketGivesUpAfter(4'321));
   const CoordinatorLink link(options, {});
@@ -331,10 +333,23 @@ TEST(ClusterServer, HangsUpOnWhoeverDoesNotAuthenticate) {
                     })
                     .wait(io.waitScope);
   char byte = 0;
-  const size_t got = io.provider->getTimer()
-                         .timeoutAfter(10 * kj::SECONDS, stream->tryRead(&byte, 1, 1))
-                         .wait(io.waitScope);
+  const size_t got =
+      io.provider->getTimer()
+          .timeoutAfter(test::kPatienceMs * kj::MILLISECONDS, stream->tryRead(&byte, 1, 1))
+          .wait(io.waitScope);
   EXPECT_EQ(got, 0u);
+}
+
+TEST(ClusterServer, LetsARankInWhileStrangersHoldAllConnections) {
+  ServerThread server({.connections_max = 3});
+  auto io = kj::setupAsyncIo();
+  auto address =
+      io.provider->getNetwork().parseAddress(server.address().c_str()).wait(io.waitScope);
+  kj::Vector<kj::Own<kj::AsyncIoStream>> strangers;
+  for (int i = 0; i < 3; ++i) strangers.add(address->connect().wait(io.waitScope));
+  LinkOptions options = Options(server);
+  options.join_timeout_ms = 8'000;  // Strangers would keep their places for 10 s.
+  EXPECT_FALSE(JoinError(options).has_value());
 }
 
 TEST(ClusterServer, SurvivesBytesThatAreNoProtocol) {

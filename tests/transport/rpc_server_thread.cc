@@ -1,4 +1,5 @@
 #include "tests/transport/rpc_server_thread.h"
+#include "tests/support/patience.h"
 
 #include <utility>
 
@@ -33,7 +34,8 @@ void ServerThread::Serve(ClusterServerOptions options, std::promise<void> starte
 
 bool ServerThread::Wait(const std::function<bool(const Heard&)>& done) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return done(heard_); });
+  return changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs),
+                           [&] { return done(heard_); });
 }
 
 void ServerThread::AnswerRegister(RegisterReply reply) {

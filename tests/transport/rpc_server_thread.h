@@ -41,7 +41,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     std::vector<uint64_t> cancels;
   };
 
-  // Waits until `done`, ten seconds at most. Result: whether it came to be.
+  // Waits until `done`, for test::kPatienceMs at most. Result: whether it came to be.
   bool Wait(const std::function<bool(const Heard&)>& done);
 
   // What the handlers answer from now on.

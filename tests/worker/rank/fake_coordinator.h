@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "tests/support/patience.h"
 #include "transport/rpc/cluster_server.h"
 
 namespace shoal::rank {
@@ -25,7 +26,7 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   std::string address() const;
 
   // Until `done` or the deadline. Result: whether it came true.
-  bool RunUntil(const std::function<bool()>& done, int64_t timeout_ms = 30'000);
+  bool RunUntil(const std::function<bool()>& done, int64_t timeout_ms = test::kPatienceMs);
 
   void Submit(uint64_t id, std::vector<int32_t> prompt, const GenerationParams& params);
   void Cancel(uint64_t id);

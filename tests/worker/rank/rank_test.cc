@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/patience.h"
 #include "transport/base/clock.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/coordinator_session.h"
@@ -151,7 +152,7 @@ TEST(CoordinatorSession, FailsWhenNobodyAnswersUntilTheDeadline) {
   options.address = "127.0.0.1:1";
   options.join_timeout_ms = 50;
   CoordinatorSession session(options, {});
-  EXPECT_EQ(session.WaitWhileJoining(20'000), CoordinatorSession::State::kFailed);
+  EXPECT_EQ(session.WaitWhileJoining(test::kPatienceMs), CoordinatorSession::State::kFailed);
   EXPECT_THROW(session.ThrowFailure(), Error);
   EXPECT_TRUE(session.Close());
 }
@@ -160,7 +161,7 @@ TEST(CoordinatorSession, FailsAtOnceForAnAddressThatIsNone) {
   rpc::LinkOptions options;
   options.address = "nowhere";
   CoordinatorSession session(options, {});
-  EXPECT_EQ(session.WaitWhileJoining(20'000), CoordinatorSession::State::kFailed);
+  EXPECT_EQ(session.WaitWhileJoining(test::kPatienceMs), CoordinatorSession::State::kFailed);
 }
 
 }  // namespace
