@@ -43,7 +43,8 @@ StreamError MakeStreamError(BusyReason reason, std::string message);
 class StreamListener {
  public:
   virtual ~StreamListener() = default;
-  // Zero or more tokens; finish is kNone.
+  // Zero or more tokens; finish is kNone. Updates are small: the log-probabilities of a long prompt
+  // come in several, before the first token.
   virtual void OnTokens(const SequenceUpdate& update) = 0;
   // The last update; may carry tokens too. Nothing follows.
   virtual void OnFinish(const SequenceUpdate& update) = 0;

@@ -164,6 +164,16 @@ std::string Region::FindFault(const Group& group, const SequenceUpdate& update) 
     return Str("sequence ", update.id, " has ", update.logprobs.size(), " log-probabilities, ",
                logprobs, " were expected");
   }
+  // They come in parts, before the first token.
+  const auto prompt_logprobs = static_cast<int64_t>(update.prompt_logprobs.size());
+  const int64_t left = stream->second.prompt_logprobs_left - prompt_logprobs;
+  const bool all_due = !update.tokens.empty() || update.finish == FinishReason::kStop ||
+                       update.finish == FinishReason::kLength;
+  if (left < 0 || (left > 0 && all_due)) {
+    return Str("sequence ", update.id, " has ", prompt_logprobs,
+               " log-probabilities of its prompt, ", stream->second.prompt_logprobs_left,
+               all_due ? "" : " or fewer", " were expected");
+  }
   return "";
 }
 
@@ -218,6 +228,7 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
     }
     return;
   }
+  stream->second.prompt_logprobs_left -= static_cast<int64_t>(update.prompt_logprobs.size());
   if (ends) streams_.erase(stream);
   actions_.push_back(DeliverAction{id, std::move(update)});
 }
@@ -310,7 +321,8 @@ StreamId Region::Submit(std::vector<int32_t> prompt, const GenerationParams& par
   if (error.reason != BusyReason::kNone) return 0;
 
   const StreamId id = next_stream_++;
-  streams_[id] = {std::move(prompt), params, needed, std::nullopt};
+  streams_[id] = {std::move(prompt), params, needed, std::nullopt,
+                  params.prompt_logprobs ? prompt_tokens - 1 : 0};
   ++requests_total_;
   waiting_.Add({params.priority, id}, id);
   Dispatch();

@@ -128,8 +128,9 @@ class Region {
   struct Stream {
     std::vector<int32_t> prompt;  // Handed on, and empty, once the stream has a group.
     GenerationParams params;
-    int64_t tokens_needed = 0;      // Prompt and answer at their longest.
-    std::optional<uint64_t> group;  // None: waiting.
+    int64_t tokens_needed = 0;         // Prompt and answer at their longest.
+    std::optional<uint64_t> group;     // None: waiting.
+    int64_t prompt_logprobs_left = 0;  // Positions that its leader has not reported.
   };
   const std::map<uint64_t, Group>& groups() const { return groups_; }
   const std::map<StreamId, Stream>& streams() const { return streams_; }

@@ -6,6 +6,7 @@
 
 #include "coordinator/gateway/response_format.h"
 #include "transport/base/error.h"
+#include "transport/rpc/connection.h"
 
 namespace shoal::gateway {
 
@@ -13,6 +14,10 @@ namespace {
 
 void CheckPrompt(const std::vector<int32_t>& prompt, int32_t vocab_size) {
   if (prompt.empty()) Throw(ErrorCode::kInvalidArgument, "prompt: expected at least one token");
+  if (prompt.size() > rpc::kPromptTokensMax) {
+    Throw(ErrorCode::kInvalidArgument, "prompt has ", prompt.size(), " tokens: expected at most ",
+          rpc::kPromptTokensMax);
+  }
   for (size_t i = 0; i < prompt.size(); ++i) {
     if (prompt[i] < 0 || prompt[i] >= vocab_size) {
       Throw(ErrorCode::kInvalidArgument, "prompt[", i, "] is ", prompt[i],

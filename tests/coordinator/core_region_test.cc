@@ -478,6 +478,47 @@ TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
       "log-probabilities");
 }
 
+TEST_F(RegionTest, TakesThePromptsLogProbabilitiesInPartsBeforeTheFirstToken) {
+  const auto part = [](StreamId stream, size_t positions, std::vector<int32_t> tokens) {
+    SequenceUpdate update;
+    update.id = stream;
+    update.prompt_logprobs.resize(positions);
+    update.logprobs.resize(tokens.size());
+    update.tokens = std::move(tokens);
+    return update;
+  };
+  GenerationParams params;
+  params.prompt_logprobs = true;
+  params.top_logprobs = 0;
+  const auto submit = [&] {
+    const StreamId stream = region_.Submit({1, 2, 3, 4, 5}, params, error_);
+    invariants_.Submitted(stream);
+    Take();
+    return stream;
+  };
+  uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId good = submit();
+  EXPECT_TRUE(region_.Update(1, epoch, {part(good, 1, {}), part(good, 2, {})}, {}));
+  EXPECT_TRUE(region_.Update(1, epoch, {part(good, 1, {9}), part(good, 0, {9})}, {}));
+  std::vector<size_t> delivered;
+  for (const DeliverAction& action : Select<DeliverAction>(Take())) {
+    delivered.push_back(action.update.prompt_logprobs.size());
+  }
+  EXPECT_THAT(delivered, ::testing::ElementsAre(1, 2, 1, 0));
+
+  uint64_t connection = 1;
+  for (const auto& [positions, tokens] :
+       std::vector<std::pair<size_t, std::vector<int32_t>>>{{5, {}}, {3, {9}}}) {
+    const StreamId bad = submit();
+    EXPECT_TRUE(region_.Update(connection, epoch, {part(bad, positions, tokens)}, {}));
+    const auto lost = Select<GroupLostAction>(Take());
+    ASSERT_THAT(lost, SizeIs(1)) << positions;
+    EXPECT_THAT(lost[0].why, HasSubstr("log-probabilities of its prompt, 4 "));
+    ++connection;
+    epoch = JoinReady(connection, MakeRank(connection));
+  }
+}
+
 TEST_F(RegionTest, TakesUpdatesFromLeadersOnly) {
   const uint64_t epoch = JoinReady(1, MakeRank(1, 0, 2));
   const StreamId stream = Submit();

@@ -75,6 +75,53 @@ TEST(Client, StreamsAGeneration) {
   }));
 }
 
+// More log-probabilities, and more text, than a connection takes as one message.
+TEST(Client, StreamsMoreThanAMessageHolds) {
+  constexpr size_t kPositions = 420'000;
+  std::string long_text;
+  while (long_text.size() < 1'000'000) long_text += "a\u20ac\u00e9";
+  ServerThread server;
+  std::thread answer = Answer(server, [&](GenerationSink& sink) {
+    SequenceUpdate update = Update({1, 2});
+    update.prompt_logprobs.resize(
+        kPositions, {.logprob = -0.5F, .top = std::vector<std::pair<int32_t, float>>(20)});
+    sink.Tokens(update, long_text);
+    sink.Finish(Update({3}, FinishReason::kStop), "end");
+  });
+  Client client({.address = server.address()});
+  GenerateRequest request;
+  request.tokens = {7};
+  size_t positions = 0;
+  std::vector<int32_t> tokens;
+  std::string text;
+  const GenerateResult result = client.Generate(request, [&](const GenerateChunk& chunk) {
+    EXPECT_TRUE(tokens.empty() || chunk.update.prompt_logprobs.empty());
+    positions += chunk.update.prompt_logprobs.size();
+    tokens.insert(tokens.end(), chunk.update.tokens.begin(), chunk.update.tokens.end());
+    EXPECT_TRUE(chunk.text.empty() || (chunk.text[0] & 0xC0) != 0x80) << "whole characters";
+    text += chunk.text;
+    return true;
+  });
+  answer.join();
+  EXPECT_EQ(positions, kPositions);
+  EXPECT_EQ(tokens, (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_TRUE(text == long_text + "end");
+  EXPECT_EQ(result.finish, FinishReason::kStop);
+}
+
+TEST(Client, RefusesARequestThatNoMessageHolds) {
+  ServerThread server;
+  Client client({.address = server.address()});
+  GenerateRequest request;
+  request.tokens.resize(17'000'000);
+  const std::optional<Error> error =
+      ErrorOf([&] { client.Generate(request, [](const GenerateChunk&) { return true; }); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error->what(), HasSubstr("send a shorter prompt"));
+  EXPECT_EQ(client.Models().size(), 1U) << "the connection goes on";
+}
+
 TEST(Client, CarriesTextAndChatPrompts) {
   ServerThread server;
   server.AnswerGenerate({0, 0, 0, {"invalid", "enough", 0}});

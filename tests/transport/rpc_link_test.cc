@@ -228,19 +228,64 @@ TEST(CoordinatorLink, DeliversAllUpdatesInOrderThoughTheMailboxIsSmall) {
       link.SendQueued();
     }
   }  // The destructor sends what waits.
-  ASSERT_TRUE(server.Wait([](const auto& heard) { return heard.updates.size() == kSteps; }));
+  // Those that waited together come as one.
   EXPECT_TRUE(server.Wait([](const auto& heard) {
-    for (int step = 0; step < kSteps; ++step) {
-      const SequenceUpdate& update = heard.updates[static_cast<size_t>(step)];
-      EXPECT_EQ(update.tokens, (std::vector<int32_t>{step, step + 1}));
-      EXPECT_EQ(update.logprobs[1].top[0], (std::pair<int32_t, float>{3, -0.1F}));
+    return !heard.updates.empty() && heard.updates.back().finish == FinishReason::kNumericError;
+  }));
+  EXPECT_TRUE(server.Wait([=](const auto& heard) {
+    int step = 0;
+    for (const SequenceUpdate& update : heard.updates) {
       EXPECT_EQ(update.prompt_logprobs.size(), step == 0 ? 1u : 0u);
+      EXPECT_EQ(update.logprobs.size(), update.tokens.size());
+      for (size_t i = 0; i + 1 < update.tokens.size(); i += 2, ++step) {
+        EXPECT_EQ(update.tokens[i], step);
+        EXPECT_EQ(update.tokens[i + 1], step + 1);
+        EXPECT_EQ(update.logprobs[i + 1].top[0], (std::pair<int32_t, float>{3, -0.1F}));
+      }
     }
-    EXPECT_EQ(heard.updates.back().finish, FinishReason::kNumericError);
+    EXPECT_EQ(step, kSteps);
     EXPECT_EQ(heard.updates.back().detail, "layer 7, position 12");
     EXPECT_EQ(heard.stats, (SchedulerStats{kSteps - 1, 2, 3, 4, 5}));
     return true;
   }));
+}
+
+// The log-probabilities of a prompt that make more than a connection takes as one message.
+TEST(CoordinatorLink, DeliversMoreThanAMessageHolds) {
+  constexpr size_t kPositions = 420'000;
+  SequenceUpdate update;
+  update.id = 4;
+  update.prompt_logprobs.resize(
+      kPositions, {.logprob = -0.5F, .top = std::vector<std::pair<int32_t, float>>(20)});
+  for (size_t i = 0; i < kPositions; ++i) {
+    update.prompt_logprobs[i].top[0].first = static_cast<int32_t>(i);
+  }
+  update.finish = FinishReason::kLength;
+  ServerThread server;
+  CoordinatorLink link(Options(server), {});
+  link.QueueUpdates({std::move(update)}, {});
+  link.SendQueued();
+  size_t heard_updates = 0;
+  size_t positions = 0;
+  bool finished = false;
+  // Each wait has the time of one.
+  for (size_t tenth = 1; tenth <= 10; ++tenth) {
+    ASSERT_TRUE(server.Wait([&](const auto& heard) {
+      for (; heard_updates < heard.updates.size(); ++heard_updates) {
+        const SequenceUpdate& part = heard.updates[heard_updates];
+        EXPECT_FALSE(finished);
+        for (const TokenLogprobs& position : part.prompt_logprobs) {
+          if (position.top.at(0).first != static_cast<int32_t>(positions++)) {
+            ADD_FAILURE() << "position " << positions << " is out of order";
+          }
+        }
+        finished = part.finish == FinishReason::kLength;
+      }
+      return positions >= kPositions * tenth / 10 || !heard.disconnects.empty();
+    }));
+  }
+  EXPECT_EQ(positions, kPositions);
+  EXPECT_TRUE(finished);
 }
 
 TEST(CoordinatorLink, BeatsWithItsProgressWhateverItsOwnerDoes) {

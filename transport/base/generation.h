@@ -97,7 +97,7 @@ struct SequenceUpdate {
   uint64_t id = 0;
   std::vector<int32_t> tokens;
   std::vector<TokenLogprobs> logprobs;         // As long as tokens if asked for, else empty.
-  std::vector<TokenLogprobs> prompt_logprobs;  // Of prompt[1..], once, with the first update.
+  std::vector<TokenLogprobs> prompt_logprobs;  // Of prompt[1..], each once, before any token.
   FinishReason finish = FinishReason::kNone;
   // For kNumericError: "layer 7, position 12". For kCancelled: why the leader refused the request;
   // empty if it was asked to cancel it.

@@ -101,6 +101,11 @@ class Client::Impl {
       const auto inbox = std::make_shared<Inbox>();
       auto call = coordinator_.generateRequest();
       Write(request, call.initRequest());
+      const uint64_t bytes = call.totalSize().wordCount * sizeof(::capnp::word);
+      if (bytes > kMessageBytesMax / 2) {
+        Throw(ErrorCode::kInvalidArgument, "the request takes ", bytes, " bytes, expected at most ",
+              kMessageBytesMax / 2, ": send a shorter prompt");
+      }
       call.setSink(kj::heap<Sink>(inbox));
       auto reply = Await(call.send(), idle_timeout_ms);
       const auto outcome = reply.getOutcome();

@@ -34,7 +34,8 @@ struct GenerateRequest {
   bool seed_given = false;  // Otherwise the coordinator draws params.sampling.seed.
 };
 
-// Tokens as they came, and for `text` and `chat` the text they complete.
+// Tokens as they came, and for `text` and `chat` the text they complete. The log-probabilities of
+// a long prompt come in several chunks, before the first token.
 struct GenerateChunk {
   SequenceUpdate update;
   std::string text;
@@ -84,8 +85,8 @@ class Client {
   // Calls `on_chunk` for each piece; false from it ends the generation (result: kCancelled).
   // `idle_timeout_ms`: the longest wait for the next piece.
   // Errors: kOverloaded if the coordinator is busy (the message says why), kInvalidArgument if the
-  // request is wrong, kPeerFailed if the group was lost on the way or refused the request,
-  // kPeerLost, kDeadlineExceeded.
+  // request is wrong or larger than a message, kPeerFailed if the group was lost on the way or
+  // refused the request, kPeerLost, kDeadlineExceeded.
   GenerateResult Generate(const GenerateRequest& request,
                           const std::function<bool(const GenerateChunk&)>& on_chunk,
                           int64_t idle_timeout_ms = 60'000);

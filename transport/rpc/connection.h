@@ -6,6 +6,7 @@
 #include <capnp/rpc-twoparty.h>
 #include <kj/async-io.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -13,9 +14,11 @@
 
 namespace shoal::rpc {
 
-// The largest message, by far: the log-probabilities of a prompt of 128 Ki positions with 20
-// alternatives each take 20 MiB.
+// The largest message that a connection takes; a larger one ends it. The largest that is sent is a
+// request with its prompt: updates are cut into small ones (update_queue.h).
 constexpr uint64_t kMessageBytesMax = uint64_t{64} << 20;
+// Tokens of a prompt: they, and the request's parameters, fit a message twice over.
+constexpr size_t kPromptTokensMax = kMessageBytesMax / 2 / sizeof(int32_t);
 // Calls of one connection that may lie unanswered at the receiver.
 constexpr uint64_t kFlowBytesMax = uint64_t{16} << 20;
 

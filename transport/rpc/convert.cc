@@ -38,6 +38,7 @@ std::vector<TokenLogprobs> ReadLogprobs(wire::TokenLogprobs::Reader from) {
   std::vector<TokenLogprobs> to(own.size());
   for (unsigned i = 0; i < own.size(); ++i) {
     to[i].logprob = own[i];
+    to[i].top.reserve(from.getTopCount());
     for (unsigned j = i * from.getTopCount(); j < (i + 1) * from.getTopCount(); ++j) {
       to[i].top.emplace_back(ids[j], logprobs[j]);
     }
@@ -373,18 +374,6 @@ StatusInfo Read(wire::Status::Reader from) {
   status.streams_live = from.getStreamsLive();
   status.group_losses_total = from.getGroupLossesTotal();
   return status;
-}
-
-void Merge(SequenceUpdate& earlier, const SequenceUpdate& later) {
-  const auto append = [](auto& to, const auto& from) {
-    to.insert(to.end(), from.begin(), from.end());
-  };
-  earlier.id = later.id;
-  append(earlier.tokens, later.tokens);
-  append(earlier.logprobs, later.logprobs);
-  append(earlier.prompt_logprobs, later.prompt_logprobs);
-  earlier.finish = later.finish;
-  earlier.detail = later.detail;
 }
 
 }  // namespace shoal::rpc

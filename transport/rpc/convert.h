@@ -46,7 +46,4 @@ ModelInfo Read(wire::ModelInfo::Reader from);
 void Write(const StatusInfo& status, wire::Status::Builder to);
 StatusInfo Read(wire::Status::Reader from);
 
-// Appends what `later` says to what `earlier` says of the same sequence.
-void Merge(SequenceUpdate& earlier, const SequenceUpdate& later);
-
 }  // namespace shoal::rpc

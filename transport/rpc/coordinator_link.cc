@@ -23,6 +23,7 @@
 #include "transport/rpc/connection.h"
 #include "transport/rpc/convert.h"
 #include "transport/rpc/error_map.h"
+#include "transport/rpc/update_queue.h"
 
 namespace shoal::rpc {
 
@@ -30,6 +31,9 @@ namespace {
 
 constexpr int64_t kDialAgainMs = 250;
 constexpr int64_t kGoodbyeMs = 1'000;
+// Unsent updates from which on the step loop is made to wait. The log-probabilities of a prompt of
+// half a million positions with 20 alternatives take 86 MB.
+constexpr size_t kUnsentBytesMax = size_t{128} << 20;
 
 // The coordinator's calls to rank 0, handed on as callbacks. The other ranks have one too, unused.
 class LeaderServer : public wire::Leader::Server {
@@ -121,11 +125,13 @@ class CoordinatorLink::Loop {
 
   void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats) {
     std::unique_lock lock(mutex_);
-    // Twice what the loop itself waits before it gives the coordinator up and sets ended_.
-    const bool room =
-        room_.wait_for(lock, std::chrono::milliseconds(2 * options_.call_timeout_ms),
-                       [&] { return ended_ || mailbox_.size() < options_.updates_waiting_max; });
-    SHOAL_CHECK(room, "the link's thread stands still");
+    while (!ended_ && mailbox_.size() >= options_.updates_waiting_max) {
+      // Twice what the loop itself waits before it gives the coordinator up and sets ended_.
+      const bool moved = room_.wait_for(
+          lock, std::chrono::milliseconds(2 * options_.call_timeout_ms),
+          [this, before = update_turns_] { return ended_ || update_turns_ != before; });
+      SHOAL_CHECK(moved, "the link's thread stands still");
+    }
     if (!ended_) mailbox_.push_back({std::move(updates), stats});
   }
 
@@ -271,34 +277,40 @@ class CoordinatorLink::Loop {
     auto woken = wake.whenBecomesReadable();
     uint64_t wakes = 0;
     [[maybe_unused]] const ssize_t got = read(wake_fd_.get(), &wakes, sizeof(wakes));
-    size_t steps = 0;
-    Batch batch;
     bool closing = false;
     {
       const std::lock_guard lock(mutex_);
-      for (Batch& waiting : std::exchange(mailbox_, {})) {
-        for (SequenceUpdate& update : waiting.updates) batch.updates.push_back(std::move(update));
-        batch.stats = waiting.stats;
-        ++steps;
-      }
-      closing = closing_;
+      if (unsent_.bytes() < kUnsentBytesMax) TakeMailbox();
+      closing = closing_ && mailbox_.empty();
+      ++update_turns_;
     }
     room_.notify_all();
-    auto sent = options_.rank.rank == 0 && steps > 0 ? Send(timer, session, batch)
-                                                     : kj::Promise<void>(kj::READY_NOW);
-    if (closing) {
-      return sent.then([this, &timer, &session] { return SayGoodbye(timer, session); });
+    if (options_.rank.rank == 0 && (stats_unsent_ || !unsent_.empty())) {
+      return Send(timer, session).then([this, &timer, &wake, &session] {
+        return UpdateLoop(timer, wake, session);
+      });
     }
-    return sent.then([woken = kj::mv(woken)]() mutable { return kj::mv(woken); })
-        .then([this, &timer, &wake, &session] { return UpdateLoop(timer, wake, session); });
+    if (closing) return SayGoodbye(timer, session);
+    return woken.then([this, &timer, &wake, &session] { return UpdateLoop(timer, wake, session); });
   }
 
-  kj::Promise<void> Send(kj::Timer& timer, Session& session, const Batch& batch) {
+  // With mutex_ held.
+  void TakeMailbox() {
+    for (Batch& waiting : std::exchange(mailbox_, {})) {
+      for (SequenceUpdate& update : waiting.updates) unsent_.Add(std::move(update));
+      stats_ = waiting.stats;
+      stats_unsent_ = true;
+    }
+  }
+
+  kj::Promise<void> Send(kj::Timer& timer, Session& session) {
+    stats_unsent_ = false;
+    const std::vector<SequenceUpdate> updates = unsent_.Take(kUpdateBytesMax);
     auto request = session.updates.updateRequest();
     request.setEpoch(session.epoch);
-    auto list = request.initSequences(static_cast<unsigned>(batch.updates.size()));
-    for (unsigned i = 0; i < batch.updates.size(); ++i) Write(batch.updates[i], list[i]);
-    Write(batch.stats, request.initStats());
+    auto list = request.initSequences(static_cast<unsigned>(updates.size()));
+    for (unsigned i = 0; i < updates.size(); ++i) Write(updates[i], list[i]);
+    Write(stats_, request.initStats());
     return timer.timeoutAfter(options_.call_timeout_ms * kj::MILLISECONDS, request.send());
   }
 
@@ -318,8 +330,14 @@ class CoordinatorLink::Loop {
   std::atomic<uint64_t> epoch_{0};
   std::atomic<uint64_t> group_{0};
 
-  std::mutex mutex_;  // Guards the three below.
+  // The thread's own: what messages still have to say.
+  UpdateQueue unsent_;
+  SchedulerStats stats_;
+  bool stats_unsent_ = false;
+
+  std::mutex mutex_;  // Guards the four below.
   std::deque<Batch> mailbox_;
+  uint64_t update_turns_ = 0;  // Of UpdateLoop: that it gets on.
   bool closing_ = false;
   bool ended_ = false;
   std::condition_variable room_;

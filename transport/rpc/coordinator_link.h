@@ -48,14 +48,16 @@ class CoordinatorLink {
   // Errors: kCannotJoin if it was not reached or put this rank off until the deadline, or refused
   // the token; kInvalidArgument if this group does not fit the region (another model or numerics).
   CoordinatorLink(LinkOptions options, LinkCallbacks callbacks);
-  // Sends what waits, for a second at most, then closes the connection. No callback runs after it.
+  // Sends what waits, while the coordinator takes each message within call_timeout_ms, then closes
+  // the connection. No callback runs after it.
   ~CoordinatorLink();
 
   CoordinatorLink(const CoordinatorLink&) = delete;
   CoordinatorLink& operator=(const CoordinatorLink&) = delete;
 
-  // Leader only: what one step brought, to be sent when SendQueued is called. Waits for room while
-  // too many updates are under way. After on_lost it does nothing.
+  // Leader only: what one step brought, to be sent when SendQueued is called, in several messages
+  // if it is much (update_queue.h). Waits for room while too many updates are under way. After
+  // on_lost it does nothing.
   void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
   void SendQueued() noexcept;
 

@@ -9,6 +9,7 @@
 
 #include "transport/rpc/convert.h"
 #include "transport/rpc/error_map.h"
+#include "transport/rpc/update_queue.h"
 
 namespace shoal::rpc {
 
@@ -20,7 +21,8 @@ void Write(const BusyInfo& info, wire::Busy::Builder to) {
   to.setRetryAfterMs(info.retry_after_ms);
 }
 
-// One generation's way out: at most one call is under way, what comes meanwhile is merged.
+// One generation's way out: at most one call is under way, what comes meanwhile is merged, and a
+// lot goes out in several calls.
 class SinkCaller : public GenerationSink, public kj::Refcounted {
  public:
   SinkCaller(wire::TokenSink::Client sink, UpstreamListener& listener, kj::TaskSet& tasks)
@@ -28,9 +30,8 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   ~SinkCaller() noexcept override = default;
 
   void Tokens(const SequenceUpdate& update, const std::string& text) override {
-    Merge(pending_, update);
+    unsent_.Add(update);
     text_ += text;
-    has_pending_ = true;
     SendNext();
   }
 
@@ -56,7 +57,7 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
 
  private:
   void SendNext() {
-    if (sending_ || dropped_ || (!has_pending_ && !failure_)) return;
+    if (sending_ || dropped_ || (unsent_.empty() && !failure_)) return;
     sending_ = true;
     auto self = kj::addRef(*this);
     tasks_.add(SendPending().then(
@@ -72,33 +73,45 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   }
 
   kj::Promise<void> SendPending() {
-    if (!has_pending_) {
+    if (unsent_.empty()) {
       auto request = sink_.failRequest();
       Write(*std::exchange(failure_, std::nullopt), request.initError());
       return request.send().ignoreResult();
     }
-    const SequenceUpdate update = std::exchange(pending_, {});
-    const std::string text = std::exchange(text_, {});
-    has_pending_ = false;
-    if (update.finish == FinishReason::kNone) {
-      auto request = sink_.tokensRequest();
-      shoal::rpc::Write(update, request.initUpdate());
-      request.setText(text);
-      return request.send();
-    }
+    if (text_.size() > kUpdateBytesMax) return SendTokens({}, TakeLongText());
+    const std::vector<SequenceUpdate> updates = unsent_.Take(kUpdateBytesMax);
+    const SequenceUpdate& update = updates.front();
+    // The text that tokens complete goes with the last of them.
+    const std::string text = unsent_.empty() ? std::exchange(text_, {}) : "";
+    if (update.finish == FinishReason::kNone) return SendTokens(update, text);
     auto request = sink_.finishRequest();
     shoal::rpc::Write(update, request.initUpdate());
     request.setText(text);
     return request.send().ignoreResult();
   }
 
+  kj::Promise<void> SendTokens(const SequenceUpdate& update, const std::string& text) {
+    auto request = sink_.tokensRequest();
+    shoal::rpc::Write(update, request.initUpdate());
+    request.setText(text);
+    return request.send();
+  }
+
+  // What of a text too long for one call goes first, in whole characters.
+  std::string TakeLongText() {
+    size_t end = kUpdateBytesMax;
+    while ((static_cast<unsigned char>(text_[end]) & 0xC0) == 0x80) --end;
+    std::string text = text_.substr(0, end);
+    text_.erase(0, end);
+    return text;
+  }
+
   wire::TokenSink::Client sink_;
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
   uint64_t generation_ = 0;
-  SequenceUpdate pending_;
-  std::string text_;
-  bool has_pending_ = false;
+  UpdateQueue unsent_;
+  std::string text_;  // Of what is unsent.
   std::optional<BusyInfo> failure_;
   bool sending_ = false;
   bool ended_ = false;    // The listener calls no more.

@@ -69,7 +69,9 @@ struct SequenceUpdate {
   id @0 :UInt64;
   tokens @1 :List(Int32);
   logprobs @2 :TokenLogprobs;       # As many positions as tokens if asked for, else none.
-  promptLogprobs @3 :TokenLogprobs; # Of prompt[1..], once, with the first update.
+  promptLogprobs @3 :TokenLogprobs;
+  # Of prompt[1..], in order, each position once. Many come in several updates, all of them before
+  # the first token; the last ones may come with it.
   finish @4 :FinishReason;
   # Anything but `none` ends the sequence: its id is not used again.
   detail @5 :Text;

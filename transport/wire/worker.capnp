@@ -86,7 +86,8 @@ interface RankSession {
 interface UpdateSink {
   update @0 (epoch :Epoch, sequences :List(Gen.SequenceUpdate), stats :SchedulerStats)
       -> stream;
-  # One call a step carries the tokens of all sequences. The leader keeps a bounded number of calls
+  # One call a step carries the tokens of all sequences; where they are many, or log-probabilities
+  # of a long prompt, several calls of about 256 KiB do. The leader keeps a bounded number of calls
   # under way, so a coordinator that cannot follow slows the group down instead of filling memory.
 
   done @1 (epoch :Epoch) -> ();
