@@ -3,8 +3,23 @@
 // Tokens are taken one by one, so that text, offsets and stops are the same for any batching.
 
 #include <algorithm>
+#include <utility>
 
 namespace shoal::gateway {
+namespace {
+
+bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+
+// Where `text` goes on behind so many code points after byte `at`.
+size_t SkipCodePoints(const std::string& text, size_t at, int64_t count) {
+  for (; count > 0 && at < text.size(); --count) {
+    ++at;
+    while (at < text.size() && IsContinuation(text[at])) ++at;
+  }
+  return at;
+}
+
+}  // namespace
 
 AnswerChoice::AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan plan,
                            const text::Tokenizer* tokenizer, AnswerOwner& owner)
@@ -23,36 +38,61 @@ bool AnswerChoice::IsStopId(int32_t id) const {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
-void AnswerChoice::BeginPiece(std::vector<TokenLogprobs> prompt_logprobs, AnswerPiece& piece) {
+void AnswerChoice::HandOverIfFull(AnswerPiece& piece) {
+  if (piece.json_bytes() < kPieceBytes) return;
+  owner_.OnPiece(*this, std::exchange(piece, {}), false);
+}
+
+void AnswerChoice::Begin(AnswerPiece& piece) {
   begun_ = true;
   piece.is_first = true;
-  if (return_token_ids_) piece.prompt_ids = plan_.ids;
+  if (return_token_ids_) {
+    for (const int32_t id : plan_.ids) {
+      piece.prompt_ids.push_back(id);
+      HandOverIfFull(piece);
+    }
+  }
   if (!echo_) return;
   // Stop strings are looked for in what is generated, not in the prompt.
-  piece.text = plan_.text;
   decoded_code_points_ = CountCodePoints(plan_.text);
-  if (plan_.params.top_logprobs < 0) return;
-  piece.echoed_count = plan_.ids.size();
-  piece.tokens = plan_.ids;
-  piece.logprobs.emplace_back();  // Nothing comes before the first token.
-  for (TokenLogprobs& entry : prompt_logprobs) piece.logprobs.push_back(std::move(entry));
-  std::optional<text::StreamDecoder> decoder;
-  if (tokenizer_ != nullptr) decoder.emplace(*tokenizer_, /*skip_special=*/false);
-  int64_t offset = 0;
-  for (size_t i = 0; i < plan_.ids.size(); ++i) {
-    piece.text_offsets.push_back(std::min(offset, decoded_code_points_));
-    if (decoder && !(i == 0 && plan_.bos_added)) {
-      offset += CountCodePoints(decoder->Push(plan_.ids[i]));
-    }
+  if (plan_.params.top_logprobs >= 0) return EchoToken(nullptr, piece);
+  while (echoed_bytes_ < plan_.text.size()) {
+    size_t end = std::min(echoed_bytes_ + kPieceBytes, plan_.text.size());
+    while (end < plan_.text.size() && IsContinuation(plan_.text[end])) --end;
+    EchoText(end, piece);
+    HandOverIfFull(piece);
   }
 }
 
-AnswerPiece AnswerChoice::EchoOnly() {
+void AnswerChoice::EchoText(size_t end, AnswerPiece& piece) {
+  piece.text.append(plan_.text, echoed_bytes_, end - echoed_bytes_);
+  echoed_bytes_ = end;
+}
+
+void AnswerChoice::EchoToken(const TokenLogprobs* logprobs, AnswerPiece& piece) {
+  const bool is_first = echoed_count_ == 0;
+  const int32_t id = plan_.ids[echoed_count_++];
+  piece.tokens.push_back(id);
+  piece.text_offsets.push_back(std::min(echo_code_points_, decoded_code_points_));
+  ++piece.echoed_count;
+  logprobs == nullptr ? piece.logprobs.AddNone() : piece.logprobs.Add(*logprobs);
+  size_t end = echoed_bytes_;
+  if (tokenizer_ != nullptr && !(is_first && plan_.bos_added)) {
+    if (!echo_decoder_) echo_decoder_.emplace(*tokenizer_, /*skip_special=*/false);
+    const int64_t code_points = CountCodePoints(echo_decoder_->Push(id));
+    echo_code_points_ += code_points;
+    end = SkipCodePoints(plan_.text, end, code_points);
+  }
+  EchoText(echoed_count_ == plan_.ids.size() ? plan_.text.size() : end, piece);
+  HandOverIfFull(piece);
+}
+
+void AnswerChoice::EchoOnly() {
   AnswerPiece piece;
-  BeginPiece({}, piece);
+  Begin(piece);
   piece.finish = FinishReason::kLength;
   finished_ = true;
-  return piece;
+  owner_.OnPiece(*this, std::move(piece), false);
 }
 
 void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
@@ -64,25 +104,32 @@ void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
 
 // True if a stop string was found.
 bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
-  if (!begun_) BeginPiece(update.prompt_logprobs, piece);
+  if (!begun_) Begin(piece);
+  for (const TokenLogprobs& logprobs : update.prompt_logprobs) EchoToken(&logprobs, piece);
   for (size_t i = 0; i < update.tokens.size(); ++i) {
     const int32_t id = update.tokens[i];
     ++generated_count_;
     // Arrays are as many as asked for; without them only ids are ever shown.
     piece.tokens.push_back(id);
     piece.text_offsets.push_back(decoded_code_points_);
-    if (plan_.params.top_logprobs >= 0) piece.logprobs.push_back(update.logprobs[i]);
+    if (plan_.params.top_logprobs >= 0) piece.logprobs.Add(update.logprobs[i]);
     if (decoder_ && !IsStopId(id)) AddText(decoder_->Push(id), piece);
     if (matcher_.matched()) return true;
+    HandOverIfFull(piece);
   }
   return false;
 }
 
 bool AnswerChoice::CheckUpdate(const SequenceUpdate& update) {
   const bool wants = plan_.params.top_logprobs >= 0;
-  const bool wants_prompt = plan_.params.prompt_logprobs && !begun_;
+  // Those of the prompt come in parts, all before the first token.
+  const size_t owed =
+      plan_.params.prompt_logprobs ? plan_.ids.size() - std::max<size_t>(echoed_count_, 1) : 0;
+  const bool all_due = !update.tokens.empty() || update.finish == FinishReason::kStop ||
+                       update.finish == FinishReason::kLength;
   if ((!wants || update.logprobs.size() == update.tokens.size()) &&
-      (!wants_prompt || update.prompt_logprobs.size() + 1 == plan_.ids.size())) {
+      update.prompt_logprobs.size() <= owed &&
+      (!all_due || update.prompt_logprobs.size() == owed)) {
     return true;
   }
   ApiError error("", "the group's log-probabilities do not match its tokens", "internal_error");
@@ -100,7 +147,7 @@ void AnswerChoice::OnTokens(const SequenceUpdate& update) {
     piece.finish = FinishReason::kStop;
     finished_ = true;
   }
-  owner_.OnPiece(*this, std::move(piece), stopped);
+  if (stopped || !piece.empty()) owner_.OnPiece(*this, std::move(piece), stopped);
 }
 
 void AnswerChoice::OnFinish(const SequenceUpdate& update) {
@@ -111,12 +158,12 @@ void AnswerChoice::OnFinish(const SequenceUpdate& update) {
   }
   if (!CheckUpdate(update)) return;
   AnswerPiece piece;
-  piece.finish = update.finish;
-  if (!Consume(update, piece)) {
+  const bool stopped = Consume(update, piece);
+  if (!stopped) {
     if (decoder_) AddText(decoder_->Finish(), piece);
     if (!matcher_.matched()) piece.text += matcher_.Finish();
   }
-  if (matcher_.matched()) piece.finish = FinishReason::kStop;
+  piece.finish = matcher_.matched() ? FinishReason::kStop : update.finish;
   finished_ = true;
   owner_.OnPiece(*this, std::move(piece), false);
 }

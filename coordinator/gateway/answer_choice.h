@@ -19,8 +19,8 @@ class AnswerChoice;
 class AnswerOwner {
  public:
   virtual ~AnswerOwner() = default;
-  // `piece.finish` says whether it is the choice's last. With `stopped_early` the sequence still
-  // runs and is to be cancelled.
+  // Pieces are of about kPieceBytes at most. `piece.finish` says whether it is the choice's last.
+  // With `stopped_early` the sequence still runs and is to be cancelled.
   virtual void OnPiece(AnswerChoice& choice, AnswerPiece piece, bool stopped_early) = 0;
   virtual void OnFailure(AnswerChoice& choice, const ApiError& error) = 0;
 };
@@ -36,8 +36,8 @@ class AnswerChoice : public core::StreamListener {
   const PromptPlan& plan() const { return plan_; }
   bool finished() const { return finished_; }
   void set_finished() { finished_ = true; }
-  // The first piece of a request that generates nothing: the echoed prompt.
-  AnswerPiece EchoOnly();
+  // The answer to a request that generates nothing: the owner hears of the echoed prompt.
+  void EchoOnly();
 
   void OnTokens(const SequenceUpdate& update) override;
   void OnFinish(const SequenceUpdate& update) override;
@@ -47,7 +47,12 @@ class AnswerChoice : public core::StreamListener {
 
  private:
   bool Consume(const SequenceUpdate& update, AnswerPiece& piece);
-  void BeginPiece(std::vector<TokenLogprobs> prompt_logprobs, AnswerPiece& piece);
+  void Begin(AnswerPiece& piece);
+  // Up to that byte of the prompt's text.
+  void EchoText(size_t end, AnswerPiece& piece);
+  // The prompt's next token; null for the first one, which has no log-probability.
+  void EchoToken(const TokenLogprobs* logprobs, AnswerPiece& piece);
+  void HandOverIfFull(AnswerPiece& piece);
   void AddText(std::string text, AnswerPiece& piece);
   bool IsStopId(int32_t id) const;
   // False, with the failure reported, if the arrays do not fit each other.
@@ -63,7 +68,12 @@ class AnswerChoice : public core::StreamListener {
   std::optional<text::StreamDecoder> decoder_;
   StopMatcher matcher_;
   int64_t decoded_code_points_ = 0;  // Of the choice's text, held back or not.
-  int64_t generated_count_ = 0;      // Tokens.
+  // Of the prompt, as echoed so far:
+  std::optional<text::StreamDecoder> echo_decoder_;
+  size_t echoed_count_ = 0;       // Tokens.
+  size_t echoed_bytes_ = 0;       // Of its text.
+  int64_t echo_code_points_ = 0;  // Of those tokens.
+  int64_t generated_count_ = 0;   // Tokens.
   bool begun_ = false;
   bool finished_ = false;
 };

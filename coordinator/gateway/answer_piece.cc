@@ -2,7 +2,11 @@
 
 // The JSON of choices, chunks and log-probabilities.
 
+#include <algorithm>
 #include <map>
+#include <optional>
+#include <span>
+#include <utility>
 
 namespace shoal::gateway {
 namespace {
@@ -24,24 +28,8 @@ std::string TokenString(const AnswerFormat& format, int32_t id) {
   return escaped;
 }
 
-void WriteIds(JsonWriter& json, const std::vector<int32_t>& ids, size_t begin) {
-  json.BeginArray();
-  for (size_t i = begin; i < ids.size(); ++i) json.Int(ids[i]);
-  json.EndArray();
-}
-
-bool HasNoLogprob(const AnswerPiece& piece, size_t i) { return piece.echoed_count > 0 && i == 0; }
-
-// One array over the piece's tokens; `write` adds an element.
-template <typename Write>
-void WriteArray(JsonWriter& json, std::string_view key, const AnswerPiece& piece, Write write) {
-  json.Key(key).BeginArray();
-  for (size_t i = 0; i < piece.tokens.size(); ++i) write(i);
-  json.EndArray();
-}
-
 void WriteTopByString(JsonWriter& json, const AnswerFormat& format, int32_t token,
-                      const TokenLogprobs& logprobs) {
+                      const LogprobRun& logprobs, size_t i) {
   // Two ids may read the same; the more probable, which comes first, stands for both.
   std::map<std::string, bool> seen;
   json.BeginObject();
@@ -49,42 +37,8 @@ void WriteTopByString(JsonWriter& json, const AnswerFormat& format, int32_t toke
     std::string string = TokenString(format, id);
     if (seen.emplace(string, true).second) json.Key(string).Float(logprob);
   };
-  for (const auto& [id, logprob] : logprobs.top) add(id, logprob);
-  add(token, logprobs.logprob);  // The token itself is always there, as with OpenAI.
-  json.EndObject();
-}
-
-void WriteCompletionLogprobs(JsonWriter& json, const AnswerFormat& format,
-                             const AnswerPiece& piece) {
-  json.BeginObject();
-  WriteArray(json, "tokens", piece,
-             [&](size_t i) { json.String(TokenString(format, piece.tokens[i])); });
-  WriteArray(json, "token_logprobs", piece, [&](size_t i) {
-    HasNoLogprob(piece, i) ? json.Null() : json.Float(piece.logprobs[i].logprob);
-  });
-  WriteArray(json, "top_logprobs", piece, [&](size_t i) {
-    if (HasNoLogprob(piece, i)) {
-      json.Null();
-    } else {
-      WriteTopByString(json, format, piece.tokens[i], piece.logprobs[i]);
-    }
-  });
-  WriteArray(json, "text_offset", piece, [&](size_t i) { json.Int(piece.text_offsets[i]); });
-  if (format.return_token_ids) {
-    WriteArray(json, "token_ids", piece, [&](size_t i) { json.Int(piece.tokens[i]); });
-    WriteArray(json, "top_token_ids", piece, [&](size_t i) {
-      if (HasNoLogprob(piece, i)) return static_cast<void>(json.Null());
-      json.BeginArray();
-      for (const auto& [id, logprob] : piece.logprobs[i].top) json.Int(id);
-      json.EndArray();
-    });
-    WriteArray(json, "top_token_logprobs", piece, [&](size_t i) {
-      if (HasNoLogprob(piece, i)) return static_cast<void>(json.Null());
-      json.BeginArray();
-      for (const auto& [id, logprob] : piece.logprobs[i].top) json.Float(logprob);
-      json.EndArray();
-    });
-  }
+  for (const auto& [id, logprob] : logprobs.top(i)) add(id, logprob);
+  add(token, *logprobs.logprob(i));  // The token itself is always there, as with OpenAI.
   json.EndObject();
 }
 
@@ -95,40 +49,129 @@ void WriteChatEntry(JsonWriter& json, const AnswerFormat& format, int32_t id, fl
   json.EndArray().Key("token_id").Int(id);
 }
 
-void WriteChatLogprobs(JsonWriter& json, const AnswerFormat& format, const AnswerPiece& piece) {
-  json.BeginObject();
-  WriteArray(json, "content", piece, [&](size_t i) {
-    json.BeginObject();
-    WriteChatEntry(json, format, piece.tokens[i], piece.logprobs[i].logprob);
-    json.Key("top_logprobs").BeginArray();
-    for (const auto& [id, logprob] : piece.logprobs[i].top) {
-      json.BeginObject();
-      WriteChatEntry(json, format, id, logprob);
-      json.EndObject();
-    }
-    json.EndArray().EndObject();
-  });
-  json.Key("refusal").Null().EndObject();
+}  // namespace
+
+// A field of a choice that is an array along its tokens, or along its prompt's.
+struct ArrayField {
+  std::string_view key;
+  size_t (*begin)(const AnswerPiece&);  // Its first element of a piece,
+  size_t (*end)(const AnswerPiece&);    // and behind its last one.
+  void (*write)(JsonWriter&, const AnswerFormat&, const AnswerPiece&, size_t i);
+};
+
+namespace {
+
+size_t First(const AnswerPiece&) { return 0; }
+size_t FirstGenerated(const AnswerPiece& piece) { return piece.echoed_count; }
+size_t TokenCount(const AnswerPiece& piece) { return piece.tokens.size(); }
+size_t PromptCount(const AnswerPiece& piece) { return piece.prompt_ids.size(); }
+
+void WriteTokenId(JsonWriter& json, const AnswerFormat&, const AnswerPiece& piece, size_t i) {
+  json.Int(piece.tokens[i]);
 }
 
-// "logprobs", "finish_reason" and the token ids: what every form of a choice ends with.
+constexpr ArrayField kTokenIds = {"token_ids", FirstGenerated, TokenCount, WriteTokenId};
+
+constexpr ArrayField kPromptTokenIds = {
+    "prompt_token_ids", First, PromptCount,
+    [](JsonWriter& json, const AnswerFormat&, const AnswerPiece& piece, size_t i) {
+      json.Int(piece.prompt_ids[i]);
+    }};
+
+// What `logprobs` has; the last three only if ids were asked for.
+constexpr ArrayField kCompletionLogprobs[] = {
+    {"tokens", First, TokenCount,
+     [](JsonWriter& json, const AnswerFormat& format, const AnswerPiece& piece, size_t i) {
+       json.String(TokenString(format, piece.tokens[i]));
+     }},
+    {"token_logprobs", First, TokenCount,
+     [](JsonWriter& json, const AnswerFormat&, const AnswerPiece& piece, size_t i) {
+       const std::optional<float> logprob = piece.logprobs.logprob(i);
+       logprob ? json.Float(*logprob) : json.Null();
+     }},
+    {"top_logprobs", First, TokenCount,
+     [](JsonWriter& json, const AnswerFormat& format, const AnswerPiece& piece, size_t i) {
+       if (!piece.logprobs.logprob(i)) return static_cast<void>(json.Null());
+       WriteTopByString(json, format, piece.tokens[i], piece.logprobs, i);
+     }},
+    {"text_offset", First, TokenCount,
+     [](JsonWriter& json, const AnswerFormat&, const AnswerPiece& piece, size_t i) {
+       json.Int(piece.text_offsets[i]);
+     }},
+    {"token_ids", First, TokenCount, WriteTokenId},
+    {"top_token_ids", First, TokenCount,
+     [](JsonWriter& json, const AnswerFormat&, const AnswerPiece& piece, size_t i) {
+       if (!piece.logprobs.logprob(i)) return static_cast<void>(json.Null());
+       json.BeginArray();
+       for (const auto& [id, logprob] : piece.logprobs.top(i)) json.Int(id);
+       json.EndArray();
+     }},
+    {"top_token_logprobs", First, TokenCount,
+     [](JsonWriter& json, const AnswerFormat&, const AnswerPiece& piece, size_t i) {
+       if (!piece.logprobs.logprob(i)) return static_cast<void>(json.Null());
+       json.BeginArray();
+       for (const auto& [id, logprob] : piece.logprobs.top(i)) json.Float(logprob);
+       json.EndArray();
+     }},
+};
+constexpr size_t kWithoutIds = 4;
+
+constexpr ArrayField kChatLogprobs[] = {
+    {"content", First, TokenCount,
+     [](JsonWriter& json, const AnswerFormat& format, const AnswerPiece& piece, size_t i) {
+       json.BeginObject();
+       WriteChatEntry(json, format, piece.tokens[i], *piece.logprobs.logprob(i));
+       json.Key("top_logprobs").BeginArray();
+       for (const auto& [id, logprob] : piece.logprobs.top(i)) {
+         json.BeginObject();
+         WriteChatEntry(json, format, id, logprob);
+         json.EndObject();
+       }
+       json.EndArray().EndObject();
+     }},
+};
+
+std::span<const ArrayField> LogprobFields(const AnswerFormat& format) {
+  if (format.endpoint == Endpoint::kChat) return kChatLogprobs;
+  const std::span<const ArrayField> fields = kCompletionLogprobs;
+  return format.return_token_ids ? fields : fields.first(kWithoutIds);
+}
+
+void EndLogprobs(JsonWriter& json, const AnswerFormat& format) {
+  if (format.endpoint == Endpoint::kChat) json.Key("refusal").Null();
+  json.EndObject();
+}
+
+void WriteFinishReason(JsonWriter& json, FinishReason finish) {
+  json.Key("finish_reason");
+  finish == FinishReason::kNone ? json.Null() : json.String(ToString(finish));
+}
+
+void WriteArray(JsonWriter& json, const AnswerFormat& format, const AnswerPiece& piece,
+                const ArrayField& field) {
+  json.Key(field.key).BeginArray();
+  for (size_t i = field.begin(piece); i < field.end(piece); ++i) {
+    field.write(json, format, piece, i);
+  }
+  json.EndArray();
+}
+
+// "logprobs", "finish_reason" and the token ids: what every chunk of a choice ends with.
 void WriteChoiceRest(JsonWriter& json, const AnswerFormat& format, const AnswerPiece& piece) {
   json.Key("logprobs");
   if (format.top_logprobs < 0 || piece.logprobs.empty()) {
     json.Null();
-  } else if (format.endpoint == Endpoint::kChat) {
-    WriteChatLogprobs(json, format, piece);
   } else {
-    WriteCompletionLogprobs(json, format, piece);
+    json.BeginObject();
+    for (const ArrayField& field : LogprobFields(format)) WriteArray(json, format, piece, field);
+    EndLogprobs(json, format);
   }
-  json.Key("finish_reason");
-  piece.finish == FinishReason::kNone ? json.Null() : json.String(ToString(piece.finish));
+  WriteFinishReason(json, piece.finish);
   if (!format.return_token_ids) return;
-  json.Key("token_ids");
-  WriteIds(json, piece.tokens, piece.echoed_count);
-  if (piece.is_first) {
-    json.Key("prompt_token_ids");
-    WriteIds(json, piece.prompt_ids, 0);
+  WriteArray(json, format, piece, kTokenIds);
+  // A long prompt's ids come in several chunks.
+  if (piece.is_first || !piece.prompt_ids.empty()) {
+    WriteArray(json, format, piece, kPromptTokenIds);
   }
 }
 
@@ -171,15 +214,16 @@ std::string FormatChunk(const AnswerFormat& format, int64_t choice, const Answer
 }  // namespace
 
 void AnswerPiece::Append(AnswerPiece&& next) {
-  if (next.is_first) {
-    is_first = true;
-    prompt_ids = std::move(next.prompt_ids);
-    echoed_count = next.echoed_count;
-  }
+  const auto append = [](auto& to, const auto& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
+  is_first = is_first || next.is_first;
+  echoed_count += next.echoed_count;  // The prompt comes before all else.
   text += next.text;
-  tokens.insert(tokens.end(), next.tokens.begin(), next.tokens.end());
-  for (TokenLogprobs& entry : next.logprobs) logprobs.push_back(std::move(entry));
-  text_offsets.insert(text_offsets.end(), next.text_offsets.begin(), next.text_offsets.end());
+  append(tokens, next.tokens);
+  append(text_offsets, next.text_offsets);
+  append(prompt_ids, next.prompt_ids);
+  logprobs.Append(next.logprobs);
   finish = next.finish;
 }
 
@@ -188,20 +232,22 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
       !piece.tokens.empty() && (format.return_token_ids || format.top_logprobs >= 0);
   const bool has_content = !piece.text.empty() || shows_tokens;
   if (format.endpoint == Endpoint::kCompletions) {
-    const bool shows_prompt = piece.is_first && format.return_token_ids;
+    const bool shows_prompt =
+        format.return_token_ids && (piece.is_first || !piece.prompt_ids.empty());
     if (!has_content && !shows_prompt && piece.finish == FinishReason::kNone) return "";
     return FormatChunk(format, choice, piece, Delta::kText);
   }
   std::string events;
-  if (piece.is_first) {
-    AnswerPiece role;
-    role.is_first = true;
-    role.prompt_ids = piece.prompt_ids;
-    events += FormatChunk(format, choice, role, Delta::kRole);
+  if (piece.is_first || !piece.prompt_ids.empty()) {
+    AnswerPiece prompt;
+    prompt.prompt_ids = piece.prompt_ids;
+    prompt.is_first = piece.is_first;
+    events += FormatChunk(format, choice, prompt, piece.is_first ? Delta::kRole : Delta::kNothing);
   }
   if (has_content) {
     AnswerPiece content = piece;
     content.is_first = false;
+    content.prompt_ids.clear();
     content.finish = FinishReason::kNone;
     events += FormatChunk(format, choice, content, Delta::kText);
   }
@@ -221,25 +267,90 @@ std::string FormatUsageEvent(const AnswerFormat& format, const Usage& usage) {
   return "data: " + json.EndObject().Take() + "\n\n";
 }
 
-std::string FormatAnswer(const AnswerFormat& format, const std::vector<AnswerPiece>& choices,
-                         const Usage& usage) {
-  JsonWriter json;
-  WriteHead(json, format, false);
-  json.Key("choices").BeginArray();
-  for (size_t i = 0; i < choices.size(); ++i) {
-    json.BeginObject().Key("index").Int(static_cast<int64_t>(i));
-    if (format.endpoint == Endpoint::kCompletions) {
-      json.Key("text").String(choices[i].text);
-    } else {
-      json.Key("message").BeginObject().Key("role").String("assistant");
-      json.Key("content").String(choices[i].text).Key("refusal").Null().EndObject();
-    }
-    WriteChoiceRest(json, format, choices[i]);
+AnswerBody::AnswerBody(std::shared_ptr<const AnswerFormat> format,
+                       std::vector<std::deque<AnswerPiece>> choices, const Usage& usage)
+    : format_(std::move(format)), choices_(std::move(choices)) {
+  Add([this](JsonWriter& json) {
+    WriteHead(json, *format_, false);
+    json.Key("choices").BeginArray();
+  });
+  for (size_t i = 0; i < choices_.size(); ++i) AddChoice(i);
+  Add([usage](JsonWriter& json) {
+    json.EndArray();
+    WriteUsage(json, usage);
     json.EndObject();
+  });
+}
+
+std::string AnswerBody::Next() {
+  while (part_ < parts_.size() && json_.text().size() < kPieceBytes) {
+    if (parts_[part_](json_)) ++part_;
   }
-  json.EndArray();
-  WriteUsage(json, usage);
-  return json.EndObject().Take();
+  return json_.Take();
+}
+
+void AnswerBody::Add(std::function<void(JsonWriter&)> write) {
+  parts_.push_back([write = std::move(write)](JsonWriter& json) {
+    write(json);
+    return true;
+  });
+}
+
+void AnswerBody::AddChoice(size_t index) {
+  const std::deque<AnswerPiece>& pieces = choices_[index];
+  Add([index](JsonWriter& json) {
+    json.BeginObject().Key("index").Int(static_cast<int64_t>(index));
+  });
+  if (format_->endpoint == Endpoint::kCompletions) {
+    AddText(pieces, "text");
+  } else {
+    Add([](JsonWriter& json) {
+      json.Key("message").BeginObject().Key("role").String("assistant");
+    });
+    AddText(pieces, "content");
+    Add([](JsonWriter& json) { json.Key("refusal").Null().EndObject(); });
+  }
+  const bool has_logprobs = format_->top_logprobs >= 0 &&
+                            std::any_of(pieces.begin(), pieces.end(), [](const AnswerPiece& piece) {
+                              return !piece.logprobs.empty();
+                            });
+  if (has_logprobs) {
+    Add([](JsonWriter& json) { json.Key("logprobs").BeginObject(); });
+    for (const ArrayField& field : LogprobFields(*format_)) AddArray(pieces, field);
+    Add([this](JsonWriter& json) { EndLogprobs(json, *format_); });
+  } else {
+    Add([](JsonWriter& json) { json.Key("logprobs").Null(); });
+  }
+  Add([finish = pieces.back().finish](JsonWriter& json) { WriteFinishReason(json, finish); });
+  if (format_->return_token_ids) {
+    AddArray(pieces, kTokenIds);
+    AddArray(pieces, kPromptTokenIds);
+  }
+  Add([](JsonWriter& json) { json.EndObject(); });
+}
+
+void AnswerBody::AddText(const std::deque<AnswerPiece>& pieces, std::string_view key) {
+  Add([key](JsonWriter& json) { json.Key(key).BeginString(); });
+  parts_.push_back([piece = pieces.begin(), end = pieces.end()](JsonWriter& json) mutable {
+    if (piece != end) json.StringPart((piece++)->text);
+    return piece == end;
+  });
+  Add([](JsonWriter& json) { json.EndString(); });
+}
+
+void AnswerBody::AddArray(const std::deque<AnswerPiece>& pieces, const ArrayField& field) {
+  Add([&field](JsonWriter& json) { json.Key(field.key).BeginArray(); });
+  parts_.push_back([this, &field, piece = pieces.begin(), end = pieces.end(),
+                    i = field.begin(pieces.front())](JsonWriter& json) mutable {
+    if (i < field.end(*piece)) {
+      field.write(json, *format_, *piece, i++);
+      return false;
+    }
+    if (++piece == end) return true;
+    i = field.begin(*piece);
+    return false;
+  });
+  Add([](JsonWriter& json) { json.EndArray(); });
 }
 
 }  // namespace shoal::gateway

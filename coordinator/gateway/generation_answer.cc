@@ -11,6 +11,8 @@ namespace shoal::gateway {
 namespace {
 
 constexpr TimeNs kKeepAliveNs = 10 * kSecondNs;
+// About how much JSON is made in the loop's own thread: some hundred microseconds.
+constexpr size_t kLoopBytes = 16 * 1024;
 
 double Seconds(TimeNs ns) { return static_cast<double>(ns) / static_cast<double>(kSecondNs); }
 
@@ -22,13 +24,16 @@ bool IsEchoOnly(const GenerationParams& params) {
 }  // namespace
 
 GenerationAnswer::GenerationAnswer(AnswerSetup setup, core::GenerationService& service,
-                                   HttpReply& reply, GatewayMetrics& metrics,
+                                   HttpReply& reply, TextThread& formatter, GatewayMetrics& metrics,
                                    std::function<TimeNs()> now)
     : setup_(std::move(setup)),
+      format_(std::make_shared<const AnswerFormat>(setup_.format)),
       service_(service),
       reply_(reply),
+      formatter_(formatter),
       metrics_(metrics),
       now_(std::move(now)),
+      waiting_(setup_.prompts.size() * static_cast<size_t>(setup_.request.answers_per_prompt)),
       last_sent_(setup_.started) {
   int64_t index = 0;
   for (const PromptPlan& prompt : setup_.prompts) {
@@ -41,10 +46,9 @@ GenerationAnswer::GenerationAnswer(AnswerSetup setup, core::GenerationService& s
                                                         static_cast<AnswerOwner&>(*this)));
     }
   }
-  answers_.resize(choices_.size());
 }
 
-GenerationAnswer::~GenerationAnswer() {
+GenerationAnswer::~GenerationAnswer() noexcept {
   if (done_) return;
   CancelAll();
   ++metrics_.cancelled;
@@ -70,7 +74,7 @@ bool GenerationAnswer::Start() {
   for (auto& choice : choices_) {
     const GenerationParams& params = choice->plan().params;
     if (IsEchoOnly(params)) {
-      OnPiece(*choice, choice->EchoOnly(), false);
+      choice->EchoOnly();
       continue;
     }
     core::StreamError error;
@@ -87,7 +91,9 @@ bool GenerationAnswer::Start() {
 }
 
 void GenerationAnswer::Tick(TimeNs now) {
-  if (done_ || !setup_.request.stream || now - last_sent_ < kKeepAliveNs) return;
+  Write();  // There may have been too much to format before.
+  const bool silent = waiting_.empty() && !is_formatting_ && reply_.HasRoom();
+  if (done_ || !setup_.request.stream || !silent || now - last_sent_ < kKeepAliveNs) return;
   SendEvents(": keep-alive\n\n");
 }
 
@@ -97,7 +103,7 @@ HttpResponse GenerationAnswer::Head() const {
   return head;
 }
 
-void GenerationAnswer::StartStream() {
+void GenerationAnswer::StartEvents() {
   streaming_ = true;
   HttpResponse head = Head();
   head.content_type = "text/event-stream; charset=utf-8";
@@ -108,7 +114,7 @@ void GenerationAnswer::StartStream() {
 
 void GenerationAnswer::SendEvents(const std::string& events) {
   if (events.empty()) return;
-  if (!streaming_) StartStream();
+  if (!streaming_) StartEvents();
   reply_.Stream(events);
   last_sent_ = now_();
 }
@@ -128,51 +134,120 @@ void GenerationAnswer::Observe(size_t tokens) {
 }
 
 void GenerationAnswer::OnPiece(AnswerChoice& choice, AnswerPiece piece, bool stopped_early) {
-  if (done_) return;
+  if (done_ || failure_) return;
   if (stopped_early) service_.Cancel(*choice.stream);
   Observe(piece.tokens.size() - piece.echoed_count);
-  const bool last = piece.finish != FinishReason::kNone;
-  if (setup_.request.stream) {
-    SendEvents(FormatEvents(setup_.format, choice.index(), piece));
-  } else {
-    answers_[static_cast<size_t>(choice.index())].Append(std::move(piece));
-  }
-  if (last) {
-    ++finished_count_;
-    FinishIfComplete();
-  }
+  if (piece.finish != FinishReason::kNone) ++finished_count_;
+  waiting_.Push(static_cast<size_t>(choice.index()), std::move(piece));
+  Write();
 }
 
 void GenerationAnswer::OnFailure(AnswerChoice& choice, const ApiError& error) {
-  if (done_) return;
+  if (done_ || failure_) return;
   // Every choice of a request is part of one answer: without one of them there is none. The failed
   // sequence itself has ended, or answers nonsense.
   service_.Cancel(*choice.stream);
   CancelAll();
   LOG(WARNING) << setup_.request_id << ": " << error.what();
-  if (!streaming_) {
-    HttpResponse response = ErrorResponse(error, setup_.request_id);
-    response.headers.insert(response.headers.end(), setup_.headers.begin(), setup_.headers.end());
-    reply_.Send(std::move(response));
-    return Finish(error.status);
+  failure_ = error;
+  Write();
+}
+
+void GenerationAnswer::Write() {
+  if (done_ || is_formatting_) return;
+  setup_.request.stream ? WriteEvents() : WriteBody();
+}
+
+void GenerationAnswer::WriteEvents() {
+  while (!waiting_.empty()) {
+    if (!reply_.HasRoom()) return;
+    if (waiting_.json_bytes() > kLoopBytes) return StartFormatting();
+    const auto [choice, piece] = waiting_.Pop();
+    SendEvents(FormatEvents(*format_, static_cast<int64_t>(choice), piece));
   }
-  reply_.Stream("data: {\"error\":" + ErrorObject(error, setup_.request_id) + "}\n\n");
-  reply_.Stream("data: [DONE]\n\n");
+  EndEvents();
+}
+
+void GenerationAnswer::EndEvents() {
+  if (failure_) return SendFailure();
+  if (!complete()) return;
+  if (format_->include_usage) SendEvents(FormatUsageEvent(*format_, usage_));
+  SendEvents("data: [DONE]\n\n");
   reply_.EndStream();
   Finish(200);
 }
 
-void GenerationAnswer::FinishIfComplete() {
-  if (finished_count_ < choices_.size()) return;
-  if (setup_.request.stream) {
-    if (setup_.format.include_usage) SendEvents(FormatUsageEvent(setup_.format, usage_));
-    SendEvents("data: [DONE]\n\n");
-    reply_.EndStream();
-  } else {
+void GenerationAnswer::WriteBody() {
+  if (failure_) return SendFailure();
+  if (!complete()) return;
+  if (body_ == nullptr) {
+    const bool is_short = waiting_.json_bytes() <= kLoopBytes;
+    body_ = std::make_shared<AnswerBody>(format_, waiting_.TakeAll(), usage_);
     HttpResponse response = Head();
-    response.body = FormatAnswer(setup_.format, answers_, usage_);
-    reply_.Send(std::move(response));
+    if (is_short) {
+      for (std::string text = body_->Next(); !text.empty(); text = body_->Next()) {
+        response.body += text;
+      }
+      reply_.Send(std::move(response));
+      return Finish(200);
+    }
+    streaming_ = true;
+    reply_.StartStream(std::move(response));
   }
+  StartFormatting();
+}
+
+void GenerationAnswer::StartFormatting() {
+  is_formatting_ = true;
+  formatting_ = FormatLoop().eagerlyEvaluate([this](kj::Exception&& error) {
+    LOG(ERROR) << setup_.request_id << ": " << error.getDescription().cStr();
+    CancelAll();
+    reply_.Abort();
+  });
+}
+
+// One piece at a time, while the client takes them.
+kj::Promise<void> GenerationAnswer::FormatLoop() {
+  std::function<std::string()> formatting = NextFormatting();
+  if (!formatting) {
+    is_formatting_ = false;
+    if (setup_.request.stream && waiting_.empty()) EndEvents();
+    return kj::READY_NOW;
+  }
+  return formatter_.Run(std::move(formatting)).then([this](kj::Own<Outcome<std::string>>&& text) {
+    SendFormatted(text->Take());
+    return FormatLoop();
+  });
+}
+
+std::function<std::string()> GenerationAnswer::NextFormatting() {
+  if (done_ || !reply_.HasRoom() || formatter_.full()) return nullptr;
+  if (body_ != nullptr) return [body = body_] { return body->Next(); };
+  if (waiting_.empty()) return nullptr;
+  auto next = std::make_shared<std::pair<size_t, AnswerPiece>>(waiting_.Pop());
+  return [next, format = format_] {
+    return FormatEvents(*format, static_cast<int64_t>(next->first), next->second);
+  };
+}
+
+void GenerationAnswer::SendFormatted(const std::string& text) {
+  if (body_ == nullptr) return SendEvents(text);
+  reply_.Stream(text);
+  if (!text.empty()) return;
+  reply_.EndStream();
+  Finish(200);
+}
+
+void GenerationAnswer::SendFailure() {
+  if (!streaming_) {
+    HttpResponse response = ErrorResponse(*failure_, setup_.request_id);
+    response.headers.insert(response.headers.end(), setup_.headers.begin(), setup_.headers.end());
+    reply_.Send(std::move(response));
+    return Finish(failure_->status);
+  }
+  reply_.Stream("data: {\"error\":" + ErrorObject(*failure_, setup_.request_id) + "}\n\n");
+  reply_.Stream("data: [DONE]\n\n");
+  reply_.EndStream();
   Finish(200);
 }
 

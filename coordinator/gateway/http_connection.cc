@@ -11,7 +11,8 @@
 namespace shoal::gateway {
 namespace {
 
-constexpr size_t kWriteBytes = 64 * 1024;  // One write, with its own deadline.
+// One write, with its own deadline: small, so that a client that reads at all takes it in time.
+constexpr size_t kWriteBytes = 16 * 1024;
 
 }  // namespace
 
@@ -43,7 +44,12 @@ kj::Promise<void> HttpConnection::Run() {
 
 void HttpConnection::Tick() {
   const TimeNs now = Now(timer_);
-  if (now >= write_deadline_ || now >= linger_deadline_) return Close();
+  if (now >= write_deadline_) {
+    LOG(INFO) << "dropping a client that has not taken " << writing_.size() << " bytes within "
+              << limits_.write_stall_ms << " ms; " << output_.size() << " more were unsent";
+    return Close();
+  }
+  if (now >= linger_deadline_) return Close();
   if (state_ == State::kReading && now >= read_deadline_) {
     if (idle()) return Close();
     return RefuseRequest(408, "the request did not arrive in time");
@@ -167,11 +173,6 @@ void HttpConnection::StartStream(HttpResponse head) {
 
 void HttpConnection::Stream(std::string_view bytes) {
   if (state_ != State::kAnswering || bytes.empty()) return;
-  if (output_.size() + writing_.size() + bytes.size() > limits_.stream_bytes_max) {
-    LOG(INFO) << "dropping a client that does not read: " << output_.size() + writing_.size()
-              << " bytes unsent";
-    return Close();
-  }
   if (!chunked_) return Write(bytes);
   std::ostringstream size;
   size << std::hex << bytes.size() << "\r\n";
@@ -184,6 +185,10 @@ void HttpConnection::EndStream() {
   if (state_ != State::kAnswering) return;
   if (chunked_) Write("0\r\n\r\n");
   Finished();
+}
+
+bool HttpConnection::HasRoom() const {
+  return output_.size() + writing_.size() < limits_.stream_bytes_max;
 }
 
 void HttpConnection::Finished() {
@@ -201,7 +206,6 @@ void HttpConnection::Write(std::string_view bytes) {
 kj::Promise<void> HttpConnection::WriteLoop() {
   if (output_.empty()) {
     write_deadline_ = INT64_MAX;
-    writing_.clear();
     OnFlushed();
   }
   if (output_.empty()) {
@@ -217,7 +221,15 @@ kj::Promise<void> HttpConnection::WriteLoop() {
     output_.erase(0, kWriteBytes);
   }
   write_deadline_ = Now(timer_) + limits_.write_stall_ms * kMillisecondNs;
-  return stream_->write(writing_.data(), writing_.size()).then([this]() { return WriteLoop(); });
+  return stream_->write(writing_.data(), writing_.size()).then([this]() {
+    OnWritten();
+    return WriteLoop();
+  });
+}
+
+void HttpConnection::OnWritten() {
+  writing_.clear();
+  if (state_ == State::kAnswering && pending_ != nullptr && HasRoom()) pending_->OnRoom();
 }
 
 void HttpConnection::OnFlushed() {

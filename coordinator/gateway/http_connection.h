@@ -49,11 +49,14 @@ class HttpConnection : private HttpReply {
   void StartStream(HttpResponse head) override;
   void Stream(std::string_view bytes) override;
   void EndStream() override;
+  bool HasRoom() const override;
+  void Abort() override { Close(); }
 
   kj::Promise<void> ReadLoop();
   kj::Promise<void> WriteLoop();
   void OnBytes(size_t bytes);
   void OnEnd();
+  void OnWritten();
   void OnFlushed();
   void ReadRequests();
   void StartReading();

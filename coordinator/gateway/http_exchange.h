@@ -17,9 +17,14 @@ class HttpReply {
   virtual void Send(HttpResponse response) = 0;
   // Sends the head; its body is not used.
   virtual void StartStream(HttpResponse head) = 0;
-  // Nothing is sent, and the client is dropped soon after, once too much of it is unsent.
+  // Takes any amount; whoever has much to say asks HasRoom() before each piece.
   virtual void Stream(std::string_view bytes) = 0;
   virtual void EndStream() = 0;
+  // Whether little enough is unsent. Where it was not, PendingAnswer::OnRoom() tells when it is. A
+  // client that takes nothing for too long is dropped.
+  virtual bool HasRoom() const = 0;
+  // Breaks a stream off, so that the client cannot take what it has for the whole.
+  virtual void Abort() = 0;
 };
 
 // An answer that is still being made. Destroying it stops the work: that is how a hang-up arrives.
@@ -28,6 +33,8 @@ class PendingAnswer {
   virtual ~PendingAnswer() = default;
   // Called a few times a second.
   virtual void Tick(TimeNs now) = 0;
+  // The client has taken something, and the reply has room.
+  virtual void OnRoom() = 0;
 };
 
 class HttpService {

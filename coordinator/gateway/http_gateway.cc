@@ -133,6 +133,7 @@ HttpGateway::HttpGateway(HttpGatewayOptions options, core::GenerationService& ge
       unix_seconds_(options_.unix_seconds ? options_.unix_seconds : SystemSeconds),
       started_seconds_(unix_seconds_()),
       large_bodies_(port),
+      formatter_(port),
       server_(options_.limits, *this, timer) {}
 
 HttpGateway::~HttpGateway() noexcept = default;
@@ -326,6 +327,9 @@ class HttpGateway::LargeCall : public PendingAnswer {
   void Tick(TimeNs now) override {
     if (answer_ != nullptr) answer_->Tick(now);
   }
+  void OnRoom() override {
+    if (answer_ != nullptr) answer_->OnRoom();
+  }
 
  private:
   static inline const HttpRequest kNoRequest{};  // The body is not kept once it is read.
@@ -361,8 +365,9 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   const std::string ignored = JoinNames(setup.request.ignored);
   if (!ignored.empty()) setup.headers.emplace_back("X-Shoal-Ignored", ignored);
 
-  auto answer = std::make_unique<GenerationAnswer>(std::move(setup), generation_, call.reply,
-                                                   metrics_, [this]() { return Now(timer_); });
+  auto answer =
+      std::make_unique<GenerationAnswer>(std::move(setup), generation_, call.reply, formatter_,
+                                         metrics_, [this]() { return Now(timer_); });
   if (!answer->Start()) return nullptr;
   return answer;
 }

@@ -98,6 +98,7 @@ class HttpGateway : private HttpService {
   bool stopping_ = false;
   GatewayMetrics metrics_;
   TextThread large_bodies_;
+  TextThread formatter_;
   HttpServer server_;  // Last: its connections use all of the above.
 };
 

@@ -18,7 +18,7 @@ struct HttpLimits {
   size_t header_bytes_max = 16 * 1024;  // Request line included.
   size_t body_bytes_max = 4 * 1024 * 1024;
   size_t pipelined_bytes_max = 64 * 1024;  // Read ahead of the request being answered.
-  size_t stream_bytes_max = 1024 * 1024;   // Unsent output of one stream; more drops the client.
+  size_t stream_bytes_max = 256 * 1024;    // Unsent output of one stream; then it makes no more.
   int64_t header_ms = 10'000;              // From a request's first byte to the end of its headers.
   int64_t body_ms = 60'000;                // From there to the end of its body.
   int64_t idle_ms = 75'000;                // Between requests.

@@ -104,6 +104,22 @@ JsonWriter& JsonWriter::String(std::string_view text) {
   return *this;
 }
 
+JsonWriter& JsonWriter::BeginString() {
+  Separate();
+  text_ += '"';
+  return *this;
+}
+
+JsonWriter& JsonWriter::StringPart(std::string_view text) {
+  AppendEscaped(text);
+  return *this;
+}
+
+JsonWriter& JsonWriter::EndString() {
+  text_ += '"';
+  return *this;
+}
+
 JsonWriter& JsonWriter::Int(int64_t value) { return Raw(std::to_string(value)); }
 JsonWriter& JsonWriter::Float(float value) { return Raw(FormatFloat(value)); }
 JsonWriter& JsonWriter::Bool(bool value) { return Raw(value ? "true" : "false"); }
@@ -116,9 +132,14 @@ JsonWriter& JsonWriter::Raw(std::string_view json) {
 }
 
 void JsonWriter::AppendQuoted(std::string_view text) {
-  if (!IsWellFormedUtf8(text)) return AppendQuoted(ReplaceIllFormed(text));
-  constexpr char kHex[] = "0123456789abcdef";
   text_ += '"';
+  AppendEscaped(text);
+  text_ += '"';
+}
+
+void JsonWriter::AppendEscaped(std::string_view text) {
+  if (!IsWellFormedUtf8(text)) return AppendEscaped(ReplaceIllFormed(text));
+  constexpr char kHex[] = "0123456789abcdef";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (c == '"' || c == '\\') {
@@ -134,7 +155,6 @@ void JsonWriter::AppendQuoted(std::string_view text) {
       text_ += c;
     }
   }
-  text_ += '"';
 }
 
 }  // namespace shoal::gateway

@@ -28,6 +28,10 @@ class JsonWriter {
   JsonWriter& EndArray() { return Close(']'); }
   JsonWriter& Key(std::string_view key);
   JsonWriter& String(std::string_view text);
+  // A string that is written in parts, of whole characters each.
+  JsonWriter& BeginString();
+  JsonWriter& StringPart(std::string_view text);
+  JsonWriter& EndString();
   JsonWriter& Int(int64_t value);
   JsonWriter& Float(float value);
   JsonWriter& Bool(bool value);
@@ -36,13 +40,15 @@ class JsonWriter {
   JsonWriter& Raw(std::string_view json);
 
   const std::string& text() const { return text_; }
-  std::string Take() { return std::move(text_); }
+  // What was written since the last Take.
+  std::string Take() { return std::exchange(text_, {}); }
 
  private:
   JsonWriter& Open(char bracket);
   JsonWriter& Close(char bracket);
   void Separate();
   void AppendQuoted(std::string_view text);
+  void AppendEscaped(std::string_view text);
 
   std::string text_;
   bool needs_comma_ = false;

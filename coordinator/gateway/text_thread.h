@@ -1,6 +1,6 @@
 #pragma once
 
-// A thread beside the event loop, for reading and tokenizing what would hold the loop up.
+// A thread beside the event loop, for work on text that would hold the loop up.
 
 #include <kj/async-unix.h>
 #include <kj/io.h>

@@ -24,35 +24,6 @@ Reply Ask(GatewayFixture& fixture, std::string_view path, const json& body, Deal
   return client->TakeReply();
 }
 
-// The choices of a streamed completion, pieced together from its chunks.
-json JoinChunks(const Reply& reply) {
-  std::map<int, json> choices;
-  const auto events = reply.events();
-  EXPECT_EQ(events.back(), "[DONE]");
-  for (size_t i = 0; i + 1 < events.size(); ++i) {
-    const json chunk = json::parse(events[i]);
-    for (const json& piece : chunk["choices"]) {
-      json& whole = choices.emplace(piece["index"].get<int>(), json::object()).first->second;
-      for (const auto& [key, value] : piece.items()) {
-        if (key == "text") {
-          whole[key] = whole.value(key, "") + value.get<std::string>();
-        } else if (key == "token_ids") {
-          for (const json& id : value) whole[key].push_back(id);
-        } else if (key == "logprobs" && value.is_object()) {
-          for (const auto& [name, array] : value.items()) {
-            for (const json& entry : array) whole[key][name].push_back(entry);
-          }
-        } else if (key != "logprobs") {
-          whole[key] = value;
-        }
-      }
-    }
-  }
-  json joined = json::array();
-  for (auto& [index, choice] : choices) joined.push_back(choice);
-  return joined;
-}
-
 TEST(Completions, AnswersWithTextUsageAndFingerprint) {
   GatewayFixture fixture;
   const Reply reply = Ask(fixture, kCompletions, {{"prompt", "hi"}, {"model", "bytes"}},

@@ -2,6 +2,8 @@
 
 // The fakes are synchronous: whatever a test delivers is heard before the call returns.
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -31,6 +33,7 @@ std::optional<int32_t> ByteTokenizer::bos_to_add() const {
 }
 
 std::string ByteTokenizer::TokenBytes(int32_t id, bool skip_special) const {
+  if (on_token_bytes) on_token_bytes();
   if (id >= 0 && id < 256) return std::string(1, static_cast<char>(id));
   if (!IsSpecial(id) || skip_special) return "";
   return id == kEos ? "<eos>" : "<bos>";
@@ -91,6 +94,17 @@ void FakeGeneration::Deliver(size_t index, std::vector<int32_t> tokens) {
   sequence.listener->OnTokens(Update(sequence, std::move(tokens)));
 }
 
+void FakeGeneration::DeliverPrompt(size_t index, size_t begin, size_t end) {
+  Sequence& sequence = sequences.at(index);
+  if (sequence.listener == nullptr) return;
+  SequenceUpdate update;
+  for (size_t i = begin; i < end; ++i) {
+    update.prompt_logprobs.push_back(Logprobs(sequence.prompt[i], sequence.params.top_logprobs));
+  }
+  sequence.params.prompt_logprobs = end < sequence.prompt.size();
+  sequence.listener->OnTokens(update);
+}
+
 void FakeGeneration::Finish(size_t index, FinishReason reason, std::vector<int32_t> tokens) {
   Sequence& sequence = sequences.at(index);
   if (sequence.listener == nullptr) return;
@@ -117,6 +131,36 @@ std::vector<std::string> Reply::events() const {
     begin = end + 2;
   }
   return found;
+}
+
+nlohmann::json JoinChunks(const Reply& reply) {
+  using nlohmann::json;
+  std::map<int, json> choices;
+  const auto events = reply.events();
+  EXPECT_EQ(events.back(), "[DONE]");
+  for (size_t i = 0; i + 1 < events.size(); ++i) {
+    const json chunk = json::parse(events[i]);
+    for (const json& piece : chunk["choices"]) {
+      json& whole = choices.emplace(piece["index"].get<int>(), json::object()).first->second;
+      for (const auto& [key, value] : piece.items()) {
+        if (key == "text") {
+          whole[key] = whole.value(key, "") + value.get<std::string>();
+        } else if (key == "token_ids" || key == "prompt_token_ids") {
+          if (!whole.contains(key)) whole[key] = json::array();
+          for (const json& id : value) whole[key].push_back(id);
+        } else if (key == "logprobs" && value.is_object()) {
+          for (const auto& [name, array] : value.items()) {
+            for (const json& entry : array) whole[key][name].push_back(entry);
+          }
+        } else if (key != "logprobs") {
+          whole[key] = value;
+        }
+      }
+    }
+  }
+  json joined = json::array();
+  for (auto& [index, choice] : choices) joined.push_back(choice);
+  return joined;
 }
 
 GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : tokenizer(adds_bos) {

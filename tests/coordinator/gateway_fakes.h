@@ -36,8 +36,10 @@ class ByteTokenizer : public text::Tokenizer {
   bool IsSpecial(int32_t id) const override { return id == kEos || id == kBos; }
   int32_t vocab_size() const override { return kByteVocabSize; }
 
-  // Called by every encoding, on the thread that encodes.
+  // Called by every encoding, and whenever a token's bytes are looked up, on the thread that does
+  // it.
   std::function<void()> on_encode;
+  std::function<void()> on_token_bytes;
 
  private:
   const bool adds_bos_;
@@ -65,6 +67,9 @@ class FakeGeneration : public core::GenerationService {
   void Deliver(size_t index, std::string_view bytes);
   void Deliver(size_t index, std::vector<int32_t> tokens);
   void Finish(size_t index, FinishReason reason, std::vector<int32_t> tokens = {});
+  // The log-probabilities of its prompt's tokens [begin, end); otherwise all come with its first
+  // update.
+  void DeliverPrompt(size_t index, size_t begin, size_t end);
   void Fail(size_t index, core::BusyReason reason);
   // A few ids with log-probabilities that depend on the token alone.
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
@@ -89,6 +94,9 @@ struct Reply {
   // The data of its server-sent events, in order; comments left out.
   std::vector<std::string> events() const;
 };
+
+// The choices of a streamed completion, pieced together from its chunks.
+nlohmann::json JoinChunks(const Reply& reply);
 
 class GatewayFixture {
  public:
