@@ -150,9 +150,13 @@ void AnswerChoice::OnTokens(const SequenceUpdate& update) {
   if (stopped || !piece.empty()) owner_.OnPiece(*this, std::move(piece), stopped);
 }
 
+// An end by an error leaves what came with it in place: whether tokens come with the error or
+// before it makes no difference.
 void AnswerChoice::OnFinish(const SequenceUpdate& update) {
+  const bool failed = update.finish == FinishReason::kNumericError;
+  if (failed && !(update.tokens.empty() && update.prompt_logprobs.empty())) OnTokens(update);
   if (finished_) return;
-  if (update.finish == FinishReason::kNumericError) return Fail(NumericError(update.detail));
+  if (failed) return Fail(NumericError(update.detail));
   if (update.finish != FinishReason::kStop && update.finish != FinishReason::kLength) {
     return Fail(FromStreamError({core::BusyReason::kGroupLost, "the group ended the sequence", 0}));
   }

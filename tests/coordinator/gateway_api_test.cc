@@ -327,6 +327,38 @@ TEST(Completions, SaysNumericErrorBeforeAndAfterTheFirstByte) {
   EXPECT_EQ(json::parse(after.events()[1])["error"]["code"], "numeric_error");
 }
 
+TEST(Completions, KeepsTheTokensThatComeWithANumericError) {
+  const auto answer = [](const json& request, bool together) {
+    GatewayFixture fixture;
+    return Ask(fixture, kCompletions, request, [&](FakeGeneration& generation) {
+      generation.Deliver(0, "x");
+      if (!together) generation.Deliver(0, "yz");
+      generation.Finish(0, FinishReason::kNumericError,
+                        together ? std::vector<int32_t>{'y', 'z'} : std::vector<int32_t>{});
+    });
+  };
+  json request = {{"prompt", "a"}, {"seed", 1}, {"logprobs", 1}, {"stream", true}};
+  const Reply streamed = answer(request, true);
+  EXPECT_EQ(streamed.body, answer(request, false).body);
+  const auto events = streamed.events();
+  ASSERT_EQ(events.size(), 4U);
+  EXPECT_EQ(json::parse(events[1])["choices"][0]["text"], "yz");
+  EXPECT_EQ(json::parse(events[1])["choices"][0]["logprobs"]["tokens"], json({"y", "z"}));
+  EXPECT_EQ(json::parse(events[2])["error"]["code"], "numeric_error");
+
+  request["stop"] = "z";  // An answer that ended before the error did not meet it.
+  for (const bool together : {false, true}) {
+    const Reply stopped = answer(request, together);
+    EXPECT_EQ(JoinChunks(stopped)[0]["text"], "xy");
+    EXPECT_EQ(JoinChunks(stopped)[0]["finish_reason"], "stop");
+  }
+  for (const bool together : {false, true}) {
+    const Reply whole = answer({{"prompt", "a"}}, together);
+    EXPECT_EQ(whole.status, 500);
+    EXPECT_EQ(whole.json()["error"]["code"], "numeric_error");
+  }
+}
+
 TEST(Completions, OneFailedChoiceEndsTheOthers) {
   GatewayFixture fixture;
   const Reply reply =
