@@ -200,6 +200,7 @@ void Write(const SequenceUpdate& update, wire::SequenceUpdate::Builder to) {
   WriteLogprobs(update.prompt_logprobs, to.initPromptLogprobs());
   to.setFinish(ToWire(update.finish));
   to.setDetail(update.detail);
+  to.setCachedTokens(update.cached_tokens);
 }
 
 SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
@@ -210,6 +211,7 @@ SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
   update.prompt_logprobs = ReadLogprobs(from.getPromptLogprobs());
   update.finish = FromWire(from.getFinish());
   update.detail = ToString(from.getDetail());
+  update.cached_tokens = from.getCachedTokens();
   return update;
 }
 
@@ -383,6 +385,7 @@ void Merge(SequenceUpdate& earlier, const SequenceUpdate& later) {
   append(earlier.tokens, later.tokens);
   append(earlier.logprobs, later.logprobs);
   append(earlier.prompt_logprobs, later.prompt_logprobs);
+  earlier.cached_tokens += later.cached_tokens;
   earlier.finish = later.finish;
   earlier.detail = later.detail;
 }
