@@ -14,8 +14,9 @@ AnswerChoice::AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan 
       plan_(std::move(plan)),
       tokenizer_(tokenizer),
       owner_(owner),
-      matcher_(request.stop) {
-  if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
+      shows_stop_(request.shows_stop),
+      matcher_(request.stop, request.shows_stop) {
+  if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/!request.shows_special);
 }
 
 bool AnswerChoice::IsStopId(int32_t id) const {
@@ -27,10 +28,11 @@ void AnswerChoice::BeginPiece(std::vector<TokenLogprobs> prompt_logprobs, Answer
   begun_ = true;
   piece.is_first = true;
   if (return_token_ids_) piece.prompt_ids = plan_.ids;
+  // Offsets are in the prompt's text with the answer's behind it, whether or not it is echoed.
+  decoded_code_points_ = CountCodePoints(plan_.text);
   if (!echo_) return;
   // Stop strings are looked for in what is generated, not in the prompt.
   piece.text = plan_.text;
-  decoded_code_points_ = CountCodePoints(plan_.text);
   if (plan_.params.top_logprobs < 0) return;
   piece.echoed_count = plan_.ids.size();
   piece.tokens = plan_.ids;
@@ -65,6 +67,7 @@ void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
 // True if a stop string was found.
 bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
   if (!begun_) BeginPiece(update.prompt_logprobs, piece);
+  piece.cached_tokens = update.cached_tokens;
   for (size_t i = 0; i < update.tokens.size(); ++i) {
     const int32_t id = update.tokens[i];
     ++generated_count_;
@@ -72,7 +75,7 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
     piece.tokens.push_back(id);
     piece.text_offsets.push_back(decoded_code_points_);
     if (plan_.params.top_logprobs >= 0) piece.logprobs.push_back(update.logprobs[i]);
-    if (decoder_ && !IsStopId(id)) AddText(decoder_->Push(id), piece);
+    if (decoder_ && (shows_stop_ || !IsStopId(id))) AddText(decoder_->Push(id), piece);
     if (matcher_.matched()) return true;
   }
   return false;

@@ -135,7 +135,16 @@ void WriteChoiceRest(JsonWriter& json, const AnswerFormat& format, const AnswerP
 void WriteUsage(JsonWriter& json, const Usage& usage) {
   json.Key("usage").BeginObject().Key("prompt_tokens").Int(usage.prompt_tokens);
   json.Key("completion_tokens").Int(usage.completion_tokens);
-  json.Key("total_tokens").Int(usage.prompt_tokens + usage.completion_tokens).EndObject();
+  json.Key("total_tokens").Int(usage.prompt_tokens + usage.completion_tokens);
+  json.Key("prompt_tokens_details").BeginObject().Key("cached_tokens").Int(usage.cached_tokens);
+  json.EndObject().EndObject();
+}
+
+void WriteWarnings(JsonWriter& json, const std::vector<std::string>& warnings) {
+  if (warnings.empty()) return;
+  json.Key("warnings").BeginArray();
+  for (const std::string& warning : warnings) json.String(warning);
+  json.EndArray();
 }
 
 void WriteHead(JsonWriter& json, const AnswerFormat& format, bool is_chunk) {
@@ -164,7 +173,12 @@ std::string FormatChunk(const AnswerFormat& format, int64_t choice, const Answer
   }
   WriteChoiceRest(json, format, piece);
   json.EndObject().EndArray();
-  if (format.include_usage) json.Key("usage").Null();
+  if (piece.usage) {
+    WriteUsage(json, *piece.usage);
+  } else if (format.include_usage) {
+    json.Key("usage").Null();
+  }
+  if (piece.is_first && choice == 0) WriteWarnings(json, format.warnings);
   return "data: " + json.EndObject().Take() + "\n\n";
 }
 
@@ -188,8 +202,9 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
       !piece.tokens.empty() && (format.return_token_ids || format.top_logprobs >= 0);
   const bool has_content = !piece.text.empty() || shows_tokens;
   if (format.endpoint == Endpoint::kCompletions) {
-    const bool shows_prompt = piece.is_first && format.return_token_ids;
-    if (!has_content && !shows_prompt && piece.finish == FinishReason::kNone) return "";
+    const bool warns = choice == 0 && !format.warnings.empty();
+    const bool shows_start = piece.is_first && (format.return_token_ids || warns);
+    if (!has_content && !shows_start && piece.finish == FinishReason::kNone) return "";
     return FormatChunk(format, choice, piece, Delta::kText);
   }
   std::string events;
@@ -197,6 +212,7 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
     AnswerPiece role;
     role.is_first = true;
     role.prompt_ids = piece.prompt_ids;
+    role.usage = piece.usage;
     events += FormatChunk(format, choice, role, Delta::kRole);
   }
   if (has_content) {
@@ -208,6 +224,7 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
   if (piece.finish != FinishReason::kNone) {
     AnswerPiece end;
     end.finish = piece.finish;
+    end.usage = piece.usage;
     events += FormatChunk(format, choice, end, Delta::kNothing);
   }
   return events;
@@ -239,6 +256,7 @@ std::string FormatAnswer(const AnswerFormat& format, const std::vector<AnswerPie
   }
   json.EndArray();
   WriteUsage(json, usage);
+  WriteWarnings(json, format.warnings);
   return json.EndObject().Take();
 }
 

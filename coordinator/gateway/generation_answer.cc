@@ -131,6 +131,9 @@ void GenerationAnswer::OnPiece(AnswerChoice& choice, AnswerPiece piece, bool sto
   if (done_) return;
   if (stopped_early) service_.Cancel(*choice.stream);
   Observe(piece.tokens.size() - piece.echoed_count);
+  // A prompt is counted once, as its first answer met it: the others find that one's blocks.
+  if (choice.plan().params.sampling.choice == 0) usage_.cached_tokens += piece.cached_tokens;
+  if (setup_.request.continuous_usage) piece.usage = usage_;
   const bool last = piece.finish != FinishReason::kNone;
   if (setup_.request.stream) {
     SendEvents(FormatEvents(setup_.format, choice.index(), piece));

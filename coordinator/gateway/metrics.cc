@@ -121,6 +121,8 @@ std::string GatewayMetrics::Write(const core::RegionStatus& region, size_t conne
               generated_tokens);
   WriteSample(text, "shoal_requests_cancelled_total", "counter",
               "Generations whose client hung up.", cancelled);
+  WriteSample(text, "shoal_ignored_fields_total", "counter",
+              "Fields of requests that nobody here knows.", ignored_fields);
   first_token_seconds.Write("shoal_time_to_first_token_seconds", text);
   between_tokens_seconds.Write("shoal_time_between_tokens_seconds", text);
   request_seconds.Write("shoal_generation_seconds", text);

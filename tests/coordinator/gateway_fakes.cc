@@ -42,7 +42,7 @@ core::StreamId FakeGeneration::Submit(std::vector<int32_t> prompt, const Generat
     error = refusal;
     return 0;
   }
-  sequences.push_back({std::move(prompt), params, &listener, false});
+  sequences.push_back({std::move(prompt), params, &listener, false, 0});
   return sequences.size();
 }
 
@@ -76,6 +76,7 @@ SequenceUpdate FakeGeneration::Update(Sequence& sequence, std::vector<int32_t> t
     }
   }
   update.tokens = std::move(tokens);
+  update.cached_tokens = std::exchange(sequence.cached_tokens, 0);
   return update;
 }
 
@@ -159,7 +160,12 @@ void GatewayFixture::Client::Send(std::string_view bytes) {
 void GatewayFixture::Client::Request(std::string_view method, std::string_view path,
                                      std::string_view body, std::string_view headers) {
   std::string text = Str(method, " ", path, " HTTP/1.1\r\nHost: test\r\n", headers);
-  if (!body.empty()) text += Str("Content-Length: ", body.size(), "\r\n");
+  if (!body.empty()) {
+    text += Str("Content-Length: ", body.size(), "\r\n");
+    if (headers.find("Content-Type:") == std::string_view::npos) {
+      text += "Content-Type: application/json\r\n";
+    }
+  }
   Send(text + "\r\n" + std::string(body));
 }
 

@@ -11,8 +11,8 @@ namespace shoal::test {
 namespace {
 
 std::string Post(std::string_view path, std::string_view body, std::string_view headers = "") {
-  return Str("POST ", path, " HTTP/1.1\r\nHost: h\r\nContent-Length: ", body.size(), "\r\n",
-             headers, "\r\n", body);
+  return Str("POST ", path, " HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n",
+             "Content-Length: ", body.size(), "\r\n", headers, "\r\n", body);
 }
 
 }  // namespace
@@ -30,7 +30,8 @@ std::vector<std::string> FuzzSeeds() {
            R"("logprobs":true,"top_logprobs":1,"stream":true,)"
            R"("stream_options":{"include_usage":true}})",
            "Expect: 100-continue\r\nX-Request-Id: abc\r\n"),
-      "POST /v1/completions HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+      "Transfer-Encoding: chunked\r\n\r\n"
       "5;a=b\r\n{\"pro\r\n9\r\nmpt\":\"a\"}\r\n0\r\nT: t\r\n\r\n" +
           std::string(kGet),
       "GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\nHEAD /livez HTTP/1.1\r\nHost: h\r\n"
