@@ -18,7 +18,7 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t kTokensMaxMax = int64_t{1} << 40;
 
 [[noreturn]] void ThrowUnsupported(const std::string& field, std::string_view why) {
-  throw ApiError(field, Str(field, " is not supported yet: ", why), "unsupported_parameter");
+  throw ApiError(field, Str(field, " is not supported: ", why), "unsupported_parameter");
 }
 
 void NoteIgnored(std::string path, std::vector<std::string>& ignored) {
@@ -239,6 +239,9 @@ std::string ReadPart(const Json& value, const std::string& path, bool is_assista
   }
   const auto text = part.String(type);  // Named like its type.
   if (!text) throw ApiError(part.Path(type), part.Path(type) + " is missing", "missing_field");
+  for (const char* name : {"prompt_cache_breakpoint", "cache_control"}) {
+    part.Find(name);  // Prefixes are found wherever they end.
+  }
   NoteUnread(part, "messages.content.", request);
   return *text;
 }

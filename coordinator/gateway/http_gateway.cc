@@ -58,7 +58,7 @@ void CheckModel(const std::vector<std::string>& names, const std::string& name,
 // can hold. Errors: ApiError 415.
 void CheckBodyForm(const HttpRequest& request) {
   const std::string* const encoding = request.Find("content-encoding");
-  if (encoding != nullptr && *encoding != "identity") {
+  if (encoding != nullptr && LowerTrimmed(*encoding) != "identity") {
     throw MakeError(415, "invalid_request_error", "unsupported_encoding",
                     Str("the body's Content-Encoding is ", nlohmann::json(*encoding).dump(),
                         ": only identity is read here, send the JSON as it is"));

@@ -4,20 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <ctime>
 
 namespace shoal::gateway {
-namespace {
-
-std::string LowerTrimmed(std::string_view text) {
-  constexpr std::string_view kBlank = " \t";
-  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
-  std::string lower(text.substr(begin, text.find_last_not_of(kBlank) + 1 - begin));
-  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return lower;
-}
-
-}  // namespace
 
 const std::string* HttpRequest::Find(std::string_view name) const {
   for (const auto& [key, value] : headers) {
@@ -76,6 +66,14 @@ std::string HttpDate(int64_t unix_seconds) {
                 kMonths[static_cast<size_t>(date.tm_mon)], date.tm_year + 1900, date.tm_hour,
                 date.tm_min, date.tm_sec);
   return text.data();
+}
+
+std::string LowerTrimmed(std::string_view text) {
+  constexpr std::string_view kBlank = " \t";
+  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
+  std::string lower(text.substr(begin, text.find_last_not_of(kBlank) + 1 - begin));
+  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return lower;
 }
 
 bool IsJsonType(std::string_view content_type) {

@@ -97,6 +97,7 @@ constexpr Parameter kParameters[] = {
     NoEffect("parallel_tool_calls", "there are no tools"),
     NoEffect("prediction", "answers are guessed ahead anyway"),
     NoEffect("prompt_cache_key", "prefixes are found anyway"),
+    NoEffect("prompt_cache_options", "prefixes are kept while there is room"),
     NoEffect("prompt_cache_retention", "prefixes are kept while there is room"),
     NoEffect("cache_prompt", "prefixes are found anyway"),
     NoEffect("id_slot", "the scheduler chooses"),
@@ -105,6 +106,7 @@ constexpr Parameter kParameters[] = {
     NoEffect("separate_reasoning", "the answer is one text"),
     NoEffect("stream_reasoning", "the answer is one text"),
     NoEffect("guided_decoding_backend", "there is one"),
+    NoEffect("repeat_last_n", "of repeat_penalty, which may only be 1"),
     NoEffect("spaces_between_special_tokens", "tokens are joined as they are"),
 
     // Tools and other media.
@@ -114,6 +116,7 @@ constexpr Parameter kParameters[] = {
     Unsupported("function_call", R"(["none","auto"])", "there are no tools: leave it out"),
     Unsupported("web_search_options", "[]"),
     Unsupported("audio", "[]"),
+    Unsupported("moderation", "[]"),
     Unsupported("modalities", R"([["text"]])", "only [\"text\"] is"),
     Unsupported("mm_processor_kwargs", "[{}]"),
     // Reasoning.
@@ -137,6 +140,7 @@ constexpr Parameter kParameters[] = {
     Unsupported("guided_grammar", R"([""])", "use guided_regex or guided_json"),
     Unsupported("grammar", R"([""])", "use regex or json_schema"),
     Unsupported("ebnf", R"([""])", "use regex or json_schema"),
+    Unsupported("format", R"([""])", "use response_format"),
     Unsupported("structural_tag", "[]", "use regex or json_schema"),
     Unsupported("guided_whitespace_pattern", "[]", "use guided_regex"),
     // Other limits and ends of the answer.
@@ -165,6 +169,7 @@ constexpr Parameter kParameters[] = {
     Unsupported("top_n_sigma", "[0,-1]"),
     Unsupported("top_a", "[0]"),
     Unsupported("tfs_z", "[1]", "leave it at 1"),
+    Unsupported("options", "[{}]", "its fields stand beside the prompt"),
     Unsupported("samplers", "[[]]", "their order is fixed"),
     Unsupported("logits_processors", "[[]]"),
     Unsupported("custom_logit_processor", R"([""])"),

@@ -194,7 +194,7 @@ TEST(Parameters, AddSpecialTokensIsWhetherAPromptOfTextGetsABos) {
 TEST(Parameters, WhatOpenAisChatSchemaAllowsIsTaken) {
   const json request = json::parse(R"({
     "messages":[
-      {"role":"developer","content":[{"type":"text","text":"d"}],"name":"n"},
+      {"role":"developer","content":[{"type":"text","text":"d","cache_control":{}}],"name":"n"},
       {"role":"user","content":"u"},
       {"role":"assistant"},
       {"role":"assistant","content":null,"refusal":"no","audio":null,"function_call":null,
