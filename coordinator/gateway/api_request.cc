@@ -324,8 +324,7 @@ void ReadStream(JsonReader& fields, ApiRequest& request) {
   JsonReader options(*value, "stream_options");
   if (!request.stream) throw ApiError("stream_options", "stream_options needs stream to be true");
   request.include_usage = options.Bool("include_usage").value_or(false);
-  request.continuous_usage =
-      options.Bool("continuous_usage_stats").value_or(false) && request.include_usage;
+  request.continuous_usage = options.Bool("continuous_usage_stats").value_or(false);
   options.Bool("include_obfuscation");  // Padding, of which there is none.
   NoteUnread(options, "stream_options.", request);
 }

@@ -37,7 +37,7 @@ struct ApiRequest {
   std::string model;  // Empty: whatever is served.
   bool stream = false;
   bool include_usage = false;
-  bool continuous_usage = false;  // In every chunk; only with include_usage.
+  bool continuous_usage = false;  // In every chunk.
   SamplingParams sampling;        // The seed only if `seeded`.
   bool seeded = false;
   std::optional<int64_t> tokens_max;

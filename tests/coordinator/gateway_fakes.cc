@@ -6,6 +6,7 @@
 #include <chrono>
 #include <thread>
 
+#include "transport/base/check.h"
 #include "transport/base/error.h"
 
 namespace shoal::gateway {
@@ -38,6 +39,10 @@ std::string ByteTokenizer::TokenBytes(int32_t id, bool skip_special) const {
 
 core::StreamId FakeGeneration::Submit(std::vector<int32_t> prompt, const GenerationParams& params,
                                       core::StreamListener& listener, core::StreamError& error) {
+  // What a gateway takes, a group takes.
+  CheckParams(params);
+  CheckTokenIds(params, kByteVocabSize);
+  SHOAL_CHECK(!prompt.empty() && *std::max_element(prompt.begin(), prompt.end()) < kByteVocabSize);
   if (refusal.reason != core::BusyReason::kNone && sequences.size() >= accepted_before_refusal) {
     error = refusal;
     return 0;

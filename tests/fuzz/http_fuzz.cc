@@ -34,6 +34,12 @@ std::vector<std::string> FuzzSeeds() {
       "Transfer-Encoding: chunked\r\n\r\n"
       "5;a=b\r\n{\"pro\r\n9\r\nmpt\":\"a\"}\r\n0\r\nT: t\r\n\r\n" +
           std::string(kGet),
+      Post("/v1/chat/completions",
+           R"({"messages":[{"role":"assistant","content":[{"type":"refusal","refusal":"no"}]},)"
+           R"({"role":"function","odd":2}],"temprature":1.0,"top_p":0,"tools":[],"n":2.0,)"
+           R"("include_stop_str_in_output":true,"skip_special_tokens":false,"stop":"b",)"
+           R"("stream":true,"stream_options":{"continuous_usage_stats":true}})",
+           "Content-Encoding: identity\r\n"),
       "GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\nHEAD /livez HTTP/1.1\r\nHost: h\r\n"
       "\r\n" +
           std::string(kGet),
