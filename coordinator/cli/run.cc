@@ -31,6 +31,7 @@ constexpr TimeNs kAfterEndNs = kSecondNs;
 struct RunOptions {
   CutOptions cut;
   std::string served_model_name;
+  std::string bind = "127.0.0.1";
   int32_t port = 8000;
   int32_t threads = 0;
   int64_t context_tokens_max = 0;
@@ -45,6 +46,7 @@ struct RunOptions {
   int64_t batch_delay_max_ms = 50;
   std::string comm = "auto";
   std::string api_keys_file;
+  bool strict_params = false;
   int64_t ready_timeout_ms = 60'000;
 };
 
@@ -68,12 +70,16 @@ config::OptionTable MakeRunTable(RunOptions& options) {
       {.program = "shoal run",
        .usage = "MODEL [options]",
        .summary = "Serves a model from this machine: a coordinator, and a group of ranks that "
-                  "mpirun starts. Prints one line, `ready http://127.0.0.1:PORT`, once a token "
-                  "has passed through all ranks; everything else goes to stderr.",
+                  "mpirun starts. Prints one line, `ready http://127.0.0.1:PORT` (or at the "
+                  "address of --bind), once a token has passed through all ranks; everything else "
+                  "goes to stderr.",
        .epilog = kEpilog});
   AddCut(table, options.cut);
   table.AddInt("threads", "T", options.threads, {0, 4096},
                "Threads of each rank. 0: cores / ranks, at least 1.");
+  table.AddString("bind", "ADDRESS", options.bind,
+                  "Address of the HTTP port. Anything but a loopback address lets the network in: "
+                  "set a key file first. The ranks talk over this machine's own in any case.");
   table.AddInt("port", "PORT", options.port, {0, 65535}, "HTTP port. 0: any free one.");
   table.AddString("served-model-name", "NAME", options.served_model_name,
                   "What clients call the model. Empty: the file's or folder's name without .gguf.");
@@ -111,6 +117,9 @@ config::OptionTable MakeRunTable(RunOptions& options) {
   AddMemory(table, options.cut);
   table.AddString("api-keys-file", "FILE", options.api_keys_file,
                   "API keys, one a line; clients must show one. Empty: none is asked for.");
+  table.AddBool("strict-params", options.strict_params,
+                "Refuse requests with fields that nobody here knows, instead of naming them in "
+                "the answer. GET /v1/parameters names all that there are.");
   table.AddInt("ready-timeout-ms", "N", options.ready_timeout_ms, {100, INT32_MAX},
                "Give up if not ready after so long.");
   return table;
@@ -120,9 +129,12 @@ gateway::CoordinatorOptions MakeCoordinatorOptions(const RunOptions& options) {
   gateway::CoordinatorOptions coordinator;
   coordinator.model = options.cut.model;
   coordinator.served_model_name = options.served_model_name;
+  coordinator.bind = options.bind;
+  coordinator.rpc_bind = "127.0.0.1";
   coordinator.port = options.port;
   coordinator.rpc_port = 0;
   coordinator.api_keys_file = options.api_keys_file;
+  coordinator.strict_params = options.strict_params;
   coordinator.context_tokens_max = options.context_tokens_max;
   coordinator.queue_requests_max = options.queue_requests_max;
   coordinator.join_timeout_ms = options.ready_timeout_ms;

@@ -29,8 +29,9 @@ AnswerChoice::AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan 
       plan_(std::move(plan)),
       tokenizer_(tokenizer),
       owner_(owner),
-      matcher_(request.stop) {
-  if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
+      shows_stop_(request.shows_stop),
+      matcher_(request.stop, request.shows_stop) {
+  if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/!request.shows_special);
 }
 
 bool AnswerChoice::IsStopId(int32_t id) const {
@@ -52,9 +53,10 @@ void AnswerChoice::Begin(AnswerPiece& piece) {
       HandOverIfFull(piece);
     }
   }
+  // Offsets are in the prompt's text with the answer's behind it, whether or not it is echoed.
+  decoded_code_points_ = CountCodePoints(plan_.text);
   if (!echo_) return;
   // Stop strings are looked for in what is generated, not in the prompt.
-  decoded_code_points_ = CountCodePoints(plan_.text);
   if (plan_.params.top_logprobs >= 0) return EchoToken(nullptr, piece);
   while (echoed_bytes_ < plan_.text.size()) {
     size_t end = std::min(echoed_bytes_ + kPieceBytes, plan_.text.size());
@@ -105,6 +107,7 @@ void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
 // True if a stop string was found.
 bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
   if (!begun_) Begin(piece);
+  piece.cached_tokens += update.cached_tokens;
   for (const TokenLogprobs& logprobs : update.prompt_logprobs) EchoToken(&logprobs, piece);
   for (size_t i = 0; i < update.tokens.size(); ++i) {
     const int32_t id = update.tokens[i];
@@ -113,7 +116,7 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
     piece.tokens.push_back(id);
     piece.text_offsets.push_back(decoded_code_points_);
     if (plan_.params.top_logprobs >= 0) piece.logprobs.Add(update.logprobs[i]);
-    if (decoder_ && !IsStopId(id)) AddText(decoder_->Push(id), piece);
+    if (decoder_ && (shows_stop_ || !IsStopId(id))) AddText(decoder_->Push(id), piece);
     if (matcher_.matched()) return true;
     HandOverIfFull(piece);
   }

@@ -65,9 +65,10 @@ class AnswerChoice : public core::StreamListener {
   const PromptPlan plan_;
   const text::Tokenizer* tokenizer_;
   AnswerOwner& owner_;
+  const bool shows_stop_;
   std::optional<text::StreamDecoder> decoder_;
   StopMatcher matcher_;
-  int64_t decoded_code_points_ = 0;  // Of the choice's text, held back or not.
+  int64_t decoded_code_points_ = 0;  // Of the prompt's and the choice's text, held back or not.
   // Of the prompt, as echoed so far:
   std::optional<text::StreamDecoder> echo_decoder_;
   size_t echoed_count_ = 0;       // Tokens.

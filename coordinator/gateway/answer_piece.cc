@@ -178,7 +178,16 @@ void WriteChoiceRest(JsonWriter& json, const AnswerFormat& format, const AnswerP
 void WriteUsage(JsonWriter& json, const Usage& usage) {
   json.Key("usage").BeginObject().Key("prompt_tokens").Int(usage.prompt_tokens);
   json.Key("completion_tokens").Int(usage.completion_tokens);
-  json.Key("total_tokens").Int(usage.prompt_tokens + usage.completion_tokens).EndObject();
+  json.Key("total_tokens").Int(usage.prompt_tokens + usage.completion_tokens);
+  json.Key("prompt_tokens_details").BeginObject().Key("cached_tokens").Int(usage.cached_tokens);
+  json.EndObject().EndObject();
+}
+
+void WriteWarnings(JsonWriter& json, const std::vector<std::string>& warnings) {
+  if (warnings.empty()) return;
+  json.Key("warnings").BeginArray();
+  for (const std::string& warning : warnings) json.String(warning);
+  json.EndArray();
 }
 
 void WriteHead(JsonWriter& json, const AnswerFormat& format, bool is_chunk) {
@@ -207,7 +216,12 @@ std::string FormatChunk(const AnswerFormat& format, int64_t choice, const Answer
   }
   WriteChoiceRest(json, format, piece);
   json.EndObject().EndArray();
-  if (format.include_usage) json.Key("usage").Null();
+  if (piece.usage) {
+    WriteUsage(json, *piece.usage);
+  } else if (format.include_usage) {
+    json.Key("usage").Null();
+  }
+  if (piece.is_first && choice == 0) WriteWarnings(json, format.warnings);
   return "data: " + json.EndObject().Take() + "\n\n";
 }
 
@@ -225,6 +239,8 @@ void AnswerPiece::Append(AnswerPiece&& next) {
   append(prompt_ids, next.prompt_ids);
   logprobs.Append(next.logprobs);
   finish = next.finish;
+  cached_tokens += next.cached_tokens;
+  if (next.usage) usage = next.usage;
 }
 
 std::string FormatEvents(const AnswerFormat& format, int64_t choice, const AnswerPiece& piece) {
@@ -232,9 +248,10 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
       !piece.tokens.empty() && (format.return_token_ids || format.top_logprobs >= 0);
   const bool has_content = !piece.text.empty() || shows_tokens;
   if (format.endpoint == Endpoint::kCompletions) {
+    const bool warns = piece.is_first && choice == 0 && !format.warnings.empty();
     const bool shows_prompt =
         format.return_token_ids && (piece.is_first || !piece.prompt_ids.empty());
-    if (!has_content && !shows_prompt && piece.finish == FinishReason::kNone) return "";
+    if (!has_content && !shows_prompt && !warns && piece.finish == FinishReason::kNone) return "";
     return FormatChunk(format, choice, piece, Delta::kText);
   }
   std::string events;
@@ -242,6 +259,7 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
     AnswerPiece prompt;
     prompt.prompt_ids = piece.prompt_ids;
     prompt.is_first = piece.is_first;
+    prompt.usage = piece.usage;
     events += FormatChunk(format, choice, prompt, piece.is_first ? Delta::kRole : Delta::kNothing);
   }
   if (has_content) {
@@ -254,6 +272,7 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
   if (piece.finish != FinishReason::kNone) {
     AnswerPiece end;
     end.finish = piece.finish;
+    end.usage = piece.usage;
     events += FormatChunk(format, choice, end, Delta::kNothing);
   }
   return events;
@@ -275,9 +294,10 @@ AnswerBody::AnswerBody(std::shared_ptr<const AnswerFormat> format,
     json.Key("choices").BeginArray();
   });
   for (size_t i = 0; i < choices_.size(); ++i) AddChoice(i);
-  Add([usage](JsonWriter& json) {
+  Add([this, usage](JsonWriter& json) {
     json.EndArray();
     WriteUsage(json, usage);
+    WriteWarnings(json, format_->warnings);
     json.EndObject();
   });
 }

@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,16 +22,24 @@ namespace shoal::gateway {
 // About how much JSON a piece makes at most, and with it one event of a stream.
 constexpr size_t kPieceBytes = 64 * 1024;
 
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  // Of these, found in the prefix cache.
+  int64_t completion_tokens = 0;
+};
+
 struct AnswerPiece {
   std::string text;  // Whole characters.
   // Parallel arrays. With echo, the first pieces' begin with the prompt.
   std::vector<int32_t> tokens;
   LogprobRun logprobs;                // Empty unless asked for.
-  std::vector<int64_t> text_offsets;  // Code points of the choice's text before the token.
+  std::vector<int64_t> text_offsets;  // Code points of prompt and answer before the token.
   size_t echoed_count = 0;            // Of these, the prompt's.
   std::vector<int32_t> prompt_ids;    // In the first pieces, if ids were asked for.
   bool is_first = false;
   FinishReason finish = FinishReason::kNone;
+  int64_t cached_tokens = 0;   // Of the prompt, as SequenceUpdate.
+  std::optional<Usage> usage;  // So far, if each chunk says it.
 
   void Append(AnswerPiece&& next);
   bool empty() const { return text.empty() && tokens.empty() && prompt_ids.empty() && !is_first; }
@@ -38,11 +47,6 @@ struct AnswerPiece {
   size_t json_bytes() const {
     return text.size() + 8 * prompt_ids.size() + 16 * tokens.size() + 48 * logprobs.entry_count();
   }
-};
-
-struct Usage {
-  int64_t prompt_tokens = 0;
-  int64_t completion_tokens = 0;
 };
 
 // What all chunks of an answer share.
@@ -56,6 +60,7 @@ struct AnswerFormat {
   bool include_usage = false;
   int32_t top_logprobs = -1;
   const text::Tokenizer* tokenizer = nullptr;
+  std::vector<std::string> warnings;  // For people; said once.
 };
 
 // The SSE events ("data: ...\n\n") of one piece; empty if it shows nothing.

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
 #include "coordinator/gateway/api_error.h"
 #include "coordinator/gateway/json_reader.h"
+#include "coordinator/gateway/json_writer.h"
 
 namespace shoal::gateway {
 namespace {
@@ -16,48 +18,26 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t kTokensMaxMax = int64_t{1} << 40;
 
 [[noreturn]] void ThrowUnsupported(const std::string& field, std::string_view why) {
-  throw ApiError(field, Str(field, " is not supported yet: ", why), "unsupported_parameter");
+  throw ApiError(field, Str(field, " is not supported: ", why), "unsupported_parameter");
 }
 
-// Accepted and without effect on the answer here.
-constexpr std::string_view kNoEffect[] = {
-    "user",       "metadata",         "store",     "service_tier",       "parallel_tool_calls",
-    "prediction", "prompt_cache_key", "verbosity", "add_special_tokens", "safety_identifier",
-    "request_id",
-};
+void NoteIgnored(std::string path, std::vector<std::string>& ignored) {
+  if (ignored.size() > kIgnoredMax) return;
+  if (path.size() > kIgnoredBytesMax) path = ReplaceIllFormed(path.substr(0, kIgnoredBytesMax));
+  if (ignored.size() == kIgnoredMax) path = "...";
+  if (std::find(ignored.begin(), ignored.end(), path) == ignored.end()) ignored.push_back(path);
+}
 
-void RefuseUnsupported(JsonReader& fields) {
-  if (fields.Number("repeat_penalty", -1e9, 1e9).value_or(1) != 1) {
-    ThrowUnsupported("repeat_penalty", "use repetition_penalty");
-  }
-  if (fields.Number("length_penalty", -1e9, 1e9).value_or(1) != 1) {
-    ThrowUnsupported("length_penalty", "leave it at 1");
-  }
-  for (const char* name : {"tools", "functions", "bad_words", "allowed_token_ids"}) {
-    const Json* value = fields.Find(name);
-    if (value != nullptr && !value->empty()) ThrowUnsupported(name, "leave it out");
-  }
-  for (const char* name : {"tool_choice", "function_call"}) {
-    const Json* value = fields.Find(name);
-    if (value != nullptr && *value != "none" && *value != "auto") {
-      ThrowUnsupported(name, "there are no tools");
-    }
-  }
-  for (const char* name : {"audio", "web_search_options", "reasoning_effort", "guided_grammar",
-                           "grammar", "json_schema", "chat_template", "chat_template_kwargs",
-                           "documents", "truncate_prompt_tokens", "prompt_logprobs"}) {
-    if (fields.Find(name) != nullptr) ThrowUnsupported(name, "leave it out");
-  }
-  if (fields.String("suffix").value_or("") != "") ThrowUnsupported("suffix", "leave it out");
-  for (const char* name : {"use_beam_search", "continue_final_message"}) {
-    if (fields.Bool(name).value_or(false)) ThrowUnsupported(name, "leave it false");
-  }
-  if (!fields.Bool("add_generation_prompt").value_or(true)) {
-    ThrowUnsupported("add_generation_prompt", "leave it true");
-  }
-  const Json* modalities = fields.Find("modalities");
-  if (modalities != nullptr && *modalities != Json::array({"text"})) {
-    ThrowUnsupported("modalities", "only [\"text\"] is");
+// What `reader` was never asked for. `prefix`: of the names, such as "messages.".
+void NoteUnread(const JsonReader& reader, std::string_view prefix, ApiRequest& request) {
+  for (const std::string& name : reader.Unread()) NoteIgnored(Str(prefix, name), request.ignored);
+}
+
+// Fields of the body that the table does not know.
+void NoteUnknown(const Json& body, ApiRequest& request) {
+  for (auto field = body.begin(); field != body.end(); ++field) {
+    if (FindParameter(request.endpoint, field.key()) != nullptr) continue;
+    NoteIgnored(field.key(), request.ignored);
   }
 }
 
@@ -107,13 +87,14 @@ void ReadPenalties(JsonReader& fields, SamplingParams& sampling) {
 
 void ReadSampling(JsonReader& fields, ApiRequest& request) {
   SamplingParams& sampling = request.sampling;
+  // Nearer to 0 than the arithmetic of a choice reaches (kernels/README.md, section 6): it is 0.
   sampling.temperature = fields.Number("temperature", 0, 100).value_or(1);
-  if (sampling.temperature != 0 && sampling.temperature < kTemperatureMin) {
-    throw ApiError("temperature", Str("temperature must be 0 or at least ", kTemperatureMin,
-                                      ", not ", sampling.temperature));
-  }
+  if (sampling.temperature < kTemperatureMin) sampling.temperature = 0;
   sampling.typical_p = ReadPositive(fields, "typical_p", 1, 1);
-  sampling.top_p = ReadPositive(fields, "top_p", 1, 1);
+  // 0 means the most likely token alone. So does the least positive share: the first token that is
+  // left has it.
+  sampling.top_p = fields.Number("top_p", 0, 1).value_or(1);
+  if (sampling.top_p == 0) sampling.top_p = std::numeric_limits<double>::min();
   // -1 is another spelling of "all" among OpenAI-compatible servers.
   const int64_t top_k = fields.Int("top_k", -1, INT32_MAX).value_or(0);
   sampling.top_k = static_cast<int32_t>(top_k < 0 ? 0 : top_k);
@@ -165,7 +146,9 @@ void ReadLogprobs(JsonReader& fields, ApiRequest& request) {
   }
   const bool wanted = fields.Bool("logprobs").value_or(false);
   const auto top = fields.Int("top_logprobs", 0, kTopLogprobsMax);
-  if (top && !wanted) throw ApiError("top_logprobs", "top_logprobs needs logprobs to be true");
+  if (top.value_or(0) > 0 && !wanted) {
+    throw ApiError("top_logprobs", "top_logprobs needs logprobs to be true");
+  }
   if (wanted) request.top_logprobs = static_cast<int32_t>(top.value_or(0));
 }
 
@@ -179,13 +162,12 @@ void ReadLengths(JsonReader& fields, ApiRequest& request) {
   request.tokens_max = newer ? newer : tokens;
   if (request.endpoint == Endpoint::kCompletions) {
     request.echo = fields.Bool("echo").value_or(false);
+    request.adds_bos = fields.Bool("add_special_tokens").value_or(true);
     if (!request.tokens_max) request.tokens_max = 16;
     if (*request.tokens_max == 0 && !request.echo) {
       throw ApiError(newer ? "max_completion_tokens" : "max_tokens",
                      "max_tokens may be 0 only with echo");
     }
-  } else if (fields.Bool("echo").value_or(false)) {
-    ThrowUnsupported("echo", "only /v1/completions has it");
   }
   request.sampling.min_tokens =
       fields.Int("min_tokens", 0, request.tokens_max.value_or(kTokensMaxMax)).value_or(0);
@@ -218,18 +200,17 @@ void ReadPrompts(JsonReader& fields, ApiRequest& request) {
   constexpr std::string_view kForms =
       "a string, an array of token ids, or an array of strings and such arrays";
   const Json* prompt = fields.Find("prompt");
-  if (prompt == nullptr) throw ApiError("prompt", "prompt is missing", "missing_field");
-  if (prompt->is_string()) {
+  if (prompt == nullptr || (prompt->is_array() && prompt->empty())) {
+    request.prompts.emplace_back("");
+  } else if (prompt->is_string()) {
     request.prompts.emplace_back(prompt->get<std::string>());
   } else if (!prompt->is_array()) {
     ThrowWrongType("prompt", kForms, *prompt);
-  } else if (prompt->empty()) {
-    throw ApiError("prompt", "prompt must not be an empty array");
   } else if (prompt->front().is_number()) {
     request.prompts.push_back(ReadIds(*prompt, "prompt"));
   } else {
-    if (prompt->size() > kChoicesMax) {
-      throw ApiError("prompt", Str("prompt must have at most ", kChoicesMax, " elements, not ",
+    if (prompt->size() > kPromptsMax) {
+      throw ApiError("prompt", Str("prompt must have at most ", kPromptsMax, " elements, not ",
                                    prompt->size()));
     }
     for (size_t i = 0; i < prompt->size(); ++i) {
@@ -246,22 +227,83 @@ void ReadPrompts(JsonReader& fields, ApiRequest& request) {
   }
 }
 
-std::string ReadContent(const Json& content, const std::string& path) {
+// One part of a message's content. Only an assistant can have refused.
+std::string ReadPart(const Json& value, const std::string& path, bool is_assistant,
+                     ApiRequest& request) {
+  JsonReader part(value, path);
+  const std::string type = part.String("type").value_or("");
+  if (type != "text" && !(is_assistant && type == "refusal")) {
+    throw ApiError(part.Path("type"),
+                   Str(part.Path("type"), " must be \"text\"",
+                       is_assistant ? " or \"refusal\"" : "", ", not ", Json(type).dump()));
+  }
+  const auto text = part.String(type);  // Named like its type.
+  if (!text) throw ApiError(part.Path(type), part.Path(type) + " is missing", "missing_field");
+  for (const char* name : {"prompt_cache_breakpoint", "cache_control"}) {
+    part.Find(name);  // Prefixes are found wherever they end.
+  }
+  NoteUnread(part, "messages.content.", request);
+  return *text;
+}
+
+std::string ReadContent(const Json& content, const std::string& path, bool is_assistant,
+                        ApiRequest& request) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) ThrowWrongType(path, "a string or an array of text parts", content);
   std::string text;
   for (size_t i = 0; i < content.size(); ++i) {
-    JsonReader part(content[i], Str(path, "[", i, "]"));
-    const auto type = part.String("type");
-    if (type.value_or("") != "text") {
-      throw ApiError(part.Path("type"), Str(part.Path("type"), " must be \"text\""));
-    }
-    const auto piece = part.String("text");
-    if (!piece)
-      throw ApiError(part.Path("text"), part.Path("text") + " is missing", "missing_field");
-    text += *piece;
+    text += ReadPart(content[i], Str(path, "[", i, "]"), is_assistant, request);
   }
   return text;
+}
+
+std::string ReadRole(JsonReader& message) {
+  constexpr std::string_view kRoles[] = {"system",    "developer", "user",
+                                         "assistant", "tool",      "function"};
+  const auto role = message.String("role");
+  const std::string path = message.Path("role");
+  if (!role) throw ApiError(path, path + " is missing", "missing_field");
+  if (std::find(std::begin(kRoles), std::end(kRoles), *role) == std::end(kRoles)) {
+    throw ApiError(path, path + " must be system, developer, user, assistant, tool or function");
+  }
+  return *role;
+}
+
+// What an assistant said earlier may come back with all the fields that its answer had.
+void RefuseUnsupportedOf(JsonReader& message) {
+  if (const Json* calls = message.Find("tool_calls"); calls != nullptr && !calls->empty()) {
+    ThrowUnsupported(message.Path("tool_calls"), "there are no tools");
+  }
+  if (message.Find("function_call") != nullptr) {
+    ThrowUnsupported(message.Path("function_call"), "there are no tools");
+  }
+  if (message.Find("audio") != nullptr) ThrowUnsupported(message.Path("audio"), "send its text");
+  for (const char* name : {"prefix", "partial"}) {
+    if (message.Bool(name).value_or(false)) ThrowUnsupported(message.Path(name), "leave it false");
+  }
+}
+
+ChatMessage ReadMessage(JsonReader& message, ApiRequest& request) {
+  ChatMessage result;
+  result.role = ReadRole(message);
+  RefuseUnsupportedOf(message);
+  const bool is_assistant = result.role == "assistant";
+  const Json* content = message.Find("content");
+  const auto refusal = message.String("refusal");
+  if (content != nullptr) {
+    result.content = ReadContent(*content, message.Path("content"), is_assistant, request);
+  } else if (is_assistant) {
+    result.content = refusal.value_or("");
+  } else if (result.role != "function") {
+    throw ApiError(message.Path("content"), message.Path("content") + " is missing",
+                   "missing_field");
+  }
+  result.name = message.String("name");
+  for (const char* name : {"tool_call_id", "annotations", "reasoning", "reasoning_content"}) {
+    message.Find(name);  // No part of what the model reads.
+  }
+  NoteUnread(message, "messages.", request);
+  return result;
 }
 
 void ReadMessages(JsonReader& fields, ApiRequest& request) {
@@ -271,27 +313,31 @@ void ReadMessages(JsonReader& fields, ApiRequest& request) {
   if (messages->empty()) throw ApiError("messages", "messages must not be empty");
   for (size_t i = 0; i < messages->size(); ++i) {
     JsonReader message((*messages)[i], Str("messages[", i, "]"));
-    ChatMessage& result = request.messages.emplace_back();
-    const auto role = message.String("role");
-    if (!role)
-      throw ApiError(message.Path("role"), message.Path("role") + " is missing", "missing_field");
-    constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool"};
-    if (std::find(std::begin(kRoles), std::end(kRoles), *role) == std::end(kRoles)) {
-      throw ApiError(message.Path("role"),
-                     message.Path("role") + " must be system, developer, user, assistant or tool");
-    }
-    result.role = *role;
-    if (const Json* calls = message.Find("tool_calls"); calls != nullptr && !calls->empty()) {
-      ThrowUnsupported(message.Path("tool_calls"), "there are no tools");
-    }
-    const Json* content = message.Find("content");
-    if (content == nullptr) {
-      throw ApiError(message.Path("content"), message.Path("content") + " is missing",
-                     "missing_field");
-    }
-    result.content = ReadContent(*content, message.Path("content"));
-    result.name = message.String("name");
+    request.messages.push_back(ReadMessage(message, request));
   }
+}
+
+void ReadStream(JsonReader& fields, ApiRequest& request) {
+  request.stream = fields.Bool("stream").value_or(false);
+  const Json* value = fields.Find("stream_options");
+  if (value == nullptr) return;
+  JsonReader options(*value, "stream_options");
+  if (!request.stream) throw ApiError("stream_options", "stream_options needs stream to be true");
+  request.include_usage = options.Bool("include_usage").value_or(false);
+  request.continuous_usage = options.Bool("continuous_usage_stats").value_or(false);
+  options.Bool("include_obfuscation");  // Padding, of which there is none.
+  NoteUnread(options, "stream_options.", request);
+}
+
+void ReadCounts(JsonReader& fields, ApiRequest& request) {
+  request.answers_per_prompt = static_cast<int32_t>(fields.Int("n", 1, kAnswersMax).value_or(1));
+  const auto prompts = std::max<int64_t>(1, static_cast<int64_t>(request.prompts.size()));
+  if (prompts * request.answers_per_prompt > kSequencesMax) {
+    throw ApiError("n", Str("n times the number of prompts must be at most ", kSequencesMax));
+  }
+  const int64_t best_of =
+      fields.Int("best_of", 1, kAnswersMax).value_or(request.answers_per_prompt);
+  if (best_of != request.answers_per_prompt) ThrowUnsupported("best_of", "set it equal to n");
 }
 
 }  // namespace
@@ -302,12 +348,7 @@ ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
   request.endpoint = endpoint;
   request.model = fields.String("model").value_or("");
   endpoint == Endpoint::kChat ? ReadMessages(fields, request) : ReadPrompts(fields, request);
-  request.stream = fields.Bool("stream").value_or(false);
-  if (const Json* options = fields.Find("stream_options"); options != nullptr) {
-    JsonReader option_fields(*options, "stream_options");
-    request.include_usage = option_fields.Bool("include_usage").value_or(false);
-    if (!request.stream) throw ApiError("stream_options", "stream_options needs stream to be true");
-  }
+  ReadStream(fields, request);
   ReadSampling(fields, request);
   ReadPenalties(fields, request.sampling);
   ReadLengths(fields, request);
@@ -320,18 +361,12 @@ ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
                                      " exclude each other: the answer would go on after its end"));
   }
   request.return_token_ids = fields.Bool("return_token_ids").value_or(false);
+  request.shows_stop = fields.Bool("include_stop_str_in_output").value_or(false);
+  request.shows_special = !fields.Bool("skip_special_tokens").value_or(true);
   ReadService(fields, request);
-  request.answers_per_prompt = static_cast<int32_t>(fields.Int("n", 1, kChoicesMax).value_or(1));
-  const auto prompts = std::max<int64_t>(1, static_cast<int64_t>(request.prompts.size()));
-  if (prompts * request.answers_per_prompt > kChoicesMax) {
-    throw ApiError("n", Str("n times the number of prompts must be at most ", kChoicesMax));
-  }
-  const int64_t best_of =
-      fields.Int("best_of", 1, kChoicesMax).value_or(request.answers_per_prompt);
-  if (best_of != request.answers_per_prompt) ThrowUnsupported("best_of", "set it equal to n");
-  RefuseUnsupported(fields);
-  for (const std::string_view name : kNoEffect) fields.Find(name);
-  request.ignored = fields.Unread();
+  ReadCounts(fields, request);
+  RefuseUnsupported(endpoint, body);
+  NoteUnknown(body, request);
   return request;
 }
 

@@ -73,6 +73,7 @@ HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options,
   http.port = static_cast<uint16_t>(options.port);
   http.api_keys = api_keys;
   http.limits.connections_max = bounds.http;
+  http.strict_params = options.strict_params;
   http.version_json = Str(R"({"name":"shoal","version":")", config::kVersion, R"("})");
   return http;
 }
@@ -81,7 +82,7 @@ rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options,
                                          const std::vector<std::string>& api_keys,
                                          const ConnectionBounds& bounds) {
   rpc::ClusterServerOptions server;
-  server.bind = options.bind;
+  server.bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
   server.port = static_cast<uint16_t>(options.rpc_port);
   server.api_keys = api_keys;
   server.connections_max = bounds.rpc;
@@ -90,6 +91,11 @@ rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options,
   }
   server.heartbeat_ms = options.heartbeat_ms;
   return server;
+}
+
+bool IsLoopback(const std::string& address) {
+  return address == "localhost" || address == "::1" || address == "[::1]" ||
+         address.starts_with("127.");
 }
 
 std::vector<std::string> ReadApiKeys(const CoordinatorOptions& options) {
@@ -115,6 +121,9 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
                "Port for workers and upstream programs. 0: any free one.");
   table.AddString("api-keys-file", "FILE", options.api_keys_file,
                   "API keys, one a line; clients must show one. Empty: none is asked for.");
+  table.AddBool("strict-params", options.strict_params,
+                "Refuse requests with fields that nobody here knows, instead of naming them in "
+                "the answer. GET /v1/parameters names all that there are.");
   table.AddString("group-token-file", "FILE", options.group_token_file,
                   "One line that workers must show. Empty: none is asked for.");
   table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT64_MAX},
@@ -165,8 +174,13 @@ struct Coordinator::Parts {
 Coordinator::Coordinator(kj::AsyncIoContext& io, const CoordinatorOptions& options,
                          RegionEvents events)
     : parts_(std::make_unique<Parts>(io, options, std::move(events))) {
+  const std::string& rpc_bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
   LOG(INFO) << "serving " << parts_->text.name() << ": HTTP on " << options.bind << ":" << port()
-            << ", workers and upstream programs on " << options.bind << ":" << rpc_port();
+            << ", workers and upstream programs on " << rpc_bind << ":" << rpc_port();
+  if (!IsLoopback(options.bind) && parts_->api_keys.empty()) {
+    LOG(WARNING) << "whoever reaches " << options.bind << ":" << port()
+                 << " can use it: set api_keys_file to ask for a key";
+  }
 }
 
 Coordinator::~Coordinator() = default;

@@ -20,9 +20,11 @@ struct CoordinatorOptions {
   std::string model;  // A .gguf file or a safetensors folder; read for its text side only.
   std::string served_model_name;  // Empty: the model's own.
   std::string bind = "127.0.0.1";
+  std::string rpc_bind;     // Of the RPC port; empty: `bind`. No flag: `shoal run` sets it.
   int32_t port = 8000;      // 0: any free one.
   int32_t rpc_port = 7400;  // 0: any free one.
   std::string api_keys_file;
+  bool strict_params = false;
   std::string group_token_file;
   int64_t context_tokens_max = 0;  // 0: what the groups offer.
   int32_t queue_requests_max = 1024;
@@ -32,7 +34,7 @@ struct CoordinatorOptions {
   int64_t join_timeout_ms = 60'000;
 };
 
-// Rows for all of the above. `options` must outlive the table.
+// Rows for all of the above but rpc_bind. `options` must outlive the table.
 void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& options);
 
 // Threading: owned by the event loop.

@@ -137,6 +137,9 @@ void GenerationAnswer::OnPiece(AnswerChoice& choice, AnswerPiece piece, bool sto
   if (done_ || failure_) return;
   if (stopped_early) service_.Cancel(*choice.stream);
   Observe(piece.tokens.size() - piece.echoed_count);
+  // A prompt is counted once, as its first answer met it: the others find that one's blocks.
+  if (choice.plan().params.sampling.choice == 0) usage_.cached_tokens += piece.cached_tokens;
+  if (setup_.request.continuous_usage) piece.usage = usage_;
   if (piece.finish != FinishReason::kNone) ++finished_count_;
   waiting_.Push(static_cast<size_t>(choice.index()), std::move(piece));
   Write();

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/gateway/api_error.h"
+#include "coordinator/gateway/json_writer.h"
 
 namespace shoal::gateway {
 namespace {
@@ -19,8 +20,18 @@ const text::Tokenizer& NeedTokenizer(const TextService& text, const std::string&
   return *text.tokenizer;
 }
 
-void EncodePrompt(const PromptInput& input, const TextService& text, const std::string& path,
-                  PromptPlan& plan) {
+// What an empty prompt stands for, also where the model's rule is to put no BOS before a text.
+std::vector<int32_t> OnlyBos(const text::Tokenizer& tokenizer, const std::string& path) {
+  std::vector<int32_t> ids =
+      tokenizer.Encode(tokenizer.bos_text(), text::SpecialTokens::kRecognized);
+  if (ids.size() == 1) return ids;
+  throw ApiError(path, Str(path,
+                           " must have at least one token: the model has no BOS token, "
+                           "which an empty prompt stands for"));
+}
+
+void EncodePrompt(const PromptInput& input, bool adds_bos, const TextService& text,
+                  const std::string& path, PromptPlan& plan) {
   if (const auto* string = std::get_if<std::string>(&input)) {
     const text::Tokenizer& tokenizer = NeedTokenizer(text, path);
     plan.text = *string;
@@ -31,21 +42,20 @@ void EncodePrompt(const PromptInput& input, const TextService& text, const std::
       if (error.code() != ErrorCode::kInvalidArgument) throw;
       throw ApiError(path, Str(path, " cannot be tokenized: ", error.what()));
     }
+    if (!adds_bos) {
+      if (plan.ids.empty()) throw ApiError(path, path + " must have at least one token");
+      return;
+    }
     if (const auto bos = tokenizer.bos_to_add()) {
       plan.bos_added = true;
       plan.ids.insert(plan.ids.begin(), *bos);
+    } else if (plan.ids.empty()) {
+      plan.bos_added = true;
+      plan.ids = OnlyBos(tokenizer, path);
     }
-    if (plan.ids.empty()) throw ApiError(path, path + " must have at least one token");
     return;
   }
   plan.ids = std::get<std::vector<int32_t>>(input);
-  for (size_t i = 0; i < plan.ids.size(); ++i) {
-    if (plan.ids[i] >= text.vocab_size) {
-      throw ApiError(Str(path, "[", i, "]"),
-                     Str(path, "[", i, "] is ", plan.ids[i], ", but the vocabulary has ",
-                         text.vocab_size, " tokens"));
-    }
-  }
   if (text.tokenizer != nullptr) plan.text = text.tokenizer->Decode(plan.ids, false);
 }
 
@@ -71,11 +81,29 @@ void EncodeMessages(const ApiRequest& request, const TextService& text, PromptPl
   if (plan.ids.empty()) throw ApiError("messages", "the conversation has no tokens");
 }
 
-void CheckBiasTokens(const SamplingParams& sampling, const TextService& text) {
+// A tokenizer may have tokens that the model was never given a row for.
+void CheckPromptTokens(const PromptPlan& plan, bool from_text, int32_t vocab_size,
+                       const TextService& text, const std::string& path) {
+  for (size_t i = 0; i < plan.ids.size(); ++i) {
+    const int32_t id = plan.ids[i];
+    if (id < vocab_size) continue;
+    if (!from_text) {
+      throw ApiError(
+          Str(path, "[", i, "]"),
+          Str(path, "[", i, "] is ", id, ", but the vocabulary has ", vocab_size, " tokens"));
+    }
+    const std::string token = ReplaceIllFormed(text.tokenizer->TokenBytes(id, false));
+    throw ApiError(path, Str(path, " has the token ", nlohmann::json(token).dump(), ", which the ",
+                             "tokenizer knows as ", id, ", but the model has only ", vocab_size,
+                             " tokens: leave it out"));
+  }
+}
+
+void CheckBiasTokens(const SamplingParams& sampling, int32_t vocab_size) {
   for (const LogitBias& entry : sampling.logit_bias) {
-    if (entry.token < text.vocab_size) continue;
+    if (entry.token < vocab_size) continue;
     throw ApiError("logit_bias", Str("logit_bias names token ", entry.token,
-                                     ", but the vocabulary has ", text.vocab_size, " tokens"));
+                                     ", but the vocabulary has ", vocab_size, " tokens"));
   }
 }
 
@@ -87,8 +115,10 @@ int64_t PlanLength(const ApiRequest& request, const PromptPlan& plan,
   if (prompt_tokens + least > model.context_tokens) {
     ApiError error(
         path,
-        Str("the prompt has ", prompt_tokens, " tokens, the model's context ", model.context_tokens,
-            least > 0 ? " with at least one for the answer" : "", ": shorten the prompt"),
+        // Clients know this by its words.
+        Str("This model's maximum context length is ", model.context_tokens, " tokens",
+            least > 0 ? ", at least one of them for the answer" : "", ". The prompt has ",
+            prompt_tokens, " tokens: the prompt is too long, shorten it"),
         "context_length_exceeded");
     error.prompt_tokens = prompt_tokens;
     error.max_context = model.context_tokens;
@@ -111,9 +141,14 @@ int64_t PlanLength(const ApiRequest& request, const PromptPlan& plan,
 
 }  // namespace
 
+int32_t VocabSize(const TextService& text, const core::ServedModel& model) {
+  return model.vocab_size == 0 ? text.vocab_size : std::min(text.vocab_size, model.vocab_size);
+}
+
 std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextService& text,
                                        const core::ServedModel& model, uint64_t seed) {
   if (!request.stop.empty()) NeedTokenizer(text, "stop");
+  const int32_t vocab_size = VocabSize(text, model);
   CheckGrammar(request.grammar, text);
   std::vector<PromptPlan> plans;
   const size_t count = request.endpoint == Endpoint::kChat ? 1 : request.prompts.size();
@@ -124,11 +159,14 @@ std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextServ
       EncodeMessages(request, text, plan);
     } else {
       path = count > 1 ? Str("prompt[", i, "]") : "prompt";
-      EncodePrompt(request.prompts[i], text, path, plan);
+      EncodePrompt(request.prompts[i], request.adds_bos, text, path, plan);
     }
+    const bool from_text = request.endpoint == Endpoint::kChat ||
+                           std::holds_alternative<std::string>(request.prompts[i]);
+    CheckPromptTokens(plan, from_text, vocab_size, text, path);
     plan.params.sampling = request.sampling;
     if (!request.seeded) plan.params.sampling.seed = seed;
-    CheckBiasTokens(request.sampling, text);
+    CheckBiasTokens(request.sampling, vocab_size);
     plan.params.tokens_max = PlanLength(request, plan, model, path);
     // The context may have less room than was asked for; then that is the answer's whole length.
     plan.params.sampling.min_tokens = std::min(request.sampling.min_tokens, plan.params.tokens_max);

@@ -19,6 +19,10 @@ struct PromptPlan {
   GenerationParams params;
 };
 
+// Ids below it are what every group takes: of the model that the tokenizer came with, and of the
+// groups.
+int32_t VocabSize(const TextService& text, const core::ServedModel& model);
+
 // One for each prompt of the request, its `choice` 0. `seed` is used if the request has none.
 // Errors: ApiError: context_length_exceeded with both numbers, kv_cache_exceeded, ids outside the
 // vocabulary, text without a tokenizer, a chat without a template or refused by it, a grammar

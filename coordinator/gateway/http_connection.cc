@@ -142,6 +142,7 @@ void HttpConnection::RefuseRequest(int status, const std::string& message) {
 std::string HttpConnection::Head(const HttpResponse& response, bool has_length) {
   if (draining_) keep_alive_ = false;
   std::string head = Str("HTTP/1.1 ", response.status, " ", ReasonPhrase(response.status),
+                         "\r\nDate: ", HttpDate(service_.UnixSeconds()),
                          "\r\nContent-Type: ", response.content_type, "\r\n");
   for (const auto& [name, value] : response.headers) head += Str(name, ": ", value, "\r\n");
   if (has_length) {

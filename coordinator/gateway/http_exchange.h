@@ -43,6 +43,8 @@ class HttpService {
   // Answers at once and returns null, or keeps `reply` (which outlives the returned object) and
   // answers later, never from inside this call.
   virtual std::unique_ptr<PendingAnswer> Answer(const HttpRequest& request, HttpReply& reply) = 0;
+  // For the Date of an answer: seconds since 1970.
+  virtual int64_t UnixSeconds() = 0;
   // A request that could not even be read; for counting.
   virtual HttpResponse Refuse(int status, const std::string& message) = 0;
 };

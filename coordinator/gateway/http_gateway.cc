@@ -12,6 +12,7 @@
 
 #include "coordinator/gateway/api_request.h"
 #include "coordinator/gateway/generation_answer.h"
+#include "coordinator/gateway/parameters.h"
 #include "coordinator/gateway/strict_json.h"
 #include "transport/rpc/secret.h"
 
@@ -30,24 +31,6 @@ std::function<uint64_t()> SystemRandom() {
 int64_t SystemSeconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
-bool IsRequestId(const std::string& text) {
-  return !text.empty() && text.size() <= 128 && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-           c == '_' || c == '.';
-  });
-}
-
-// For a header: only what is safe there, and not too long.
-std::string JoinNames(const std::vector<std::string>& names) {
-  std::string joined;
-  for (const std::string& name : names) {
-    if (!IsRequestId(name)) continue;
-    if (joined.size() + name.size() > 512) return joined + ", ...";
-    joined += (joined.empty() ? "" : ", ") + name;
-  }
-  return joined;
 }
 
 ApiError MakeError(int status, std::string type, std::string code, const std::string& message) {
@@ -69,6 +52,23 @@ void CheckModel(const std::vector<std::string>& names, const std::string& name,
       "model_not_found");
   error.status = 404;
   throw error;
+}
+
+// A browser asks first before it sends JSON for a foreign page, but not before it sends what a form
+// can hold. Errors: ApiError 415.
+void CheckBodyForm(const HttpRequest& request) {
+  const std::string* const encoding = request.Find("content-encoding");
+  if (encoding != nullptr && LowerTrimmed(*encoding) != "identity") {
+    throw MakeError(415, "invalid_request_error", "unsupported_encoding",
+                    Str("the body's Content-Encoding is ", nlohmann::json(*encoding).dump(),
+                        ": only identity is read here, send the JSON as it is"));
+  }
+  const std::string* const type = request.Find("content-type");
+  if (type != nullptr && IsJsonType(*type)) return;
+  throw MakeError(
+      415, "invalid_request_error", "unsupported_media_type",
+      Str("the body's Content-Type is ", type == nullptr ? "missing" : nlohmann::json(*type).dump(),
+          ": send the header Content-Type: application/json"));
 }
 
 void WriteModel(JsonWriter& json, const std::string& name, int64_t created,
@@ -103,6 +103,7 @@ struct HttpGateway::Reading {
   core::ServedModel model;
   uint64_t seed = 0;                    // For a request that brings none.
   std::optional<ApiError> unavailable;  // Nobody can answer, however good the request is.
+  bool strict = false;                  // Unknown fields are refused.
 
   // Checks the body and makes token ids of its text; fills the request, its prompts and the format.
   // Pure. Errors: ApiError.
@@ -115,6 +116,8 @@ const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
       {"/v1/completions", true, true, Endpoint::kCompletions, nullptr},
       {"/v1/models", false, true, {}, &HttpGateway::SendModels},
       {std::string(kModelPrefix), false, true, {}, &HttpGateway::SendModel},
+      {"/v1/parameters", false, true, {}, &HttpGateway::SendParameters},
+      {"/health", false, false, {}, &HttpGateway::SendReady},
       {"/livez", false, false, {}, &HttpGateway::SendLive},
       {"/readyz", false, false, {}, &HttpGateway::SendReady},
       {"/version", false, false, {}, &HttpGateway::SendVersion},
@@ -165,7 +168,7 @@ std::string HttpGateway::RandomHex(int digits) {
 
 std::string HttpGateway::RequestId(const HttpRequest* request) {
   const std::string* given = request == nullptr ? nullptr : request->Find("x-request-id");
-  return given != nullptr && IsRequestId(*given) ? *given : "req-" + RandomHex(24);
+  return given != nullptr && IsPlainName(*given) ? *given : "req-" + RandomHex(24);
 }
 
 HttpResponse HttpGateway::Refuse(int status, const std::string& message) {
@@ -201,6 +204,7 @@ std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
     if (error.status == 405)
       headers.emplace_back("Allow", call.matched->post ? "POST" : "GET, HEAD");
     if (error.status == 401) headers.emplace_back("WWW-Authenticate", "Bearer");
+    if (error.code == "unsupported_encoding") headers.emplace_back("Accept-Encoding", "identity");
     fail(error, std::move(headers));
   } catch (const std::exception& error) {
     LOG(ERROR) << call.request_id << ": " << error.what();
@@ -270,6 +274,7 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
   }
   AnswerSetup setup;
   setup.request = ParseApiRequest(endpoint, json);
+  if (strict) RefuseIgnored(setup.request.ignored);
   if (setup.request.model.empty()) {
     setup.request.model = served_names.front();
   } else {
@@ -285,15 +290,18 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
   format.include_usage = setup.request.include_usage;
   format.top_logprobs = setup.request.top_logprobs;
   format.tokenizer = text.tokenizer;
+  format.warnings = WarningsAbout(setup.request.ignored);
   return setup;
 }
 
 HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
+  const std::string* const strict = call.request.Find("x-shoal-strict");
   Reading reading{.endpoint = call.matched->endpoint,
                   .served_names = ServedNames(),
                   .model = generation_.model(),
                   .seed = random_(),
-                  .unavailable = std::nullopt};
+                  .unavailable = std::nullopt,
+                  .strict = options_.strict_params || (strict != nullptr && *strict == "1")};
   if (stopping_) {
     reading.unavailable = FromStreamError(
         core::MakeStreamError(core::BusyReason::kDraining, "the server is stopping"));
@@ -340,6 +348,7 @@ class HttpGateway::LargeCall : public PendingAnswer {
 };
 
 std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
+  CheckBodyForm(call.request);
   if (call.request.body.size() < kLargeTextBytes) {
     return Start(call, MakeReading(call).Read(call.request.body, text_));
   }
@@ -364,6 +373,9 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   }
   const std::string ignored = JoinNames(setup.request.ignored);
   if (!ignored.empty()) setup.headers.emplace_back("X-Shoal-Ignored", ignored);
+  const std::string line = ignored_.Note(setup.request.ignored, Now(timer_));
+  if (!line.empty()) LOG(WARNING) << line;
+  metrics_.ignored_fields = ignored_.total();
 
   auto answer =
       std::make_unique<GenerationAnswer>(std::move(setup), generation_, call.reply, formatter_,
@@ -400,6 +412,8 @@ void HttpGateway::SendModel(Call& call) {
 }
 
 void HttpGateway::SendLive(Call& call) { SendJson(call, 200, R"({"status":"live"})"); }
+
+void HttpGateway::SendParameters(Call& call) { SendJson(call, 200, ParametersJson()); }
 
 void HttpGateway::SendVersion(Call& call) { SendJson(call, 200, options_.version_json); }
 

@@ -13,6 +13,7 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/gateway/http_server.h"
+#include "coordinator/gateway/ignored_fields.h"
 #include "coordinator/gateway/metrics.h"
 #include "coordinator/gateway/text_service.h"
 #include "coordinator/gateway/text_thread.h"
@@ -28,6 +29,7 @@ struct HttpGatewayOptions {
   std::vector<std::string> api_keys;      // Empty: no key is needed.
   std::vector<std::string> served_names;  // What `model` may say. Empty: the region's model name.
   HttpLimits limits;
+  bool strict_params = false;  // Fields that nobody here knows are a 400, not a warning.
   std::string version_json = R"({"name":"shoal"})";  // The body of /version.
   // Ids, and seeds of requests that bring none. Null: std::random_device's.
   std::function<uint64_t()> random;
@@ -66,6 +68,7 @@ class HttpGateway : private HttpService {
 
   std::unique_ptr<PendingAnswer> Answer(const HttpRequest& request, HttpReply& reply) override;
   HttpResponse Refuse(int status, const std::string& message) override;
+  int64_t UnixSeconds() override { return unix_seconds_(); }
 
   std::unique_ptr<PendingAnswer> Dispatch(Call& call);
   std::unique_ptr<PendingAnswer> Generate(Call& call);
@@ -79,6 +82,7 @@ class HttpGateway : private HttpService {
   void SendJson(Call& call, int status, std::string body);
   void SendModels(Call& call);
   void SendModel(Call& call);
+  void SendParameters(Call& call);
   void SendLive(Call& call);
   void SendReady(Call& call);
   void SendVersion(Call& call);
@@ -97,6 +101,7 @@ class HttpGateway : private HttpService {
   const int64_t started_seconds_;
   bool stopping_ = false;
   GatewayMetrics metrics_;
+  IgnoredLog ignored_;
   TextThread large_bodies_;
   TextThread formatter_;
   HttpServer server_;  // Last: its connections use all of the above.

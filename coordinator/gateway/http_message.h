@@ -50,4 +50,17 @@ struct HttpResponse {
 // "Not Found" for 404.
 std::string_view ReasonPhrase(int status);
 
+// "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7).
+std::string HttpDate(int64_t unix_seconds);
+
+// Without blanks around it; only ASCII letters have cases.
+std::string LowerTrimmed(std::string_view text);
+
+// Whether a Content-Type says that the body is JSON: application/json or application/*+json, with
+// any parameters (RFC 6839 section 3.1).
+bool IsJsonType(std::string_view content_type);
+
+// 1 to 128 letters, digits, '-', '_' and '.': safe in any header.
+bool IsPlainName(std::string_view text);
+
 }  // namespace shoal::gateway

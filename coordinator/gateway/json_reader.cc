@@ -2,12 +2,23 @@
 
 // Every complaint about a field's type or range is worded here.
 
+#include <cmath>
+
 #include "coordinator/gateway/api_error.h"
 
 namespace shoal::gateway {
 namespace {
 
-// Integers may arrive as signed, unsigned or, beyond 64 bits, as floating point.
+// Up to here every integer is a double of its own.
+constexpr double kExactMax = 0x1p53;
+
+// 8.0 and 1e3 are integers too.
+bool IsInteger(const nlohmann::ordered_json& value) {
+  if (!value.is_number_float()) return value.is_number_integer();
+  return std::trunc(value.get<double>()) == value.get<double>();
+}
+
+// An integer's value; nothing if it is not known to the last digit or has more than 64 bits.
 std::optional<int64_t> AsInt64(const nlohmann::ordered_json& value) {
   if (value.is_number_unsigned()) {
     const auto number = value.get<uint64_t>();
@@ -15,7 +26,9 @@ std::optional<int64_t> AsInt64(const nlohmann::ordered_json& value) {
     return static_cast<int64_t>(number);
   }
   if (value.is_number_integer()) return value.get<int64_t>();
-  return std::nullopt;
+  const auto number = value.get<double>();
+  if (std::abs(number) > kExactMax) return std::nullopt;
+  return static_cast<int64_t>(number);
 }
 
 }  // namespace
@@ -26,7 +39,7 @@ std::string_view TypeName(const nlohmann::ordered_json& value) {
   if (value.is_string()) return "a string";
   if (value.is_array()) return "an array";
   if (value.is_object()) return "an object";
-  return value.is_number_float() ? "a number with a fraction or exponent" : "an integer";
+  return IsInteger(value) ? "an integer" : "a number with a fraction";
 }
 
 void ThrowWrongType(const std::string& path, std::string_view expected,
@@ -38,7 +51,7 @@ void ThrowWrongType(const std::string& path, std::string_view expected,
 }
 
 int32_t ReadTokenId(const nlohmann::ordered_json& value, const std::string& path) {
-  if (!value.is_number_integer()) ThrowWrongType(path, "a token id", value);
+  if (!IsInteger(value)) ThrowWrongType(path, "a token id", value);
   const std::optional<int64_t> id = AsInt64(value);
   if (!id || *id < 0 || *id > INT32_MAX) throw ApiError(path, path + " is not a token id");
   return static_cast<int32_t>(*id);
@@ -78,7 +91,7 @@ std::optional<bool> JsonReader::Bool(std::string_view name) {
 std::optional<int64_t> JsonReader::Int(std::string_view name, int64_t min, int64_t max) {
   const Json* value = Find(name);
   if (value == nullptr) return std::nullopt;
-  if (!value->is_number_integer()) ThrowWrongType(Path(name), "an integer", *value);
+  if (!IsInteger(*value)) ThrowWrongType(Path(name), "an integer", *value);
   const std::optional<int64_t> number = AsInt64(*value);
   if (!number || *number < min || *number > max) {
     throw ApiError(Path(name),

@@ -24,6 +24,7 @@ class JsonReader {
   const Json* Find(std::string_view name);
   std::optional<std::string> String(std::string_view name);
   std::optional<bool> Bool(std::string_view name);
+  // 8.0 is one too; beyond 2^53 only without a fraction or exponent, or it could be another one.
   std::optional<int64_t> Int(std::string_view name, int64_t min, int64_t max);
   std::optional<double> Number(std::string_view name, double min, double max);
 

@@ -149,6 +149,8 @@ std::string GatewayMetrics::Write(const core::RegionStatus& region, size_t conne
               generated_tokens);
   WriteSample(text, "shoal_requests_cancelled_total", "counter",
               "Generations whose client hung up.", cancelled);
+  WriteSample(text, "shoal_ignored_fields_total", "counter",
+              "Fields of requests that nobody here knows.", ignored_fields);
   first_token_seconds.Write("shoal_time_to_first_token_seconds",
                             "From a generation's request to its first token.", text);
   between_tokens_seconds.Write("shoal_time_between_tokens_seconds",

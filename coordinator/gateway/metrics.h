@@ -43,6 +43,7 @@ class GatewayMetrics {
   uint64_t prompt_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t cancelled = 0;  // Generations whose client hung up.
+  uint64_t ignored_fields = 0;
 
   std::string Write(const core::RegionStatus& region, size_t connection_count) const;
 

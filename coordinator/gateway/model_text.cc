@@ -15,7 +15,7 @@ ModelText::ModelText(const std::string& path) {
   vocab_size_ = static_cast<int32_t>(model->config().vocab_size);
   if (model->tokenizer_source() == model::TokenizerSource::kNone) return;
   tokenizer_ = text::Tokenizer::Make(*model);
-  grammar_bytes_ = text::grammar::SingleBytes(*tokenizer_);
+  grammar_bytes_ = text::grammar::SingleBytes(*tokenizer_, vocab_size_);
   chat_template_ = text::ChatTemplate::Make(*model);
 }
 

@@ -114,6 +114,10 @@ AskedGrammar ReadGrammar(JsonReader& fields) {
     asked.AddSchema(*schema, "guided_json");
   }
   asked.AddRegex(fields.String("guided_regex"), "guided_regex");
+  if (const Json* schema = fields.Find("json_schema"); schema != nullptr) {
+    asked.AddSchema(*schema, "json_schema");
+  }
+  asked.AddRegex(fields.String("regex"), "regex");
   if (const Json* choice = fields.Find("guided_choice"); choice != nullptr) {
     asked.AddChoice(*choice, "guided_choice");
   }

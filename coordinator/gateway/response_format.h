@@ -16,10 +16,10 @@ struct AskedGrammar {
 };
 
 // Reads response_format (text, json_object, json_schema), structured_outputs ({"json"},
-// {"json_object"}, {"regex"} or {"choice"}), and guided_json, guided_regex and guided_choice; at
-// most one of them may ask for something. `strict` of a json_schema may be either: answers always
-// hold to the schema.
-// Errors: ApiError naming the field. What the schema or expression itself says is not looked at.
+// {"json_object"}, {"regex"} or {"choice"}), guided_json, guided_regex and guided_choice, and the
+// other names json_schema and regex; at most one of them may ask for something. `strict` of a
+// json_schema may be either: answers always hold to the schema. Errors: ApiError naming the field.
+// What the schema or expression itself says is not looked at.
 AskedGrammar ReadGrammar(JsonReader& fields);
 
 // Compiles it, as the ranks will. Errors: ApiError, code invalid_grammar, naming what is wrong or

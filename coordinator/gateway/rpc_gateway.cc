@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "coordinator/gateway/generation_plan.h"
 #include "coordinator/gateway/response_format.h"
 #include "transport/base/error.h"
 #include "transport/rpc/connection.h"
@@ -58,11 +59,12 @@ std::vector<int32_t> Encode(const rpc::GenerateRequest& request, const TextServi
   return prompt;
 }
 
-rpc::EncodedPrompt EncodePrompt(const rpc::GenerateRequest& request, const TextService& text) {
+rpc::EncodedPrompt EncodePrompt(const rpc::GenerateRequest& request, const TextService& text,
+                                int32_t vocab_size) {
   rpc::EncodedPrompt prompt;
   try {
     prompt.tokens = Encode(request, text);
-    CheckPrompt(prompt.tokens, text.vocab_size);
+    CheckPrompt(prompt.tokens, vocab_size);
     CheckGrammar({request.params.grammar, "grammar"}, text);
   } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
     prompt.busy = {"invalid", error.what(), 0};
@@ -127,7 +129,8 @@ RpcGateway::~RpcGateway() noexcept {
 }
 
 kj::Promise<rpc::EncodedPrompt> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
-  if (TextBytes(request) < kLargeTextBytes) return EncodePrompt(request, text_);
+  const int32_t vocab_size = VocabSize(text_, generation_.model());
+  if (TextBytes(request) < kLargeTextBytes) return EncodePrompt(request, text_, vocab_size);
   if (long_prompts_.full()) {
     return rpc::EncodedPrompt{
         {},
@@ -135,7 +138,8 @@ kj::Promise<rpc::EncodedPrompt> RpcGateway::OnPrompt(const rpc::GenerateRequest&
                                      "too many long prompts are waiting to be tokenized"))};
   }
   return long_prompts_
-      .Run(std::function([request, text = text_] { return EncodePrompt(request, text); }))
+      .Run(std::function(
+          [request, text = text_, vocab_size] { return EncodePrompt(request, text, vocab_size); }))
       .then([](kj::Own<Outcome<rpc::EncodedPrompt>>&& outcome) { return outcome->Take(); });
 }
 
@@ -153,7 +157,7 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   }
   try {
     CheckParams(params);
-    CheckTokenIds(params, text_.vocab_size);
+    CheckTokenIds(params, VocabSize(text_, generation_.model()));
   } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
     reply.busy = {"invalid", error.what(), 0};
     return reply;

@@ -11,10 +11,13 @@ std::string StopMatcher::Push(std::string_view text) {
   if (matched_ || text.empty()) return "";
   if (stops_.empty()) return std::string(text);
   held_ += text;
-  size_t match = std::string::npos;
+  std::pair match(std::string::npos, std::string::npos);  // Where it begins and ends.
   size_t keep = held_.size();  // Where a stop string may yet be beginning.
   for (const std::string& stop : stops_) {
-    match = std::min(match, held_.find(stop));
+    const size_t found = held_.find(stop);
+    if (found != std::string::npos && std::pair(found, found + stop.size()) < match) {
+      match = {found, found + stop.size()};
+    }
     size_t begin = held_.size() - std::min(held_.size(), stop.size() - 1);
     while (begin < keep &&
            !std::string_view(stop).starts_with(std::string_view(held_).substr(begin))) {
@@ -22,8 +25,8 @@ std::string StopMatcher::Push(std::string_view text) {
     }
     keep = std::min(keep, begin);
   }
-  matched_ = match != std::string::npos;
-  const size_t cut = matched_ ? match : keep;
+  matched_ = match.first != std::string::npos;
+  const size_t cut = !matched_ ? keep : includes_ ? match.second : match.first;
   std::string free = held_.substr(0, cut);
   held_.erase(0, matched_ ? held_.size() : cut);
   return free;

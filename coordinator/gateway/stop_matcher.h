@@ -8,13 +8,15 @@
 
 namespace shoal::gateway {
 
-// The joined results of Push and Finish are the text before the first match, whatever the pieces.
+// The joined results of Push and Finish are the text before the first match, whatever the pieces,
+// or with `includes` the text up to its end.
 // Of two matches the one that is complete first counts; of those completed by the same piece, the
 // one that begins first.
 class StopMatcher {
  public:
   // No string may be empty.
-  explicit StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+  explicit StopMatcher(std::vector<std::string> stops, bool includes = false)
+      : stops_(std::move(stops)), includes_(includes) {}
 
   // The text that no stop string can reach any more. After a match: nothing.
   std::string Push(std::string_view text);
@@ -25,6 +27,7 @@ class StopMatcher {
 
  private:
   const std::vector<std::string> stops_;
+  const bool includes_;
   std::string held_;
   bool matched_ = false;
 };

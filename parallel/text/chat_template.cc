@@ -20,7 +20,8 @@ constexpr size_t kTemplateBytesMax = 1 << 20;
 
 class JinjaTemplate : public ChatTemplate {
  public:
-  explicit JinjaTemplate(std::string source) : body_(jinja::Parse(std::move(source))) {}
+  explicit JinjaTemplate(const std::string& source)
+      : source_(source), body_(jinja::Parse(source)) {}
 
   RenderedChat Render(const nlohmann::ordered_json& variables) const override {
     std::vector<std::pair<std::string, jinja::Value>> values;
@@ -40,7 +41,13 @@ class JinjaTemplate : public ChatTemplate {
     return chat;
   }
 
+  bool Mentions(std::string_view text) const override {
+    return source_.find(Str("'", text, "'")) != std::string::npos ||
+           source_.find(Str('"', text, '"')) != std::string::npos;
+  }
+
  private:
+  const std::string source_;
   const jinja::Body body_;
 };
 
@@ -60,6 +67,17 @@ const nlohmann::json* ConfiguredTemplate(const nlohmann::json& metadata) {
         "\"default\" in the list, found none");
 }
 
+// Newer clients call the system's messages the developer's.
+void RenameDeveloper(nlohmann::ordered_json& variables) {
+  const auto messages = variables.find("messages");
+  if (messages == variables.end() || !messages->is_array()) return;
+  for (auto& message : *messages) {
+    if (!message.is_object()) continue;
+    const auto role = message.find("role");
+    if (role != message.end() && *role == "developer") *role = "system";
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<ChatTemplate> ChatTemplate::Parse(std::string source) {
@@ -67,7 +85,7 @@ std::unique_ptr<ChatTemplate> ChatTemplate::Parse(std::string source) {
     Throw(ErrorCode::kInvalidArgument, "chat template of ", source.size(), " bytes: at most ",
           kTemplateBytesMax, " are supported");
   }
-  return std::make_unique<JinjaTemplate>(std::move(source));
+  return std::make_unique<JinjaTemplate>(source);
 }
 
 std::unique_ptr<ChatTemplate> ChatTemplate::Make(const model::Model& model) {
@@ -98,6 +116,7 @@ std::vector<int32_t> EncodeChat(const ChatTemplate& chat_template, const Tokeniz
   variables.emplace("tools", nullptr);
   variables.emplace("documents", nullptr);
   variables.emplace("add_generation_prompt", true);
+  if (!chat_template.Mentions("developer")) RenameDeveloper(variables);
   const RenderedChat chat = chat_template.Render(variables);
   return tokenizer.EncodeMarked(chat.text, chat.user_ranges);
 }

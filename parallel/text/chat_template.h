@@ -9,6 +9,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "parallel/text/tokenizer.h"
@@ -40,13 +41,17 @@ class ChatTemplate {
   // Errors: kInvalidArgument with raise_exception's text, an operation that Jinja refuses or this
   // subset lacks, or a limit (operations, output, recursion).
   virtual RenderedChat Render(const nlohmann::ordered_json& variables) const = 0;
+
+  // Whether it has a string constant of this text, such as the name of a role.
+  virtual bool Mentions(std::string_view text) const = 0;
 };
 
 // The ids of a chat, ready for the model: no BOS is to be added, the template writes it.
 // Special-token text that came from the variables stays plain text: only what the template itself
 // wrote is recognised. Added tokens that are not special are recognised everywhere.
 // `variables`: as for Render. Where they are absent, the tokenizer's bos_token and eos_token are
-// filled in, tools and documents become null and add_generation_prompt true.
+// filled in, tools and documents become null and add_generation_prompt true. A message of the role
+// "developer" is one of "system" where the template does not mention that role.
 std::vector<int32_t> EncodeChat(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
                                 nlohmann::ordered_json variables);
 

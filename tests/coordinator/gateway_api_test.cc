@@ -42,8 +42,11 @@ TEST(Completions, AnswersWithTextUsageAndFingerprint) {
   EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
   EXPECT_EQ(body["choices"][0]["logprobs"], nullptr);
   EXPECT_FALSE(body["choices"][0].contains("token_ids"));
-  EXPECT_EQ(body["usage"],
-            json({{"prompt_tokens", 2}, {"completion_tokens", 5}, {"total_tokens", 7}}));
+  EXPECT_EQ(body["usage"], json({{"prompt_tokens", 2},
+                                 {"completion_tokens", 5},
+                                 {"total_tokens", 7},
+                                 {"prompt_tokens_details", {{"cached_tokens", 0}}}}));
+  EXPECT_FALSE(body.contains("warnings"));
 }
 
 TEST(Completions, HandsTheParametersOn) {
@@ -411,6 +414,47 @@ TEST(Completions, SendsUsageOnlyWhenAskedFor) {
   EXPECT_EQ(json::parse(events[0])["usage"], nullptr);
   EXPECT_EQ(json::parse(events[1])["choices"], json::array());
   EXPECT_EQ(json::parse(events[1])["usage"]["total_tokens"], 2);
+}
+
+TEST(Completions, CountEachPromptsCachedTokensOnce) {
+  GatewayFixture fixture;
+  for (const bool stream : {false, true}) {
+    const size_t first = fixture.generation.sequences.size();
+    json request = {{"prompt", {"abcd", "efgh"}}, {"n", 2}, {"stream", stream}};
+    if (stream) request["stream_options"] = {{"include_usage", true}};
+    const Reply reply = Ask(fixture, kCompletions, request, [&](FakeGeneration& generation) {
+      // What the second answers find is the first ones' doing.
+      const int64_t cached[] = {3, 4, 2, 4};
+      for (size_t i = 0; i < 4; ++i) {
+        generation.sequences[first + i].cached_tokens = cached[i];
+        generation.Deliver(first + i, "x");
+        generation.Finish(first + i, FinishReason::kLength, {'y'});
+      }
+    });
+    const auto events = reply.events();
+    const json usage =
+        stream ? json::parse(events.at(events.size() - 2))["usage"] : reply.json()["usage"];
+    EXPECT_EQ(usage["prompt_tokens"], 8);
+    EXPECT_EQ(usage["prompt_tokens_details"]["cached_tokens"], 5);
+  }
+}
+
+TEST(Completions, SayTheUsageSoFarInEachChunkWhenAskedTo) {
+  GatewayFixture fixture;
+  const json options = {{"continuous_usage_stats", true}};
+  const Reply reply = Ask(fixture, kChat,
+                          {{"messages", {{{"role", "user"}, {"content", "u"}}}},
+                           {"stream", true},
+                           {"stream_options", options}},
+                          [](FakeGeneration& generation) {
+                            generation.Deliver(0, "ab");
+                            generation.Finish(0, FinishReason::kLength, {'c'});
+                          });
+  std::vector<int> counts;
+  for (const std::string& event : reply.events()) {
+    if (event != "[DONE]") counts.push_back(json::parse(event)["usage"]["completion_tokens"]);
+  }
+  EXPECT_THAT(counts, ElementsAre(2, 2, 3, 3)) << "role, ab, c, reason";
 }
 
 TEST(Completions, KeepsASilentStreamAlive) {

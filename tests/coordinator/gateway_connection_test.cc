@@ -17,14 +17,16 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 constexpr std::string_view kCompletions = "/v1/completions";
+// A generation's head up to its length.
+constexpr char kPost[] =
+    "POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
 constexpr std::string_view kLive = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
 
 TEST(HttpConnection, ServesRequestsInOrderOnOneConnection) {
   GatewayFixture fixture;
   auto client = fixture.Connect();
-  client->Send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n" +
-               std::string(R"({"prompt":"a"})") + std::string(kLive) +
-               "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n");
+  client->Send(kPost + std::string("Content-Length: 14\r\n\r\n{\"prompt\":\"a\"}") +
+               std::string(kLive) + "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n");
   EXPECT_EQ(client->received(), "") << "the second waits for the first";
   fixture.generation.Finish(0, FinishReason::kLength, {'x'});
   EXPECT_THAT(client->TakeReply().body, HasSubstr("text_completion"));
@@ -38,9 +40,7 @@ TEST(HttpConnection, ServesRequestsInOrderOnOneConnection) {
 TEST(HttpConnection, TakesChunkedBodiesAndAsksForThem) {
   GatewayFixture fixture;
   auto client = fixture.Connect();
-  client->Send(
-      "POST /v1/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
-      "Expect: 100-continue\r\n\r\n");
+  client->Send(kPost + std::string("Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"));
   EXPECT_EQ(client->TakeReply().status, 100);
   client->Send("5\r\n{\"pro\r\n9\r\nmpt\":\"a\"}\r\n0\r\n\r\n");
   EXPECT_EQ(fixture.generation.sequences.size(), 1U);
@@ -56,6 +56,13 @@ TEST(HttpConnection, AnswersHeadWithoutABody) {
   EXPECT_THAT(get.body, HasSubstr("live"));
 }
 
+TEST(HttpConnection, DatesEveryAnswer) {
+  GatewayFixture fixture;
+  EXPECT_EQ(fixture.Get("/livez").headers.at("date"), "Thu, 01 Jan 1970 00:16:40 GMT");
+  EXPECT_EQ(fixture.Get("/nothing").headers.at("date"), "Thu, 01 Jan 1970 00:16:40 GMT");
+  EXPECT_EQ(HttpDate(784111777), "Sun, 06 Nov 1994 08:49:37 GMT") << "RFC 9110's own example";
+}
+
 TEST(HttpConnection, ClosesWhenAskedAndForHttp10) {
   GatewayFixture fixture;
   auto client = fixture.Connect();
@@ -64,7 +71,8 @@ TEST(HttpConnection, ClosesWhenAskedAndForHttp10) {
   EXPECT_TRUE(client->ended());
   auto old = fixture.Connect();
   old->Send(
-      "POST /v1/completions HTTP/1.0\r\nContent-Length: 28\r\n\r\n"
+      "POST /v1/completions HTTP/1.0\r\nContent-Type: application/json\r\n"
+      "Content-Length: 28\r\n\r\n"
       R"({"prompt":"a","stream":true})");
   fixture.generation.Finish(0, FinishReason::kLength, {'x'});
   fixture.Poll();
@@ -76,7 +84,7 @@ TEST(HttpConnection, ClosesWhenAskedAndForHttp10) {
 TEST(HttpConnection, RefusesABodyThatIsTooLargeAndReadsOnUntilTheClientHasSeenIt) {
   GatewayFixture fixture;
   auto client = fixture.Connect();
-  client->Send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n");
+  client->Send(kPost + std::string("Content-Length: 5000000\r\n\r\n"));
   const Reply reply = client->TakeReply();
   EXPECT_EQ(reply.status, 413);
   EXPECT_THAT(reply.json()["error"]["message"].get<std::string>(), HasSubstr("4194304"));
@@ -202,8 +210,7 @@ TEST(HttpConnection, ReadsAheadOnlySoFar) {
   auto client = fixture.Connect();
   std::string many;
   for (int i = 0; i < 3'000; ++i) many += kLive;
-  client->Send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n" +
-               std::string(R"({"prompt":"a"})") + many);
+  client->Send(kPost + std::string("Content-Length: 14\r\n\r\n{\"prompt\":\"a\"}") + many);
   fixture.generation.Finish(0, FinishReason::kLength, {'x'});
   EXPECT_EQ(client->TakeReply().status, 200);
   for (int i = 0; i < 3'000; ++i) ASSERT_EQ(client->TakeReply().status, 200) << i;
@@ -359,8 +366,7 @@ TEST_F(Socket, NamesAUrlByWhichThisMachineReachesIt) {
 TEST_F(Socket, NoticesAClientThatHangsUpWithoutWritingToIt) {
   auto gateway = Listen(0);
   auto stream = Connect(gateway->port());
-  const std::string_view request =
-      "POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{\"prompt\":[1]}";
+  const std::string request = kPost + std::string("Content-Length: 14\r\n\r\n{\"prompt\":[1]}");
   generation.served.context_tokens = 10;
   stream->write(request.data(), request.size()).wait(io.waitScope);
   // No tokenizer and no vocabulary: the id is refused, and the connection stays open.

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <thread>
 
+#include "transport/base/check.h"
 #include "transport/base/error.h"
 
 namespace shoal::gateway {
@@ -41,11 +42,15 @@ std::string ByteTokenizer::TokenBytes(int32_t id, bool skip_special) const {
 
 core::StreamId FakeGeneration::Submit(std::vector<int32_t> prompt, const GenerationParams& params,
                                       core::StreamListener& listener, core::StreamError& error) {
+  // What a gateway takes, a group takes.
+  CheckParams(params);
+  CheckTokenIds(params, kByteVocabSize);
+  SHOAL_CHECK(!prompt.empty() && *std::max_element(prompt.begin(), prompt.end()) < kByteVocabSize);
   if (refusal.reason != core::BusyReason::kNone && sequences.size() >= accepted_before_refusal) {
     error = refusal;
     return 0;
   }
-  sequences.push_back({std::move(prompt), params, &listener, false});
+  sequences.push_back({std::move(prompt), params, &listener, false, 0});
   return sequences.size();
 }
 
@@ -79,6 +84,7 @@ SequenceUpdate FakeGeneration::Update(Sequence& sequence, std::vector<int32_t> t
     }
   }
   update.tokens = std::move(tokens);
+  update.cached_tokens = std::exchange(sequence.cached_tokens, 0);
   return update;
 }
 
@@ -203,7 +209,12 @@ void GatewayFixture::Client::Send(std::string_view bytes) {
 void GatewayFixture::Client::Request(std::string_view method, std::string_view path,
                                      std::string_view body, std::string_view headers) {
   std::string text = Str(method, " ", path, " HTTP/1.1\r\nHost: test\r\n", headers);
-  if (!body.empty()) text += Str("Content-Length: ", body.size(), "\r\n");
+  if (!body.empty()) {
+    text += Str("Content-Length: ", body.size(), "\r\n");
+    if (headers.find("Content-Type:") == std::string_view::npos) {
+      text += "Content-Type: application/json\r\n";
+    }
+  }
   Send(text + "\r\n" + std::string(body));
 }
 

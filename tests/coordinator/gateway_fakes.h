@@ -54,6 +54,7 @@ class FakeGeneration : public core::GenerationService {
     GenerationParams params;
     core::StreamListener* listener = nullptr;  // Null once ended.
     bool cancelled = false;
+    int64_t cached_tokens = 0;  // Said with its next tokens.
   };
 
   core::StreamId Submit(std::vector<int32_t> prompt, const GenerationParams& params,
@@ -108,7 +109,8 @@ class GatewayFixture {
    public:
     Client(GatewayFixture& fixture, kj::Own<kj::AsyncIoStream> stream);
     void Send(std::string_view bytes);
-    // "METHOD path HTTP/1.1" with Host, and Content-Length if there is a body.
+    // "METHOD path HTTP/1.1" with Host; if there is a body, with Content-Length, and as JSON unless
+    // `headers` say otherwise.
     void Request(std::string_view method, std::string_view path, std::string_view body = "",
                  std::string_view headers = "");
     // Starts to read; without it the client takes nothing.

@@ -40,14 +40,17 @@ TEST(BadRequest, NamesTheParameter) {
       {kCompletions, R"({"prompt":"a","max_tokens":1.5})", "max_tokens"},
       {kCompletions, R"({"prompt":"a","max_tokens":"9"})", "max_tokens"},
       {kCompletions, R"({"prompt":"a","temperature":-0.1})", "temperature"},
-      {kCompletions, R"({"prompt":"a","temperature":1e-9})", "temperature"},
+      {kCompletions, R"({"prompt":"a","temperature":100.5})", "temperature"},
       {kCompletions, R"({"prompt":"a","temperature":"hot"})", "temperature"},
-      {kCompletions, R"({"prompt":"a","top_p":0})", "top_p"},
+      {kCompletions, R"({"prompt":"a","top_p":-0.1})", "top_p"},
       {kCompletions, R"({"prompt":"a","top_p":1.1})", "top_p"},
       {kCompletions, R"({"prompt":"a","top_k":-2})", "top_k"},
       {kCompletions, R"({"prompt":"a","min_p":2})", "min_p"},
       {kCompletions, R"({"prompt":"a","seed":9223372036854775808})", "seed"},
-      {kCompletions, R"({"prompt":"a","seed":1.0})", "seed"},
+      {kCompletions, R"({"prompt":"a","seed":1.5})", "seed"},
+      {kCompletions, R"({"prompt":"a","seed":9007199254740994.0})", "seed"},
+      {kCompletions, R"({"prompt":"a","seed":1e300})", "seed"},
+      {kCompletions, R"({"prompt":"a","max_tokens":8.5})", "max_tokens"},
       {kCompletions, R"({"prompt":"a","priority":1001})", "priority"},
       {kCompletions, R"({"prompt":"a","cache_salt":""})", "cache_salt"},
       {kCompletions, R"({"prompt":"a","logprobs":21})", "logprobs"},
@@ -58,7 +61,8 @@ TEST(BadRequest, NamesTheParameter) {
       {kCompletions, R"({"prompt":"a","stream_options":{}})", "stream_options"},
       {kCompletions, R"({"prompt":"a","echo":1})", "echo"},
       {kCompletions, R"({"prompt":"a","n":0})", "n"},
-      {kCompletions, R"({"prompt":["a","b"],"n":33})", "n"},
+      {kCompletions, R"({"prompt":"a","n":129})", "n"},
+      {kCompletions, R"({"prompt":[[1],[1],[1],[1],[1],[1],[1],[1],[1]],"n":128})", "n"},
       {kCompletions, R"({"prompt":"a","best_of":3})", "best_of"},
       {kCompletions, R"({"prompt":"a","suffix":"b"})", "suffix"},
       {kCompletions, R"({"prompt":"a","typical_p":0})", "typical_p"},
@@ -91,6 +95,14 @@ TEST(BadRequest, NamesTheParameter) {
       {kChat, R"({"messages":[{"role":"user","content":5}]})", "messages[0].content"},
       {kChat, R"({"messages":[{"role":"user","content":[{"type":"image_url"}]}]})",
        "messages[0].content[0].type"},
+      {kChat, R"({"messages":[{"role":"user","content":null}]})", "messages[0].content"},
+      {kChat, R"({"messages":[{"role":"user","content":[{"type":"refusal","refusal":"no"}]}]})",
+       "messages[0].content[0].type"},
+      {kChat, R"({"messages":[{"role":"assistant","content":[{"type":"refusal"}]}]})",
+       "messages[0].content[0].refusal"},
+      {kChat, R"({"messages":[{"role":"assistant","tool_calls":[{}]}]})", "messages[0].tool_calls"},
+      {kChat, R"({"messages":[{"role":"assistant","content":"x","prefix":true}]})",
+       "messages[0].prefix"},
       {kChat, R"({"messages":[{"role":"user","content":"x"}],"top_logprobs":2})", "top_logprobs"},
       {kChat, R"({"messages":[{"role":"user","content":"x"}],"tools":[{}]})", "tools"},
       {kChat, R"({"messages":[{"role":"user","content":"x"}],"max_tokens":0})", "max_tokens"},
@@ -168,6 +180,37 @@ TEST(BadRequest, GivesTheRangeAndTheValue) {
             "logit_bias must have at most 1024 tokens, not 1025");
 }
 
+TEST(BodyForm, OnlyJsonStartsAGeneration) {
+  const std::string body = R"({"prompt":"a"})";
+  GatewayFixture fixture;
+  for (const std::string type : {"text/plain", "text/plain;application/json", "application/jsonx",
+                                 "application/x-www-form-urlencoded", "application/+json", ""}) {
+    const Reply reply = fixture.Post(kCompletions, body, "Content-Type: " + type + "\r\n");
+    EXPECT_EQ(reply.status, 415) << type;
+    EXPECT_EQ(reply.json()["error"]["code"], "unsupported_media_type");
+    EXPECT_THAT(reply.body, HasSubstr("send the header Content-Type: application/json"));
+  }
+  auto client = fixture.Connect();
+  client->Send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n" + body);
+  EXPECT_EQ(client->TakeReply().status, 415);
+  EXPECT_TRUE(fixture.generation.sequences.empty());
+  for (const std::string type :
+       {"application/json", "Application/JSON ; charset=utf-8", "application/vnd.api+json"}) {
+    auto taken = fixture.Connect();
+    taken->Request("POST", kCompletions, body, "Content-Type: " + type + "\r\n");
+  }
+  EXPECT_EQ(fixture.generation.sequences.size(), 3U);
+}
+
+TEST(BodyForm, AnEncodedBodyIs415AndNamesWhatIsRead) {
+  GatewayFixture fixture;
+  const Reply reply = fixture.Post(kCompletions, "\x1f\x8b\x08", "Content-Encoding: gzip\r\n");
+  EXPECT_EQ(reply.status, 415);
+  EXPECT_EQ(reply.json()["error"]["code"], "unsupported_encoding");
+  EXPECT_EQ(reply.headers.at("accept-encoding"), "identity");
+  EXPECT_THAT(reply.body, HasSubstr("only identity is read"));
+}
+
 TEST(BadRequest, SaysWhereJsonIsMalformed) {
   GatewayFixture fixture;
   const Reply reply = fixture.Post(kCompletions, "{\"prompt\":\n \"a\",}");
@@ -196,6 +239,35 @@ TEST(BadRequest, GivesBothNumbersOfATooLongPrompt) {
   EXPECT_EQ(error["code"], "context_length_exceeded");
   EXPECT_EQ(error["prompt_tokens"], 100);
   EXPECT_EQ(error["max_context"], 100);
+  // Frameworks in front of a model know these words, and then shorten the conversation.
+  EXPECT_THAT(error["message"].get<std::string>(),
+              testing::AllOf(HasSubstr("This model's maximum context length is 100 tokens"),
+                             HasSubstr("prompt is too long")));
+}
+
+TEST(BadRequest, NamesATokenThatTheTokenizerHasAndTheModelHasNot) {
+  GatewayFixture fixture;
+  TextService text;
+  text.tokenizer = &fixture.tokenizer;
+  text.vocab_size = kEos;  // Its special tokens have no rows.
+  text.encode_chat = [](const nlohmann::ordered_json&) { return std::vector<int32_t>{65, kEos}; };
+  fixture.gateway = std::make_unique<HttpGateway>(HttpGatewayOptions{}, fixture.generation,
+                                                  std::move(text), fixture.timer, fixture.port);
+  for (const auto& [path, body] : std::vector<std::pair<std::string_view, std::string>>{
+           {kCompletions, R"({"prompt":["a","b<eos>"]})"},
+           {kChat, R"({"messages":[{"role":"user","content":"x"}]})"}}) {
+    const Reply reply = fixture.Post(path, body);
+    EXPECT_EQ(reply.status, 400);
+    EXPECT_EQ(reply.json()["error"]["param"], path == kChat ? "messages" : "prompt[1]");
+    EXPECT_THAT(reply.json()["error"]["message"].get<std::string>(),
+                HasSubstr(R"(has the token "<eos>", which the tokenizer knows as 256, but the )"
+                          "model has only 256 tokens"));
+  }
+  // What the groups say counts too.
+  fixture.generation.served.vocab_size = 97;
+  EXPECT_EQ(fixture.Post(kCompletions, R"({"prompt":"b"})").status, 400);
+  EXPECT_EQ(fixture.Post(kCompletions, R"({"prompt":[97]})").json()["error"]["param"], "prompt[0]");
+  EXPECT_TRUE(fixture.generation.sequences.empty());
 }
 
 TEST(BadRequest, ShortensTheAnswerToTheContextButRefusesMoreThanTheCache) {
@@ -275,7 +347,7 @@ TEST(ApiKeys, AreNeededEverywhereButForHealthAndVersion) {
   options.api_keys = {"sk-one", "sk-two"};
   options.version_json = R"({"name":"shoal","version":"1"})";
   GatewayFixture fixture(std::move(options));
-  for (const std::string_view path : {"/livez", "/readyz", "/version"}) {
+  for (const std::string_view path : {"/livez", "/readyz", "/health", "/version"}) {
     EXPECT_EQ(fixture.Get(path).status, 200) << path;
   }
   for (const std::string_view path : {"/v1/models", "/metrics", "/v1/completions", "/nothing"}) {
@@ -304,6 +376,7 @@ TEST(Readiness, FollowsTheGroups) {
   EXPECT_EQ(fixture.Get("/readyz").status, 200);
   fixture.generation.region.groups[0].ready = false;
   EXPECT_EQ(fixture.Get("/readyz").status, 503);
+  EXPECT_EQ(fixture.Get("/health").status, 503);
   EXPECT_EQ(fixture.Get("/livez").status, 200);
 }
 

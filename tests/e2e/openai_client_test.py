@@ -115,7 +115,10 @@ def check_chat(client, model):
     assert chunks[0].choices[0].delta.role == "assistant"
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert text == choice.message.content, (text, choice.message.content)
-    assert chunks[-1].choices == [] and chunks[-1].usage == whole.usage, chunks[-1]
+    # The second request may find the first one's prompt in the cache.
+    totals = [(u.prompt_tokens, u.completion_tokens, u.total_tokens)
+              for u in (whole.usage, chunks[-1].usage)]
+    assert chunks[-1].choices == [] and totals[0] == totals[1], chunks[-1]
     assert chunks[-2].choices[0].finish_reason == choice.finish_reason
 
 
@@ -169,6 +172,53 @@ def check_sampling(client, model):
     assert text == whole.choices[0].message.content, (text, whole)
 
 
+def check_schema(client, model):
+    """What OpenAI's schema allows, and what clients send that leave every field in."""
+    def tokens(**more):
+        request = {"model": model, "prompt": "Once upon a time", "max_tokens": 6, **more}
+        extra = {"return_token_ids": True, **request.pop("extra_body", {})}
+        return client.completions.create(**request, extra_body=extra).choices[0].token_ids
+
+    greedy = tokens(temperature=0)
+    assert tokens(temperature=1e-8, seed=1) == greedy
+    for seed in range(4):
+        assert tokens(temperature=1.5, top_p=0, seed=seed) == greedy, seed
+    assert tokens(temperature=0, extra_body={"max_tokens": 6.0, "seed": 3.0}) == greedy
+    assert tokens(prompt="", temperature=0) == tokens(prompt=[], temperature=0)
+    many = client.completions.create(model=model, prompt="Once", n=128, max_tokens=1, seed=2)
+    assert len(many.choices) == 128
+
+    def answer(*messages, **more):
+        return client.chat.completions.create(model=model, messages=list(messages), max_tokens=6,
+                                              temperature=0, **more).choices[0].message.content
+
+    system = {"role": "system", "content": "Answer in one word."}
+    assert answer({**system, "role": "developer"}, *MESSAGES) == answer(system, *MESSAGES)
+    parts = [{"type": "text", "text": "No, "}, {"type": "refusal", "refusal": "I will not."}]
+    for assistant in ({"content": None}, {}, {"content": parts}, {"refusal": "I will not."}):
+        assert answer(*MESSAGES, {"role": "assistant", **assistant}, *MESSAGES)
+    assert answer({"role": "function", "name": "f", "content": "3"}, *MESSAGES)
+    assert answer(*MESSAGES) == answer(
+        *MESSAGES, modalities=["text"], store=False, stop=[], logit_bias={}, tools=[],
+        tool_choice="none", parallel_tool_calls=False, response_format={"type": "text"},
+        service_tier="auto", metadata={}, user="u", prediction=None, reasoning_effort="none",
+        logprobs=False, top_logprobs=0, top_p=None, frequency_penalty=None, n=None, seed=None)
+
+    long = {"model": model, "prompt": "All the world is a stage. " * 12, "max_tokens": 2, "seed": 8}
+    client.completions.create(**long)
+    again = client.completions.create(**long).usage
+    assert 0 < again.prompt_tokens_details.cached_tokens < again.prompt_tokens, again
+    chunks = list(client.completions.create(
+        **long, stream=True,
+        stream_options={"include_usage": True, "continuous_usage_stats": True}))
+    assert [c.usage.completion_tokens for c in chunks][-2:] == [2, 2], chunks
+
+    raw = client.completions.with_raw_response.create(model=model, prompt="a", max_tokens=1,
+                                                      extra_body={"temprature": 1})
+    assert raw.headers["x-shoal-ignored"] == "temprature" and raw.headers["date"], raw.headers
+    assert "temperature" in raw.parse().warnings[0]
+
+
 def check_errors(openai, client, model):
     try:
         client.chat.completions.create(model="no-such-model", messages=MESSAGES)
@@ -191,6 +241,13 @@ def check_errors(openai, client, model):
     except openai.BadRequestError as error:
         assert error.code == "context_length_exceeded", error
         assert error.body["prompt_tokens"] == 1_000_000 > error.body["max_context"], error.body
+        assert "This model's maximum context length is" in error.message, error
+    try:
+        client.completions.create(model=model, prompt="a", extra_body={"temprature": 1},
+                                  extra_headers={"X-Shoal-Strict": "1"})
+        raise AssertionError("an unknown field was taken")
+    except openai.BadRequestError as error:
+        assert error.code == "unknown_parameter" and error.param == "temprature", error
 
 
 def check_structure(openai, client, model):
@@ -247,6 +304,7 @@ def check(url):
     check_chat(client, model)
     check_completions(client, model)
     check_sampling(client, model)
+    check_schema(client, model)
     check_errors(openai, client, model)
     check_structure(openai, client, model)
     check_hang_up(client, model, url)

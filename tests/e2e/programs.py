@@ -136,7 +136,7 @@ class Running:
         """Reads the one line that stdout carries; returns the URL in it."""
         readable, _, _ = select.select([self.process.stdout], [], [], READY_SECONDS)
         line = self.process.stdout.readline() if readable else ""
-        match = re.fullmatch(r"ready (http://127\.0\.0\.1:\d+)\n", line)
+        match = re.fullmatch(r"ready (http://127\.0\.0\.\d+:\d+)\n", line)
         if not match:
             raise AssertionError(f"instead of the ready line: {line!r}\n{self.log()}")
         self.url = match[1]

@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 
 import programs
 from programs import ProgramTest, complete, program, request, wait_until
 
 PROMPT = list(range(7, 40))
+JSON = ("--header", "Content-Type: application/json")
 
 
 class RunAnswers(ProgramTest):
@@ -35,6 +37,13 @@ class RunAnswers(ProgramTest):
         self.assertEqual(request(running.url, "/v1/models")[1]["data"][0]["id"], "little")
         self.assertTrue(complete(running.url, PROMPT, max_tokens=3))
 
+    def test_on_the_address_it_was_given_alone(self):
+        running = self.start_run(self.write_model("q4_1"), "--bind", "127.0.0.2")
+        self.assertTrue(running.url.startswith("http://127.0.0.2:"), running.url)
+        self.assertTrue(complete(running.url, PROMPT, max_tokens=3))
+        with self.assertRaises(urllib.error.URLError):
+            request(running.url.replace("127.0.0.2", "127.0.0.1"), "/livez")
+
     def test_with_a_key_only(self):
         keys = self.folder / "keys"
         keys.write_text("open sesame\n")
@@ -53,7 +62,7 @@ class RunStops(ProgramTest):
         running = self.start_run(self.write_model("long"), "--tensor-parallel", "2")
         model = request(running.url, "/v1/models")[1]["data"][0]["id"]
         asking = subprocess.Popen(
-            ["curl", "-sN", running.url + "/v1/completions", "-d",
+            ["curl", "-sN", running.url + "/v1/completions", *JSON, "-d",
              '{"model":"%s","prompt":[1,2,3],"max_tokens":500,"stream":true,"ignore_eos":true}' % model],
             stdout=subprocess.PIPE)
         self.addCleanup(asking.stdout.close)
@@ -126,7 +135,7 @@ class RunFails(ProgramTest):
         # Found before, so that the signal comes while the answer has thousands of tokens to go.
         mpirun = next(pid for pid, command in running.look().items() if command[0] == "mpirun")
         asking = subprocess.Popen(
-            ["curl", "-sN", running.url + "/v1/completions", "-d",
+            ["curl", "-sN", running.url + "/v1/completions", *JSON, "-d",
              '{"model":"%s","prompt":[1,2,3],"max_tokens":8000,"stream":true,"ignore_eos":true}' % model],
             stdout=subprocess.PIPE, text=True)
         self.addCleanup(asking.stdout.close)

@@ -11,8 +11,8 @@ namespace shoal::test {
 namespace {
 
 std::string Post(std::string_view path, std::string_view body, std::string_view headers = "") {
-  return Str("POST ", path, " HTTP/1.1\r\nHost: h\r\nContent-Length: ", body.size(), "\r\n",
-             headers, "\r\n", body);
+  return Str("POST ", path, " HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n",
+             "Content-Length: ", body.size(), "\r\n", headers, "\r\n", body);
 }
 
 }  // namespace
@@ -30,9 +30,16 @@ std::vector<std::string> FuzzSeeds() {
            R"("logprobs":true,"top_logprobs":1,"stream":true,)"
            R"("stream_options":{"include_usage":true}})",
            "Expect: 100-continue\r\nX-Request-Id: abc\r\n"),
-      "POST /v1/completions HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+      "Transfer-Encoding: chunked\r\n\r\n"
       "5;a=b\r\n{\"pro\r\n9\r\nmpt\":\"a\"}\r\n0\r\nT: t\r\n\r\n" +
           std::string(kGet),
+      Post("/v1/chat/completions",
+           R"({"messages":[{"role":"assistant","content":[{"type":"refusal","refusal":"no"}]},)"
+           R"({"role":"function","odd":2}],"temprature":1.0,"top_p":0,"tools":[],"n":2.0,)"
+           R"("include_stop_str_in_output":true,"skip_special_tokens":false,"stop":"b",)"
+           R"("stream":true,"stream_options":{"continuous_usage_stats":true}})",
+           "Content-Encoding: identity\r\n"),
       "GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\nHEAD /livez HTTP/1.1\r\nHost: h\r\n"
       "\r\n" +
           std::string(kGet),

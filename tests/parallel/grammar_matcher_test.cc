@@ -236,7 +236,9 @@ TEST(GrammarVocabulary, HoldsTheBytesOfTheTokenizerOfTheRealModel) {
   for (int32_t token = 0; token < vocabulary->size(); ++token) {
     ASSERT_EQ(vocabulary->bytes(token), tokenizer->TokenBytes(token, true)) << token;
   }
-  EXPECT_EQ(vocabulary->single_bytes(), SingleBytes(*tokenizer));
+  EXPECT_EQ(vocabulary->single_bytes(), SingleBytes(*tokenizer, vocabulary->size()));
+  EXPECT_FALSE(SingleBytes(*tokenizer, 20) == vocabulary->single_bytes())
+      << "a byte whose token the model has no row for cannot be chosen";
 }
 
 TEST(GrammarMatcher, ServesTheVocabularyOfTheRealModel) {

@@ -241,6 +241,19 @@ TEST(EncodeChat, KeepsSpecialTextInsideMessagesPlain) {
   EXPECT_THAT(encode("<"), ElementsAre(0, 6, 1));
 }
 
+TEST(EncodeChat, ADeveloperIsTheSystemWhereTheTemplateKnowsNoSuchRole) {
+  const auto tokenizer = Tiny();
+  const auto encode = [&](const std::string& source) {
+    return EncodeChat(*ChatTemplate::Parse(source), *tokenizer,
+                      {{"messages", {{{"role", "developer"}, {"content", "ab"}}}}});
+  };
+  const std::string rest = "m.content }}{% endif %}{% endfor %}";
+  EXPECT_EQ(encode("{% for m in messages %}{% if m.role == 'system' %}{{ " + rest),
+            tokenizer->Encode("ab", SpecialTokens::kPlainText));
+  EXPECT_EQ(encode("{% for m in messages %}{% if m.role == \"developer\" %}{{ " + rest),
+            tokenizer->Encode("ab", SpecialTokens::kPlainText));
+}
+
 TEST(EncodeChat, GivesTheReferenceIdsOfSmolLm2Chats) {
   const char* path = std::getenv("SHOAL_SMOLLM2");
   if (FixturesFolder().empty()) GTEST_SKIP() << "SHOAL_FIXTURES is not set";

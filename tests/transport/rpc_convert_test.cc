@@ -47,6 +47,26 @@ TEST(ConvertGenerationParams, ReadsAbsentSamplingFieldsAsWithoutEffect) {
   EXPECT_EQ(Read(wire.asReader()).sampling, SamplingParams{});
 }
 
+TEST(ConvertSequenceUpdate, GivesBackEveryField) {
+  SequenceUpdate update;
+  update.id = 7;
+  update.tokens = {1, 2};
+  update.logprobs = {{-0.5F, {{1, -0.5F}}}, {-1.5F, {{3, -0.25F}}}};
+  update.cached_tokens = 96;
+  update.finish = FinishReason::kLength;
+  update.detail = "detail";
+  ::capnp::MallocMessageBuilder message;
+  auto wire = message.initRoot<wire::SequenceUpdate>();
+  Write(update, wire);
+  SequenceUpdate read = Read(wire.asReader());
+  EXPECT_EQ(read.id, 7U);
+  EXPECT_EQ(read.tokens, update.tokens);
+  EXPECT_EQ(read.logprobs, update.logprobs);
+  EXPECT_EQ(read.cached_tokens, 96);
+  EXPECT_EQ(read.finish, FinishReason::kLength);
+  EXPECT_EQ(read.detail, "detail");
+}
+
 TEST(ConvertGenerationParams, RefusesBiasesThatDoNotFitTheirIds) {
   ::capnp::MallocMessageBuilder message;
   auto wire = message.initRoot<wire::GenerationParams>();

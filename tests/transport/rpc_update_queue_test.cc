@@ -36,6 +36,7 @@ size_t Positions(const SequenceUpdate& update) {
 
 TEST(UpdateQueue, CutsWhatIsLongAndLosesNothing) {
   SequenceUpdate whole = Update(7, 5'000, 300);
+  whole.cached_tokens = 96;
   whole.finish = FinishReason::kNumericError;
   whole.detail = "layer 7, position 12";
   UpdateQueue queue;
@@ -54,6 +55,7 @@ TEST(UpdateQueue, CutsWhatIsLongAndLosesNothing) {
                                   part.prompt_logprobs.end());
     joined.tokens.insert(joined.tokens.end(), part.tokens.begin(), part.tokens.end());
     joined.logprobs.insert(joined.logprobs.end(), part.logprobs.begin(), part.logprobs.end());
+    joined.cached_tokens += part.cached_tokens;
     joined.finish = part.finish;
     joined.detail = part.detail;
   }
@@ -63,6 +65,7 @@ TEST(UpdateQueue, CutsWhatIsLongAndLosesNothing) {
   EXPECT_EQ(joined.prompt_logprobs, whole.prompt_logprobs);
   EXPECT_EQ(joined.tokens, whole.tokens);
   EXPECT_EQ(joined.logprobs, whole.logprobs);
+  EXPECT_EQ(joined.cached_tokens, 96);
   EXPECT_EQ(joined.finish, whole.finish);
   EXPECT_EQ(joined.detail, whole.detail);
 }

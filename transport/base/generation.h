@@ -98,6 +98,7 @@ struct SequenceUpdate {
   std::vector<int32_t> tokens;
   std::vector<TokenLogprobs> logprobs;         // As long as tokens if asked for, else empty.
   std::vector<TokenLogprobs> prompt_logprobs;  // Of prompt[1..], each once, before any token.
+  int64_t cached_tokens = 0;  // Of the prompt, found in the prefix cache; with the first token.
   FinishReason finish = FinishReason::kNone;
   // For kNumericError: "layer 7, position 12". For kCancelled: why the leader refused the request;
   // empty if it was asked to cancel it.

@@ -201,6 +201,7 @@ void Write(const SequenceUpdate& update, wire::SequenceUpdate::Builder to) {
   WriteLogprobs(update.prompt_logprobs, to.initPromptLogprobs());
   to.setFinish(ToWire(update.finish));
   to.setDetail(update.detail);
+  to.setCachedTokens(update.cached_tokens);
 }
 
 SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
@@ -211,6 +212,7 @@ SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
   update.prompt_logprobs = ReadLogprobs(from.getPromptLogprobs());
   update.finish = FromWire(from.getFinish());
   update.detail = ToString(from.getDetail());
+  update.cached_tokens = from.getCachedTokens();
   return update;
 }
 

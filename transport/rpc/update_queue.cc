@@ -59,6 +59,7 @@ void UpdateQueue::Add(SequenceUpdate update) {
   Append(earlier.prompt_logprobs, std::move(update.prompt_logprobs));
   Append(earlier.tokens, std::move(update.tokens));
   Append(earlier.logprobs, std::move(update.logprobs));
+  earlier.cached_tokens += update.cached_tokens;
   earlier.finish = update.finish;
   earlier.detail = std::move(update.detail);
 }
@@ -78,6 +79,7 @@ bool UpdateQueue::TakePart(Waiting& from, size_t bytes_max, SequenceUpdate& part
   from.prompt_taken += prompt_count;
   if (prompt_count < prompt_left) return false;
 
+  part.cached_tokens = std::exchange(rest.cached_tokens, 0);
   const size_t token_count = fits(tokens_left, TokenBytes(rest));
   MoveRange(rest.tokens, from.tokens_taken, token_count, part.tokens);
   MoveRange(rest.logprobs, from.tokens_taken, token_count, part.logprobs);

@@ -77,4 +77,6 @@ struct SequenceUpdate {
   detail @5 :Text;
   # For numericError: where. For cancelled: why the leader refused the request; empty if it was asked
   # to cancel it.
+  cachedTokens @6 :Int64;
+  # Of the prompt, found in the group's prefix cache; once, with the first token.
 }

@@ -158,7 +158,8 @@ bool Scheduler::State::PlanStart(Sequence& sequence, Pass& pass) {
   slots_free.erase(slots_free.begin());
   sequence.start_count = sequence.token_count();
   sequence.told = sequence.start_count;
-  sequence.planned = hit_count * BlockPool::kBlockTokens;
+  sequence.found_count = hit_count * BlockPool::kBlockTokens;
+  sequence.planned = sequence.found_count;
   for (const PrefixCache::Hit& hit : hits) {
     blocks.Share(hit.block);
     sequence.blocks.push_back(hit.block);

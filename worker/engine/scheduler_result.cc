@@ -55,6 +55,9 @@ bool Scheduler::State::TakeToken(Sequence& sequence, ChosenToken chosen) {
   sequence.tokens.push_back(chosen.token);
   SequenceUpdate& update = UpdateOf(sequence.id);
   update.tokens.push_back(chosen.token);
+  if (sequence.token_count() == sequence.prompt_count + 1) {
+    update.cached_tokens = sequence.found_count;
+  }
   if (sequence.params.top_logprobs >= 0) update.logprobs.push_back(std::move(chosen.logprobs));
   const std::vector<int32_t>& stops = sequence.params.stop_ids;
   if (std::find(stops.begin(), stops.end(), chosen.token) != stops.end()) {

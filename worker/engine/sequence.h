@@ -28,6 +28,7 @@ struct Sequence {
   uint32_t slot = kNoSlot;
   uint64_t incarnation = 0;  // New with every preemption: results of an older one are ignored.
   int64_t start_count = 0;   // Tokens that its start carried; later ones are told as they come.
+  int64_t found_count = 0;   // Of these, found in the prefix cache.
   int64_t planned = 0;       // Rows [0, planned) are in plans.
   int64_t told = 0;          // Tokens that the ranks know.
   std::vector<int32_t> blocks;

@@ -107,9 +107,9 @@ bool GrammarVocabulary::IsEnd(int32_t token) const {
   return std::find(end_ids_.begin(), end_ids_.end(), token) != end_ids_.end();
 }
 
-ByteSet SingleBytes(const Tokenizer& tokenizer) {
+ByteSet SingleBytes(const Tokenizer& tokenizer, int32_t vocab_size) {
   ByteSet bytes;
-  for (int32_t token = 0; token < tokenizer.vocab_size(); ++token) {
+  for (int32_t token = 0; token < std::min(vocab_size, tokenizer.vocab_size()); ++token) {
     const std::string text = tokenizer.TokenBytes(token, true);
     if (text.size() == 1) bytes.Add(static_cast<uint8_t>(text[0]));
   }

@@ -90,7 +90,7 @@ class GrammarVocabulary {
   TokenTrie other_trie_;
 };
 
-// GrammarVocabulary::single_bytes of the tokenizer's model.
-ByteSet SingleBytes(const Tokenizer& tokenizer);
+// GrammarVocabulary::single_bytes of the tokenizer's model, which has `vocab_size` tokens.
+ByteSet SingleBytes(const Tokenizer& tokenizer, int32_t vocab_size);
 
 }  // namespace shoal::text::grammar

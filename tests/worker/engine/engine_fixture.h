@@ -57,6 +57,7 @@ struct Engine {
         SequenceUpdate& all = joined[update.id];
         all.tokens.insert(all.tokens.end(), update.tokens.begin(), update.tokens.end());
         all.finish = update.finish;
+        all.cached_tokens += update.cached_tokens;
       }
     }
     EXPECT_TRUE(scheduler.idle());

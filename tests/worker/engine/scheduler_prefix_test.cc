@@ -23,7 +23,9 @@ TEST(SchedulerPrefixes, StartsBehindTheFullBlocksThatItFinds) {
   EXPECT_EQ(plan.starts.at(0).blocks.size(), 2U);
   EXPECT_EQ(plan.items.at(0).position_begin, 64U);
   EXPECT_EQ(plan.items.at(0).row_count, 16U);
-  EXPECT_EQ(engine.Drain().at(2).tokens, RunAlone(Prompt(80), Tokens(3), 256).tokens);
+  const SequenceUpdate joined = engine.Drain().at(2);
+  EXPECT_EQ(joined.tokens, RunAlone(Prompt(80), Tokens(3), 256).tokens);
+  EXPECT_EQ(joined.cached_tokens, 64);
   const SchedulerStats stats = engine.scheduler.stats();
   EXPECT_EQ(stats.prefix_cache_queries_total, 2);
   EXPECT_EQ(stats.prefix_cache_query_tokens_total, 150);

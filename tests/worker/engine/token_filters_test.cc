@@ -57,6 +57,19 @@ TEST(TokenFilters, EndAPrefixAmongVeryManyUnlikelyTokens) {
   }
 }
 
+// What a gateway makes of top_p = 0.
+TEST(TokenFilters, LeaveTheFirstTokenToTheLeastTopP) {
+  constexpr double kLeast = std::numeric_limits<double>::min();
+  std::vector<float> logits = RandomLogits(6000, 4, 1);
+  logits[700] = logits[70] = *std::max_element(logits.begin(), logits.end()) + 1e-3F;
+  for (const double temperature : {1e-5, 1.0, 1e5}) {
+    EXPECT_EQ(Kept(logits, {.temperature = temperature, .top_p = kLeast}), std::vector{70});
+    EXPECT_EQ(Kept(logits, {.temperature = temperature, .top_k = 5, .top_p = kLeast, .min_p = 1}),
+              std::vector{70});
+  }
+  EXPECT_EQ(Kept({-0.0F, 0.0F, -1.0F}, {.top_p = kLeast}), std::vector{0}) << "-0 and +0 are equal";
+}
+
 TEST(TokenFilters, TypicalMayRemoveTheBestToken) {
   // A token of probability 0.4 in a distribution of otherwise many: its surprise is far below the
   // mean.
