@@ -46,6 +46,23 @@ void OpenModel(const comm::MpiEnvironment& environment, const WorkerOptions& opt
     Throw(ErrorCode::kInvalidArgument, "--context-tokens-max ", options.context_tokens_max, ": ",
           options.model, " was made for ", longest, " tokens: lower it");
   }
+  setup.context_tokens = options.context_tokens_max > 0 ? options.context_tokens_max : longest;
+}
+
+// Collective. Errors: kInvalidArgument, the same on all ranks, for settings that differ.
+void AgreeOn(comm::MpiEnvironment& environment, const std::string& settings) {
+  const Deadline deadline = Deadline::After(SteadyClock(), kAgreeMs);
+  const std::string difference = FindDifference(environment.AllGather(settings, deadline));
+  if (!difference.empty()) Throw(ErrorCode::kInvalidArgument, difference);
+}
+
+// Each rank reads a file of its own.
+std::string ModelText(const GroupSetup& setup) {
+  int64_t bytes = 0;
+  for (const plan::RankShard& shard : setup.shards) bytes += shard.weight_bytes;
+  const model::ModelConfig& config = setup.model->config();
+  return Str("model=", setup.model->name(), " (", config.layer_count, " layers of ",
+             config.hidden_dim, ", ", config.vocab_size, " token ids, ", bytes, " bytes)");
 }
 
 // Result: how many tokens this rank's cache can hold.
@@ -152,6 +169,8 @@ std::unique_ptr<GroupSetup> SetUpGroup(comm::MpiEnvironment& environment,
             << setup->member->model().weight_bytes() << " bytes of weights, context "
             << setup->context_tokens << ", KV cache of " << setup->cache_tokens << " tokens";
   return setup;
+  AgreeOn(environment, GroupOptionsText(options));
 }
 
 }  // namespace shoal::rank
+  AgreeOn(environment, ModelText(*setup));

@@ -2,6 +2,10 @@
 
 #include "worker/rank/worker_options.h"
 
+#include <set>
+
+#include "transport/base/check.h"
+
 namespace shoal::rank {
 namespace {
 
@@ -118,3 +122,17 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
 }
 
 }  // namespace shoal::rank
+std::string GroupOptionsText(const WorkerOptions& options) {
+  static const std::set<std::string> kOwn = {
+      "model",           "coordinator",     "threads", "kv-cache-bytes-max", "memory-bytes-max",
+      "join-timeout-ms", "group-token-file"};
+  // A table's defaults are the values that its fields have when it is made.
+  WorkerOptions values = options;
+  const config::OptionTable table = MakeWorkerTable(values);
+  std::string text;
+  for (const config::Option& option : table.options()) {
+    if (!kOwn.contains(option.name)) text += Str(option.name, "=", option.default_text, "\n");
+  }
+  return text;
+}
+

@@ -46,3 +46,7 @@ void AddGroupOptions(config::OptionTable& table, WorkerOptions& options);
 config::OptionTable MakeWorkerTable(WorkerOptions& options);
 
 }  // namespace shoal::rank
+// The flags that all ranks of a group must share, as FindDifference takes them: all but those that
+// speak of the rank's own machine.
+std::string GroupOptionsText(const WorkerOptions& options);
+
