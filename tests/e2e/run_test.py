@@ -35,6 +35,17 @@ class RunAnswers(ProgramTest):
         self.assertEqual(request(running.url, "/v1/models")[1]["data"][0]["id"], "little")
         self.assertTrue(complete(running.url, PROMPT, max_tokens=3))
 
+    def test_from_a_cache_of_so_many_bytes(self):
+        running = self.start_run(self.write_model("q4_1"), "--kv-cache-bytes-max", "100000")
+        self.assertIn("KV cache 98304 for 64 tokens", running.log())
+        self.assertEqual(len(complete(running.url, PROMPT[:30], max_tokens=34, ignore_eos=True)), 34)
+        status, answer = request(running.url, "/v1/completions",
+                                 {"prompt": PROMPT[:30], "max_tokens": 35})
+        self.assertEqual(status, 400, answer)
+        status, answer = request(running.url, "/v1/chat/completions",
+                                 {"messages": [{"role": "user", "content": "a"}]})
+        self.assertEqual(status, 200, answer)
+
     def test_with_a_key_only(self):
         keys = self.folder / "keys"
         keys.write_text("open sesame\n")

@@ -157,6 +157,8 @@ TEST_F(WorkerProcess, RegistersWhatItIs) {
   EXPECT_EQ(rank.kv_cache_tokens, 2048);
   EXPECT_EQ(rank.thread_count, 1);
   EXPECT_EQ(rank.vocab_size, test::Q4_1Spec().vocab_size);
+  EXPECT_THAT(worker->Log(), AllOf(HasSubstr("bytes of memory: weights "),
+                                   HasSubstr("KV cache 3145728 for 2048 tokens")));
 }
 
 TEST_F(WorkerProcess, EndsWith0OnSigterm) {
