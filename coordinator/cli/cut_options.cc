@@ -16,7 +16,8 @@ void AddCut(config::OptionTable& table, CutOptions& options) {
 void AddCache(config::OptionTable& table, CutOptions& options) {
   table.AddInt("kv-cache-tokens", "N", options.kv_cache_tokens, {0, INT32_MAX},
                "Positions that the KV cache holds, all sequences together. 0: every sequence at "
-               "full length, or what fits in half of the free memory.");
+               "full length, within 1 GiB a rank (or one sequence, or the weights' size, if more) "
+               "and half of the free memory.");
   table.AddChoice<KvDType>(
       "kv-dtype", options.kv_dtype,
       {{"f16", KvDType::kF16},
@@ -35,6 +36,8 @@ void AddNumerics(config::OptionTable& table, CutOptions& options) {
 }
 
 void AddMemory(config::OptionTable& table, CutOptions& options) {
+  table.AddInt("kv-cache-bytes-max", "N", options.kv_cache_bytes_max, {0, INT64_MAX},
+               "Upper bound for the KV cache of each rank. 0: that of --kv-cache-tokens.");
   table.AddInt("memory-bytes-max", "N", options.memory_bytes_max, {0, INT64_MAX},
                "Upper bound for weights, KV cache and activations of each rank. 0: its share of "
                "what the machine has available.");
@@ -56,6 +59,7 @@ std::vector<std::string> WorkerArguments(const CutOptions& options) {
   arguments.insert(arguments.end(), {"--kv-dtype", std::string(ToString(options.kv_dtype)),
                                      "--numerics", options.numerics});
   AppendFlag(arguments, "--kv-cache-tokens", options.kv_cache_tokens);
+  AppendFlag(arguments, "--kv-cache-bytes-max", options.kv_cache_bytes_max);
   AppendFlag(arguments, "--memory-bytes-max", options.memory_bytes_max);
   return arguments;
 }

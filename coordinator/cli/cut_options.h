@@ -18,8 +18,9 @@ struct CutOptions {
   int32_t pipeline_parallel = 1;
   KvDType kv_dtype = KvDType::kF16;
   std::string numerics = "exact";
-  int64_t kv_cache_tokens = 0;   // 0: what fits.
-  int64_t memory_bytes_max = 0;  // Per rank; 0: its share of what there is.
+  int64_t kv_cache_tokens = 0;     // 0: as kv_cache_bytes_max says.
+  int64_t kv_cache_bytes_max = 0;  // Per rank; 0: the worker's default.
+  int64_t memory_bytes_max = 0;    // Per rank; 0: its share of what there is.
 
   int64_t rank_count() const { return int64_t{tensor_parallel} * pipeline_parallel; }
 };
@@ -30,7 +31,7 @@ void AddCut(config::OptionTable& table, CutOptions& options);
 void AddCache(config::OptionTable& table, CutOptions& options);
 // --numerics.
 void AddNumerics(config::OptionTable& table, CutOptions& options);
-// --memory-bytes-max.
+// --kv-cache-bytes-max, --memory-bytes-max.
 void AddMemory(config::OptionTable& table, CutOptions& options);
 
 // How the model would be cut. Errors: those of plan::PlanCut.

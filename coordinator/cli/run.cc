@@ -84,7 +84,7 @@ config::OptionTable MakeRunTable(RunOptions& options) {
   table.AddString("served-model-name", "NAME", options.served_model_name,
                   "What clients call the model. Empty: the file's or folder's name without .gguf.");
   table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT32_MAX},
-               "Longest sequence, prompt and answer. 0: the model's, if it fits.");
+               "Longest sequence, prompt and answer. 0: the model's.");
   AddCache(table, options.cut);
   AddNumerics(table, options.cut);
   table.AddInt("prefill-chunk-tokens", "N", options.prefill_chunk_tokens, {1, 1 << 20},

@@ -63,9 +63,10 @@ RegisterOutcome Region::FindRefusal(const RankRegistration& rank, const Group* g
   }
   if (model_ &&
       (rank.context_tokens != model_->context_tokens || rank.vocab_size != model_->vocab_size)) {
-    return {Kind::kMismatch, Str("this region's groups have a context of ", model_->context_tokens,
-                                 " tokens and ", model_->vocab_size, " token ids, ", Name(rank),
-                                 " has ", rank.context_tokens, " and ", rank.vocab_size)};
+    return {Kind::kMismatch,
+            Str("this region's groups have a context of ", model_->context_tokens, " tokens and ",
+                model_->vocab_size, " token ids, ", Name(rank), " has ", rank.context_tokens,
+                " and ", rank.vocab_size, ": give all groups the same --context-tokens-max")};
   }
   if (group == nullptr) return {};
   const std::string difference = FindDifference(group->shape(), rank);
@@ -298,21 +299,26 @@ StreamId Region::Submit(std::vector<int32_t> prompt, const GenerationParams& par
   SHOAL_CHECK(!prompt.empty());
   error = {};
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());
-  const int64_t needed = params.tokens_max > ContextTokens() - prompt_tokens
-                             ? ContextTokens()
-                             : prompt_tokens + params.tokens_max;
+  // Subtracted rather than added: tokens_max is the user's.
+  const int64_t room = ContextTokens() - prompt_tokens;
+  const int64_t tokens_max = std::min(params.tokens_max, room);
+  const int64_t needed = prompt_tokens + tokens_max;
   if (stopping_) {
     error = MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
   } else if (groups_ready() == 0) {
     error = MakeStreamError(BusyReason::kNoGroup, "no group of workers is ready");
-  } else if (prompt_tokens > ContextTokens()) {
-    error = MakeStreamError(BusyReason::kTooLarge, Str("the prompt has ", prompt_tokens,
-                                                       " tokens, the context ", ContextTokens()));
+  } else if (room < std::min<int64_t>(params.tokens_max, 1)) {
+    error = MakeStreamError(
+        BusyReason::kTooLarge,
+        Str("the prompt has ", prompt_tokens, " tokens, the context ", ContextTokens(),
+            params.tokens_max > 0 ? " with at least one for the answer" : "",
+            ": shorten the prompt"));
   } else if (needed > LargestKvCacheTokens()) {
     error = MakeStreamError(
         BusyReason::kTooLarge,
         Str("prompt and answer may need ", needed, " tokens of KV cache, the largest group has ",
-            LargestKvCacheTokens(), ": ask for fewer tokens or raise --kv-cache-tokens"));
+            LargestKvCacheTokens(),
+            ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
   } else if (waiting_.size() >= static_cast<size_t>(options_.queue_requests_max) &&
              ChooseGroup(needed) == nullptr) {
     error = MakeStreamError(BusyReason::kQueueFull, Str("all groups are full and ", waiting_.size(),
@@ -321,8 +327,12 @@ StreamId Region::Submit(std::vector<int32_t> prompt, const GenerationParams& par
   if (error.reason != BusyReason::kNone) return 0;
 
   const StreamId id = next_stream_++;
-  streams_[id] = {std::move(prompt), params, needed, std::nullopt,
-                  params.prompt_logprobs ? prompt_tokens - 1 : 0};
+  Stream& stream = streams_[id] = {std::move(prompt), params, needed, std::nullopt,
+                                   params.prompt_logprobs ? prompt_tokens - 1 : 0};
+  // A group may have a longer context than this region grants.
+  SamplingParams& sampling = stream.params.sampling;
+  stream.params.tokens_max = tokens_max;
+  sampling.min_tokens = std::min(sampling.min_tokens, tokens_max);
   ++requests_total_;
   waiting_.Add({params.priority, id}, id);
   Dispatch();
@@ -359,7 +369,8 @@ void Region::Dispatch() {
       FailStream(id, BusyReason::kNoGroup, "the last group of workers was lost");
     } else if (stream.tokens_needed > largest) {
       waiting_.Remove(id);
-      FailStream(id, BusyReason::kTooLarge,
+      // It was not too large when it came: whoever comes again is told, or finds a group.
+      FailStream(id, BusyReason::kGroupLost,
                  Str("the groups that are left have ", largest, " tokens of KV cache, needed are ",
                      stream.tokens_needed));
     } else if (Group* group = ChooseGroup(stream.tokens_needed); group != nullptr) {

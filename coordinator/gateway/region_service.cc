@@ -83,7 +83,7 @@ rpc::RegisterReply RegionService::OnRegister(uint64_t connection, const RankRegi
   if (outcome.kind == core::RegisterOutcome::Kind::kAccepted) {
     LOG(INFO) << core::Name(rank) << " of " << rank.size << " joined group " << outcome.group
               << ", epoch " << outcome.epoch << ": " << rank.isa << ", " << rank.thread_count
-              << " threads";
+              << " threads, KV cache of " << rank.kv_cache_tokens << " tokens";
   } else {
     LOG(WARNING) << core::Name(rank) << " was refused: " << outcome.message;
   }

@@ -258,10 +258,53 @@ TEST_F(RegionTest, RefusesWhatNoGroupCanEverHold) {
   EXPECT_EQ(error_.reason, BusyReason::kTooLarge) << "longer than the context";
 }
 
-TEST_F(RegionTest, CountsAnAnswerOnlyUpToTheContext) {
+TEST_F(RegionTest, GrantsAnAnswerOnlyUpToTheContext) {
   JoinReady(1, MakeRank(1));
-  Submit(/*tokens_max=*/INT64_MAX);
+  GenerationParams params;
+  params.tokens_max = INT64_MAX;
+  params.sampling.min_tokens = 1000;
+  invariants_.Submitted(region_.Submit({1, 1, 1}, params, error_));
   EXPECT_EQ(error_.reason, BusyReason::kNone);
+  const auto submits = Select<SubmitAction>(Take());
+  ASSERT_THAT(submits, SizeIs(1));
+  EXPECT_EQ(submits[0].params.tokens_max, 61);
+  EXPECT_EQ(submits[0].params.sampling.min_tokens, 61);
+  Submit(/*tokens_max=*/1, /*prompt_tokens=*/64);
+  EXPECT_EQ(error_.reason, BusyReason::kTooLarge) << "no room for a token";
+}
+
+TEST_F(RegionTest, KeepsGroupsWithDifferentCachesSideBySide) {
+  JoinReady(1, MakeRank(1));
+  RankRegistration smaller = MakeRank(2);
+  smaller.kv_cache_tokens = 40;
+  JoinReady(2, smaller);
+  region_.Disconnected(1, "closed");
+  Take();
+  RankRegistration restarted = MakeRank(3);
+  restarted.kv_cache_tokens = 48;
+  JoinReady(3, restarted);
+  EXPECT_EQ(region_.model().context_tokens, 64);
+  EXPECT_EQ(region_.model().kv_cache_tokens, 48);
+  Submit(/*tokens_max=*/45);
+  EXPECT_EQ(Select<SubmitAction>(Take()).front().leader, 3U);
+  Submit(/*tokens_max=*/46);
+  EXPECT_EQ(error_.reason, BusyReason::kTooLarge);
+}
+
+TEST_F(RegionTest, SendsAwayForNowWhatOnlyALostGroupCouldHold) {
+  RankRegistration small = MakeRank(1);
+  small.kv_cache_tokens = 32;
+  JoinReady(1, small);
+  JoinReady(2, MakeRank(2));
+  for (int i = 0; i < 3; ++i) Submit(/*tokens_max=*/50);
+  const StreamId waits = Submit(/*tokens_max=*/50);
+  Take();
+  region_.Disconnected(2, "closed");
+  const auto fails = Select<FailAction>(Take());
+  ASSERT_THAT(fails, SizeIs(4));
+  EXPECT_EQ(fails[3].stream, waits);
+  EXPECT_EQ(fails[3].error.reason, BusyReason::kGroupLost);
+  EXPECT_GT(fails[3].error.retry_after_ms, 0);
 }
 
 TEST_F(RegionTest, LetsALargeRequestWaitWithoutHoldingUpTheSmall) {

@@ -44,6 +44,17 @@ class RunAnswers(ProgramTest):
         with self.assertRaises(urllib.error.URLError):
             request(running.url.replace("127.0.0.2", "127.0.0.1"), "/livez")
 
+    def test_from_a_cache_of_so_many_bytes(self):
+        running = self.start_run(self.write_model("q4_1"), "--kv-cache-bytes-max", "100000")
+        self.assertIn("KV cache 98304 for 64 tokens", running.log())
+        self.assertEqual(len(complete(running.url, PROMPT[:30], max_tokens=34, ignore_eos=True)), 34)
+        status, answer = request(running.url, "/v1/completions",
+                                 {"prompt": PROMPT[:30], "max_tokens": 35})
+        self.assertEqual(status, 400, answer)
+        status, answer = request(running.url, "/v1/chat/completions",
+                                 {"messages": [{"role": "user", "content": "a"}]})
+        self.assertEqual(status, 200, answer)
+
     def test_with_a_key_only(self):
         keys = self.folder / "keys"
         keys.write_text("open sesame\n")

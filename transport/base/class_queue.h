@@ -23,14 +23,18 @@ struct Turn {
   auto operator<=>(const Turn&) const = default;
 };
 
-// After so many others were served before the request that came first, it is next, whatever its
-// class: the lowest class gets at least one turn in nine.
+// Who has so often been passed over by one that arrived later comes next, whatever its class: the
+// lowest class gets at least one turn in nine.
 constexpr int32_t kPassedOverMax = 8;
 
 // The class of those that the floor has helped: before all others, for good.
 constexpr int64_t kPromotedClass = std::numeric_limits<int64_t>::min();
 
 // Order:     lower service classes first; of one class, the lower arrival first.
+// Fairness:  whoever is served passes over those that came before it; the first of them to arrive
+//            counts it, and is promoted at kPassedOverMax. Only its own service ends a count, and
+//            nobody later counts before it, so it is next after at most kPassedOverMax turns for
+//            itself and as many for each that came before it.
 // Threading: one thread.
 // Cost:      O(log n) each.
 template <typename Item>
@@ -39,9 +43,10 @@ class ClassQueue {
   // Arrivals are unique.
   void Add(const Turn& turn, Item item) {
     const bool added =
-        entries_.try_emplace(turn.arrival, turn.service_class, std::move(item)).second;
+        entries_.try_emplace(turn.arrival, Entry{turn.service_class, std::move(item)}).second;
     SHOAL_CHECK(added, "arrival ", turn.arrival, " waits already");
     turns_.insert(turn);
+    if (turn.service_class != kPromotedClass) ordinary_.insert(turn.arrival);
   }
 
   bool empty() const { return entries_.empty(); }
@@ -49,28 +54,35 @@ class ClassQueue {
 
   // There must be one.
   const Turn& front_turn() const { return *turns_.begin(); }
-  const Item& front() const { return entries_.at(front_turn().arrival).second; }
+  const Item& front() const { return entries_.at(front_turn().arrival).item; }
 
   // In order of service.
   const std::set<Turn>& turns() const { return turns_; }
-  const Item& at(const Turn& turn) const { return entries_.at(turn.arrival).second; }
+  const Item& at(const Turn& turn) const { return entries_.at(turn.arrival).item; }
 
   // Removes what is served now, which need not be the front: it may be the only one that fits.
   void Serve(const Turn& turn) {
     Remove(turn.arrival);
-    if (entries_.empty() || entries_.begin()->first > turn.arrival) {
-      passed_over_ = 0;
-    } else if (++passed_over_ >= kPassedOverMax) {
-      passed_over_ = 0;
-      Promote(entries_.begin()->first);
-    }
+    if (ordinary_.empty() || *ordinary_.begin() > turn.arrival) return;
+    const uint64_t first = *ordinary_.begin();
+    if (++entries_.at(first).passed_over >= kPassedOverMax) Promote(first);
+  }
+
+  // From now on it comes before all that were not promoted, or arrived later. It must wait.
+  void Promote(uint64_t arrival) {
+    int64_t& service_class = entries_.at(arrival).service_class;
+    turns_.erase({service_class, arrival});
+    service_class = kPromotedClass;
+    turns_.insert({service_class, arrival});
+    ordinary_.erase(arrival);
   }
 
   // Nobody serves it. Result: false if it does not wait.
   bool Remove(uint64_t arrival) {
     const auto entry = entries_.find(arrival);
     if (entry == entries_.end()) return false;
-    turns_.erase({entry->second.first, arrival});
+    turns_.erase({entry->second.service_class, arrival});
+    ordinary_.erase(arrival);
     entries_.erase(entry);
     return true;
   }
@@ -78,20 +90,19 @@ class ClassQueue {
   void Clear() {
     entries_.clear();
     turns_.clear();
-    passed_over_ = 0;
+    ordinary_.clear();
   }
 
  private:
-  void Promote(uint64_t arrival) {
-    int64_t& service_class = entries_.at(arrival).first;
-    turns_.erase({service_class, arrival});
-    service_class = kPromotedClass;
-    turns_.insert({service_class, arrival});
-  }
+  struct Entry {
+    int64_t service_class;
+    Item item;
+    int32_t passed_over = 0;  // Times that others were served before it, as the first to arrive.
+  };
 
-  std::map<uint64_t, std::pair<int64_t, Item>> entries_;  // Class and item, by arrival.
+  std::map<uint64_t, Entry> entries_;  // By arrival.
   std::set<Turn> turns_;
-  int32_t passed_over_ = 0;  // Times in a row that others were served before the first arrival.
+  std::set<uint64_t> ordinary_;  // Arrivals of those that were not promoted.
 };
 
 }  // namespace shoal

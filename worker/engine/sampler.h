@@ -57,6 +57,12 @@ class Sampler {
   std::optional<TokenLogprobs> ComputeLogprobs(std::span<const float> logits, int32_t token,
                                                int32_t top_count);
 
+  // The most that it keeps, having chosen from a whole vocabulary of this size.
+  static constexpr int64_t MemoryBytes(int64_t vocab_size) {
+    return 2 * vocab_size * static_cast<int64_t>(sizeof(float)) +
+           TokenFilters::MemoryBytes(vocab_size);
+  }
+
  private:
   // What is needed to turn a logit into its log-probability.
   struct Normalizer {

@@ -42,8 +42,8 @@ SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
   const auto prompt_count = static_cast<int64_t>(prompt.size());
   const int64_t room = options.context_tokens - prompt_count;
   if (room < std::min<int64_t>(params.tokens_max, 1)) return SubmitOutcome::kNeverFits;
-  const int64_t longest = prompt_count + std::min(params.tokens_max, room);
-  if (longest > options.kv_block_count * BlockPool::kBlockTokens) {
+  const int64_t tokens_max = std::min(params.tokens_max, room);
+  if (prompt_count + tokens_max > options.kv_block_count * BlockPool::kBlockTokens) {
     return SubmitOutcome::kNeverFits;
   }
   // A request that a free slot is there for does not count as waiting.
@@ -56,6 +56,7 @@ SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
   sequence.turn = {params.priority, state_->arrivals++};
   sequence.incarnation = state_->incarnations++;
   sequence.params = params;
+  sequence.params.tokens_max = tokens_max;  // Whoever adds to it need not fear its size.
   sequence.prompt_count = prompt_count;
   sequence.tokens = std::move(prompt);
   Sequence& stored = state_->sequences.emplace(id, std::move(sequence)).first->second;

@@ -50,12 +50,12 @@ enum class [[nodiscard]] SubmitOutcome : uint8_t{
 };
 
 // Order:     by priority, lower ones first, and of one priority first come, first served; with a
-//            floor, so that none is passed over for ever (class_queue.h). Every step visits the
-//            running sequences in this order: those that can decode get one row, those in their
-//            prompt what is left of the prefill budget; waiting requests start in their turn. So a
-//            decode waits for at most one chunk of prompts. With several steps in flight a step
-//            decodes at most its share of the running sequences, so that every pipeline stage has
-//            work.
+//            floor, so that whatever arrives, none waits for ever (class_queue.h for its start,
+//            scheduler_plan.cc from then on). Every step visits the running sequences in this
+//            order: those that can decode get one row, those in their prompt what is left of the
+//            prefill budget; waiting requests start in their turn. So a decode waits for at most
+//            one chunk of prompts. With several steps in flight a step decodes at most its share of
+//            the running sequences, so that every pipeline stage has work.
 // Blocks:    taken as positions are needed. When none are free, the sequence whose turn is last is
 //            preempted: its blocks are freed and it waits in its turn, with its tokens, to be
 //            recomputed. A request that has waited is never failed for lack of blocks.

@@ -1,6 +1,21 @@
 // Decides what a step computes. Sequences are visited in the order of their turns and blocks are
-// only ever taken from later ones, so the first always advances and every request ends, however
-// small the cache is.
+// only ever taken from later ones, so the first always advances, however small the cache is.
+//
+// Whatever arrives, every sequence that has started advances within a bounded number of steps. Let
+// V be one, and E those that live and arrived before it: they are finitely many, and never more.
+//   - A step passes V over if V lacks rows of the prompt budget or a block, while one that arrived
+//     later gets such; or if V is preempted for one that arrived later. Then V counts it, or one of
+//     E that is passed over too. Counts only grow, and at kPassedOverMax a sequence is promoted, so
+//     after kPassedOverMax such steps for each of E and V, V is promoted, or has ended.
+//   - Between two such steps, whatever V lacks goes to E alone, or is held by sequences that take
+//     no more of it. The first of E always advances, and all of them have bounded lengths.
+//   - When V is promoted, only those of E that are promoted too come before it; the first of these
+//     takes what it needs from all others, until it ends.
+//   - A sequence that only decodes lacks neither. With several stages a step may leave it out, but
+//     those that it takes are under way until as many more steps are, and so cannot be in them; the
+//     share of decodes_left times the stages is all that run.
+// One that waits for its start, at first or preempted, has the floor of ClassQueue; once it is
+// promoted, nothing else starts before it, and what runs has a bounded length.
 
 #include <algorithm>
 #include <utility>
@@ -42,9 +57,11 @@ void Scheduler::State::Preempt(Sequence& sequence) {
 
 // Frees blocks of sequences whose turn is later than that of `sequence`, the last one first, until
 // `wanted` are free. Those come later in the same pass, so none of them is in the plan yet.
-void Scheduler::State::PreemptLater(const Sequence& sequence, int64_t wanted) {
+void Scheduler::State::PreemptLater(const Sequence& sequence, int64_t wanted, Pass& pass) {
   while (blocks.free_count() < wanted && running.rbegin()->first > sequence.turn) {
-    Preempt(*running.rbegin()->second);
+    Sequence& last = *running.rbegin()->second;
+    NoteTaker(last, sequence.turn.arrival, pass);
+    Preempt(last);
   }
 }
 
@@ -63,7 +80,7 @@ int64_t Scheduler::State::PlanRows(Sequence& sequence, int64_t row_limit, Pass& 
   const bool prefilling = sequence.prefilling();
   int64_t row_end = sequence.planned + 1;
   if (prefilling) row_end = std::min(sequence.start_count, sequence.planned + row_limit);
-  PreemptLater(sequence, BlockPool::BlocksFor(row_end) - sequence.block_count());
+  PreemptLater(sequence, BlockPool::BlocksFor(row_end) - sequence.block_count(), pass);
   const int64_t reach = (sequence.block_count() + blocks.free_count()) * BlockPool::kBlockTokens;
   row_end = std::min(row_end, reach);
   if (row_end <= sequence.planned) return 0;
@@ -79,7 +96,9 @@ int64_t Scheduler::State::PlanRows(Sequence& sequence, int64_t row_limit, Pass& 
     row_end += static_cast<int64_t>(item.drafts.size());
     item.row_count += static_cast<uint32_t>(item.drafts.size());
   }
+  if (prefilling) pass.prompt_rows_to = std::max(pass.prompt_rows_to, sequence.turn.arrival);
   while (sequence.block_count() < BlockPool::BlocksFor(row_end)) {
+    pass.blocks_to = std::max(pass.blocks_to, sequence.turn.arrival);
     item.new_blocks.push_back(TakeBlock());
     sequence.blocks.push_back(item.new_blocks.back());
   }
@@ -202,42 +221,50 @@ void Scheduler::State::MergeGathering() {
 
 void Scheduler::State::PlanPass(Pass& pass) {
   const int64_t preemptions_before = preemptions;
-  Sequence* passed = nullptr;  // The first to arrive of the prompts that got no row,
-  uint64_t last_served = 0;    // and the last to arrive of those that did.
   // Sequences after the current one may be preempted meanwhile, itself never, and what starts comes
   // before it; so the iterator holds.
   for (auto entry = running.begin(); entry != running.end(); ++entry) {
     // What was just preempted must not take its blocks back in the same step.
     if (preemptions == preemptions_before) PlanStartsBefore(entry->first, pass);
-    Sequence& sequence = *entry->second;
-    if (!sequence.CanAdvance()) continue;
-    if (!sequence.prefilling()) {
-      if (pass.decodes_left > 0 && PlanRows(sequence, 1, pass) > 0) --pass.decodes_left;
-      continue;
-    }
-    if (pass.prefill_budget > 0) {
-      pass.prefill_budget -= PlanRows(sequence, pass.prefill_budget, pass);
-      last_served = std::max(last_served, sequence.turn.arrival);
-    } else if (passed == nullptr || sequence.turn.arrival < passed->turn.arrival) {
-      passed = &sequence;
-    }
+    if (entry->second->CanAdvance()) PlanRunning(*entry->second, pass);
   }
-  if (preemptions == preemptions_before) {
-    PlanStartsBefore({INT64_MAX, UINT64_MAX}, pass);
-    PromoteIfPassedOver(passed, last_served);
+  if (preemptions == preemptions_before) PlanStartsBefore({INT64_MAX, UINT64_MAX}, pass);
+  if (pass.passed_over != nullptr) CountPassedOver(*pass.passed_over);
+}
+
+// What it lacks has gone to sequences before it in the pass: what those behind it have, it takes.
+void Scheduler::State::PlanRunning(Sequence& sequence, Pass& pass) {
+  const bool prefilling = sequence.prefilling();
+  int64_t& rows_left = prefilling ? pass.prefill_budget : pass.decodes_left;
+  if (rows_left > 0) {
+    const int64_t rows = PlanRows(sequence, rows_left, pass);
+    rows_left -= prefilling ? rows : std::min<int64_t>(rows, 1);
+    if (rows > 0) return;
+  } else if (prefilling) {
+    NoteTaker(sequence, pass.prompt_rows_to, pass);
+  }
+  // Also of one whose turn to decode it is not: when it comes, the block would be gone.
+  const bool needs_block = sequence.planned == sequence.block_count() * BlockPool::kBlockTokens;
+  if (needs_block && blocks.free_count() == 0) NoteTaker(sequence, pass.blocks_to, pass);
+}
+
+void Scheduler::State::NoteTaker(Sequence& sequence, uint64_t taker, Pass& pass) {
+  const Turn& turn = sequence.turn;
+  if (turn.service_class == kPromotedClass || turn.arrival >= taker) return;
+  if (pass.passed_over == nullptr || turn.arrival < pass.passed_over->turn.arrival) {
+    pass.passed_over = &sequence;
   }
 }
 
-// The floor of ClassQueue, for prompts that run: a lower class's gets its share of the budget.
-void Scheduler::State::PromoteIfPassedOver(Sequence* passed, uint64_t last_served) {
-  if (passed == nullptr || passed->turn.arrival > last_served) {
-    prompts_passed_over = 0;
-  } else if (++prompts_passed_over >= kPassedOverMax) {
-    prompts_passed_over = 0;
-    running.erase(passed->turn);
-    passed->turn.service_class = kPromotedClass;
-    running.emplace(passed->turn, passed);
+void Scheduler::State::CountPassedOver(Sequence& sequence) {
+  if (++sequence.passed_over < kPassedOverMax) return;
+  if (sequence.slot == kNoSlot) {  // It was preempted.
+    waiting.Promote(sequence.turn.arrival);
+    return;
   }
+  running.erase(sequence.turn);
+  sequence.turn.service_class = kPromotedClass;
+  running.emplace(sequence.turn, &sequence);
 }
 
 // Gives `plan` its number.

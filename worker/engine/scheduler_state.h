@@ -30,6 +30,10 @@ struct Scheduler::State {
     int64_t decodes_left = 0;
     int64_t drafts_left = 0;
     bool starts = true;  // False once one must wait: those behind it wait too.
+    // The last to arrive of those that got rows of their prompts, and of those that took blocks.
+    uint64_t prompt_rows_to = 0;
+    uint64_t blocks_to = 0;
+    Sequence* passed_over = nullptr;  // The first to arrive of those that were.
   };
 
   // Planning.
@@ -64,7 +68,6 @@ struct Scheduler::State {
   uint64_t arrivals = 0;
   uint64_t incarnations = 0;  // Unique, so that an id that is used again hears nothing of its past.
   uint64_t next_step = 0;
-  int32_t prompts_passed_over = 0;  // Passes in a row that gave rows to later prompts only.
   int64_t preemptions = 0;
   int64_t drafted_tokens = 0;
   int64_t accepted_tokens = 0;
@@ -77,14 +80,17 @@ struct Scheduler::State {
   // Takes the slot and the blocks from a running sequence.
   void Vacate(Sequence& sequence);
   void Preempt(Sequence& sequence);
-  void PreemptLater(const Sequence& sequence, int64_t wanted);
+  void PreemptLater(const Sequence& sequence, int64_t wanted, Pass& pass);
   int64_t BlocksPromised() const;
   int64_t PlanRows(Sequence& sequence, int64_t row_limit, Pass& pass);
   std::vector<int32_t> Draft(const Sequence& sequence, Pass& pass) const;
   void PlanStartsBefore(const Turn& turn, Pass& pass);
   bool PlanStart(Sequence& sequence, Pass& pass);
   std::vector<PrefixCache::Hit> FindPrefix(const Sequence& sequence) const;
-  void PromoteIfPassedOver(Sequence* passed, uint64_t last_served);
+  void PlanRunning(Sequence& sequence, Pass& pass);
+  // What `sequence` waits for went to, or was taken from it for, one that arrived as `taker`.
+  static void NoteTaker(Sequence& sequence, uint64_t taker, Pass& pass);
+  void CountPassedOver(Sequence& sequence);
 
   SequenceUpdate& UpdateOf(uint64_t id);
   void TakePromptLogprobs(Sequence& sequence, const StepItem& item, ItemResult& result);

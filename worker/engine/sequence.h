@@ -19,7 +19,8 @@ constexpr uint32_t kNoSlot = UINT32_MAX;
 struct Sequence {
   uint64_t id = 0;
   TimeNs submitted = 0;
-  Turn turn;  // Its class and arrival; preemption takes from the last one.
+  Turn turn;                // Its class and arrival; preemption takes from the last one.
+  int32_t passed_over = 0;  // Steps that passed it over, as the first to arrive of those.
   GenerationParams params;
   int64_t prompt_count = 0;
   std::vector<int32_t> tokens;  // The prompt, then what was generated.

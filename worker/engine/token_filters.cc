@@ -167,6 +167,11 @@ std::span<const int32_t> TokenFilters::Keep(std::span<const float> logits, float
                                             const SamplingParams& sampling) {
   tokens_.clear();
   logits_.clear();
+  // Once, instead of growing to twice as much; what is not used is never touched.
+  tokens_.reserve(logits.size());
+  logits_.reserve(logits.size());
+  weights_.reserve(logits.size());
+  ranked_.reserve(logits.size());
   const bool by_count = FiltersByCount(sampling, logits.size());
   const bool by_weight = FiltersByWeight(sampling);
   SHOAL_CHECK(by_count || by_weight, "no filter is on");

@@ -27,6 +27,13 @@ class TokenFilters {
   std::span<const int32_t> Keep(std::span<const float> logits, float maximum,
                                 const SamplingParams& sampling);
 
+  // The most that it keeps.
+  static constexpr int64_t MemoryBytes(int64_t vocab_size) {
+    constexpr int64_t kOfToken =
+        sizeof(int32_t) + sizeof(float) + 2 * sizeof(uint64_t) + sizeof(Ranked);
+    return vocab_size * kOfToken;
+  }
+
  private:
   // `order` sorts; its low half is the token.
   struct Ranked {

@@ -34,6 +34,7 @@ void FirstTokens(std::span<const float> logits, size_t keep, std::vector<uint64_
   constexpr size_t kHeapMax = 256;
   orders.clear();
   if (keep <= kHeapMax) return FirstByHeap(logits, keep, orders);
+  orders.reserve(logits.size());
   for (size_t token = 0; token < logits.size(); ++token) {
     orders.push_back(OrderOf(logits[token], static_cast<int32_t>(token)));
   }

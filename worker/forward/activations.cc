@@ -22,6 +22,10 @@ std::set<int64_t> GroupSizes(const model::ModelTensors& tensors) {
   return sizes;
 }
 
+constexpr int64_t kFloat = sizeof(float);
+constexpr int64_t kSum = sizeof(int32_t);
+constexpr int64_t kInteger = sizeof(int64_t);
+
 }  // namespace
 
 LayerRows::LayerRows(const model::Model& model, const plan::RankShard& shard, int64_t rows) {
@@ -40,6 +44,20 @@ LayerRows::LayerRows(const model::Model& model, const plan::RankShard& shard, in
                          .sums = Lines<int32_t>(groups)});
   }
   fixed.resize(rows * (config.hidden_dim + kFixedTail));
+}
+
+int64_t LayerRows::MemoryBytes(const model::Model& model, const plan::RankShard& shard,
+                               int64_t rows) {
+  const model::ModelConfig& config = model.config();
+  const int64_t mlp_dim = shard.mlp_columns.count();
+  const int64_t widest =
+      std::max({config.hidden_dim, shard.heads.count() * config.head_dim, mlp_dim});
+  int64_t bytes =
+      kFloat * (config.hidden_dim + 2 * mlp_dim) + kInteger * (config.hidden_dim + kFixedTail);
+  for (const int64_t group : GroupSizes(model.tensors())) {
+    bytes += widest + (group == 0 ? 1 : widest / group + 1) * (kFloat + kSum);
+  }
+  return rows * bytes;
 }
 
 QuantizedRows& LayerRows::Quantized(DType dtype) {
@@ -74,6 +92,23 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
   const int64_t head_group = config.head_count / config.kv_head_count;
   attention_scratch_floats = cpu::AttentionScratchFloats(config.head_dim, head_group);
   attention_scratch.resize(thread_count * attention_scratch_floats);
+}
+
+int64_t Activations::MemoryBytes(const model::Model& model, const plan::RankShard& shard,
+                                 int64_t rows_max, int32_t thread_count, int32_t stage_size,
+                                 bool fast) {
+  const model::ModelConfig& config = model.config();
+  const int64_t query_dim = shard.heads.count() * config.head_dim;
+  const int64_t kv_dim = shard.kv_heads.count() * config.head_dim;
+  const int64_t row = kFloat * (config.hidden_dim + 2 * query_dim + 2 * kv_dim) + 3 * kInteger +
+                      (fast ? kFloat * (config.hidden_dim + kFixedTail) : 0);
+  const int64_t parts = PartCount(rows_max, thread_count) > 1 ? thread_count : 0;
+  const int64_t logits = shard.vocab_rows.count() + (stage_size > 1 ? 2 : 1) * config.vocab_size;
+  const int64_t scratch =
+      cpu::AttentionScratchFloats(config.head_dim, config.head_count / config.kv_head_count);
+  return rows_max * row + LayerRows::MemoryBytes(model, shard, rows_max) +
+         parts * LayerRows::MemoryBytes(model, shard, kPartRows) +
+         kFloat * (std::min(rows_max, kLogitTileRows) * logits + thread_count * scratch);
 }
 
 }  // namespace shoal::forward

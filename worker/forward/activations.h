@@ -58,6 +58,9 @@ constexpr int64_t kFixedTail = 8;
 struct LayerRows {
   LayerRows(const model::Model& model, const plan::RankShard& shard, int64_t rows);
 
+  // What such an object takes.
+  static int64_t MemoryBytes(const model::Model& model, const plan::RankShard& shard, int64_t rows);
+
   // Those that a matrix of `dtype`, which the model has, reads.
   QuantizedRows& Quantized(DType dtype);
 
@@ -90,6 +93,10 @@ constexpr plan::Range PartOf(int64_t count, int64_t index, int64_t parts) {
 struct Activations {
   Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows_max,
               int32_t thread_count, int32_t stage_size);
+
+  // What such an object takes, with float_sums if `fast`.
+  static int64_t MemoryBytes(const model::Model& model, const plan::RankShard& shard,
+                             int64_t rows_max, int32_t thread_count, int32_t stage_size, bool fast);
 
   int64_t rows_max;
   Lines<float> residual;             // [hidden_dim]

@@ -2,7 +2,9 @@
 
 #include "worker/rank/agreement.h"
 
+#include <algorithm>
 #include <exception>
+#include <sstream>
 
 namespace shoal::rank {
 namespace {
@@ -44,6 +46,23 @@ std::optional<Failure> ChooseFailure(const std::vector<std::optional<Failure>>& 
     if (!chosen || (IsEcho(*chosen) && !IsEcho(*outcome))) chosen = outcome;
   }
   return chosen;
+}
+
+std::string FindDifference(const std::vector<std::string>& settings) {
+  for (size_t rank = 1; rank < settings.size(); ++rank) {
+    std::istringstream expected_lines(settings[0]);
+    std::istringstream found_lines(settings[rank]);
+    std::string expected;
+    std::string found;
+    while (std::getline(expected_lines, expected) && std::getline(found_lines, found)) {
+      if (found == expected) continue;
+      const size_t name_end = std::min(expected.find('='), found.size() - 1);
+      return Str("--", expected.substr(0, name_end), " is ", expected.substr(name_end + 1),
+                 " on rank 0 and ", found.substr(name_end + 1), " on rank ", rank,
+                 ": give all ranks of a group the same");
+    }
+  }
+  return "";
 }
 
 Agreement Agree(comm::MpiEnvironment& environment, std::optional<Failure> own, Deadline deadline) {

@@ -27,6 +27,11 @@ std::optional<Failure> TryTo(const std::function<void()>& work);
 // rank.
 std::optional<Failure> ChooseFailure(const std::vector<std::optional<Failure>>& outcomes);
 
+// Each rank's settings, in rank order: lines "name=value", the same names in the same order.
+// Result: what to say about the first name whose values differ, with two ranks that do; empty if
+// none does.
+std::string FindDifference(const std::vector<std::string>& settings);
+
 // Collective: the same result on every rank, or, if the others do not take part in time, this
 // rank's own. `agreed` says which it was.
 struct Agreement {

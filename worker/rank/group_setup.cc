@@ -46,32 +46,53 @@ void OpenModel(const comm::MpiEnvironment& environment, const WorkerOptions& opt
     Throw(ErrorCode::kInvalidArgument, "--context-tokens-max ", options.context_tokens_max, ": ",
           options.model, " was made for ", longest, " tokens: lower it");
   }
+  setup.context_tokens = options.context_tokens_max > 0 ? options.context_tokens_max : longest;
+}
+
+// Collective. Errors: kInvalidArgument, the same on all ranks, for settings that differ.
+void AgreeOn(comm::MpiEnvironment& environment, const std::string& settings) {
+  const Deadline deadline = Deadline::After(SteadyClock(), kAgreeMs);
+  const std::string difference = FindDifference(environment.AllGather(settings, deadline));
+  if (!difference.empty()) Throw(ErrorCode::kInvalidArgument, difference);
+}
+
+// Each rank reads a file of its own.
+std::string ModelText(const GroupSetup& setup) {
+  int64_t bytes = 0;
+  for (const plan::RankShard& shard : setup.shards) bytes += shard.weight_bytes;
+  const model::ModelConfig& config = setup.model->config();
+  return Str("model=", setup.model->name(), " (", config.layer_count, " layers of ",
+             config.hidden_dim, ", ", config.vocab_size, " token ids, ", bytes, " bytes)");
 }
 
 // Result: how many tokens this rank's cache can hold.
 int64_t BudgetCache(const comm::MpiEnvironment& environment, const WorkerOptions& options,
-                    const GroupSetup& setup) {
-  const int64_t context = options.context_tokens_max > 0 ? options.context_tokens_max
-                                                         : setup.model->config().context_tokens;
-  const MemoryNeeds needs =
-      ComputeNeeds(setup.model->config(), setup.shards[static_cast<size_t>(environment.rank())],
-                   {.tensor_parallel = options.tensor_parallel,
-                    .rows_max = options.prefill_chunk_tokens + options.sequences_max,
-                    .context_tokens = context,
-                    .threads = setup.threads});
+                    GroupSetup& setup) {
+  const int32_t rank = environment.rank();
+  setup.needs = ComputeNeeds(*setup.model, setup.shards[static_cast<size_t>(rank)],
+                             {.cut = setup.cut,
+                              .rows_max = options.prefill_chunk_tokens + options.sequences_max,
+                              .context_tokens = setup.context_tokens,
+                              .threads = setup.threads,
+                              .fast = options.numerics == forward::Numerics::kFast,
+                              .staged = options.comm == comm::CommKind::kMpi});
   const int64_t available = options.memory_bytes_max > 0
                                 ? options.memory_bytes_max
                                 : ReadAvailableBytes() / environment.local_size();
   if (options.kv_cache_tokens > 0) {
     const int64_t tokens =
         (options.kv_cache_tokens + kKvBlockTokens - 1) / kKvBlockTokens * kKvBlockTokens;
-    CheckMemory(environment.rank(), needs, available, tokens);
+    CheckMemory(rank, setup.needs, available, tokens, options.kv_cache_bytes_max);
     return tokens;
   }
-  // A context that was asked for must fit; the model's own is cut to what does.
-  const int64_t least = options.context_tokens_max > 0 ? context : kKvBlockTokens;
-  return DefaultCacheTokens(environment.rank(), needs, available, context * options.sequences_max,
-                            least);
+  // A context that was asked for must fit. The model's own need not: requests that may grow beyond
+  // the cache are then another group's, or refused by the coordinator in the cache's name.
+  return DefaultCacheTokens(
+      rank, setup.needs, available,
+      {.context_tokens = setup.context_tokens,
+       .sequences_max = options.sequences_max,
+       .tokens_least = options.context_tokens_max > 0 ? setup.context_tokens : kKvBlockTokens,
+       .bytes_max = options.kv_cache_bytes_max});
 }
 
 // The smallest of all ranks' caches: a block of the scheduler is a block of every rank.
@@ -84,13 +105,22 @@ void AgreeOnCache(comm::MpiEnvironment& environment, const WorkerOptions& option
     tokens = std::min<int64_t>(tokens, std::stoll(text));
   }
   setup.cache_tokens = tokens;
-  setup.context_tokens = options.context_tokens_max > 0 ? options.context_tokens_max
-                                                        : setup.model->config().context_tokens;
-  // A cache that memory bounds bounds the context too; one that was asked for bounds requests,
-  // which are then refused by the coordinator in the cache's name.
-  if (options.context_tokens_max == 0 && options.kv_cache_tokens == 0) {
-    setup.context_tokens = std::min(setup.context_tokens, setup.cache_tokens);
-  }
+}
+
+// What a person looks for who wonders where the memory goes: untouched, it is only reserved.
+void LogMemory(const comm::MpiEnvironment& environment, const GroupSetup& setup) {
+  const int64_t weights = setup.member->model().weight_bytes();
+  const int64_t cache = setup.cache_tokens * setup.needs.kv_per_token;
+  LOG(INFO) << "rank " << environment.rank() << " of " << environment.size() << ": "
+            << setup.kernels->name << ", " << setup.threads << " threads, up to "
+            << weights + cache + setup.needs.activations << " bytes of memory: weights " << weights
+            << ", KV cache " << cache << " for " << setup.cache_tokens << " tokens, activations "
+            << setup.needs.activations << "; context " << setup.context_tokens << " tokens";
+  if (environment.rank() > 0 || setup.cache_tokens >= setup.context_tokens) return;
+  LOG(WARNING) << "the KV cache of " << setup.cache_tokens << " tokens is smaller than the context "
+               << "of " << setup.context_tokens << ": this group takes no request that may need "
+               << "more. Raise kv-cache-tokens, kv-cache-bytes-max or memory-bytes-max, use more "
+               << "ranks, or lower context-tokens-max";
 }
 
 comm::CommunicatorPlan PlanCommunicator(const comm::MpiEnvironment& environment,
@@ -139,18 +169,17 @@ std::unique_ptr<GroupSetup> SetUpGroup(comm::MpiEnvironment& environment,
                                        forward::InputSink on_input) {
   auto setup = std::make_unique<GroupSetup>();
   comm::CommunicatorPlan comm_plan;
+  AgreeOn(environment, GroupOptionsText(options));
   Together(environment, Deadline::After(clock, kAgreeMs), [&] {
     OpenModel(environment, options, force_isa, *setup);
     comm_plan = PlanCommunicator(environment, options, *setup, Deadline::After(clock, kAgreeMs));
   });
+  AgreeOn(environment, ModelText(*setup));
   AgreeOnCache(environment, options, *setup);
   setup->group = comm::MakeCommunicator(environment, comm_plan);
   Together(environment, Deadline::After(clock, 2 * options.step_timeout_ms),
            [&] { MakeMember(options, clock, std::move(on_logits), std::move(on_input), *setup); });
-  LOG(INFO) << "rank " << environment.rank() << " of " << environment.size() << ": "
-            << setup->kernels->name << ", " << setup->threads << " threads, "
-            << setup->member->model().weight_bytes() << " bytes of weights, context "
-            << setup->context_tokens << ", KV cache of " << setup->cache_tokens << " tokens";
+  LogMemory(environment, *setup);
   return setup;
 }
 

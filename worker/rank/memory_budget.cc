@@ -9,9 +9,9 @@
 #include <iterator>
 #include <string>
 
-#include "kernels/cpu/table.h"
 #include "kernels/format/packed.h"
 #include "transport/base/error.h"
+#include "worker/engine/sampler.h"
 #include "worker/forward/activations.h"
 
 namespace shoal::rank {
@@ -19,7 +19,11 @@ namespace {
 
 constexpr int64_t kFloat = sizeof(float);
 
+// Of a staged communicator, in and out: its largest operation is a chunk's sums, in pieces of this.
+constexpr int64_t kStagedBytesMax = 8 << 20;
+
 int64_t WholeBlocks(int64_t tokens) { return tokens / kKvBlockTokens * kKvBlockTokens; }
+int64_t WholeBlocksFor(int64_t tokens) { return WholeBlocks(tokens + kKvBlockTokens - 1); }
 
 [[noreturn]] void ThrowTooLarge(int32_t rank, const MemoryNeeds& needs, int64_t bytes_available,
                                 int64_t cache_tokens) {
@@ -31,48 +35,53 @@ int64_t WholeBlocks(int64_t tokens) { return tokens / kKvBlockTokens * kKvBlockT
         "raise memory-bytes-max");
 }
 
+void CheckBytesMax(int32_t rank, const MemoryNeeds& needs, int64_t cache_tokens,
+                   int64_t bytes_max) {
+  if (bytes_max == 0 || cache_tokens <= bytes_max / needs.kv_per_token) return;
+  Throw(ErrorCode::kInvalidArgument, "rank ", rank, ": ", cache_tokens, " cached tokens of ",
+        needs.kv_per_token, " bytes are needed, kv-cache-bytes-max is ", bytes_max,
+        ": raise it, or lower kv-cache-tokens or context-tokens-max");
+}
+
 }  // namespace
 
-MemoryNeeds ComputeNeeds(const model::ModelConfig& config, const plan::RankShard& shard,
+MemoryNeeds ComputeNeeds(const model::Model& model, const plan::RankShard& shard,
                          const StepShape& shape) {
-  const int64_t query = shard.heads.count() * config.head_dim;
-  const int64_t kv = shard.kv_heads.count() * config.head_dim;
-  const int64_t mlp = shard.mlp_columns.count();
-  const int64_t widest = std::max({config.hidden_dim, query, mlp});
-  // As worker/forward/activations.h lists them. Between the matrices: normed, gate and up, the
-  // input quantised in groups of 32 and of 16, with their scales and sums, and the fixed-point
-  // sums; of all rows, and of the parts that threads take.
-  const int64_t layer_row = kFloat * (config.hidden_dim + 2 * mlp) + widest * 11 / 4 +
-                            8 * (config.hidden_dim + forward::kFixedTail);
-  const bool has_parts = forward::PartCount(shape.rows_max, shape.threads) > 1;
-  const int64_t part_rows = has_parts ? shape.threads * forward::kPartRows : 0;
-  // Residual, query and attention, key and value, three counts.
-  const int64_t row = kFloat * (config.hidden_dim + 2 * query + 2 * kv) + 3 * 8;
-  // Logits of up to 16 rows: this rank's, all ranks' as they arrive, and put together.
-  const int64_t gathered = shape.tensor_parallel > 1 ? 2 : 1;
-  const int64_t logits = 16 * kFloat * (shard.vocab_rows.count() + gathered * config.vocab_size);
-  const int64_t scratch =
-      shape.threads * kFloat *
-      cpu::AttentionScratchFloats(config.head_dim, config.head_count / config.kv_head_count);
+  const model::ModelConfig& config = model.config();
+  const plan::Cut cut = shape.cut;
   MemoryNeeds needs;
   needs.weights = shard.weight_bytes;
-  needs.activations = shape.rows_max * row + (shape.rows_max + part_rows) * layer_row + logits +
-                      scratch + shape.context_tokens * config.head_dim * kFloat;
+  needs.activations = forward::Activations::MemoryBytes(model, shard, shape.rows_max, shape.threads,
+                                                        cut.tensor_parallel, shape.fast) +
+                      shape.context_tokens * config.head_dim * kFloat;
+  // The first rank of the last stage chooses from whole vocabularies, on all threads.
+  if (shard.rank == (cut.pipeline_parallel - 1) * cut.tensor_parallel) {
+    needs.activations += shape.threads * engine::Sampler::MemoryBytes(config.vocab_size);
+  }
+  if (shape.staged && cut.rank_count() > 1) {
+    const int64_t sums = shape.rows_max * (config.hidden_dim + forward::kFixedTail) * 8;
+    needs.activations += 2 * std::min(sums, kStagedBytesMax);
+  }
   needs.kv_per_token = shard.kv_bytes_per_token;
   return needs;
 }
 
 int64_t DefaultCacheTokens(int32_t rank, const MemoryNeeds& needs, int64_t bytes_available,
-                           int64_t wanted_tokens, int64_t least_tokens) {
+                           const CacheUse& use) {
   const int64_t free = bytes_available - needs.fixed();
-  const int64_t least = (least_tokens + kKvBlockTokens - 1) / kKvBlockTokens * kKvBlockTokens;
+  const int64_t least = WholeBlocksFor(use.tokens_least);
+  CheckBytesMax(rank, needs, least, use.bytes_max);
   if (free < least * needs.kv_per_token) ThrowTooLarge(rank, needs, bytes_available, least);
-  const int64_t wanted = (wanted_tokens + kKvBlockTokens - 1) / kKvBlockTokens * kKvBlockTokens;
-  return std::max(least, std::min(wanted, WholeBlocks(free / 2 / needs.kv_per_token)));
+  const int64_t one = WholeBlocksFor(use.context_tokens) * needs.kv_per_token;
+  const int64_t bytes_max =
+      use.bytes_max > 0 ? use.bytes_max : std::max({one, kDefaultCacheBytes, needs.weights});
+  const int64_t most = WholeBlocks(std::min(bytes_max, free / 2) / needs.kv_per_token);
+  return std::max(least, std::min(WholeBlocksFor(use.context_tokens * use.sequences_max), most));
 }
 
 void CheckMemory(int32_t rank, const MemoryNeeds& needs, int64_t bytes_available,
-                 int64_t cache_tokens) {
+                 int64_t cache_tokens, int64_t bytes_max) {
+  CheckBytesMax(rank, needs, cache_tokens, bytes_max);
   // Divided rather than multiplied: the number of tokens is the user's.
   const int64_t free = bytes_available - needs.fixed();
   if (free < 0 || cache_tokens > free / needs.kv_per_token) {

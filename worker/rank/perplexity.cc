@@ -51,10 +51,10 @@ void Check(const ScoredText& text, const GroupSetup& setup) {
           " is outside the model's vocabulary of ", vocab_size,
           ": tokenize the text with this model's tokenizer");
   }
-  if (text.window > setup.context_tokens) {
+  if (text.window > setup.tokens_max()) {
     Throw(ErrorCode::kInvalidArgument, "the text's windows are of ", text.window,
-          " tokens, the context holds ", setup.context_tokens,
-          ": give shorter ones with --ids, or raise --context-tokens-max");
+          " tokens, context and cache hold ", setup.tokens_max(),
+          ": give shorter ones with --ids, or raise --context-tokens-max or --kv-cache-tokens");
   }
 }
 
@@ -87,7 +87,7 @@ ScoredText TokenizeScoredText(const std::string& path, const GroupSetup& setup) 
   ScoredText scored;
   scored.ids =
       text::Tokenizer::Make(*setup.model)->Encode(ReadAll(path), text::SpecialTokens::kPlainText);
-  scored.window = std::min(scored.window, setup.context_tokens);
+  scored.window = std::min(scored.window, setup.tokens_max());
   if (scored.ids.size() < 2) {
     Throw(ErrorCode::kInvalidArgument, path, ": has ", scored.ids.size(),
           " tokens: expected a text of two or more");

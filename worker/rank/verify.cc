@@ -77,9 +77,10 @@ VerifyDigests ComputeDigests(GroupSetup& setup, const WorkerOptions& options,
   const std::vector<TrialRequest> requests = Requests(config.vocab_size, config.context_tokens);
   for (const TrialRequest& request : requests) {
     const int64_t needed = request.prompt.size() + request.params.tokens_max;
-    if (needed > setup.context_tokens) {
-      Throw(ErrorCode::kInvalidArgument, "the digests need a context of ", needed, " tokens, not ",
-            setup.context_tokens, ": raise --context-tokens-max or --kv-cache-tokens");
+    if (needed > setup.tokens_max()) {
+      Throw(ErrorCode::kInvalidArgument, "the digests need sequences of ", needed,
+            " tokens, context and cache hold ", setup.tokens_max(),
+            ": raise --context-tokens-max or --kv-cache-tokens");
     }
   }
   const std::vector<TrialAnswer> answers =

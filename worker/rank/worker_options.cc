@@ -2,6 +2,10 @@
 
 #include "worker/rank/worker_options.h"
 
+#include <set>
+
+#include "transport/base/check.h"
+
 namespace shoal::rank {
 namespace {
 
@@ -36,11 +40,14 @@ void AddGroupOptions(config::OptionTable& table, WorkerOptions& options) {
   table.AddInt("threads", "N", options.threads, {0, 4096},
                "Threads of this rank's kernels. 0: cores / ranks on this machine.");
   table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT32_MAX},
-               "Longest sequence, prompt and answer. 0: the model's, if it fits.");
+               "Longest sequence, prompt and answer. 0: the model's.");
   table.AddInt(
       "kv-cache-tokens", "N", options.kv_cache_tokens, {0, INT32_MAX},
       "Positions that the KV cache holds, all sequences together. 0: every sequence at full "
-      "length, or what fits in half of the free memory.");
+      "length, within 1 GiB a rank (or one sequence, or the weights' size, if more) and half of "
+      "the free memory.");
+  table.AddInt("kv-cache-bytes-max", "N", options.kv_cache_bytes_max, {0, INT64_MAX},
+               "Upper bound for this rank's KV cache. 0: that of --kv-cache-tokens.");
   table.AddChoice<KvDType>(
       "kv-dtype", options.kv_dtype,
       {{"f16", KvDType::kF16},
@@ -115,6 +122,20 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
   table.AddString("group-token-file", "FILE", options.group_token_file,
                   "A secret that this group shares with the coordinator, one line.");
   return table;
+}
+
+std::string GroupOptionsText(const WorkerOptions& options) {
+  static const std::set<std::string> kOwn = {
+      "model",           "coordinator",     "threads", "kv-cache-bytes-max", "memory-bytes-max",
+      "join-timeout-ms", "group-token-file"};
+  // A table's defaults are the values that its fields have when it is made.
+  WorkerOptions values = options;
+  const config::OptionTable table = MakeWorkerTable(values);
+  std::string text;
+  for (const config::Option& option : table.options()) {
+    if (!kOwn.contains(option.name)) text += Str(option.name, "=", option.default_text, "\n");
+  }
+  return text;
 }
 
 }  // namespace shoal::rank

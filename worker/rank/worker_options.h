@@ -19,8 +19,9 @@ struct WorkerOptions {
   int32_t tensor_parallel = 1;
   int32_t pipeline_parallel = 1;
   int32_t threads = 0;             // 0: cores / ranks on this machine.
-  int64_t context_tokens_max = 0;  // 0: the model's, if it fits.
-  int64_t kv_cache_tokens = 0;     // 0: all sequences at full length, if that fits.
+  int64_t context_tokens_max = 0;  // 0: the model's.
+  int64_t kv_cache_tokens = 0;     // 0: see DefaultCacheTokens.
+  int64_t kv_cache_bytes_max = 0;  // Bounds either; 0: no bound of the user's.
   KvDType kv_dtype = KvDType::kF16;
   forward::Numerics numerics = forward::Numerics::kExact;
   int64_t prefill_chunk_tokens = 512;
@@ -44,5 +45,9 @@ void AddGroupOptions(config::OptionTable& table, WorkerOptions& options);
 
 // All flags of a rank that serves.
 config::OptionTable MakeWorkerTable(WorkerOptions& options);
+
+// The flags that all ranks of a group must share, as FindDifference takes them: all but those that
+// speak of the rank's own machine.
+std::string GroupOptionsText(const WorkerOptions& options);
 
 }  // namespace shoal::rank

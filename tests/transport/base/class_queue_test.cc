@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <vector>
 
 namespace shoal {
@@ -51,6 +52,31 @@ TEST(ClassQueue, CountsFromTheLastTimeTheFirstToComeWasServed) {
   queue.Serve({0, 21});
   queue.Add({0, 22}, 22);
   EXPECT_EQ(queue.front(), 22);
+}
+
+// One that comes back under the arrival that it had takes nothing from those behind it.
+TEST(ClassQueue, KeepsACountWhileAnEarlierArrivalIsServedAgainAndAgain) {
+  ClassQueue<int> queue;
+  queue.Add({5, 1}, -1);
+  for (uint64_t i = 2; i < 10; ++i) {
+    queue.Add({0, 0}, 0);
+    queue.Serve({0, 0});
+    queue.Add({0, i}, static_cast<int>(i));
+    queue.Serve({0, i});
+  }
+  EXPECT_EQ(queue.front_turn(), (Turn{kPromotedClass, 1}));
+}
+
+TEST(ClassQueue, CountsForTheNextWhileAPromotedOneDoesNotFit) {
+  ClassQueue<int> queue;
+  queue.Add({5, 0}, -1);
+  queue.Add({5, 1}, -2);
+  for (uint64_t i = 2; i < 18; ++i) {
+    queue.Add({0, i}, static_cast<int>(i));
+    queue.Serve({0, i});
+  }
+  EXPECT_EQ(queue.turns().begin()->arrival, 0U);
+  EXPECT_EQ(*std::next(queue.turns().begin()), (Turn{kPromotedClass, 1}));
 }
 
 TEST(ClassQueue, RemovesWhatNobodyServes) {

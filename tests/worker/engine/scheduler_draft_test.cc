@@ -105,6 +105,12 @@ TEST(SchedulerDrafts, GuessesNoMoreThanTheAnswerMayHave) {
   EXPECT_EQ(update.finish, FinishReason::kLength);
 }
 
+TEST(SchedulerDrafts, CutsTheLongestAnswerToTheContext) {
+  Scheduler scheduler(Options());
+  ASSERT_EQ(scheduler.Submit(1, Prompt(8), Tokens(INT64_MAX)), SubmitOutcome::kAccepted);
+  EXPECT_EQ(scheduler.NextStep()->starts.at(0).params.tokens_max, 256 - 8);
+}
+
 TEST(SchedulerDrafts, MindsNoBadNumberBehindAWrongGuess) {
   Repeating run(Tokens(20));
   const StepPlan plan = *run.scheduler.NextStep();

@@ -86,8 +86,8 @@ class WorkerProcess : public ::testing::Test {
 
   std::unique_ptr<Process> Start(int rank_count, const std::string& address,
                                  const std::vector<std::string>& more = {},
-                                 int64_t kv_cache_tokens = 2048) {
-    std::vector<std::string> arguments;
+                                 int64_t kv_cache_tokens = 2048,
+                                 std::vector<std::string> arguments = {}) {
     if (rank_count > 1) {
       arguments = {"mpirun", "--allow-run-as-root",     "--oversubscribe", "--bind-to", "none",
                    "-np",    std::to_string(rank_count)};
@@ -157,6 +157,8 @@ TEST_F(WorkerProcess, RegistersWhatItIs) {
   EXPECT_EQ(rank.kv_cache_tokens, 2048);
   EXPECT_EQ(rank.thread_count, 1);
   EXPECT_EQ(rank.vocab_size, test::Q4_1Spec().vocab_size);
+  EXPECT_THAT(worker->Log(), AllOf(HasSubstr("bytes of memory: weights "),
+                                   HasSubstr("KV cache 3145728 for 2048 tokens")));
 }
 
 TEST_F(WorkerProcess, EndsWith0OnSigterm) {
@@ -261,6 +263,36 @@ TEST_F(WorkerProcess, NamesBothNumbersIfTheCutIsNotTheNumberOfRanks) {
   const std::string log = worker->Log();
   EXPECT_THAT(log, AllOf(HasSubstr("makes 3 ranks"), HasSubstr("mpirun started 2")));
   EXPECT_EQ(log.find("makes 3 ranks"), log.rfind("makes 3 ranks")) << "one rank speaks for all";
+}
+
+// mpirun may be given several programs, each with its own flags.
+TEST_F(WorkerProcess, NamesTheOptionInWhichRanksDiffer) {
+  FakeCoordinator coordinator;
+  std::vector<std::string> more = {"--tensor-parallel",
+                                   "2",
+                                   "--prefill-chunk-tokens",
+                                   "64",
+                                   ":",
+                                   "-np",
+                                   "1",
+                                   SHOAL_BINARY_DIR "/bin/shoal-worker",
+                                   "--model",
+                                   *model_,
+                                   "--coordinator",
+                                   coordinator.address(),
+                                   "--threads",
+                                   "1",
+                                   "--kv-cache-tokens",
+                                   "2048",
+                                   "--tensor-parallel",
+                                   "2",
+                                   "--prefill-chunk-tokens",
+                                   "32"};
+  std::vector<std::string> arguments = {
+      "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "1"};
+  const auto worker = Start(1, coordinator.address(), more, 2048, arguments);
+  EXPECT_EQ(StatusOf(*worker, coordinator), 2) << worker->Log();
+  EXPECT_THAT(worker->Log(), HasSubstr("--prefill-chunk-tokens is 64 on rank 0 and 32 on rank 1"));
 }
 
 TEST_F(WorkerProcess, EndsWith2IfMemoryIsShort) {

@@ -9,7 +9,6 @@
 #include "worker/rank/coordinator_session.h"
 #include "worker/rank/inbox.h"
 #include "worker/rank/kernel_report.h"
-#include "worker/rank/memory_budget.h"
 #include "worker/rank/worker_options.h"
 
 namespace shoal::rank {
@@ -83,43 +82,44 @@ TEST(Together, GivesASingleRankItsOwnError) {
   EXPECT_THROW(Together(environment, deadline, [] { Throw(ErrorCode::kFailed, "x"); }), Error);
 }
 
-constexpr MemoryNeeds kNeeds{.weights = 1000, .activations = 200, .kv_per_token = 10};
-
-std::string Refusal(const std::function<void()>& work) {
-  const std::optional<Failure> failure = TryTo(work);
-  if (!failure) return "";
-  EXPECT_EQ(failure->code, ErrorCode::kInvalidArgument);
-  return failure->message;
+TEST(FindDifference, NamesTheOptionBothValuesAndBothRanks) {
+  WorkerOptions options;
+  const std::string same = GroupOptionsText(options);
+  options.threads = 7;
+  options.memory_bytes_max = 12345;
+  EXPECT_EQ(GroupOptionsText(options), same) << "each rank's own";
+  EXPECT_EQ(FindDifference({same, same, same}), "");
+  options.prefill_chunk_tokens = 256;
+  EXPECT_EQ(FindDifference({same, same, GroupOptionsText(options), same}),
+            "--prefill-chunk-tokens is 512 on rank 0 and 256 on rank 2: give all ranks of a group "
+            "the same");
 }
 
-TEST(DefaultCacheTokens, TakesWhatIsWantedIfItFitsInHalfOfWhatIsFree) {
-  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 2 * 3200, 320, 32), 320);
-  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 2 * 3200, 300, 32), 320);
-}
-
-TEST(DefaultCacheTokens, OtherwiseTakesHalfInWholeBlocks) {
-  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 2 * 3200, 100'000, 32), 320);
-  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 2 * 3500, 100'000, 32), 320);
-}
-
-TEST(DefaultCacheTokens, TakesMoreThanHalfForTheLeastAndRefusesLess) {
-  EXPECT_EQ(DefaultCacheTokens(0, kNeeds, 1200 + 3200, 100'000, 320), 320);
-  EXPECT_THAT(Refusal([] { DefaultCacheTokens(3, kNeeds, 1200 + 3199, 100'000, 320); }),
-              AllOf(HasSubstr("rank 3 needs 4400 bytes"), HasSubstr("there are 4399"),
-                    HasSubstr("use more ranks")));
-  EXPECT_THAT(Refusal([] { DefaultCacheTokens(0, kNeeds, 100, 100, 32); }),
-              HasSubstr("there are 100"));
-}
-
-TEST(CheckMemory, ComparesEverythingTogetherWithWhatThereIs) {
-  EXPECT_EQ(Refusal([] { CheckMemory(0, kNeeds, 1200 + 320, 32); }), "");
-  EXPECT_THAT(Refusal([] { CheckMemory(0, kNeeds, 1200 + 319, 32); }), HasSubstr("needs 1520"));
-  EXPECT_NE(Refusal([] { CheckMemory(0, kNeeds, 1199, 0); }), "");
-}
-
-TEST(ParseAvailableBytes, ReadsTheKernelsLine) {
-  EXPECT_EQ(ParseAvailableBytes("MemTotal: 9 kB\nMemAvailable:   24 kB\n"), 24 * 1024);
-  EXPECT_THROW(ParseAvailableBytes("MemTotal: 9 kB\n"), Error);
+TEST(GroupOptionsText, HasWhateverTheRanksMustShare) {
+  const std::string same = GroupOptionsText({});
+  const auto differs = [&](const auto& change) {
+    WorkerOptions options;
+    change(options);
+    return FindDifference({same, GroupOptionsText(options)});
+  };
+  EXPECT_NE(differs([](auto& options) { options.tensor_parallel = 2; }), "");
+  EXPECT_NE(differs([](auto& options) { options.pipeline_parallel = 2; }), "");
+  EXPECT_NE(differs([](auto& options) { options.context_tokens_max = 64; }), "");
+  EXPECT_NE(differs([](auto& options) { options.kv_cache_tokens = 64; }), "");
+  EXPECT_THAT(differs([](auto& options) { options.kv_dtype = KvDType::kF32; }),
+              HasSubstr("--kv-dtype is f16 on rank 0 and f32 on rank 1"));
+  EXPECT_NE(differs([](auto& options) { options.numerics = forward::Numerics::kFast; }), "");
+  EXPECT_NE(differs([](auto& options) { options.sequences_max = 5; }), "");
+  EXPECT_NE(differs([](auto& options) { options.queue_requests_max = 5; }), "");
+  EXPECT_NE(differs([](auto& options) { options.prefix_cache = false; }), "");
+  EXPECT_NE(differs([](auto& options) { options.speculation = false; }), "");
+  EXPECT_NE(differs([](auto& options) { options.speculation_tokens_max = 3; }), "");
+  EXPECT_NE(differs([](auto& options) { options.batch_policy = engine::BatchPolicy::kThreshold; }),
+            "");
+  EXPECT_NE(differs([](auto& options) { options.batch_queue_min = 3; }), "");
+  EXPECT_NE(differs([](auto& options) { options.batch_delay_max_ms = 3; }), "");
+  EXPECT_NE(differs([](auto& options) { options.comm = comm::CommKind::kTcp; }), "");
+  EXPECT_NE(differs([](auto& options) { options.step_timeout_ms = 3; }), "");
 }
 
 TEST(KernelReport, ListsEveryEntryOfEveryTable) {
