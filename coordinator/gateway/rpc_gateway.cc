@@ -27,7 +27,11 @@ bool HasText(const rpc::GenerateRequest& request) {
 
 size_t TextBytes(const rpc::GenerateRequest& request) {
   size_t bytes = request.text.size() + request.params.grammar.text.size();
-  for (const rpc::ChatMessage& message : request.chat) bytes += message.content.size();
+  // A message without text costs the template something as well.
+  constexpr size_t kMessageBytes = 16;
+  for (const rpc::ChatMessage& message : request.chat) {
+    bytes += kMessageBytes + message.role.size() + message.content.size();
+  }
   return bytes;
 }
 
@@ -115,22 +119,22 @@ RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
     : generation_(generation),
       text_(std::move(text)),
       random_(std::move(random)),
-      long_prompts_(port) {}
+      text_threads_(port) {}
 
 RpcGateway::~RpcGateway() noexcept {
   for (const auto& [stream, listener] : listeners_) generation_.Cancel(stream);
 }
 
 kj::Promise<rpc::EncodedPrompt> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
-  if (TextBytes(request) < kLargeTextBytes) return EncodePrompt(request, text_);
-  if (long_prompts_.full()) {
+  TextThread* thread = text_threads_.For(TextBytes(request));
+  if (thread == nullptr) return EncodePrompt(request, text_);
+  if (thread->full()) {
     return rpc::EncodedPrompt{
         {},
         ToInfo(core::MakeStreamError(core::BusyReason::kQueueFull,
-                                     "too many long prompts are waiting to be tokenized"))};
+                                     "too many prompts are waiting to be tokenized"))};
   }
-  return long_prompts_
-      .Run(std::function([request, text = text_] { return EncodePrompt(request, text); }))
+  return thread->Run(std::function([request, text = text_] { return EncodePrompt(request, text); }))
       .then([](kj::Own<Outcome<rpc::EncodedPrompt>>&& outcome) { return outcome->Take(); });
 }
 
