@@ -57,9 +57,20 @@ AnswerPiece AnswerChoice::EchoOnly() {
 
 void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
   decoded_code_points_ += CountCodePoints(text);
-  // Stop strings are looked for behind what min_tokens promises.
-  const bool promised = generated_count_ <= plan_.params.sampling.min_tokens;
-  piece.text += promised ? text : matcher_.Push(text);
+  piece.text += IsPromised() ? text : matcher_.Push(text);
+}
+
+// Stop strings are looked for behind what min_tokens promises.
+bool AnswerChoice::IsPromised() const {
+  return generated_count_ <= plan_.params.sampling.min_tokens;
+}
+
+// A token that is not shown (a special one, or one that ends the answer) is no text, but a stop
+// string may spell it.
+void AnswerChoice::AddToken(int32_t id, AnswerPiece& piece) {
+  if (!IsStopId(id)) AddText(decoder_->Push(id), piece);
+  if (IsPromised() || (!IsStopId(id) && !tokenizer_->IsSpecial(id))) return;
+  piece.text += matcher_.PushHidden(tokenizer_->TokenBytes(id, /*skip_special=*/false));
 }
 
 // True if a stop string was found.
@@ -72,7 +83,7 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
     piece.tokens.push_back(id);
     piece.text_offsets.push_back(decoded_code_points_);
     if (plan_.params.top_logprobs >= 0) piece.logprobs.push_back(update.logprobs[i]);
-    if (decoder_ && !IsStopId(id)) AddText(decoder_->Push(id), piece);
+    if (decoder_) AddToken(id, piece);
     if (matcher_.matched()) return true;
   }
   return false;

@@ -49,6 +49,8 @@ class AnswerChoice : public core::StreamListener {
   bool Consume(const SequenceUpdate& update, AnswerPiece& piece);
   void BeginPiece(std::vector<TokenLogprobs> prompt_logprobs, AnswerPiece& piece);
   void AddText(std::string text, AnswerPiece& piece);
+  void AddToken(int32_t id, AnswerPiece& piece);
+  bool IsPromised() const;
   bool IsStopId(int32_t id) const;
   // False, with the failure reported, if the arrays do not fit each other.
   bool CheckUpdate(const SequenceUpdate& update);
