@@ -38,11 +38,16 @@ size_t TextBytes(const rpc::GenerateRequest& request) {
 std::vector<int32_t> Encode(const rpc::GenerateRequest& request, const TextService& text) {
   if (!HasText(request)) return request.tokens;
   if (text.tokenizer == nullptr) {
-    Throw(ErrorCode::kInvalidArgument, "prompt: this model has no tokenizer, send token ids");
+    Throw(ErrorCode::kInvalidArgument, "prompt: this model has no tokenizer",
+          text.tokenizer_refusal.empty() ? ""
+                                         : Str(" that can be used (", text.tokenizer_refusal, ")"),
+          ", send token ids");
   }
   if (!request.chat.empty()) {
     if (!text.encode_chat) {
-      Throw(ErrorCode::kInvalidArgument, "prompt: this model has no chat template, send text");
+      Throw(ErrorCode::kInvalidArgument, "prompt: this model has no chat template",
+            text.chat_refusal.empty() ? "" : Str(" that can be used (", text.chat_refusal, ")"),
+            ", send text");
     }
     auto messages = nlohmann::ordered_json::array();
     for (const rpc::ChatMessage& message : request.chat) {
