@@ -30,6 +30,7 @@ AnswerChoice::AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan 
       tokenizer_(tokenizer),
       owner_(owner),
       shows_stop_(request.shows_stop),
+      shows_special_(request.shows_special),
       matcher_(request.stop, request.shows_stop) {
   if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/!request.shows_special);
 }
@@ -99,9 +100,22 @@ void AnswerChoice::EchoOnly() {
 
 void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
   decoded_code_points_ += CountCodePoints(text);
-  // Stop strings are looked for behind what min_tokens promises.
-  const bool promised = generated_count_ <= plan_.params.sampling.min_tokens;
-  piece.text += promised ? text : matcher_.Push(text);
+  piece.text += IsPromised() ? text : matcher_.Push(text);
+}
+
+// Stop strings are looked for behind what min_tokens promises.
+bool AnswerChoice::IsPromised() const {
+  return generated_count_ <= plan_.params.sampling.min_tokens;
+}
+
+// A token that is not shown (a special one, or one that ends the answer) is no text, but a stop
+// string may spell it.
+void AnswerChoice::AddToken(int32_t id, AnswerPiece& piece) {
+  const bool ends = IsStopId(id) && !shows_stop_;
+  if (!ends) AddText(decoder_->Push(id), piece);
+  const bool is_hidden = ends || (tokenizer_->IsSpecial(id) && !shows_special_);
+  if (IsPromised() || !is_hidden) return;
+  piece.text += matcher_.PushHidden(tokenizer_->TokenBytes(id, /*skip_special=*/false));
 }
 
 // True if a stop string was found.
@@ -116,7 +130,7 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
     piece.tokens.push_back(id);
     piece.text_offsets.push_back(decoded_code_points_);
     if (plan_.params.top_logprobs >= 0) piece.logprobs.Add(update.logprobs[i]);
-    if (decoder_ && (shows_stop_ || !IsStopId(id))) AddText(decoder_->Push(id), piece);
+    if (decoder_) AddToken(id, piece);
     if (matcher_.matched()) return true;
     HandOverIfFull(piece);
   }

@@ -54,6 +54,8 @@ class AnswerChoice : public core::StreamListener {
   void EchoToken(const TokenLogprobs* logprobs, AnswerPiece& piece);
   void HandOverIfFull(AnswerPiece& piece);
   void AddText(std::string text, AnswerPiece& piece);
+  void AddToken(int32_t id, AnswerPiece& piece);
+  bool IsPromised() const;
   bool IsStopId(int32_t id) const;
   // False, with the failure reported, if the arrays do not fit each other.
   bool CheckUpdate(const SequenceUpdate& update);
@@ -65,7 +67,8 @@ class AnswerChoice : public core::StreamListener {
   const PromptPlan plan_;
   const text::Tokenizer* tokenizer_;
   AnswerOwner& owner_;
-  const bool shows_stop_;
+  const bool shows_stop_;     // Also tokens that end the answer.
+  const bool shows_special_;  // Also special tokens.
   std::optional<text::StreamDecoder> decoder_;
   StopMatcher matcher_;
   int64_t decoded_code_points_ = 0;  // Of the prompt's and the choice's text, held back or not.

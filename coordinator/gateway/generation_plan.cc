@@ -14,7 +14,10 @@ namespace {
 const text::Tokenizer& NeedTokenizer(const TextService& text, const std::string& param) {
   if (text.tokenizer == nullptr) {
     throw ApiError(param,
-                   "the model has no tokenizer: send a prompt of token ids and no stop strings",
+                   Str(text.tokenizer_refusal.empty() ? "the model has no tokenizer"
+                                                      : "the model's tokenizer cannot be used (" +
+                                                            text.tokenizer_refusal + ")",
+                       ": send a prompt of token ids and no stop strings"),
                    "no_tokenizer");
   }
   return *text.tokenizer;
@@ -62,7 +65,11 @@ void EncodePrompt(const PromptInput& input, bool adds_bos, const TextService& te
 void EncodeMessages(const ApiRequest& request, const TextService& text, PromptPlan& plan) {
   NeedTokenizer(text, "messages");
   if (!text.encode_chat) {
-    throw ApiError("messages", "the model has no chat template: use /v1/completions",
+    throw ApiError("messages",
+                   Str(text.chat_refusal.empty()
+                           ? "the model has no chat template"
+                           : "the model's chat template cannot be used (" + text.chat_refusal + ")",
+                       ": use /v1/completions"),
                    "no_chat_template");
   }
   auto messages = nlohmann::ordered_json::array();

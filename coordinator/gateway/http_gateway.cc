@@ -135,7 +135,7 @@ HttpGateway::HttpGateway(HttpGatewayOptions options, core::GenerationService& ge
       random_(options_.random ? options_.random : SystemRandom()),
       unix_seconds_(options_.unix_seconds ? options_.unix_seconds : SystemSeconds),
       started_seconds_(unix_seconds_()),
-      large_bodies_(port),
+      text_threads_(port),
       formatter_(port),
       server_(options_.limits, *this, timer) {}
 
@@ -315,9 +315,9 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
 // Waits for the other thread, then stands for the answer that is made of what it read.
 class HttpGateway::LargeCall : public PendingAnswer {
  public:
-  LargeCall(HttpGateway& gateway, const Call& call)
+  LargeCall(HttpGateway& gateway, TextThread& thread, const Call& call)
       : call_{kNoRequest, call.reply, call.request_id, call.started, call.route, call.matched},
-        reading_(gateway.large_bodies_
+        reading_(thread
                      .Run(std::function([body = call.request.body, text = gateway.text_,
                                          reading = gateway.MakeReading(call)] {
                        return reading.Read(body, text);
@@ -349,14 +349,13 @@ class HttpGateway::LargeCall : public PendingAnswer {
 
 std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   CheckBodyForm(call.request);
-  if (call.request.body.size() < kLargeTextBytes) {
-    return Start(call, MakeReading(call).Read(call.request.body, text_));
-  }
-  if (large_bodies_.full()) {
+  TextThread* thread = text_threads_.For(call.request.body.size());
+  if (thread == nullptr) return Start(call, MakeReading(call).Read(call.request.body, text_));
+  if (thread->full()) {
     throw FromStreamError(core::MakeStreamError(core::BusyReason::kQueueFull,
-                                                "too many large requests are waiting to be read"));
+                                                "too many requests are waiting to be read"));
   }
-  return std::make_unique<LargeCall>(*this, call);
+  return std::make_unique<LargeCall>(*this, *thread, call);
 }
 
 std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {

@@ -64,7 +64,7 @@ class HttpGateway : private HttpService {
   struct Route;
   struct Call;     // One request being routed.
   struct Reading;  // What reading a generation's body needs, and nothing that may change meanwhile.
-  class LargeCall;  // A generation whose body is read on the other thread.
+  class LargeCall;  // A generation whose body is read beside the loop.
 
   std::unique_ptr<PendingAnswer> Answer(const HttpRequest& request, HttpReply& reply) override;
   HttpResponse Refuse(int status, const std::string& message) override;
@@ -102,7 +102,7 @@ class HttpGateway : private HttpService {
   bool stopping_ = false;
   GatewayMetrics metrics_;
   IgnoredLog ignored_;
-  TextThread large_bodies_;
+  TextThreads text_threads_;
   TextThread formatter_;
   HttpServer server_;  // Last: its connections use all of the above.
 };

@@ -14,7 +14,8 @@ namespace shoal::gateway {
 
 class ModelText {
  public:
-  // Errors: kInvalidArgument for a model, tokenizer or chat template that cannot be read.
+  // A tokenizer or chat template that cannot be used is logged and kept from those who ask for it;
+  // all other requests are served. Errors: kInvalidArgument for a model that cannot be read.
   explicit ModelText(const std::string& path);
 
   const std::string& name() const { return name_; }
@@ -26,6 +27,8 @@ class ModelText {
   std::vector<int32_t> eos_ids_;
   int32_t vocab_size_ = 0;
   std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::string tokenizer_refusal_;
+  std::string chat_refusal_;
   text::grammar::ByteSet grammar_bytes_;
   std::unique_ptr<text::ChatTemplate> chat_template_;
 };

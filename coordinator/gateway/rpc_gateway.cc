@@ -33,18 +33,27 @@ bool HasText(const rpc::GenerateRequest& request) {
 
 size_t TextBytes(const rpc::GenerateRequest& request) {
   size_t bytes = request.text.size() + request.params.grammar.text.size();
-  for (const rpc::ChatMessage& message : request.chat) bytes += message.content.size();
+  // A message without text costs the template something as well.
+  constexpr size_t kMessageBytes = 16;
+  for (const rpc::ChatMessage& message : request.chat) {
+    bytes += kMessageBytes + message.role.size() + message.content.size();
+  }
   return bytes;
 }
 
 std::vector<int32_t> Encode(const rpc::GenerateRequest& request, const TextService& text) {
   if (!HasText(request)) return request.tokens;
   if (text.tokenizer == nullptr) {
-    Throw(ErrorCode::kInvalidArgument, "prompt: this model has no tokenizer, send token ids");
+    Throw(ErrorCode::kInvalidArgument, "prompt: this model has no tokenizer",
+          text.tokenizer_refusal.empty() ? ""
+                                         : Str(" that can be used (", text.tokenizer_refusal, ")"),
+          ", send token ids");
   }
   if (!request.chat.empty()) {
     if (!text.encode_chat) {
-      Throw(ErrorCode::kInvalidArgument, "prompt: this model has no chat template, send text");
+      Throw(ErrorCode::kInvalidArgument, "prompt: this model has no chat template",
+            text.chat_refusal.empty() ? "" : Str(" that can be used (", text.chat_refusal, ")"),
+            ", send text");
     }
     auto messages = nlohmann::ordered_json::array();
     for (const rpc::ChatMessage& message : request.chat) {
@@ -122,7 +131,7 @@ RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
     : generation_(generation),
       text_(std::move(text)),
       random_(std::move(random)),
-      long_prompts_(port) {}
+      text_threads_(port) {}
 
 RpcGateway::~RpcGateway() noexcept {
   for (const auto& [stream, listener] : listeners_) generation_.Cancel(stream);
@@ -130,15 +139,16 @@ RpcGateway::~RpcGateway() noexcept {
 
 kj::Promise<rpc::EncodedPrompt> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
   const int32_t vocab_size = VocabSize(text_, generation_.model());
-  if (TextBytes(request) < kLargeTextBytes) return EncodePrompt(request, text_, vocab_size);
-  if (long_prompts_.full()) {
+  TextThread* thread = text_threads_.For(TextBytes(request));
+  if (thread == nullptr) return EncodePrompt(request, text_, vocab_size);
+  if (thread->full()) {
     return rpc::EncodedPrompt{
         {},
         ToInfo(core::MakeStreamError(core::BusyReason::kQueueFull,
-                                     "too many long prompts are waiting to be tokenized"))};
+                                     "too many prompts are waiting to be tokenized"))};
   }
-  return long_prompts_
-      .Run(std::function(
+  return thread
+      ->Run(std::function(
           [request, text = text_, vocab_size] { return EncodePrompt(request, text, vocab_size); }))
       .then([](kj::Own<Outcome<rpc::EncodedPrompt>>&& outcome) { return outcome->Take(); });
 }

@@ -38,7 +38,7 @@ class RpcGateway : public rpc::UpstreamListener {
   const TextService text_;
   const std::function<uint64_t()> random_;
   std::map<uint64_t, std::unique_ptr<Listener>> listeners_;
-  TextThread long_prompts_;
+  TextThreads text_threads_;
 };
 
 }  // namespace shoal::gateway

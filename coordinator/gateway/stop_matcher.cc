@@ -3,7 +3,6 @@
 // Plain search: the text held back is shorter than the longest stop string.
 
 #include <algorithm>
-#include <utility>
 
 namespace shoal::gateway {
 
@@ -11,6 +10,18 @@ std::string StopMatcher::Push(std::string_view text) {
   if (matched_ || text.empty()) return "";
   if (stops_.empty()) return std::string(text);
   held_ += text;
+  held_shown_.append(text.size(), 1);
+  return Search();
+}
+
+std::string StopMatcher::PushHidden(std::string_view text) {
+  if (matched_ || text.empty() || stops_.empty()) return "";
+  held_ += text;
+  held_shown_.append(text.size(), 0);
+  return Search();
+}
+
+std::string StopMatcher::Search() {
   std::pair match(std::string::npos, std::string::npos);  // Where it begins and ends.
   size_t keep = held_.size();  // Where a stop string may yet be beginning.
   for (const std::string& stop : stops_) {
@@ -26,12 +37,26 @@ std::string StopMatcher::Push(std::string_view text) {
     keep = std::min(keep, begin);
   }
   matched_ = match.first != std::string::npos;
-  const size_t cut = !matched_ ? keep : includes_ ? match.second : match.first;
-  std::string free = held_.substr(0, cut);
-  held_.erase(0, matched_ ? held_.size() : cut);
+  std::string free = Release(matched_ ? match.first : keep);
+  if (!matched_) return free;
+  // What ended the answer is shown whole, also where it is a special token's text.
+  if (includes_) free += held_.substr(0, match.second - match.first);
+  held_.clear();
+  held_shown_.clear();
   return free;
 }
 
-std::string StopMatcher::Finish() { return std::exchange(held_, ""); }
+// The shown part of the first `count` bytes, which are held no more.
+std::string StopMatcher::Release(size_t count) {
+  std::string shown;
+  for (size_t i = 0; i < count; ++i) {
+    if (held_shown_[i] == 1) shown += held_[i];
+  }
+  held_.erase(0, count);
+  held_shown_.erase(0, count);
+  return shown;
+}
+
+std::string StopMatcher::Finish() { return Release(held_.size()); }
 
 }  // namespace shoal::gateway

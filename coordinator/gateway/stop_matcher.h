@@ -8,10 +8,9 @@
 
 namespace shoal::gateway {
 
-// The joined results of Push and Finish are the text before the first match, whatever the pieces,
-// or with `includes` the text up to its end.
-// Of two matches the one that is complete first counts; of those completed by the same piece, the
-// one that begins first.
+// The joined results of Push, PushHidden and Finish are the shown text before the first match,
+// whatever the pieces, and with `includes` the match itself. Of two matches the one that is
+// complete first counts; of those completed by the same piece, the one that begins first.
 class StopMatcher {
  public:
   // No string may be empty.
@@ -20,15 +19,21 @@ class StopMatcher {
 
   // The text that no stop string can reach any more. After a match: nothing.
   std::string Push(std::string_view text);
+  // The same of text that is matched where it stands and never shown: a special token's.
+  std::string PushHidden(std::string_view text);
   // What was held back.
   std::string Finish();
 
   bool matched() const { return matched_; }
 
  private:
+  std::string Release(size_t count);
+  std::string Search();
+
   const std::vector<std::string> stops_;
   const bool includes_;
   std::string held_;
+  std::string held_shown_;  // For each byte of held_: 1 or 0.
   bool matched_ = false;
 };
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// A thread beside the event loop, for work on text that would hold the loop up.
+// Threads beside the event loop, for work on text that would hold the loop up.
 
 #include <kj/async-unix.h>
 #include <kj/io.h>
@@ -19,8 +19,11 @@
 
 namespace shoal::gateway {
 
-// From this size on, text is not worked on in the loop's own thread: some ten milliseconds of
-// tokenizing.
+// From this size on, text is not worked on in the loop's own thread. Reading, rendering, compiling
+// a grammar and tokenizing take up to half a microsecond a byte: what is smaller holds the loop for
+// a millisecond.
+constexpr size_t kBesideLoopBytes = 2 * 1024;
+// From this size on, text does not share a thread with what is smaller.
 constexpr size_t kLargeTextBytes = 64 * 1024;
 
 // What a job returned or threw, of whatever type.
@@ -109,6 +112,24 @@ class TextThread {
   bool stop_ = false;
   kj::Promise<void> delivering_;
   std::thread thread_;  // Last: it uses all of the above.
+};
+
+// The thread for each size of text, so that a text of a few kilobytes, which is most of them, waits
+// for others of its kind (some milliseconds each) and never for megabytes (up to a second each).
+// Threading: owned by the event loop of `port`.
+class TextThreads {
+ public:
+  explicit TextThreads(kj::UnixEventPort& port) : middling_(port), large_(port) {}
+
+  // Null: so little text is worked on at once.
+  TextThread* For(size_t text_bytes) {
+    if (text_bytes < kBesideLoopBytes) return nullptr;
+    return text_bytes < kLargeTextBytes ? &middling_ : &large_;
+  }
+
+ private:
+  TextThread middling_;
+  TextThread large_;
 };
 
 }  // namespace shoal::gateway

@@ -52,6 +52,10 @@ void CheckConfig(const ModelConfig& config, const std::string& where) {
     Refuse(where, "the rope base is ", config.rope.theta,
            ", expected a positive number: correct it, or convert the model again");
   }
+  if (!std::isfinite(config.rope.linear_factor) || !(config.rope.linear_factor > 0)) {
+    Refuse(where, "the rope scaling factor is ", config.rope.linear_factor,
+           ", expected a positive number: correct it, or convert the model again");
+  }
   for (const int32_t id : config.eos_ids) {
     if (config.vocab_size != 0 && (id < 0 || id >= config.vocab_size)) {
       Refuse(where, "the end-of-sequence id ", id, " is outside the vocabulary of ",

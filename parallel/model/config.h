@@ -27,6 +27,7 @@ struct Llama3RopeScaling {
 struct RopeConfig {
   double theta = 10000;
   RopeLayout layout = RopeLayout::kHalfSplit;
+  double linear_factor = 1;  // Positions are divided by it.
   std::optional<Llama3RopeScaling> llama3;
   // GGUF's form of the same: frequency j is divided by frequency_divisors[j]. [head_dim / 2] or
   // empty.
@@ -45,12 +46,12 @@ struct ModelConfig {
   int64_t context_tokens = 0;  // Longest sequence the model was made for.
   float norm_epsilon = 1e-5F;
   RopeConfig rope;
-  std::vector<int32_t> eos_ids;  // From generation_config.json or the GGUF metadata.
+  std::vector<int32_t> eos_ids;  // Tokens that end an answer (end_ids.h).
 };
 
 // Checks what every reader of a configuration must: sizes from 1 to 2^31 - 1, whole groups of query
-// heads, an even head_dim, finite positive epsilon and theta, EOS ids inside the vocabulary
-// (skipped while vocab_size is 0). Errors: kInvalidArgument with `where`.
+// heads, an even head_dim, finite positive epsilon, theta and rope factor, EOS ids inside the
+// vocabulary (skipped while vocab_size is 0). Errors: kInvalidArgument with `where`.
 void CheckConfig(const ModelConfig& config, const std::string& where);
 
 // Leaves: the fixed pieces of the two sums that cross a tensor-parallel cut (kernels/README.md,

@@ -1,8 +1,9 @@
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <string_view>
 
 #include "parallel/model/gguf.h"
+#include "parallel/model/idle_keys.h"
 #include "parallel/model/json_fields.h"
 #include "parallel/model/refuse.h"
 
@@ -11,43 +12,41 @@
 namespace shoal::model {
 namespace {
 
-// Every key of the family that is read here or cannot change the result. A file with another
-// "llama." key asks for something this program would silently leave out.
-constexpr std::array<std::string_view, 25> kKnownKeys = {
-    "llama.block_count",
-    "llama.context_length",
-    "llama.embedding_length",
-    "llama.feed_forward_length",
-    "llama.attention.head_count",
-    "llama.attention.head_count_kv",
-    "llama.attention.key_length",
-    "llama.attention.value_length",
-    "llama.attention.layer_norm_rms_epsilon",
-    "llama.attention.causal",
-    "llama.attention.sliding_window",
-    "llama.expert_count",
-    "llama.expert_used_count",
-    "llama.rope.dimension_count",
-    "llama.rope.freq_base",
-    "llama.rope.scale_linear",
-    "llama.rope.scaling.type",
-    "llama.rope.scaling.factor",
-    "llama.rope.scaling.original_context_length",
-    "llama.rope.scaling.finetuned",
-    "llama.rope.scaling.attn_factor",
-    "llama.tensor_data_layout",
-    "llama.use_parallel_residual",
-    "llama.vocab_size",
-    "llama.pooling_type"};
+// Keys of the family that are read below. A file with another "llama." key than these and the idle
+// ones asks for something this program would silently leave out.
+constexpr std::string_view kReadKeys[] = {"llama.block_count",
+                                          "llama.context_length",
+                                          "llama.embedding_length",
+                                          "llama.feed_forward_length",
+                                          "llama.attention.head_count",
+                                          "llama.attention.head_count_kv",
+                                          "llama.attention.key_length",
+                                          "llama.attention.value_length",
+                                          "llama.attention.layer_norm_rms_epsilon",
+                                          "llama.rope.dimension_count",
+                                          "llama.rope.freq_base",
+                                          "llama.rope.scale_linear",
+                                          "llama.rope.scaling.type",
+                                          "llama.rope.scaling.factor"};
 
-constexpr std::string_view kTakeAnother = ": take a model without it";
-
-void RefuseUnless(bool condition, const JsonFields& fields, std::string_view key) {
-  if (!condition) {
-    Refuse(fields.where(), "the metadata key ", Quoted(key),
-           " asks for something that is not supported", kTakeAnother);
-  }
-}
+constexpr IdleKey kIdleKeys[] = {
+    {"llama.attention.causal", "[true]", "each position sees those before it"},
+    {"llama.attention.sliding_window", "[0]", "each position sees all before it"},
+    {"llama.expert_count", "[0]", "each layer has one MLP"},
+    {"llama.expert_used_count", "[0]", "each layer has one MLP"},
+    {"llama.use_parallel_residual", "[false]", "the MLP reads what attention has added to"},
+    {"llama.pooling_type", "[0]", "tokens are generated, no embeddings of texts"},
+    {"llama.rope.scaling.attn_factor", "[1]", "cosines and sines are not scaled"},
+    {"llama.tensor_data_layout", R"(["reference", "Meta AI original pth"])",
+     "queries and keys rotate adjacent pairs"},
+    {"llama.rope.scaling.original_context_length", "", "only yarn and longrope use it"},
+    {"llama.rope.scaling.finetuned", "", "it says how the model was made"},
+    {"llama.vocab_size", "", "the embedding's rows say it"},
+    // Of all families.
+    {"general.type", R"(["model"])", "an adapter or a projector is no whole model"},
+    {"general.quantization_version", "[2]", "blocks of other versions have other layouts"},
+    {"split.count", "[0, 1]", "the other parts hold the rest: join them with gguf-split --merge"},
+};
 
 void CheckArchitecture(const JsonFields& fields) {
   const std::optional<std::string> architecture = fields.TryString("general.architecture");
@@ -64,40 +63,34 @@ void CheckArchitecture(const JsonFields& fields) {
 
 void CheckUnsupported(const JsonFields& fields, const nlohmann::json& metadata) {
   for (const auto& [key, value] : metadata.items()) {
-    const bool known = !key.starts_with("llama.") ||
-                       std::find(kKnownKeys.begin(), kKnownKeys.end(), key) != kKnownKeys.end();
-    RefuseUnless(known, fields, key);
+    const bool is_read =
+        std::find(std::begin(kReadKeys), std::end(kReadKeys), key) != std::end(kReadKeys);
+    if (!key.starts_with("llama.") || is_read || FindIdleKey(kIdleKeys, key) != nullptr) continue;
+    Refuse(fields.where(), "the metadata key ", Quoted(key),
+           " is not known: it may ask for something that is not supported: take a model without "
+           "it");
   }
-  RefuseUnless(fields.TryBool("llama.attention.causal").value_or(true), fields,
-               "llama.attention.causal");
-  RefuseUnless(!fields.TryBool("llama.use_parallel_residual").value_or(false), fields,
-               "llama.use_parallel_residual");
-  for (const char* key : {"llama.attention.sliding_window", "llama.expert_count",
-                          "llama.expert_used_count", "llama.pooling_type"}) {
-    RefuseUnless(fields.TryCount(key).value_or(0) == 0, fields, key);
-  }
-  const std::string scaling = fields.TryString("llama.rope.scaling.type").value_or("none");
-  if (scaling != "none") {
-    Refuse(fields.where(), "the rope scaling type ", Quoted(scaling),
-           " (llama.rope.scaling.type) is not supported, only \"none\" and llama 3's "
-           "rope_freqs.weight are",
-           kTakeAnother);
-  }
-  for (const char* key : {"llama.rope.scale_linear", "llama.rope.scaling.attn_factor"}) {
-    RefuseUnless(fields.TryNumber(key).value_or(1) == 1, fields, key);
-  }
+  CheckIdleKeys(metadata, kIdleKeys, fields.where());
 }
 
-void ReadEos(const JsonFields& fields, ModelConfig& config) {
-  // Chat models end a turn with another token than a document.
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                          "tokenizer.ggml.eom_token_id"}) {
-    const std::optional<int64_t> id = fields.TryCount(key);
-    if (id &&
-        std::find(config.eos_ids.begin(), config.eos_ids.end(), *id) == config.eos_ids.end()) {
-      config.eos_ids.push_back(static_cast<int32_t>(*id));
-    }
+// What positions are divided by. A factor without a type is linear; of no scaling at all the factor
+// is 0 or 1. "none" turns a factor off.
+double ReadLinearFactor(const JsonFields& fields) {
+  const std::string type = fields.TryString("llama.rope.scaling.type").value_or("linear");
+  if (type != "none" && type != "linear") {
+    Refuse(fields.where(), "the rope scaling type ", Quoted(type),
+           " (llama.rope.scaling.type) is not supported, only \"none\", \"linear\" and llama 3's "
+           "rope_freqs.weight are: take a model without it");
   }
+  const std::optional<double> factor = fields.TryNumber("llama.rope.scaling.factor");
+  const std::optional<double> older = fields.TryNumber("llama.rope.scale_linear");
+  if (factor && older && *factor != *older) {
+    Refuse(fields.where(), "llama.rope.scaling.factor is ", *factor,
+           ", its older name llama.rope.scale_linear is ", *older,
+           ": remove the wrong one, or convert the model again");
+  }
+  const double value = factor ? *factor : older.value_or(1);
+  return type == "none" || value == 0 ? 1 : value;
 }
 
 }  // namespace
@@ -131,8 +124,8 @@ ModelConfig ReadGgufConfig(const GgufContents& contents, const std::string& wher
     }
   }
   config.rope.theta = fields.TryNumber("llama.rope.freq_base").value_or(10000);
+  config.rope.linear_factor = ReadLinearFactor(fields);
   config.rope.layout = RopeLayout::kAdjacentPairs;
-  ReadEos(fields, config);
   CheckConfig(config, where);
   return config;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "parallel/model/end_ids.h"
 #include "parallel/model/gguf.h"
 #include "parallel/model/refuse.h"
 
@@ -124,15 +125,18 @@ json MetadataOfConfig(const Model& model) {
                    {"llama.vocab_size", static_cast<uint64_t>(config.vocab_size)},
                    {"llama.rope.freq_base", config.rope.theta},
                    {"llama.attention.layer_norm_rms_epsilon", double{config.norm_epsilon}}};
-  constexpr const char* kEosKeys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                      "tokenizer.ggml.eom_token_id"};
-  if (config.eos_ids.size() > std::size(kEosKeys)) {
-    Refuse(model.path(), "the model has ", config.eos_ids.size(),
-           " end-of-sequence ids, a GGUF file holds ", std::size(kEosKeys),
-           ": remove some from generation_config.json");
+  if (config.rope.linear_factor != 1) {
+    metadata["llama.rope.scaling.type"] = "linear";
+    metadata["llama.rope.scaling.factor"] = config.rope.linear_factor;
   }
-  for (size_t i = 0; i < config.eos_ids.size(); ++i) {
-    metadata[kEosKeys[i]] = static_cast<uint64_t>(config.eos_ids[i]);
+  // Other readers know the first; ours all.
+  if (!config.eos_ids.empty()) {
+    metadata["tokenizer.ggml.eos_token_id"] = static_cast<uint64_t>(config.eos_ids[0]);
+    metadata[kGgufEndIdsKey] = std::vector<uint64_t>(config.eos_ids.begin(), config.eos_ids.end());
+  }
+  if (const auto found = model.metadata().find(kChatTemplateFile);
+      found != model.metadata().end()) {
+    metadata["tokenizer.chat_template"] = *found;
   }
   for (const auto& [file, key] : {std::pair("tokenizer.json", kGgufTokenizerJsonKey),
                                   std::pair("tokenizer_config.json", kGgufTokenizerConfigKey)}) {

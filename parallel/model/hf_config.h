@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "parallel/model/config.h"
 #include "parallel/model/resolve.h"
@@ -15,11 +16,14 @@ struct HfConfig {
   TiedOutput tied = TiedOutput::kNo;
 };
 
-// `generation` is generation_config.json's object, or null; its EOS ids win over config's.
+// Without EOS ids, which more files than this one name (end_ids.h).
 // Errors: kInvalidArgument for another model type, a missing or ill-typed key, and every setting
 // that would change the answers and is not implemented (biases, other activations, rope types,
 // quantisation...).
-HfConfig ReadHfConfig(const nlohmann::json& config, const nlohmann::json& generation,
-                      const std::string& where);
+HfConfig ReadHfConfig(const nlohmann::json& config, const std::string& where);
+
+// The keys that are neither read nor known to change nothing, for a word of warning: files hold
+// many that are somebody's own.
+std::vector<std::string> UnknownHfKeys(const nlohmann::json& config);
 
 }  // namespace shoal::model

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "parallel/model/end_ids.h"
 #include "parallel/model/gguf.h"
 #include "parallel/model/hf_config.h"
 #include "parallel/model/json_fields.h"
@@ -55,6 +56,8 @@ class LoadedModel : public Model {
     } else if (metadata_.contains(kGgufTokenizerJsonKey)) {
       UnfoldTokenizerJson();
     }
+    ReadEnds(path_);
+    NoteNamedTemplates();
   }
 
   void LoadGgufFile() {
@@ -72,8 +75,10 @@ class LoadedModel : public Model {
         metadata_[optional_file] = ReadJsonFile(optional_file);
       }
     }
-    const json generation = metadata_.value("generation_config.json", json());
-    HfConfig config = ReadHfConfig(metadata_["config.json"], generation, config_path);
+    if (fs::exists(InFolder(kChatTemplateFile))) {
+      metadata_[kChatTemplateFile] = ReadTextFile(InFolder(kChatTemplateFile), kJsonFileBytesMax);
+    }
+    HfConfig config = ReadHfConfig(metadata_["config.json"], config_path);
     config_ = std::move(config.model);
     MapShards();
     const int64_t configured_vocab = config_.vocab_size;
@@ -85,9 +90,50 @@ class LoadedModel : public Model {
     if (metadata_.contains("tokenizer.json")) {
       tokenizer_source_ = TokenizerSource::kTokenizerJson;
     }
+    ReadEnds(config_path);
+    Note("config.json has keys that are not known here and change nothing: ",
+         UnknownHfKeys(metadata_["config.json"]));
+    NoteNamedTemplates();
   }
 
  private:
+  void ReadEnds(const std::string& where) {
+    config_.eos_ids = ReadEndIds(metadata_, config_.vocab_size, where);
+    CheckConfig(config_, where);
+  }
+
+  // Nothing is noted of no names.
+  void Note(std::string text, const std::vector<std::string>& names) {
+    constexpr size_t kNamesMax = 20;
+    if (names.empty()) return;
+    for (size_t i = 0; i < std::min(names.size(), kNamesMax); ++i) {
+      text += Str(i == 0 ? "" : ", ", Quoted(names[i]));
+    }
+    if (names.size() > kNamesMax) text += Str(" and ", names.size() - kNamesMax, " more");
+    notes_.push_back(std::move(text));
+  }
+
+  // Chat templates beside the one that is used.
+  void NoteNamedTemplates() {
+    std::vector<std::string> names;
+    constexpr std::string_view kGgufPrefix = "tokenizer.chat_template.";
+    for (const auto& [key, value] : metadata_.items()) {
+      if (key.starts_with(kGgufPrefix)) names.push_back(key.substr(kGgufPrefix.size()));
+    }
+    const json config = metadata_.value("tokenizer_config.json", json::object());
+    const json list = config.value("chat_template", json());
+    for (const json& item : list.is_array() ? list : json::array()) {
+      if (!item.is_object() || !item.contains("name") || !item["name"].is_string()) continue;
+      if (item["name"] != "default") names.push_back(item["name"]);
+    }
+    std::error_code error;  // Of a GGUF file, or a folder without them: then there are none.
+    for (const auto& entry : fs::directory_iterator(InFolder("additional_chat_templates"), error)) {
+      names.push_back(entry.path().stem().string());
+    }
+    std::sort(names.begin(), names.end());
+    Note("chat templates that are not used, only the default one is: ", names);
+  }
+
   // A file made from a safetensors folder holds the folder's tokenizer files as texts.
   void UnfoldTokenizerJson() {
     for (const auto& [key, file] : {std::pair(kGgufTokenizerJsonKey, "tokenizer.json"),
@@ -173,7 +219,7 @@ class LoadedModel : public Model {
   }
 
   void Resolve(NameScheme scheme, TiedOutput tied) {
-    tensors_ = ResolveTensors(all_tensors_, scheme, tied, config_, path_);
+    tensors_ = ResolveTensors(all_tensors_, scheme, tied, config_, path_, notes_);
     int64_t attention_group = 1;
     int64_t down_group = 1;
     for (const LayerTensors& layer : tensors_.layers) {
@@ -181,9 +227,7 @@ class LoadedModel : public Model {
       down_group = std::max(down_group, GroupSize(layer.down->dtype));
     }
     leaves_ = ComputeLeaves(config_, attention_group, down_group);
-    for (const Tensor& tensor : all_tensors_) {
-      weight_bytes_ += tensor.bytes();
-    }
+    for (const NamedTensor& named : GgufTensors(tensors_)) weight_bytes_ += named.tensor->bytes();
   }
 
   std::vector<MappedFile> files_;

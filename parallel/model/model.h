@@ -54,7 +54,13 @@ struct ModelTensors {
   std::vector<LayerTensors> layers;         // [layer_count]
   const Tensor* output_norm = nullptr;      // [1][hidden_dim]
   const Tensor* output = nullptr;           // [vocab_size][hidden_dim]; token_embedding if tied.
+  // Rope frequencies that a folder holds beside the weights, from when they were saved too: what
+  // the configuration says counts, and these must agree.
+  std::vector<const Tensor*> stored_frequencies;  // Each [1][head_dim / 2].
 };
+
+// A folder's chat template, which wins over tokenizer_config.json's.
+constexpr const char* kChatTemplateFile = "chat_template.jinja";
 
 // What the tokenizer is made from.
 enum class TokenizerSource : uint8_t {
@@ -66,10 +72,11 @@ enum class TokenizerSource : uint8_t {
 // Immutable, thread-safe.
 class Model {
  public:
-  // Opens a .gguf file, or a folder with config.json and *.safetensors. Reads headers only, checks
-  // every offset, shape and count against the files' sizes, and resolves every tensor of the
-  // family. Errors: kInvalidArgument for anything wrong with the files: it names the file, the
-  // place, what was expected, what was found and what to do.
+  // Opens a .gguf file, or a folder with config.json and *.safetensors. Reads headers only (and an
+  // output head that should equal the embedding), checks every offset, shape and count against the
+  // files' sizes, and resolves every tensor of the family. Errors: kInvalidArgument for anything
+  // wrong with the files: it names the file, the place, what was expected, what was found and what
+  // to do.
   static std::unique_ptr<Model> Open(const std::string& path);
 
   virtual ~Model() = default;
@@ -85,8 +92,11 @@ class Model {
   TokenizerSource tokenizer_source() const { return tokenizer_source_; }
   // GGUF: an object of all metadata keys (arrays as JSON arrays; strings as bytes in std::string,
   // which need not be UTF-8). Folder: {"tokenizer.json": ..., "tokenizer_config.json": ...,
-  // "config.json": ..., "generation_config.json": ...}, those that exist.
+  // "config.json": ..., "generation_config.json": ..., "chat_template.jinja": "..."}, those that
+  // exist.
   const nlohmann::json& metadata() const { return metadata_; }
+  // What the files hold and nothing uses, a sentence each, for a log.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  protected:
   Model() = default;
@@ -99,6 +109,7 @@ class Model {
   int64_t weight_bytes_ = 0;
   TokenizerSource tokenizer_source_ = TokenizerSource::kNone;
   nlohmann::json metadata_;
+  std::vector<std::string> notes_;
 };
 
 }  // namespace shoal::model

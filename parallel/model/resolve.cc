@@ -5,6 +5,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "parallel/model/mapped_file.h"
 #include "parallel/model/refuse.h"
 
 // Names and shapes of a llama model.
@@ -31,8 +32,9 @@ constexpr LayerName kLayerNames[] = {
 
 class Resolver {
  public:
-  Resolver(std::span<const Tensor> tensors, NameScheme scheme, const std::string& where)
-      : gguf_(scheme == NameScheme::kGguf), where_(where) {
+  Resolver(std::span<const Tensor> tensors, NameScheme scheme, const std::string& where,
+           std::vector<std::string>& notes)
+      : gguf_(scheme == NameScheme::kGguf), where_(where), notes_(notes) {
     for (const Tensor& tensor : tensors) {
       unused_.emplace(tensor.name, &tensor);
     }
@@ -53,6 +55,8 @@ class Resolver {
     CheckShape(*found.output, config.vocab_size, config.hidden_dim);
     if (gguf_) {
       ReadFrequencyDivisors(config);
+    } else {
+      found.stored_frequencies = TakeStoredFrequencies(config);
     }
     CheckNothingLeft();
     return found;
@@ -120,11 +124,45 @@ class Resolver {
       return Take(name);
     }
     const Tensor* output = TryTake(name);
-    if (output != nullptr && tied == TiedOutput::kYes) {
-      Refuse(where_, "tie_word_embeddings is true but there is a tensor ", Quoted(name),
-             ": set it to false to use the tensor, or remove the tensor");
+    if (output == nullptr) return &embedding;
+    if (tied == TiedOutput::kIfAbsent) return output;
+    // Of two that differ, some readers use one and some the other.
+    if (!HoldTheSame(*output, embedding)) {
+      Refuse(where_, "tie_word_embeddings is true, but there is a tensor ", Quoted(name),
+             " that differs from the embedding: set it to false to use the tensor, or remove the "
+             "tensor");
     }
-    return output != nullptr ? output : &embedding;
+    notes_.push_back(Str("the tensor ", Quoted(name), " repeats the embedding and is not used"));
+    return &embedding;
+  }
+
+  static bool HoldTheSame(const Tensor& a, const Tensor& b) {
+    if (a.dtype != b.dtype || a.rows != b.rows || a.cols != b.cols) return false;
+    const bool same = std::memcmp(a.data, b.data, static_cast<size_t>(a.bytes())) == 0;
+    for (const Tensor* tensor : {&a, &b}) {
+      ReleasePages({tensor->data, static_cast<size_t>(tensor->bytes())});
+    }
+    return same;
+  }
+
+  std::vector<const Tensor*> TakeStoredFrequencies(const ModelConfig& config) {
+    std::vector<const Tensor*> found;
+    const auto take = [&](const std::string& name) {
+      const Tensor* tensor = TryTake(name);
+      if (tensor == nullptr) return;
+      CheckShape(*tensor, 1, config.head_dim / 2);
+      found.push_back(tensor);
+    };
+    take("model.rotary_emb.inv_freq");
+    for (int64_t layer = 0; layer < config.layer_count; ++layer) {
+      take(Str("model.layers.", layer, ".self_attn.rotary_emb.inv_freq"));
+    }
+    if (!found.empty()) {
+      notes_.push_back(Str(found.size(),
+                           " tensors rotary_emb.inv_freq are not used, the "
+                           "configuration says the frequencies"));
+    }
+    return found;
   }
 
   void ReadFrequencyDivisors(ModelConfig& config) {
@@ -164,6 +202,7 @@ class Resolver {
 
   const bool gguf_;
   const std::string& where_;
+  std::vector<std::string>& notes_;
   std::unordered_map<std::string_view, const Tensor*> unused_;
 };
 
@@ -183,8 +222,9 @@ std::vector<NamedTensor> GgufTensors(const ModelTensors& tensors) {
 }
 
 ModelTensors ResolveTensors(std::span<const Tensor> tensors, NameScheme scheme, TiedOutput tied,
-                            ModelConfig& config, const std::string& where) {
-  ModelTensors found = Resolver(tensors, scheme, where).Resolve(tied, config);
+                            ModelConfig& config, const std::string& where,
+                            std::vector<std::string>& notes) {
+  ModelTensors found = Resolver(tensors, scheme, where, notes).Resolve(tied, config);
   CheckConfig(config, where);
   return found;
 }

@@ -20,9 +20,12 @@ enum class TiedOutput : uint8_t { kNo, kYes, kIfAbsent };
 // Sets config.vocab_size from the embedding's rows, and config.rope.frequency_divisors from
 // rope_freqs.weight where there is one. The result points into `tensors`.
 // Errors: kInvalidArgument for a missing tensor, a tensor of another shape than `config` implies, a
-// norm that is quantised, and every tensor that has no place in the model: it would be ignored.
+// norm that is quantised, an output head that differs from the embedding that it is said to be, and
+// every tensor that has no place in the model: it would be ignored. What is not needed, and changes
+// nothing, is added to `notes`.
 ModelTensors ResolveTensors(std::span<const Tensor> tensors, NameScheme scheme, TiedOutput tied,
-                            ModelConfig& config, const std::string& where);
+                            ModelConfig& config, const std::string& where,
+                            std::vector<std::string>& notes);
 
 // A tensor of a model under the name that it has in GGUF files.
 struct NamedTensor {

@@ -80,7 +80,7 @@ void AddedTokenFinder::Find(std::string_view text, ByteRange range,
                             std::span<const ByteRange> plain,
                             const std::function<void(const Segment&)>& emit) const {
   size_t done = range.begin;
-  auto next_plain = plain.begin();
+  auto next_plain = FirstEndingAfter(plain, range.begin);
   for (size_t at = range.begin; at < range.end && !tokens_.empty();) {
     if (!first_bytes_[static_cast<uint8_t>(text[at])]) {
       ++at;

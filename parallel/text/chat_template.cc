@@ -51,8 +51,13 @@ class JinjaTemplate : public ChatTemplate {
   const jinja::Body body_;
 };
 
-// tokenizer_config.json's chat_template: a string, or a list of named ones with a "default".
-const nlohmann::json* ConfiguredTemplate(const nlohmann::json& metadata) {
+// A folder's own file or a GGUF file's key, else tokenizer_config.json's chat_template: a string,
+// or a list of named ones with a "default". Null if there is none.
+const nlohmann::json* FindTemplate(const nlohmann::json& metadata) {
+  for (const char* key : {model::kChatTemplateFile, "tokenizer.chat_template"}) {
+    const auto found = metadata.find(key);
+    if (found != metadata.end() && !found->is_null()) return &*found;
+  }
   const auto config = metadata.find("tokenizer_config.json");
   if (config == metadata.end() || !config->is_object()) return nullptr;
   const auto value = config->find("chat_template");
@@ -94,13 +99,8 @@ std::unique_ptr<ChatTemplate> ChatTemplate::Make(const model::Model& model) {
 
 std::unique_ptr<ChatTemplate> ChatTemplate::FromMetadata(const nlohmann::json& metadata,
                                                          model::TokenizerSource source) {
-  const nlohmann::json* value = nullptr;
-  if (source == model::TokenizerSource::kGgufMetadata) {
-    const auto found = metadata.find("tokenizer.chat_template");
-    if (found != metadata.end()) value = &*found;
-  } else if (source == model::TokenizerSource::kTokenizerJson) {
-    value = ConfiguredTemplate(metadata);
-  }
+  if (source == model::TokenizerSource::kNone) return nullptr;
+  const nlohmann::json* value = FindTemplate(metadata);
   if (value == nullptr) return nullptr;
   if (!value->is_string()) {
     Throw(ErrorCode::kInvalidArgument, "chat_template: expected a string, found ",

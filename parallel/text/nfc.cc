@@ -20,7 +20,12 @@ struct Character {
   bool plain;
 };
 
+// No smaller character decomposes, and none below the second is a mark or the second of a pair that
+// composes: most text needs no search.
+constexpr uint32_t kDecomposingMin = 0xC0, kMarkMin = 0x300;
+
 uint8_t CombiningClass(uint32_t code_point) {
+  if (code_point < kMarkMin) return 0;
   const auto ranges = CombiningRanges();
   const auto after = std::upper_bound(
       ranges.begin(), ranges.end(), code_point,
@@ -35,6 +40,10 @@ void AppendDecomposed(uint32_t code_point, bool plain, std::vector<Character>& o
     out.push_back({kLead + index / (kVowels * kTails), 0, plain});
     out.push_back({kVowel + index / kTails % kVowels, 0, plain});
     if (index % kTails != 0) out.push_back({kTail + index % kTails, 0, plain});
+    return;
+  }
+  if (code_point < kDecomposingMin) {
+    out.push_back({code_point, 0, plain});
     return;
   }
   const auto all = Decompositions();
@@ -53,6 +62,7 @@ using Pairs = std::map<std::pair<uint32_t, uint32_t>, uint32_t>;
 
 // 0 if the two do not compose.
 uint32_t Composed(uint32_t first, uint32_t second) {
+  if (second < kMarkMin) return 0;
   if (first - kLead < kLeads && second - kVowel < kVowels) {
     return kSyllable + ((first - kLead) * kVowels + second - kVowel) * kTails;
   }
@@ -131,7 +141,7 @@ NormalizedText NormalizeNfc(std::string_view text, ByteRange range,
                             std::span<const ByteRange> plain) {
   Writer writer;
   std::vector<Character> characters;
-  auto marked = plain.begin();
+  auto marked = FirstEndingAfter(plain, range.begin);
   for (size_t at = range.begin; at < range.end;) {
     const Utf8Step step = DecodeUtf8(text.substr(at, range.end - at));
     while (marked != plain.end() && marked->end <= at) ++marked;

@@ -7,6 +7,8 @@
 
 #include <pcre2.h>
 
+#include <new>
+
 #include "parallel/text/pattern.h"
 #include "parallel/text/utf8.h"
 #include "transport/base/check.h"
@@ -18,7 +20,8 @@ namespace {
 // Real expressions need a few steps for each byte and go back over a run of spaces once; the limit
 // is for those that a hostile file brings. It bounds one match.
 constexpr uint32_t kMatchLimit = 100'000'000;
-// PCRE2's machine-code stack starts with 32 KiB; expressions that need more than this are refused.
+// Of PCRE2's machine-code stack. An expression that needs more than the maximum is refused.
+constexpr size_t kJitStackBytesMin = 32 << 10;
 constexpr size_t kJitStackBytesMax = 1 << 20;
 
 std::string PcreMessage(int code) {
@@ -35,7 +38,34 @@ struct Free {
   }
 };
 
+template <typename T, auto kFree>
+using Owned = std::unique_ptr<T, Free<kFree>>;
+
+// PCRE2 takes its memory from here.
+void* Allocate(PCRE2_SIZE bytes, void*) { return ::operator new(bytes, std::nothrow); }
+void Release(void* memory, void*) { ::operator delete(memory); }
+
 }  // namespace
+
+struct PreTokenizer::Scratch::Parts {
+  Parts() {
+    SHOAL_CHECK(general != nullptr && data != nullptr && context != nullptr && stack != nullptr,
+                "out of memory");
+    pcre2_set_match_limit_8(context.get(), kMatchLimit);
+    pcre2_jit_stack_assign_8(context.get(), nullptr, stack.get());
+  }
+
+  const Owned<pcre2_general_context_8, pcre2_general_context_free_8> general{
+      pcre2_general_context_create_8(Allocate, Release, nullptr)};
+  const Owned<pcre2_match_data_8, pcre2_match_data_free_8> data{
+      pcre2_match_data_create_8(1, general.get())};
+  const Owned<pcre2_match_context_8, pcre2_match_context_free_8> context{
+      pcre2_match_context_create_8(general.get())};
+  const Owned<pcre2_jit_stack_8, pcre2_jit_stack_free_8> stack{
+      pcre2_jit_stack_create_8(kJitStackBytesMin, kJitStackBytesMax, general.get())};
+  std::vector<std::string_view> pieces;
+  std::vector<std::string_view> refined;  // By the next expression.
+};
 
 class PreTokenizer::Expression {
  public:
@@ -61,31 +91,27 @@ class PreTokenizer::Expression {
     }
   }
 
-  // Appends the pieces of well-formed `text`.
-  void Split(std::string_view text, std::vector<std::string_view>& pieces) const {
-    const std::unique_ptr<pcre2_match_data_8, Free<pcre2_match_data_free_8>> data(
-        pcre2_match_data_create_8(1, nullptr));
-    const std::unique_ptr<pcre2_match_context_8, Free<pcre2_match_context_free_8>> context(
-        pcre2_match_context_create_8(nullptr));
-    const std::unique_ptr<pcre2_jit_stack_8, Free<pcre2_jit_stack_free_8>> stack(
-        pcre2_jit_stack_create_8(32 << 10, kJitStackBytesMax, nullptr));
-    SHOAL_CHECK(data != nullptr && context != nullptr && stack != nullptr, "out of memory");
-    pcre2_set_match_limit_8(context.get(), kMatchLimit);
-    pcre2_jit_stack_assign_8(context.get(), nullptr, stack.get());
-
+  // Appends the pieces of well-formed `text` to scratch.refined.
+  void Split(std::string_view text, Scratch::Parts& scratch) const {
+    std::vector<std::string_view>& pieces = scratch.refined;
+    // Matches hold whole characters: where all is kept, one alone is a piece whatever matches.
+    if (rule_.keep_matches && rule_.keep_gaps && DecodeUtf8(text).length == text.size()) {
+      pieces.push_back(text);
+      return;
+    }
     const auto* subject = reinterpret_cast<PCRE2_SPTR8>(text.data());
     size_t done = 0;
     while (done < text.size()) {
-      const int found =
-          pcre2_jit_match_8(code_.get(), subject, text.size(), done,
-                            PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, data.get(), context.get());
+      const int found = pcre2_jit_match_8(code_.get(), subject, text.size(), done,
+                                          PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, scratch.data.get(),
+                                          scratch.context.get());
       if (found == PCRE2_ERROR_NOMATCH) break;
       if (found < 0) {
         Throw(ErrorCode::kInvalidArgument, "pre-tokenizer expression ", rule_.pattern, ": ",
               PcreMessage(found), " at byte ", done, " of a text of ", text.size(),
               " bytes; send a shorter text");
       }
-      const PCRE2_SIZE* range = pcre2_get_ovector_pointer_8(data.get());
+      const PCRE2_SIZE* range = pcre2_get_ovector_pointer_8(scratch.data.get());
       if (rule_.keep_gaps && range[0] > done) pieces.push_back(text.substr(done, range[0] - done));
       if (rule_.keep_matches) pieces.push_back(text.substr(range[0], range[1] - range[0]));
       done = range[1];
@@ -95,7 +121,7 @@ class PreTokenizer::Expression {
 
  private:
   const SplitRule rule_;
-  std::unique_ptr<pcre2_code_8, Free<pcre2_code_free_8>> code_;
+  Owned<pcre2_code_8, pcre2_code_free_8> code_;
 };
 
 PreTokenizer::PreTokenizer(const std::vector<SplitRule>& rules) {
@@ -104,23 +130,25 @@ PreTokenizer::PreTokenizer(const std::vector<SplitRule>& rules) {
 
 PreTokenizer::~PreTokenizer() = default;
 
-void PreTokenizer::SplitWellFormed(std::string_view text, Pieces& pieces, Pieces& scratch) const {
-  pieces.assign(1, text);
+PreTokenizer::Scratch::Scratch() : parts_(std::make_unique<Parts>()) {}
+
+PreTokenizer::Scratch::~Scratch() = default;
+
+void PreTokenizer::SplitWellFormed(std::string_view text, Scratch::Parts& scratch) const {
+  scratch.pieces.assign(1, text);
   for (const auto& expression : expressions_) {
-    scratch.clear();
-    for (const std::string_view piece : pieces) expression->Split(piece, scratch);
-    pieces.swap(scratch);
+    scratch.refined.clear();
+    for (const std::string_view piece : scratch.pieces) expression->Split(piece, scratch);
+    scratch.pieces.swap(scratch.refined);
   }
 }
 
-void PreTokenizer::Split(std::string_view text,
+void PreTokenizer::Split(std::string_view text, Scratch& scratch,
                          const std::function<void(std::string_view)>& emit) const {
-  Pieces pieces;
-  Pieces scratch;
   const auto emit_run = [&](std::string_view run) {
     if (run.empty()) return;
-    SplitWellFormed(run, pieces, scratch);
-    for (const std::string_view piece : pieces) emit(piece);
+    SplitWellFormed(run, *scratch.parts_);
+    for (const std::string_view piece : scratch.parts_->pieces) emit(piece);
   };
   size_t begin = 0;
   for (size_t at = 0; at < text.size();) {

@@ -21,15 +21,28 @@ class PreTokenizer {
   explicit PreTokenizer(const std::vector<SplitRule>& rules);
   ~PreTokenizer();
 
+  // What matching works in: PCRE2's match data and machine stack, which cost more to make than a
+  // match does, and lists of pieces. Used by one thread at a time.
+  class Scratch {
+   public:
+    Scratch();
+    ~Scratch();
+
+   private:
+    friend class PreTokenizer;
+    struct Parts;
+    const std::unique_ptr<Parts> parts_;
+  };
+
   // Calls `emit` with each piece of `text`, in order. A byte that is not part of well-formed UTF-8
   // is a piece of its own. Errors: kInvalidArgument when an expression hits its match limit.
-  void Split(std::string_view text, const std::function<void(std::string_view)>& emit) const;
+  void Split(std::string_view text, Scratch& scratch,
+             const std::function<void(std::string_view)>& emit) const;
 
  private:
   class Expression;
 
-  using Pieces = std::vector<std::string_view>;
-  void SplitWellFormed(std::string_view text, Pieces& pieces, Pieces& scratch) const;
+  void SplitWellFormed(std::string_view text, Scratch::Parts& scratch) const;
 
   std::vector<std::unique_ptr<const Expression>> expressions_;
 };

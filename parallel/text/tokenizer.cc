@@ -35,6 +35,8 @@ class ByteLevelTokenizer : public Tokenizer {
             " can be tokenized; send a shorter one");
     }
     std::vector<int32_t> ids;
+    PreTokenizer::Scratch split_scratch;
+    Bpe::Scratch merge_scratch;
     const auto emit_normalized = [&](std::string_view run, ByteRange range,
                                      std::span<const ByteRange> marked) {
       normalized_finder_.Find(run, range, marked, [&](const AddedTokenFinder::Segment& segment) {
@@ -43,8 +45,8 @@ class ByteLevelTokenizer : public Tokenizer {
           return;
         }
         pre_tokenizer_.Split(
-            run.substr(segment.range.begin, segment.range.end - segment.range.begin),
-            [&](std::string_view piece) { bpe_.Encode(piece, ids); });
+            run.substr(segment.range.begin, segment.range.end - segment.range.begin), split_scratch,
+            [&](std::string_view piece) { bpe_.Encode(piece, merge_scratch, ids); });
       });
     };
     raw_finder_.Find(text, {0, text.size()}, plain, [&](const AddedTokenFinder::Segment& segment) {

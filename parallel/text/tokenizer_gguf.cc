@@ -2,11 +2,14 @@
 // its expression, so the table below does; an unknown name is refused, because a wrong expression
 // gives ids that are plausible and wrong.
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <unordered_map>
 
+#include "parallel/model/idle_keys.h"
 #include "parallel/text/tokenizer_spec.h"
 #include "parallel/text/utf8.h"
 #include "transport/base/error.h"
@@ -46,6 +49,24 @@ constexpr PreTokenizer kPreTokenizers[] = {
     {"deepseek-v3", {R"(\p{N}{1,3})", kDeepSeekCjk, kDeepSeek3}, false, false, true},
 };
 
+// Keys that are read below. Another "tokenizer.ggml." key than these, the idle ones and ids of
+// special tokens may ask for other ids.
+constexpr std::string_view kReadKeys[] = {
+    "tokenizer.ggml.model",  "tokenizer.ggml.pre",           "tokenizer.ggml.tokens",
+    "tokenizer.ggml.merges", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.token_type"};
+
+constexpr std::string_view kPromptAsItIs = "a prompt is its text, after a BOS at most";
+
+constexpr model::IdleKey kIdleKeys[] = {
+    {"tokenizer.ggml.add_eos_token", "[false]", kPromptAsItIs},
+    {"tokenizer.ggml.add_sep_token", "[false]", kPromptAsItIs},
+    {"tokenizer.ggml.add_space_prefix", "[false]", kPromptAsItIs},
+    {"tokenizer.ggml.remove_extra_whitespaces", "[false]", kPromptAsItIs},
+    {"tokenizer.ggml.precompiled_charsmap", "[[]]", "text is not mapped to other characters"},
+    {"tokenizer.ggml.scores", "", "pairs merge by the order of merges"},
+    {"tokenizer.ggml.token_type_count", "", "of models that take types of segments"},
+};
+
 // The kinds of tokenizer.ggml.token_type.
 enum class TokenType : int { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
@@ -83,6 +104,21 @@ PreTokenizer FindPreTokenizer(const json& metadata) {
   Throw(ErrorCode::kInvalidArgument, kKey, ": pre-tokenizer ", name,
         " is not supported (known: ", known,
         "); use a model of another family, or its safetensors folder");
+}
+
+void CheckKeys(const json& metadata) {
+  constexpr std::string_view kPrefix = "tokenizer.ggml.";
+  for (const auto& [key, value] : metadata.items()) {
+    // Which token is BOS or EOS is read, what other names mean is for others.
+    if (!key.starts_with(kPrefix) || key.ends_with("_token_id")) continue;
+    const bool is_read =
+        std::find(std::begin(kReadKeys), std::end(kReadKeys), key) != std::end(kReadKeys);
+    if (is_read || model::FindIdleKey(kIdleKeys, key) != nullptr) continue;
+    Throw(ErrorCode::kInvalidArgument, key,
+          ": this key is not known: it may ask for other tokens; ",
+          "use a model without it, or its safetensors folder");
+  }
+  model::CheckIdleKeys(metadata, kIdleKeys, "the tokenizer");
 }
 
 std::optional<int32_t> TokenId(const json& metadata, const char* key, size_t token_count) {
@@ -164,6 +200,7 @@ TokenizerSpec SpecFromGguf(const json& metadata) {
     Throw(ErrorCode::kInvalidArgument, kModelKey, ": expected gpt2 (byte-level BPE), found ",
           model == nullptr ? "nothing" : String(*model, kModelKey));
   }
+  CheckKeys(metadata);
   const PreTokenizer pre = FindPreTokenizer(metadata);
   TokenizerSpec spec;
   ReadMerges(metadata, ReadTokens(metadata, spec), spec);

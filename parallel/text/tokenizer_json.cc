@@ -1,10 +1,12 @@
 // A tokenizer's definition from Hugging Face's tokenizer.json and tokenizer_config.json. Every part
 // that changes ids is either understood or refused by name.
 
+#include <bitset>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <unordered_map>
 
+#include "parallel/model/idle_keys.h"
 #include "parallel/text/tokenizer_spec.h"
 #include "parallel/text/utf8.h"
 #include "transport/base/error.h"
@@ -102,6 +104,14 @@ void ReadMerges(const json& model, const Ids& ids, TokenizerSpec& spec) {
   }
 }
 
+bool HasEveryByte(const TokenizerSpec& spec) {
+  std::bitset<256> bytes;
+  for (const VocabToken& token : spec.tokens) {
+    if (token.mergeable && token.bytes.size() == 1) bytes.set(static_cast<uint8_t>(token.bytes[0]));
+  }
+  return bytes.all();
+}
+
 Ids ReadModel(const json& tokenizer, TokenizerSpec& spec) {
   const json* model = Find(tokenizer, "model");
   if (model == nullptr) Refuse("model", "nothing", "an object");
@@ -109,9 +119,8 @@ Ids ReadModel(const json& tokenizer, TokenizerSpec& spec) {
   if (Find(*model, "type") != nullptr && String(*model, "type") != "BPE") {
     Refuse("model.type", String(*model, "type"), "BPE");
   }
-  for (const char* key : {"dropout", "unk_token"}) {
-    if (Find(*model, key) != nullptr) Refuse(Str("model.", key), "a value", "null");
-  }
+  const json* dropout = Find(*model, "dropout");
+  if (dropout != nullptr && *dropout != 0) Refuse("model.dropout", dropout->dump(), "0");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const json* value = Find(*model, key);
     if (value != nullptr && *value != "") Refuse(Str("model.", key), "a value", "null");
@@ -122,6 +131,10 @@ Ids ReadModel(const json& tokenizer, TokenizerSpec& spec) {
   spec.ignore_merges = Bool(*model, "ignore_merges", false);
   Ids ids = ReadVocabulary(*model, spec);
   ReadMerges(*model, ids, spec);
+  // What every byte has a token for is never unknown.
+  if (Find(*model, "unk_token") != nullptr && !HasEveryByte(spec)) {
+    Refuse("model.unk_token", String(*model, "unk_token"), "null, or a token for each byte");
+  }
   return ids;
 }
 
@@ -267,6 +280,51 @@ bool ReadPostProcessor(const json& processor, bool nested, TokenizerSpec& spec) 
   return false;
 }
 
+// Tokens write their own bytes.
+void CheckDecoder(const json& decoder) {
+  const std::string& type = String(decoder, "type");
+  if (type == "Sequence") {
+    const json* parts = Find(decoder, "decoders");
+    if (parts == nullptr || !parts->is_array()) Refuse("decoder.decoders", "none", "an array");
+    for (const json& part : *parts) {
+      if (String(part, "type") != "ByteLevel") Refuse("decoder", String(part, "type"), "ByteLevel");
+    }
+  } else if (type != "ByteLevel") {
+    Refuse("decoder", type, "ByteLevel");
+  }
+}
+
+constexpr std::string_view kPromptAsItIs = "a prompt is its text, after a BOS at most";
+constexpr std::string_view kShownAsItIs = "what is shown is what the tokens write";
+constexpr std::string_view kForBatches =
+    "of batches that are padded or cut, which a call must ask for";
+
+// Keys of tokenizer_config.json that would change ids or texts, and those that look like it.
+constexpr model::IdleKey kIdleConfigKeys[] = {
+    {"add_eos_token", "[false]", kPromptAsItIs},
+    {"add_prefix_space", "[false]", kPromptAsItIs},
+    {"split_special_tokens", "[false]", "special tokens of a prompt are recognised"},
+    {"clean_up_tokenization_spaces", "", kShownAsItIs},
+    {"spaces_between_special_tokens", "", kShownAsItIs},
+    {"padding_side", "", kForBatches},
+    {"truncation_side", "", kForBatches},
+    {"model_max_length", "", "config.json's max_position_embeddings says it"},
+    {"legacy", "", "of tokenizers that are refused"},
+};
+
+// It says once more what tokenizer.json's added_tokens say; one that is only here would be added.
+void CheckAddedTokensDecoder(const json& config, const Ids& ids) {
+  const json* decoder = Find(config, "added_tokens_decoder");
+  if (decoder == nullptr || !decoder->is_object()) return;
+  for (const auto& [id, token] : decoder->items()) {
+    const std::string& text = String(token, "content");
+    const auto known = ids.find(text);
+    if (known != ids.end() && std::to_string(known->second) == id) continue;
+    Refuse(Str("tokenizer_config.json's added_tokens_decoder.", id), text,
+           "a token of tokenizer.json with this id");
+  }
+}
+
 // A token in tokenizer_config.json is a string or an object with its "content".
 std::string ConfigToken(const json* config, const char* key) {
   const json* value = config == nullptr ? nullptr : Find(*config, key);
@@ -291,7 +349,12 @@ TokenizerSpec SpecFromTokenizerJson(const json& metadata) {
   }
   const json* processor = Find(*tokenizer, "post_processor");
   const bool decided = processor != nullptr && ReadPostProcessor(*processor, false, spec);
+  if (const json* decoder = Find(*tokenizer, "decoder")) CheckDecoder(*decoder);
   const json* config = Find(metadata, "tokenizer_config.json");
+  if (config != nullptr) {
+    model::CheckIdleKeys(*config, kIdleConfigKeys, "tokenizer_config.json");
+    CheckAddedTokensDecoder(*config, ids);
+  }
   spec.bos_text = ConfigToken(config, "bos_token");
   spec.eos_text = ConfigToken(config, "eos_token");
   if (!decided && config != nullptr && Bool(*config, "add_bos_token", false)) {

@@ -145,6 +145,47 @@ TEST(StopStrings, AreLookedForBehindMinTokensOnly) {
   }
 }
 
+// <bos> is special and no end of this model's; <eos> is its end.
+TEST(StopStrings, MatchTheTextOfSpecialTokensWhereTheyCome) {
+  struct Case {
+    const char* stop;
+    std::vector<int32_t> tokens;
+    const char* text;
+    size_t used;  // Tokens up to the match.
+  };
+  const Case cases[] = {{"<bos>", {'a', 'b', kBos, 'c'}, "ab", 3},
+                        {"b<bos>", {'a', 'b', kBos, 'c'}, "a", 3},
+                        {"<bos>c", {'a', 'b', kBos, 'c', 'd'}, "ab", 4},
+                        {"b<eos>", {'a', 'b', kEos}, "a", 3}};
+  for (const auto& [stop, tokens, text, used] : cases) {
+    for (const bool at_once : {false, true}) {
+      GatewayFixture fixture;
+      const json request = {{"prompt", "x"}, {"stop", stop}, {"max_tokens", 16}, {"seed", 1}};
+      const Reply reply = Ask(fixture, kCompletions, request, [&](FakeGeneration& generation) {
+        if (tokens.back() == kEos) return generation.Finish(0, FinishReason::kStop, tokens);
+        if (at_once) return generation.Deliver(0, tokens);
+        for (const int32_t token : tokens) generation.Deliver(0, std::vector<int32_t>{token});
+      });
+      const json body = reply.json();
+      EXPECT_EQ(body["choices"][0]["text"], text) << stop;
+      EXPECT_EQ(body["choices"][0]["finish_reason"], "stop") << stop;
+      EXPECT_EQ(body["usage"]["completion_tokens"], used) << stop;
+    }
+  }
+}
+
+// Behind min_tokens, and where ignore_eos lets the answer go on.
+TEST(StopStrings, MatchAnEndThatIsIgnored) {
+  GatewayFixture fixture;
+  const json request = {{"prompt", "x"},    {"stop", "<eos>"},    {"min_tokens", 1},
+                        {"max_tokens", 16}, {"ignore_eos", true}, {"seed", 1}};
+  const Reply reply = Ask(fixture, kCompletions, request, [&](FakeGeneration& generation) {
+    generation.Deliver(0, std::vector<int32_t>{kEos, 'a', kEos, 'b'});
+  });
+  EXPECT_EQ(reply.json()["choices"][0]["text"], "a");
+  EXPECT_EQ(reply.json()["usage"]["completion_tokens"], 3);
+}
+
 TEST(Completions, DefaultsAreThePromisedOnes) {
   GatewayFixture fixture;
   auto client = fixture.Connect();

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 #include <semaphore>
+#include <thread>
 
 #include "tests/coordinator/gateway_fakes.h"
 #include "transport/base/error.h"
@@ -119,6 +120,50 @@ TEST(LargeBodies, AreReadOneByOneBesideTheLoopWhichServesOthers) {
   EXPECT_EQ(third->TakeReply().json()["usage"]["prompt_tokens"], 100'000);
   first->HangUp();
   EXPECT_TRUE(fixture.generation.sequences[0].cancelled);
+}
+
+TEST(LargeBodies, AreThoseThatTakeTheLoopMoreThanAMillisecond) {
+  GatewayFixture fixture;
+  fixture.generation.served.context_tokens = 1'000'000;
+  std::atomic<bool> on_loop = false;
+  fixture.tokenizer.on_encode = [&, loop = std::this_thread::get_id()] {
+    on_loop = std::this_thread::get_id() == loop;
+  };
+  const auto send = [&](size_t prompt_bytes) {
+    const size_t before = fixture.generation.sequences.size();
+    auto client = fixture.Connect();
+    client->Request("POST", kCompletions,
+                    R"({"prompt":")" + std::string(prompt_bytes, '7') + R"("})");
+    EXPECT_TRUE(
+        fixture.PollUntil([&] { return fixture.generation.sequences.size() == before + 1; }));
+  };
+  send(1'000);
+  EXPECT_TRUE(on_loop);
+  for (const size_t prompt_bytes : {2'100, 58'000, 100'000}) {
+    send(prompt_bytes);
+    EXPECT_FALSE(on_loop) << prompt_bytes;
+  }
+}
+
+TEST(LargeBodies, DoNotKeepMiddlingOnesWaiting) {
+  GatewayFixture fixture;
+  fixture.generation.served.context_tokens = 1'000'000;
+  std::binary_semaphore started(0);
+  std::binary_semaphore gate(0);
+  std::atomic<bool> held = false;
+  fixture.tokenizer.on_encode = [&] {
+    if (held.exchange(true)) return;
+    started.release();
+    gate.acquire();
+  };
+  auto large = fixture.Connect();
+  large->Request("POST", kCompletions, R"({"prompt":")" + std::string(100'000, 'a') + R"("})");
+  started.acquire();
+  auto middling = fixture.Connect();
+  middling->Request("POST", kCompletions, R"({"prompt":")" + std::string(3'000, 'a') + R"("})");
+  EXPECT_TRUE(fixture.PollUntil([&] { return fixture.generation.sequences.size() == 1; }));
+  gate.release();
+  EXPECT_TRUE(fixture.PollUntil([&] { return fixture.generation.sequences.size() == 2; }));
 }
 
 TEST(LargeBodies, AreRefusedLikeSmallOnes) {

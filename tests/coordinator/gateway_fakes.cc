@@ -299,7 +299,12 @@ Reply GatewayFixture::Get(std::string_view path, std::string_view headers) {
 Reply GatewayFixture::Post(std::string_view path, std::string_view body, std::string_view headers) {
   auto client = Connect();
   client->Request("POST", path, body, headers);
-  return client->TakeReply();
+  Reply reply;
+  PollUntil([&] {
+    reply = client->TakeReply();
+    return reply.complete;
+  });
+  return reply;
 }
 
 bool GatewayFixture::PollUntil(const std::function<bool()>& reached) {

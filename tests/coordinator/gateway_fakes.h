@@ -134,7 +134,7 @@ class GatewayFixture {
   };
 
   std::unique_ptr<Client> Connect(bool reading = true);
-  // Whole exchange on a connection of its own, for what is answered at once.
+  // Whole exchange on a connection of its own, for what is answered without a token.
   Reply Get(std::string_view path, std::string_view headers = "");
   Reply Post(std::string_view path, std::string_view body, std::string_view headers = "");
 

@@ -132,5 +132,19 @@ TEST(StopMatcher, HoldsBackOnlyWhatMayBeginAStopString) {
   EXPECT_FALSE(matcher.matched());
 }
 
+TEST(StopMatcher, MatchesHiddenTextWhereItStandsAndShowsNoneOfIt) {
+  StopMatcher matcher({"<end>", "done<stop>"});
+  EXPECT_EQ(matcher.Push("all do"), "all ");
+  EXPECT_EQ(matcher.PushHidden("<other>"), "do");
+  EXPECT_EQ(matcher.PushHidden("<e"), "");
+  EXPECT_EQ(matcher.Push("x, done"), "x, ");
+  EXPECT_EQ(matcher.PushHidden("<stop>"), "");
+  EXPECT_TRUE(matcher.matched());
+  EXPECT_EQ(matcher.Finish(), "");
+  StopMatcher unmatched({"<end>"});
+  EXPECT_EQ(unmatched.PushHidden("<en"), "");
+  EXPECT_EQ(unmatched.Finish(), "");
+}
+
 }  // namespace
 }  // namespace shoal::gateway

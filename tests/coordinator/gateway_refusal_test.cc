@@ -317,6 +317,23 @@ TEST(NoChatTemplate, IsSaidAndCompletionsAreOffered) {
   EXPECT_THAT(reply.body, HasSubstr(kCompletions));
 }
 
+TEST(NoChatTemplate, IsRefusedWithTheReasonWhereThereIsOneThatCannotBeUsed) {
+  GatewayFixture fixture;
+  TextService text;
+  text.tokenizer = &fixture.tokenizer;
+  text.vocab_size = kByteVocabSize;
+  text.chat_refusal = "line 2: the filter 'urlize'";
+  fixture.gateway = std::make_unique<HttpGateway>(HttpGatewayOptions{}, fixture.generation,
+                                                  std::move(text), fixture.timer, fixture.port);
+  const Reply reply = fixture.Post(kChat, R"({"messages":[{"role":"user","content":"x"}]})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.json()["error"]["code"], "no_chat_template");
+  EXPECT_THAT(reply.body, HasSubstr("the filter 'urlize'"));
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, R"({"prompt":"a"})");
+  EXPECT_EQ(fixture.generation.sequences.size(), 1U) << "completions are served";
+}
+
 TEST(UnknownModel, Is404AndNamesWhatIsServed) {
   HttpGatewayOptions options;
   options.served_names = {"first", "org/second"};

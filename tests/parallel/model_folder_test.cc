@@ -71,14 +71,67 @@ TEST_F(Folder, DerivesTheHeadDimensionWhenItIsAbsent) {
   EXPECT_EQ(Open()->config().head_dim, 16);
 }
 
-TEST_F(Folder, PrefersTheEosIdsOfTheGenerationConfig) {
+TEST_F(Folder, DividesPositionsByALinearFactor) {
+  for (const json& change : std::vector<json>{
+           {{"rope_scaling", {{"type", "linear"}, {"factor", 4}}}},
+           {{"rope_scaling", {{"rope_type", "linear"}, {"type", "linear"}, {"factor", 4.0}}}},
+           {{"rope_parameters", {{"rope_type", "linear"}, {"factor", 4}, {"rope_theta", 10000}}}},
+           {{"rope_parameters", {{"rope_type", "linear"}, {"factor", 4}}},
+            {"rope_scaling", {{"rope_type", "linear"}, {"factor", 4}}}}}) {
+    SetConfig(change);
+    EXPECT_EQ(Open()->config().rope.linear_factor, 4) << change;
+  }
+}
+
+TEST_F(Folder, RefusesRopeSettingsThatContradictEachOther) {
+  const std::pair<json, const char*> cases[] = {
+      {{{"rope_scaling", {{"factor", 4}}}}, "a factor of 4 without a rope_type"},
+      {{{"rope_scaling", {{"type", "default"}, {"factor", 4}}}}, "a factor of 4"},
+      {{{"rope_scaling", {{"rope_type", "linear"}}}}, "\"factor\" is missing"},
+      {{{"rope_scaling", {{"rope_type", "linear"}, {"factor", 0}}}}, "scaling factor is 0"},
+      {{{"rope_scaling", {{"rope_type", "linear"}, {"type", "dynamic"}, {"factor", 4}}}},
+       "\"dynamic\""},
+      {{{"rope_scaling", {{"rope_type", "linear"}, {"factor", 4}}},
+        {"rope_parameters", {{"rope_type", "default"}}}},
+       "differ"},
+      {{{"rope_parameters", {{"full_attention", {{"rope_theta", 1e6}}}}}}, "full_attention"}};
+  for (const auto& [change, expected] : cases) {
+    SetConfig(change);
+    EXPECT_THAT(Refusal(), HasSubstr(expected)) << change;
+  }
+}
+
+TEST_F(Folder, JoinsTheEosIdsOfAllItsFiles) {
   EXPECT_THAT(Open()->config().eos_ids, testing::ElementsAre(63));
   WriteFile(In("generation_config.json"), R"({"eos_token_id": [3, 5]})");
-  EXPECT_THAT(Open()->config().eos_ids, testing::ElementsAre(3, 5));
-  WriteFile(In("generation_config.json"), R"({"eos_token_id": 7})");
-  EXPECT_THAT(Open()->config().eos_ids, testing::ElementsAre(7));
+  EXPECT_THAT(Open()->config().eos_ids, testing::ElementsAre(63, 3, 5));
+  WriteFile(In("tokenizer.json"),
+            R"({"added_tokens": [{"id": 7, "content": "<|im_end|>", "special": true}],
+                "model": {"vocab": {"stop": 9}}})");
+  WriteFile(In("tokenizer_config.json"), R"({"eos_token": "stop"})");
+  EXPECT_THAT(Open()->config().eos_ids, testing::ElementsAre(63, 3, 5, 9, 7));
+  WriteFile(In("generation_config.json"), R"({"eos_token_id": 64})");
+  EXPECT_THAT(Refusal(), HasSubstr("id 64 is outside"));
   WriteFile(In("generation_config.json"), R"({"eos_token_id": "x"})");
-  EXPECT_THAT(Refusal(), HasSubstr("eos_token_id"));
+  EXPECT_THAT(Refusal(), AllOf(HasSubstr("generation_config.json"), HasSubstr("eos_token_id")));
+}
+
+TEST_F(Folder, KeepsItsTemplateFileAndNotesOtherTemplates) {
+  WriteFile(In("chat_template.jinja"), "{{ messages }}");
+  std::filesystem::create_directory(In("additional_chat_templates"));
+  WriteFile(In("additional_chat_templates/tool_use.jinja"), "");
+  WriteFile(In("tokenizer_config.json"),
+            R"({"chat_template": [{"name": "default", "template": "a"},
+                                  {"name": "rag", "template": "b"}]})");
+  const auto model = Open();
+  EXPECT_EQ(model->metadata()["chat_template.jinja"], "{{ messages }}");
+  EXPECT_THAT(model->notes(), testing::ElementsAre(HasSubstr("\"rag\", \"tool_use\"")));
+}
+
+TEST_F(Folder, NotesKeysThatItDoesNotKnow) {
+  EXPECT_TRUE(Open()->notes().empty());
+  SetConfig({{"somebodys_own", 3}, {"use_cache", true}});
+  EXPECT_THAT(Open()->notes(), testing::ElementsAre(HasSubstr("\"somebodys_own\"")));
 }
 
 TEST_F(Folder, RefusesSettingsItWouldHaveToIgnore) {
@@ -91,7 +144,13 @@ TEST_F(Folder, RefusesSettingsItWouldHaveToIgnore) {
                         {{"partial_rotary_factor", 0.5}},
                         {{"torch_dtype", "float8_e4m3fn"}},
                         {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}}},
-                        {{"rope_parameters", {{"rope_type", "linear"}}}},
+                        {{"rope_parameters", {{"rope_type", "dynamic"}, {"factor", 4}}}},
+                        {{"rope_parameters", {{"partial_rotary_factor", 0.5}}}},
+                        {{"attention_multiplier", 1}},
+                        {{"architectures", {"LlamaForSequenceClassification"}}},
+                        {{"layer_types", {"full_attention", "sliding_attention"}}},
+                        {{"final_logit_softcapping", 30}},
+                        {{"num_experts", 8}},
                         {{"model_type", "qwen2"}}};
   for (const json& change : cases) {
     SetConfig(change);
@@ -182,6 +241,48 @@ TEST_F(Folder, NamesAMissingOrExtraTensor) {
   tensors.push_back({"model.layers.0.self_attn.q_proj.bias", "BF16", {32}, std::string(64, '\0')});
   WriteFile(In("model.safetensors"), SafetensorsBytes(tensors));
   EXPECT_THAT(Refusal(), HasSubstr("\"model.layers.0.self_attn.q_proj.bias\""));
+}
+
+TEST_F(Folder, TakesSettingsThatAskForNothing) {
+  SetConfig({{"hidden_act", "swish"},
+             {"sliding_window", nullptr},
+             {"num_experts", 0},
+             {"layer_types", {"full_attention"}},
+             {"attention_multiplier", 0.25},
+             {"pretraining_tp", 4},
+             {"attention_dropout", 0.1}});
+  EXPECT_NO_THROW(Open());
+  EXPECT_TRUE(Open()->notes().empty());
+}
+
+TEST_F(Folder, TakesATiedHeadThatRepeatsTheEmbeddingAndRefusesAnother) {
+  SetConfig({{"tie_word_embeddings", true}});
+  EXPECT_THAT(Refusal(), AllOf(HasSubstr("differs from the embedding"), HasSubstr("set it to")));
+  std::vector<SafetensorsTensor> tensors = MakeSafetensorsTensors(FolderSpec());
+  ASSERT_EQ(tensors.back().name, "lm_head.weight");
+  ASSERT_EQ(tensors.front().name, "model.embed_tokens.weight");
+  tensors.back().data = tensors.front().data;
+  WriteFile(In("model.safetensors"), SafetensorsBytes(tensors));
+  const auto model = Open();
+  EXPECT_EQ(model->tensors().output, model->tensors().token_embedding);
+  EXPECT_THAT(model->notes(), testing::ElementsAre(HasSubstr("\"lm_head.weight\"")));
+  tensors.pop_back();
+  WriteFile(In("model.safetensors"), SafetensorsBytes(tensors));
+  EXPECT_EQ(Open()->weight_bytes(), model->weight_bytes()) << "each weight counts once";
+}
+
+TEST_F(Folder, TakesFrequenciesThatWereSavedWithTheWeights) {
+  std::vector<SafetensorsTensor> tensors = MakeSafetensorsTensors(FolderSpec());
+  const std::string name = "model.layers.0.self_attn.rotary_emb.inv_freq";
+  tensors.push_back({name, "F32", {8}, std::string(32, '\1')});
+  WriteFile(In("model.safetensors"), SafetensorsBytes(tensors));
+  const auto model = Open();
+  ASSERT_EQ(model->tensors().stored_frequencies.size(), 1U);
+  EXPECT_EQ(model->tensors().stored_frequencies[0]->name, name);
+  EXPECT_THAT(model->notes(), testing::ElementsAre(HasSubstr("inv_freq")));
+  tensors.back() = {name, "F32", {4}, std::string(16, '\1')};
+  WriteFile(In("model.safetensors"), SafetensorsBytes(tensors));
+  EXPECT_THAT(Refusal(), HasSubstr("1 rows of 4, the configuration implies 1 rows of 8"));
 }
 
 TEST(ModelOpen, RefusesPathsThatAreNoModel) {

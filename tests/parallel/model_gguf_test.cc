@@ -209,19 +209,80 @@ TEST(Gguf, RefusesAnotherArchitecture) {
   EXPECT_THAT(Refusal(file), HasSubstr("\"general.architecture\" is missing"));
 }
 
+using Keys = std::vector<std::pair<const char*, std::string>>;
+
+GgufFile With(const Keys& keys) {
+  GgufFile file = Small();
+  for (const auto& [key, value] : keys) file.keys.emplace_back(key, value);
+  return file;
+}
+
 TEST(Gguf, RefusesSettingsItWouldHaveToIgnore) {
-  const std::pair<const char*, std::string> settings[] = {
-      {"llama.rope.scaling.type", GgufString("yarn")},
-      {"llama.rope.scaling.type", GgufString("linear")},
-      {"llama.rope.scale_linear", GgufFloat32(4)},
-      {"llama.expert_count", GgufUint32(8)},
-      {"llama.attention.sliding_window", GgufUint32(4096)},
-      {"llama.something.new", GgufUint32(0)}};
-  for (const auto& [key, value] : settings) {
-    GgufFile file = Small();
-    file.keys.emplace_back(key, value);
-    EXPECT_THAT(Refusal(file), HasSubstr(key));
+  const Keys settings = {{"llama.rope.scaling.type", GgufString("yarn")},
+                         {"llama.rope.scaling.attn_factor", GgufFloat32(2)},
+                         {"llama.expert_count", GgufUint32(8)},
+                         {"llama.expert_used_count", GgufUint32(2)},
+                         {"llama.attention.causal", GgufBool(false)},
+                         {"llama.attention.sliding_window", GgufUint32(4096)},
+                         {"llama.use_parallel_residual", GgufBool(true)},
+                         {"llama.tensor_data_layout", GgufString("somebody's")},
+                         {"llama.pooling_type", GgufUint32(1)},
+                         {"general.type", GgufString("adapter")},
+                         {"general.quantization_version", GgufUint32(1)},
+                         {"split.count", GgufUint32(2)},
+                         {"llama.something.new", GgufUint32(0)}};
+  for (const auto& setting : settings) {
+    EXPECT_THAT(Refusal(With({setting})), HasSubstr(setting.first));
   }
+  EXPECT_THAT(Refusal(With({{"llama.attention.sliding_window", GgufUint32(4096)}})),
+              AllOf(HasSubstr("is \"4096\", supported is only 0"), HasSubstr("sees all before")));
+}
+
+TEST(Gguf, TakesSettingsThatAskForNothing) {
+  const std::string bytes = With({{"llama.rope.scaling.attn_factor", GgufFloat32(1)},
+                                  {"llama.rope.scaling.original_context_length", GgufUint32(4096)},
+                                  {"llama.rope.scaling.finetuned", GgufBool(true)},
+                                  {"llama.expert_count", GgufUint32(0)},
+                                  {"llama.attention.causal", GgufBool(true)},
+                                  {"llama.tensor_data_layout", GgufString("Meta AI original pth")},
+                                  {"general.type", GgufString("model")},
+                                  {"split.count", GgufUint32(1)},
+                                  {"general.quantization_version", GgufUint32(2)}})
+                                .Bytes();
+  EXPECT_NO_THROW(model::OpenGgufBytes(std::as_bytes(std::span(bytes)), "m"));
+}
+
+// A factor without a type is linear, as in llama.cpp, which wrote the first such files.
+TEST(Gguf, DividesPositionsByALinearFactor) {
+  const std::pair<Keys, double> cases[] = {
+      {{}, 1},
+      {{{"llama.rope.scaling.factor", GgufFloat32(4)}}, 4},
+      {{{"llama.rope.scale_linear", GgufFloat32(4)}}, 4},
+      {{{"llama.rope.scaling.type", GgufString("linear")},
+        {"llama.rope.scaling.factor", GgufFloat32(2.5)}},
+       2.5},
+      {{{"llama.rope.scaling.type", GgufString("none")},
+        {"llama.rope.scaling.factor", GgufFloat32(4)}},
+       1},
+      {{{"llama.rope.scaling.factor", GgufFloat32(0)}}, 1},
+      {{{"llama.rope.scaling.factor", GgufFloat32(8)}, {"llama.rope.scale_linear", GgufFloat32(8)}},
+       8}};
+  for (const auto& [keys, factor] : cases) {
+    const std::string bytes = With(keys).Bytes();
+    const auto model = model::OpenGgufBytes(std::as_bytes(std::span(bytes)), "m");
+    EXPECT_EQ(model->config().rope.linear_factor, factor);
+  }
+  EXPECT_THAT(Refusal(With({{"llama.rope.scaling.factor", GgufFloat32(-2)}})),
+              HasSubstr("rope scaling factor is -2"));
+  EXPECT_THAT(Refusal(With({{"llama.rope.scaling.factor", GgufFloat32(2)},
+                            {"llama.rope.scale_linear", GgufFloat32(4)}})),
+              AllOf(HasSubstr("scaling.factor is 2"), HasSubstr("scale_linear is 4")));
+}
+
+TEST(Gguf, NotesTemplatesThatAreNotUsed) {
+  const std::string bytes = With({{"tokenizer.chat_template.tool_use", GgufString("x")}}).Bytes();
+  const auto model = model::OpenGgufBytes(std::as_bytes(std::span(bytes)), "m");
+  EXPECT_THAT(model->notes(), testing::ElementsAre(HasSubstr("\"tool_use\"")));
 }
 
 TEST(Gguf, NamesAMissingOrIllTypedKey) {

@@ -11,6 +11,7 @@
 #include "parallel/model/model.h"
 #include "parallel/text/chat_template.h"
 #include "parallel/text/tokenizer.h"
+#include "parallel/text/utf8.h"
 #include "tests/parallel/text_fixtures.h"
 #include "transport/base/error.h"
 
@@ -117,6 +118,71 @@ TEST(Tokenizer, NamesWhatItRefuses) {
   metadata = Gguf();
   metadata["tokenizer.ggml.token_type"].erase(0);
   EXPECT_THAT(RefusalOf(metadata), HasSubstr("token_type's 12"));
+}
+
+TEST(Tokenizer, RefusesSettingsItWouldHaveToIgnore) {
+  for (const char* key : {"add_eos_token", "add_sep_token", "add_space_prefix",
+                          "remove_extra_whitespaces", "something_new"}) {
+    json metadata = Gguf();
+    const std::string name = std::string("tokenizer.ggml.") + key;
+    metadata[name] = true;
+    EXPECT_THAT(RefusalOf(metadata), HasSubstr(name));
+    metadata[name] = false;
+    if (name.ends_with("new")) continue;
+    EXPECT_NO_THROW(Tokenizer::FromMetadata(metadata, TokenizerSource::kGgufMetadata)) << name;
+  }
+}
+
+// The smallest tokenizer.json that is accepted: one byte, and a token that is added.
+json SmallFile() {
+  return {{"model", {{"type", "BPE"}, {"vocab", {{"a", 0}}}, {"merges", json::array()}}},
+          {"added_tokens", {{{"id", 1}, {"content", "<x>"}, {"special", true}}}},
+          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}}};
+}
+
+std::string FileRefusal(const json& file, const json& config = json::object()) {
+  return RefusalOf([&] {
+    Tokenizer::FromMetadata({{"tokenizer.json", file}, {"tokenizer_config.json", config}},
+                            TokenizerSource::kTokenizerJson);
+  });
+}
+
+TEST(Tokenizer, RefusesSettingsOfAFolderItWouldHaveToIgnore) {
+  const std::string accepted = "nothing was refused";
+  EXPECT_EQ(FileRefusal(SmallFile()), accepted);
+  for (const char* key : {"add_eos_token", "add_prefix_space", "split_special_tokens"}) {
+    EXPECT_THAT(FileRefusal(SmallFile(), {{key, true}}), HasSubstr(key));
+    EXPECT_EQ(FileRefusal(SmallFile(), {{key, false}}), accepted);
+  }
+  EXPECT_EQ(FileRefusal(SmallFile(), {{"clean_up_tokenization_spaces", true}}), accepted);
+  json file = SmallFile();
+  file["decoder"] = {{"type", "Metaspace"}};
+  EXPECT_THAT(FileRefusal(file), HasSubstr("decoder: found Metaspace"));
+  file["decoder"] = {{"type", "Sequence"}, {"decoders", {{{"type", "ByteLevel"}}}}};
+  EXPECT_EQ(FileRefusal(file), accepted);
+  const auto decoder = [](const char* id, const char* text) {
+    return json{{"added_tokens_decoder", {{id, {{"content", text}}}}}};
+  };
+  EXPECT_EQ(FileRefusal(SmallFile(), decoder("1", "<x>")), accepted);
+  EXPECT_THAT(FileRefusal(SmallFile(), decoder("2", "<y>")), HasSubstr("<y>"));
+  EXPECT_THAT(FileRefusal(SmallFile(), decoder("2", "<x>")), HasSubstr("<x>"));
+}
+
+TEST(Tokenizer, TakesAnUnknownTokenWhereNothingIsUnknown) {
+  json file = SmallFile();
+  file["model"]["unk_token"] = "a";
+  EXPECT_THAT(FileRefusal(file), HasSubstr("unk_token"));
+  const auto add = [&](uint32_t first, uint32_t last) {
+    for (uint32_t c = first; c <= last; ++c) {
+      std::string token;
+      AppendUtf8(c, token);
+      file["model"]["vocab"][token] = 2 + c;
+    }
+  };
+  add(0x21, 0x7E);
+  add(0xA1, 0xAC);
+  add(0xAE, 0x143);
+  EXPECT_EQ(FileRefusal(file), "nothing was refused");
 }
 
 TEST(Tokenizer, RefusesAnExpressionThatMeansSomethingElseToPcre) {
@@ -226,6 +292,20 @@ TEST(ChatTemplate, MarksWhatCameFromTheVariables) {
       parsed->Render({{"bos_token", "B"}, {"messages", {{{"role", "u"}, {"content", "  hi "}}}}});
   EXPECT_EQ(chat.text, "B<U>hi");
   EXPECT_THAT(chat.user_ranges, ElementsAre(ByteRange{2, 3}, ByteRange{4, 6}));
+}
+
+TEST(ChatTemplate, IsTheFoldersOwnFileBeforeAnyOther) {
+  const auto rendered = [](const json& metadata, TokenizerSource source) {
+    return ChatTemplate::FromMetadata(metadata, source)->Render(ordered_json::object()).text;
+  };
+  json metadata = {{"tokenizer_config.json", {{"chat_template", "config"}}}};
+  EXPECT_EQ(rendered(metadata, TokenizerSource::kTokenizerJson), "config");
+  metadata["tokenizer.chat_template"] = "gguf";  // Of a file made from a folder.
+  EXPECT_EQ(rendered(metadata, TokenizerSource::kTokenizerJson), "gguf");
+  EXPECT_EQ(rendered(metadata, TokenizerSource::kGgufMetadata), "gguf");
+  metadata["chat_template.jinja"] = "file";
+  EXPECT_EQ(rendered(metadata, TokenizerSource::kTokenizerJson), "file");
+  EXPECT_EQ(ChatTemplate::FromMetadata(metadata, TokenizerSource::kNone), nullptr);
 }
 
 TEST(EncodeChat, KeepsSpecialTextInsideMessagesPlain) {

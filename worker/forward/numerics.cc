@@ -4,11 +4,14 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
+#include "kernels/cpu/pack.h"
 #include "kernels/cpu/table.h"
 #include "kernels/math/rope_table.h"
 #include "transport/base/check.h"
+#include "transport/base/error.h"
 
 namespace shoal::forward {
 namespace {
@@ -59,7 +62,32 @@ std::vector<double> ModelRopeFrequencies(const model::ModelConfig& config) {
   for (size_t j = 0; j < config.rope.frequency_divisors.size(); ++j) {
     frequencies[j] /= double{config.rope.frequency_divisors[j]};
   }
+  if (config.rope.linear_factor != 1) {
+    for (double& frequency : frequencies) frequency /= config.rope.linear_factor;
+  }
   return frequencies;
+}
+
+void CheckStoredFrequencies(const model::Model& model, std::span<const double> frequencies) {
+  const double factor = model.config().rope.linear_factor;
+  for (const model::Tensor* tensor : model.tensors().stored_frequencies) {
+    // Of the f32 arithmetic that made them, and of the half-precision number that holds them.
+    const double relative = tensor->dtype == DType::kF32   ? 1e-5
+                            : tensor->dtype == DType::kF16 ? 0x1p-10
+                                                           : 0x1p-8;
+    const double absolute = tensor->dtype == DType::kF16 ? 0x1p-24 : 0;  // The smallest f16.
+    std::vector<float> stored(static_cast<size_t>(tensor->cols));
+    cpu::DequantizeRow(tensor->dtype, tensor->data, tensor->cols, stored.data());
+    for (size_t j = 0; j < stored.size(); ++j) {
+      const auto fits = [&](double frequency) {
+        return std::fabs(double{stored[j]} - frequency) <= relative * frequency + absolute;
+      };
+      if (fits(frequencies[j]) || fits(frequencies[j] * factor)) continue;
+      Throw(ErrorCode::kInvalidArgument, model.path(), ": tensor \"", tensor->name,
+            "\" holds the rope frequency ", stored[j], " at ", j, ", the configuration says ",
+            frequencies[j], ": correct rope_theta or rope_scaling, or remove the tensor");
+    }
+  }
 }
 
 model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communicator& group) {

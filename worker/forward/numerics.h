@@ -24,6 +24,11 @@ constexpr double kRopeGain = 1.0;
 // The double-precision rope frequencies of a model, scaling included. Shape: [head_dim / 2].
 std::vector<double> ModelRopeFrequencies(const model::ModelConfig& config);
 
+// Refuses frequencies that a folder holds as tensors and that are others than these, which its
+// configuration says, by more than rounding; those before linear scaling will do as well. Errors:
+// kInvalidArgument, naming the tensor.
+void CheckStoredFrequencies(const model::Model& model, std::span<const double> frequencies);
+
 // The sum of all ranks' digests, on every rank. Collective.
 model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communicator& group);
 

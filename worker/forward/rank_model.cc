@@ -71,6 +71,7 @@ RankModel::RankModel(const model::Model& model, std::span<const plan::RankShard>
       grammar_cache_([&model] { return text::grammar::GrammarVocabulary::Make(model); }),
       grammars_(options.sequences_max) {
   const std::vector<double> frequencies = ModelRopeFrequencies(model.config());
+  CheckStoredFrequencies(model, frequencies);
   rope_ = math::BuildRopeTable(frequencies, kRopeGain, options.context_tokens);
   numerics_id_ = NumericsId(model, SumOverRanks(weights_.digest(), group_), options.kv_dtype,
                             frequencies, options.numerics);
