@@ -78,6 +78,18 @@ void EncodeMessages(const ApiRequest& request, const TextService& text, PromptPl
   if (plan.ids.empty()) throw ApiError("messages", "the conversation has no tokens");
 }
 
+// A tokenizer may know tokens that the model has no row for.
+void CheckEncodedIds(const PromptPlan& plan, const TextService& text, const std::string& path) {
+  for (const int32_t id : plan.ids) {
+    if (id < text.vocab_size) continue;
+    throw ApiError(path, Str(path, " has the token ",
+                             nlohmann::json(text.tokenizer->TokenBytes(id, false))
+                                 .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace),
+                             ", whose id ", id, " is beyond the model's ", text.vocab_size,
+                             " tokens: leave it out"));
+  }
+}
+
 void CheckBiasTokens(const SamplingParams& sampling, const TextService& text) {
   for (const LogitBias& entry : sampling.logit_bias) {
     if (entry.token < text.vocab_size) continue;
@@ -133,6 +145,7 @@ std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextServ
       path = count > 1 ? Str("prompt[", i, "]") : "prompt";
       EncodePrompt(request.prompts[i], text, path, plan);
     }
+    CheckEncodedIds(plan, text, path);
     plan.params.sampling = request.sampling;
     if (!request.seeded) plan.params.sampling.seed = seed;
     CheckBiasTokens(request.sampling, text);

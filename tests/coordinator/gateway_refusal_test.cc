@@ -259,6 +259,19 @@ TEST(NoChatTemplate, IsRefusedWithTheReasonWhereThereIsOneThatCannotBeUsed) {
   EXPECT_EQ(fixture.generation.sequences.size(), 1U) << "completions are served";
 }
 
+TEST(BadRequest, NamesATokenThatTheModelHasNoRowFor) {
+  GatewayFixture fixture;
+  TextService text;
+  text.tokenizer = &fixture.tokenizer;
+  text.vocab_size = kEos;
+  fixture.gateway = std::make_unique<HttpGateway>(HttpGatewayOptions{}, fixture.generation,
+                                                  std::move(text), fixture.timer, fixture.port);
+  const Reply reply = fixture.Post(kCompletions, R"({"prompt":"a<eos>"})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_THAT(reply.json()["error"]["message"].get<std::string>(),
+              HasSubstr("the token \"<eos>\", whose id 256"));
+}
+
 TEST(UnknownModel, Is404AndNamesWhatIsServed) {
   HttpGatewayOptions options;
   options.served_names = {"first", "org/second"};
