@@ -20,6 +20,7 @@
 #include "coordinator/cli/cut_options.h"
 #include "coordinator/cli/programs.h"
 #include "coordinator/cli/verbs.h"
+#include "coordinator/gateway/model_text.h"
 #include "coordinator/launch/local_group.h"
 #include "transport/base/error.h"
 
@@ -154,6 +155,16 @@ Finding CheckModel(const std::string& path) {
   }
   if (model->tokenizer_source() == model::TokenizerSource::kNone) {
     return {Grade::kWarn, text + "; it brings no tokenizer: requests must carry token ids"};
+  }
+  const gateway::ModelText model_text(path);
+  const gateway::TextService service = model_text.Service();
+  if (!service.tokenizer_refusal.empty()) {
+    return {Grade::kWarn, Str(text, "; its tokenizer cannot be used, so that requests must carry ",
+                              "token ids: ", service.tokenizer_refusal)};
+  }
+  if (!service.chat_refusal.empty()) {
+    return {Grade::kWarn, Str(text, "; its chat template cannot be used, so that only completions ",
+                              "are served: ", service.chat_refusal)};
   }
   return {Grade::kOk, text};
 }

@@ -120,15 +120,17 @@ class LoadedModel : public Model {
     for (const auto& [key, value] : metadata_.items()) {
       if (key.starts_with(kGgufPrefix)) names.push_back(key.substr(kGgufPrefix.size()));
     }
-    const json config = metadata_.value("tokenizer_config.json", json::object());
-    const json list = config.value("chat_template", json());
+    const json config = metadata_.value("tokenizer_config.json", json());
+    const json list = config.is_object() ? config.value("chat_template", json()) : json();
     for (const json& item : list.is_array() ? list : json::array()) {
-      if (!item.is_object() || !item.contains("name") || !item["name"].is_string()) continue;
-      if (item["name"] != "default") names.push_back(item["name"]);
+      const json name = item.is_object() ? item.value("name", json()) : json();
+      if (name.is_string() && name != "default") names.push_back(name);
     }
-    std::error_code error;  // Of a GGUF file, or a folder without them: then there are none.
-    for (const auto& entry : fs::directory_iterator(InFolder("additional_chat_templates"), error)) {
-      names.push_back(entry.path().stem().string());
+    const std::string folder = InFolder("additional_chat_templates");
+    if (fs::is_directory(folder)) {
+      for (const auto& entry : fs::directory_iterator(folder)) {
+        names.push_back(entry.path().stem().string());
+      }
     }
     std::sort(names.begin(), names.end());
     Note("chat templates that are not used, only the default one is: ", names);
