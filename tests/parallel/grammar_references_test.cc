@@ -42,6 +42,22 @@ TEST(GrammarReferences, FollowAnchorsAndTheDocumentsOwnId) {
   });
 }
 
+TEST(GrammarReferences, HoldTogetherWithWhatStandsBesideThem) {
+  CheckSchemas({
+      {R"({"$ref":"#/$defs/a","minimum":3,"$defs":{"a":{"type":"integer","maximum":5}}})",
+       {"3", "5"},
+       {"2", "6", "\"a\""}},
+      {R"({"type":"array","items":{"$ref":"#/$defs/a","maxLength":3,"nullable":true},)"
+       R"("$defs":{"a":{"$ref":"#/$defs/b","minLength":2},"b":{"type":"string"}}})",
+       {R"(["ab","abc",null])"},
+       {R"(["a"])", R"(["abcd"])"}},
+      {R"({"allOf":[{"$ref":"#/$defs/a","required":["k"]},{"properties":{"k":{"const":1}}}],)"
+       R"("$defs":{"a":{"type":"object","properties":{"j":{"const":2}}}}})",
+       {R"({"j":2,"k":1})", R"({"k":1})"},
+       {R"({"j":2})"}},
+  });
+}
+
 TEST(GrammarReferences, SayWhatIsWrongWithThem) {
   const std::pair<std::string, std::string> cases[] = {
       {R"({"$ref":"#/$defs/a%2","$defs":{}})", "#/$ref: % must be followed by two hexadecimal"},
@@ -53,7 +69,10 @@ TEST(GrammarReferences, SayWhatIsWrongWithThem) {
       {R"({"$ref":"#x","$defs":{"a":{"$anchor":"x"},"b":{"$anchor":"x"}}})", "several schemas"},
       {R"({"$ref":"other.json#/a"})", "only references into the same document"},
       {R"({"properties":{"a":{"$id":"b"}}})", "#/properties/a/$id: $id is supported at the top"},
-      {R"({"$ref":"#/$defs/a","minimum":1,"$defs":{"a":{}}})", "minimum is not supported beside"},
+      {R"({"$ref":"#/$defs/a","minLength":1,"$defs":{"a":{"$ref":"#/$defs/a","maxLength":2}}})",
+       "nested deeper than 64"},
+      {R"({"$ref":"#/$defs/a","pattern":"a","$defs":{"a":{"pattern":"b"}}})",
+       "pattern stands twice"},
   };
   for (const auto& [schema, complaint] : cases) {
     EXPECT_THAT(Refusal(Schema(schema)), HasSubstr(complaint)) << schema;

@@ -272,6 +272,26 @@ std::optional<DecimalMultiple> DecimalMultiple::Of(const Decimal& value, bool in
   return result;
 }
 
+bool DecimalMultiple::Divides(const Decimal& value) const {
+  if (value.is_zero()) return true;
+  std::string digits = value.whole + value.fraction;
+  int power = -static_cast<int>(value.fraction.size());
+  for (; digits.ends_with('0'); digits.pop_back()) ++power;
+  uint64_t rest = 0;
+  for (const char digit : digits) {
+    rest = (rest * 10 + static_cast<uint64_t>(digit - '0')) % divisor;
+  }
+  for (int i = exponent; i < power; ++i) rest = rest * 10 % divisor;
+  return power >= exponent && rest == 0;
+}
+
+bool NumberRules::Allow(const Decimal& value) const {
+  if (integer && !value.fraction.empty()) return false;
+  if (min && (value < min->value || (min->excluded && !(min->value < value)))) return false;
+  if (max && (max->value < value || (max->excluded && !(value < max->value)))) return false;
+  return !multiple || multiple->Divides(value);
+}
+
 Machine NonNegativeNumbers(const NumberRules& rules, MachineBudget& budget) {
   if (rules.max && rules.max->value.negative) return Nothing(budget);
   MagnitudeBounds bounds{.high = rules.max};

@@ -46,6 +46,7 @@ struct DecimalMultiple {
   // Nothing: above kDivisorMax or kExactDigitsMax digits after the point. `integer`: the least that
   // integers are a multiple of too. Precondition: above 0.
   static std::optional<DecimalMultiple> Of(const Decimal& value, bool integer);
+  bool Divides(const Decimal& value) const;
 };
 
 struct NumberRules {
@@ -55,6 +56,8 @@ struct NumberRules {
   std::optional<DecimalMultiple> multiple = {};
 
   bool none() const { return !min && !max && !multiple; }
+  // Of any number, however many digits it has.
+  bool Allow(const Decimal& value) const;
 };
 
 // Those from 0 up, and those below 0 without their sign.

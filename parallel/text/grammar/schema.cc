@@ -57,8 +57,9 @@ NodeId SchemaCompiler::ObjectSchema(const SchemaAt& schema) {
 
 NodeId SchemaCompiler::NotNullSchema(const SchemaAt& schema) {
   if (schema.value.contains("$ref")) {
-    RefuseOthers(schema, {"$ref"});
-    return Reference(schema.At("$ref"));
+    const SchemaJson rest = Without(schema.value, "$ref");
+    if (rest.empty()) return Reference(schema.At("$ref"));
+    return Owned(WithTarget(schema, rest), schema.path);
   }
   if (schema.value.contains("allOf")) return AllOf(schema);
   for (const char* keyword : {"anyOf", "oneOf"}) {
@@ -98,12 +99,23 @@ const SchemaJson& SchemaCompiler::Part(const SchemaAt& part) {
     CheckKeywords({*at, part.path});
     if (IsNullable(*at)) return owned_.emplace_back(WithNull({*at, part.path}));
     if (!at->contains("$ref")) return *at;
-    RefuseOthers({*at, part.path}, {"$ref"});
+    const SchemaJson rest = Without(*at, "$ref");
+    if (!rest.empty()) return owned_.emplace_back(WithTarget({*at, part.path}, rest));
     if (i == kReferenceChainMax) {
       RefuseSchema(part.path, "references that refer to each other only");
     }
     at = &Resolve({at->at("$ref"), part.path + "/$ref"});
   }
+}
+
+// What a reference stands for, and what stands beside it. Where a standard ignores the latter, this
+// is narrower.
+SchemaJson SchemaCompiler::WithTarget(const SchemaAt& schema, const SchemaJson& rest) {
+  Enter(schema);
+  const SchemaJson& target = Part({Resolve(schema.At("$ref")), schema.path});
+  SchemaJson merged = Merged({rest, schema.path}, target);
+  Leave();
+  return merged;
 }
 
 const SchemaJson& SchemaCompiler::NonEmptyList(const SchemaAt& list) {

@@ -10,9 +10,9 @@
 //   order of `properties`, then of `required`, then others.
 // - Without additionalProperties an object with properties or patternProperties has no others;
 //   without them it is open. Names of others never equal a declared one.
-// - oneOf is taken as anyOf. allOf, and keywords beside anyOf, are merged where each keyword stands
-//   once or can be combined (type, required, properties, patternProperties, bounds); else they are
-//   refused.
+// - oneOf is taken as anyOf. allOf, and keywords beside anyOf and $ref, are merged where each
+//   keyword stands once or can be combined (type, enum, required, properties, patternProperties,
+//   bounds); else they are refused.
 // - Numbers with bounds or multipleOf are written as decimals.h says, and compared in decimal.
 // - A schema without a type has the types whose keywords it uses, or any.
 // - `nullable` is OpenAPI's: null may stand for whatever the rest asks for.

@@ -38,6 +38,7 @@ class SchemaCompiler {
   const SchemaJson& Resolve(const SchemaAt& reference);
   NodeId Reference(const SchemaAt& reference);
   const SchemaJson& Part(const SchemaAt& part);
+  SchemaJson WithTarget(const SchemaAt& schema, const SchemaJson& rest);
   SchemaJson MergedParts(SchemaJson merged, const std::vector<SchemaAt>& parts);
   NodeId AllOf(const SchemaAt& schema);
   NodeId AnyOf(const SchemaAt& schema, const std::string& keyword);
@@ -46,7 +47,7 @@ class SchemaCompiler {
   NodeId OfType(const SchemaAt& schema, const std::string& type);
 
   // Scalars.
-  // What `enum` or `const` lists and `type` allows.
+  // What `enum` or `const` lists and the rest allows.
   std::vector<SchemaJson> Listed(const SchemaAt& schema);
   NodeId Literals(const SchemaAt& schema);
   NodeId String(const SchemaAt& schema);
@@ -58,27 +59,28 @@ class SchemaCompiler {
     uint32_t length_max = kUnlimited;
   };
   static StringRules ReadStringRules(const SchemaAt& schema);
+  // The same, to be asked of texts.
+  struct TextRules {
+    std::optional<Machine> machine = {};  // Nothing: all.
+    uint32_t length_min = 0;
+    uint32_t length_max = kUnlimited;
+
+    bool none() const { return !machine && length_min == 0 && length_max == kUnlimited; }
+    bool Allow(const std::string& text) const;
+  };
+  TextRules ReadTextRules(const SchemaAt& schema);
   // Of the pattern and the format; the lengths are left out.
   Machine MachineOf(const StringRules& rules, const SchemaAt& schema);
   NodeId Combined(const StringRules& rules, const SchemaAt& schema);
 
   // Objects.
-  // The names that propertyNames allows.
-  struct NameRules {
-    std::optional<Machine> machine;  // Nothing: all.
-    uint32_t length_min = 0;
-    uint32_t length_max = kUnlimited;
-
-    bool none() const { return !machine && length_min == 0 && length_max == kUnlimited; }
-    bool Allow(const std::string& name) const;
-  };
   // Those that a pattern of patternProperties matches.
   struct NameClass {
     SchemaAt schema;
     Machine names;
   };
   struct ObjectNames {
-    NameRules rules;
+    TextRules rules;
     std::vector<NameClass> classes;
     std::vector<std::string> declared;
   };
@@ -90,7 +92,8 @@ class SchemaCompiler {
   // Nothing: no others are allowed.
   std::optional<NodeId> Others(const SchemaAt& schema, const std::string& keyword, bool by_default);
   NodeId Object(const SchemaAt& schema);
-  NameRules ReadNameRules(const SchemaAt& schema);
+  // The names that propertyNames allows.
+  TextRules ReadNameRules(const SchemaAt& schema);
   std::vector<NameClass> ReadClasses(const SchemaAt& schema);
   std::vector<ObjectPart> DeclaredMembers(const SchemaAt& schema, ObjectNames& names,
                                           std::optional<NodeId> others);

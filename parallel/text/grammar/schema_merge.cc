@@ -60,10 +60,22 @@ bool IsUpperBound(std::string_view keyword) {
   return std::find(kBounds.begin(), kBounds.end(), keyword) != kBounds.end();
 }
 
+// Whatever the order of members.
+SchemaJson InBoth(const SchemaAt& a, const SchemaJson& b) {
+  const std::set<nlohmann::json> theirs(b.begin(), b.end());
+  SchemaJson both = SchemaJson::array();
+  for (const SchemaJson& value : a.value) {
+    if (theirs.contains(nlohmann::json(value))) both.push_back(value);
+  }
+  if (both.empty()) RefuseSchema(a.path, "enums that are combined have nothing in common");
+  return both;
+}
+
 SchemaJson MergeValues(const std::string& keyword, const SchemaAt& a, const SchemaJson& b) {
   const bool numbers = a.value.is_number() && b.is_number();
   if (numbers && IsLowerBound(keyword)) return std::max(a.value, b);
   if (numbers && IsUpperBound(keyword)) return std::min(a.value, b);
+  if (keyword == "enum" && a.value.is_array() && b.is_array()) return InBoth(a, b);
   if (keyword == "uniqueItems") return a.value == true ? a.value : b;
   if (a.value != b && !IsAnnotation(keyword)) {
     RefuseSchema(a.path, keyword + " stands twice with different values and cannot be combined");

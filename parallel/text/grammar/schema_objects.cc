@@ -29,18 +29,7 @@ std::vector<std::string> Required(const SchemaAt& schema) {
   return names;
 }
 
-size_t CharacterCount(const std::string& text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
 }  // namespace
-
-bool SchemaCompiler::NameRules::Allow(const std::string& name) const {
-  const size_t count = CharacterCount(name);
-  return count >= length_min && count <= length_max &&
-         (!machine || machine->Matches(SpelledText(name)));
-}
 
 std::optional<NodeId> SchemaCompiler::Others(const SchemaAt& schema, const std::string& keyword,
                                              bool by_default) {
@@ -58,7 +47,7 @@ std::optional<NodeId> SchemaCompiler::ValueOfAll(const std::vector<SchemaAt>& sc
   return Owned(MergedParts(SchemaJson::object(), schemas), schemas[0].path);
 }
 
-SchemaCompiler::NameRules SchemaCompiler::ReadNameRules(const SchemaAt& schema) {
+SchemaCompiler::TextRules SchemaCompiler::ReadNameRules(const SchemaAt& schema) {
   if (!schema.value.contains("propertyNames")) return {};
   const SchemaAt place = schema.At("propertyNames");
   const SchemaAt names{Part(place), place.path};
@@ -75,22 +64,12 @@ SchemaCompiler::NameRules SchemaCompiler::ReadNameRules(const SchemaAt& schema) 
   if (!types.empty() && std::find(types.begin(), types.end(), "string") == types.end()) {
     RefuseSchema(names.path, "names are strings, which its type does not allow");
   }
-  NameRules rules;
-  if (names.value.contains("enum") || names.value.contains("const")) {
-    std::vector<std::string> texts;
-    for (const SchemaJson& value : Listed(names)) {
-      if (value.is_string()) texts.push_back(value.get<std::string>());
-    }
-    rules.machine = machines_.OfTexts(texts);
-    return rules;
+  if (!names.value.contains("enum") && !names.value.contains("const")) return ReadTextRules(names);
+  std::vector<std::string> texts;
+  for (const SchemaJson& value : Listed(names)) {
+    if (value.is_string()) texts.push_back(value.get<std::string>());
   }
-  const StringRules strings = ReadStringRules(names);
-  rules.length_min = strings.length_min;
-  rules.length_max = strings.length_max;
-  if (strings.pattern != nullptr || strings.format != nullptr) {
-    rules.machine = MachineOf(strings, names);
-  }
-  return rules;
+  return {.machine = machines_.OfTexts(texts)};
 }
 
 std::vector<SchemaCompiler::NameClass> SchemaCompiler::ReadClasses(const SchemaAt& schema) {
@@ -162,7 +141,7 @@ std::optional<NodeId> SchemaCompiler::OtherMembers(const SchemaAt& schema, const
 }
 
 std::vector<SchemaCompiler::NameSet> SchemaCompiler::SetsOf(const ObjectNames& names) {
-  const NameRules& rules = names.rules;
+  const TextRules& rules = names.rules;
   std::vector<NameSet> sets = {{machines_.Subtract(rules.machine ? *rules.machine : machines_.Any(),
                                                    machines_.OfTexts(names.declared)),
                                 {}}};

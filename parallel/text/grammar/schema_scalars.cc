@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 
 #include "parallel/text/grammar/regex.h"
 #include "parallel/text/grammar/schema_compiler.h"
@@ -104,28 +105,69 @@ void ApplyFormat(const SchemaAt& schema, NumberRules& rules) {
                                             " of numbers is not supported; supported are " + names);
 }
 
+NumberRules ReadNumberRules(const SchemaAt& schema, bool integer) {
+  NumberRules rules{.integer = integer,
+                    .min = ReadBound(schema, "minimum", "exclusiveMinimum", false),
+                    .max = ReadBound(schema, "maximum", "exclusiveMaximum", true)};
+  ApplyFormat(schema, rules);
+  if (rules.min && rules.max && rules.max->value < rules.min->value) {
+    RefuseSchema(schema.path, "its minimum is above its maximum");
+  }
+  rules.multiple = ReadMultiple(schema, rules.integer);
+  return rules;
+}
+
+bool AllowsNumber(const SchemaAt& schema, const SchemaJson& number) {
+  const NumberRules rules = ReadNumberRules(schema, HasType(number, "integer"));
+  if (rules.none() && !rules.integer) return true;
+  const std::optional<Decimal> value = Decimal::Parse(number.dump());
+  return value && rules.Allow(*value);
+}
+
+// Whatever the order of members.
+bool Holds(const SchemaJson& values, const SchemaJson& value) {
+  return std::any_of(values.begin(), values.end(), [&](const SchemaJson& each) {
+    return nlohmann::json(each) == nlohmann::json(value);
+  });
+}
+
 }  // namespace
 
 std::vector<SchemaJson> SchemaCompiler::Listed(const SchemaAt& schema) {
-  const bool is_const = schema.value.contains("const");
-  const std::string keyword = is_const ? "const" : "enum";
-  RefuseOthers(schema, {keyword, "type"});
-  const SchemaAt list = schema.At(keyword);
-  const SchemaJson values = is_const ? SchemaJson::array({list.value}) : list.value;
-  if (!values.is_array() || values.empty() || values.size() > kEnumValuesMax) {
-    RefuseSchema(list.path,
+  const SchemaJson* constant = FindKeyword(schema.value, "const");
+  const SchemaJson* enumeration = FindKeyword(schema.value, "enum");
+  RefuseOthers(schema, {constant != nullptr ? "const" : "enum", "enum", "type", "format", "pattern",
+                        "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum",
+                        "exclusiveMaximum", "multipleOf"});
+  if (enumeration != nullptr &&
+      (!enumeration->is_array() || enumeration->empty() || enumeration->size() > kEnumValuesMax)) {
+    RefuseSchema(schema.path + "/enum",
                  "must be an array of 1 to " + std::to_string(kEnumValuesMax) + " values");
   }
-  const std::vector<std::string> types = TypesOf(schema);
-  std::vector<SchemaJson> fitting;
-  for (const SchemaJson& value : values) {
-    const auto has_type = [&](const std::string& type) { return HasType(value, type); };
-    if (types.empty() || std::any_of(types.begin(), types.end(), has_type)) {
-      fitting.push_back(value);
-    }
+  std::vector<SchemaJson> values;
+  if (constant == nullptr) {
+    values.assign(enumeration->begin(), enumeration->end());
+  } else if (enumeration == nullptr || Holds(*enumeration, *constant)) {
+    values.push_back(*constant);
   }
-  if (fitting.empty()) RefuseSchema(list.path, "no value has the type that is asked for");
-  return fitting;
+  const auto has_type = [&](const SchemaJson& value) {
+    const std::vector<std::string> types = TypesOf(schema);
+    return std::any_of(types.begin(), types.end(),
+                       [&](const std::string& type) { return HasType(value, type); });
+  };
+  if (schema.value.contains("type")) std::erase_if(values, std::not_fn(has_type));
+  std::optional<TextRules> texts;
+  std::erase_if(values, [&](const SchemaJson& value) {
+    if (value.is_number()) return !AllowsNumber(schema, value);
+    if (!value.is_string()) return false;
+    if (!texts) texts = ReadTextRules(schema);
+    return !texts->Allow(value.get<std::string>());
+  });
+  if (values.empty()) {
+    RefuseSchema(schema.path + (constant != nullptr ? "/const" : "/enum"),
+                 "no value has the type that is asked for and suits what is beside it");
+  }
+  return values;
 }
 
 NodeId SchemaCompiler::Literals(const SchemaAt& schema) {
@@ -157,6 +199,21 @@ SchemaCompiler::StringRules SchemaCompiler::ReadStringRules(const SchemaAt& sche
     rules.length_max = std::min(rules.length_max, rules.format->length_max);
   }
   return rules;
+}
+
+bool SchemaCompiler::TextRules::Allow(const std::string& text) const {
+  const auto count = std::count_if(text.begin(), text.end(),
+                                   [](char c) { return (c & 0xC0) != 0x80; });  // Characters.
+  return static_cast<size_t>(count) >= length_min && static_cast<size_t>(count) <= length_max &&
+         (!machine || machine->Matches(SpelledText(text)));
+}
+
+SchemaCompiler::TextRules SchemaCompiler::ReadTextRules(const SchemaAt& schema) {
+  const StringRules rules = ReadStringRules(schema);
+  TextRules result{.length_min = rules.length_min, .length_max = rules.length_max};
+  if (rules.pattern != nullptr || rules.format != nullptr)
+    result.machine = MachineOf(rules, schema);
+  return result;
 }
 
 Machine SchemaCompiler::MachineOf(const StringRules& rules, const SchemaAt& schema) {
@@ -216,14 +273,7 @@ NodeId SchemaCompiler::String(const SchemaAt& schema) {
 }
 
 NodeId SchemaCompiler::Number(const SchemaAt& schema, bool integer) {
-  NumberRules rules{.integer = integer,
-                    .min = ReadBound(schema, "minimum", "exclusiveMinimum", false),
-                    .max = ReadBound(schema, "maximum", "exclusiveMaximum", true)};
-  ApplyFormat(schema, rules);
-  if (rules.min && rules.max && rules.max->value < rules.min->value) {
-    RefuseSchema(schema.path, "its minimum is above its maximum");
-  }
-  rules.multiple = ReadMultiple(schema, rules.integer);
+  const NumberRules rules = ReadNumberRules(schema, integer);
   if (rules.none() && !rules.integer) return values_.Number();
   const NodeId number = PlacedAt(schema.path, [&] { return values_.Number(rules); });
   if (!expression_.IsImpossible(number)) return number;
