@@ -147,14 +147,14 @@ TEST(BadRequest, NamesAnUnsupportedKeywordOfASchemaAndItsPlace) {
   const Reply reply = fixture.Post(
       kChat, R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":)"
              R"("json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"object",)"
-             R"("properties":{"age":{"type":"integer","multipleOf":5}}}}}})");
+             R"("properties":{"age":{"type":"integer","not":{"const":5}}}}}}})");
   EXPECT_EQ(reply.status, 400);
   const json error = reply.json()["error"];
   EXPECT_EQ(error["param"], "response_format.json_schema.schema");
   EXPECT_EQ(error["code"], "invalid_grammar");
   EXPECT_THAT(error["message"].get<std::string>(),
-              testing::AllOf(HasSubstr("#/properties/age/multipleOf: the keyword multipleOf is not "
-                                       "supported; supported are type, enum"),
+              testing::AllOf(HasSubstr("#/properties/age/not: the keyword not is not supported; "
+                                       "supported are type, enum"),
                              HasSubstr("$ref")));
 }
 

@@ -71,6 +71,12 @@ std::vector<std::string> FuzzSeeds() {
       R"(s{"allOf":[{"properties":{"a":{"type":"string","minLength":1}}},{"required":["a"]}],)"
       R"("type":"object","oneOf":[{"properties":{"b":{"format":"date"}}},{"properties":)"
       R"({"b":{"type":"string","pattern":"^x+$"}}}]})",
+      R"(s{"type":"object","properties":{"n":{"type":"number","multipleOf":0.25,"minimum":-0.5},)"
+      R"("u":{"type":"array","uniqueItems":true,"items":{"enum":["x",1,null]},"maxItems":2},)"
+      R"("s":{"format":"uri","pattern":"^a+:","minLength":2,"maxLength":30}},"minProperties":1,)"
+      R"("patternProperties":{"^k":{"type":"integer","exclusiveMaximum":7}},"maxProperties":3,)"
+      R"("propertyNames":{"pattern":"^[a-z]*$","maxLength":4},"additionalProperties":)"
+      R"({"$ref":"#/$defs/a%20b","nullable":true},"$defs":{"a b":{"format":"hostname"}}})",
       R"(r(a|[^b-d]{2,5})*?\d\w\s(?:\u00e9|.)+(?<n>x|))",
       R"(c["yes","no","\u00e9"])",
   };

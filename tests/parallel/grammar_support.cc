@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <regex>
+
 #include "transport/base/error.h"
 
 namespace shoal::text::grammar {
@@ -89,10 +93,21 @@ bool ObjectIsValid(const Json& schema, const Json& value, const Json& root) {
   for (const Json& name : schema.value("required", Json::array())) {
     if (!value.contains(name.get<std::string>())) return false;
   }
+  if (value.size() < schema.value("minProperties", size_t{0})) return false;
+  if (value.size() > schema.value("maxProperties", SIZE_MAX)) return false;
   const Json properties = schema.value("properties", Json::object());
+  const Json patterns = schema.value("patternProperties", Json::object());
   const Json others = schema.value("additionalProperties", Json(true));
   for (const auto& [name, member] : value.items()) {
-    if (!IsValid(properties.contains(name) ? properties[name] : others, member, root)) return false;
+    if (!IsValid(schema.value("propertyNames", Json(true)), Json(name), root)) return false;
+    bool is_other = !properties.contains(name);
+    if (!is_other && !IsValid(properties[name], member, root)) return false;
+    for (const auto& [pattern, part] : patterns.items()) {
+      if (!std::regex_search(name, std::regex(pattern))) continue;
+      is_other = false;
+      if (!IsValid(part, member, root)) return false;
+    }
+    if (is_other && !IsValid(others, member, root)) return false;
   }
   return true;
 }
@@ -100,6 +115,10 @@ bool ObjectIsValid(const Json& schema, const Json& value, const Json& root) {
 bool ArrayIsValid(const Json& schema, const Json& value, const Json& root) {
   if (value.size() < schema.value("minItems", size_t{0})) return false;
   if (value.size() > schema.value("maxItems", SIZE_MAX)) return false;
+  const bool unique = schema.value("uniqueItems", false);
+  for (size_t i = 0; unique && i < value.size(); ++i) {
+    if (std::count(value.begin(), value.end(), value[i]) > 1) return false;
+  }
   const Json prefix = schema.value("prefixItems", Json::array());
   const Json items = schema.value("items", Json(true));
   for (size_t i = 0; i < value.size(); ++i) {
@@ -112,10 +131,15 @@ bool ScalarIsValid(const Json& schema, const Json& value) {
   if (value.is_string()) {
     const size_t length = CodePointCount(value.get<std::string>());
     return length >= schema.value("minLength", size_t{0}) &&
-           length <= schema.value("maxLength", SIZE_MAX);
+           length <= schema.value("maxLength", SIZE_MAX) &&
+           std::regex_search(value.get<std::string>(), std::regex(schema.value("pattern", "")));
   }
   if (!value.is_number()) return true;
   const auto number = value.get<double>();
+  // Exact for what is drawn here: divisors that binary64 holds.
+  if (schema.contains("multipleOf") && std::fmod(number, schema["multipleOf"].get<double>()) != 0) {
+    return false;
+  }
   return number >= schema.value("minimum", -1e300) && number <= schema.value("maximum", 1e300) &&
          number > schema.value("exclusiveMinimum", -1e300) &&
          number < schema.value("exclusiveMaximum", 1e300);
@@ -124,7 +148,7 @@ bool ScalarIsValid(const Json& schema, const Json& value) {
 Json RandomScalar(test::RandomBits& random) {
   const auto low = static_cast<int64_t>(random.Below(400)) - 200;
   const auto count = random.Below(4);
-  switch (random.Below(7)) {
+  switch (random.Below(11)) {
     case 0:
       return {{"type", "string"}, {"minLength", count}, {"maxLength", count + random.Below(5)}};
     case 1:
@@ -139,6 +163,23 @@ Json RandomScalar(test::RandomBits& random) {
       return {{"type", {"boolean", "null"}}};
     case 5:
       return {{"type", random.Below(2) == 0 ? "number" : "integer"}};
+    case 6:
+      return {{"type", random.Below(2) == 0 ? "number" : "integer"},
+              {"multipleOf", Json::array({0.25, 2, 7, 30, 2.5})[random.Below(5)]},
+              {"minimum", static_cast<double>(low) + 0.5},
+              {"exclusiveMaximum", static_cast<double>(low) + 77.75}};
+    case 7:
+      return {{"type", "string"},
+              {"pattern", "^[a-c]*[xyz]"},
+              {"minLength", count},
+              {"maxLength", count + 1 + random.Below(5)}};
+    case 8:
+      return {{"type", "array"},
+              {"items", {{"enum", {"red", 1, nullptr, "red", "x\n"}}}},
+              {"uniqueItems", true},
+              {"minItems", count}};
+    case 9:
+      return {{"enum", {"red"}}, {"nullable", true}};
     default:
       return {{"type", "string"}};
   }
@@ -181,6 +222,17 @@ std::string Refusal(const GrammarSource& source) {
 
 GrammarSource Schema(const std::string& text) { return {GrammarKind::kJsonSchema, text}; }
 GrammarSource Regex(const std::string& text) { return {GrammarKind::kRegex, text}; }
+
+void CheckSchemas(const std::vector<SchemaCase>& cases) {
+  for (const SchemaCase& example : cases) {
+    for (const std::string& text : example.matches) {
+      EXPECT_TRUE(Matches(Schema(example.schema), text)) << example.schema << " on " << text;
+    }
+    for (const std::string& text : example.others) {
+      EXPECT_FALSE(Matches(Schema(example.schema), text)) << example.schema << " on " << text;
+    }
+  }
+}
 
 GreedyEncoder::GreedyEncoder(const GrammarVocabulary& vocabulary) {
   for (int32_t token = 0; token < vocabulary.size(); ++token) {
@@ -230,6 +282,7 @@ std::optional<std::string> RandomAnswer(const std::shared_ptr<MaskedGrammar>& gr
 
 bool IsValid(const Json& schema, const Json& value, const Json& root) {
   if (schema.is_boolean()) return schema.get<bool>();
+  if (value.is_null() && schema.value("nullable", false)) return true;
   if (schema.contains("$ref")) {
     const auto pointer = schema["$ref"].get<std::string>().substr(1);
     return IsValid(root.at(Json::json_pointer(pointer)), value, root);
@@ -262,7 +315,7 @@ bool IsValid(const Json& schema, const Json& value, const Json& root) {
 Json RandomSchema(test::RandomBits& random, int depth) {
   if (depth == 0) return RandomScalar(random);
   const auto part = [&] { return RandomSchema(random, depth - 1); };
-  switch (random.Below(6)) {
+  switch (random.Below(7)) {
     case 0:
     case 1: {
       Json schema = {{"type", "object"}, {"properties", Json::object()}};
@@ -290,7 +343,18 @@ Json RandomSchema(test::RandomBits& random, int depth) {
               {"prefixItems", Json::array({part(), part()})},
               {"items", random.Below(2) == 0 ? Json(false) : part()},
               {"minItems", random.Below(3)}};
-    case 4:
+    case 4: {
+      const auto count = random.Below(3);
+      const Json both = part();
+      return {{"type", "object"},
+              {"properties", {{"ab", both}, {"b", true}}},
+              {"patternProperties", {{"^a", both}, {"b$", true}}},
+              {"additionalProperties", RandomScalar(random)},
+              {"propertyNames", {{"maxLength", 3 + random.Below(2)}, {"pattern", "^[^x]*$"}}},
+              {"minProperties", count},
+              {"maxProperties", count + random.Below(3)}};
+    }
+    case 5:
       return {{"anyOf", Json::array({part(), part(), RandomScalar(random)})}};
     default:
       return part();

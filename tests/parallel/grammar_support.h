@@ -34,6 +34,14 @@ std::string Refusal(const GrammarSource& source);
 GrammarSource Schema(const std::string& text);
 GrammarSource Regex(const std::string& text);
 
+// Texts that a schema's grammar must hold, and others that it must not.
+struct SchemaCase {
+  std::string schema;
+  std::vector<std::string> matches;
+  std::vector<std::string> others;
+};
+void CheckSchemas(const std::vector<SchemaCase>& cases);
+
 // Writes texts as tokens of several bytes wherever some fit: the longest first.
 class GreedyEncoder {
  public:

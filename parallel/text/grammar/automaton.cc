@@ -74,12 +74,22 @@ void Automaton::Close(Stack stack) {
     cell_marks_[top.stack] = mark_;
     if (top.stack == 0 || kind == NodeKind::kBytes || kind == NodeKind::kLiteral) {
       positions_.push_back(top.stack);
+    } else if (kind == NodeKind::kMachine) {
+      UnfoldMachine(top.stack);
     } else if (kind == NodeKind::kChoice) {
       UnfoldChoice(top);
     } else {
       Unfold(top.stack);
     }
   }
+}
+
+// A machine that can end here may go on as well.
+void Automaton::UnfoldMachine(Stack stack) {
+  const Cell& cell = cells_[stack];
+  const Machine& machine = expression_.machine(expression_.node(cell.node));
+  if (!machine.Ends(PlaceOf(cell))) positions_.push_back(stack);
+  if (machine.Accepts(PlaceOf(cell))) pending_.push_back({cell.rest});
 }
 
 // One alternative after the other, so that many cost nothing where the first suffice.
@@ -125,6 +135,7 @@ void Automaton::Unfold(Stack stack) {
     case NodeKind::kChoice:
     case NodeKind::kBytes:
     case NodeKind::kLiteral:
+    case NodeKind::kMachine:
       break;
   }
   SHOAL_CHECK(false, "node ", cell.node);
@@ -156,6 +167,8 @@ ByteSet Automaton::Alike(const Entry& entry, uint8_t byte) const {
     ByteSet set;
     if (node.kind == NodeKind::kBytes) {
       set = expression_.set(node);
+    } else if (node.kind == NodeKind::kMachine) {
+      set = expression_.machine(node).Alike(PlaceOf(cell), byte);
     } else {
       set.Add(static_cast<uint8_t>(expression_.text(node)[cell.done_or_min]));
     }
@@ -182,6 +195,14 @@ Automaton::State Automaton::Next(State state, uint8_t byte) {
     const Node& node = expression_.node(cell.node);
     if (node.kind == NodeKind::kBytes) {
       if (expression_.set(node).Has(byte)) Close(cell.rest);
+      continue;
+    }
+    if (node.kind == NodeKind::kMachine) {
+      const auto next = expression_.machine(node).Next(PlaceOf(cell), byte);
+      if (!next) continue;
+      cell.done_or_min = next->state;
+      cell.max = next->count;
+      Close(Push(cell));
       continue;
     }
     const std::string& text = expression_.text(node);

@@ -64,6 +64,7 @@ class Automaton {
   struct Cell {
     NodeId node = 0;
     // Literal: bytes matched. Sequence: parts matched. Repeat: rounds that must and may follow.
+    // Machine: its state and count.
     uint32_t done_or_min = 0;
     uint32_t max = 0;
     uint32_t depth = 0;  // Rules that may still be entered inside each other; 0 if it uses none.
@@ -81,7 +82,7 @@ class Automaton {
   };
   struct Entry {
     std::vector<Stack>
-        positions;  // In the order of discovery. Tops are bytes, literals or the end.
+        positions;  // In the order of discovery. Tops are bytes, literals, machines or the end.
     bool accepts = false;
     std::unique_ptr<Transitions> next;
   };
@@ -102,8 +103,11 @@ class Automaton {
   void Unfold(Stack stack);
   void UnfoldChoice(Pending choice);
   State Intern();
+  static Machine::At PlaceOf(const Cell& machine) { return {machine.done_or_min, machine.max}; }
+  void UnfoldMachine(Stack stack);
   // The bytes that every position treats like `byte`.
   ByteSet Alike(const Entry& entry, uint8_t byte) const;
+
   const Expression& expression_;
   std::vector<Cell> cells_;
   std::vector<uint32_t> cell_marks_;  // The closure that met the cell last.

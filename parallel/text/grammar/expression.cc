@@ -38,12 +38,15 @@ uint32_t Expression::AddChildren(std::span<const NodeId> children) {
   return first;
 }
 
+bool Expression::NoteMissing(ByteSet bytes) {
+  bytes.Remove(expressible_);
+  if (bytes.empty()) return false;
+  if (missing_byte_ < 0) missing_byte_ = bytes.First();
+  return true;
+}
+
 NodeId Expression::Bytes(ByteSet set) {
-  ByteSet missing = set;
-  missing.Remove(expressible_);
-  missing.ForEach([this](uint8_t byte) {
-    if (missing_byte_ < 0) missing_byte_ = byte;
-  });
+  NoteMissing(set);
   set.KeepOnly(expressible_);
   const auto [entry, is_new] = node_of_set_.try_emplace(set, 0);
   if (!is_new) return entry->second;
@@ -60,6 +63,16 @@ NodeId Expression::Literal(std::string_view text) {
   }
   texts_.emplace_back(text);
   return Add({.kind = NodeKind::kLiteral, .index = static_cast<uint32_t>(texts_.size() - 1)});
+}
+
+NodeId Expression::Matching(Machine machine) {
+  if (NoteMissing(machine.bytes())) machine = machine.Restricted(expressible_, machine_budget_);
+  if (machine.empty()) return Choice({});
+  const bool nullable = machine.Accepts(Machine::start());
+  machines_.push_back(std::move(machine));
+  return Add({.kind = NodeKind::kMachine,
+              .nullable = nullable,
+              .index = static_cast<uint32_t>(machines_.size() - 1)});
 }
 
 NodeId Expression::Sequence(std::span<const NodeId> parts) {
@@ -145,6 +158,7 @@ uint32_t Expression::HeightOf(const Node& node) const {
     case NodeKind::kBytes:
       return set(node).empty() ? kImpossible : 0;
     case NodeKind::kLiteral:
+    case NodeKind::kMachine:
       return 0;
     case NodeKind::kSequence:
       for (uint32_t i = 0; i < node.count; ++i) {

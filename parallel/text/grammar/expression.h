@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "parallel/text/grammar/byte_set.h"
+#include "parallel/text/grammar/machine.h"
 
 namespace shoal::text::grammar {
 
@@ -24,14 +25,15 @@ constexpr size_t kNodesMax = size_t{1} << 16;
 // Rules inside rules, so also how deep JSON may nest through them.
 constexpr uint32_t kRuleDepthMax = 32;
 
-enum class NodeKind : uint8_t { kBytes, kLiteral, kSequence, kChoice, kRepeat, kRule };
+enum class NodeKind : uint8_t { kBytes, kLiteral, kMachine, kSequence, kChoice, kRepeat, kRule };
 
 struct Node {
   NodeKind kind = NodeKind::kSequence;
   bool nullable = false;    // It matches the empty string.
   bool uses_rules = false;  // A rule can be reached from it.
   uint32_t height = 0;      // The fewest rules inside each other that a match needs; see Finish.
-  uint32_t index = 0;       // kBytes: its set. kLiteral: its text. Else: its first child.
+  // kBytes: its set. kLiteral: its text. kMachine: its machine. Else: its first child.
+  uint32_t index = 0;
   uint32_t count = 0;       // kSequence, kChoice: children. The others have one child or none.
   uint32_t repeat_min = 0;  // kRepeat.
   uint32_t repeat_max = 0;  // kRepeat; kUnlimited: no bound.
@@ -49,6 +51,8 @@ class Expression {
 
   NodeId Bytes(ByteSet set);
   NodeId Literal(std::string_view text);
+  // What the machine matches.
+  NodeId Matching(Machine machine);
   NodeId Sequence(std::span<const NodeId> parts);
   NodeId Sequence(std::initializer_list<NodeId> parts) {
     return Sequence({parts.begin(), parts.size()});
@@ -65,6 +69,9 @@ class Expression {
   NodeId Rule();
   void Define(NodeId rule, NodeId body);
 
+  // That nothing matches it is plain; through rules it may not be.
+  bool IsImpossible(NodeId id) const;
+
   // Computes the heights and makes `root` the start. Errors: kInvalidArgument if nothing finite
   // matches, saying so, or naming the first byte that was wanted and is not expressible.
   void Finish(NodeId root);
@@ -73,12 +80,16 @@ class Expression {
   const Node& node(NodeId id) const { return nodes_[id]; }
   const ByteSet& set(const Node& node) const { return sets_[node.index]; }
   const std::string& text(const Node& node) const { return texts_[node.index]; }
+  const Machine& machine(const Node& node) const { return machines_[node.index]; }
   NodeId child(const Node& node, uint32_t i) const { return children_[node.index + i]; }
   size_t node_count() const { return nodes_.size(); }
+  const ByteSet& expressible() const { return expressible_; }
+  MachineBudget& machine_budget() { return machine_budget_; }
 
  private:
   NodeId Add(Node node);
-  bool IsImpossible(NodeId id) const;
+  // Keeps in mind which of the bytes can never be produced. Result: whether there are any.
+  bool NoteMissing(ByteSet bytes);
   uint32_t AddChildren(std::span<const NodeId> children);
   // The same without the empty match, where that is simple; else the node itself.
   NodeId WithoutEmpty(NodeId id);
@@ -89,6 +100,8 @@ class Expression {
   std::vector<NodeId> children_;
   std::vector<ByteSet> sets_;
   std::vector<std::string> texts_;
+  std::vector<Machine> machines_;
+  MachineBudget machine_budget_;
   std::map<ByteSet, NodeId> node_of_set_;
   int32_t missing_byte_ = -1;
   NodeId root_ = kEmpty;

@@ -15,7 +15,8 @@ namespace shoal::text::grammar {
 // Result: a finished expression. `expressible`: GrammarVocabulary::single_bytes.
 // Errors: kInvalidArgument: not JSON, an unsupported keyword, a regular expression beyond what is
 // understood, too large, or without a finite match, each with its place.
-// Cost: bounded by kGrammarBytesMax and kNodesMax, some ten milliseconds at most.
+// Cost: bounded by kGrammarBytesMax, kNodesMax and MachineBudget; mostly below a millisecond, at
+// most some tenth of a second.
 std::shared_ptr<const Expression> CompileGrammar(const GrammarSource& source,
                                                  const ByteSet& expressible);
 

@@ -1,8 +1,10 @@
 #include "parallel/text/grammar/json_values.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 
-#include "parallel/text/utf8.h"
+#include "parallel/text/grammar/string_machines.h"
 
 namespace shoal::text::grammar {
 namespace {
@@ -14,19 +16,7 @@ enum Piece : size_t {
   kFraction,
   kExponent,
   kNumber,
-  kNotAscii,
-  kAnyName,
 };
-
-std::u32string CodePoints(std::string_view text) {
-  std::u32string result;
-  while (!text.empty()) {
-    const Utf8Step step = DecodeUtf8(text);
-    result += step.code_point;
-    text.remove_prefix(step.length);
-  }
-  return result;
-}
 
 }  // namespace
 
@@ -53,7 +43,7 @@ NodeId JsonValues::Any() {
   return rule;
 }
 
-NodeId JsonValues::AnyObject() { return Object({}, OtherMember({}, Any())); }
+NodeId JsonValues::AnyObject() { return Object({}, OtherMember(String(0, kUnlimited), Any())); }
 
 NodeId JsonValues::Boolean() {
   return expression_.Choice({expression_.Literal("true"), expression_.Literal("false")});
@@ -119,143 +109,31 @@ NodeId JsonValues::MakeExponent() {
   return e.Sequence({e.Bytes(letters), e.Optional(e.Bytes(signs)), e.Repeat(Digit(), 1, 2)});
 }
 
-NodeId JsonValues::Integer() { return SignedNumber({}, false); }
-
 NodeId JsonValues::Number() { return Piece(kNumber, &JsonValues::MakeNumber); }
 
 NodeId JsonValues::MakeNumber() {
-  return expression_.Sequence({expression_.Optional(expression_.Literal("-")),
-                               IntegersBetween(expression_, 0, kIntegerMax),
-                               expression_.Optional(Piece(kFraction, &JsonValues::MakeFraction)),
-                               expression_.Optional(Piece(kExponent, &JsonValues::MakeExponent))});
-}
-
-NodeId JsonValues::BoundedInteger(const NumberBounds& bounds) {
-  NumberBounds closed = bounds;
-  if (bounds.min && bounds.above_min) ++*closed.min;
-  if (bounds.max && bounds.below_max) --*closed.max;
-  closed.above_min = closed.below_max = false;
-  return SignedNumber(closed, false);
-}
-
-NodeId JsonValues::BoundedNumber(const NumberBounds& bounds) { return SignedNumber(bounds, true); }
-
-NodeId JsonValues::SignedNumber(const NumberBounds& bounds, bool fractions) {
   Expression& e = expression_;
-  const int64_t min = bounds.min.value_or(-kIntegerMax);
-  const int64_t max = bounds.max.value_or(kIntegerMax);
-  std::vector<NodeId> options;
-  if (max >= 0) {
-    NumberBounds positive;
-    positive.min = std::max<int64_t>(min, 0);
-    positive.max = bounds.max;
-    positive.above_min = bounds.above_min && min >= 0;
-    positive.below_max = bounds.below_max;
-    options.push_back(Magnitude(positive, fractions));
-  }
-  if (min < 0) {
-    NumberBounds negative;
-    negative.min = std::max<int64_t>(-max, 0);
-    if (bounds.min) negative.max = -*bounds.min;
-    negative.above_min = max < 0 && bounds.below_max;
-    negative.below_max = bounds.above_min;
-    if (max >= 0) negative.above_min = true;  // No -0.
-    if (!fractions && negative.above_min) ++*negative.min;
-    if (!fractions) negative.above_min = false;
-    options.push_back(e.Sequence({e.Literal("-"), Magnitude(negative, fractions)}));
-  }
-  return e.Choice(options);
+  const NodeId digits =
+      e.Sequence({e.Bytes(ByteSet::Range('1', '9')), e.Repeat(Digit(), 0, kDigitsMax - 1)});
+  return e.Sequence({e.Optional(e.Literal("-")), e.Choice({e.Literal("0"), digits}),
+                     e.Optional(Piece(kFraction, &JsonValues::MakeFraction)),
+                     e.Optional(Piece(kExponent, &JsonValues::MakeExponent))});
 }
 
-// Fractions stand after the integers inside the bounds. At an excluded minimum one of the digits is
-// not 0; at an included maximum there is none.
-NodeId JsonValues::Magnitude(const NumberBounds& bounds, bool fractions) {
+NodeId JsonValues::Number(const NumberRules& rules) {
   Expression& e = expression_;
-  const int64_t min = *bounds.min;
-  const int64_t max = bounds.max.value_or(kIntegerMax);
-  const auto integers = [&](int64_t from, int64_t to) { return IntegersBetween(e, from, to); };
-  if (!fractions) return integers(min, max);
-  const NodeId fraction = Piece(kFraction, &JsonValues::MakeFraction);
-  const NodeId nonzero = e.Sequence(
-      {e.Literal("."), e.Repeat(Digit(), 0, kDigitsMax - 1), e.Bytes(ByteSet::Range('1', '9'))});
-  // Up to here a fraction may follow.
-  const int64_t last = bounds.max ? max - 1 : max;
-  std::vector<NodeId> options;
-  if (min <= last) {
-    options.push_back(
-        e.Sequence({integers(min, min), bounds.above_min ? nonzero : e.Optional(fraction)}));
-    options.push_back(e.Sequence({integers(min + 1, last), e.Optional(fraction)}));
-  }
-  if (bounds.max && !bounds.below_max && (max > min || !bounds.above_min)) {
-    options.push_back(integers(std::max(max, min), max));
-  }
-  return e.Choice(options);
+  const NodeId whole = e.Matching(NonNegativeNumbers(rules, e.machine_budget()));
+  const NodeId negated = e.Matching(NegatedNumbers(rules, e.machine_budget()));
+  return e.Choice({whole, e.Sequence({e.Literal("-"), negated})});
 }
 
 NodeId JsonValues::Member(const std::string& name, NodeId value) {
-  std::string spelled = "\"";
-  for (const char32_t c : CodePoints(name)) spelled += Spell(c, Spelling::kJsonString);
-  return expression_.Sequence({expression_.Literal(spelled + "\":"), Space(), value});
+  const NodeId spelled = expression_.Literal("\"" + SpelledText(name) + "\"");
+  return OtherMember(spelled, value);
 }
 
-NodeId JsonValues::OtherMember(std::span<const std::string> names, NodeId value) {
-  NodeId name = String(0, kUnlimited);
-  if (!names.empty()) {
-    std::vector<std::u32string> sorted;
-    for (const std::string& text : names) sorted.push_back(CodePoints(text));
-    std::sort(sorted.begin(), sorted.end());
-    name = Quoted(NameOtherThan(sorted, 0));
-  }
+NodeId JsonValues::OtherMember(NodeId name, NodeId value) {
   return expression_.Sequence({name, expression_.Literal(":"), Space(), value});
-}
-
-NodeId JsonValues::MakeAnyName() {
-  const NodeId character = OneOf(expression_, CharacterSet::All(), Spelling::kJsonString);
-  return expression_.Repeat(character, 0, kUnlimited);
-}
-
-NodeId JsonValues::MakeNotAscii() {
-  CharacterSet ascii;
-  ascii.Add(0x20, 0x7F);
-  return OneOf(expression_, ascii.Complement(), Spelling::kJsonString);
-}
-
-// Names are mostly ASCII; what is not is then the same everywhere, and is made once.
-NodeId JsonValues::CharacterOtherThan(const CharacterSet& taken) {
-  CharacterSet ascii;
-  ascii.Add(0x20, 0x7F);
-  if (!taken.And(ascii.Complement()).ranges().empty()) {
-    return OneOf(expression_, taken.Complement(), Spelling::kJsonString);
-  }
-  const NodeId rest = OneOf(expression_, ascii.And(taken.Complement()), Spelling::kJsonString);
-  return expression_.Choice({rest, Piece(kNotAscii, &JsonValues::MakeNotAscii)});
-}
-
-// What may follow `at` characters that the sorted, distinct names have in common. Each character is
-// spelled in one way only, so no name can slip in under another spelling.
-NodeId JsonValues::NameOtherThan(std::span<const std::u32string> names, size_t at) {
-  Expression& e = expression_;
-  std::vector<NodeId> options;
-  CharacterSet taken;
-  bool ends_here = false;
-  for (size_t begin = 0; begin < names.size();) {
-    if (names[begin].size() == at) {
-      ends_here = true;
-      ++begin;
-      continue;
-    }
-    const char32_t next = names[begin][at];
-    size_t end = begin;
-    while (end < names.size() && names[end][at] == next) ++end;
-    taken.Add(next, next);
-    options.push_back(e.Sequence({e.Literal(Spell(next, Spelling::kJsonString)),
-                                  NameOtherThan(names.subspan(begin, end - begin), at + 1)}));
-    begin = end;
-  }
-  options.push_back(
-      e.Sequence({CharacterOtherThan(taken), Piece(kAnyName, &JsonValues::MakeAnyName)}));
-  if (!ends_here) options.push_back(Expression::kEmpty);
-  return e.Choice(options);
 }
 
 NodeId JsonValues::Between(char open, NodeId content, bool may_be_empty, char close) {
@@ -265,30 +143,87 @@ NodeId JsonValues::Between(char open, NodeId content, bool may_be_empty, char cl
   return e.Sequence({e.Literal(std::string(1, open)), inside, e.Literal(std::string(1, close))});
 }
 
-// From the back: what may follow where a member stands before, and the ways to begin where none
-// does.
-NodeId JsonValues::Object(std::span<const ObjectPart> members, std::optional<NodeId> more) {
+// The others come last. Those of one name are one member to whoever reads them.
+NodeId JsonValues::MoreMembers(NodeId more, uint32_t count, uint32_t min, uint32_t max) {
+  Expression& e = expression_;
+  if (count >= max) return count >= min ? Expression::kEmpty : e.Choice({});
+  if (count + 1 < min) return e.Choice({});
+  return e.Repeat(e.Sequence({Comma(), more}), count >= min ? 0 : 1,
+                  max == kUnlimited ? kUnlimited : max - count);
+}
+
+// From the back: by count, what may follow so many members; and the ways to begin where none stands
+// before. Counts that no bound tells apart are one.
+NodeId JsonValues::Object(std::span<const ObjectPart> members, std::optional<NodeId> more,
+                          uint32_t min, uint32_t max) {
   Expression& e = expression_;
   const NodeId comma = Comma();
-  NodeId after = Expression::kEmpty;
-  std::vector<NodeId> begins;
-  if (more) {
-    after = e.Repeat(e.Sequence({comma, *more}), 0, kUnlimited);
-    begins.push_back(e.Sequence({*more, after}));
+  const auto declared = static_cast<uint32_t>(members.size());
+  if (!more && max >= declared) max = kUnlimited;
+  const uint32_t count_max = std::min(declared, max == kUnlimited ? std::max(min, 1U) : max);
+  std::vector<NodeId> after(count_max + 1, e.Choice({}));
+  for (uint32_t count = 1; count <= count_max; ++count) {
+    if (more) {
+      after[count] = MoreMembers(*more, count, min, max);
+    } else if (count >= min) {
+      after[count] = Expression::kEmpty;
+    }
   }
-  bool may_be_empty = true;
-  for (size_t i = members.size(); i-- > 0;) {
+  std::vector<NodeId> begins;
+  if (more && max > 0 && min <= 1) {
+    begins.push_back(e.Sequence({*more, MoreMembers(*more, 1, min, max)}));
+  }
+  bool may_be_empty = min == 0;
+  for (size_t i = members.size(); i-- > 0 && count_max > 0;) {
     const ObjectPart& member = members[i];
     if (member.required) {
       begins.clear();
       may_be_empty = false;
     }
-    begins.push_back(e.Sequence({member.node, after}));
+    begins.push_back(e.Sequence({member.node, after[1]}));
     const NodeId here = e.Sequence({comma, member.node});
-    after = e.Sequence({member.required ? here : e.Optional(here), after});
+    for (uint32_t count = 1; count <= count_max; ++count) {
+      const bool full = count == count_max && max != kUnlimited;
+      const uint32_t next = std::min(count + 1, count_max);
+      const NodeId with = full ? e.Choice({}) : e.Sequence({here, after[next]});
+      after[count] = member.required ? with : e.Choice({with, after[count]});
+    }
   }
   std::reverse(begins.begin(), begins.end());
   return Between('{', e.Choice(begins), may_be_empty, '}');
+}
+
+std::optional<NodeId> JsonValues::DistinctArray(std::span<const NodeId> values, uint32_t min,
+                                                uint32_t max) {
+  Expression& e = expression_;
+  const size_t count_max = std::min<size_t>(max, values.size());
+  double steps = 0;
+  double sets = 1;  // Of so many values.
+  for (size_t count = 0; count < count_max && steps <= kDistinctStepsMax; ++count) {
+    steps += sets * static_cast<double>(values.size() - count);
+    sets *= static_cast<double>(values.size() - count) / static_cast<double>(count + 1);
+  }
+  if (steps > kDistinctStepsMax) return std::nullopt;
+  const NodeId comma = Comma();
+  std::map<std::vector<size_t>, NodeId> known;
+  // What may follow those that are used, which are in order.
+  const std::function<NodeId(const std::vector<size_t>&)> after =
+      [&](const std::vector<size_t>& used) {
+        if (const auto found = known.find(used); found != known.end()) return found->second;
+        std::vector<NodeId> options;
+        for (size_t i = 0; i < values.size() && used.size() < count_max; ++i) {
+          const auto place = std::lower_bound(used.begin(), used.end(), i);
+          if (place != used.end() && *place == i) continue;
+          std::vector<size_t> more = used;
+          more.insert(more.begin() + (place - used.begin()), i);
+          const NodeId rest = after(more);
+          options.push_back(used.empty() ? e.Sequence({values[i], rest})
+                                         : e.Sequence({comma, values[i], rest}));
+        }
+        if (!used.empty() && used.size() >= min) options.push_back(Expression::kEmpty);
+        return known[used] = e.Choice(options);
+      };
+  return Between('[', after({}), min == 0, ']');
 }
 
 NodeId JsonValues::Array(std::span<const NodeId> items, std::optional<NodeId> more, uint32_t min,
@@ -314,62 +249,6 @@ NodeId JsonValues::Array(std::span<const NodeId> items, std::optional<NodeId> mo
     if (i >= min) after = e.Optional(after);
   }
   return Between('[', e.Sequence({items[0], after}), min == 0, ']');
-}
-
-namespace {
-
-// Numbers of as many digits as both bounds have.
-class DigitRange {
- public:
-  explicit DigitRange(Expression& expression) : expression_(expression) {}
-
-  NodeId Between(std::string_view low, std::string_view high) {
-    if (low.empty()) return Expression::kEmpty;
-    const std::string nines(low.size() - 1, '9');
-    const std::string zeros(low.size() - 1, '0');
-    if (low[0] == high[0]) return With(low[0], low[0], Between(low.substr(1), high.substr(1)));
-    const bool whole_low = low.substr(1) == zeros;
-    const bool whole_high = high.substr(1) == nines;
-    std::vector<NodeId> options;
-    if (!whole_low) options.push_back(With(low[0], low[0], Between(low.substr(1), nines)));
-    const char from = static_cast<char>(low[0] + (whole_low ? 0 : 1));
-    const char to = static_cast<char>(high[0] - (whole_high ? 0 : 1));
-    if (from <= to) {
-      const auto count = static_cast<uint32_t>(low.size() - 1);
-      const NodeId digit = expression_.Bytes(ByteSet::Range('0', '9'));
-      options.push_back(With(from, to, expression_.Repeat(digit, count, count)));
-    }
-    if (!whole_high) options.push_back(With(high[0], high[0], Between(zeros, high.substr(1))));
-    return expression_.Choice(options);
-  }
-
- private:
-  NodeId With(char from, char to, NodeId rest) {
-    const auto range = ByteSet::Range(static_cast<uint8_t>(from), static_cast<uint8_t>(to));
-    return expression_.Sequence({expression_.Bytes(range), rest});
-  }
-
-  Expression& expression_;
-};
-
-}  // namespace
-
-NodeId IntegersBetween(Expression& expression, int64_t min, int64_t max) {
-  std::vector<NodeId> options;
-  if (min == 0 && max == kIntegerMax) {
-    const NodeId digit = expression.Bytes(ByteSet::Range('0', '9'));
-    return expression.Choice({expression.Literal("0"),
-                              expression.Sequence({expression.Bytes(ByteSet::Range('1', '9')),
-                                                   expression.Repeat(digit, 0, kDigitsMax - 1)})});
-  }
-  // One length after the other.
-  for (int64_t first = 0, last = 9; first <= max; first = last + 1, last = last * 10 + 9) {
-    const int64_t from = std::max(first, min);
-    const int64_t to = std::min(last, max);
-    if (from > to) continue;
-    options.push_back(DigitRange(expression).Between(std::to_string(from), std::to_string(to)));
-  }
-  return expression.Choice(options);
 }
 
 }  // namespace shoal::text::grammar

@@ -5,7 +5,8 @@
 // White space is bounded, so that an answer cannot go on in it: at most one space, or one line
 // break and up to kIndentMax spaces, after { [ , : and before } and ]; none elsewhere. Numbers have
 // at most kDigitsMax digits before and after the point and two in the exponent: each is a finite
-// binary64. Values of no particular shape nest up to kRuleDepthMax deep.
+// binary64 (decimals.h says how those with bounds differ). Values of no particular shape nest up to
+// kRuleDepthMax deep.
 
 #include <array>
 #include <cstdint>
@@ -16,21 +17,14 @@
 #include <vector>
 
 #include "parallel/text/grammar/characters.h"
+#include "parallel/text/grammar/decimals.h"
 #include "parallel/text/grammar/expression.h"
 
 namespace shoal::text::grammar {
 
 constexpr uint32_t kIndentMax = 24;
-constexpr uint32_t kDigitsMax = 16;
-constexpr int64_t kIntegerMax = 9'999'999'999'999'999;  // kDigitsMax digits.
-
-// The bounds of a number, each included unless said otherwise; |bound| <= kIntegerMax.
-struct NumberBounds {
-  std::optional<int64_t> min;
-  std::optional<int64_t> max;
-  bool above_min = false;  // The minimum itself is excluded.
-  bool below_max = false;
-};
+// Ways on from one value of an array without duplicates to another.
+constexpr size_t kDistinctStepsMax = size_t{1} << 15;
 
 // One member of an object.
 struct ObjectPart {
@@ -55,21 +49,25 @@ class JsonValues {
   // A string whose content, spelled by OneOf or ParseRegex, is `content`.
   NodeId Quoted(NodeId content);
   NodeId Number();
-  NodeId Integer();
-  NodeId BoundedInteger(const NumberBounds& bounds);
-  NodeId BoundedNumber(const NumberBounds& bounds);
+  // Integers, and numbers with bounds or a divisor. Without a match: an empty choice.
+  NodeId Number(const NumberRules& rules);
 
   // "name": value
   NodeId Member(const std::string& name, NodeId value);
-  // A member of any name but those.
-  NodeId OtherMember(std::span<const std::string> names, NodeId value);
+  // A member whose name, with its quotes, is `name`.
+  NodeId OtherMember(NodeId name, NodeId value);
   // The members in order, those that are not required left out at will, then any number of `more`
-  // (nothing: none).
-  NodeId Object(std::span<const ObjectPart> members, std::optional<NodeId> more);
+  // (nothing: none). At least `min` and at most `max` in all, where those of `more`, which may have
+  // the same name, count as one for `min`.
+  NodeId Object(std::span<const ObjectPart> members, std::optional<NodeId> more, uint32_t min = 0,
+                uint32_t max = kUnlimited);
   // The items in order, at least `min` and at most `max` of them with those of `more` (nothing:
   // none) that follow.
   NodeId Array(std::span<const NodeId> items, std::optional<NodeId> more, uint32_t min,
                uint32_t max);
+  // At least `min` and at most `max` of the values, each at most once, in any order. Nothing: that
+  // takes more than kDistinctStepsMax.
+  std::optional<NodeId> DistinctArray(std::span<const NodeId> values, uint32_t min, uint32_t max);
 
  private:
   NodeId Piece(size_t which, NodeId (JsonValues::*make)());
@@ -79,22 +77,15 @@ class JsonValues {
   NodeId MakeFraction();
   NodeId MakeExponent();
   NodeId MakeNumber();
-  NodeId MakeNotAscii();
-  NodeId MakeAnyName();
   NodeId Digit();
   NodeId Comma() { return expression_.Sequence({expression_.Literal(","), Space()}); }
   NodeId Between(char open, NodeId content, bool may_be_empty, char close);
-  NodeId CharacterOtherThan(const CharacterSet& taken);
-  NodeId NameOtherThan(std::span<const std::u32string> names, size_t at);
-  NodeId Magnitude(const NumberBounds& bounds, bool fractions);
-  NodeId SignedNumber(const NumberBounds& bounds, bool fractions);
+  // What may follow `count` members where no declared one is left.
+  NodeId MoreMembers(NodeId more, uint32_t count, uint32_t min, uint32_t max);
 
   Expression& expression_;
-  std::array<std::optional<NodeId>, 8> pieces_;
+  std::array<std::optional<NodeId>, 6> pieces_;
   std::optional<NodeId> any_;
 };
-
-// Non-negative integers from `min` to `max` in decimal, without leading zeros.
-NodeId IntegersBetween(Expression& expression, int64_t min, int64_t max);
 
 }  // namespace shoal::text::grammar

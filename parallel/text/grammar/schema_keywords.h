@@ -1,12 +1,14 @@
 #pragma once
 
-// The keywords of JSON schemas as the compiler reads them: checked, merged, resolved.
+// The keywords of JSON schemas as the compiler reads them.
 
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "transport/base/error.h"
 
 namespace shoal::text::grammar {
 
@@ -26,6 +28,16 @@ struct SchemaAt {
 // Errors of all: kInvalidArgument with the place.
 [[noreturn]] void RefuseSchema(const std::string& path, std::string_view why);
 
+// What `make` returns; errors of what knows no places get this one.
+template <typename Make>
+auto PlacedAt(const std::string& path, const Make& make) {
+  try {
+    return make();
+  } catch (const Error& error) {
+    RefuseSchema(path, error.what());
+  }
+}
+
 // Refuses unknown and unsupported keywords.
 void CheckKeywords(const SchemaAt& schema);
 bool IsAnnotation(std::string_view keyword);
@@ -39,12 +51,8 @@ std::optional<uint32_t> ReadCount(const SchemaAt& schema, std::string_view keywo
 
 // The names in `type`, or those whose keywords the schema uses; empty: any.
 std::vector<std::string> TypesOf(const SchemaAt& schema);
+// OpenAPI's: null may stand for it, whatever else it says.
+bool IsNullable(const SchemaJson& schema);
 bool HasType(const SchemaJson& value, std::string_view type);
-
-// What "#", "#/$defs/x" and other pointers into `root` stand for.
-const SchemaJson& ResolvePointer(const SchemaJson& root, const SchemaAt& reference);
-
-// The schema that demands what both do. Both have had their keywords checked.
-SchemaJson MergeSchemas(const SchemaAt& a, const SchemaJson& b);
 
 }  // namespace shoal::text::grammar

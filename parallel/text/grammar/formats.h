@@ -1,0 +1,25 @@
+#pragma once
+
+// What the formats of JSON schemas allow, as regular expressions.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "parallel/text/grammar/expression.h"
+
+namespace shoal::text::grammar {
+
+struct StringFormat {
+  std::vector<std::string> patterns;  // All match the whole string.
+  uint32_t length_max = kUnlimited;
+};
+
+// Null if there is none of that name.
+const StringFormat* FindFormat(std::string_view name);
+
+// "date, date-time, ...", for messages.
+std::string FormatNames();
+
+}  // namespace shoal::text::grammar
