@@ -41,9 +41,8 @@ Reply Ask(GatewayFixture& fixture, std::string_view path, const std::string& bod
   const size_t index = fixture.generation.sequences.size();
   client->Request("POST", path, body, headers);
   // A long body is read on another thread.
-  fixture.PollUntil([&] {
-    return fixture.generation.sequences.size() > index || !client->received().empty();
-  });
+  fixture.PollUntil(
+      [&] { return fixture.generation.sequences.size() > index || !client->received().empty(); });
   for (size_t i = index; i < fixture.generation.sequences.size(); ++i) {
     fixture.generation.Finish(i, FinishReason::kStop, {'x', kEos});
   }
