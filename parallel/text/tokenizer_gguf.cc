@@ -219,6 +219,10 @@ TokenizerSpec SpecFromGguf(const json& metadata) {
     Throw(ErrorCode::kInvalidArgument, kAddBosKey, ": expected a bool, found ",
           add_bos->type_name());
   }
+  if (add_bos != nullptr && add_bos->get<bool>() && !bos) {
+    Throw(ErrorCode::kInvalidArgument, kAddBosKey, ": is true, but there is no ",
+          "tokenizer.ggml.bos_token_id to add; convert the model again");
+  }
   if (add_bos != nullptr ? add_bos->get<bool>() : pre.add_bos) spec.bos_to_add = bos;
   return spec;
 }

@@ -100,6 +100,8 @@ TEST(Tokenizer, AddsABosOnlyWhereTheFileSaysSo) {
   EXPECT_EQ(Tiny()->bos_to_add(), std::nullopt);
   metadata["tokenizer.ggml.add_bos_token"] = true;
   EXPECT_EQ(Tokenizer::FromMetadata(metadata, TokenizerSource::kGgufMetadata)->bos_to_add(), 0);
+  metadata.erase("tokenizer.ggml.bos_token_id");
+  EXPECT_THAT(RefusalOf(metadata), HasSubstr("no tokenizer.ggml.bos_token_id"));
 }
 
 TEST(Tokenizer, NamesWhatItRefuses) {

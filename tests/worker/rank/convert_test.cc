@@ -9,6 +9,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <span>
 
 #include "kernels/cpu/pack.h"
@@ -129,6 +130,20 @@ TEST_F(ConvertTest, TakesAFoldersTokenizerAlong) {
       EXPECT_EQ(model->metadata().at(file), before->metadata().at(file));
     }
   }
+}
+
+TEST_F(ConvertTest, TakesAFoldersSettingsAlong) {
+  const std::string source = WriteModel(F32FolderSpec(), folder_.path());
+  auto config = nlohmann::json::parse(MakeConfigJson(F32FolderSpec()));
+  config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 4}};
+  config["eos_token_id"] = {9, 7, 5, 3, 1};
+  WriteFile(source + "/config.json", config.dump());
+  WriteFile(source + "/tokenizer.json", R"({"model": {"vocab": {"a": 1}}})");
+  WriteFile(source + "/chat_template.jinja", "{{ messages }}");
+  const auto model = Converted(source, DType::kF16);
+  EXPECT_EQ(model->config().rope.linear_factor, 4);
+  EXPECT_EQ(model->config().eos_ids, (std::vector<int32_t>{9, 7, 5, 3, 1}));
+  EXPECT_EQ(model->metadata().at("tokenizer.chat_template"), "{{ messages }}");
 }
 
 TEST_F(ConvertTest, RoundsMatricesToTheFormatAndNothingElse) {
