@@ -290,6 +290,23 @@ TEST_F(WorkerProcess, JoinsAgainWhenTheCoordinatorComesBack) {
   EXPECT_EQ(StatusOf(*worker, next), 0) << worker->Log();
 }
 
+TEST_F(WorkerProcess, AnswersANewCoordinatorThatAsksAtOnce) {
+  auto coordinator = std::make_unique<FakeCoordinator>();
+  const uint16_t port = coordinator->port();
+  const auto worker = Start(1, coordinator->address());
+  ASSERT_TRUE(coordinator->RunUntil([&] { return !coordinator->ranks.empty(); })) << worker->Log();
+  for (uint64_t id = 1; id <= 3; ++id) {
+    coordinator.reset();
+    coordinator = std::make_unique<FakeCoordinator>(port);
+    coordinator->canary = id;
+    EXPECT_TRUE(coordinator->RunUntil([&] {
+      return coordinator->streams[id].finish == FinishReason::kLength;
+    })) << worker->Log();
+  }
+  coordinator->Stop();
+  EXPECT_EQ(StatusOf(*worker, *coordinator), 0) << worker->Log();
+}
+
 TEST_F(WorkerProcess, EndsWith3IfTheCoordinatorDoesNotComeBack) {
   auto coordinator = std::make_unique<FakeCoordinator>();
   const auto worker =

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
+
+#include "tests/transport/rpc_server_thread.h"
 #include "transport/base/clock.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/coordinator_session.h"
@@ -161,6 +164,31 @@ TEST(CoordinatorSession, FailsAtOnceForAnAddressThatIsNone) {
   options.address = "nowhere";
   CoordinatorSession session(options, {});
   EXPECT_EQ(session.WaitWhileJoining(20'000), CoordinatorSession::State::kFailed);
+}
+
+// A leader that is quick answers a new coordinator's first request before the session's own thread
+// has heard that the coordinator took the rank.
+TEST(CoordinatorSession, SendsAnAnswerHoweverEarlyTheRequestCame) {
+  rpc::ServerThread server;
+  server.SubmitOnRegister(11);
+  rpc::LinkOptions options;
+  options.address = server.address();
+  options.rank.size = 1;
+  std::promise<CoordinatorSession*> made;
+  rpc::LinkCallbacks callbacks;
+  callbacks.on_submit = [&](uint64_t id, std::vector<int32_t>, const GenerationParams&) {
+    CoordinatorSession& session = *made.get_future().get();
+    SequenceUpdate update;
+    update.id = id;
+    update.tokens = {5};
+    session.QueueUpdates({update}, {}, 0);
+    session.SendQueued();
+  };
+  CoordinatorSession session(options, callbacks);
+  made.set_value(&session);
+  EXPECT_TRUE(server.Wait(
+      [](const auto& heard) { return heard.updates.size() == 1 && heard.updates[0].id == 11; }));
+  EXPECT_TRUE(session.Close());
 }
 
 }  // namespace
