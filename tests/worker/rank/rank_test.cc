@@ -9,6 +9,7 @@
 #include "transport/base/clock.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/coordinator_session.h"
+#include "worker/rank/end_watch.h"
 #include "worker/rank/inbox.h"
 #include "worker/rank/kernel_report.h"
 #include "worker/rank/memory_budget.h"
@@ -189,6 +190,20 @@ TEST(CoordinatorSession, SendsAnAnswerHoweverEarlyTheRequestCame) {
   EXPECT_TRUE(server.Wait(
       [](const auto& heard) { return heard.updates.size() == 1 && heard.updates[0].id == 11; }));
   EXPECT_TRUE(session.Close());
+}
+
+TEST(EndRule, GivesTheStepTimeToEndAndTheOtherRanksTimeToHear) {
+  using Verdict = EndRule::Verdict;
+  EndRule rule;
+  EXPECT_EQ(rule.Judge(false, false, 0), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, true, kSecondNs), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, true, 6 * kSecondNs - 1), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, true, 6 * kSecondNs), Verdict::kToldToEnd);
+
+  EndRule other;
+  EXPECT_EQ(other.Judge(true, true, kSecondNs), Verdict::kGoOn);
+  EXPECT_EQ(other.Judge(true, true, kSecondNs + 249 * kMillisecondNs), Verdict::kGoOn);
+  EXPECT_EQ(other.Judge(true, true, kSecondNs + 250 * kMillisecondNs), Verdict::kSessionFailed);
 }
 
 }  // namespace
