@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <optional>
 #include <random>
 #include <utility>
 
@@ -153,11 +154,14 @@ struct Coordinator::Parts {
         region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
                std::move(events)),
         upstream(region, text.Service(), MakeRandom(), io.unixEventPort),
-        server(io, MakeRpcOptions(options, api_keys, bounds), region, upstream),
         http(MakeHttpOptions(options, api_keys, bounds), region, text.Service(),
              io.provider->getTimer(), io.unixEventPort) {
-    region.Connect(server);
+    // Ranks that wait for a coordinator may be here, and ready, with the next turn of the event
+    // loop. Listening takes turns, so their port comes last: whoever hears of a ready group then
+    // knows both ports.
     http.Listen(io.provider->getNetwork(), io.waitScope);
+    server.emplace(io, MakeRpcOptions(options, api_keys, bounds), region, upstream);
+    region.Connect(*server);
   }
 
   // Each uses those above it.
@@ -167,7 +171,7 @@ struct Coordinator::Parts {
   const SteadyClock clock;
   RegionService region;
   RpcGateway upstream;
-  rpc::ClusterServer server;
+  std::optional<rpc::ClusterServer> server;
   HttpGateway http;
 };
 
@@ -187,7 +191,7 @@ Coordinator::~Coordinator() = default;
 
 uint16_t Coordinator::port() const { return parts_->http.port(); }
 
-uint16_t Coordinator::rpc_port() const { return parts_->server.port(); }
+uint16_t Coordinator::rpc_port() const { return parts_->server->port(); }
 
 std::string Coordinator::url() const { return parts_->http.url(); }
 

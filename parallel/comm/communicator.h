@@ -64,6 +64,9 @@ class Communicator {
   // receives, but never buffers without bound.
   virtual void Send(std::span<const std::byte> data, int32_t to) = 0;
   virtual void Receive(std::span<std::byte> data, int32_t from) = 0;
+  // True if messages to that rank, a few of so many bytes in all, leave this one without waiting
+  // for that one to receive: the link has room for them. May be false where it has.
+  virtual bool HasRoom(int64_t bytes, int32_t to) const = 0;
 
   virtual void Barrier() = 0;
 

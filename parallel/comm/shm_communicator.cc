@@ -396,6 +396,12 @@ void ShmCommunicator::Receive(std::span<std::byte> data, int32_t from) {
   ring.Read(data, policy_, guard);
 }
 
+bool ShmCommunicator::HasRoom(int64_t bytes, int32_t to) const {
+  // The sizes that stand before a few messages.
+  constexpr int64_t kSizesBytes = 64;
+  return bytes + kSizesBytes <= group_->ring(rank_, to).Room();
+}
+
 std::unique_ptr<Communicator> ShmCommunicator::Split(int32_t color, int32_t key) {
   const SplitPlan plan = PlanSplit(*this, color, key);
   const int32_t child_size = static_cast<int32_t>(plan.members.size());

@@ -309,6 +309,12 @@ void TcpCommunicator::Receive(std::span<std::byte> data, int32_t from) {
   RunExchange();
 }
 
+bool TcpCommunicator::HasRoom(int64_t bytes, int32_t to) const {
+  // Headers of a few messages.
+  constexpr int64_t kHeadersBytes = 64;
+  return link::HasRoom(sockets_[static_cast<size_t>(to)], bytes + kHeadersBytes);
+}
+
 std::unique_ptr<Communicator> TcpCommunicator::Split(int32_t color, int32_t key) {
   const SplitPlan plan = PlanSplit(*this, color, key);
   link::TcpListener listener = link::TcpListener::Bind(host_);

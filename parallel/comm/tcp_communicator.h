@@ -50,6 +50,7 @@ class TcpCommunicator : public Communicator {
   void Broadcast(std::span<std::byte> data, int32_t root) override;
   void Send(std::span<const std::byte> data, int32_t to) override;
   void Receive(std::span<std::byte> data, int32_t from) override;
+  bool HasRoom(int64_t bytes, int32_t to) const override;
   void Barrier() override;
   std::unique_ptr<Communicator> Split(int32_t color, int32_t key) override;
   void Abort() override;

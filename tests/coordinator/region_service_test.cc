@@ -128,6 +128,7 @@ class FakeWorker {
     callbacks.on_stop = [this] { Post([this] { running_ = false; }); };
     callbacks.on_lost = [this](const std::string&) { Post([this] { running_ = false; }); };
     link_ = std::make_unique<rpc::CoordinatorLink>(options, callbacks);
+    link_->Start();
     thread_ = std::thread([this] { Work(); });
   }
 

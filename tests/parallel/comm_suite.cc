@@ -7,6 +7,8 @@
 #include <thread>
 #include <utility>
 
+#include "parallel/comm/outbox.h"
+#include "transport/base/clock.h"
 #include "transport/base/error.h"
 
 // Inputs are a function of (seed, rank, index), so every rank can compute every other rank's and
@@ -255,6 +257,39 @@ void CheckMessageOrder(Communicator& comm, uint64_t seed, int64_t bytes) {
   comm.Barrier();
 }
 
+// Of two neighbours the even one has posted everything, and is busy elsewhere, before the other one
+// receives the first of it.
+void CheckOutbox(Communicator& comm, uint64_t seed, int64_t bytes) {
+  constexpr uint64_t kMessages = 5;
+  const auto posts = comm.Split(0, comm.rank());
+  const int32_t peer = comm.rank() ^ 1;
+  std::byte byte{};
+  const std::span<std::byte> turn(&byte, 1);
+  if (peer < comm.size() && comm.rank() < peer) {
+    const SteadyClock clock;
+    comm::Outbox outbox(*posts, peer, kMessages, clock, 60'000);
+    for (uint64_t i = 0; i < kMessages; ++i) {
+      const auto data = Values<uint8_t>(seed + i, comm.rank(), bytes);
+      const auto message = std::as_bytes(std::span(data));
+      outbox.Post({message.begin(), message.end()});
+    }
+    comm.Send(turn, peer);
+    comm.Receive(turn, peer);
+    outbox.Flush();
+  } else if (peer < comm.size()) {
+    comm.Receive(turn, peer);
+    for (uint64_t i = 0; i < kMessages; ++i) {
+      std::vector<uint8_t> data;
+      for (const std::byte found : comm::ReceiveMessage(*posts, peer)) {
+        data.push_back(std::to_integer<uint8_t>(found));
+      }
+      RequireSame(data, Values<uint8_t>(seed + i, peer, bytes), "Outbox");
+    }
+    comm.Send(turn, peer);
+  }
+  comm.Barrier();
+}
+
 // Even and odd ranks, in reversed order, work beside the parent.
 void CheckSplit(Communicator& comm, uint64_t seed, int64_t bytes) {
   const int32_t color = comm.rank() % 2;
@@ -299,6 +334,7 @@ const std::vector<SuiteCase>& SuiteCases() {
       {"BroadcastsFromAnyRank", RunSized<CheckBroadcast, 1>},
       {"PassesAMessageAround", RunSized<CheckSendReceive, 1>},
       {"KeepsMessagesInOrder", RunSized<CheckMessageOrder, 1>},
+      {"PostsWithoutWaiting", RunSized<CheckOutbox, 1>},
       {"SplitsIntoIndependentGroups", RunSized<CheckSplit, 1>},
   };
   return cases;

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <future>
 #include <mutex>
 #include <optional>
@@ -195,16 +196,58 @@ TEST(CoordinatorLink, HandsOnSubmitCancelAndStopInOrder) {
   callbacks.on_cancel = [&](uint64_t id) { calls.push_back(Str("cancel ", id)); };
   callbacks.on_stop = [&] { stopped.Set(true); };
   ServerThread server;
-  const CoordinatorLink link(Options(server), callbacks);
+  CoordinatorLink link(Options(server), callbacks);
   server.Run([&](ClusterServer& cluster) {
     cluster.Submit(1, 7, 11, long_prompt, params);
     cluster.Cancel(1, 7, 11);
     cluster.Stop(1, 7);
   });
+  link.Start();
   ASSERT_TRUE(stopped.Get().has_value());
   EXPECT_THAT(calls, ::testing::ElementsAre("submit 11", "cancel 11"));
   EXPECT_EQ(got_prompt, long_prompt);
   EXPECT_EQ(got_params, params);
+}
+
+TEST(CoordinatorLink, HandsNothingOnBeforeItsOwnerIsReady) {
+  std::atomic<int> submits = 0;
+  Once<bool> cancelled;
+  LinkCallbacks callbacks;
+  callbacks.on_submit = [&](uint64_t, std::vector<int32_t>, const GenerationParams&) { ++submits; };
+  callbacks.on_cancel = [&](uint64_t) { cancelled.Set(true); };
+  ServerThread server({.heartbeat_ms = 5});
+  server.SubmitOnRegister(11);
+  CoordinatorLink link(Options(server), callbacks);
+  // The submit came before the reply to the registration, and what was heard since came after it.
+  ASSERT_TRUE(server.Wait([](const auto& heard) { return heard.heartbeats >= 3; }));
+  EXPECT_EQ(submits, 0);
+  link.Start();
+  server.Run([](ClusterServer& cluster) { cluster.Cancel(1, 7, 11); });
+  ASSERT_TRUE(cancelled.Get().has_value());
+  EXPECT_EQ(submits, 1);
+}
+
+// The submit of an attempt that was refused belongs to nobody whom this rank could answer.
+TEST(CoordinatorLink, ForgetsWhatWasAskedByACoordinatorThatDidNotTakeIt) {
+  std::atomic<int> submits = 0;
+  Once<bool> cancelled;
+  LinkCallbacks callbacks;
+  callbacks.on_submit = [&](uint64_t, std::vector<int32_t>, const GenerationParams&) { ++submits; };
+  callbacks.on_cancel = [&](uint64_t) { cancelled.Set(true); };
+  ServerThread server;
+  server.SubmitOnRegister(11);
+  server.AnswerRegister({RegisterReply::Kind::kRetry, "not now", 7, 3});
+  const auto accept = std::async(std::launch::async, [&] {
+    const bool tried = server.Wait([](const auto& heard) { return !heard.ranks.empty(); });
+    server.SubmitOnRegister(0);
+    server.AnswerRegister({RegisterReply::Kind::kAccepted, "", 7, 3});
+    return tried;
+  });
+  CoordinatorLink link(Options(server), callbacks);
+  link.Start();
+  server.Run([&](ClusterServer& cluster) { cluster.Cancel(server.last_connection(), 7, 11); });
+  ASSERT_TRUE(cancelled.Get().has_value());
+  EXPECT_EQ(submits, 0);
 }
 
 TEST(CoordinatorLink, DeliversAllUpdatesInOrderThoughTheMailboxIsSmall) {
@@ -328,7 +371,8 @@ TEST(ClusterServer, HearsThatARankIsGone) {
 
 TEST(ClusterServer, LosesALeaderThatAnotherEpochCalls) {
   ServerThread server;
-  const CoordinatorLink link(Options(server), {});
+  CoordinatorLink link(Options(server), {});
+  link.Start();
   server.Run([](ClusterServer& cluster) {
     cluster.Cancel(1, 7, 1);
     cluster.Cancel(1, 8, 1);

@@ -46,6 +46,10 @@ void ServerThread::RefuseEpochs() {
   Note([&](Heard&) { refuse_epochs_ = true; });
 }
 
+void ServerThread::SubmitOnRegister(uint64_t id) {
+  Note([&](Heard&) { submit_on_register_ = id; });
+}
+
 void ServerThread::AnswerGenerate(GenerateReply reply) {
   Note([&](Heard&) { generate_reply_ = std::move(reply); });
 }
@@ -56,11 +60,14 @@ void ServerThread::Run(const std::function<void(ClusterServer&)>& what) {
 
 RegisterReply ServerThread::OnRegister(uint64_t connection, const RankRegistration& rank) {
   RegisterReply reply;
+  uint64_t id = 0;
   Note([&](Heard& heard) {
     heard.ranks.push_back(rank);
     heard.connections.push_back(connection);
     reply = register_reply_;
+    id = submit_on_register_;
   });
+  if (id != 0) server_->Submit(connection, reply.epoch, id, {1}, {});
   return reply;
 }
 

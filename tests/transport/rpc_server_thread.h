@@ -47,10 +47,14 @@ class ServerThread : private RankListener, private UpstreamListener {
   // What the handlers answer from now on.
   void AnswerRegister(RegisterReply reply);
   void RefuseEpochs();
+  // A request for each rank that registers, before it is told whether it was taken. 0: none.
+  void SubmitOnRegister(uint64_t id);
   void AnswerGenerate(GenerateReply reply);
 
   // Runs on the server's loop, and waits for it.
   void Run(const std::function<void(ClusterServer&)>& what);
+  // The newest rank's; use it inside Run.
+  uint64_t last_connection() const { return heard_.connections.back(); }
   // The sink of the newest generation; use it inside Run.
   GenerationSink& sink() { return *sink_; }
 
@@ -85,6 +89,7 @@ class ServerThread : private RankListener, private UpstreamListener {
   std::mutex mutex_;  // Guards what follows up to changed_.
   Heard heard_;
   RegisterReply register_reply_;
+  uint64_t submit_on_register_ = 0;
   bool refuse_epochs_ = false;
   GenerateReply generate_reply_;
   std::condition_variable changed_;

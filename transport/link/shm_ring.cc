@@ -24,6 +24,11 @@ void ShmRing::Write(std::span<const std::byte> data, const WaitPolicy& policy, W
   }
 }
 
+uint32_t ShmRing::Room() const {
+  return kBytes - (written_.value.load(std::memory_order_relaxed) -
+                   read_.value.load(std::memory_order_acquire));
+}
+
 void ShmRing::Read(std::span<std::byte> data, const WaitPolicy& policy, WaitGuard& guard) {
   uint32_t position = read_.value.load(std::memory_order_relaxed);
   while (!data.empty()) {

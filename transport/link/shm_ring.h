@@ -19,6 +19,8 @@ class ShmRing {
   // Returns when all is in the ring, which holds at most kBytes: a longer message waits for the
   // reader. Errors: what guard.Check() throws.
   void Write(std::span<const std::byte> data, const WaitPolicy& policy, WaitGuard& guard);
+  // Bytes that the writer can write without waiting.
+  uint32_t Room() const;
   // Returns when `data` is filled.
   void Read(std::span<std::byte> data, const WaitPolicy& policy, WaitGuard& guard);
 

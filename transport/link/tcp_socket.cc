@@ -1,9 +1,11 @@
 #include "transport/link/tcp_socket.h"
 
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -130,6 +132,14 @@ Socket TryDial(const std::string& address, Deadline deadline) {
     getsockopt(socket.fd(), SOL_SOCKET, SO_ERROR, &error, &length);
   }
   return error == 0 ? std::move(socket) : Socket();
+}
+
+bool HasRoom(const Socket& socket, int64_t bytes) {
+  // Linux gives every connection's send buffer room for ten segments twice, which is more.
+  constexpr int64_t kEmptyBufferBytes = 16 << 10;
+  int unacknowledged = 0;
+  return bytes <= kEmptyBufferBytes && ioctl(socket.fd(), SIOCOUTQ, &unacknowledged) == 0 &&
+         unacknowledged == 0;
 }
 
 bool WaitForEvents(int fd, int16_t events, Deadline deadline) {

@@ -58,6 +58,10 @@ Socket TryDial(const std::string& address, Deadline deadline);
 bool TryReadAll(const Socket& socket, std::span<std::byte> data, Deadline deadline);
 bool TryWriteAll(const Socket& socket, std::span<const std::byte> data, Deadline deadline);
 
+// True if the kernel takes so many bytes whether the peer reads or not. May be false where it
+// would.
+bool HasRoom(const Socket& socket, int64_t bytes);
+
 // Waits until poll() would report `events` for the descriptor, at most until the deadline.
 bool WaitForEvents(int fd, int16_t events, Deadline deadline);
 

@@ -36,49 +36,51 @@ constexpr int64_t kGoodbyeMs = 1'000;
 constexpr size_t kUnsentBytesMax = size_t{128} << 20;
 
 // The coordinator's calls to rank 0, handed on as callbacks. The other ranks have one too, unused.
+// A call may overtake the reply that names the epoch: all wait until it is known and the callbacks
+// may be called. Calls of a registration that comes to nothing end with their connection.
 class LeaderServer : public wire::Leader::Server {
  public:
-  explicit LeaderServer(const LinkCallbacks& callbacks) : callbacks_(callbacks) {}
+  LeaderServer(const LinkCallbacks& callbacks, kj::Promise<uint64_t> epoch)
+      : callbacks_(callbacks), epoch_(epoch.fork()) {}
 
   kj::Promise<void> submit(SubmitContext context) override {
-    return TranslateErrors([&] {
-      const auto params = context.getParams();
-      CheckEpoch(params.getEpoch());
-      if (callbacks_.on_submit) {
-        callbacks_.on_submit(params.getId(), ReadTokens(params.getPrompt()),
-                             Read(params.getParams()));
-      }
-      return kj::Promise<void>(kj::READY_NOW);
+    return Take(context, [this](wire::Leader::SubmitParams::Reader params) {
+      if (!callbacks_.on_submit) return;
+      callbacks_.on_submit(params.getId(), ReadTokens(params.getPrompt()),
+                           Read(params.getParams()));
     });
   }
 
   kj::Promise<void> cancel(CancelContext context) override {
-    return TranslateErrors([&] {
-      CheckEpoch(context.getParams().getEpoch());
-      if (callbacks_.on_cancel) callbacks_.on_cancel(context.getParams().getId());
-      return kj::Promise<void>(kj::READY_NOW);
+    return Take(context, [this](wire::Leader::CancelParams::Reader params) {
+      if (callbacks_.on_cancel) callbacks_.on_cancel(params.getId());
     });
   }
 
   kj::Promise<void> stop(StopContext context) override {
-    return TranslateErrors([&] {
-      CheckEpoch(context.getParams().getEpoch());
+    return Take(context, [this](wire::Leader::StopParams::Reader) {
       if (callbacks_.on_stop) callbacks_.on_stop();
-      return kj::Promise<void>(kj::READY_NOW);
     });
   }
 
  private:
-  // The canary request may overtake the reply that names the epoch, so the first call names it too.
-  void CheckEpoch(uint64_t epoch) {
-    if (epoch_ == 0) epoch_ = epoch;
-    if (epoch != epoch_) {
-      Throw(ErrorCode::kInvalidArgument, "this group's epoch is ", epoch_, ", the call's ", epoch);
-    }
+  template <typename Context, typename HandOn>
+  kj::Promise<void> Take(Context context, HandOn hand_on) {
+    return epoch_.addBranch().then([context, hand_on](uint64_t epoch) mutable {
+      return TranslateErrors([&] {
+        const auto params = context.getParams();
+        if (params.getEpoch() != epoch) {
+          Throw(ErrorCode::kInvalidArgument, "this group's epoch is ", epoch, ", the call's ",
+                params.getEpoch());
+        }
+        hand_on(params);
+        return kj::Promise<void>(kj::READY_NOW);
+      });
+    });
   }
 
   const LinkCallbacks& callbacks_;
-  uint64_t epoch_ = 0;
+  kj::ForkedPromise<uint64_t> epoch_;
 };
 
 struct Session {
@@ -88,6 +90,7 @@ struct Session {
   uint64_t epoch = 0;
   uint64_t group = 0;
   int64_t heartbeat_ms = 100;
+  kj::Own<kj::PromiseFulfiller<uint64_t>> start;  // Gives the leader's server the epoch.
 };
 
 struct Batch {
@@ -133,6 +136,14 @@ class CoordinatorLink::Loop {
       SHOAL_CHECK(moved, "the link's thread stands still");
     }
     if (!ended_) mailbox_.push_back({std::move(updates), stats});
+  }
+
+  void Start() {
+    {
+      const std::lock_guard lock(mutex_);
+      started_ = true;
+    }
+    Wake();
   }
 
   void SetProgress(uint64_t counter, bool pending) {
@@ -216,7 +227,11 @@ class CoordinatorLink::Loop {
     }
     auto request = joined.getPort().registerRequest();
     Write(options_.rank, request.initRank());
-    if (options_.rank.rank == 0) request.setLeader(kj::heap<LeaderServer>(callbacks_));
+    auto started = kj::newPromiseAndFulfiller<uint64_t>();
+    session.start = kj::mv(started.fulfiller);
+    if (options_.rank.rank == 0) {
+      request.setLeader(kj::heap<LeaderServer>(callbacks_, kj::mv(started.promise)));
+    }
     auto reply = within(request.send());
     const auto outcome = reply.getOutcome();
     if (outcome.isRefused()) {
@@ -280,6 +295,7 @@ class CoordinatorLink::Loop {
     bool closing = false;
     {
       const std::lock_guard lock(mutex_);
+      if (started_) session.start->fulfill(kj::cp(session.epoch));
       if (unsent_.bytes() < kUnsentBytesMax) TakeMailbox();
       closing = closing_ && mailbox_.empty();
       ++update_turns_;
@@ -335,9 +351,10 @@ class CoordinatorLink::Loop {
   SchedulerStats stats_;
   bool stats_unsent_ = false;
 
-  std::mutex mutex_;  // Guards the four below.
+  std::mutex mutex_;  // Guards the five below.
   std::deque<Batch> mailbox_;
   uint64_t update_turns_ = 0;  // Of UpdateLoop: that it gets on.
+  bool started_ = false;
   bool closing_ = false;
   bool ended_ = false;
   std::condition_variable room_;
@@ -351,6 +368,8 @@ CoordinatorLink::CoordinatorLink(LinkOptions options, LinkCallbacks callbacks) {
 }
 
 CoordinatorLink::~CoordinatorLink() = default;
+
+void CoordinatorLink::Start() { loop_->Start(); }
 
 void CoordinatorLink::QueueUpdates(std::vector<SequenceUpdate> updates,
                                    const SchedulerStats& stats) {

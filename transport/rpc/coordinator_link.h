@@ -14,8 +14,8 @@
 
 namespace shoal::rpc {
 
-// What the coordinator asks of this rank. Called on the link's own thread, one at a time, some of
-// them before the constructor has returned; they must return at once and not throw.
+// What the coordinator asks of this rank. Called on the link's own thread, one at a time; they must
+// return at once and not throw. What the coordinator asks before Start() waits for it.
 struct LinkCallbacks {
   // Leader only. Every submitted sequence must end with an update whose `finish` is set.
   std::function<void(uint64_t id, std::vector<int32_t> prompt, const GenerationParams& params)>
@@ -24,7 +24,8 @@ struct LinkCallbacks {
   std::function<void(uint64_t id)> on_cancel;
   // Leader only: the group is dismissed and ends with exit code 0.
   std::function<void()> on_stop;
-  // The coordinator is gone or has given this group up; once, and nothing follows it.
+  // The coordinator is gone or has given this group up; once, and nothing follows it. Comes before
+  // Start() too.
   std::function<void(const std::string& why)> on_lost;
 };
 
@@ -54,6 +55,10 @@ class CoordinatorLink {
 
   CoordinatorLink(const CoordinatorLink&) = delete;
   CoordinatorLink& operator=(const CoordinatorLink&) = delete;
+
+  // The owner can take callbacks and answer them. The coordinator may ask something before it has
+  // even said that it takes the rank.
+  void Start();
 
   // Leader only: what one step brought, to be sent when SendQueued is called, in several messages
   // if it is much (update_queue.h). Waits for room while too many updates are under way. After

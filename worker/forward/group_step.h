@@ -3,10 +3,13 @@
 // How the ranks of a group take a step together: plans go out from the leader, results come back.
 
 #include <cstdint>
-#include <deque>
+#include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "parallel/comm/communicator.h"
+#include "parallel/comm/outbox.h"
 #include "parallel/plan/plan.h"
 #include "transport/base/clock.h"
 #include "worker/engine/step_plan.h"
@@ -16,12 +19,16 @@ namespace shoal::forward {
 
 // Rank 0 is the leader. It may have as many plans under way as there are stages; results come back
 // in the order of the plans. Every rank runs each plan exactly once, in order.
+// Waiting:   the leader's stage gets a plan by broadcast, each other one with the rows of the stage
+//            before it. A stage waits until the next one takes them, and the last one never waits:
+//            results of any size leave it while it computes. So the stages, each with a plan of its
+//            own, cannot wait for each other in a circle.
 // Threading: one thread per object.
 // Errors:    those of the communicator; the group is then of no further use.
 class GroupStep {
  public:
-  // A plan, from its sending to its result, may take `step_timeout_ms`; waiting for the leader's
-  // next plan likewise, so an idle leader must send an empty plan more often than that.
+  // Collective. A plan, from its sending to its result, may take `step_timeout_ms`; waiting for the
+  // leader's next plan likewise, so an idle leader must send an empty plan more often than that.
   GroupStep(RankModel& model, plan::Cut cut, comm::Communicator& group, comm::Communicator& stage,
             const Clock& clock, int64_t step_timeout_ms);
 
@@ -36,14 +43,13 @@ class GroupStep {
   bool Follow();
 
  private:
+  bool leads() const { return group_.rank() == 0; }
   void SetDeadline();
-  // True if the result of a plan that has run may exceed what a link buffers.
-  bool IsBulky(const engine::StepPlan& plan) const;
-  void SendPlan(const engine::StepPlan& plan);
-  engine::StepPlan ReceivePlan();
-  void SendMessage(std::span<const std::byte> bytes, int32_t to);
-  std::vector<std::byte> ReceiveMessage(int32_t from);
-  void ReceiveResult();
+  // In the leader's stage: its plan, to all ranks of the stage.
+  std::vector<std::byte> Broadcast(std::vector<std::byte> plan);
+  // Runs a plan, and gives it and its rows to the next stage.
+  std::optional<engine::StepResult> Run(const engine::StepPlan& plan,
+                                        std::span<const std::byte> bytes);
 
   RankModel& model_;
   const plan::Cut cut_;
@@ -51,11 +57,11 @@ class GroupStep {
   comm::Communicator& stage_;
   const Clock& clock_;
   const int64_t step_timeout_ms_;
-  const int32_t reporter_;  // The rank whose RankModel returns results.
   int32_t in_flight_ = 0;
-  int32_t awaited_ = 0;                     // Results that the reporter has still to send.
-  bool bulky_ = false;                      // One of them may exceed what a link buffers.
-  std::deque<engine::StepResult> results_;  // Those that are here.
+  std::optional<engine::StepResult> result_;  // The leader's own, with one stage.
+  // With several stages, between the leader and the rank that reports; null on the others.
+  std::unique_ptr<comm::Communicator> results_;
+  std::optional<comm::Outbox> outbox_;  // Of the rank that reports.
 };
 
 }  // namespace shoal::forward

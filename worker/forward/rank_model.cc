@@ -96,7 +96,7 @@ std::optional<engine::StepResult> RankModel::Run(const engine::StepPlan& plan) {
       Attend(layer);
       FinishLayer(layer);
     }
-    last_stage_ ? GatherResults() : SendResidual();
+    if (last_stage_) GatherResults();
   }
   if (!last_stage_) return std::nullopt;
   engine::StepResult result = MakeResult(plan);

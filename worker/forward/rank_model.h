@@ -81,6 +81,10 @@ class RankModel {
   // the others nothing.
   std::optional<engine::StepResult> Run(const engine::StepPlan& plan);
 
+  // After Run, in all stages but the last: hands the rows on to the next stage, whose Run waits for
+  // them.
+  void SendRows();
+
   // Errors: kInvalidArgument for a grammar that cannot be compiled for this model. Every rank
   // compiles the grammars of the plans it runs: those must have passed.
   void CheckGrammar(const GrammarSource& source);
@@ -273,7 +277,6 @@ class RankModel {
   // Shows rows [begin, end) of an input to on_input.
   void ShowInput(int64_t layer, LayerInput input, std::span<const float> values, int64_t cols,
                  plan::Range rows) const;
-  void SendResidual();
   void ReceiveResidual();
 
   // A row whose logits are wanted: to choose the token behind it (prompt_index -1), which is the

@@ -201,7 +201,8 @@ void RankModel::GatherResults() {
 
 // Between stages, rank i of a stage hands the residual, and what is wrong with each row, to rank i
 // of the next, which finishes the same rows.
-void RankModel::SendResidual() {
+void RankModel::SendRows() {
+  if (rows_.empty()) return;
   const int32_t to = options_.rank + options_.cut.tensor_parallel;
   const int64_t hidden_dim = model_.config().hidden_dim;
   int64_t* bad_layers = activations_.invalid.data();

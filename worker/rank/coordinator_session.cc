@@ -89,6 +89,7 @@ struct CoordinatorSession::Shared {
     if (!closing) {
       link = made;
       link->SetProgress(progress, pending);
+      link->Start();  // What the coordinator asks can be answered from here on.
       state = State::kJoined;
       changed.notify_all();
       changed.wait(lock, [this] { return lost || closing; });

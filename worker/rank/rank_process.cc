@@ -14,6 +14,7 @@
 #include "transport/rpc/secret.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/coordinator_session.h"
+#include "worker/rank/end_watch.h"
 #include "worker/rank/group_setup.h"
 #include "worker/rank/inbox.h"
 #include "worker/rank/local_address.h"
@@ -95,16 +96,14 @@ class RankProcess {
   }
 
   void Run() {
-    const LoopContext context{
-        setup_->member->step(), *setup_->team, *setup_->group, *session_, clock_, stop_};
+    const EndWatch watch(*setup_->group, *session_, stop_, clock_);
     try {
-      if (!setup_->member->leads()) {
-        FollowLeader(context);
-        return;
-      }
-      engine::Scheduler scheduler(MakeSchedulerOptions());
-      LeaderLoop(context, scheduler, *inbox_, setup_->model->config().vocab_size).Run();
-    } catch (...) {  // Rethrown: the others may wait for this rank and must learn of it.
+      RunLoop();
+    } catch (const Error& error) {  // Rethrown: the others may wait for this rank.
+      setup_->group->Abort();
+      if (error.code() == ErrorCode::kPeerLost) ThrowCause(watch.verdict());
+      throw;
+    } catch (...) {  // Likewise.
       setup_->group->Abort();
       throw;
     }
@@ -114,6 +113,28 @@ class RankProcess {
   bool Close() { return session_ == nullptr || session_->Close(); }
 
  private:
+  void RunLoop() {
+    const LoopContext context{
+        setup_->member->step(), *setup_->team, *setup_->group, *session_, clock_, stop_};
+    if (!setup_->member->leads()) {
+      FollowLeader(context);
+      return;
+    }
+    engine::Scheduler scheduler(MakeSchedulerOptions());
+    LeaderLoop(context, scheduler, *inbox_, setup_->model->config().vocab_size).Run();
+  }
+
+  // Of a loop that ended because the group was aborted: by this rank, or by another one that heard
+  // of the same a little earlier. Returns if it was neither.
+  void ThrowCause(EndRule::Verdict verdict) const {
+    if (session_->state() == CoordinatorSession::State::kFailed) session_->ThrowFailure();
+    if (verdict == EndRule::Verdict::kToldToEnd) {
+      Throw(ErrorCode::kPeerLost, "rank ", environment_.rank(),
+            " was told to end, and its step did not end within ", EndRule::kStepMs,
+            " ms: another rank hangs, is stopped, or is slow");
+    }
+  }
+
   engine::SchedulerOptions MakeSchedulerOptions() const {
     engine::SchedulerOptions scheduler;
     scheduler.sequences_max = options_.sequences_max;

@@ -145,10 +145,6 @@ void FollowLeader(const LoopContext& context) {
   Deadline leader_stop;
   while (context.step.Follow()) {
     context.session.SetProgress(++plans, false);
-    if (context.session.state() == CoordinatorSession::State::kFailed) {
-      context.group.Abort();
-      context.session.ThrowFailure();
-    }
     if (!context.stop.load(std::memory_order_relaxed)) continue;
     if (leader_stop.at == Deadline().at) {
       leader_stop = Deadline::After(context.clock, kLeaderStopMs);

@@ -58,9 +58,8 @@ class LeaderLoop {
   bool dismissed_ = false;
 };
 
-// The other ranks, until the leader's last plan. A rank that was told to end, or whose session
-// failed, while the leader goes on ends the group. Errors: as above; kPeerLost when it ends the
-// group.
+// The other ranks, until the leader's last plan. A rank that was told to end while the leader goes
+// on ends the group. Errors: as above; kPeerLost when it ends the group.
 void FollowLeader(const LoopContext& context);
 
 }  // namespace shoal::rank

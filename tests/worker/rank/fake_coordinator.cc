@@ -41,12 +41,28 @@ void FakeCoordinator::Cancel(uint64_t id) { server_->Cancel(leader_, kEpoch, id)
 
 void FakeCoordinator::Stop() { server_->Stop(leader_, kEpoch); }
 
+void FakeCoordinator::GiveUp() {
+  given_up_ = true;
+  for (const uint64_t connection : connections_) server_->Close(connection);
+}
+
 rpc::RegisterReply FakeCoordinator::OnRegister(uint64_t connection, const RankRegistration& rank) {
-  ranks[rank.rank] = rank;
-  if (rank.rank == 0) leader_ = connection;
   rpc::RegisterReply reply;
   reply.epoch = kEpoch;
   reply.group = 1;
+  if (given_up_) {
+    reply.kind = rpc::RegisterReply::Kind::kStale;
+    reply.message = "it was given up";
+    return reply;
+  }
+  ranks[rank.rank] = rank;
+  connections_.push_back(connection);
+  if (rank.rank == 0) {
+    leader_ = connection;
+    GenerationParams params;
+    params.tokens_max = 1;
+    if (canary != 0) Submit(canary, {1, 2, 3}, params);
+  }
   return reply;
 }
 

@@ -31,6 +31,11 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   void Submit(uint64_t id, std::vector<int32_t> prompt, const GenerationParams& params);
   void Cancel(uint64_t id);
   void Stop();
+  // Closes on all ranks, and takes none of them any more.
+  void GiveUp();
+
+  // Not 0: a request for one token that the leader gets before it hears that it was taken.
+  uint64_t canary = 0;
 
   // What it heard.
   std::map<int32_t, RankRegistration> ranks;   // By rank.
@@ -57,6 +62,8 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   kj::AsyncIoContext io_;
   std::unique_ptr<rpc::ClusterServer> server_;
   uint64_t leader_ = 0;  // Its connection.
+  std::vector<uint64_t> connections_;
+  bool given_up_ = false;
 };
 
 }  // namespace shoal::rank

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <tuple>
 
 #include "tests/support/model_writer.h"
 #include "tests/support/scratch_folder.h"
@@ -212,6 +213,72 @@ TEST_F(WorkerProcess, EndsTheGroupWhenAnotherRankAloneIsToldTo) {
   EXPECT_THAT(worker->Log(), HasSubstr("rank 1 was told to end"));
 }
 
+// How a group ends whose ranks wait for a stopped one inside a step. The step's own deadline is a
+// minute, twice as long as StatusOf waits.
+class WorkerProcessWithAStoppedRank
+    : public WorkerProcess,
+      public ::testing::WithParamInterface<std::tuple<const char*, int32_t>> {
+ protected:
+  // Two ranks in the middle of answers, until one of them stops.
+  void StartAndStop() {
+    const auto [comm, stopped] = GetParam();
+    worker_ = Start(2, coordinator_.address(), {"--tensor-parallel", "2", "--comm", comm});
+    ASSERT_TRUE(coordinator_.RunUntil([&] { return coordinator_.ranks.size() == 2; }))
+        << worker_->Log();
+    for (uint64_t id = 1; id <= 60; ++id) coordinator_.Submit(id, {1, 2}, Greedy(200));
+    ASSERT_TRUE(coordinator_.RunUntil([&] { return !coordinator_.streams[1].tokens.empty(); }));
+    kill(Pid(stopped), SIGSTOP);
+    // The other one gets as far as it can.
+    const int64_t later = coordinator_.heartbeats + 5;
+    ASSERT_TRUE(coordinator_.RunUntil([&] { return coordinator_.heartbeats >= later; }));
+  }
+
+  void ExpectEnd(int status) {
+    EXPECT_EQ(StatusOf(*worker_, coordinator_), status) << worker_->Log();
+    for (const int32_t rank : {0, 1}) {
+      EXPECT_TRUE(coordinator_.RunUntil([&] { return kill(Pid(rank), 0) != 0; }))
+          << "rank " << rank;
+    }
+  }
+
+  pid_t Pid(int32_t rank) const { return static_cast<pid_t>(coordinator_.ranks.at(rank).pid); }
+  static int32_t waiting() { return 1 - std::get<1>(GetParam()); }
+
+  FakeCoordinator coordinator_;
+  std::unique_ptr<Process> worker_;
+};
+
+INSTANTIATE_TEST_SUITE_P(All, WorkerProcessWithAStoppedRank,
+                         ::testing::Values(std::tuple("shm", 0), std::tuple("shm", 1),
+                                           std::tuple("tcp", 1), std::tuple("mpi", 0)),
+                         [](const auto& info) {
+                           return Str(std::get<0>(info.param), "_rank", std::get<1>(info.param));
+                         });
+
+TEST_P(WorkerProcessWithAStoppedRank, EndsWith3WhenItsCoordinatorGivesItUp) {
+  StartAndStop();
+  coordinator_.GiveUp();
+  ExpectEnd(3);
+  EXPECT_THAT(worker_->Log(), HasSubstr("refused this group: it was given up"));
+}
+
+TEST_P(WorkerProcessWithAStoppedRank, EndsWith1WhenTheRankThatWaitsIsToldTo) {
+  StartAndStop();
+  kill(Pid(waiting()), SIGTERM);
+  ExpectEnd(1);
+  EXPECT_THAT(worker_->Log(), HasSubstr(Str("rank ", waiting(), " was told to end")));
+}
+
+TEST_F(WorkerProcess, EndsARankThatWasStoppedWhileItWasGivenUp) {
+  FakeCoordinator coordinator;
+  const auto worker = Start(1, coordinator.address());
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.heartbeats > 0; })) << worker->Log();
+  worker->Signal(SIGSTOP);
+  coordinator.GiveUp();
+  worker->Signal(SIGCONT);
+  EXPECT_EQ(StatusOf(*worker, coordinator), 3) << worker->Log();
+}
+
 TEST_F(WorkerProcess, RanksAgreeOnTheirEndHoweverLongTheyRan) {
   FakeCoordinator coordinator;
   const auto worker = Start(2, coordinator.address(), {"--tensor-parallel", "2"});
@@ -320,6 +387,23 @@ TEST_F(WorkerProcess, JoinsAgainWhenTheCoordinatorComesBack) {
   EXPECT_EQ(next.streams[1].tokens.size(), 5U);
   next.Stop();
   EXPECT_EQ(StatusOf(*worker, next), 0) << worker->Log();
+}
+
+TEST_F(WorkerProcess, AnswersANewCoordinatorThatAsksAtOnce) {
+  auto coordinator = std::make_unique<FakeCoordinator>();
+  const uint16_t port = coordinator->port();
+  const auto worker = Start(1, coordinator->address());
+  ASSERT_TRUE(coordinator->RunUntil([&] { return !coordinator->ranks.empty(); })) << worker->Log();
+  for (uint64_t id = 1; id <= 3; ++id) {
+    coordinator.reset();
+    coordinator = std::make_unique<FakeCoordinator>(port);
+    coordinator->canary = id;
+    EXPECT_TRUE(coordinator->RunUntil([&] {
+      return coordinator->streams[id].finish == FinishReason::kLength;
+    })) << worker->Log();
+  }
+  coordinator->Stop();
+  EXPECT_EQ(StatusOf(*worker, *coordinator), 0) << worker->Log();
 }
 
 TEST_F(WorkerProcess, EndsWith3IfTheCoordinatorDoesNotComeBack) {

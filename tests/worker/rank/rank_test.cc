@@ -3,10 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "tests/support/patience.h"
+#include "tests/transport/rpc_server_thread.h"
 #include "transport/base/clock.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/coordinator_session.h"
+#include "worker/rank/end_watch.h"
 #include "worker/rank/inbox.h"
 #include "worker/rank/kernel_report.h"
 #include "worker/rank/worker_options.h"
@@ -162,6 +166,45 @@ TEST(CoordinatorSession, FailsAtOnceForAnAddressThatIsNone) {
   options.address = "nowhere";
   CoordinatorSession session(options, {});
   EXPECT_EQ(session.WaitWhileJoining(test::kPatienceMs), CoordinatorSession::State::kFailed);
+}
+
+// A leader that is quick answers a new coordinator's first request before the session's own thread
+// has heard that the coordinator took the rank.
+TEST(CoordinatorSession, SendsAnAnswerHoweverEarlyTheRequestCame) {
+  rpc::ServerThread server;
+  server.SubmitOnRegister(11);
+  rpc::LinkOptions options;
+  options.address = server.address();
+  options.rank.size = 1;
+  std::promise<CoordinatorSession*> made;
+  rpc::LinkCallbacks callbacks;
+  callbacks.on_submit = [&](uint64_t id, std::vector<int32_t>, const GenerationParams&) {
+    CoordinatorSession& session = *made.get_future().get();
+    SequenceUpdate update;
+    update.id = id;
+    update.tokens = {5};
+    session.QueueUpdates({update}, {}, 0);
+    session.SendQueued();
+  };
+  CoordinatorSession session(options, callbacks);
+  made.set_value(&session);
+  EXPECT_TRUE(server.Wait(
+      [](const auto& heard) { return heard.updates.size() == 1 && heard.updates[0].id == 11; }));
+  EXPECT_TRUE(session.Close());
+}
+
+TEST(EndRule, GivesTheStepTimeToEndAndTheOtherRanksTimeToHear) {
+  using Verdict = EndRule::Verdict;
+  EndRule rule;
+  EXPECT_EQ(rule.Judge(false, false, 0), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, true, kSecondNs), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, true, 6 * kSecondNs - 1), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, true, 6 * kSecondNs), Verdict::kToldToEnd);
+
+  EndRule other;
+  EXPECT_EQ(other.Judge(true, true, kSecondNs), Verdict::kGoOn);
+  EXPECT_EQ(other.Judge(true, true, kSecondNs + 249 * kMillisecondNs), Verdict::kGoOn);
+  EXPECT_EQ(other.Judge(true, true, kSecondNs + 250 * kMillisecondNs), Verdict::kSessionFailed);
 }
 
 }  // namespace
