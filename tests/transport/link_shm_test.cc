@@ -161,6 +161,17 @@ TEST(ShmRing, NeverHoldsMoreThanItsSize) {
             ErrorCode::kPeerLost);
 }
 
+TEST(ShmRing, KnowsHowMuchItTakesAtOnce) {
+  const auto ring = std::make_unique<ShmRing>();
+  FlagGuard guard;
+  std::vector<std::byte> bytes(1000);
+  EXPECT_EQ(ring->Room(), ShmRing::kBytes);
+  ring->Write(bytes, {}, guard);
+  EXPECT_EQ(ring->Room(), ShmRing::kBytes - 1000);
+  ring->Read(std::span(bytes).first(400), {}, guard);
+  EXPECT_EQ(ring->Room(), ShmRing::kBytes - 600);
+}
+
 TEST(WaitPolicy, SleepsLaterWhenThereIsACoreForEachThread) {
   EXPECT_GE(AvailableCores(), 1);
   EXPECT_GT(WaitPolicy::ForThreads(AvailableCores()).yields,

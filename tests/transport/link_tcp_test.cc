@@ -82,6 +82,27 @@ TEST(TcpListener, NamesAnAddressThisMachineLacks) {
   EXPECT_EQ(CodeOf([] { TcpListener::Bind("192.0.2.1"); }), ErrorCode::kInvalidArgument);
 }
 
+TEST(HasRoom, IsTrueOnlyForWhatTheKernelTakesFromAPeerThatDoesNotRead) {
+  TcpListener listener = TcpListener::Bind("127.0.0.1");
+  const Socket writer = TryDial(listener.address(), Soon());
+  ASSERT_TRUE(WaitForEvents(listener.fd(), POLLIN, Soon()));
+  const Socket reader = listener.TryAccept();
+  EXPECT_FALSE(HasRoom(writer, 1 << 30));
+  // Until both ends' buffers are full. The kernel acknowledges in its own time, so that a false in
+  // between is none of the end.
+  const std::vector<std::byte> bytes(16 << 10);
+  const Deadline passed{0};
+  EXPECT_TRUE(HasRoom(writer, static_cast<int64_t>(bytes.size())));
+  bool full = false;
+  for (int i = 0; i < 4096 && !full; ++i) {
+    const bool room = HasRoom(writer, static_cast<int64_t>(bytes.size()));
+    full = !TryWriteAll(writer, bytes, passed);
+    EXPECT_FALSE(room && full) << "after " << i << " writes";
+  }
+  EXPECT_TRUE(full);
+  EXPECT_FALSE(HasRoom(writer, 1));
+}
+
 TEST(ConnectMesh, ConnectsRanksPastStrangers) {
   TcpListener listeners[2] = {TcpListener::Bind("127.0.0.1"), TcpListener::Bind("127.0.0.1")};
   const std::vector<std::string> addresses = {listeners[0].address(), listeners[1].address()};

@@ -145,6 +145,7 @@ TEST_F(WorkerProcess, GivesTheSameTokensAloneAndCut) {
   EXPECT_EQ(Generate(2, {"--tensor-parallel", "2"}), alone);
   EXPECT_EQ(Generate(2, {"--pipeline-parallel", "2", "--comm", "tcp"}), alone);
   EXPECT_EQ(Generate(2, {"--tensor-parallel", "2", "--comm", "mpi"}), alone);
+  EXPECT_EQ(Generate(2, {"--pipeline-parallel", "2", "--comm", "mpi"}), alone);
 }
 
 TEST_F(WorkerProcess, RegistersWhatItIs) {
