@@ -10,9 +10,11 @@ and polling use some), or if it used up BUDGET_SECONDS in all. Then its processe
 killed, and the exit status is 124. Otherwise the exit status is the test's own, and what it left
 running is killed.
 """
+import contextlib
 import ctypes
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
@@ -86,23 +88,54 @@ def describe(processes):
                      for pid, (seconds, name, state) in sorted(processes.items()))
 
 
-def hang_reason(command):
+class Children:
+    """Takes in children as they end, also those that their own parents left behind."""
+
+    def __init__(self, command):
+        self.command = command
+        self.status = None  # Of the command, once it has ended.
+        woken, waker = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(waker, False)
+        self.woken = woken
+        signal.set_wakeup_fd(waker)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def wait(self, seconds):
+        """Returns when a child has ended, or after so long; says whether the command has."""
+        self.take()
+        if self.status is None and select.select([self.woken], [], [], seconds)[0]:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.woken, 4096)
+            self.take()
+        return self.status is not None
+
+    def take(self):
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self.command:
+                    self.status = os.waitstatus_to_exitcode(status)
+
+
+def hang_reason(children):
     """Waits for the test's end: an empty string, or why it must be ended."""
     worked = Worked()
-    since, seconds_then = time.monotonic(), 0.0
-    while True:
-        try:
-            command.wait(LOOK_SECONDS)
-            return ""
-        except subprocess.TimeoutExpired:
-            pass
-        seconds, now = worked.look(), time.monotonic()
+    since, seconds_then, looked = time.monotonic(), 0.0, 0.0
+    while not children.wait(LOOK_SECONDS):
+        now = time.monotonic()
+        if now - looked < LOOK_SECONDS:
+            continue
+        looked, seconds = now, worked.look()
         if seconds - seconds_then >= WORK_SECONDS:
             since, seconds_then = now, seconds
         elif now - since >= QUIET_SECONDS:
             return f"it used less than {WORK_SECONDS:g} s of processor time in {QUIET_SECONDS:g} s"
         if seconds >= BUDGET_SECONDS:
             return f"it used {seconds:.0f} s of processor time"
+    return ""
 
 
 def main():
@@ -110,17 +143,20 @@ def main():
         print(__doc__, file=sys.stderr)
         return 2
     PRCTL(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # Not waited for by its own object, but with all others.
     command = subprocess.Popen(sys.argv[1:],
                                preexec_fn=lambda: PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    children = Children(command.pid)
     try:
-        reason = hang_reason(command)
+        reason = hang_reason(children)
         if reason:
             print(f"{sys.argv[1]} hangs: {reason}. Below it are\n"
                   f"{describe(processes_below(os.getpid()))}", file=sys.stderr, flush=True)
             return HUNG
-        return command.returncode if command.returncode >= 0 else 128 - command.returncode
+        return children.status if children.status >= 0 else 128 - children.status
     finally:
         kill_all()
+        command.returncode = 0  # It is gone; its object need not look for it.
 
 
 if __name__ == "__main__":

@@ -10,6 +10,17 @@ import unittest
 WATCH = pathlib.Path(__file__).resolve().with_name("watch_test.py")
 SLEEP = "import time; time.sleep(600)"
 WORK = "while True: pass"
+# Ends with 0 once a process that its own parent has left behind is gone, and no zombie.
+ORPHAN = """
+import pathlib, subprocess, sys, time
+parent = "import subprocess; print(subprocess.Popen(['true'], stdout=2).pid)"
+orphan = int(subprocess.run([sys.executable, "-c", parent], stdout=subprocess.PIPE).stdout)
+for _ in range(600):
+    if not pathlib.Path(f"/proc/{orphan}").exists():
+        sys.exit(0)
+    time.sleep(0.1)
+sys.exit(1)
+"""
 
 
 def watch(*command, quiet_seconds=60, work_seconds=1, budget_seconds=60):
@@ -47,6 +58,9 @@ class WatchTest(unittest.TestCase):
         done = watch(*python(WORK), budget_seconds=1)
         self.assertEqual(done.returncode, 124)
         self.assertIn("processor time", done.stderr)
+
+    def test_takes_in_what_other_parents_left_behind(self):
+        self.assertEqual(watch(*python(ORPHAN)).returncode, 0, "a zombie stays")
 
     def test_leaves_nothing_behind(self):
         parent = (f"import subprocess, sys\n"
