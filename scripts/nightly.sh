@@ -68,14 +68,27 @@ chaos() {
   for ((round = 1; round <= rounds; round++)); do
     for test in run_test by_hand_test; do
       echo "-- round $round: $test"
-      timeout 300 python3 "tests/e2e/$test.py" --programs build/release/bin || return 1
+      tests/watch_test.py python3 "tests/e2e/$test.py" --programs build/release/bin || return 1
     done
   done
+}
+
+# All tests beside four processes that leave them little of two cores.
+busy() {
+  local pids=() status=0
+  for _ in 1 2 3 4; do
+    yes >/dev/null &
+    pids+=($!)
+  done
+  scripts/test.sh release || status=$?
+  kill "${pids[@]}"
+  return "$status"
 }
 
 scripts/install_deps.sh
 scripts/get_model.sh
 part "all tests" scripts/test.sh release
+part "all tests on a busy machine" busy
 part "unit tests under ThreadSanitizer" scripts/test.sh tsan
 part "steps of many rows under ThreadSanitizer" build/tsan/bin/exactness_test \
   --gtest_filter='*ManyRows*:LongContext*:TightCache*'
