@@ -50,15 +50,6 @@ TEST_F(RegionTest, KeepsTheCanaryInsideAToyVocabularyAndContext) {
   EXPECT_EQ(Select<SubmitAction>(Take()).front().prompt, (std::vector<int32_t>{1, 1}));
 }
 
-TEST_F(RegionTest, RefusesRequestsWhileNoGroupIsReady) {
-  Submit();
-  EXPECT_EQ(error_.reason, BusyReason::kNoGroup);
-  EXPECT_GT(error_.retry_after_ms, 0);
-  Join(1, MakeRank(1));
-  Submit();
-  EXPECT_EQ(error_.reason, BusyReason::kNoGroup);
-}
-
 TEST_F(RegionTest, RefusesAGroupOfAnotherModelOrNumerics) {
   JoinReady(1, MakeRank(1));
   RankRegistration other = MakeRank(2);
@@ -133,58 +124,6 @@ TEST_F(RegionTest, TakesARestartedGroupUnderANewEpochAndRefusesTheOldOne) {
   EXPECT_FALSE(region_.Heartbeat(1, old_epoch, 1, true));
   EXPECT_FALSE(region_.Heartbeat(3, old_epoch, 1, true));
   EXPECT_THAT(Take(), IsEmpty());
-}
-
-TEST_F(RegionTest, LosesARankThatIsSilentForTooLong) {
-  const uint64_t epoch = JoinReady(1, MakeRank(1));
-  TickFor(2'000);
-  EXPECT_THAT(Take(), IsEmpty());
-  EXPECT_TRUE(region_.Heartbeat(1, epoch, 0, false));
-  TickFor(2'000);
-  EXPECT_THAT(Take(), IsEmpty());
-  TickFor(100);
-  const auto lost = Select<GroupLostAction>(Take());
-  ASSERT_THAT(lost, SizeIs(1));
-  EXPECT_THAT(lost[0].why, HasSubstr("no heartbeat for 2100 ms"));
-}
-
-TEST_F(RegionTest, DoesNotBlameRanksForItsOwnDelay) {
-  JoinReady(1, MakeRank(1));
-  clock_.Advance(3'600'000);
-  region_.Tick();
-  EXPECT_THAT(Take(), IsEmpty());
-}
-
-TEST_F(RegionTest, LosesARankThatHasWorkAndGetsNowhere) {
-  const uint64_t epoch = JoinReady(1, MakeRank(1));
-  for (int i = 0; i < 30; ++i) {
-    EXPECT_TRUE(region_.Heartbeat(1, epoch, 5, /*pending=*/false));
-    TickFor(100);
-  }
-  EXPECT_THAT(Take(), IsEmpty()) << "an idle rank may stand still";
-  for (int i = 0; i < 30; ++i) {
-    EXPECT_TRUE(region_.Heartbeat(1, epoch, static_cast<uint64_t>(i), /*pending=*/true));
-    TickFor(100);
-  }
-  EXPECT_THAT(Take(), IsEmpty()) << "it got on";
-  for (int i = 0; i < 11; ++i) {
-    EXPECT_TRUE(region_.Heartbeat(1, epoch, 99, /*pending=*/true));
-    TickFor(100);
-  }
-  const auto lost = Select<GroupLostAction>(Take());
-  ASSERT_THAT(lost, SizeIs(1));
-  EXPECT_THAT(lost[0].why, HasSubstr("no progress"));
-}
-
-TEST_F(RegionTest, GivesUpAGroupThatDoesNotComplete) {
-  const uint64_t epoch = region_.Register(1, MakeRank(1, 0, 2)).epoch;
-  for (int i = 0; i < 51; ++i) {
-    EXPECT_TRUE(region_.Heartbeat(1, epoch, 0, false));
-    TickFor(100);
-  }
-  const auto lost = Select<GroupLostAction>(Take());
-  ASSERT_THAT(lost, SizeIs(1));
-  EXPECT_THAT(lost[0].why, HasSubstr("not all ranks joined"));
 }
 
 TEST_F(RegionTest, StopEndsStreamsAndDismissesGroups) {

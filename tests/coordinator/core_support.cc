@@ -28,6 +28,15 @@ RankRegistration MakeRank(uint64_t group_id, int32_t rank, int32_t tensor_parall
   return registration;
 }
 
+Group MakeReadyGroup(uint64_t number) {
+  Group group;
+  group.number = number;
+  group.epoch = number + 1;
+  group.state = GroupState::kReady;
+  group.ranks.push_back(GroupRank{number, MakeRank(number)});
+  return group;
+}
+
 void RegionInvariants::Submitted(StreamId stream) {
   EXPECT_TRUE(known_.insert(stream).second) << "stream " << stream << " was given out twice";
   open_.insert(stream);

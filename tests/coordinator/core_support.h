@@ -27,6 +27,9 @@ class ManualClock : public Clock {
 RankRegistration MakeRank(uint64_t group_id, int32_t rank = 0, int32_t tensor_parallel = 1,
                           int32_t pipeline_parallel = 1);
 
+// A group of one rank that is ready. Its rank's connection has the group's number.
+Group MakeReadyGroup(uint64_t number);
+
 // The actions of one kind, in order.
 template <typename T>
 std::vector<T> Select(const std::vector<Action>& actions) {

@@ -1,0 +1,55 @@
+#pragma once
+
+// The streams that have not ended: what each was asked for, where it runs, and the order in which
+// those that wait are served.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/generation_service.h"
+#include "transport/base/class_queue.h"
+#include "transport/base/generation.h"
+
+namespace shoal::core {
+
+// Plain data with the questions that only concern one stream.
+struct Stream {
+  std::vector<int32_t> prompt;  // Handed on, and empty, once the stream has a group.
+  GenerationParams params;
+  int64_t tokens_needed = 0;         // Prompt and answer at their longest.
+  int64_t prompt_logprobs_left = 0;  // Positions that its leader has not reported.
+  std::optional<uint64_t> group;     // None: waiting.
+
+  // What is wrong with an update that comes after so many tokens; empty if nothing.
+  std::string FindFault(const SequenceUpdate& update, int64_t tokens) const;
+};
+using StreamMap = std::map<StreamId, Stream>;
+
+// A stream without a group waits; one that waits has no group. Threading: none; owned by Region.
+class Streams {
+ public:
+  // Never given out before. Canaries have ids of the same kind and are no streams.
+  StreamId TakeId() { return next_id_++; }
+  // It waits, in its priority behind those that have come before it.
+  StreamId Add(Stream stream);
+  // What waits leaves the queue for its group. Result: the stream.
+  Stream& Place(const Turn& turn, uint64_t group);
+  // It has ended, wherever it was.
+  void Remove(StreamId id);
+
+  // Null if there is none.
+  Stream* Find(StreamId id);
+
+  const StreamMap& all() const { return streams_; }
+  const ClassQueue<StreamId>& waiting() const { return waiting_; }
+
+ private:
+  StreamId next_id_ = 1;
+  StreamMap streams_;
+  ClassQueue<StreamId> waiting_;  // The ids are the arrivals.
+};
+
+}  // namespace shoal::core
