@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <string>
 #include <variant>
-#include <vector>
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/group.h"
@@ -17,8 +16,7 @@ struct SubmitAction {
   ConnectionId leader;
   uint64_t epoch;
   StreamId stream;
-  std::vector<int32_t> prompt;
-  GenerationParams params;
+  Request request;
 };
 struct CancelAction {
   ConnectionId leader;

@@ -20,15 +20,15 @@ int64_t RequestsMax(const RegionOptions& options, const Groups& groups) {
   return held == 0 ? 0 : held + options.queue_requests_max;
 }
 
-std::variant<Stream, StreamError> Admit(std::vector<int32_t> prompt, const GenerationParams& params,
-                                        const RegionOptions& options, const Groups& groups,
-                                        size_t waiting) {
-  SHOAL_CHECK(!prompt.empty());
+std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& options,
+                                        const Groups& groups, size_t waiting) {
+  SHOAL_CHECK(!request.prompt.empty());
   if (CountReady(groups.all()) == 0) {
     return MakeStreamError(BusyReason::kNoGroup, "no group of workers is ready");
   }
   const int64_t context_tokens = ContextTokens(options, groups);
-  const auto prompt_tokens = static_cast<int64_t>(prompt.size());
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  GenerationParams& params = request.params;
   // Subtracted rather than added: tokens_max is the user's.
   const int64_t room = context_tokens - prompt_tokens;
   if (room < std::min<int64_t>(params.tokens_max, 1)) {
@@ -52,13 +52,11 @@ std::variant<Stream, StreamError> Admit(std::vector<int32_t> prompt, const Gener
     return MakeStreamError(BusyReason::kQueueFull,
                            Str("all groups are full and ", waiting, " requests wait already"));
   }
-  Stream stream{std::move(prompt), params, needed, params.prompt_logprobs ? prompt_tokens - 1 : 0,
-                std::nullopt};
   // A group may have a longer context than this region grants.
-  SamplingParams& sampling = stream.params.sampling;
-  stream.params.tokens_max = tokens_max;
-  sampling.min_tokens = std::min(sampling.min_tokens, tokens_max);
-  return stream;
+  params.tokens_max = tokens_max;
+  params.sampling.min_tokens = std::min(params.sampling.min_tokens, tokens_max);
+  const int64_t prompt_logprobs = params.prompt_logprobs ? prompt_tokens - 1 : 0;
+  return Stream{std::move(request), needed, prompt_logprobs, std::nullopt};
 }
 
 }  // namespace shoal::core

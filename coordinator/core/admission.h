@@ -5,13 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <variant>
-#include <vector>
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups.h"
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/streams.h"
-#include "transport/base/generation.h"
 
 namespace shoal::core {
 
@@ -22,9 +20,8 @@ int64_t ContextTokens(const RegionOptions& options, const Groups& groups);
 int64_t RequestsMax(const RegionOptions& options, const Groups& groups);
 
 // The stream that the request becomes, its answer cut to what the context leaves room for; or why
-// it is not taken. `waiting`: requests that wait already. The prompt is not empty.
-std::variant<Stream, StreamError> Admit(std::vector<int32_t> prompt, const GenerationParams& params,
-                                        const RegionOptions& options, const Groups& groups,
-                                        size_t waiting);
+// it is not taken. `waiting`: requests that wait already.
+std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& options,
+                                        const Groups& groups, size_t waiting);
 
 }  // namespace shoal::core

@@ -6,14 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/core/generation_service.h"
 #include "transport/base/generation.h"
 #include "transport/base/group.h"
 
 namespace shoal::core {
 
-// `prompt`, made to fit a toy vocabulary or context.
-std::vector<int32_t> MakeCanaryPrompt(std::vector<int32_t> prompt, const RankRegistration& shape);
-GenerationParams MakeCanaryParams();
+// `prompt` is cut to fit a toy vocabulary or context.
+Request MakeCanary(std::vector<int32_t> prompt, const RankRegistration& shape);
 
 // What is wrong with a canary that has ended by `update` after `tokens` tokens; empty if nothing.
 std::string FindCanaryFault(int64_t tokens, const SequenceUpdate& update);

@@ -18,7 +18,6 @@ int64_t RetryAfterMs(BusyReason reason) {
     case BusyReason::kNoGroup:
     case BusyReason::kDraining:
       return kRetryAfterNoGroupMs;
-    case BusyReason::kNone:
     case BusyReason::kTooLarge:
     case BusyReason::kRefused:
       return 0;
@@ -30,8 +29,6 @@ int64_t RetryAfterMs(BusyReason reason) {
 
 std::string_view ToString(BusyReason reason) {
   switch (reason) {
-    case BusyReason::kNone:
-      return "";
     case BusyReason::kQueueFull:
       return "queue_full";
     case BusyReason::kNoGroup:

@@ -76,8 +76,7 @@ void Region::StartCanary(Group& group) {
   group.canary = streams_.TakeId();
   group.sequences[group.canary] = 0;
   actions_.emplace_back(SubmitAction{group.leader(), group.epoch, group.canary,
-                                     MakeCanaryPrompt(options_.canary_prompt, group.shape()),
-                                     MakeCanaryParams()});
+                                     MakeCanary(options_.canary_prompt, group.shape())});
 }
 
 void Region::ApplyCanary(Group& group, const SequenceUpdate& update) {
@@ -149,18 +148,10 @@ void Region::RemoveGroup(uint64_t number) {
 
 // ---- Streams ----
 
-StreamId Region::Submit(std::vector<int32_t> prompt, const GenerationParams& params,
-                        StreamError& error) {
-  error = {};
-  if (stopping_) {
-    error = MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
-    return 0;
-  }
-  auto admitted = Admit(std::move(prompt), params, options_, groups_, streams_.waiting().size());
-  if (StreamError* refusal = std::get_if<StreamError>(&admitted)) {
-    error = std::move(*refusal);
-    return 0;
-  }
+std::variant<StreamId, StreamError> Region::Submit(Request request) {
+  if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
+  auto admitted = Admit(std::move(request), options_, groups_, streams_.waiting().size());
+  if (auto* refusal = std::get_if<StreamError>(&admitted)) return std::move(*refusal);
   ++requests_total_;
   const StreamId id = streams_.Add(std::get<Stream>(std::move(admitted)));
   Dispatch();
@@ -199,10 +190,9 @@ void Region::Dispatch() {
                      needed));
     } else if (const auto number = ChooseGroup(groups_.all(), needed)) {
       Group& group = groups_.at(*number);
-      Stream& stream = streams_.Place(turn, *number);
+      const Stream& stream = streams_.Place(turn, *number);
       group.sequences[id] = 0;
-      actions_.emplace_back(SubmitAction{group.leader(), group.epoch, id,
-                                         std::exchange(stream.prompt, {}), stream.params});
+      actions_.emplace_back(SubmitAction{group.leader(), group.epoch, id, stream.request});
     }
   }
 }

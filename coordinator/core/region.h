@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "coordinator/core/actions.h"
@@ -37,8 +38,7 @@ class Region {
 
   // ---- Events from gateways. A stream that was taken ends with exactly one DeliverAction whose
   // update has a finish, or one FailAction, or Cancel.
-  // The prompt is not empty and its ids are in the vocabulary.
-  StreamId Submit(std::vector<int32_t> prompt, const GenerationParams& params, StreamError& error);
+  std::variant<StreamId, StreamError> Submit(Request request);
   void Cancel(StreamId stream);
 
   // Time has passed: call about every heartbeat_ms.

@@ -7,6 +7,7 @@
 namespace shoal::core {
 
 std::string Stream::FindFault(const SequenceUpdate& update, int64_t tokens) const {
+  const GenerationParams& params = request.params;
   const int64_t tokens_then = tokens + static_cast<int64_t>(update.tokens.size());
   if (tokens_then > params.tokens_max) {
     return Str("sequence ", update.id, " has ", tokens_then, " tokens, at most ", params.tokens_max,
@@ -32,7 +33,7 @@ std::string Stream::FindFault(const SequenceUpdate& update, int64_t tokens) cons
 
 StreamId Streams::Add(Stream stream) {
   const StreamId id = TakeId();
-  waiting_.Add({stream.params.priority, id}, id);
+  waiting_.Add({stream.request.params.priority, id}, id);
   streams_[id] = std::move(stream);
   return id;
 }

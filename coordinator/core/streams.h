@@ -7,7 +7,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "coordinator/core/generation_service.h"
 #include "transport/base/class_queue.h"
@@ -17,8 +16,7 @@ namespace shoal::core {
 
 // Plain data with the questions that only concern one stream.
 struct Stream {
-  std::vector<int32_t> prompt;  // Handed on, and empty, once the stream has a group.
-  GenerationParams params;
+  Request request;                   // As it was granted.
   int64_t tokens_needed = 0;         // Prompt and answer at their longest.
   int64_t prompt_logprobs_left = 0;  // Positions that its leader has not reported.
   std::optional<uint64_t> group;     // None: waiting.

@@ -55,15 +55,16 @@ kj::Promise<void> RegionService::AwaitGroupsGone(int64_t rest_ms) {
 
 // ---- Gateways ----
 
-core::StreamId RegionService::Submit(std::vector<int32_t> prompt, const GenerationParams& params,
-                                     core::StreamListener& listener, core::StreamError& error) {
-  store::JournalEntry entry{prompt, params, region_.model().numerics_id, {}};
-  const core::StreamId stream = region_.Submit(std::move(prompt), params, error);
-  if (error.reason != core::BusyReason::kNone) return 0;
-  listeners_[stream] = &listener;
-  journal_.Open(stream, std::move(entry));
-  Schedule();
-  return stream;
+std::variant<core::StreamId, core::StreamError> RegionService::Submit(
+    core::Request request, core::StreamListener& listener) {
+  store::JournalEntry entry{request.prompt, request.params, region_.model().numerics_id, {}};
+  auto outcome = region_.Submit(std::move(request));
+  if (const auto* stream = std::get_if<core::StreamId>(&outcome)) {
+    listeners_[*stream] = &listener;
+    journal_.Open(*stream, std::move(entry));
+    Schedule();
+  }
+  return outcome;
 }
 
 void RegionService::Cancel(core::StreamId stream) {
@@ -137,8 +138,8 @@ void RegionService::RunActions() {
 }
 
 void RegionService::Do(core::SubmitAction& action) {
-  server_->Submit(action.leader, action.epoch, action.stream, std::move(action.prompt),
-                  action.params);
+  server_->Submit(action.leader, action.epoch, action.stream, std::move(action.request.prompt),
+                  action.request.params);
 }
 
 void RegionService::Do(core::CancelAction& action) {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
@@ -42,8 +43,8 @@ class RegionService : public core::GenerationService,
 
   const store::Journal& journal() const { return journal_; }
 
-  core::StreamId Submit(std::vector<int32_t> prompt, const GenerationParams& params,
-                        core::StreamListener& listener, core::StreamError& error) override;
+  std::variant<core::StreamId, core::StreamError> Submit(core::Request request,
+                                                         core::StreamListener& listener) override;
   void Cancel(core::StreamId stream) override;
   core::ServedModel model() const override;
   core::RegionStatus status() const override;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include "coordinator/gateway/generation_plan.h"
 #include "coordinator/gateway/response_format.h"
@@ -177,13 +178,12 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   reply.prompt_tokens = static_cast<int64_t>(prompt.tokens.size());
   reply.seed = params.sampling.seed;
   auto listener = std::make_unique<Listener>(*this, sink, has_text ? text_.tokenizer : nullptr);
-  core::StreamError error;
-  const core::StreamId stream =
-      generation_.Submit(std::move(prompt.tokens), params, *listener, error);
-  if (error.reason != core::BusyReason::kNone) {
-    reply.busy = ToInfo(error);
+  const auto outcome = generation_.Submit({std::move(prompt.tokens), params}, *listener);
+  if (const auto* refusal = std::get_if<core::StreamError>(&outcome)) {
+    reply.busy = ToInfo(*refusal);
     return reply;
   }
+  const core::StreamId stream = std::get<core::StreamId>(outcome);
   listener->Started(stream);
   listeners_[stream] = std::move(listener);
   reply.generation = stream;

@@ -25,12 +25,10 @@ TEST(ChooseGroup, TakesOnlyWhatIsReadyHasRoomAndHoldsTheRequest) {
 }
 
 TEST_F(RegionTest, RefusesRequestsWhileNoGroupIsReady) {
-  Submit();
-  EXPECT_EQ(error_.reason, BusyReason::kNoGroup);
-  EXPECT_GT(error_.retry_after_ms, 0);
+  EXPECT_EQ(Refuse().reason, BusyReason::kNoGroup);
+  EXPECT_GT(Refuse().retry_after_ms, 0);
   Join(1, MakeRank(1));
-  Submit();
-  EXPECT_EQ(error_.reason, BusyReason::kNoGroup);
+  EXPECT_EQ(Refuse().reason, BusyReason::kNoGroup);
 }
 
 TEST_F(RegionTest, RoutesToTheLeastLoadedGroupTiesToTheLowest) {
@@ -53,25 +51,22 @@ TEST_F(RegionTest, QueuesWhatTheGroupsCannotTakeUpToABound) {
   for (int i = 0; i < 5; ++i) streams.push_back(Submit());
   EXPECT_THAT(Select<SubmitAction>(Take()), SizeIs(3));
   EXPECT_EQ(region_.status().requests_waiting, 2);
-  Submit();
-  EXPECT_EQ(error_.reason, BusyReason::kQueueFull);
+  EXPECT_EQ(Refuse().reason, BusyReason::kQueueFull);
 
   EXPECT_TRUE(Answer(1, epoch, streams[0], {1}, FinishReason::kStop));
   const auto submits = Select<SubmitAction>(Take());
   ASSERT_THAT(submits, SizeIs(1));
   EXPECT_EQ(submits[0].stream, streams[3]);
-  EXPECT_THAT(submits[0].prompt, SizeIs(3));
+  EXPECT_THAT(submits[0].request.prompt, SizeIs(3));
 }
 
 TEST_F(RegionTest, HandsOutTheMoreUrgentOfThoseThatWaitFirst) {
   const uint64_t epoch = JoinReady(1, MakeRank(1));
   std::vector<StreamId> streams;
   for (int i = 0; i < 4; ++i) streams.push_back(Submit());
-  GenerationParams urgent;
-  urgent.tokens_max = 4;
-  urgent.priority = -1;
-  const StreamId vip = region_.Submit({1, 1, 1}, urgent, error_);
-  invariants_.Submitted(vip);
+  Request urgent = MakeRequest();
+  urgent.params.priority = -1;
+  const StreamId vip = Submit(urgent);
   EXPECT_THAT(Select<SubmitAction>(Take()), SizeIs(3));
   EXPECT_TRUE(Answer(1, epoch, streams[0], {1}, FinishReason::kStop));
   const auto first = Select<SubmitAction>(Take());
@@ -87,29 +82,28 @@ TEST_F(RegionTest, RefusesWhatNoGroupCanEverHold) {
   RankRegistration small = MakeRank(1);
   small.kv_cache_tokens = 32;
   JoinReady(1, small);
-  Submit(/*tokens_max=*/40);
-  EXPECT_EQ(error_.reason, BusyReason::kTooLarge);
-  EXPECT_THAT(error_.message, HasSubstr("43"));
-  EXPECT_THAT(error_.message, HasSubstr("32"));
-  Submit(/*tokens_max=*/29);
-  EXPECT_EQ(error_.reason, BusyReason::kNone);
-  Submit(/*tokens_max=*/1, /*prompt_tokens=*/65);
-  EXPECT_EQ(error_.reason, BusyReason::kTooLarge) << "longer than the context";
+  const StreamError error = Refuse(MakeRequest(/*tokens_max=*/40));
+  EXPECT_EQ(error.reason, BusyReason::kTooLarge);
+  EXPECT_THAT(error.message, HasSubstr("43"));
+  EXPECT_THAT(error.message, HasSubstr("32"));
+  Submit(MakeRequest(/*tokens_max=*/29));
+  EXPECT_EQ(Refuse(MakeRequest(/*tokens_max=*/1, /*prompt_tokens=*/65)).reason,
+            BusyReason::kTooLarge)
+      << "longer than the context";
 }
 
 TEST_F(RegionTest, GrantsAnAnswerOnlyUpToTheContext) {
   JoinReady(1, MakeRank(1));
-  GenerationParams params;
-  params.tokens_max = INT64_MAX;
-  params.sampling.min_tokens = 1000;
-  invariants_.Submitted(region_.Submit({1, 1, 1}, params, error_));
-  EXPECT_EQ(error_.reason, BusyReason::kNone);
+  Request request = MakeRequest(/*tokens_max=*/INT64_MAX);
+  request.params.sampling.min_tokens = 1000;
+  Submit(request);
   const auto submits = Select<SubmitAction>(Take());
   ASSERT_THAT(submits, SizeIs(1));
-  EXPECT_EQ(submits[0].params.tokens_max, 61);
-  EXPECT_EQ(submits[0].params.sampling.min_tokens, 61);
-  Submit(/*tokens_max=*/1, /*prompt_tokens=*/64);
-  EXPECT_EQ(error_.reason, BusyReason::kTooLarge) << "no room for a token";
+  EXPECT_EQ(submits[0].request.params.tokens_max, 61);
+  EXPECT_EQ(submits[0].request.params.sampling.min_tokens, 61);
+  EXPECT_EQ(Refuse(MakeRequest(/*tokens_max=*/1, /*prompt_tokens=*/64)).reason,
+            BusyReason::kTooLarge)
+      << "no room for a token";
 }
 
 TEST_F(RegionTest, KeepsGroupsWithDifferentCachesSideBySide) {
@@ -124,10 +118,9 @@ TEST_F(RegionTest, KeepsGroupsWithDifferentCachesSideBySide) {
   JoinReady(3, restarted);
   EXPECT_EQ(region_.model().context_tokens, 64);
   EXPECT_EQ(region_.model().kv_cache_tokens, 48);
-  Submit(/*tokens_max=*/45);
+  Submit(MakeRequest(/*tokens_max=*/45));
   EXPECT_EQ(Select<SubmitAction>(Take()).front().leader, 3U);
-  Submit(/*tokens_max=*/46);
-  EXPECT_EQ(error_.reason, BusyReason::kTooLarge);
+  EXPECT_EQ(Refuse(MakeRequest(/*tokens_max=*/46)).reason, BusyReason::kTooLarge);
 }
 
 TEST_F(RegionTest, SendsAwayForNowWhatOnlyALostGroupCouldHold) {
@@ -135,8 +128,8 @@ TEST_F(RegionTest, SendsAwayForNowWhatOnlyALostGroupCouldHold) {
   small.kv_cache_tokens = 32;
   JoinReady(1, small);
   JoinReady(2, MakeRank(2));
-  for (int i = 0; i < 3; ++i) Submit(/*tokens_max=*/50);
-  const StreamId waits = Submit(/*tokens_max=*/50);
+  for (int i = 0; i < 3; ++i) Submit(MakeRequest(/*tokens_max=*/50));
+  const StreamId waits = Submit(MakeRequest(/*tokens_max=*/50));
   Take();
   region_.Disconnected(2, "closed");
   const auto fails = Select<FailAction>(Take());
@@ -154,8 +147,8 @@ TEST_F(RegionTest, LetsALargeRequestWaitWithoutHoldingUpTheSmall) {
   large.queue_requests_max = 0;
   JoinReady(1, small);
   const uint64_t epoch = JoinReady(2, large);
-  const StreamId first = Submit(/*tokens_max=*/50);
-  const StreamId second = Submit(/*tokens_max=*/50);
+  const StreamId first = Submit(MakeRequest(/*tokens_max=*/50));
+  const StreamId second = Submit(MakeRequest(/*tokens_max=*/50));
   Submit();
   const auto submits = Select<SubmitAction>(Take());
   ASSERT_THAT(submits, SizeIs(2));

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "tests/coordinator/core_support.h"
@@ -53,12 +54,22 @@ class RegionTest : public ::testing::Test {
     return region_.Update(connection, epoch, {update}, {});
   }
 
-  StreamId Submit(int64_t tokens_max = 4, size_t prompt_tokens = 3) {
-    GenerationParams params;
-    params.tokens_max = tokens_max;
-    const StreamId stream = region_.Submit(std::vector<int32_t>(prompt_tokens, 1), params, error_);
-    if (error_.reason == BusyReason::kNone) invariants_.Submitted(stream);
+  static Request MakeRequest(int64_t tokens_max = 4, size_t prompt_tokens = 3) {
+    Request request{std::vector<int32_t>(prompt_tokens, 1), {}};
+    request.params.tokens_max = tokens_max;
+    return request;
+  }
+
+  // The request is taken.
+  StreamId Submit(Request request = MakeRequest()) {
+    const auto stream = std::get<StreamId>(region_.Submit(std::move(request)));
+    invariants_.Submitted(stream);
     return stream;
+  }
+
+  // The request is not taken. Result: why.
+  StreamError Refuse(Request request = MakeRequest()) {
+    return std::get<StreamError>(region_.Submit(std::move(request)));
   }
 
   void Cancel(StreamId stream) {
@@ -84,7 +95,6 @@ class RegionTest : public ::testing::Test {
   ManualClock clock_;
   Region region_{Options(), clock_};
   RegionInvariants invariants_;
-  StreamError error_;
 };
 
 }  // namespace shoal::core

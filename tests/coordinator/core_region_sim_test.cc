@@ -106,7 +106,8 @@ class Simulation {
         ASSERT_NE(group, groups_.end()) << "a request for what is no leader";
         ASSERT_EQ(group->second->epoch, submit->epoch);
         After(Draw(0, 5), [group = group->second, submit = *submit] {
-          group->sequences[submit.stream] = {submit.prompt.front(), submit.params.tokens_max};
+          group->sequences[submit.stream] = {submit.request.prompt.front(),
+                                             submit.request.params.tokens_max};
         });
       } else if (const auto* cancel = std::get_if<CancelAction>(&action)) {
         After(5 + Draw(0, 5), [group = groups_.at(cancel->leader), stream = cancel->stream] {
@@ -228,13 +229,12 @@ class Simulation {
       received_.erase(victim);
     } else {
       const auto prompt = static_cast<int32_t>(Draw(0, 99));
-      GenerationParams params;
-      params.tokens_max = Draw(1, 50);
-      StreamError error;
-      const StreamId stream = region_->Submit({prompt, 1}, params, error);
-      if (error.reason == BusyReason::kNone) {
-        invariants_.Submitted(stream);
-        received_[stream] = {prompt, 0};
+      Request request{{prompt, 1}, {}};
+      request.params.tokens_max = Draw(1, 50);
+      const auto outcome = region_->Submit(std::move(request));
+      if (const auto* stream = std::get_if<StreamId>(&outcome)) {
+        invariants_.Submitted(*stream);
+        received_[*stream] = {prompt, 0};
       }
     }
     After(Draw(1, 120), [this] { Client(); });

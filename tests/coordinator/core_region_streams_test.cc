@@ -106,7 +106,7 @@ TEST_F(RegionTest, CancelsWhatWaitsWithoutTroublingAnyGroup) {
 TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
   const auto expect_lost = [&](uint64_t id, auto misbehave, const std::string& why) {
     const uint64_t epoch = JoinReady(id, MakeRank(id));
-    const StreamId stream = Submit(/*tokens_max=*/2);
+    const StreamId stream = Submit(MakeRequest(/*tokens_max=*/2));
     Take();
     misbehave(epoch, stream);
     const auto lost = Select<GroupLostAction>(Take());
@@ -150,8 +150,7 @@ TEST_F(RegionTest, TakesThePromptsLogProbabilitiesInPartsBeforeTheFirstToken) {
   params.prompt_logprobs = true;
   params.top_logprobs = 0;
   const auto submit = [&] {
-    const StreamId stream = region_.Submit({1, 2, 3, 4, 5}, params, error_);
-    invariants_.Submitted(stream);
+    const StreamId stream = Submit({{1, 2, 3, 4, 5}, params});
     Take();
     return stream;
   };

@@ -25,7 +25,7 @@ TEST_F(RegionTest, SendsACanaryOnceAllRanksAreThere) {
   ASSERT_THAT(submits, SizeIs(1));
   EXPECT_EQ(submits[0].leader, 10u);
   EXPECT_EQ(submits[0].epoch, outcome.epoch);
-  EXPECT_EQ(submits[0].params.tokens_max, 1);
+  EXPECT_EQ(submits[0].request.params.tokens_max, 1);
   EXPECT_EQ(region_.groups_ready(), 0u);
 
   EXPECT_TRUE(Answer(10, outcome.epoch, submits[0].stream, {5}, FinishReason::kLength));
@@ -47,7 +47,7 @@ TEST_F(RegionTest, KeepsTheCanaryInsideAToyVocabularyAndContext) {
   toy.vocab_size = 2;
   toy.context_tokens = 3;
   Join(1, toy);
-  EXPECT_EQ(Select<SubmitAction>(Take()).front().prompt, (std::vector<int32_t>{1, 1}));
+  EXPECT_EQ(Select<SubmitAction>(Take()).front().request.prompt, (std::vector<int32_t>{1, 1}));
 }
 
 TEST_F(RegionTest, RefusesAGroupOfAnotherModelOrNumerics) {
@@ -137,8 +137,7 @@ TEST_F(RegionTest, StopEndsStreamsAndDismissesGroups) {
   EXPECT_EQ(Select<FailAction>(actions)[0].error.reason, BusyReason::kDraining);
   EXPECT_THAT(Select<StopAction>(actions), SizeIs(1));
   EXPECT_THAT(Select<CloseAction>(actions), SizeIs(1));
-  Submit();
-  EXPECT_EQ(error_.reason, BusyReason::kDraining);
+  EXPECT_EQ(Refuse().reason, BusyReason::kDraining);
   EXPECT_EQ(region_.Register(9, MakeRank(9)).kind, RegisterOutcome::Kind::kRetry);
   region_.Disconnected(1, "closed");
   EXPECT_THAT(Select<GroupLostAction>(Take()), IsEmpty()) << "it was dismissed, not lost";
