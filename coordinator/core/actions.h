@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/group.h"
@@ -47,7 +48,25 @@ struct GroupLostAction {
   uint64_t group;
   std::string why;
 };
+
+// What it takes to continue a stream elsewhere. A journal hears of a stream's begin before any
+// group does, of tokens before the DeliverAction that shows them, and of the end after the stream's
+// last.
+struct JournalBegin {
+  Request request;  // As it was granted, with its seed.
+  // The stream may go on only where this is the same: elsewhere its tokens would be others.
+  std::string numerics_id;
+};
+struct JournalTokens {  // The next ones.
+  std::vector<int32_t> tokens;
+};
+struct JournalEnd {};
+struct JournalAction {
+  StreamId stream;
+  std::variant<JournalBegin, JournalTokens, JournalEnd> what;
+};
+
 using Action = std::variant<SubmitAction, CancelAction, StopAction, CloseAction, DeliverAction,
-                            FailAction, GroupReadyAction, GroupLostAction>;
+                            FailAction, GroupReadyAction, GroupLostAction, JournalAction>;
 
 }  // namespace shoal::core

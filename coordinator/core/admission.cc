@@ -56,7 +56,7 @@ std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& op
   params.tokens_max = tokens_max;
   params.sampling.min_tokens = std::min(params.sampling.min_tokens, tokens_max);
   const int64_t prompt_logprobs = params.prompt_logprobs ? prompt_tokens - 1 : 0;
-  return Stream{std::move(request), needed, prompt_logprobs, std::nullopt};
+  return Stream{std::move(request), {}, needed, prompt_logprobs, std::nullopt};
 }
 
 }  // namespace shoal::core

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,10 +37,11 @@ struct Group {
   GroupState state = GroupState::kForming;
   std::vector<std::optional<GroupRank>> ranks;  // By rank.
   std::optional<SchedulerStats> stats;          // As of its last update.
-  // Sequence to the tokens it has brought so far. A cancelled stream's sequence stays until the
-  // leader has confirmed its end, because until then it takes up room there.
-  std::map<StreamId, int64_t> sequences;
-  StreamId canary = 0;  // 0: not sent yet.
+  // What it was given. A cancelled stream's sequence stays until the leader has confirmed its end,
+  // because until then it takes up room there.
+  std::set<StreamId> sequences;
+  StreamId canary = 0;        // 0: not sent yet.
+  int64_t canary_tokens = 0;  // That it has brought so far.
 
   const RankRegistration& shape() const;  // Of whichever rank came first by number.
   bool complete() const;

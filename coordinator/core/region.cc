@@ -68,22 +68,21 @@ std::string Region::FindFault(const Group& group, const SequenceUpdate& update) 
   std::string fault = group.FindFault(update);
   if (!fault.empty()) return fault;
   const Stream* stream = streams_.Find(update.id);
-  return stream == nullptr ? "" : stream->FindFault(update, group.sequences.at(update.id));
+  return stream == nullptr ? "" : stream->FindFault(update);
 }
 
 void Region::StartCanary(Group& group) {
   group.state = GroupState::kCanary;
   group.canary = streams_.TakeId();
-  group.sequences[group.canary] = 0;
+  group.sequences.insert(group.canary);
   actions_.emplace_back(SubmitAction{group.leader(), group.epoch, group.canary,
                                      MakeCanary(options_.canary_prompt, group.shape())});
 }
 
 void Region::ApplyCanary(Group& group, const SequenceUpdate& update) {
-  int64_t& tokens = group.sequences.at(update.id);
-  tokens += static_cast<int64_t>(update.tokens.size());
+  group.canary_tokens += static_cast<int64_t>(update.tokens.size());
   if (update.finish == FinishReason::kNone) return;
-  const std::string fault = FindCanaryFault(tokens, update);
+  const std::string fault = FindCanaryFault(group.canary_tokens, update);
   if (!fault.empty()) return LoseGroup(group, fault);
   group.sequences.erase(update.id);
   // The group may have been dismissed meanwhile.
@@ -95,7 +94,6 @@ void Region::ApplyCanary(Group& group, const SequenceUpdate& update) {
 void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   const bool ends = update.finish != FinishReason::kNone;
   const StreamId id = update.id;
-  group.sequences.at(id) += static_cast<int64_t>(update.tokens.size());
   if (ends) group.sequences.erase(id);
   Stream* stream = streams_.Find(id);
   if (stream == nullptr) return;  // Cancelled here; nobody listens.
@@ -107,9 +105,12 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
     }
     return;
   }
-  stream->prompt_logprobs_left -= static_cast<int64_t>(update.prompt_logprobs.size());
-  if (ends) streams_.Remove(id);
+  stream->Apply(update);
+  if (!update.tokens.empty()) {
+    actions_.emplace_back(JournalAction{id, JournalTokens{update.tokens}});
+  }
   actions_.emplace_back(DeliverAction{id, std::move(update)});
+  if (ends) EndStream(id);
 }
 
 void Region::Disconnected(ConnectionId connection, const std::string& why) {
@@ -128,7 +129,7 @@ void Region::Disconnected(ConnectionId connection, const std::string& why) {
 
 void Region::LoseGroup(Group& group, const std::string& why) {
   const std::string message = Str(group.Name(), " was lost: ", why);
-  for (const auto& [id, tokens] : group.sequences) {
+  for (const StreamId id : group.sequences) {
     if (streams_.Find(id) != nullptr) FailStream(id, BusyReason::kGroupLost, message);
   }
   if (group.state != GroupState::kStopping) {
@@ -154,6 +155,8 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
   if (auto* refusal = std::get_if<StreamError>(&admitted)) return std::move(*refusal);
   ++requests_total_;
   const StreamId id = streams_.Add(std::get<Stream>(std::move(admitted)));
+  actions_.emplace_back(
+      JournalAction{id, JournalBegin{streams_.Find(id)->request, groups_.model()->numerics_id}});
   Dispatch();
   return id;
 }
@@ -165,12 +168,17 @@ void Region::Cancel(StreamId id) {
     const Group& group = groups_.at(*stream->group);
     actions_.emplace_back(CancelAction{group.leader(), group.epoch, id});
   }
-  streams_.Remove(id);
+  EndStream(id);
 }
 
 void Region::FailStream(StreamId id, BusyReason reason, const std::string& message) {
-  streams_.Remove(id);
   actions_.emplace_back(FailAction{id, MakeStreamError(reason, message)});
+  EndStream(id);
+}
+
+void Region::EndStream(StreamId id) {
+  streams_.Remove(id);
+  actions_.emplace_back(JournalAction{id, JournalEnd{}});
 }
 
 void Region::Dispatch() {
@@ -191,7 +199,7 @@ void Region::Dispatch() {
     } else if (const auto number = ChooseGroup(groups_.all(), needed)) {
       Group& group = groups_.at(*number);
       const Stream& stream = streams_.Place(turn, *number);
-      group.sequences[id] = 0;
+      group.sequences.insert(id);
       actions_.emplace_back(SubmitAction{group.leader(), group.epoch, id, stream.request});
     }
   }

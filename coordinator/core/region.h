@@ -71,6 +71,8 @@ class Region {
   void LoseGroup(Group& group, const std::string& why);
   void RemoveGroup(uint64_t number);
   void FailStream(StreamId stream, BusyReason reason, const std::string& message);
+  // Forgets it: its last action is made.
+  void EndStream(StreamId stream);
   // Fails what waits for a group that no longer exists, then hands out what fits.
   void Dispatch();
 

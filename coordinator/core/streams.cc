@@ -6,9 +6,9 @@
 
 namespace shoal::core {
 
-std::string Stream::FindFault(const SequenceUpdate& update, int64_t tokens) const {
+std::string Stream::FindFault(const SequenceUpdate& update) const {
   const GenerationParams& params = request.params;
-  const int64_t tokens_then = tokens + static_cast<int64_t>(update.tokens.size());
+  const auto tokens_then = static_cast<int64_t>(tokens.size() + update.tokens.size());
   if (tokens_then > params.tokens_max) {
     return Str("sequence ", update.id, " has ", tokens_then, " tokens, at most ", params.tokens_max,
                " were asked for");
@@ -29,6 +29,11 @@ std::string Stream::FindFault(const SequenceUpdate& update, int64_t tokens) cons
                all_due ? "" : " or fewer", " were expected");
   }
   return "";
+}
+
+void Stream::Apply(const SequenceUpdate& update) {
+  tokens.insert(tokens.end(), update.tokens.begin(), update.tokens.end());
+  prompt_logprobs_left -= static_cast<int64_t>(update.prompt_logprobs.size());
 }
 
 StreamId Streams::Add(Stream stream) {

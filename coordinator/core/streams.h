@@ -1,12 +1,13 @@
 #pragma once
 
-// The streams that have not ended: what each was asked for, where it runs, and the order in which
-// those that wait are served.
+// The streams that have not ended: all that it takes to continue each, where it runs, and the order
+// in which those that wait are served.
 
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "coordinator/core/generation_service.h"
 #include "transport/base/class_queue.h"
@@ -16,13 +17,16 @@ namespace shoal::core {
 
 // Plain data with the questions that only concern one stream.
 struct Stream {
-  Request request;                   // As it was granted.
+  Request request;                   // As it was granted, with its seed.
+  std::vector<int32_t> tokens;       // So far.
   int64_t tokens_needed = 0;         // Prompt and answer at their longest.
   int64_t prompt_logprobs_left = 0;  // Positions that its leader has not reported.
   std::optional<uint64_t> group;     // None: waiting.
 
-  // What is wrong with an update that comes after so many tokens; empty if nothing.
-  std::string FindFault(const SequenceUpdate& update, int64_t tokens) const;
+  // What is wrong with the next update; empty if nothing.
+  std::string FindFault(const SequenceUpdate& update) const;
+  // The update is as FindFault wants it.
+  void Apply(const SequenceUpdate& update);
 };
 using StreamMap = std::map<StreamId, Stream>;
 

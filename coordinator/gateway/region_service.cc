@@ -57,18 +57,16 @@ kj::Promise<void> RegionService::AwaitGroupsGone(int64_t rest_ms) {
 
 std::variant<core::StreamId, core::StreamError> RegionService::Submit(
     core::Request request, core::StreamListener& listener) {
-  store::JournalEntry entry{request.prompt, request.params, region_.model().numerics_id, {}};
   auto outcome = region_.Submit(std::move(request));
   if (const auto* stream = std::get_if<core::StreamId>(&outcome)) {
     listeners_[*stream] = &listener;
-    journal_.Open(*stream, std::move(entry));
     Schedule();
   }
   return outcome;
 }
 
 void RegionService::Cancel(core::StreamId stream) {
-  if (Close(stream) == nullptr) return;
+  if (TakeListener(stream) == nullptr) return;
   region_.Cancel(stream);
   Schedule();
 }
@@ -154,18 +152,17 @@ void RegionService::Do(core::CloseAction& action) {
 }
 
 void RegionService::Do(core::DeliverAction& action) {
-  const auto listener = listeners_.find(action.stream);
-  if (listener == listeners_.end()) return;  // Cancelled a moment ago.
-  if (action.update.finish == FinishReason::kNone) {
-    journal_.Append(action.stream, action.update.tokens);
-    listener->second->OnTokens(action.update);
-  } else {
-    Close(action.stream)->OnFinish(action.update);
+  if (action.update.finish != FinishReason::kNone) {
+    core::StreamListener* listener = TakeListener(action.stream);
+    if (listener != nullptr) listener->OnFinish(action.update);
+    return;
   }
+  const auto listener = listeners_.find(action.stream);
+  if (listener != listeners_.end()) listener->second->OnTokens(action.update);
 }
 
 void RegionService::Do(core::FailAction& action) {
-  core::StreamListener* listener = Close(action.stream);
+  core::StreamListener* listener = TakeListener(action.stream);
   if (listener != nullptr) listener->OnError(action.error);
 }
 
@@ -179,13 +176,11 @@ void RegionService::Do(core::GroupLostAction& action) {
   if (events_.on_group_lost) events_.on_group_lost(action.why);
 }
 
-core::StreamListener* RegionService::Close(core::StreamId stream) {
-  const auto found = listeners_.find(stream);
-  if (found == listeners_.end()) return nullptr;
-  core::StreamListener* listener = found->second;
-  listeners_.erase(found);
-  journal_.Close(stream);
-  return listener;
+void RegionService::Do(core::JournalAction& action) { journal_.Apply(std::move(action)); }
+
+core::StreamListener* RegionService::TakeListener(core::StreamId stream) {
+  const auto listener = listeners_.extract(stream);
+  return listener.empty() ? nullptr : listener.mapped();
 }
 
 void RegionService::taskFailed(kj::Exception&& exception) {

@@ -71,8 +71,9 @@ class RegionService : public core::GenerationService,
   void Do(core::FailAction& action);
   void Do(core::GroupReadyAction& action);
   void Do(core::GroupLostAction& action);
-  // Takes a stream that ends out of the books. Null if nobody listens any more.
-  core::StreamListener* Close(core::StreamId stream);
+  void Do(core::JournalAction& action);
+  // Who listens to a stream that ends. Null if nobody does any more: it was cancelled a moment ago.
+  core::StreamListener* TakeListener(core::StreamId stream);
 
   kj::Timer& timer_;
   const RegionEvents events_;

@@ -20,7 +20,7 @@ TEST(ChooseGroup, TakesOnlyWhatIsReadyHasRoomAndHoldsTheRequest) {
   groups[3].state = GroupState::kCanary;
   EXPECT_EQ(ChooseGroup(groups, 256), 5u);
   EXPECT_EQ(ChooseGroup(groups, 257), std::nullopt);
-  groups[5].sequences = {{1, 0}, {2, 0}, {3, 0}};
+  groups[5].sequences = {1, 2, 3};
   EXPECT_EQ(ChooseGroup(groups, 1), std::nullopt);
 }
 

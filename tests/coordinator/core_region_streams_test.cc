@@ -25,6 +25,40 @@ TEST_F(RegionTest, DeliversTokensInOrderAndTheEndOnce) {
   EXPECT_EQ(region_.status().streams_live, 0);
 }
 
+TEST_F(RegionTest, KeepsWhatItTakesToContinueAStreamForAsLongAsItLives) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  Request request = MakeRequest();
+  request.params.sampling.seed = 7;
+  const StreamId stream = Submit(request);
+  EXPECT_TRUE(Answer(1, epoch, stream, {4, 5}));
+  EXPECT_TRUE(Answer(1, epoch, stream, {6}));
+  Take();
+  EXPECT_EQ(region_.streams().at(stream).request, request);
+  EXPECT_EQ(region_.streams().at(stream).tokens, (std::vector<int32_t>{4, 5, 6}));
+  EXPECT_TRUE(Answer(1, epoch, stream, {}, FinishReason::kStop));
+  Take();
+  EXPECT_TRUE(region_.streams().empty());
+}
+
+TEST_F(RegionTest, TellsTheJournalBeforeTheGroupAndTheClientAndOfTheEndLast) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId stream = Submit();
+  EXPECT_TRUE(Answer(1, epoch, stream, {4}));
+  EXPECT_TRUE(Answer(1, epoch, stream, {5}, FinishReason::kStop));
+  const auto actions = Take();
+  ASSERT_THAT(actions, SizeIs(7));
+  const auto journal = [&](size_t i) { return std::get<JournalAction>(actions[i]).what; };
+  const auto begin = std::get<JournalBegin>(journal(0));
+  EXPECT_EQ(begin.request, MakeRequest());
+  EXPECT_EQ(begin.numerics_id, MakeRank(1).numerics_id);
+  EXPECT_TRUE(std::holds_alternative<SubmitAction>(actions[1]));
+  EXPECT_EQ(std::get<JournalTokens>(journal(2)).tokens, std::vector<int32_t>{4});
+  EXPECT_TRUE(std::holds_alternative<DeliverAction>(actions[3]));
+  EXPECT_EQ(std::get<JournalTokens>(journal(4)).tokens, std::vector<int32_t>{5});
+  EXPECT_TRUE(std::holds_alternative<DeliverAction>(actions[5]));
+  EXPECT_TRUE(std::holds_alternative<JournalEnd>(journal(6)));
+}
+
 TEST_F(RegionTest, FailsTheStreamsOfALostGroupAndNamesTheRank) {
   JoinReady(10, MakeRank(1, 0, 2));
   JoinReady(20, MakeRank(2));
@@ -100,7 +134,7 @@ TEST_F(RegionTest, CancelsWhatWaitsWithoutTroublingAnyGroup) {
   Take();
   Cancel(last);
   Cancel(last);
-  EXPECT_THAT(Take(), IsEmpty());
+  EXPECT_THAT(Select<CancelAction>(Take()), IsEmpty());
 }
 
 TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {

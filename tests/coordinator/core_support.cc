@@ -48,23 +48,44 @@ void RegionInvariants::End(StreamId stream) {
   EXPECT_EQ(open_.erase(stream), 1u) << "stream " << stream << " ended twice, or after its cancel";
 }
 
-// Every stream has exactly one end, and nothing after it.
+// Every stream has exactly one end, and nothing after it. What is shown is in the journal.
 void RegionInvariants::Observe(const std::vector<Action>& actions) {
   for (const Action& action : actions) {
     if (const auto* deliver = std::get_if<DeliverAction>(&action)) {
       EXPECT_TRUE(open_.contains(deliver->stream)) << "tokens for ended stream " << deliver->stream;
+      const store::JournalEntry* entry = journal_.Find(deliver->stream);
+      ASSERT_NE(entry, nullptr) << "stream " << deliver->stream << " is in no journal";
+      const std::vector<int32_t>& tokens = deliver->update.tokens;
+      ASSERT_GE(entry->tokens.size(), tokens.size()) << "stream " << deliver->stream;
+      EXPECT_TRUE(std::equal(tokens.rbegin(), tokens.rend(), entry->tokens.rbegin()))
+          << "the journal lacks tokens of stream " << deliver->stream;
       if (deliver->update.finish != FinishReason::kNone) End(deliver->stream);
     } else if (const auto* fail = std::get_if<FailAction>(&action)) {
       EXPECT_FALSE(fail->error.message.empty());
       End(fail->stream);
+    } else if (const auto* journal = std::get_if<JournalAction>(&action)) {
+      journal_.Apply(*journal);
     }
   }
 }
 
 void RegionInvariants::Check(const Region& region) {
+  CheckJournal(region);
   CheckStreams(region);
   CheckGroups(region);
   CheckGrowth(region);
+}
+
+// With the journal alone, every stream could be continued where it stands.
+void RegionInvariants::CheckJournal(const Region& region) {
+  EXPECT_EQ(journal_.size(), region.streams().size());
+  for (const auto& [id, stream] : region.streams()) {
+    const store::JournalEntry* entry = journal_.Find(id);
+    ASSERT_NE(entry, nullptr) << "stream " << id;
+    EXPECT_EQ(entry->request, stream.request) << "stream " << id;
+    EXPECT_EQ(entry->tokens, stream.tokens) << "stream " << id;
+    EXPECT_EQ(entry->numerics_id, region.model().numerics_id) << "stream " << id;
+  }
 }
 
 void RegionInvariants::CheckStreams(const Region& region) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "coordinator/core/region.h"
+#include "coordinator/store/journal.h"
 #include "transport/base/clock.h"
 
 namespace shoal::core {
@@ -53,10 +54,12 @@ class RegionInvariants {
 
  private:
   void End(StreamId stream);
+  void CheckJournal(const Region& region);
   void CheckStreams(const Region& region);
   void CheckGroups(const Region& region);
   void CheckGrowth(const Region& region);
 
+  store::Journal journal_;
   std::set<StreamId> open_;
   std::set<StreamId> known_;
   std::map<uint64_t, uint64_t> epochs_;  // Of each group number, the newest.
