@@ -7,10 +7,18 @@
 
 #include "coordinator/core/admission.h"
 #include "coordinator/core/canary.h"
+#include "coordinator/core/invariants.h"
 #include "coordinator/core/routing.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
+
+namespace {
+
+// With the default heartbeat_ms, once a second.
+constexpr int64_t kTicksPerCheck = 10;
+
+}  // namespace
 
 Region::Region(RegionOptions options, const Clock& clock)
     : options_(std::move(options)), groups_(options_.model_name), health_(options_, clock) {
@@ -211,6 +219,13 @@ void Region::Tick() {
   for (const Health::Loss& loss : health_.Tick(groups_.all())) {
     LoseGroup(groups_.at(loss.group), loss.why);
   }
+  if (++ticks_total_ % kTicksPerCheck != 0) return;
+  const std::string broken = FindBrokenInvariant();
+  SHOAL_CHECK(broken.empty(), broken);
+}
+
+std::string Region::FindBrokenInvariant() const {
+  return core::FindBrokenInvariant(groups_, streams_, options_);
 }
 
 void Region::Stop() {

@@ -57,8 +57,11 @@ class Region {
 
   const GroupMap& groups() const { return groups_.all(); }
   const StreamMap& streams() const { return streams_.all(); }
-  const ClassQueue<StreamId>& waiting() const { return streams_.waiting(); }
   const RegionOptions& options() const { return options_; }
+
+  // What has gone wrong in here; empty if nothing (invariants.h). Tick looks now and then, and ends
+  // the process rather than serve from a state that cannot be.
+  std::string FindBrokenInvariant() const;
 
  private:
   // The group of a connection's rank, if it is still there and of that epoch.
@@ -82,6 +85,7 @@ class Region {
   Health health_;
   Streams streams_;  // At most queue_requests_max of them wait.
   std::vector<Action> actions_;
+  int64_t ticks_total_ = 0;
   int64_t requests_total_ = 0;
   int64_t group_losses_total_ = 0;
 };

@@ -54,9 +54,7 @@ class RegionInvariants {
 
  private:
   void End(StreamId stream);
-  void CheckJournal(const Region& region);
   void CheckStreams(const Region& region);
-  void CheckGroups(const Region& region);
   void CheckGrowth(const Region& region);
 
   store::Journal journal_;
