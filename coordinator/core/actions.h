@@ -16,13 +16,13 @@ namespace shoal::core {
 struct SubmitAction {
   ConnectionId leader;
   uint64_t epoch;
-  StreamId stream;
+  SequenceId sequence;
   Request request;
 };
 struct CancelAction {
   ConnectionId leader;
   uint64_t epoch;
-  StreamId stream;
+  SequenceId sequence;
 };
 struct StopAction {
   ConnectionId leader;

@@ -55,8 +55,11 @@ std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& op
   // A group may have a longer context than this region grants.
   params.tokens_max = tokens_max;
   params.sampling.min_tokens = std::min(params.sampling.min_tokens, tokens_max);
-  const int64_t prompt_logprobs = params.prompt_logprobs ? prompt_tokens - 1 : 0;
-  return Stream{std::move(request), {}, needed, prompt_logprobs, std::nullopt};
+  Stream stream;
+  stream.tokens_needed = needed;
+  stream.prompt_logprobs_left = params.prompt_logprobs ? prompt_tokens - 1 : 0;
+  stream.request = std::move(request);
+  return stream;
 }
 
 }  // namespace shoal::core

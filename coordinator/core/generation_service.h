@@ -3,7 +3,9 @@
 // What the gateways (HTTP, RPC) need from a region: submit a generation, hear of its tokens, cancel
 // it.
 
+#include <compare>
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -14,7 +16,15 @@
 
 namespace shoal::core {
 
-using StreamId = uint64_t;
+// 128 random bits: no other stream has them, of this region or of another.
+struct StreamId {
+  uint64_t high = 0;
+  uint64_t low = 0;
+
+  auto operator<=>(const StreamId&) const = default;
+};
+// 32 hex digits.
+std::ostream& operator<<(std::ostream& out, const StreamId& id);
 
 // What a client asks for. Its service class is params.priority.
 struct Request {

@@ -18,6 +18,9 @@ namespace shoal::core {
 // A rank's connection, numbered by the shell; never used again.
 using ConnectionId = uint64_t;
 
+// What this coordinator calls a stream, or a canary, to a group's leader; never used again.
+using SequenceId = uint64_t;
+
 struct GroupRank {
   ConnectionId connection = 0;
   RankRegistration info;
@@ -39,8 +42,8 @@ struct Group {
   std::optional<SchedulerStats> stats;          // As of its last update.
   // What it was given. A cancelled stream's sequence stays until the leader has confirmed its end,
   // because until then it takes up room there.
-  std::set<StreamId> sequences;
-  StreamId canary = 0;        // 0: not sent yet.
+  std::set<SequenceId> sequences;
+  SequenceId canary = 0;      // 0: not sent yet.
   int64_t canary_tokens = 0;  // That it has brought so far.
 
   const RankRegistration& shape() const;  // Of whichever rank came first by number.

@@ -67,7 +67,7 @@ std::string FindBrokenPlace(const Groups& groups, StreamId id, const Stream& str
   if (group.state != GroupState::kReady) {
     return Str("stream ", id, " is with ", group.Name(), ", which is not ready");
   }
-  if (!group.sequences.contains(id)) {
+  if (!group.sequences.contains(stream.sequence)) {
     return Str("stream ", id, " is with ", group.Name(), ", which was not given it");
   }
   if (stream.tokens_needed > group.shape().kv_cache_tokens) {
@@ -92,6 +92,9 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
       return Str("stream ", id, " was brought more than it asked for");
     }
     if (!stream.group) ++waiting_count;
+    if (streams.FindId(stream.sequence) != id) {
+      return Str("stream ", id, " is not found by its sequence ", stream.sequence);
+    }
     std::string broken = stream.group ? FindBrokenPlace(groups, id, stream)
                                       : FindBrokenWaiting(groups, id, stream, waiting);
     if (!broken.empty()) return broken;

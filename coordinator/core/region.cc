@@ -1,6 +1,7 @@
 #include "coordinator/core/region.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 #include <variant>
@@ -20,8 +21,11 @@ constexpr int64_t kTicksPerCheck = 10;
 
 }  // namespace
 
-Region::Region(RegionOptions options, const Clock& clock)
-    : options_(std::move(options)), groups_(options_.model_name), health_(options_, clock) {
+Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random)
+    : options_(std::move(options)),
+      groups_(options_.model_name),
+      health_(options_, clock),
+      streams_(std::move(random)) {
   SHOAL_CHECK(!options_.canary_prompt.empty());
 }
 
@@ -75,13 +79,13 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
 std::string Region::FindFault(const Group& group, const SequenceUpdate& update) {
   std::string fault = group.FindFault(update);
   if (!fault.empty()) return fault;
-  const Stream* stream = streams_.Find(update.id);
-  return stream == nullptr ? "" : stream->FindFault(update);
+  const std::optional<StreamId> id = streams_.FindId(update.id);
+  return id ? streams_.Find(*id)->FindFault(update) : "";
 }
 
 void Region::StartCanary(Group& group) {
   group.state = GroupState::kCanary;
-  group.canary = streams_.TakeId();
+  group.canary = streams_.TakeSequence();
   group.sequences.insert(group.canary);
   actions_.emplace_back(SubmitAction{group.leader(), group.epoch, group.canary,
                                      MakeCanary(options_.canary_prompt, group.shape())});
@@ -101,10 +105,10 @@ void Region::ApplyCanary(Group& group, const SequenceUpdate& update) {
 
 void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   const bool ends = update.finish != FinishReason::kNone;
-  const StreamId id = update.id;
-  if (ends) group.sequences.erase(id);
-  Stream* stream = streams_.Find(id);
-  if (stream == nullptr) return;  // Cancelled here; nobody listens.
+  if (ends) group.sequences.erase(update.id);
+  const std::optional<StreamId> found = streams_.FindId(update.id);
+  if (!found) return;  // Cancelled here; nobody listens.
+  const StreamId id = *found;
   if (update.finish == FinishReason::kCancelled) {
     if (update.detail.empty()) {
       FailStream(id, BusyReason::kGroupLost, Str(group.Name(), " gave the request up"));
@@ -113,7 +117,7 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
     }
     return;
   }
-  stream->Apply(update);
+  streams_.Find(id)->Apply(update);
   if (!update.tokens.empty()) {
     actions_.emplace_back(JournalAction{id, JournalTokens{update.tokens}});
   }
@@ -137,8 +141,9 @@ void Region::Disconnected(ConnectionId connection, const std::string& why) {
 
 void Region::LoseGroup(Group& group, const std::string& why) {
   const std::string message = Str(group.Name(), " was lost: ", why);
-  for (const StreamId id : group.sequences) {
-    if (streams_.Find(id) != nullptr) FailStream(id, BusyReason::kGroupLost, message);
+  for (const SequenceId sequence : group.sequences) {
+    const std::optional<StreamId> id = streams_.FindId(sequence);
+    if (id) FailStream(*id, BusyReason::kGroupLost, message);
   }
   if (group.state != GroupState::kStopping) {
     ++group_losses_total_;
@@ -174,7 +179,7 @@ void Region::Cancel(StreamId id) {
   if (stream == nullptr) return;
   if (stream->group) {
     const Group& group = groups_.at(*stream->group);
-    actions_.emplace_back(CancelAction{group.leader(), group.epoch, id});
+    actions_.emplace_back(CancelAction{group.leader(), group.epoch, stream->sequence});
   }
   EndStream(id);
 }
@@ -207,8 +212,9 @@ void Region::Dispatch() {
     } else if (const auto number = ChooseGroup(groups_.all(), needed)) {
       Group& group = groups_.at(*number);
       const Stream& stream = streams_.Place(turn, *number);
-      group.sequences.insert(id);
-      actions_.emplace_back(SubmitAction{group.leader(), group.epoch, id, stream.request});
+      group.sequences.insert(stream.sequence);
+      actions_.emplace_back(
+          SubmitAction{group.leader(), group.epoch, stream.sequence, stream.request});
     }
   }
 }

@@ -1,9 +1,11 @@
 #pragma once
 
 // The region as a state machine: what has happened goes in, what is to be done comes out. It has no
-// sockets, threads or clock of its own, so the simulator runs the very code that production runs.
+// sockets, threads, clock or chance of its own, so the simulator runs the very code that production
+// runs.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -24,7 +26,8 @@ namespace shoal::core {
 // routing.h. Threading: none; owned by the coordinator's event loop.
 class Region {
  public:
-  Region(RegionOptions options, const Clock& clock);
+  // `random`: 64 bits that nobody can guess, for the ids of streams. `clock` outlives the region.
+  Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random);
   Region(const Region&) = delete;
 
   // ---- Events from ranks. Those with an epoch return false, and change nothing, if the connection

@@ -36,10 +36,15 @@ void Stream::Apply(const SequenceUpdate& update) {
   prompt_logprobs_left -= static_cast<int64_t>(update.prompt_logprobs.size());
 }
 
+Streams::Streams(std::function<uint64_t()> random) : random_(std::move(random)) {}
+
 StreamId Streams::Add(Stream stream) {
-  const StreamId id = TakeId();
-  waiting_.Add({stream.request.params.priority, id}, id);
-  streams_[id] = std::move(stream);
+  const StreamId id{random_(), random_()};
+  const SequenceId sequence = stream.sequence = TakeSequence();
+  waiting_.Add({stream.request.params.priority, sequence}, id);
+  const bool added = streams_.emplace(id, std::move(stream)).second;
+  SHOAL_CHECK(added, "two streams are ", id);
+  ids_[sequence] = id;
   return id;
 }
 
@@ -51,13 +56,20 @@ Stream& Streams::Place(const Turn& turn, uint64_t group) {
 }
 
 void Streams::Remove(StreamId id) {
-  waiting_.Remove(id);
+  const SequenceId sequence = streams_.at(id).sequence;
+  waiting_.Remove(sequence);
+  ids_.erase(sequence);
   streams_.erase(id);
 }
 
 Stream* Streams::Find(StreamId id) {
   const auto stream = streams_.find(id);
   return stream == streams_.end() ? nullptr : &stream->second;
+}
+
+std::optional<StreamId> Streams::FindId(SequenceId sequence) const {
+  const auto id = ids_.find(sequence);
+  return id == ids_.end() ? std::nullopt : std::optional(id->second);
 }
 
 }  // namespace shoal::core

@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "coordinator/gateway/system_random.h"
 #include "transport/base/check.h"
 
 namespace shoal::gateway {
@@ -32,7 +33,10 @@ rpc::RegisterReply::Kind ToReply(core::RegisterOutcome::Kind kind) {
 
 RegionService::RegionService(core::RegionOptions options, const Clock& clock, kj::Timer& timer,
                              RegionEvents events)
-    : timer_(timer), events_(std::move(events)), region_(std::move(options), clock), tasks_(*this) {
+    : timer_(timer),
+      events_(std::move(events)),
+      region_(std::move(options), clock, SystemRandom()),
+      tasks_(*this) {
   tasks_.add(TickLoop());
 }
 
@@ -136,12 +140,12 @@ void RegionService::RunActions() {
 }
 
 void RegionService::Do(core::SubmitAction& action) {
-  server_->Submit(action.leader, action.epoch, action.stream, std::move(action.request.prompt),
+  server_->Submit(action.leader, action.epoch, action.sequence, std::move(action.request.prompt),
                   action.request.params);
 }
 
 void RegionService::Do(core::CancelAction& action) {
-  server_->Cancel(action.leader, action.epoch, action.stream);
+  server_->Cancel(action.leader, action.epoch, action.sequence);
 }
 
 void RegionService::Do(core::StopAction& action) { server_->Stop(action.leader, action.epoch); }

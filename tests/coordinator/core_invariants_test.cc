@@ -17,22 +17,26 @@ struct Parts {
     groups.Register(1, MakeRank(7, 0, 2));
     groups.Register(2, MakeRank(7, 1, 2));
     groups.SetReady(group());
-    for (int i = 0; i < 4; ++i) AddStream();
+    for (int i = 0; i < 4; ++i) {
+      Stream stream;
+      stream.request.prompt = {1, 2};
+      stream.tokens_needed = 18;
+      streams.Add(std::move(stream));
+    }
     for (int i = 0; i < 3; ++i) {
       const Turn turn = *streams.waiting().turns().begin();
-      group().sequences.insert(streams.waiting().at(turn));
-      streams.Place(turn, group().number);
+      group().sequences.insert(streams.Place(turn, group().number).sequence);
     }
   }
 
-  void AddStream() { streams.Add({{{1, 2}, {}}, {}, 18, 0, std::nullopt}); }
   Group& group() { return groups.at(0); }
-  Stream& stream(StreamId id) { return *streams.Find(id); }
+  Stream& stream(uint64_t low) { return *streams.Find({0, low}); }
   std::string Find() const { return FindBrokenInvariant(groups, streams, options); }
 
   RegionOptions options;
   Groups groups{""};
-  Streams streams;
+  // Streams are 1, 2, ...: every other bit is 0.
+  Streams streams{[i = uint64_t{0}]() mutable { return ++i % 2 == 0 ? i / 2 : 0; }};
 };
 
 TEST(Invariants, HoldOfAFullRegion) { EXPECT_EQ(Parts().Find(), ""); }
@@ -61,25 +65,23 @@ TEST(Invariants, NameWhatIsBroken) {
   expect("2 connections lead to 1 ranks", [](Parts& parts) { parts.group().ranks[1].reset(); });
 
   expect("1 streams wait, at most 0", [](Parts& parts) { parts.options.queue_requests_max = 0; });
-  expect("stream 2 has lost its prompt",
-         [](Parts& parts) { parts.stream(2).request.prompt.clear(); });
-  expect("stream 2 was brought more", [](Parts& parts) { parts.stream(2).tokens.resize(17); });
-  expect("stream 2 was brought more",
-         [](Parts& parts) { parts.stream(2).prompt_logprobs_left = -1; });
-  expect("stream 2 has no group and does not wait",
-         [](Parts& parts) { parts.stream(2).group.reset(); });
-  expect("stream 4 waits, and group 0",
+  expect("02 has lost its prompt", [](Parts& parts) { parts.stream(2).request.prompt.clear(); });
+  expect("02 was brought more", [](Parts& parts) { parts.stream(2).tokens.resize(17); });
+  expect("02 was brought more", [](Parts& parts) { parts.stream(2).prompt_logprobs_left = -1; });
+  expect("02 has no group and does not wait", [](Parts& parts) { parts.stream(2).group.reset(); });
+  expect("04 waits, and group 0",
          [](Parts& parts) { parts.group().ranks[0]->info.sequences_max = 3; });
-  expect("stream 2 has a group that is gone", [](Parts& parts) { parts.stream(2).group = 1; });
+  expect("02 is not found by its sequence 7", [](Parts& parts) { parts.stream(2).sequence = 7; });
+  expect("02 has a group that is gone", [](Parts& parts) { parts.stream(2).group = 1; });
   expect("which is not ready", [](Parts& parts) { parts.group().state = GroupState::kStopping; });
-  expect("stream 2 is with group 0", [](Parts& parts) {
+  expect("02 is with group 0", [](Parts& parts) {
     parts.group().sequences.erase(2);
     parts.group().sequences.insert(9);
   });
-  expect("stream 2 needs 300 tokens", [](Parts& parts) { parts.stream(2).tokens_needed = 300; });
+  expect("02 needs 300 tokens", [](Parts& parts) { parts.stream(2).tokens_needed = 300; });
   expect("1 turns in the queue are of 0 streams", [](Parts& parts) {
     parts.group().sequences = {2, 3, 4};
-    parts.streams.Remove(1);
+    parts.streams.Remove({0, 1});
     parts.stream(4).group = 0;
   });
 }

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <variant>
@@ -40,15 +41,20 @@ class RegionTest : public ::testing::Test {
     const uint64_t epoch = Join(connection, shape).front().epoch;
     const auto submits = Select<SubmitAction>(Take());
     EXPECT_THAT(submits, ::testing::SizeIs(1));
-    EXPECT_TRUE(Answer(connection, epoch, submits.front().stream, {7}, FinishReason::kLength));
+    EXPECT_TRUE(Answer(connection, epoch, submits.front().sequence, {7}, FinishReason::kLength));
     EXPECT_THAT(Select<GroupReadyAction>(Take()), ::testing::SizeIs(1));
     return epoch;
   }
 
   bool Answer(ConnectionId connection, uint64_t epoch, StreamId stream, std::vector<int32_t> tokens,
               FinishReason finish = FinishReason::kNone) {
+    return Answer(connection, epoch, SequenceOf(stream), std::move(tokens), finish);
+  }
+
+  bool Answer(ConnectionId connection, uint64_t epoch, SequenceId sequence,
+              std::vector<int32_t> tokens, FinishReason finish = FinishReason::kNone) {
     SequenceUpdate update;
-    update.id = stream;
+    update.id = sequence;
     update.tokens = std::move(tokens);
     update.finish = finish;
     return region_.Update(connection, epoch, {update}, {});
@@ -64,8 +70,12 @@ class RegionTest : public ::testing::Test {
   StreamId Submit(Request request = MakeRequest()) {
     const auto stream = std::get<StreamId>(region_.Submit(std::move(request)));
     invariants_.Submitted(stream);
+    sequences_[stream] = region_.streams().at(stream).sequence;
     return stream;
   }
+
+  // Of a stream that Submit took, also when it has ended.
+  SequenceId SequenceOf(StreamId stream) const { return sequences_.at(stream); }
 
   // The request is not taken. Result: why.
   StreamError Refuse(Request request = MakeRequest()) {
@@ -93,8 +103,9 @@ class RegionTest : public ::testing::Test {
   }
 
   ManualClock clock_;
-  Region region_{Options(), clock_};
+  Region region_{Options(), clock_, MakeTestRandom()};
   RegionInvariants invariants_;
+  std::map<StreamId, SequenceId> sequences_;
 };
 
 }  // namespace shoal::core

@@ -3,6 +3,7 @@
 #include "coordinator/core/region.h"
 
 #include "tests/coordinator/core_region_fixture.h"
+#include "transport/base/check.h"
 
 namespace shoal::core {
 namespace {
@@ -11,6 +12,17 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+
+TEST_F(RegionTest, NamesEachStreamBy128BitsOfItsOwn) {
+  JoinReady(1, MakeRank(1));
+  const auto random = MakeTestRandom();
+  for (int i = 0; i < 2; ++i) {
+    const StreamId stream = Submit();
+    EXPECT_EQ(stream.high, random());
+    EXPECT_EQ(stream.low, random());
+  }
+  EXPECT_EQ(Str(StreamId{10, UINT64_MAX}), "000000000000000affffffffffffffff");
+}
 
 TEST_F(RegionTest, DeliversTokensInOrderAndTheEndOnce) {
   const uint64_t epoch = JoinReady(1, MakeRank(1));
@@ -82,7 +94,7 @@ TEST_F(RegionTest, PassesOnWhyALeaderRefusedARequest) {
   const StreamId dropped = Submit();
   Take();
   SequenceUpdate update;
-  update.id = refused;
+  update.id = SequenceOf(refused);
   update.finish = FinishReason::kCancelled;
   update.detail = "top_k is odd";
   EXPECT_TRUE(region_.Update(1, epoch, {update}, {}));
@@ -124,12 +136,12 @@ TEST_F(RegionTest, FreesACancelledStreamsRoomOnlyWhenTheLeaderSaysSo) {
   const auto after = Take();
   EXPECT_THAT(Select<DeliverAction>(after), IsEmpty());
   ASSERT_THAT(Select<SubmitAction>(after), SizeIs(1));
-  EXPECT_EQ(Select<SubmitAction>(after)[0].stream, second);
+  EXPECT_EQ(Select<SubmitAction>(after)[0].sequence, SequenceOf(second));
 }
 
 TEST_F(RegionTest, CancelsWhatWaitsWithoutTroublingAnyGroup) {
   JoinReady(1, MakeRank(1));
-  StreamId last = 0;
+  StreamId last;
   for (int i = 0; i < 4; ++i) last = Submit();
   Take();
   Cancel(last);
@@ -148,7 +160,7 @@ TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
     EXPECT_THAT(lost[0].why, HasSubstr(why));
   };
   expect_lost(
-      1, [&](auto epoch, auto stream) { (void)Answer(1, epoch, stream + 5, {1}); },
+      1, [&](auto epoch, auto stream) { (void)Answer(1, epoch, SequenceOf(stream) + 5, {1}); },
       "not one of its own");
   expect_lost(
       2,
@@ -163,7 +175,7 @@ TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
       4,
       [&](auto epoch, auto stream) {
         SequenceUpdate update;
-        update.id = stream;
+        update.id = SequenceOf(stream);
         update.tokens = {1};
         update.logprobs.resize(1);
         (void)region_.Update(4, epoch, {update}, {});
@@ -172,9 +184,9 @@ TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
 }
 
 TEST_F(RegionTest, TakesThePromptsLogProbabilitiesInPartsBeforeTheFirstToken) {
-  const auto part = [](StreamId stream, size_t positions, std::vector<int32_t> tokens) {
+  const auto part = [this](StreamId stream, size_t positions, std::vector<int32_t> tokens) {
     SequenceUpdate update;
-    update.id = stream;
+    update.id = SequenceOf(stream);
     update.prompt_logprobs.resize(positions);
     update.logprobs.resize(tokens.size());
     update.tokens = std::move(tokens);

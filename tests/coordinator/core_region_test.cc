@@ -28,14 +28,14 @@ TEST_F(RegionTest, SendsACanaryOnceAllRanksAreThere) {
   EXPECT_EQ(submits[0].request.params.tokens_max, 1);
   EXPECT_EQ(region_.groups_ready(), 0u);
 
-  EXPECT_TRUE(Answer(10, outcome.epoch, submits[0].stream, {5}, FinishReason::kLength));
+  EXPECT_TRUE(Answer(10, outcome.epoch, submits[0].sequence, {5}, FinishReason::kLength));
   EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
   EXPECT_EQ(region_.groups_ready(), 1u);
 }
 
 TEST_F(RegionTest, LosesAGroupWhoseCanaryFails) {
   const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
-  const StreamId canary = Select<SubmitAction>(Take()).front().stream;
+  const SequenceId canary = Select<SubmitAction>(Take()).front().sequence;
   EXPECT_TRUE(Answer(1, epoch, canary, {}, FinishReason::kNumericError));
   const auto lost = Select<GroupLostAction>(Take());
   ASSERT_THAT(lost, SizeIs(1));

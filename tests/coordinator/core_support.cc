@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
 
 namespace shoal::core {
+
+std::function<uint64_t()> MakeTestRandom(uint64_t seed) { return std::mt19937_64(seed); }
 
 RankRegistration MakeRank(uint64_t group_id, int32_t rank, int32_t tensor_parallel,
                           int32_t pipeline_parallel) {

@@ -3,6 +3,7 @@
 // A clock the test moves, and what always holds of a region.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -23,6 +24,9 @@ class ManualClock : public Clock {
  private:
   TimeNs now_ = kSecondNs;
 };
+
+// Random bits that are the same in every run.
+std::function<uint64_t()> MakeTestRandom(uint64_t seed = 1);
 
 // Rank `rank` of a well-formed group.
 RankRegistration MakeRank(uint64_t group_id, int32_t rank = 0, int32_t tensor_parallel = 1,

@@ -49,12 +49,12 @@ std::variant<core::StreamId, core::StreamError> FakeGeneration::Submit(
   SHOAL_CHECK(!prompt.empty() && *std::max_element(prompt.begin(), prompt.end()) < kByteVocabSize);
   if (refusal && sequences.size() >= accepted_before_refusal) return *refusal;
   sequences.push_back({std::move(prompt), params, &listener, false, 0});
-  return core::StreamId{sequences.size()};
+  return core::StreamId{0, sequences.size()};
 }
 
 void FakeGeneration::Cancel(core::StreamId stream) {
-  if (stream == 0 || stream > sequences.size()) return;
-  Sequence& sequence = sequences[stream - 1];
+  if (stream.low == 0 || stream.low > sequences.size()) return;
+  Sequence& sequence = sequences[stream.low - 1];
   if (sequence.listener != nullptr) sequence.cancelled = true;
   sequence.listener = nullptr;
 }
