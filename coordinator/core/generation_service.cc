@@ -1,5 +1,7 @@
 #include "coordinator/core/generation_service.h"
 
+#include <iomanip>
+#include <sstream>
 #include <utility>
 
 namespace shoal::core {
@@ -18,7 +20,6 @@ int64_t RetryAfterMs(BusyReason reason) {
     case BusyReason::kNoGroup:
     case BusyReason::kDraining:
       return kRetryAfterNoGroupMs;
-    case BusyReason::kNone:
     case BusyReason::kTooLarge:
     case BusyReason::kRefused:
       return 0;
@@ -28,10 +29,14 @@ int64_t RetryAfterMs(BusyReason reason) {
 
 }  // namespace
 
+std::ostream& operator<<(std::ostream& out, const StreamId& id) {
+  std::ostringstream digits;
+  digits << std::hex << std::setfill('0') << std::setw(16) << id.high << std::setw(16) << id.low;
+  return out << digits.str();
+}
+
 std::string_view ToString(BusyReason reason) {
   switch (reason) {
-    case BusyReason::kNone:
-      return "";
     case BusyReason::kQueueFull:
       return "queue_full";
     case BusyReason::kNoGroup:

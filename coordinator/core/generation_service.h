@@ -3,9 +3,12 @@
 // What the gateways (HTTP, RPC) need from a region: submit a generation, hear of its tokens, cancel
 // it.
 
+#include <compare>
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "transport/base/generation.h"
@@ -13,12 +16,27 @@
 
 namespace shoal::core {
 
-using StreamId = uint64_t;
+// 128 random bits: no other stream has them, of this region or of another.
+struct StreamId {
+  uint64_t high = 0;
+  uint64_t low = 0;
+
+  auto operator<=>(const StreamId&) const = default;
+};
+// 32 hex digits.
+std::ostream& operator<<(std::ostream& out, const StreamId& id);
+
+// What a client asks for. Its service class is params.priority.
+struct Request {
+  std::vector<int32_t> prompt;  // Not empty, and its ids are in the vocabulary.
+  GenerationParams params;
+
+  bool operator==(const Request&) const = default;
+};
 
 // Why a request was not taken, or why a stream ended early. The names are part of the HTTP
 // interface.
 enum class BusyReason : uint8_t {
-  kNone,
   kQueueFull,
   kNoGroup,
   kGroupLost,
@@ -27,11 +45,11 @@ enum class BusyReason : uint8_t {
   kRefused,  // By the leader of a group that this coordinator had thought fit.
 };
 
-// "", "queue_full", "no_group", "group_lost", "too_large", "draining", "refused".
+// "queue_full", "no_group", "group_lost", "too_large", "draining", "refused".
 std::string_view ToString(BusyReason reason);
 
 struct StreamError {
-  BusyReason reason = BusyReason::kNone;
+  BusyReason reason;
   std::string message;
   int64_t retry_after_ms = 0;  // 0: do not retry as is.
 };
@@ -92,10 +110,9 @@ class GenerationService {
  public:
   virtual ~GenerationService() = default;
 
-  // Takes the request, or says why not (then `listener` hears nothing). On success `error.reason`
-  // is kNone and the listener is called later, never from inside Submit.
-  virtual StreamId Submit(std::vector<int32_t> prompt, const GenerationParams& params,
-                          StreamListener& listener, StreamError& error) = 0;
+  // Takes the request, or says why not (then `listener` hears nothing). The listener is called
+  // later, never from inside Submit.
+  virtual std::variant<StreamId, StreamError> Submit(Request request, StreamListener& listener) = 0;
 
   // The listener hears nothing more. Unknown ids are ignored.
   virtual void Cancel(StreamId stream) = 0;

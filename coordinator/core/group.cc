@@ -39,6 +39,13 @@ bool Group::complete() const {
   return std::all_of(ranks.begin(), ranks.end(), [](const auto& rank) { return rank.has_value(); });
 }
 
+const GroupRank* Group::FindRank(ConnectionId connection) const {
+  for (const auto& rank : ranks) {
+    if (rank && rank->connection == connection) return &*rank;
+  }
+  return nullptr;
+}
+
 size_t Group::capacity() const {
   return static_cast<size_t>(shape().sequences_max) +
          static_cast<size_t>(shape().queue_requests_max);
@@ -70,6 +77,19 @@ GroupStatus Group::Status() const {
   status.ready = state == GroupState::kReady;
   status.stats = stats.value_or(SchedulerStats{});
   return status;
+}
+
+std::string Group::FindFault(const SequenceUpdate& update) const {
+  if (!sequences.contains(update.id)) {
+    return Str("sequence ", update.id, " is not one of its own");
+  }
+  for (const int32_t token : update.tokens) {
+    if (token < 0 || token >= shape().vocab_size) {
+      return Str("token ", token, " of sequence ", update.id, " is not in the vocabulary of ",
+                 shape().vocab_size);
+    }
+  }
+  return "";
 }
 
 std::string Name(const RankRegistration& rank) {

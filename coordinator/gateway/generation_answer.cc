@@ -6,6 +6,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <variant>
 
 namespace shoal::gateway {
 namespace {
@@ -77,14 +78,13 @@ bool GenerationAnswer::Start() {
       choice->EchoOnly();
       continue;
     }
-    core::StreamError error;
-    const core::StreamId stream = service_.Submit(choice->plan().ids, params, *choice, error);
-    if (error.reason != core::BusyReason::kNone) {
+    const auto outcome = service_.Submit({choice->plan().ids, params}, *choice);
+    if (const auto* refusal = std::get_if<core::StreamError>(&outcome)) {
       CancelAll();
       done_ = true;
-      throw FromStreamError(error);
+      throw FromStreamError(*refusal);
     }
-    choice->stream = stream;
+    choice->stream = std::get<core::StreamId>(outcome);
   }
   metrics_.prompt_tokens += static_cast<uint64_t>(usage_.prompt_tokens);
   return !done_;

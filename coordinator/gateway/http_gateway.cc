@@ -8,25 +8,18 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <random>
 
 #include "coordinator/gateway/api_request.h"
 #include "coordinator/gateway/generation_answer.h"
 #include "coordinator/gateway/parameters.h"
 #include "coordinator/gateway/strict_json.h"
+#include "coordinator/gateway/system_random.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::gateway {
 namespace {
 
 constexpr std::string_view kModelPrefix = "/v1/models/";
-
-std::function<uint64_t()> SystemRandom() {
-  // Owned by the closure, which the gateway's own thread alone calls.
-  return [device = std::make_shared<std::random_device>()]() {
-    return uint64_t{(*device)()} << 32 | (*device)();
-  };
-}
 
 int64_t SystemSeconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();

@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "coordinator/gateway/system_random.h"
 #include "transport/base/check.h"
 
 namespace shoal::gateway {
@@ -32,7 +33,10 @@ rpc::RegisterReply::Kind ToReply(core::RegisterOutcome::Kind kind) {
 
 RegionService::RegionService(core::RegionOptions options, const Clock& clock, kj::Timer& timer,
                              RegionEvents events)
-    : timer_(timer), events_(std::move(events)), region_(std::move(options), clock), tasks_(*this) {
+    : timer_(timer),
+      events_(std::move(events)),
+      region_(std::move(options), clock, SystemRandom()),
+      tasks_(*this) {
   tasks_.add(TickLoop());
 }
 
@@ -55,19 +59,18 @@ kj::Promise<void> RegionService::AwaitGroupsGone(int64_t rest_ms) {
 
 // ---- Gateways ----
 
-core::StreamId RegionService::Submit(std::vector<int32_t> prompt, const GenerationParams& params,
-                                     core::StreamListener& listener, core::StreamError& error) {
-  store::JournalEntry entry{prompt, params, region_.model().numerics_id, {}};
-  const core::StreamId stream = region_.Submit(std::move(prompt), params, error);
-  if (error.reason != core::BusyReason::kNone) return 0;
-  listeners_[stream] = &listener;
-  journal_.Open(stream, std::move(entry));
-  Schedule();
-  return stream;
+std::variant<core::StreamId, core::StreamError> RegionService::Submit(
+    core::Request request, core::StreamListener& listener) {
+  auto outcome = region_.Submit(std::move(request));
+  if (const auto* stream = std::get_if<core::StreamId>(&outcome)) {
+    listeners_[*stream] = &listener;
+    Schedule();
+  }
+  return outcome;
 }
 
 void RegionService::Cancel(core::StreamId stream) {
-  if (Close(stream) == nullptr) return;
+  if (TakeListener(stream) == nullptr) return;
   region_.Cancel(stream);
   Schedule();
 }
@@ -137,12 +140,12 @@ void RegionService::RunActions() {
 }
 
 void RegionService::Do(core::SubmitAction& action) {
-  server_->Submit(action.leader, action.epoch, action.stream, std::move(action.prompt),
-                  action.params);
+  server_->Submit(action.leader, action.epoch, action.sequence, std::move(action.request.prompt),
+                  action.request.params);
 }
 
 void RegionService::Do(core::CancelAction& action) {
-  server_->Cancel(action.leader, action.epoch, action.stream);
+  server_->Cancel(action.leader, action.epoch, action.sequence);
 }
 
 void RegionService::Do(core::StopAction& action) { server_->Stop(action.leader, action.epoch); }
@@ -153,18 +156,17 @@ void RegionService::Do(core::CloseAction& action) {
 }
 
 void RegionService::Do(core::DeliverAction& action) {
-  const auto listener = listeners_.find(action.stream);
-  if (listener == listeners_.end()) return;  // Cancelled a moment ago.
-  if (action.update.finish == FinishReason::kNone) {
-    journal_.Append(action.stream, action.update.tokens);
-    listener->second->OnTokens(action.update);
-  } else {
-    Close(action.stream)->OnFinish(action.update);
+  if (action.update.finish != FinishReason::kNone) {
+    core::StreamListener* listener = TakeListener(action.stream);
+    if (listener != nullptr) listener->OnFinish(action.update);
+    return;
   }
+  const auto listener = listeners_.find(action.stream);
+  if (listener != listeners_.end()) listener->second->OnTokens(action.update);
 }
 
 void RegionService::Do(core::FailAction& action) {
-  core::StreamListener* listener = Close(action.stream);
+  core::StreamListener* listener = TakeListener(action.stream);
   if (listener != nullptr) listener->OnError(action.error);
 }
 
@@ -178,13 +180,11 @@ void RegionService::Do(core::GroupLostAction& action) {
   if (events_.on_group_lost) events_.on_group_lost(action.why);
 }
 
-core::StreamListener* RegionService::Close(core::StreamId stream) {
-  const auto found = listeners_.find(stream);
-  if (found == listeners_.end()) return nullptr;
-  core::StreamListener* listener = found->second;
-  listeners_.erase(found);
-  journal_.Close(stream);
-  return listener;
+void RegionService::Do(core::JournalAction& action) { journal_.Apply(std::move(action)); }
+
+core::StreamListener* RegionService::TakeListener(core::StreamId stream) {
+  const auto listener = listeners_.extract(stream);
+  return listener.empty() ? nullptr : listener.mapped();
 }
 
 void RegionService::taskFailed(kj::Exception&& exception) {

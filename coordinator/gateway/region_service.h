@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
@@ -42,8 +43,8 @@ class RegionService : public core::GenerationService,
 
   const store::Journal& journal() const { return journal_; }
 
-  core::StreamId Submit(std::vector<int32_t> prompt, const GenerationParams& params,
-                        core::StreamListener& listener, core::StreamError& error) override;
+  std::variant<core::StreamId, core::StreamError> Submit(core::Request request,
+                                                         core::StreamListener& listener) override;
   void Cancel(core::StreamId stream) override;
   core::ServedModel model() const override;
   core::RegionStatus status() const override;
@@ -70,8 +71,9 @@ class RegionService : public core::GenerationService,
   void Do(core::FailAction& action);
   void Do(core::GroupReadyAction& action);
   void Do(core::GroupLostAction& action);
-  // Takes a stream that ends out of the books. Null if nobody listens any more.
-  core::StreamListener* Close(core::StreamId stream);
+  void Do(core::JournalAction& action);
+  // Who listens to a stream that ends. Null if nobody does any more: it was cancelled a moment ago.
+  core::StreamListener* TakeListener(core::StreamId stream);
 
   kj::Timer& timer_;
   const RegionEvents events_;

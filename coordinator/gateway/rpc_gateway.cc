@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
+#include <variant>
 
 #include "coordinator/gateway/generation_plan.h"
 #include "coordinator/gateway/response_format.h"
@@ -95,7 +96,11 @@ class RpcGateway::Listener : public core::StreamListener {
     if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
   }
 
-  void Started(core::StreamId stream) { stream_ = stream; }
+  void Started(uint64_t generation, core::StreamId stream) {
+    number_ = generation;
+    stream_ = stream;
+  }
+  core::StreamId stream() const { return stream_; }
 
   void OnTokens(const SequenceUpdate& update) override { sink_.Tokens(update, Decode(update)); }
 
@@ -104,12 +109,12 @@ class RpcGateway::Listener : public core::StreamListener {
     std::string text = Decode(update);
     if (decoder_) text += decoder_->Finish();
     sink_.Finish(update, text);
-    gateway_.listeners_.erase(stream_);
+    gateway_.listeners_.erase(number_);
   }
 
   void OnError(const core::StreamError& error) override {
     sink_.Fail(ToInfo(error));
-    gateway_.listeners_.erase(stream_);
+    gateway_.listeners_.erase(number_);
   }
 
  private:
@@ -123,7 +128,8 @@ class RpcGateway::Listener : public core::StreamListener {
   RpcGateway& gateway_;
   rpc::GenerationSink& sink_;
   std::optional<text::StreamDecoder> decoder_;  // None for a prompt of token ids.
-  core::StreamId stream_ = 0;
+  uint64_t number_ = 0;
+  core::StreamId stream_;
 };
 
 RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
@@ -134,7 +140,7 @@ RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
       text_threads_(port) {}
 
 RpcGateway::~RpcGateway() noexcept {
-  for (const auto& [stream, listener] : listeners_) generation_.Cancel(stream);
+  for (const auto& [number, listener] : listeners_) generation_.Cancel(listener->stream());
 }
 
 kj::Promise<rpc::EncodedPrompt> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
@@ -177,22 +183,22 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   reply.prompt_tokens = static_cast<int64_t>(prompt.tokens.size());
   reply.seed = params.sampling.seed;
   auto listener = std::make_unique<Listener>(*this, sink, has_text ? text_.tokenizer : nullptr);
-  core::StreamError error;
-  const core::StreamId stream =
-      generation_.Submit(std::move(prompt.tokens), params, *listener, error);
-  if (error.reason != core::BusyReason::kNone) {
-    reply.busy = ToInfo(error);
+  const auto outcome = generation_.Submit({std::move(prompt.tokens), params}, *listener);
+  if (const auto* refusal = std::get_if<core::StreamError>(&outcome)) {
+    reply.busy = ToInfo(*refusal);
     return reply;
   }
-  listener->Started(stream);
-  listeners_[stream] = std::move(listener);
-  reply.generation = stream;
+  reply.generation = next_generation_++;
+  listener->Started(reply.generation, std::get<core::StreamId>(outcome));
+  listeners_[reply.generation] = std::move(listener);
   return reply;
 }
 
 void RpcGateway::OnCancel(uint64_t generation) {
-  generation_.Cancel(generation);
-  listeners_.erase(generation);
+  const auto listener = listeners_.find(generation);
+  if (listener == listeners_.end()) return;
+  generation_.Cancel(listener->second->stream());
+  listeners_.erase(listener);
 }
 
 std::vector<rpc::ModelInfo> RpcGateway::OnModels() {

@@ -37,7 +37,8 @@ class RpcGateway : public rpc::UpstreamListener {
   core::GenerationService& generation_;
   const TextService text_;
   const std::function<uint64_t()> random_;
-  std::map<uint64_t, std::unique_ptr<Listener>> listeners_;
+  uint64_t next_generation_ = 1;
+  std::map<uint64_t, std::unique_ptr<Listener>> listeners_;  // By generation, as the port knows it.
   TextThreads text_threads_;
 };
 

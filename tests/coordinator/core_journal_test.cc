@@ -9,19 +9,19 @@ namespace {
 
 TEST(Journal, KeepsTheRequestAndAllTokensUntilTheStreamEnds) {
   Journal journal;
-  GenerationParams params;
-  params.sampling.seed = 42;
-  journal.Open(3, {{1, 2}, params, "id", {}});
-  journal.Append(3, std::vector<int32_t>{7, 8});
-  journal.Append(3, std::vector<int32_t>{9});
-  const JournalEntry* entry = journal.Find(3);
+  const core::StreamId id{3, 4};
+  core::Request request{{1, 2}, {}};
+  request.params.sampling.seed = 42;
+  journal.Apply({id, core::JournalBegin{request, "id"}});
+  journal.Apply({id, core::JournalTokens{{7, 8}}});
+  journal.Apply({id, core::JournalTokens{{9}}});
+  const JournalEntry* entry = journal.Find(id);
   ASSERT_NE(entry, nullptr);
-  EXPECT_EQ(entry->prompt, (std::vector<int32_t>{1, 2}));
-  EXPECT_EQ(entry->params.sampling.seed, 42u);
+  EXPECT_EQ(entry->request, request);
   EXPECT_EQ(entry->numerics_id, "id");
   EXPECT_EQ(entry->tokens, (std::vector<int32_t>{7, 8, 9}));
-  journal.Close(3);
-  EXPECT_EQ(journal.Find(3), nullptr);
+  journal.Apply({id, core::JournalEnd{}});
+  EXPECT_EQ(journal.Find(id), nullptr);
   EXPECT_EQ(journal.size(), 0u);
 }
 

@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "tests/coordinator/core_support.h"
@@ -39,26 +41,45 @@ class RegionTest : public ::testing::Test {
     const uint64_t epoch = Join(connection, shape).front().epoch;
     const auto submits = Select<SubmitAction>(Take());
     EXPECT_THAT(submits, ::testing::SizeIs(1));
-    EXPECT_TRUE(Answer(connection, epoch, submits.front().stream, {7}, FinishReason::kLength));
+    EXPECT_TRUE(Answer(connection, epoch, submits.front().sequence, {7}, FinishReason::kLength));
     EXPECT_THAT(Select<GroupReadyAction>(Take()), ::testing::SizeIs(1));
     return epoch;
   }
 
   bool Answer(ConnectionId connection, uint64_t epoch, StreamId stream, std::vector<int32_t> tokens,
               FinishReason finish = FinishReason::kNone) {
+    return Answer(connection, epoch, SequenceOf(stream), std::move(tokens), finish);
+  }
+
+  bool Answer(ConnectionId connection, uint64_t epoch, SequenceId sequence,
+              std::vector<int32_t> tokens, FinishReason finish = FinishReason::kNone) {
     SequenceUpdate update;
-    update.id = stream;
+    update.id = sequence;
     update.tokens = std::move(tokens);
     update.finish = finish;
     return region_.Update(connection, epoch, {update}, {});
   }
 
-  StreamId Submit(int64_t tokens_max = 4, size_t prompt_tokens = 3) {
-    GenerationParams params;
-    params.tokens_max = tokens_max;
-    const StreamId stream = region_.Submit(std::vector<int32_t>(prompt_tokens, 1), params, error_);
-    if (error_.reason == BusyReason::kNone) invariants_.Submitted(stream);
+  static Request MakeRequest(int64_t tokens_max = 4, size_t prompt_tokens = 3) {
+    Request request{std::vector<int32_t>(prompt_tokens, 1), {}};
+    request.params.tokens_max = tokens_max;
+    return request;
+  }
+
+  // The request is taken.
+  StreamId Submit(Request request = MakeRequest()) {
+    const auto stream = std::get<StreamId>(region_.Submit(std::move(request)));
+    invariants_.Submitted(stream);
+    sequences_[stream] = region_.streams().at(stream).sequence;
     return stream;
+  }
+
+  // Of a stream that Submit took, also when it has ended.
+  SequenceId SequenceOf(StreamId stream) const { return sequences_.at(stream); }
+
+  // The request is not taken. Result: why.
+  StreamError Refuse(Request request = MakeRequest()) {
+    return std::get<StreamError>(region_.Submit(std::move(request)));
   }
 
   void Cancel(StreamId stream) {
@@ -82,9 +103,9 @@ class RegionTest : public ::testing::Test {
   }
 
   ManualClock clock_;
-  Region region_{Options(), clock_};
+  Region region_{Options(), clock_, MakeTestRandom()};
   RegionInvariants invariants_;
-  StreamError error_;
+  std::map<StreamId, SequenceId> sequences_;
 };
 
 }  // namespace shoal::core

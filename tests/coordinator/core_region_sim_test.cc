@@ -30,7 +30,7 @@ class Simulation {
     options.heartbeats_missed_max = 5;
     options.progress_timeout_ms = 3'000;
     options.join_timeout_ms = 4'000;
-    region_ = std::make_unique<Region>(options, clock_);
+    region_ = std::make_unique<Region>(options, clock_, MakeTestRandom(seed));
   }
 
   void Run() {
@@ -73,7 +73,7 @@ class Simulation {
     bool hung = false;     // Heartbeats, but no progress.
     int64_t step_ms = 20;
     uint64_t steps = 0;
-    std::map<StreamId, Sequence> sequences;
+    std::map<SequenceId, Sequence> sequences;
   };
 
   int64_t Draw(int64_t low, int64_t high) {
@@ -106,11 +106,12 @@ class Simulation {
         ASSERT_NE(group, groups_.end()) << "a request for what is no leader";
         ASSERT_EQ(group->second->epoch, submit->epoch);
         After(Draw(0, 5), [group = group->second, submit = *submit] {
-          group->sequences[submit.stream] = {submit.prompt.front(), submit.params.tokens_max};
+          group->sequences[submit.sequence] = {submit.request.prompt.front(),
+                                               submit.request.params.tokens_max};
         });
       } else if (const auto* cancel = std::get_if<CancelAction>(&action)) {
-        After(5 + Draw(0, 5), [group = groups_.at(cancel->leader), stream = cancel->stream] {
-          const auto sequence = group->sequences.find(stream);
+        After(5 + Draw(0, 5), [group = groups_.at(cancel->leader), id = cancel->sequence] {
+          const auto sequence = group->sequences.find(id);
           if (sequence != group->sequences.end()) sequence->second.cancelled = true;
         });
       } else if (const auto* stop = std::get_if<StopAction>(&action)) {
@@ -194,9 +195,9 @@ class Simulation {
     After(group->step_ms, [this, group] { Step(group); });
   }
 
-  SequenceUpdate Advance(StreamId stream, Sequence& sequence) {
+  SequenceUpdate Advance(SequenceId id, Sequence& sequence) {
     SequenceUpdate update;
-    update.id = stream;
+    update.id = id;
     if (sequence.cancelled) {
       update.finish = FinishReason::kCancelled;
       return update;
@@ -228,13 +229,12 @@ class Simulation {
       received_.erase(victim);
     } else {
       const auto prompt = static_cast<int32_t>(Draw(0, 99));
-      GenerationParams params;
-      params.tokens_max = Draw(1, 50);
-      StreamError error;
-      const StreamId stream = region_->Submit({prompt, 1}, params, error);
-      if (error.reason == BusyReason::kNone) {
-        invariants_.Submitted(stream);
-        received_[stream] = {prompt, 0};
+      Request request{{prompt, 1}, {}};
+      request.params.tokens_max = Draw(1, 50);
+      const auto outcome = region_->Submit(std::move(request));
+      if (const auto* stream = std::get_if<StreamId>(&outcome)) {
+        invariants_.Submitted(*stream);
+        received_[*stream] = {prompt, 0};
       }
     }
     After(Draw(1, 120), [this] { Client(); });
@@ -291,7 +291,7 @@ class Simulation {
     const ConnectionId leader = group->connections.front();
     EXPECT_FALSE(region_->Heartbeat(leader, group->epoch, 1, true));
     SequenceUpdate update;
-    if (!received_.empty()) update.id = received_.begin()->first;
+    if (!region_->streams().empty()) update.id = region_->streams().begin()->second.sequence;
     update.tokens = {1};
     EXPECT_FALSE(region_->Update(leader, group->epoch, {update}, {}));
     RankRegistration rank = group->shape;

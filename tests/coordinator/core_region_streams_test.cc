@@ -1,8 +1,9 @@
-// What core::Region promises of streams: admission, routing, delivery, one promise a test.
+// What core::Region promises of streams that were taken, one promise a test.
 
 #include "coordinator/core/region.h"
 
 #include "tests/coordinator/core_region_fixture.h"
+#include "transport/base/check.h"
 
 namespace shoal::core {
 namespace {
@@ -12,136 +13,15 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-TEST_F(RegionTest, RoutesToTheLeastLoadedGroupTiesToTheLowest) {
+TEST_F(RegionTest, NamesEachStreamBy128BitsOfItsOwn) {
   JoinReady(1, MakeRank(1));
-  RankRegistration large = MakeRank(2);
-  large.sequences_max = 5;  // Capacity 6 against 3.
-  JoinReady(2, large);
-  std::vector<ConnectionId> leaders;
-  for (int i = 0; i < 9; ++i) Submit();
-  for (const SubmitAction& submit : Select<SubmitAction>(Take())) leaders.push_back(submit.leader);
-  // Loads before each: 0/3 0/6, 1/3 0/6, 1/3 1/6, 1/3 2/6, 2/3 2/6, 2/3 3/6, 2/3 4/6, 3/3 4/6, ...
-  EXPECT_EQ(leaders, (std::vector<ConnectionId>{1, 2, 2, 1, 2, 2, 1, 2, 2}));
-}
-
-TEST_F(RegionTest, QueuesWhatTheGroupsCannotTakeUpToABound) {
-  EXPECT_EQ(region_.model().requests_max, 0);
-  const uint64_t epoch = JoinReady(1, MakeRank(1));
-  EXPECT_EQ(region_.model().requests_max, 5);
-  std::vector<StreamId> streams;
-  for (int i = 0; i < 5; ++i) streams.push_back(Submit());
-  EXPECT_THAT(Select<SubmitAction>(Take()), SizeIs(3));
-  EXPECT_EQ(region_.status().requests_waiting, 2);
-  Submit();
-  EXPECT_EQ(error_.reason, BusyReason::kQueueFull);
-
-  EXPECT_TRUE(Answer(1, epoch, streams[0], {1}, FinishReason::kStop));
-  const auto submits = Select<SubmitAction>(Take());
-  ASSERT_THAT(submits, SizeIs(1));
-  EXPECT_EQ(submits[0].stream, streams[3]);
-  EXPECT_THAT(submits[0].prompt, SizeIs(3));
-}
-
-TEST_F(RegionTest, HandsOutTheMoreUrgentOfThoseThatWaitFirst) {
-  const uint64_t epoch = JoinReady(1, MakeRank(1));
-  std::vector<StreamId> streams;
-  for (int i = 0; i < 4; ++i) streams.push_back(Submit());
-  GenerationParams urgent;
-  urgent.tokens_max = 4;
-  urgent.priority = -1;
-  const StreamId vip = region_.Submit({1, 1, 1}, urgent, error_);
-  invariants_.Submitted(vip);
-  EXPECT_THAT(Select<SubmitAction>(Take()), SizeIs(3));
-  EXPECT_TRUE(Answer(1, epoch, streams[0], {1}, FinishReason::kStop));
-  const auto first = Select<SubmitAction>(Take());
-  ASSERT_THAT(first, SizeIs(1));
-  EXPECT_EQ(first[0].stream, vip);
-  EXPECT_TRUE(Answer(1, epoch, streams[1], {1}, FinishReason::kStop));
-  const auto second = Select<SubmitAction>(Take());
-  ASSERT_THAT(second, SizeIs(1));
-  EXPECT_EQ(second[0].stream, streams[3]);
-}
-
-TEST_F(RegionTest, RefusesWhatNoGroupCanEverHold) {
-  RankRegistration small = MakeRank(1);
-  small.kv_cache_tokens = 32;
-  JoinReady(1, small);
-  Submit(/*tokens_max=*/40);
-  EXPECT_EQ(error_.reason, BusyReason::kTooLarge);
-  EXPECT_THAT(error_.message, HasSubstr("43"));
-  EXPECT_THAT(error_.message, HasSubstr("32"));
-  Submit(/*tokens_max=*/29);
-  EXPECT_EQ(error_.reason, BusyReason::kNone);
-  Submit(/*tokens_max=*/1, /*prompt_tokens=*/65);
-  EXPECT_EQ(error_.reason, BusyReason::kTooLarge) << "longer than the context";
-}
-
-TEST_F(RegionTest, GrantsAnAnswerOnlyUpToTheContext) {
-  JoinReady(1, MakeRank(1));
-  GenerationParams params;
-  params.tokens_max = INT64_MAX;
-  params.sampling.min_tokens = 1000;
-  invariants_.Submitted(region_.Submit({1, 1, 1}, params, error_));
-  EXPECT_EQ(error_.reason, BusyReason::kNone);
-  const auto submits = Select<SubmitAction>(Take());
-  ASSERT_THAT(submits, SizeIs(1));
-  EXPECT_EQ(submits[0].params.tokens_max, 61);
-  EXPECT_EQ(submits[0].params.sampling.min_tokens, 61);
-  Submit(/*tokens_max=*/1, /*prompt_tokens=*/64);
-  EXPECT_EQ(error_.reason, BusyReason::kTooLarge) << "no room for a token";
-}
-
-TEST_F(RegionTest, KeepsGroupsWithDifferentCachesSideBySide) {
-  JoinReady(1, MakeRank(1));
-  RankRegistration smaller = MakeRank(2);
-  smaller.kv_cache_tokens = 40;
-  JoinReady(2, smaller);
-  region_.Disconnected(1, "closed");
-  Take();
-  RankRegistration restarted = MakeRank(3);
-  restarted.kv_cache_tokens = 48;
-  JoinReady(3, restarted);
-  EXPECT_EQ(region_.model().context_tokens, 64);
-  EXPECT_EQ(region_.model().kv_cache_tokens, 48);
-  Submit(/*tokens_max=*/45);
-  EXPECT_EQ(Select<SubmitAction>(Take()).front().leader, 3U);
-  Submit(/*tokens_max=*/46);
-  EXPECT_EQ(error_.reason, BusyReason::kTooLarge);
-}
-
-TEST_F(RegionTest, SendsAwayForNowWhatOnlyALostGroupCouldHold) {
-  RankRegistration small = MakeRank(1);
-  small.kv_cache_tokens = 32;
-  JoinReady(1, small);
-  JoinReady(2, MakeRank(2));
-  for (int i = 0; i < 3; ++i) Submit(/*tokens_max=*/50);
-  const StreamId waits = Submit(/*tokens_max=*/50);
-  Take();
-  region_.Disconnected(2, "closed");
-  const auto fails = Select<FailAction>(Take());
-  ASSERT_THAT(fails, SizeIs(4));
-  EXPECT_EQ(fails[3].stream, waits);
-  EXPECT_EQ(fails[3].error.reason, BusyReason::kGroupLost);
-  EXPECT_GT(fails[3].error.retry_after_ms, 0);
-}
-
-TEST_F(RegionTest, LetsALargeRequestWaitWithoutHoldingUpTheSmall) {
-  RankRegistration small = MakeRank(1);
-  small.kv_cache_tokens = 32;
-  RankRegistration large = MakeRank(2);
-  large.sequences_max = 1;
-  large.queue_requests_max = 0;
-  JoinReady(1, small);
-  const uint64_t epoch = JoinReady(2, large);
-  const StreamId first = Submit(/*tokens_max=*/50);
-  const StreamId second = Submit(/*tokens_max=*/50);
-  Submit();
-  const auto submits = Select<SubmitAction>(Take());
-  ASSERT_THAT(submits, SizeIs(2));
-  EXPECT_EQ(submits[0].stream, first);
-  EXPECT_EQ(submits[1].leader, 1u);
-  EXPECT_TRUE(Answer(2, epoch, first, {1}, FinishReason::kStop));
-  EXPECT_EQ(Select<SubmitAction>(Take()).front().stream, second);
+  const auto random = MakeTestRandom();
+  for (int i = 0; i < 2; ++i) {
+    const StreamId stream = Submit();
+    EXPECT_EQ(stream.high, random());
+    EXPECT_EQ(stream.low, random());
+  }
+  EXPECT_EQ(Str(StreamId{10, UINT64_MAX}), "000000000000000affffffffffffffff");
 }
 
 TEST_F(RegionTest, DeliversTokensInOrderAndTheEndOnce) {
@@ -155,6 +35,40 @@ TEST_F(RegionTest, DeliversTokensInOrderAndTheEndOnce) {
   EXPECT_EQ(deliveries[0].update.tokens, (std::vector<int32_t>{4, 5}));
   EXPECT_EQ(deliveries[1].update.finish, FinishReason::kStop);
   EXPECT_EQ(region_.status().streams_live, 0);
+}
+
+TEST_F(RegionTest, KeepsWhatItTakesToContinueAStreamForAsLongAsItLives) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  Request request = MakeRequest();
+  request.params.sampling.seed = 7;
+  const StreamId stream = Submit(request);
+  EXPECT_TRUE(Answer(1, epoch, stream, {4, 5}));
+  EXPECT_TRUE(Answer(1, epoch, stream, {6}));
+  Take();
+  EXPECT_EQ(region_.streams().at(stream).request, request);
+  EXPECT_EQ(region_.streams().at(stream).tokens, (std::vector<int32_t>{4, 5, 6}));
+  EXPECT_TRUE(Answer(1, epoch, stream, {}, FinishReason::kStop));
+  Take();
+  EXPECT_TRUE(region_.streams().empty());
+}
+
+TEST_F(RegionTest, TellsTheJournalBeforeTheGroupAndTheClientAndOfTheEndLast) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId stream = Submit();
+  EXPECT_TRUE(Answer(1, epoch, stream, {4}));
+  EXPECT_TRUE(Answer(1, epoch, stream, {5}, FinishReason::kStop));
+  const auto actions = Take();
+  ASSERT_THAT(actions, SizeIs(7));
+  const auto journal = [&](size_t i) { return std::get<JournalAction>(actions[i]).what; };
+  const auto begin = std::get<JournalBegin>(journal(0));
+  EXPECT_EQ(begin.request, MakeRequest());
+  EXPECT_EQ(begin.numerics_id, MakeRank(1).numerics_id);
+  EXPECT_TRUE(std::holds_alternative<SubmitAction>(actions[1]));
+  EXPECT_EQ(std::get<JournalTokens>(journal(2)).tokens, std::vector<int32_t>{4});
+  EXPECT_TRUE(std::holds_alternative<DeliverAction>(actions[3]));
+  EXPECT_EQ(std::get<JournalTokens>(journal(4)).tokens, std::vector<int32_t>{5});
+  EXPECT_TRUE(std::holds_alternative<DeliverAction>(actions[5]));
+  EXPECT_TRUE(std::holds_alternative<JournalEnd>(journal(6)));
 }
 
 TEST_F(RegionTest, FailsTheStreamsOfALostGroupAndNamesTheRank) {
@@ -180,7 +94,7 @@ TEST_F(RegionTest, PassesOnWhyALeaderRefusedARequest) {
   const StreamId dropped = Submit();
   Take();
   SequenceUpdate update;
-  update.id = refused;
+  update.id = SequenceOf(refused);
   update.finish = FinishReason::kCancelled;
   update.detail = "top_k is odd";
   EXPECT_TRUE(region_.Update(1, epoch, {update}, {}));
@@ -222,23 +136,23 @@ TEST_F(RegionTest, FreesACancelledStreamsRoomOnlyWhenTheLeaderSaysSo) {
   const auto after = Take();
   EXPECT_THAT(Select<DeliverAction>(after), IsEmpty());
   ASSERT_THAT(Select<SubmitAction>(after), SizeIs(1));
-  EXPECT_EQ(Select<SubmitAction>(after)[0].stream, second);
+  EXPECT_EQ(Select<SubmitAction>(after)[0].sequence, SequenceOf(second));
 }
 
 TEST_F(RegionTest, CancelsWhatWaitsWithoutTroublingAnyGroup) {
   JoinReady(1, MakeRank(1));
-  StreamId last = 0;
+  StreamId last;
   for (int i = 0; i < 4; ++i) last = Submit();
   Take();
   Cancel(last);
   Cancel(last);
-  EXPECT_THAT(Take(), IsEmpty());
+  EXPECT_THAT(Select<CancelAction>(Take()), IsEmpty());
 }
 
 TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
   const auto expect_lost = [&](uint64_t id, auto misbehave, const std::string& why) {
     const uint64_t epoch = JoinReady(id, MakeRank(id));
-    const StreamId stream = Submit(/*tokens_max=*/2);
+    const StreamId stream = Submit(MakeRequest(/*tokens_max=*/2));
     Take();
     misbehave(epoch, stream);
     const auto lost = Select<GroupLostAction>(Take());
@@ -246,7 +160,7 @@ TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
     EXPECT_THAT(lost[0].why, HasSubstr(why));
   };
   expect_lost(
-      1, [&](auto epoch, auto stream) { (void)Answer(1, epoch, stream + 5, {1}); },
+      1, [&](auto epoch, auto stream) { (void)Answer(1, epoch, SequenceOf(stream) + 5, {1}); },
       "not one of its own");
   expect_lost(
       2,
@@ -261,7 +175,7 @@ TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
       4,
       [&](auto epoch, auto stream) {
         SequenceUpdate update;
-        update.id = stream;
+        update.id = SequenceOf(stream);
         update.tokens = {1};
         update.logprobs.resize(1);
         (void)region_.Update(4, epoch, {update}, {});
@@ -270,9 +184,9 @@ TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
 }
 
 TEST_F(RegionTest, TakesThePromptsLogProbabilitiesInPartsBeforeTheFirstToken) {
-  const auto part = [](StreamId stream, size_t positions, std::vector<int32_t> tokens) {
+  const auto part = [this](StreamId stream, size_t positions, std::vector<int32_t> tokens) {
     SequenceUpdate update;
-    update.id = stream;
+    update.id = SequenceOf(stream);
     update.prompt_logprobs.resize(positions);
     update.logprobs.resize(tokens.size());
     update.tokens = std::move(tokens);
@@ -282,8 +196,7 @@ TEST_F(RegionTest, TakesThePromptsLogProbabilitiesInPartsBeforeTheFirstToken) {
   params.prompt_logprobs = true;
   params.top_logprobs = 0;
   const auto submit = [&] {
-    const StreamId stream = region_.Submit({1, 2, 3, 4, 5}, params, error_);
-    invariants_.Submitted(stream);
+    const StreamId stream = Submit({{1, 2, 3, 4, 5}, params});
     Take();
     return stream;
   };

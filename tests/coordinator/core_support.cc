@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
 
 namespace shoal::core {
+
+std::function<uint64_t()> MakeTestRandom(uint64_t seed) { return std::mt19937_64(seed); }
 
 RankRegistration MakeRank(uint64_t group_id, int32_t rank, int32_t tensor_parallel,
                           int32_t pipeline_parallel) {
@@ -28,6 +31,15 @@ RankRegistration MakeRank(uint64_t group_id, int32_t rank, int32_t tensor_parall
   return registration;
 }
 
+Group MakeReadyGroup(uint64_t number) {
+  Group group;
+  group.number = number;
+  group.epoch = number + 1;
+  group.state = GroupState::kReady;
+  group.ranks.push_back(GroupRank{number, MakeRank(number)});
+  return group;
+}
+
 void RegionInvariants::Submitted(StreamId stream) {
   EXPECT_TRUE(known_.insert(stream).second) << "stream " << stream << " was given out twice";
   open_.insert(stream);
@@ -39,69 +51,45 @@ void RegionInvariants::End(StreamId stream) {
   EXPECT_EQ(open_.erase(stream), 1u) << "stream " << stream << " ended twice, or after its cancel";
 }
 
-// Every stream has exactly one end, and nothing after it.
+// Every stream has exactly one end, and nothing after it. What is shown is in the journal.
 void RegionInvariants::Observe(const std::vector<Action>& actions) {
   for (const Action& action : actions) {
     if (const auto* deliver = std::get_if<DeliverAction>(&action)) {
       EXPECT_TRUE(open_.contains(deliver->stream)) << "tokens for ended stream " << deliver->stream;
+      const store::JournalEntry* entry = journal_.Find(deliver->stream);
+      ASSERT_NE(entry, nullptr) << "stream " << deliver->stream << " is in no journal";
+      const std::vector<int32_t>& tokens = deliver->update.tokens;
+      ASSERT_GE(entry->tokens.size(), tokens.size()) << "stream " << deliver->stream;
+      EXPECT_TRUE(std::equal(tokens.rbegin(), tokens.rend(), entry->tokens.rbegin()))
+          << "the journal lacks tokens of stream " << deliver->stream;
       if (deliver->update.finish != FinishReason::kNone) End(deliver->stream);
     } else if (const auto* fail = std::get_if<FailAction>(&action)) {
-      EXPECT_NE(fail->error.reason, BusyReason::kNone);
       EXPECT_FALSE(fail->error.message.empty());
       End(fail->stream);
+    } else if (const auto* journal = std::get_if<JournalAction>(&action)) {
+      journal_.Apply(*journal);
     }
   }
 }
 
 void RegionInvariants::Check(const Region& region) {
+  EXPECT_EQ(region.FindBrokenInvariant(), "");
   CheckStreams(region);
-  CheckGroups(region);
   CheckGrowth(region);
 }
 
+// The region knows exactly the streams that have not ended, and with the journal alone each could
+// be continued where it stands.
 void RegionInvariants::CheckStreams(const Region& region) {
-  // The region knows exactly the streams that have not ended.
-  std::set<StreamId> streams;
-  for (const auto& [id, stream] : region.streams()) streams.insert(id);
-  EXPECT_EQ(streams, open_);
-
-  // The queue is bounded, and holds each stream without a group once.
-  std::set<StreamId> waiting;
-  for (const Turn& turn : region.waiting().turns()) waiting.insert(region.waiting().at(turn));
-  EXPECT_EQ(waiting.size(), region.waiting().size());
-  EXPECT_LE(waiting.size(), static_cast<size_t>(region.options().queue_requests_max));
+  EXPECT_EQ(journal_.size(), region.streams().size());
+  EXPECT_EQ(open_.size(), region.streams().size());
   for (const auto& [id, stream] : region.streams()) {
-    EXPECT_EQ(stream.group.has_value(), !waiting.contains(id)) << "stream " << id;
-    if (!stream.group) {
-      // Nothing waits that some group could take.
-      for (const auto& [number, group] : region.groups()) {
-        EXPECT_FALSE(group.HasRoomFor(stream.tokens_needed)) << "stream " << id << " waits";
-      }
-      continue;
-    }
-    // A stream's group is there, may compute, and holds its sequence.
-    const auto group = region.groups().find(*stream.group);
-    ASSERT_NE(group, region.groups().end()) << "stream " << id;
-    EXPECT_EQ(group->second.state, GroupState::kReady) << "stream " << id;
-    EXPECT_TRUE(group->second.sequences.contains(id)) << "stream " << id;
-    EXPECT_LE(stream.tokens_needed, group->second.shape().kv_cache_tokens) << "stream " << id;
-  }
-}
-
-void RegionInvariants::CheckGroups(const Region& region) {
-  const std::string numerics_id = region.model().numerics_id;
-  std::set<uint64_t> epochs;
-  std::set<ConnectionId> connections;
-  for (const auto& [number, group] : region.groups()) {
-    EXPECT_EQ(number, group.number);
-    EXPECT_TRUE(epochs.insert(group.epoch).second) << "two groups of epoch " << group.epoch;
-    EXPECT_LE(group.sequences.size(), group.capacity()) << group.Name();
-    EXPECT_FALSE(group.state == GroupState::kForming && group.complete()) << group.Name();
-    for (const auto& rank : group.ranks) {
-      if (!rank) continue;
-      EXPECT_TRUE(connections.insert(rank->connection).second) << "two ranks on one connection";
-      EXPECT_EQ(rank->info.numerics_id, numerics_id) << group.Name();
-    }
+    const store::JournalEntry* entry = journal_.Find(id);
+    ASSERT_NE(entry, nullptr) << "stream " << id;
+    EXPECT_TRUE(open_.contains(id)) << "stream " << id << " has ended";
+    EXPECT_EQ(entry->request, stream.request) << "stream " << id;
+    EXPECT_EQ(entry->tokens, stream.tokens) << "stream " << id;
+    EXPECT_EQ(entry->numerics_id, region.model().numerics_id) << "stream " << id;
   }
 }
 

@@ -3,12 +3,14 @@
 // A clock the test moves, and what always holds of a region.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "coordinator/core/region.h"
+#include "coordinator/store/journal.h"
 #include "transport/base/clock.h"
 
 namespace shoal::core {
@@ -23,9 +25,15 @@ class ManualClock : public Clock {
   TimeNs now_ = kSecondNs;
 };
 
+// Random bits that are the same in every run.
+std::function<uint64_t()> MakeTestRandom(uint64_t seed = 1);
+
 // Rank `rank` of a well-formed group.
 RankRegistration MakeRank(uint64_t group_id, int32_t rank = 0, int32_t tensor_parallel = 1,
                           int32_t pipeline_parallel = 1);
+
+// A group of one rank that is ready. Its rank's connection has the group's number.
+Group MakeReadyGroup(uint64_t number);
 
 // The actions of one kind, in order.
 template <typename T>
@@ -51,9 +59,9 @@ class RegionInvariants {
  private:
   void End(StreamId stream);
   void CheckStreams(const Region& region);
-  void CheckGroups(const Region& region);
   void CheckGrowth(const Region& region);
 
+  store::Journal journal_;
   std::set<StreamId> open_;
   std::set<StreamId> known_;
   std::map<uint64_t, uint64_t> epochs_;  // Of each group number, the newest.

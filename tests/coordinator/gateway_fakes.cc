@@ -39,23 +39,21 @@ std::string ByteTokenizer::TokenBytes(int32_t id, bool skip_special) const {
   return id == kEos ? "<eos>" : "<bos>";
 }
 
-core::StreamId FakeGeneration::Submit(std::vector<int32_t> prompt, const GenerationParams& params,
-                                      core::StreamListener& listener, core::StreamError& error) {
+std::variant<core::StreamId, core::StreamError> FakeGeneration::Submit(
+    core::Request request, core::StreamListener& listener) {
+  auto& [prompt, params] = request;
   // What a gateway takes, a group takes.
   CheckParams(params);
   CheckTokenIds(params, kByteVocabSize);
   SHOAL_CHECK(!prompt.empty() && *std::max_element(prompt.begin(), prompt.end()) < kByteVocabSize);
-  if (refusal.reason != core::BusyReason::kNone && sequences.size() >= accepted_before_refusal) {
-    error = refusal;
-    return 0;
-  }
+  if (refusal && sequences.size() >= accepted_before_refusal) return *refusal;
   sequences.push_back({std::move(prompt), params, &listener, false, 0});
-  return sequences.size();
+  return core::StreamId{0, sequences.size()};
 }
 
 void FakeGeneration::Cancel(core::StreamId stream) {
-  if (stream == 0 || stream > sequences.size()) return;
-  Sequence& sequence = sequences[stream - 1];
+  if (stream.low == 0 || stream.low > sequences.size()) return;
+  Sequence& sequence = sequences[stream.low - 1];
   if (sequence.listener != nullptr) sequence.cancelled = true;
   sequence.listener = nullptr;
 }

@@ -10,9 +10,11 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "coordinator/gateway/http_gateway.h"
@@ -57,8 +59,8 @@ class FakeGeneration : public core::GenerationService {
     int64_t cached_tokens = 0;  // Said with its next tokens.
   };
 
-  core::StreamId Submit(std::vector<int32_t> prompt, const GenerationParams& params,
-                        core::StreamListener& listener, core::StreamError& error) override;
+  std::variant<core::StreamId, core::StreamError> Submit(core::Request request,
+                                                         core::StreamListener& listener) override;
   void Cancel(core::StreamId stream) override;
   core::ServedModel model() const override { return served; }
   core::RegionStatus status() const override { return region; }
@@ -76,7 +78,7 @@ class FakeGeneration : public core::GenerationService {
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
 
   std::vector<Sequence> sequences;
-  core::StreamError refusal;  // Of the next Submits, if it has a reason.
+  std::optional<core::StreamError> refusal;  // Of the next Submits.
   size_t accepted_before_refusal = 0;
   core::ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0};
   core::RegionStatus region;

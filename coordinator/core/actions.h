@@ -1,0 +1,72 @@
+#pragma once
+
+// What a region wants done by the shell around it.
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "coordinator/core/generation_service.h"
+#include "coordinator/core/group.h"
+#include "transport/base/generation.h"
+
+namespace shoal::core {
+
+struct SubmitAction {
+  ConnectionId leader;
+  uint64_t epoch;
+  SequenceId sequence;
+  Request request;
+};
+struct CancelAction {
+  ConnectionId leader;
+  uint64_t epoch;
+  SequenceId sequence;
+};
+struct StopAction {
+  ConnectionId leader;
+  uint64_t epoch;
+};
+struct CloseAction {
+  ConnectionId connection;
+  std::string why;
+};
+struct DeliverAction {  // update.finish says whether it is the stream's last.
+  StreamId stream;
+  SequenceUpdate update;
+};
+struct FailAction {  // The stream's last.
+  StreamId stream;
+  StreamError error;
+};
+struct GroupReadyAction {
+  uint64_t group;
+  std::string name;
+};
+struct GroupLostAction {
+  uint64_t group;
+  std::string why;
+};
+
+// What it takes to continue a stream elsewhere. A journal hears of a stream's begin before any
+// group does, of tokens before the DeliverAction that shows them, and of the end after the stream's
+// last.
+struct JournalBegin {
+  Request request;  // As it was granted, with its seed.
+  // The stream may go on only where this is the same: elsewhere its tokens would be others.
+  std::string numerics_id;
+};
+struct JournalTokens {  // The next ones.
+  std::vector<int32_t> tokens;
+};
+struct JournalEnd {};
+struct JournalAction {
+  StreamId stream;
+  std::variant<JournalBegin, JournalTokens, JournalEnd> what;
+};
+
+using Action = std::variant<SubmitAction, CancelAction, StopAction, CloseAction, DeliverAction,
+                            FailAction, GroupReadyAction, GroupLostAction, JournalAction>;
+
+}  // namespace shoal::core

@@ -1,0 +1,19 @@
+#pragma once
+
+// What holds of a region between any two events, whatever has happened. Tests look after every
+// event, production once in a while.
+
+#include <string>
+
+#include "coordinator/core/groups.h"
+#include "coordinator/core/region_options.h"
+#include "coordinator/core/streams.h"
+
+namespace shoal::core {
+
+// The first thing that does not hold; empty if all does. Cost: each stream and rank once, and each
+// stream that waits once a group.
+std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
+                                const RegionOptions& options);
+
+}  // namespace shoal::core

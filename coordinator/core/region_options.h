@@ -1,0 +1,27 @@
+#pragma once
+
+// How a region is to behave.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace shoal::core {
+
+struct RegionOptions {
+  std::string model_name;             // Groups must serve it. Empty: the first group decides.
+  std::string served_model_name;      // What clients call it. Empty: its own name.
+  int64_t context_tokens_max = 0;     // Caps what the groups offer. 0: no cap.
+  int32_t queue_requests_max = 1024;  // Requests that wait here while all groups are full.
+  int64_t heartbeat_ms = 100;
+  // A rank that has been silent for heartbeat_ms x this is lost. A rank that dies is noticed by its
+  // connection, at once; this is for one that is stopped or unreachable. 20 (2 s) rather than 4,
+  // because on a machine with more busy ranks than cores a live rank's heartbeat can be late by
+  // half a second, and a group taken out by mistake costs all its streams.
+  int32_t heartbeats_missed_max = 20;
+  int64_t progress_timeout_ms = 30'000;  // Work pending, yet progress stands still: the rank hangs.
+  int64_t join_timeout_ms = 60'000;      // From a group's first rank to its canary token.
+  std::vector<int32_t> canary_prompt = {1, 2, 3};
+};
+
+}  // namespace shoal::core

@@ -1,0 +1,67 @@
+#pragma once
+
+// The streams that have not ended: all that it takes to continue each, where it runs, and the order
+// in which those that wait are served.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/generation_service.h"
+#include "coordinator/core/group.h"
+#include "transport/base/class_queue.h"
+#include "transport/base/generation.h"
+
+namespace shoal::core {
+
+// Plain data with the questions that only concern one stream.
+struct Stream {
+  Request request;                   // As it was granted, with its seed.
+  std::vector<int32_t> tokens;       // So far.
+  int64_t tokens_needed = 0;         // Prompt and answer at their longest.
+  int64_t prompt_logprobs_left = 0;  // Positions that its leader has not reported.
+  std::optional<uint64_t> group;     // None: waiting.
+  SequenceId sequence = 0;           // The later it came, the higher.
+
+  // What is wrong with the next update; empty if nothing.
+  std::string FindFault(const SequenceUpdate& update) const;
+  // The update is as FindFault wants it.
+  void Apply(const SequenceUpdate& update);
+};
+using StreamMap = std::map<StreamId, Stream>;
+
+// A stream without a group waits; one that waits has no group. Threading: none; owned by Region.
+class Streams {
+ public:
+  // `random`: 64 bits that nobody can guess.
+  explicit Streams(std::function<uint64_t()> random);
+
+  // Never given out before: for a canary, which is no stream.
+  SequenceId TakeSequence() { return next_sequence_++; }
+  // It waits, in its priority behind those that have come before it.
+  StreamId Add(Stream stream);
+  // What waits leaves the queue for its group. Result: the stream.
+  Stream& Place(const Turn& turn, uint64_t group);
+  // It has ended, wherever it was.
+  void Remove(StreamId id);
+
+  // Null if there is none.
+  Stream* Find(StreamId id);
+  // None if that stream has ended, or is a canary.
+  std::optional<StreamId> FindId(SequenceId sequence) const;
+
+  const StreamMap& all() const { return streams_; }
+  const ClassQueue<StreamId>& waiting() const { return waiting_; }
+
+ private:
+  const std::function<uint64_t()> random_;
+  SequenceId next_sequence_ = 1;
+  StreamMap streams_;
+  std::map<SequenceId, StreamId> ids_;  // Of every stream.
+  ClassQueue<StreamId> waiting_;        // The sequences are the arrivals.
+};
+
+}  // namespace shoal::core
