@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <optional>
-#include <random>
 #include <utility>
 
 #include "coordinator/gateway/http_gateway.h"
 #include "coordinator/gateway/model_text.h"
 #include "coordinator/gateway/rpc_gateway.h"
+#include "coordinator/gateway/system_random.h"
 #include "transport/base/check.h"
 #include "transport/base/descriptors.h"
 #include "transport/base/error.h"
@@ -18,13 +18,6 @@
 namespace shoal::gateway {
 
 namespace {
-
-std::function<uint64_t()> MakeRandom() {
-  // Owned by the closure, which the event loop alone calls.
-  return [device = std::make_shared<std::random_device>()] {
-    return uint64_t{(*device)()} << 32 | (*device)();
-  };
-}
 
 core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
   core::RegionOptions region;
@@ -153,7 +146,7 @@ struct Coordinator::Parts {
         text(options.model),
         region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
                std::move(events)),
-        upstream(region, text.Service(), MakeRandom(), io.unixEventPort),
+        upstream(region, text.Service(), SystemRandom(), io.unixEventPort),
         http(MakeHttpOptions(options, api_keys, bounds), region, text.Service(),
              io.provider->getTimer(), io.unixEventPort) {
     // Ranks that wait for a coordinator may be here, and ready, with the next turn of the event
