@@ -218,6 +218,8 @@ void ReadPrompts(JsonReader& fields, ApiRequest& request) {
       const std::string path = Str("prompt[", i, "]");
       if (element.is_string()) {
         request.prompts.emplace_back(element.get<std::string>());
+      } else if (element.is_array() && element.empty()) {
+        request.prompts.emplace_back("");
       } else if (element.is_array()) {
         request.prompts.push_back(ReadIds(element, path));
       } else {

@@ -106,6 +106,14 @@ void CheckPromptTokens(const PromptPlan& plan, bool from_text, int32_t vocab_siz
   }
 }
 
+void CheckStopTokens(const std::vector<int32_t>& ids, int32_t vocab_size) {
+  for (const int32_t id : ids) {
+    if (id < vocab_size) continue;
+    throw ApiError("stop_token_ids", Str("stop_token_ids names token ", id,
+                                         ", but the vocabulary has ", vocab_size, " tokens"));
+  }
+}
+
 void CheckBiasTokens(const SamplingParams& sampling, int32_t vocab_size) {
   for (const LogitBias& entry : sampling.logit_bias) {
     if (entry.token < vocab_size) continue;
@@ -174,6 +182,7 @@ std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextServ
     plan.params.sampling = request.sampling;
     if (!request.seeded) plan.params.sampling.seed = seed;
     CheckBiasTokens(request.sampling, vocab_size);
+    CheckStopTokens(request.stop_token_ids, vocab_size);
     plan.params.tokens_max = PlanLength(request, plan, model, path);
     // The context may have less room than was asked for; then that is the answer's whole length.
     plan.params.sampling.min_tokens = std::min(request.sampling.min_tokens, plan.params.tokens_max);

@@ -50,6 +50,11 @@ void CheckModel(const std::vector<std::string>& names, const std::string& name,
 // A browser asks first before it sends JSON for a foreign page, but not before it sends what a form
 // can hold. Errors: ApiError 415.
 void CheckBodyForm(const HttpRequest& request) {
+  for (const std::string_view name : {"content-type", "content-encoding"}) {
+    if (std::ranges::count(request.headers, name, &Headers::value_type::first) < 2) continue;
+    throw MakeError(400, "invalid_request_error", "duplicate_header",
+                    Str("the header ", name, " comes twice: which one holds?"));
+  }
   const std::string* const encoding = request.Find("content-encoding");
   if (encoding != nullptr && LowerTrimmed(*encoding) != "identity") {
     throw MakeError(415, "invalid_request_error", "unsupported_encoding",

@@ -15,7 +15,10 @@ namespace {
 std::string Suggest(const std::string& name) {
   if (name.find('.') != std::string::npos) return "";
   std::vector<std::string> known;
-  for (const Parameter& parameter : Parameters()) known.emplace_back(parameter.name);
+  for (const Parameter& parameter : Parameters()) {
+    if (parameter.name == name) return " at this endpoint";
+    known.emplace_back(parameter.name);
+  }
   return config::Suggestion(name, known);
 }
 

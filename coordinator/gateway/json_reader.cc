@@ -93,6 +93,11 @@ std::optional<int64_t> JsonReader::Int(std::string_view name, int64_t min, int64
   if (value == nullptr) return std::nullopt;
   if (!IsInteger(*value)) ThrowWrongType(Path(name), "an integer", *value);
   const std::optional<int64_t> number = AsInt64(*value);
+  if (!number && value->is_number_float() && std::abs(value->get<double>()) < 0x1p63) {
+    throw ApiError(Path(name),
+                   Str(Path(name), " is ", value->dump(), ", which is not known to the ",
+                       "last digit: write integers beyond 2^53 without point and ", "exponent"));
+  }
   if (!number || *number < min || *number > max) {
     throw ApiError(Path(name),
                    Str(Path(name), " must be from ", min, " to ", max, ", not ", value->dump()));

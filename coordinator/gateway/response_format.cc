@@ -47,19 +47,28 @@ class Asked {
   AskedGrammar grammar_;
 };
 
+// A member that is not known may be part of the constraint: it is never dropped.
+void RefuseUnread(JsonReader& object, std::string_view known) {
+  for (const std::string& name : object.Unread()) {
+    if (object.Find(name) == nullptr) continue;  // null
+    const std::string path = object.Path(name);
+    throw ApiError(path, Str(path, " is not supported: use ", known), "unsupported_parameter");
+  }
+}
+
 void ReadResponseFormat(JsonReader& fields, Asked& asked) {
   const Json* value = fields.Find("response_format");
   if (value == nullptr) return;
   JsonReader format(*value, "response_format");
   const std::string type = format.String("type").value_or("");
-  if (type == "text") return;
+  if (type == "text") return RefuseUnread(format, "the type text alone");
   if (type == "json_object") {
     if (const Json* schema = format.Find("schema"); schema != nullptr) {
       asked.AddSchema(*schema, format.Path("schema"));
     } else {
       asked.Add(GrammarKind::kJsonObject, "", format.Path("type"));
     }
-    return;
+    return RefuseUnread(format, "the type json_object alone or with schema");
   }
   if (type != "json_schema") {
     throw ApiError(format.Path("type"),
@@ -79,6 +88,8 @@ void ReadResponseFormat(JsonReader& fields, Asked& asked) {
     throw ApiError(named.Path("schema"), named.Path("schema") + " is missing", "missing_field");
   }
   asked.AddSchema(*schema, named.Path("schema"));
+  RefuseUnread(named, "name, description, schema and strict");
+  RefuseUnread(format, "type and json_schema");
 }
 
 void ReadStructuredOutputs(JsonReader& fields, Asked& asked) {
@@ -95,13 +106,7 @@ void ReadStructuredOutputs(JsonReader& fields, Asked& asked) {
   if (const Json* choice = outputs.Find("choice"); choice != nullptr) {
     asked.AddChoice(*choice, outputs.Path("choice"));
   }
-  const std::vector<std::string> unread = outputs.Unread();
-  if (unread.empty()) return;
-  throw ApiError(outputs.Path(unread[0]),
-                 outputs.Path(unread[0]) +
-                     " is not supported: use json, json_object, regex or "
-                     "choice",
-                 "unsupported_parameter");
+  RefuseUnread(outputs, "json, json_object, regex or choice");
 }
 
 }  // namespace

@@ -40,10 +40,11 @@ class Builder : public nlohmann::json_sax<Json> {
     Level& level = levels_.back();
     level.key = value;
     if (!level.keys.insert(value).second) {
-      Throw(ErrorCode::kInvalidArgument, "duplicate key at ", Path());
+      Throw(ErrorCode::kInvalidArgument, "not what is read here: a key comes twice, at ", Path());
     }
     if (level.keys.size() > kJsonMembersMax) {
-      Throw(ErrorCode::kInvalidArgument, "more than ", kJsonMembersMax, " members at ", Path());
+      Throw(ErrorCode::kInvalidArgument, "not what is read here: it has more than ",
+            kJsonMembersMax, " members at ", Path());
     }
     return true;
   }

@@ -10,6 +10,7 @@
 #include "parallel/text/jinja/ast.h"
 #include "parallel/text/jinja/evaluator.h"
 #include "parallel/text/jinja/parser.h"
+#include "parallel/text/utf8.h"
 #include "transport/base/error.h"
 
 namespace shoal::text {
@@ -89,6 +90,10 @@ std::unique_ptr<ChatTemplate> ChatTemplate::Parse(std::string source) {
   if (source.size() > kTemplateBytesMax) {
     Throw(ErrorCode::kInvalidArgument, "chat template of ", source.size(), " bytes: at most ",
           kTemplateBytesMax, " are supported");
+  }
+  if (std::string repaired;
+      AppendRepaired(source, repaired) < source.size() || repaired != source) {
+    Throw(ErrorCode::kInvalidArgument, "chat template: expected UTF-8, found other bytes");
   }
   return std::make_unique<JinjaTemplate>(source);
 }

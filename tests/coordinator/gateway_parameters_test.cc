@@ -244,6 +244,48 @@ TEST(UnknownFields, AreNamedOnceInHeaderAndAnswer) {
   EXPECT_THAT(fixture.Get("/metrics").body, HasSubstr("\nshoal_ignored_fields_total 9\n"));
 }
 
+TEST(Parameters, WhatStandsInsideAConstraintIsHonouredOrRefused) {
+  GatewayFixture fixture;
+  for (const auto& [format, param] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"type":"text","schema":{"const":7}})", "response_format.schema"},
+           {R"({"type":"json_object","json_schema":{"schema":{}}})", "response_format.json_schema"},
+           {R"({"type":"json_schema","json_schema":{"schema":{}},"regex":"a"})",
+            "response_format.regex"},
+           {R"({"type":"json_schema","json_schema":{"schema":{},"lenient":true}})",
+            "response_format.json_schema.lenient"}}) {
+    const Reply reply =
+        Ask(fixture, kCompletions, R"({"prompt":"a","response_format":)" + format + "}");
+    EXPECT_EQ(reply.status, 400) << format;
+    EXPECT_EQ(reply.json()["error"]["param"], param);
+    EXPECT_EQ(reply.json()["error"]["code"], "unsupported_parameter");
+  }
+  EXPECT_EQ(Ask(fixture, kCompletions,
+                R"({"prompt":"a","response_format":{"type":"text","json_schema":null}})")
+                .status,
+            200);
+}
+
+TEST(Parameters, EmptyPromptsOfAListAreTheBosTokenAlone) {
+  GatewayFixture fixture({}, /*adds_bos=*/true);
+  const Reply reply = Ask(fixture, kCompletions, R"({"prompt":[[],"",[98]]})");
+  EXPECT_EQ(reply.status, 200) << reply.body;
+  ASSERT_EQ(fixture.generation.sequences.size(), 3U);
+  EXPECT_EQ(fixture.generation.sequences[0].prompt, fixture.generation.sequences[1].prompt);
+}
+
+TEST(Parameters, IntegersThatAreNotKnownToTheLastDigitAreRefusedAsThat) {
+  GatewayFixture fixture;
+  const Reply reply = Ask(fixture, kCompletions, R"({"prompt":"a","seed":1e18})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_THAT(reply.json()["error"]["message"].get<std::string>(), HasSubstr("beyond 2^53"));
+}
+
+TEST(UnknownFields, OfTheOtherEndpointAreNotSuggested) {
+  GatewayFixture fixture;
+  EXPECT_EQ(Warned(Ask(fixture, kCompletions, R"({"prompt":"a","messages":[]})")),
+            R"(["ignored \"messages\": there is no such field at this endpoint"])");
+}
+
 TEST(UnknownFields, AreBounded) {
   std::string body = R"({"prompt":"a")";
   for (int i = 0; i < 3000; ++i) body += Str(",\"field", i, "\":1");

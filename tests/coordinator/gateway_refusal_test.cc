@@ -334,6 +334,24 @@ TEST(NoChatTemplate, IsRefusedWithTheReasonWhereThereIsOneThatCannotBeUsed) {
   EXPECT_EQ(fixture.generation.sequences.size(), 1U) << "completions are served";
 }
 
+TEST(BadRequest, NamesAStopTokenBeyondTheVocabulary) {
+  GatewayFixture fixture;
+  const Reply reply = fixture.Post(kCompletions, R"({"prompt":"a","stop_token_ids":[100000]})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.json()["error"]["param"], "stop_token_ids");
+}
+
+TEST(BadRequest, HasEachHeaderThatSaysHowToReadItOnce) {
+  GatewayFixture fixture;
+  for (const std::string_view headers :
+       {"Content-Type: application/json\r\nContent-Type: text/plain\r\n",
+        "Content-Encoding: identity\r\nContent-Encoding: gzip\r\n"}) {
+    const Reply reply = fixture.Post(kCompletions, R"({"prompt":"a"})", headers);
+    EXPECT_EQ(reply.status, 400) << headers;
+    EXPECT_EQ(reply.json()["error"]["code"], "duplicate_header");
+  }
+}
+
 TEST(UnknownModel, Is404AndNamesWhatIsServed) {
   HttpGatewayOptions options;
   options.served_names = {"first", "org/second"};

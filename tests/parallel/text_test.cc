@@ -240,6 +240,7 @@ TEST(ChatTemplate, NamesTheConstructItDoesNotSupport) {
   const auto refusal = [](const std::string& source) {
     return RefusalOf([&] { ChatTemplate::Parse(source); });
   };
+  EXPECT_THAT(refusal("\xff\xfe{"), HasSubstr("UTF-8"));
   EXPECT_THAT(refusal("\n{{ x | urlize }}"), HasSubstr("line 2: the filter 'urlize'"));
   EXPECT_THAT(refusal("{{ x is filter }}"), HasSubstr("the test 'filter'"));
   EXPECT_THAT(refusal("{% include 'a' %}"), HasSubstr("the statement 'include'"));
