@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "coordinator/gateway/serve.h"
+#include "coordinator/shell/serve.h"
 #include "transport/base/error.h"
 #include "transport/base/log.h"
 #include "transport/config/options.h"

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Checks the house rules that a compiler does not.
 
-Usage: tidy_test.py [includes|text|format]... (all by default)
+Usage: tidy_test.py [includes|text|folders|format]... (all by default)
   includes  every #include stays within the DEPS of its folder's CMakeLists.txt, the DEPS keep to the
             direction below, and KJ, MPI and other guests stop where they must
   text      line and file lengths, words that must not be committed, a purpose in each head
+  folders   few enough files in each folder to see at a glance what is there
   format    clang-format would change nothing (skipped, saying so, where clang-format is missing)
 """
+import collections
 import pathlib
 import re
 import shutil
@@ -15,6 +17,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINES_MAX = 600
+FILES_MAX = 15  # Of sources in one folder.
 CODE_COLUMNS_MAX, SCRIPT_COLUMNS_MAX = 100, 110
 
 # What a folder may use, directly or through others. The arrows of the README's map.
@@ -42,18 +45,25 @@ ALLOWED = {
     "worker/rank": BASE | KERNELS | MODEL | RPC
     | {"parallel/text", "parallel/plan", "parallel/comm", "transport/link", "worker/engine",
        "worker/forward"},
+    "worker/tools": BASE | KERNELS | MODEL | RPC
+    | {"parallel/text", "parallel/plan", "parallel/comm", "transport/link", "worker/engine",
+       "worker/forward", "worker/rank"},
     "coordinator/core": BASE | MODEL | {"parallel/text", "parallel/plan"},
     "coordinator/store": BASE | MODEL | RPC | {"coordinator/core"},
     "coordinator/launch": BASE | MODEL | RPC | {"coordinator/core"},
     "coordinator/gateway": BASE | MODEL | RPC
-    | {"parallel/text", "parallel/plan", "coordinator/core", "coordinator/store"},
+    | {"parallel/text", "parallel/plan", "coordinator/core"},
+    "coordinator/shell": BASE | MODEL | RPC
+    | {"parallel/text", "parallel/plan", "coordinator/core", "coordinator/store",
+       "coordinator/gateway"},
     "coordinator/cli": BASE | MODEL | RPC
     | {"parallel/text", "parallel/plan", "coordinator/core", "coordinator/store",
-       "coordinator/gateway", "coordinator/launch"},
+       "coordinator/gateway", "coordinator/shell", "coordinator/launch"},
 }
 # Libraries whose types stop at these folders (and at the main.cc of a program).
 GUESTS = {
-    r"<(kj|capnp)/|\.capnp\.h\"": {"transport/wire", "transport/rpc", "coordinator/gateway"},
+    r"<(kj|capnp)/|\.capnp\.h\"": {"transport/wire", "transport/rpc", "coordinator/gateway",
+                                     "coordinator/shell"},
     r"<mpi\.h>": {"parallel/comm"},
     r"<immintrin\.h>": {"kernels/cpu", "kernels/device"},
     r"<boost/": {"coordinator/gateway", "coordinator/cli"},
@@ -159,6 +169,13 @@ def check_text():
             yield f"{name}: no comment near its top says what it is for"
 
 
+def check_folders():
+    count = collections.Counter(path.parent for path in sources() + tracked("*.py", "*.sh"))
+    for folder, files in sorted(count.items()):
+        if files > FILES_MAX:
+            yield f"{folder.relative_to(ROOT)}: {files} sources; sub-folders beyond {FILES_MAX}"
+
+
 def check_format():
     if shutil.which("clang-format") is None:
         print("format: skipped, no clang-format here")
@@ -172,7 +189,8 @@ def check_format():
 
 
 def main():
-    checks = {"includes": check_includes, "text": check_text, "format": check_format}
+    checks = {"includes": check_includes, "text": check_text, "folders": check_folders,
+              "format": check_format}
     found = [f"{name}: {problem}" for name in sys.argv[1:] or checks for problem in checks[name]()]
     print("\n".join(found) or f"{len(sources())} source files are tidy")
     return 1 if found else 0

@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "coordinator/cli/http_client.h"
-#include "coordinator/cli/programs.h"
+#include "coordinator/cli/support/http_client.h"
+#include "coordinator/cli/support/programs.h"
 #include "coordinator/cli/verbs.h"
 #include "coordinator/launch/child_process.h"
 #include "transport/base/error.h"

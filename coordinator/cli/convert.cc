@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/cli/programs.h"
+#include "coordinator/cli/support/programs.h"
 #include "coordinator/cli/verbs.h"
 #include "transport/base/error.h"
 

@@ -17,10 +17,10 @@
 #include <sstream>
 #include <thread>
 
-#include "coordinator/cli/cut_options.h"
-#include "coordinator/cli/programs.h"
+#include "coordinator/cli/support/cut_options.h"
+#include "coordinator/cli/support/programs.h"
 #include "coordinator/cli/verbs.h"
-#include "coordinator/gateway/model_text.h"
+#include "coordinator/gateway/text/model_text.h"
 #include "coordinator/launch/local_group.h"
 #include "transport/base/error.h"
 

@@ -2,7 +2,7 @@
 
 #include <iostream>
 
-#include "coordinator/cli/cut_options.h"
+#include "coordinator/cli/support/cut_options.h"
 #include "coordinator/cli/verbs.h"
 
 namespace shoal::cli {

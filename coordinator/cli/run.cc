@@ -7,11 +7,11 @@
 #include <optional>
 #include <utility>
 
-#include "coordinator/cli/cut_options.h"
-#include "coordinator/cli/programs.h"
+#include "coordinator/cli/support/cut_options.h"
+#include "coordinator/cli/support/programs.h"
 #include "coordinator/cli/verbs.h"
-#include "coordinator/gateway/serve.h"
 #include "coordinator/launch/local_group.h"
+#include "coordinator/shell/serve.h"
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
 

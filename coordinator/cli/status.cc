@@ -8,7 +8,7 @@
 #include <sstream>
 #include <thread>
 
-#include "coordinator/cli/http_client.h"
+#include "coordinator/cli/support/http_client.h"
 #include "coordinator/cli/verbs.h"
 #include "transport/base/error.h"
 #include "transport/config/options.h"

@@ -8,8 +8,8 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "coordinator/cli/cut_options.h"
-#include "coordinator/cli/programs.h"
+#include "coordinator/cli/support/cut_options.h"
+#include "coordinator/cli/support/programs.h"
 #include "coordinator/cli/verbs.h"
 #include "coordinator/launch/local_group.h"
 #include "transport/base/error.h"

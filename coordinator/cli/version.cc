@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/cli/git_revision.h"
-#include "coordinator/cli/programs.h"
+#include "coordinator/cli/support/programs.h"
 #include "coordinator/cli/verbs.h"
 #include "transport/config/options.h"
 

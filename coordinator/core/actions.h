@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
-#include "coordinator/core/group.h"
-#include "transport/base/generation.h"
+#include "coordinator/core/groups/group.h"
+#include "transport/base/generation/generation.h"
 
 namespace shoal::core {
 

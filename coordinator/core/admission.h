@@ -7,7 +7,7 @@
 #include <variant>
 
 #include "coordinator/core/generation_service.h"
-#include "coordinator/core/groups.h"
+#include "coordinator/core/groups/groups.h"
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/streams.h"
 

@@ -11,7 +11,7 @@
 #include <variant>
 #include <vector>
 
-#include "transport/base/generation.h"
+#include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
 
 namespace shoal::core {

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "coordinator/core/groups.h"
+#include "coordinator/core/groups/groups.h"
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/streams.h"
 

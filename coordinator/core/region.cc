@@ -7,9 +7,9 @@
 #include <variant>
 
 #include "coordinator/core/admission.h"
-#include "coordinator/core/canary.h"
+#include "coordinator/core/groups/canary.h"
+#include "coordinator/core/groups/routing.h"
 #include "coordinator/core/invariants.h"
-#include "coordinator/core/routing.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {

@@ -12,12 +12,12 @@
 
 #include "coordinator/core/actions.h"
 #include "coordinator/core/generation_service.h"
-#include "coordinator/core/groups.h"
-#include "coordinator/core/health.h"
+#include "coordinator/core/groups/groups.h"
+#include "coordinator/core/groups/health.h"
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/streams.h"
 #include "transport/base/clock.h"
-#include "transport/base/generation.h"
+#include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
 
 namespace shoal::core {

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
-#include "coordinator/core/group.h"
+#include "coordinator/core/groups/group.h"
 #include "transport/base/class_queue.h"
-#include "transport/base/generation.h"
+#include "transport/base/generation/generation.h"
 
 namespace shoal::core {
 

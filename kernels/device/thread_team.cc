@@ -124,7 +124,7 @@ struct ThreadTeam::State {
   std::atomic<int64_t> ahead_bytes{0};
   const int64_t ahead_bytes_max = AheadBytesMax();  // Of a thread's share.
 
-  // Of CallBeside. The task is written while there is none and read by who has taken it.
+  // Of RunOnIdleThread. The task is written while there is none and read by who has taken it.
   enum Beside : uint32_t { kNone, kWaiting, kTaken };
   alignas(kCacheLine) std::atomic<uint32_t> beside{kNone};
   const std::function<void()>* beside_task = nullptr;
@@ -232,8 +232,8 @@ struct ThreadTeam::State {
       awake = SpinThenYield(ready);
     }
     if (!awake) {
-      // Announce the sleep, then look again: Publish and CallBeside write what is to be done first
-      // and then look for sleepers, so one of the two sees the other.
+      // Announce the sleep, then look again: Publish and RunOnIdleThread write what is to be done
+      // first and then look for sleepers, so one of the two sees the other.
       sleepers.fetch_add(1, std::memory_order_seq_cst);
       while (true) {
         const uint32_t seen = wakeups.load(std::memory_order_seq_cst);
@@ -354,7 +354,7 @@ void ThreadTeam::ParallelFor(int64_t count, int64_t grain, const RangeFunction& 
   state_->running.store(false, std::memory_order_release);
 }
 
-void ThreadTeam::CallBeside(const std::function<void()>& task) {
+void ThreadTeam::RunOnIdleThread(const std::function<void()>& task) {
   state_->CallWaitingTask();
   if (state_->beside.load(std::memory_order_acquire) != State::kNone) return task();
   state_->beside_task = &task;

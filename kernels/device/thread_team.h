@@ -71,7 +71,7 @@ class ThreadTeam {
   // nothing. If no thread is awake the caller calls it; if none has come to the last task yet, that
   // first. `task` must not throw, must live until FinishBeside returns, and may run in two threads
   // at once.
-  void CallBeside(const std::function<void()>& task);
+  void RunOnIdleThread(const std::function<void()>& task);
 
   // Returns when no task waits or runs.
   void FinishBeside();

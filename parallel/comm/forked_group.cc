@@ -3,10 +3,10 @@
 #include <utility>
 #include <vector>
 
-#include "parallel/comm/shm_communicator.h"
-#include "parallel/comm/tcp_communicator.h"
-#include "transport/link/tcp_hello.h"
-#include "transport/link/tcp_mesh.h"
+#include "parallel/comm/shm/shm_communicator.h"
+#include "parallel/comm/tcp/tcp_communicator.h"
+#include "transport/link/tcp/tcp_hello.h"
+#include "transport/link/tcp/tcp_mesh.h"
 
 // Groups for tests and for programs on one machine that start their ranks themselves.
 

@@ -4,11 +4,11 @@
 #include <utility>
 #include <vector>
 
-#include "parallel/comm/mpi_communicator.h"
-#include "parallel/comm/shm_communicator.h"
-#include "parallel/comm/tcp_communicator.h"
+#include "parallel/comm/mpi/mpi_communicator.h"
+#include "parallel/comm/shm/shm_communicator.h"
+#include "parallel/comm/tcp/tcp_communicator.h"
 #include "transport/base/error.h"
-#include "transport/link/tcp_hello.h"
+#include "transport/link/tcp/tcp_hello.h"
 
 // Lets the ranks of one MPI job find each other.
 

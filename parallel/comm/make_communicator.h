@@ -7,7 +7,7 @@
 #include <string>
 
 #include "parallel/comm/communicator.h"
-#include "parallel/comm/mpi_environment.h"
+#include "parallel/comm/mpi/mpi_environment.h"
 
 namespace shoal::comm {
 

@@ -6,15 +6,15 @@
 #include <set>
 #include <utility>
 
-#include "parallel/model/end_ids.h"
-#include "parallel/model/gguf.h"
-#include "parallel/model/hf_config.h"
-#include "parallel/model/json_fields.h"
-#include "parallel/model/mapped_file.h"
+#include "parallel/model/config/end_ids.h"
+#include "parallel/model/config/hf_config.h"
+#include "parallel/model/config/json_fields.h"
+#include "parallel/model/files/gguf.h"
+#include "parallel/model/files/mapped_file.h"
+#include "parallel/model/files/refuse.h"
+#include "parallel/model/files/safetensors.h"
 #include "parallel/model/open.h"
-#include "parallel/model/refuse.h"
 #include "parallel/model/resolve.h"
-#include "parallel/model/safetensors.h"
 
 // Opens a path: decides what it is, parses, resolves, and checks that the parts agree.
 

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kernels/format/dtype.h"
-#include "parallel/model/config.h"
+#include "parallel/model/config/config.h"
 
 namespace shoal::model {
 

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "parallel/model/mapped_file.h"
-#include "parallel/model/refuse.h"
+#include "parallel/model/files/mapped_file.h"
+#include "parallel/model/files/refuse.h"
 
 // Names and shapes of a llama model.
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/model/config.h"
+#include "parallel/model/config/config.h"
 #include "parallel/model/model.h"
 
 namespace shoal::model {

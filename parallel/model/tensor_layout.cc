@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/format/half.h"
-#include "parallel/model/refuse.h"
+#include "parallel/model/files/refuse.h"
 
 // Where tensors lie, and whether their scales can be used.
 

@@ -7,9 +7,9 @@
 #include <string_view>
 
 #include "parallel/model/model.h"
-#include "parallel/text/jinja/ast.h"
 #include "parallel/text/jinja/evaluator.h"
-#include "parallel/text/jinja/parser.h"
+#include "parallel/text/jinja/syntax/ast.h"
+#include "parallel/text/jinja/syntax/parser.h"
 #include "parallel/text/utf8.h"
 #include "transport/base/error.h"
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "parallel/text/tokenizer.h"
+#include "parallel/text/tokenizer/tokenizer.h"
 
 namespace shoal::text {
 

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/support/random_weights.h"
+#include "tests/support/model/random_weights.h"
 
 // Mutates a target's seeds for some time or iterations. No coverage feedback: it finds what a few
 // random changes find, everywhere, in seconds, and the same again from the same seed.

@@ -2,7 +2,7 @@
 
 #include "parallel/model/open.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/support/model_writer.h"
+#include "tests/support/model/model_writer.h"
 #include "transport/base/error.h"
 
 // GGUF: from bytes to a model, and the bytes of every tensor it claims to have.

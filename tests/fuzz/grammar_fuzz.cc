@@ -7,7 +7,7 @@
 #include "parallel/text/grammar/grammar.h"
 #include "parallel/text/grammar/matcher.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/support/random_weights.h"
+#include "tests/support/model/random_weights.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
 

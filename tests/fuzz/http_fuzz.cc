@@ -1,6 +1,6 @@
 #include <glog/logging.h>
 
-#include "tests/coordinator/gateway_fakes.h"
+#include "tests/coordinator/gateway/fakes.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "transport/base/check.h"
 

@@ -1,8 +1,8 @@
 #include <span>
 
-#include "parallel/model/safetensors.h"
+#include "parallel/model/files/safetensors.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/support/model_writer.h"
+#include "tests/support/model/model_writer.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
 

@@ -7,7 +7,7 @@
 
 #include "parallel/model/model.h"
 #include "parallel/text/chat_template.h"
-#include "parallel/text/tokenizer.h"
+#include "parallel/text/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"

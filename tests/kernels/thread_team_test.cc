@@ -189,8 +189,8 @@ TEST(ThreadTeam, CallsEveryTaskOnceBesideItsRegions) {
     std::atomic<int> calls = 0;
     const std::function<void()> task = [&] { calls.fetch_add(1); };
     for (int round = 1; round <= 2000; ++round) {
-      team.CallBeside(task);
-      if (round % 3 == 0) team.CallBeside(task);
+      team.RunOnIdleThread(task);
+      if (round % 3 == 0) team.RunOnIdleThread(task);
       std::atomic<int> chunks = 0;
       team.ParallelFor(round % 7, 1, [&](int64_t, int64_t, int32_t) { chunks.fetch_add(1); });
       ASSERT_EQ(chunks.load(), round % 7);
@@ -217,7 +217,7 @@ TEST(ThreadTeam, DoesARegionWithoutTheThreadThatATaskCalledAway) {
   while (!away) {
     ASSERT_LT(std::chrono::steady_clock::now(), deadline);
     team.ParallelFor(2, 1, [](int64_t, int64_t, int32_t) {});
-    team.CallBeside(task);
+    team.RunOnIdleThread(task);
     for (int i = 0; i < 1000 && !away; ++i) std::this_thread::yield();
   }
   int64_t done = 0;
@@ -225,7 +225,7 @@ TEST(ThreadTeam, DoesARegionWithoutTheThreadThatATaskCalledAway) {
   EXPECT_EQ(done, 100);
   bool called = false;
   const std::function<void()> next = [&] { called = true; };
-  team.CallBeside(next);  // Nobody else is there.
+  team.RunOnIdleThread(next);  // Nobody else is there.
   EXPECT_TRUE(called);
   back = true;
   team.FinishBeside();
@@ -241,7 +241,7 @@ TEST(ThreadTeam, CallsATaskItselfWhileTheOthersSleep) {
   }
   std::thread::id by;
   const std::function<void()> task = [&] { by = std::this_thread::get_id(); };
-  team.CallBeside(task);
+  team.RunOnIdleThread(task);
   EXPECT_EQ(by, std::this_thread::get_id());
 }
 

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "transport/base/error.h"
-#include "transport/rpc/cluster_server.h"
 #include "transport/rpc/connection.h"
 #include "transport/rpc/convert.h"
 #include "transport/rpc/error_map.h"
+#include "transport/rpc/server/cluster_server.h"
 
 namespace shoal::rpc {
 

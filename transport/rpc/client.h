@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "transport/base/generation.h"
+#include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
 
 namespace shoal::rpc {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "transport/base/generation.h"
+#include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
 #include "transport/rpc/client.h"
 #include "transport/wire/generation.capnp.h"

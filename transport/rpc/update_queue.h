@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "transport/base/generation.h"
+#include "transport/base/generation/generation.h"
 
 namespace shoal::rpc {
 

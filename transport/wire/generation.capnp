@@ -1,5 +1,5 @@
 @0xd7e0c5a1f49b3862;
-# What a generation asks for and what comes back, in tokens: transport/base/generation.h on the
+# What a generation asks for and what comes back, in tokens: transport/base/generation/generation.h on the
 # wire. The same words serve between coordinator and leader and between coordinator and upstream
 # programs.
 #

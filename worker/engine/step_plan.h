@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "transport/base/generation.h"
+#include "transport/base/generation/generation.h"
 
 namespace shoal::engine {
 

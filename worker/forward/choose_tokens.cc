@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "transport/base/check.h"
-#include "worker/engine/sampler.h"
+#include "worker/engine/choice/sampler.h"
 #include "worker/forward/rank_model.h"
 
 namespace shoal::forward {

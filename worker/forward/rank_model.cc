@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "kernels/cpu/pack.h"
-#include "parallel/model/mapped_file.h"
+#include "parallel/model/files/mapped_file.h"
 #include "transport/base/check.h"
 #include "worker/forward/numerics.h"
 
@@ -185,8 +185,8 @@ void RankModel::QuantizeRow(DType dtype, const float* values, int64_t cols, Laye
 
 // The largest magnitude of a row is that of its parts' on all ranks.
 template <typename Make>
-void RankModel::MakeDividedRows(const PackedMatrix& weights, const float* values, const Work& work,
-                                Make make) {
+void RankModel::QuantizeColumnShard(const PackedMatrix& weights, const float* values,
+                                    const Work& work, Make make) {
   const int64_t cols = weights.cols;
   const int64_t first = work.rows.begin;
   LayerRows& to = *work.own.rows;
@@ -254,7 +254,7 @@ int64_t RankModel::BeginLayers() {
     for (int64_t r = begin; r < end; ++r) NormRow(input, r, work.shared);
   });
   GatherInput(input);
-  ForWorks(/*whole=*/false, [this](const Work& all) { MakeHeads(0, all); });
+  ForWorks(/*whole=*/false, [this](const Work& all) { ProjectQkv(0, all); });
   return 0;
 }
 
@@ -399,7 +399,7 @@ void RankModel::RotateAndStore(int64_t layer, const Work& work) {
   });
 }
 
-void RankModel::MakeHeads(int64_t layer, const Work& work) {
+void RankModel::ProjectQkv(int64_t layer, const Work& work) {
   const LayerWeights& weights = weights_.layers()[layer];
   const model::ModelConfig& config = model_.config();
   const int64_t query_dim = shard_.heads.count() * config.head_dim;
@@ -457,7 +457,7 @@ void RankModel::FinishRows(int64_t layer, const Work& work) {
   AddSums(attention, work);
   RunMlp(layer, mlp, work);
   AddSums(mlp, work);
-  if (!IsLast(layer)) MakeHeads(layer + 1, work);
+  if (!IsLast(layer)) ProjectQkv(layer + 1, work);
 }
 
 void RankModel::FinishLayer(int64_t layer) {
@@ -472,14 +472,14 @@ void RankModel::FinishLayer(int64_t layer) {
   ForWorks(QuantizesTogether(mlp.weights), [&](const Work& work) { RunMlp(layer, mlp, work); });
   ExchangeSums(mlp);
   if (IsLast(layer)) return;
-  ForWorks(/*whole=*/false, [&](const Work& work) { MakeHeads(layer + 1, work); });
+  ForWorks(/*whole=*/false, [&](const Work& work) { ProjectQkv(layer + 1, work); });
 }
 
 void RankModel::ProjectAttention(int64_t layer, const LeafSum& sum, const Work& work) {
   const int64_t cols = sum.weights.cols;
   const float* attention = activations_.attention.data() + work.rows.begin * cols;
   ShowInput(layer, LayerInput::kAttentionOutput, activations_.attention, cols, work.rows);
-  MakeDividedRows(sum.weights, attention, work, [](int64_t) {});
+  QuantizeColumnShard(sum.weights, attention, work, [](int64_t) {});
   SumLeaves(sum, attention, work);
 }
 
@@ -538,7 +538,7 @@ void RankModel::RunMlp(int64_t layer, const LeafSum& sum, const Work& work) {
             own_rows_);
   Multiply(products, work, MemoryOf(weights.down, weights.down));
   const int64_t first = work.rows.begin;
-  MakeDividedRows(weights.down, gate, work, [=, this](int64_t row) {
+  QuantizeColumnShard(weights.down, gate, work, [=, this](int64_t row) {
     float* to = gate + (row - first) * columns;
     kernels_.silu_mul(to, up + (row - first) * columns, columns, to);
   });

@@ -17,8 +17,8 @@
 #include "parallel/comm/communicator.h"
 #include "parallel/model/model.h"
 #include "parallel/plan/plan.h"
-#include "worker/engine/grammar_states.h"
-#include "worker/engine/sampler.h"
+#include "worker/engine/choice/grammar_states.h"
+#include "worker/engine/choice/sampler.h"
 #include "worker/engine/step_plan.h"
 #include "worker/forward/activations.h"
 #include "worker/forward/kv_pool.h"
@@ -226,8 +226,8 @@ class RankModel {
   // work's rows, and quantises them: the input of `weights`, of which each rank of the stage holds
   // other columns.
   template <typename Make>
-  void MakeDividedRows(const PackedMatrix& weights, const float* values, const Work& work,
-                       Make make);
+  void QuantizeColumnShard(const PackedMatrix& weights, const float* values, const Work& work,
+                           Make make);
   // `count` rows as a matrix of `dtype` reads them: `values`, or what they were quantised to, from
   // row `first` of `at` on.
   ActivationRows Input(DType dtype, const float* values, int64_t cols, int64_t count, LayerRows& at,
@@ -251,7 +251,7 @@ class RankModel {
   void RotateAndStore(int64_t layer, const Work& work);
   void ListAttentionCalls(int64_t layer);
   // Projects the rows, and stores their keys and values.
-  void MakeHeads(int64_t layer, const Work& work);
+  void ProjectQkv(int64_t layer, const Work& work);
   void Attend(int64_t layer);
   void RunAttention(cpu::AttentionCall call, int32_t thread);
   // What comes after the attention of a layer, with the next one's heads.

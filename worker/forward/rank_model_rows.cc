@@ -39,7 +39,7 @@ int64_t RankModel::FlowThroughLayers(int64_t part_count) {
     const Work work = {rows, true, own, own};
     if (task.layer >= 0) return FinishRows(task.layer, work);
     for (int64_t r = rows.begin; r < rows.end; ++r) NormRow(first_input, r, own);
-    MakeHeads(0, work);
+    ProjectQkv(0, work);
   };
   team_.ReadAhead({});  // Every thread begins with the first panels: it has no share.
   team_.ParallelFor(team_.thread_count(), 1, [&](int64_t, int64_t, int32_t thread) {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "kernels/cpu/pack.h"
-#include "parallel/model/mapped_file.h"
+#include "parallel/model/files/mapped_file.h"
 #include "transport/base/error.h"
 
 namespace shoal::forward {

@@ -76,8 +76,8 @@ Agreement Agree(comm::MpiEnvironment& environment, std::optional<Failure> own, D
   return {own ? own : alone, false};
 }
 
-void Together(comm::MpiEnvironment& environment, Deadline deadline,
-              const std::function<void()>& work) {
+void RunOnAllRanks(comm::MpiEnvironment& environment, Deadline deadline,
+                   const std::function<void()>& work) {
   const Agreement agreement = Agree(environment, TryTo(work), deadline);
   if (agreement.failure) Throw(agreement.failure->code, agreement.failure->message);
 }

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "parallel/comm/mpi_environment.h"
+#include "parallel/comm/mpi/mpi_environment.h"
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
 
@@ -41,7 +41,7 @@ struct Agreement {
 Agreement Agree(comm::MpiEnvironment& environment, std::optional<Failure> own, Deadline deadline);
 
 // Collective: every rank runs `work`; if any fails, all throw the same Error.
-void Together(comm::MpiEnvironment& environment, Deadline deadline,
-              const std::function<void()>& work);
+void RunOnAllRanks(comm::MpiEnvironment& environment, Deadline deadline,
+                   const std::function<void()>& work);
 
 }  // namespace shoal::rank

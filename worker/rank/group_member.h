@@ -13,7 +13,7 @@
 #include "parallel/model/model.h"
 #include "parallel/plan/plan.h"
 #include "transport/base/clock.h"
-#include "worker/engine/scheduler.h"
+#include "worker/engine/schedule/scheduler.h"
 #include "worker/forward/group_step.h"
 #include "worker/forward/rank_model.h"
 

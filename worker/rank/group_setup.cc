@@ -100,7 +100,7 @@ void AgreeOnCache(comm::MpiEnvironment& environment, const WorkerOptions& option
                   GroupSetup& setup) {
   int64_t tokens = 0;
   const Deadline deadline = Deadline::After(SteadyClock(), kAgreeMs);
-  Together(environment, deadline, [&] { tokens = BudgetCache(environment, options, setup); });
+  RunOnAllRanks(environment, deadline, [&] { tokens = BudgetCache(environment, options, setup); });
   for (const std::string& text : environment.AllGather(std::to_string(tokens), deadline)) {
     tokens = std::min<int64_t>(tokens, std::stoll(text));
   }
@@ -170,15 +170,16 @@ std::unique_ptr<GroupSetup> SetUpGroup(comm::MpiEnvironment& environment,
   auto setup = std::make_unique<GroupSetup>();
   comm::CommunicatorPlan comm_plan;
   AgreeOn(environment, GroupOptionsText(options));
-  Together(environment, Deadline::After(clock, kAgreeMs), [&] {
+  RunOnAllRanks(environment, Deadline::After(clock, kAgreeMs), [&] {
     OpenModel(environment, options, force_isa, *setup);
     comm_plan = PlanCommunicator(environment, options, *setup, Deadline::After(clock, kAgreeMs));
   });
   AgreeOn(environment, ModelText(*setup));
   AgreeOnCache(environment, options, *setup);
   setup->group = comm::MakeCommunicator(environment, comm_plan);
-  Together(environment, Deadline::After(clock, 2 * options.step_timeout_ms),
-           [&] { MakeMember(options, clock, std::move(on_logits), std::move(on_input), *setup); });
+  RunOnAllRanks(environment, Deadline::After(clock, 2 * options.step_timeout_ms), [&] {
+    MakeMember(options, clock, std::move(on_logits), std::move(on_input), *setup);
+  });
   LogMemory(environment, *setup);
   return setup;
 }

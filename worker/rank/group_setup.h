@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "parallel/comm/mpi_environment.h"
+#include "parallel/comm/mpi/mpi_environment.h"
 #include "worker/rank/group_member.h"
 #include "worker/rank/memory_budget.h"
 #include "worker/rank/worker_options.h"

@@ -11,7 +11,7 @@
 
 #include "kernels/format/packed.h"
 #include "transport/base/error.h"
-#include "worker/engine/sampler.h"
+#include "worker/engine/choice/sampler.h"
 #include "worker/forward/activations.h"
 
 namespace shoal::rank {

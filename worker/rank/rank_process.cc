@@ -13,12 +13,12 @@
 #include "transport/base/error.h"
 #include "transport/rpc/secret.h"
 #include "worker/rank/agreement.h"
-#include "worker/rank/coordinator_session.h"
-#include "worker/rank/end_watch.h"
 #include "worker/rank/group_setup.h"
-#include "worker/rank/inbox.h"
 #include "worker/rank/local_address.h"
-#include "worker/rank/step_loop.h"
+#include "worker/rank/serving/coordinator_session.h"
+#include "worker/rank/serving/end_watch.h"
+#include "worker/rank/serving/inbox.h"
+#include "worker/rank/serving/step_loop.h"
 #include "worker/rank/worker_options.h"
 
 namespace shoal::rank {
@@ -71,8 +71,8 @@ class RankProcess {
   bool SetUp(int argc, const char* const* argv) {
     config::OptionTable table = MakeWorkerTable(options_);
     config::ParseOutcome outcome = config::ParseOutcome::kRun;
-    Together(environment_, Deadline::After(clock_, kJoinSlackMs),
-             [&] { outcome = table.Parse(argc, argv); });
+    RunOnAllRanks(environment_, Deadline::After(clock_, kJoinSlackMs),
+                  [&] { outcome = table.Parse(argc, argv); });
     if (outcome == config::ParseOutcome::kPrinted) return false;
     const char* force_isa = std::getenv("SHOAL_FORCE_ISA");
     setup_ = SetUpGroup(environment_, options_, force_isa == nullptr ? "" : force_isa, clock_);
@@ -84,7 +84,7 @@ class RankProcess {
   void Join() {
     const Deadline deadline = Deadline::After(clock_, options_.join_timeout_ms + kJoinSlackMs);
     const uint64_t group_id = SharedGroupId(environment_, deadline);
-    Together(environment_, deadline, [&] {
+    RunOnAllRanks(environment_, deadline, [&] {
       session_ =
           std::make_unique<CoordinatorSession>(MakeLinkOptions(group_id), MakeCallbacks(*inbox_));
       // A stop ends the wait; the leader's loop then tells the others.

@@ -2,7 +2,7 @@
 
 // The process of one rank, from its command line to its exit status.
 
-#include "worker/rank/stop_signal.h"
+#include "worker/rank/serving/stop_signal.h"
 
 namespace shoal::rank {
 

@@ -8,7 +8,7 @@
 #include "kernels/format/packed.h"
 #include "parallel/comm/make_communicator.h"
 #include "transport/config/options.h"
-#include "worker/engine/scheduler.h"
+#include "worker/engine/schedule/scheduler.h"
 #include "worker/forward/numerics.h"
 
 namespace shoal::rank {

@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "coordinator/cli/programs.h"
+#include "coordinator/cli/support/programs.h"
 #include "coordinator/launch/local_group.h"
 #include "transport/base/error.h"
 

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "coordinator/cli/cut_options.h"
+#include "coordinator/cli/support/cut_options.h"
 
 namespace shoal::cli {
 
@@ -21,7 +21,7 @@ struct EngineOptions {
 
 void AddEngineOptions(config::OptionTable& table, EngineOptions& options);
 
-// Result: what rank 0 prints (worker/rank/bench_engine.h). Errors: kInvalidArgument, kFailed or
+// Result: what rank 0 prints (worker/tools/bench_engine.h). Errors: kInvalidArgument, kFailed or
 // kMissingHardware if the ranks ended with 2, 1 or 4; they have then said why on stderr.
 nlohmann::ordered_json MeasureEngine(const EngineOptions& options);
 

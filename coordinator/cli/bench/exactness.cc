@@ -4,8 +4,8 @@
 
 #include "coordinator/cli/bench/bench.h"
 #include "coordinator/cli/bench/engine_run.h"
+#include "coordinator/cli/bench/load/progress.h"
 #include "coordinator/cli/bench/pairs.h"
-#include "coordinator/cli/bench/progress.h"
 #include "transport/base/error.h"
 
 namespace shoal::cli {

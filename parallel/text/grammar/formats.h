@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "parallel/text/grammar/expression.h"
+#include "parallel/text/grammar/regular/expression.h"
 
 namespace shoal::text::grammar {
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "parallel/text/grammar/json_values.h"
-#include "parallel/text/grammar/regex.h"
-#include "parallel/text/grammar/schema.h"
+#include "parallel/text/grammar/regular/regex.h"
+#include "parallel/text/grammar/schema/schema.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
 

@@ -4,9 +4,9 @@
 
 #include <memory>
 
-#include "parallel/text/grammar/byte_set.h"
-#include "parallel/text/grammar/expression.h"
-#include "transport/base/grammar_source.h"
+#include "parallel/text/grammar/regular/byte_set.h"
+#include "parallel/text/grammar/regular/expression.h"
+#include "transport/base/generation/grammar_source.h"
 
 namespace shoal::text::grammar {
 

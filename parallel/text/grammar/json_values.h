@@ -16,9 +16,9 @@
 #include <utility>
 #include <vector>
 
-#include "parallel/text/grammar/characters.h"
-#include "parallel/text/grammar/decimals.h"
-#include "parallel/text/grammar/expression.h"
+#include "parallel/text/grammar/regular/characters.h"
+#include "parallel/text/grammar/regular/decimals.h"
+#include "parallel/text/grammar/regular/expression.h"
 
 namespace shoal::text::grammar {
 

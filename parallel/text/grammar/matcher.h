@@ -8,7 +8,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "parallel/text/grammar/automaton.h"
+#include "parallel/text/grammar/regular/automaton.h"
 #include "parallel/text/grammar/token_trie.h"
 
 namespace shoal::text::grammar {

@@ -4,7 +4,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "parallel/text/grammar/automaton.h"
+#include "parallel/text/grammar/regular/automaton.h"
 #include "parallel/text/utf8.h"
 #include "transport/base/error.h"
 

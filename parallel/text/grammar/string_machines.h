@@ -12,9 +12,9 @@
 #include <string_view>
 #include <utility>
 
-#include "parallel/text/grammar/expression.h"
-#include "parallel/text/grammar/machine.h"
-#include "parallel/text/grammar/regex.h"
+#include "parallel/text/grammar/regular/expression.h"
+#include "parallel/text/grammar/regular/machine.h"
+#include "parallel/text/grammar/regular/regex.h"
 
 namespace shoal::text::grammar {
 

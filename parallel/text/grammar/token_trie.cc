@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "parallel/model/model.h"
-#include "parallel/text/tokenizer.h"
-#include "parallel/text/tokenizer_spec.h"
+#include "parallel/text/tokenizer/tokenizer.h"
+#include "parallel/text/tokenizer/tokenizer_spec.h"
 #include "parallel/text/utf8.h"
 
 namespace shoal::text::grammar {

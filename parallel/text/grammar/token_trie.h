@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "parallel/text/grammar/byte_set.h"
+#include "parallel/text/grammar/regular/byte_set.h"
 
 namespace shoal::model {
 class Model;

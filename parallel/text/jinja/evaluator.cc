@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "parallel/text/jinja/lexer.h"
 #include "parallel/text/jinja/objects.h"
 #include "parallel/text/jinja/operators.h"
+#include "parallel/text/jinja/syntax/lexer.h"
 
 namespace shoal::text::jinja {
 

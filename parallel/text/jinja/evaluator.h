@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "parallel/text/jinja/ast.h"
-#include "parallel/text/jinja/builtins.h"
+#include "parallel/text/jinja/builtins/builtins.h"
+#include "parallel/text/jinja/syntax/ast.h"
 #include "parallel/text/jinja/value.h"
 
 namespace shoal::text::jinja {

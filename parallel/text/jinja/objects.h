@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <string>
 
-#include "parallel/text/jinja/ast.h"
 #include "parallel/text/jinja/evaluator.h"
+#include "parallel/text/jinja/syntax/ast.h"
 #include "parallel/text/jinja/value.h"
 
 namespace shoal::text::jinja {

@@ -10,8 +10,8 @@
 #include <optional>
 #include <vector>
 
-#include "tests/worker/engine/fake_group.h"
-#include "worker/engine/scheduler.h"
+#include "tests/worker/engine/schedule/fake_group.h"
+#include "worker/engine/schedule/scheduler.h"
 
 namespace shoal::engine {
 

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel/plan/plan.h"
-#include "tests/support/model_writer.h"
+#include "tests/support/model/model_writer.h"
 #include "tests/support/scratch_folder.h"
 
 namespace shoal::forward {

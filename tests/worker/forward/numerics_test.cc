@@ -7,7 +7,7 @@
 
 #include "kernels/format/half.h"
 #include "kernels/math/rope_table.h"
-#include "tests/support/model_writer.h"
+#include "tests/support/model/model_writer.h"
 #include "tests/support/scratch_folder.h"
 #include "transport/base/error.h"
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "tests/support/patience.h"
-#include "transport/rpc/cluster_server.h"
+#include "transport/rpc/server/cluster_server.h"
 
 namespace shoal::rank {
 

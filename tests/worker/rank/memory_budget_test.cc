@@ -6,9 +6,9 @@
 #include <gtest/gtest.h>
 
 #include "kernels/format/packed.h"
-#include "tests/support/model_writer.h"
+#include "tests/support/model/model_writer.h"
 #include "tests/support/scratch_folder.h"
-#include "worker/engine/sampler.h"
+#include "worker/engine/choice/sampler.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/group_setup.h"
 

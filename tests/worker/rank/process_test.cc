@@ -14,7 +14,7 @@
 #include <optional>
 #include <tuple>
 
-#include "tests/support/model_writer.h"
+#include "tests/support/model/model_writer.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/worker/rank/fake_coordinator.h"
 #include "transport/base/clock.h"

@@ -6,14 +6,14 @@
 #include <future>
 
 #include "tests/support/patience.h"
-#include "tests/transport/rpc_server_thread.h"
+#include "tests/transport/rpc/server_thread.h"
 #include "transport/base/clock.h"
 #include "worker/rank/agreement.h"
-#include "worker/rank/coordinator_session.h"
-#include "worker/rank/end_watch.h"
-#include "worker/rank/inbox.h"
-#include "worker/rank/kernel_report.h"
+#include "worker/rank/serving/coordinator_session.h"
+#include "worker/rank/serving/end_watch.h"
+#include "worker/rank/serving/inbox.h"
 #include "worker/rank/worker_options.h"
+#include "worker/tools/kernel_report.h"
 
 namespace shoal::rank {
 namespace {
@@ -79,11 +79,11 @@ TEST(TryTo, TurnsWhatIsThrownIntoAFailure) {
   EXPECT_EQ(TryTo([] { throw std::runtime_error("y"); }), (Failure{ErrorCode::kFailed, "y"}));
 }
 
-TEST(Together, GivesASingleRankItsOwnError) {
+TEST(RunOnAllRanks, GivesASingleRankItsOwnError) {
   comm::MpiEnvironment environment;
   const Deadline deadline = Deadline::After(SteadyClock(), 1000);
-  EXPECT_NO_THROW(Together(environment, deadline, [] {}));
-  EXPECT_THROW(Together(environment, deadline, [] { Throw(ErrorCode::kFailed, "x"); }), Error);
+  EXPECT_NO_THROW(RunOnAllRanks(environment, deadline, [] {}));
+  EXPECT_THROW(RunOnAllRanks(environment, deadline, [] { Throw(ErrorCode::kFailed, "x"); }), Error);
 }
 
 TEST(FindDifference, NamesTheOptionBothValuesAndBothRanks) {

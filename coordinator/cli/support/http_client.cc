@@ -1,0 +1,138 @@
+// Beast parses; the socket's own timeouts bound every wait.
+
+#include "coordinator/cli/support/http_client.h"
+
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <array>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+
+#include "transport/base/error.h"
+
+namespace shoal::cli {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+
+constexpr int kSilenceSeconds = 60;
+constexpr uint64_t kBodyBytesMax = 256 << 20;
+
+void SetTimeouts(int socket) {
+  const timeval silence = {.tv_sec = kSilenceSeconds, .tv_usec = 0};
+  setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
+  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
+}
+
+// The events of a stream of bytes that is cut anywhere.
+class EventSplitter {
+ public:
+  // Result: false once `on_event` gave false.
+  bool Add(std::string_view bytes, const std::function<bool(std::string_view)>& on_event) {
+    constexpr std::string_view kData = "data: ";
+    rest_ += bytes;
+    for (size_t end = rest_.find('\n'); end != std::string::npos; end = rest_.find('\n')) {
+      const std::string line = rest_.substr(0, end);
+      rest_.erase(0, end + 1);
+      if (line.starts_with(kData) && !on_event(line.substr(kData.size()))) return false;
+    }
+    return true;
+  }
+
+ private:
+  std::string rest_;
+};
+
+}  // namespace
+
+HttpAddress ParseHttpUrl(const std::string& url) {
+  constexpr std::string_view kScheme = "http://";
+  std::string rest = url;
+  if (rest.starts_with(kScheme)) rest.erase(0, kScheme.size());
+  while (rest.ends_with('/')) rest.pop_back();
+  const size_t colon = rest.rfind(':');
+  const HttpAddress address = {rest.substr(0, colon),
+                               colon == std::string::npos ? "80" : rest.substr(colon + 1)};
+  const bool is_port =
+      !address.port.empty() && address.port.find_first_not_of("0123456789") == std::string::npos;
+  if (address.host.empty() || !is_port || rest.find('/') != std::string::npos) {
+    Throw(ErrorCode::kInvalidArgument, "'", url, "': expected http://HOST:PORT");
+  }
+  return address;
+}
+
+HttpClient::HttpClient(const std::string& url, std::string api_key)
+    : address_(ParseHttpUrl(url)), api_key_(std::move(api_key)) {}
+
+HttpAnswer HttpClient::Get(const std::string& path) const { return Exchange("GET", path, "", {}); }
+
+HttpAnswer HttpClient::Post(const std::string& path, const std::string& json) const {
+  return Exchange("POST", path, json, {});
+}
+
+HttpAnswer HttpClient::PostForEvents(
+    const std::string& path, const std::string& json,
+    const std::function<bool(std::string_view data)>& on_event) const {
+  EventSplitter splitter;
+  return Exchange("POST", path, json,
+                  [&](std::string_view bytes) { return splitter.Add(bytes, on_event); });
+}
+
+HttpAnswer HttpClient::Exchange(const std::string& method, const std::string& path,
+                                const std::string& json,
+                                const std::function<bool(std::string_view bytes)>& on_bytes) const {
+  asio::io_context io;
+  asio::ip::tcp::socket socket(io);
+  boost::system::error_code error;
+  asio::ip::tcp::resolver resolver(io);
+  const auto addresses = resolver.resolve(address_.host, address_.port, error);
+  if (!error) asio::connect(socket, addresses, error);
+  if (error) {
+    Throw(ErrorCode::kCannotJoin, "http://", address_.host, ":", address_.port, ": ",
+          error.message(), "; is a coordinator running there?");
+  }
+  SetTimeouts(socket.native_handle());
+
+  http::request<http::string_body> request(method == "GET" ? http::verb::get : http::verb::post,
+                                           path, 11);
+  request.set(http::field::host, address_.host + ":" + address_.port);
+  request.set(http::field::connection, "close");
+  if (!api_key_.empty()) request.set(http::field::authorization, "Bearer " + api_key_);
+  if (!json.empty()) request.set(http::field::content_type, "application/json");
+  request.body() = json;
+  request.prepare_payload();
+
+  HttpAnswer answer;
+  boost::beast::flat_buffer buffer;
+  http::response_parser<http::buffer_body> parser;
+  parser.body_limit(kBodyBytesMax);
+  http::write(socket, request, error);
+  if (!error) http::read_header(socket, buffer, parser, error);
+  answer.status = parser.get().result_int();
+  bool go_on = true;
+  while (!error && go_on && !parser.is_done()) {
+    std::array<char, 4096> piece{};
+    parser.get().body().data = piece.data();
+    parser.get().body().size = piece.size();
+    http::read_some(socket, buffer, parser, error);
+    if (error == http::error::need_buffer) error = {};
+    const std::string_view bytes(piece.data(), piece.size() - parser.get().body().size);
+    if (on_bytes && answer.status == 200) {
+      go_on = on_bytes(bytes);
+    } else {
+      answer.body += bytes;
+    }
+  }
+  if (error) {
+    Throw(ErrorCode::kPeerLost, "http://", address_.host, ":", address_.port, path, ": ",
+          error.message());
+  }
+  return answer;
+}
+
+}  // namespace shoal::cli

@@ -1,0 +1,144 @@
+#include "coordinator/core/groups/group.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "transport/base/check.h"
+
+namespace shoal::core {
+
+namespace {
+
+// Far beyond any group, so that a registration cannot make the coordinator reserve memory for it.
+constexpr int32_t kRanksMax = 4096;
+
+std::string_view ToString(GroupState state) {
+  switch (state) {
+    case GroupState::kForming:
+      return "forming";
+    case GroupState::kCanary:
+      return "canary";
+    case GroupState::kReady:
+      return "ready";
+    case GroupState::kStopping:
+      return "stopping";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+const RankRegistration& Group::shape() const {
+  const auto first =
+      std::find_if(ranks.begin(), ranks.end(), [](const auto& rank) { return rank.has_value(); });
+  SHOAL_CHECK(first != ranks.end(), "group ", number, " has no rank");
+  return (*first)->info;
+}
+
+bool Group::complete() const {
+  return std::all_of(ranks.begin(), ranks.end(), [](const auto& rank) { return rank.has_value(); });
+}
+
+const GroupRank* Group::FindRank(ConnectionId connection) const {
+  for (const auto& rank : ranks) {
+    if (rank && rank->connection == connection) return &*rank;
+  }
+  return nullptr;
+}
+
+size_t Group::capacity() const {
+  return static_cast<size_t>(shape().sequences_max) +
+         static_cast<size_t>(shape().queue_requests_max);
+}
+
+bool Group::HasRoomFor(int64_t tokens) const {
+  return state == GroupState::kReady && sequences.size() < capacity() &&
+         tokens <= shape().kv_cache_tokens;
+}
+
+std::string Group::Name() const {
+  return Str("group ", number, " (epoch ", epoch, ", ", shape().host, ", tensor ",
+             shape().tensor_parallel, " x pipeline ", shape().pipeline_parallel, ")");
+}
+
+GroupStatus Group::Status() const {
+  GroupStatus status;
+  status.group = number;
+  status.epoch = epoch;
+  status.name = Name();
+  status.tensor_parallel = shape().tensor_parallel;
+  status.pipeline_parallel = shape().pipeline_parallel;
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    status.ranks.push_back(ranks[i] ? Str(shoal::core::Name(ranks[i]->info), ", ",
+                                          ranks[i]->info.isa, ", ", ranks[i]->info.thread_count,
+                                          " threads, ", ToString(state))
+                                    : Str("rank ", i, " has not joined"));
+  }
+  status.ready = state == GroupState::kReady;
+  status.stats = stats.value_or(SchedulerStats{});
+  return status;
+}
+
+std::string Group::FindFault(const SequenceUpdate& update) const {
+  if (!sequences.contains(update.id)) {
+    return Str("sequence ", update.id, " is not one of its own");
+  }
+  for (const int32_t token : update.tokens) {
+    if (token < 0 || token >= shape().vocab_size) {
+      return Str("token ", token, " of sequence ", update.id, " is not in the vocabulary of ",
+                 shape().vocab_size);
+    }
+  }
+  return "";
+}
+
+std::string Name(const RankRegistration& rank) {
+  return Str("rank ", rank.rank, " (", rank.host, ", pid ", rank.pid, ")");
+}
+
+std::string FindFault(const RankRegistration& rank) {
+  const auto fault = [](std::string_view field, int64_t found, const std::string& expected) {
+    return Str(field, " is ", found, ", expected ", expected);
+  };
+  if (rank.size < 1 || rank.size > kRanksMax) {
+    return fault("size", rank.size, Str("1 to ", kRanksMax));
+  }
+  if (rank.rank < 0 || rank.rank >= rank.size) {
+    return fault("rank", rank.rank, Str("0 to ", rank.size - 1));
+  }
+  // In 64 bits, because both factors are a stranger's.
+  const int64_t product = int64_t{rank.tensor_parallel} * rank.pipeline_parallel;
+  if (rank.tensor_parallel < 1 || rank.pipeline_parallel < 1 || product != rank.size) {
+    return fault("tensor_parallel x pipeline_parallel", product, Str("the ", rank.size, " ranks"));
+  }
+  if (rank.sequences_max < 1) return fault("sequences_max", rank.sequences_max, "at least 1");
+  if (rank.queue_requests_max < 0) {
+    return fault("queue_requests_max", rank.queue_requests_max, "at least 0");
+  }
+  if (rank.context_tokens < 1) return fault("context_tokens", rank.context_tokens, "at least 1");
+  if (rank.kv_cache_tokens < 1) return fault("kv_cache_tokens", rank.kv_cache_tokens, "at least 1");
+  if (rank.vocab_size < 1) return fault("vocab_size", rank.vocab_size, "at least 1");
+  return "";
+}
+
+std::string FindDifference(const RankRegistration& expected, const RankRegistration& found) {
+  const auto difference = [](std::string_view field, const auto& a, const auto& b) {
+    return a == b ? std::string() : Str(field, ": expected ", a, ", found ", b);
+  };
+  for (const std::string& message :
+       {difference("model name", expected.model_name, found.model_name),
+        difference("numerics id", expected.numerics_id, found.numerics_id),
+        difference("size", expected.size, found.size),
+        difference("tensor_parallel", expected.tensor_parallel, found.tensor_parallel),
+        difference("pipeline_parallel", expected.pipeline_parallel, found.pipeline_parallel),
+        difference("context_tokens", expected.context_tokens, found.context_tokens),
+        difference("kv_cache_tokens", expected.kv_cache_tokens, found.kv_cache_tokens),
+        difference("sequences_max", expected.sequences_max, found.sequences_max),
+        difference("queue_requests_max", expected.queue_requests_max, found.queue_requests_max),
+        difference("vocab_size", expected.vocab_size, found.vocab_size)}) {
+    if (!message.empty()) return message;
+  }
+  return "";
+}
+
+}  // namespace shoal::core

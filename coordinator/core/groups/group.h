@@ -1,0 +1,76 @@
+#pragma once
+
+// One group of ranks as the region sees it: who has joined, how it is doing, what it was given.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/generation_service.h"
+#include "transport/base/generation/generation.h"
+#include "transport/base/group.h"
+
+namespace shoal::core {
+
+// A rank's connection, numbered by the shell; never used again.
+using ConnectionId = uint64_t;
+
+// What this coordinator calls a stream, or a canary, to a group's leader; never used again.
+using SequenceId = uint64_t;
+
+struct GroupRank {
+  ConnectionId connection = 0;
+  RankRegistration info;
+};
+
+enum class GroupState : uint8_t {
+  kForming,   // Not all ranks are there.
+  kCanary,    // All are there; one token is on its way through them.
+  kReady,     // Takes requests.
+  kStopping,  // Dismissed; its connections are about to close.
+};
+
+// Plain data with the questions that only concern one group.
+struct Group {
+  uint64_t number = 0;  // The lowest one free when it registered: a restarted group gets it again.
+  uint64_t epoch = 0;
+  GroupState state = GroupState::kForming;
+  std::vector<std::optional<GroupRank>> ranks;  // By rank.
+  std::optional<SchedulerStats> stats;          // As of its last update.
+  // What it was given. A cancelled stream's sequence stays until the leader has confirmed its end,
+  // because until then it takes up room there.
+  std::set<SequenceId> sequences;
+  SequenceId canary = 0;      // 0: not sent yet.
+  int64_t canary_tokens = 0;  // That it has brought so far.
+
+  const RankRegistration& shape() const;  // Of whichever rank came first by number.
+  bool complete() const;
+  // The connection of rank 0, which must be there.
+  ConnectionId leader() const { return ranks[0].value().connection; }
+  // Null if it has none on that connection.
+  const GroupRank* FindRank(ConnectionId connection) const;
+  // Requests that it may be given at once.
+  size_t capacity() const;
+  // Whether a request that will hold so many tokens fits now.
+  bool HasRoomFor(int64_t tokens) const;
+  // "group 1 (epoch 4, node7, tensor 2 x pipeline 1)"
+  std::string Name() const;
+  GroupStatus Status() const;
+  // What is wrong with an update from its leader, whatever the stream; empty if nothing.
+  std::string FindFault(const SequenceUpdate& update) const;
+};
+using GroupMap = std::map<uint64_t, Group>;  // By number.
+
+// "rank 1 (node7, pid 4711)"
+std::string Name(const RankRegistration& rank);
+
+// What is wrong with a registration by itself; empty if nothing is.
+std::string FindFault(const RankRegistration& rank);
+
+// The first thing in which two ranks differ that must be alike in one group; empty if nothing.
+std::string FindDifference(const RankRegistration& expected, const RankRegistration& found);
+
+}  // namespace shoal::core

@@ -1,0 +1,137 @@
+#include "coordinator/core/groups/groups.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "transport/base/check.h"
+
+namespace shoal::core {
+
+namespace {
+
+// Enough for the stragglers of a group that was lost a moment ago.
+constexpr size_t kLostIdsMax = 256;
+
+}  // namespace
+
+Groups::Groups(std::string model_name) : model_name_(std::move(model_name)) {}
+
+RegisterOutcome Groups::Register(ConnectionId connection, const RankRegistration& rank) {
+  SHOAL_CHECK(!connections_.contains(connection), "connection ", connection);
+  Group* group = FindById(rank.group_id);
+  RegisterOutcome refusal = FindRefusal(rank, group);
+  if (refusal.kind != RegisterOutcome::Kind::kAccepted) return refusal;
+
+  if (group == nullptr) group = &Add(rank);
+  group->ranks[static_cast<size_t>(rank.rank)] = GroupRank{connection, rank};
+  connections_[connection] = group->number;
+  return {RegisterOutcome::Kind::kAccepted, "", group->epoch, group->number};
+}
+
+RegisterOutcome Groups::FindRefusal(const RankRegistration& rank, const Group* group) const {
+  using Kind = RegisterOutcome::Kind;
+  const std::string fault = FindFault(rank);
+  if (!fault.empty()) return {Kind::kMismatch, Str(Name(rank), " registered badly: ", fault)};
+  if (std::find(lost_ids_.begin(), lost_ids_.end(), rank.group_id) != lost_ids_.end()) {
+    return {Kind::kStale, Str("the group of ", Name(rank),
+                              " was given up: end all its ranks and start a new group")};
+  }
+  const std::string mismatch = FindModelMismatch(rank);
+  if (!mismatch.empty()) return {Kind::kMismatch, mismatch};
+  if (group == nullptr) return {};
+  const std::string difference = FindDifference(group->shape(), rank);
+  if (!difference.empty()) {
+    return {Kind::kMismatch,
+            Str(Name(rank), " differs from the other ranks of ", group->Name(), ": ", difference)};
+  }
+  if (group->ranks[static_cast<size_t>(rank.rank)].has_value()) {
+    return {Kind::kMismatch, Str(Name(rank), " registered twice in ", group->Name())};
+  }
+  return {};
+}
+
+std::string Groups::FindModelMismatch(const RankRegistration& rank) const {
+  if (!model_name_.empty() && rank.model_name != model_name_) {
+    return Str("this region serves model ", model_name_, ", ", Name(rank), " has ", rank.model_name,
+               ": give both the same --model");
+  }
+  if (!model_) return "";
+  if (rank.model_name != model_->model_name) {
+    return Str("this region serves model ", model_->model_name, ", ", Name(rank), " has ",
+               rank.model_name);
+  }
+  if (rank.numerics_id != model_->numerics_id) {
+    return Str("this region's numerics id is ", model_->numerics_id, ", ", Name(rank), " has ",
+               rank.numerics_id, ": use the same model file and KV cache type everywhere");
+  }
+  if (rank.context_tokens != model_->context_tokens || rank.vocab_size != model_->vocab_size) {
+    return Str("this region's groups have a context of ", model_->context_tokens, " tokens and ",
+               model_->vocab_size, " token ids, ", Name(rank), " has ", rank.context_tokens,
+               " and ", rank.vocab_size, ": give all groups the same --context-tokens-max");
+  }
+  return "";
+}
+
+Group* Groups::FindById(uint64_t group_id) {
+  for (auto& [number, group] : groups_) {
+    if (group.shape().group_id == group_id) return &group;
+  }
+  return nullptr;
+}
+
+Group& Groups::Add(const RankRegistration& rank) {
+  uint64_t number = 0;
+  while (groups_.contains(number)) ++number;
+  Group& group = groups_[number];
+  group.number = number;
+  group.epoch = next_epoch_++;
+  group.ranks.resize(static_cast<size_t>(rank.size));
+  if (!model_) model_ = rank;
+  return group;
+}
+
+Group* Groups::FindByConnection(ConnectionId connection) {
+  const auto number = connections_.find(connection);
+  return number == connections_.end() ? nullptr : &groups_.at(number->second);
+}
+
+Group* Groups::Find(uint64_t number) {
+  const auto group = groups_.find(number);
+  return group == groups_.end() ? nullptr : &group->second;
+}
+
+void Groups::ApplyStats(Group& group, const SchedulerStats& stats) {
+  for (const auto counter : kSchedulerCounters) {
+    // The first update of a group that has served another coordinator counts what was done there.
+    if (group.stats)
+      totals_.*counter += std::max<int64_t>(0, stats.*counter - (*group.stats).*counter);
+  }
+  group.stats = stats;
+}
+
+void Groups::SetReady(Group& group) {
+  group.state = GroupState::kReady;
+  model_proven_ = true;
+}
+
+void Groups::RemoveRank(ConnectionId connection) {
+  const auto number = connections_.find(connection);
+  for (auto& rank : groups_.at(number->second).ranks) {
+    if (rank && rank->connection == connection) rank.reset();
+  }
+  connections_.erase(number);
+}
+
+Group Groups::Remove(uint64_t number) {
+  Group group = std::move(groups_.extract(number).mapped());
+  lost_ids_.push_back(group.shape().group_id);
+  if (lost_ids_.size() > kLostIdsMax) lost_ids_.pop_front();
+  for (const auto& rank : group.ranks) {
+    if (rank) connections_.erase(rank->connection);
+  }
+  // A group that never worked does not decide for those that come after it.
+  if (groups_.empty() && !model_proven_) model_.reset();
+  return group;
+}
+
+}  // namespace shoal::core

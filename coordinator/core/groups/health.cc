@@ -1,0 +1,67 @@
+#include "coordinator/core/groups/health.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "transport/base/check.h"
+
+namespace shoal::core {
+
+Health::Health(const RegionOptions& options, const Clock& clock)
+    : options_(options), clock_(clock), last_tick_(clock.now()) {}
+
+void Health::Heartbeat(ConnectionId connection, uint64_t progress, bool pending) {
+  Pulse& pulse = pulses_[connection];
+  pulse.silence_ns = 0;
+  if (!pending || !pulse.pending || progress != pulse.progress) pulse.stuck_ns = 0;
+  pulse.progress = progress;
+  pulse.pending = pending;
+}
+
+std::vector<Health::Loss> Health::Tick(const GroupMap& groups) {
+  const TimeNs interval = options_.heartbeat_ms * kMillisecondNs;
+  const TimeNs elapsed = std::clamp<TimeNs>(clock_.now() - last_tick_, 0, 2 * interval);
+  last_tick_ = clock_.now();
+  std::map<ConnectionId, Pulse> pulses;
+  std::map<uint64_t, TimeNs> ages_ns;
+  std::vector<Loss> losses;
+  for (const auto& [number, group] : groups) {
+    const TimeNs age_ns = ages_ns[group.epoch] = ages_ns_[group.epoch] + elapsed;
+    for (const auto& rank : group.ranks) {
+      if (!rank) continue;
+      Pulse& pulse = pulses[rank->connection] = pulses_[rank->connection];
+      pulse.silence_ns += elapsed;
+      if (pulse.pending) pulse.stuck_ns += elapsed;
+    }
+    std::string why = FindLoss(group, age_ns, pulses);
+    if (!why.empty()) losses.push_back({number, std::move(why)});
+  }
+  pulses_ = std::move(pulses);
+  ages_ns_ = std::move(ages_ns);
+  return losses;
+}
+
+std::string Health::FindLoss(const Group& group, TimeNs age_ns,
+                             const std::map<ConnectionId, Pulse>& pulses) const {
+  std::string why;
+  if ((group.state == GroupState::kForming || group.state == GroupState::kCanary) &&
+      age_ns > options_.join_timeout_ms * kMillisecondNs) {
+    why = Str("not ready within ", options_.join_timeout_ms,
+              " ms: ", group.complete() ? "no canary token" : "not all ranks joined");
+  }
+  const TimeNs silence_max_ns =
+      options_.heartbeat_ms * options_.heartbeats_missed_max * kMillisecondNs;
+  for (const auto& rank : group.ranks) {
+    if (!rank) continue;
+    const Pulse& pulse = pulses.at(rank->connection);
+    if (pulse.silence_ns > silence_max_ns) {
+      why = Str(Name(rank->info), ": no heartbeat for ", pulse.silence_ns / kMillisecondNs, " ms");
+    } else if (pulse.stuck_ns > options_.progress_timeout_ms * kMillisecondNs) {
+      why = Str(Name(rank->info), ": no progress for ", pulse.stuck_ns / kMillisecondNs,
+                " ms with work pending");
+    }
+  }
+  return why;
+}
+
+}  // namespace shoal::core

@@ -1,0 +1,201 @@
+#include "coordinator/gateway/answer/answer_choice.h"
+
+// Tokens are taken one by one, so that text, offsets and stops are the same for any batching.
+
+#include <algorithm>
+#include <utility>
+
+namespace shoal::gateway {
+namespace {
+
+bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+
+// Where `text` goes on behind so many code points after byte `at`.
+size_t SkipCodePoints(const std::string& text, size_t at, int64_t count) {
+  for (; count > 0 && at < text.size(); --count) {
+    ++at;
+    while (at < text.size() && IsContinuation(text[at])) ++at;
+  }
+  return at;
+}
+
+}  // namespace
+
+AnswerChoice::AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan plan,
+                           const text::Tokenizer* tokenizer, AnswerOwner& owner)
+    : index_(index),
+      echo_(request.echo),
+      return_token_ids_(request.return_token_ids),
+      plan_(std::move(plan)),
+      tokenizer_(tokenizer),
+      owner_(owner),
+      shows_stop_(request.shows_stop),
+      shows_special_(request.shows_special),
+      matcher_(request.stop, request.shows_stop) {
+  if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/!request.shows_special);
+}
+
+bool AnswerChoice::IsStopId(int32_t id) const {
+  const auto& ids = plan_.params.stop_ids;
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+void AnswerChoice::HandOverIfFull(AnswerPiece& piece) {
+  if (piece.json_bytes() < kPieceBytes) return;
+  owner_.OnPiece(*this, std::exchange(piece, {}), false);
+}
+
+void AnswerChoice::Begin(AnswerPiece& piece) {
+  begun_ = true;
+  piece.is_first = true;
+  if (return_token_ids_) {
+    for (const int32_t id : plan_.ids) {
+      piece.prompt_ids.push_back(id);
+      HandOverIfFull(piece);
+    }
+  }
+  // Offsets are in the prompt's text with the answer's behind it, whether or not it is echoed.
+  decoded_code_points_ = CountCodePoints(plan_.text);
+  if (!echo_) return;
+  // Stop strings are looked for in what is generated, not in the prompt.
+  if (plan_.params.top_logprobs >= 0) return EchoToken(nullptr, piece);
+  while (echoed_bytes_ < plan_.text.size()) {
+    size_t end = std::min(echoed_bytes_ + kPieceBytes, plan_.text.size());
+    while (end < plan_.text.size() && IsContinuation(plan_.text[end])) --end;
+    EchoText(end, piece);
+    HandOverIfFull(piece);
+  }
+}
+
+void AnswerChoice::EchoText(size_t end, AnswerPiece& piece) {
+  piece.text.append(plan_.text, echoed_bytes_, end - echoed_bytes_);
+  echoed_bytes_ = end;
+}
+
+void AnswerChoice::EchoToken(const TokenLogprobs* logprobs, AnswerPiece& piece) {
+  const bool is_first = echoed_count_ == 0;
+  const int32_t id = plan_.ids[echoed_count_++];
+  piece.tokens.push_back(id);
+  piece.text_offsets.push_back(std::min(echo_code_points_, decoded_code_points_));
+  ++piece.echoed_count;
+  logprobs == nullptr ? piece.logprobs.AddNone() : piece.logprobs.Add(*logprobs);
+  size_t end = echoed_bytes_;
+  if (tokenizer_ != nullptr && !(is_first && plan_.bos_added)) {
+    if (!echo_decoder_) echo_decoder_.emplace(*tokenizer_, /*skip_special=*/false);
+    const int64_t code_points = CountCodePoints(echo_decoder_->Push(id));
+    echo_code_points_ += code_points;
+    end = SkipCodePoints(plan_.text, end, code_points);
+  }
+  EchoText(echoed_count_ == plan_.ids.size() ? plan_.text.size() : end, piece);
+  HandOverIfFull(piece);
+}
+
+void AnswerChoice::EchoOnly() {
+  AnswerPiece piece;
+  Begin(piece);
+  piece.finish = FinishReason::kLength;
+  finished_ = true;
+  owner_.OnPiece(*this, std::move(piece), false);
+}
+
+void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
+  decoded_code_points_ += CountCodePoints(text);
+  piece.text += IsPromised() ? text : matcher_.Push(text);
+}
+
+// Stop strings are looked for behind what min_tokens promises.
+bool AnswerChoice::IsPromised() const {
+  return generated_count_ <= plan_.params.sampling.min_tokens;
+}
+
+// A token that is not shown (a special one, or one that ends the answer) is no text, but a stop
+// string may spell it.
+void AnswerChoice::AddToken(int32_t id, AnswerPiece& piece) {
+  const bool ends = IsStopId(id) && !shows_stop_;
+  if (!ends) AddText(decoder_->Push(id), piece);
+  const bool is_hidden = ends || (tokenizer_->IsSpecial(id) && !shows_special_);
+  if (IsPromised() || !is_hidden) return;
+  piece.text += matcher_.PushHidden(tokenizer_->TokenBytes(id, /*skip_special=*/false));
+}
+
+// True if a stop string was found.
+bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
+  if (!begun_) Begin(piece);
+  piece.cached_tokens += update.cached_tokens;
+  for (const TokenLogprobs& logprobs : update.prompt_logprobs) EchoToken(&logprobs, piece);
+  for (size_t i = 0; i < update.tokens.size(); ++i) {
+    const int32_t id = update.tokens[i];
+    ++generated_count_;
+    // Arrays are as many as asked for; without them only ids are ever shown.
+    piece.tokens.push_back(id);
+    piece.text_offsets.push_back(decoded_code_points_);
+    if (plan_.params.top_logprobs >= 0) piece.logprobs.Add(update.logprobs[i]);
+    if (decoder_) AddToken(id, piece);
+    if (matcher_.matched()) return true;
+    HandOverIfFull(piece);
+  }
+  return false;
+}
+
+bool AnswerChoice::CheckUpdate(const SequenceUpdate& update) {
+  const bool wants = plan_.params.top_logprobs >= 0;
+  // Those of the prompt come in parts, all before the first token.
+  const size_t owed =
+      plan_.params.prompt_logprobs ? plan_.ids.size() - std::max<size_t>(echoed_count_, 1) : 0;
+  const bool all_due = !update.tokens.empty() || update.finish == FinishReason::kStop ||
+                       update.finish == FinishReason::kLength;
+  if ((!wants || update.logprobs.size() == update.tokens.size()) &&
+      update.prompt_logprobs.size() <= owed &&
+      (!all_due || update.prompt_logprobs.size() == owed)) {
+    return true;
+  }
+  ApiError error("", "the group's log-probabilities do not match its tokens", "internal_error");
+  error.status = 500;
+  error.type = "server_error";
+  Fail(error);
+  return false;
+}
+
+void AnswerChoice::OnTokens(const SequenceUpdate& update) {
+  if (finished_ || !CheckUpdate(update)) return;
+  AnswerPiece piece;
+  const bool stopped = Consume(update, piece);
+  if (stopped) {
+    piece.finish = FinishReason::kStop;
+    finished_ = true;
+  }
+  if (stopped || !piece.empty()) owner_.OnPiece(*this, std::move(piece), stopped);
+}
+
+// An end by an error leaves what came with it in place: whether tokens come with the error or
+// before it makes no difference.
+void AnswerChoice::OnFinish(const SequenceUpdate& update) {
+  const bool failed = update.finish == FinishReason::kNumericError;
+  if (failed && !(update.tokens.empty() && update.prompt_logprobs.empty())) OnTokens(update);
+  if (finished_) return;
+  if (failed) return Fail(NumericError(update.detail));
+  if (update.finish != FinishReason::kStop && update.finish != FinishReason::kLength) {
+    return Fail(FromStreamError({core::BusyReason::kGroupLost, "the group ended the sequence", 0}));
+  }
+  if (!CheckUpdate(update)) return;
+  AnswerPiece piece;
+  const bool stopped = Consume(update, piece);
+  if (!stopped) {
+    if (decoder_) AddText(decoder_->Finish(), piece);
+    if (!matcher_.matched()) piece.text += matcher_.Finish();
+  }
+  piece.finish = matcher_.matched() ? FinishReason::kStop : update.finish;
+  finished_ = true;
+  owner_.OnPiece(*this, std::move(piece), false);
+}
+
+void AnswerChoice::OnError(const core::StreamError& error) {
+  if (!finished_) Fail(FromStreamError(error));
+}
+
+void AnswerChoice::Fail(const ApiError& error) {
+  finished_ = true;
+  owner_.OnFailure(*this, error);
+}
+
+}  // namespace shoal::gateway

@@ -1,0 +1,85 @@
+#pragma once
+
+// One sequence of an answer: hears of its tokens and makes pieces of text of them.
+
+#include <optional>
+#include <vector>
+
+#include "coordinator/core/generation_service.h"
+#include "coordinator/gateway/answer/answer_piece.h"
+#include "coordinator/gateway/answer/generation_plan.h"
+#include "coordinator/gateway/answer/stop_matcher.h"
+#include "coordinator/gateway/api/api_error.h"
+
+namespace shoal::gateway {
+
+class AnswerChoice;
+
+// Called from inside the generation service's calls.
+class AnswerOwner {
+ public:
+  virtual ~AnswerOwner() = default;
+  // Pieces are of about kPieceBytes at most. `piece.finish` says whether it is the choice's last.
+  // With `stopped_early` the sequence still runs and is to be cancelled.
+  virtual void OnPiece(AnswerChoice& choice, AnswerPiece piece, bool stopped_early) = 0;
+  virtual void OnFailure(AnswerChoice& choice, const ApiError& error) = 0;
+};
+
+// Threading: owned by the event loop. What it makes of the tokens does not depend on how they were
+// split over updates.
+class AnswerChoice : public core::StreamListener {
+ public:
+  AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan plan,
+               const text::Tokenizer* tokenizer, AnswerOwner& owner);
+
+  int64_t index() const { return index_; }
+  const PromptPlan& plan() const { return plan_; }
+  bool finished() const { return finished_; }
+  void set_finished() { finished_ = true; }
+  // The answer to a request that generates nothing: the owner hears of the echoed prompt.
+  void EchoOnly();
+
+  void OnTokens(const SequenceUpdate& update) override;
+  void OnFinish(const SequenceUpdate& update) override;
+  void OnError(const core::StreamError& error) override;
+
+  std::optional<core::StreamId> stream;  // Of the generation service, once taken.
+
+ private:
+  bool Consume(const SequenceUpdate& update, AnswerPiece& piece);
+  void Begin(AnswerPiece& piece);
+  // Up to that byte of the prompt's text.
+  void EchoText(size_t end, AnswerPiece& piece);
+  // The prompt's next token; null for the first one, which has no log-probability.
+  void EchoToken(const TokenLogprobs* logprobs, AnswerPiece& piece);
+  void HandOverIfFull(AnswerPiece& piece);
+  void AddText(std::string text, AnswerPiece& piece);
+  void AddToken(int32_t id, AnswerPiece& piece);
+  bool IsPromised() const;
+  bool IsStopId(int32_t id) const;
+  // False, with the failure reported, if the arrays do not fit each other.
+  bool CheckUpdate(const SequenceUpdate& update);
+  void Fail(const ApiError& error);
+
+  const int64_t index_;
+  const bool echo_;
+  const bool return_token_ids_;
+  const PromptPlan plan_;
+  const text::Tokenizer* tokenizer_;
+  AnswerOwner& owner_;
+  const bool shows_stop_;     // Also tokens that end the answer.
+  const bool shows_special_;  // Also special tokens.
+  std::optional<text::StreamDecoder> decoder_;
+  StopMatcher matcher_;
+  int64_t decoded_code_points_ = 0;  // Of the prompt's and the choice's text, held back or not.
+  // Of the prompt, as echoed so far:
+  std::optional<text::StreamDecoder> echo_decoder_;
+  size_t echoed_count_ = 0;       // Tokens.
+  size_t echoed_bytes_ = 0;       // Of its text.
+  int64_t echo_code_points_ = 0;  // Of those tokens.
+  int64_t generated_count_ = 0;   // Tokens.
+  bool begun_ = false;
+  bool finished_ = false;
+};
+
+}  // namespace shoal::gateway

@@ -1,0 +1,100 @@
+#pragma once
+
+// A stretch of one choice's answer, and how it is written as JSON. A streamed answer is written
+// piece by piece, an unstreamed one from all of its pieces: so both say the same.
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "coordinator/gateway/answer/logprob_run.h"
+#include "coordinator/gateway/api/api_request.h"
+#include "coordinator/gateway/json/json_writer.h"
+#include "parallel/text/tokenizer/tokenizer.h"
+
+namespace shoal::gateway {
+
+// About how much JSON a piece makes at most, and with it one event of a stream.
+constexpr size_t kPieceBytes = 64 * 1024;
+
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  // Of these, found in the prefix cache.
+  int64_t completion_tokens = 0;
+};
+
+struct AnswerPiece {
+  std::string text;  // Whole characters.
+  // Parallel arrays. With echo, the first pieces' begin with the prompt.
+  std::vector<int32_t> tokens;
+  LogprobRun logprobs;                // Empty unless asked for.
+  std::vector<int64_t> text_offsets;  // Code points of prompt and answer before the token.
+  size_t echoed_count = 0;            // Of these, the prompt's.
+  std::vector<int32_t> prompt_ids;    // In the first pieces, if ids were asked for.
+  bool is_first = false;
+  FinishReason finish = FinishReason::kNone;
+  int64_t cached_tokens = 0;   // Of the prompt, as SequenceUpdate.
+  std::optional<Usage> usage;  // So far, if each chunk says it.
+
+  void Append(AnswerPiece&& next);
+  bool empty() const { return text.empty() && tokens.empty() && prompt_ids.empty() && !is_first; }
+  // About what it makes; more than enough for the usual lengths of tokens and numbers.
+  size_t json_bytes() const {
+    return text.size() + 8 * prompt_ids.size() + 16 * tokens.size() + 48 * logprobs.entry_count();
+  }
+};
+
+// What all chunks of an answer share.
+struct AnswerFormat {
+  Endpoint endpoint = Endpoint::kCompletions;
+  std::string id;
+  std::string model;
+  std::string fingerprint;
+  int64_t created = 0;
+  bool return_token_ids = false;
+  bool include_usage = false;
+  int32_t top_logprobs = -1;
+  const text::Tokenizer* tokenizer = nullptr;
+  std::vector<std::string> warnings;  // For people; said once.
+};
+
+// The SSE events ("data: ...\n\n") of one piece; empty if it shows nothing.
+std::string FormatEvents(const AnswerFormat& format, int64_t choice, const AnswerPiece& piece);
+std::string FormatUsageEvent(const AnswerFormat& format, const Usage& usage);
+
+struct ArrayField;
+
+// The whole answer, choices in order, as one JSON text that is written a stretch at a time.
+// Threading: thread-compatible.
+class AnswerBody {
+ public:
+  AnswerBody(std::shared_ptr<const AnswerFormat> format,
+             std::vector<std::deque<AnswerPiece>> choices, const Usage& usage);
+  AnswerBody(const AnswerBody&) = delete;
+  AnswerBody& operator=(const AnswerBody&) = delete;
+
+  // The next stretch, of about kPieceBytes; empty once all is written.
+  std::string Next();
+
+ private:
+  // Writes some of what it stands for. Result: whether that was all.
+  using Part = std::function<bool(JsonWriter&)>;
+
+  void Add(std::function<void(JsonWriter&)> write);
+  void AddChoice(size_t index);
+  void AddText(const std::deque<AnswerPiece>& pieces, std::string_view key);
+  void AddArray(const std::deque<AnswerPiece>& pieces, const ArrayField& field);
+
+  const std::shared_ptr<const AnswerFormat> format_;
+  const std::vector<std::deque<AnswerPiece>> choices_;
+  std::vector<Part> parts_;
+  size_t part_ = 0;  // The next one to write.
+  JsonWriter json_;
+};
+
+}  // namespace shoal::gateway

@@ -1,0 +1,63 @@
+#include "coordinator/gateway/api/api_error.h"
+
+// The error object and the status codes of overload.
+
+#include "coordinator/gateway/json/json_writer.h"
+
+namespace shoal::gateway {
+
+std::string ErrorObject(const ApiError& error, const std::string& request_id) {
+  JsonWriter json;
+  json.BeginObject().Key("message").String(error.what()).Key("type").String(error.type);
+  json.Key("param");
+  error.param.empty() ? json.Null() : json.String(error.param);
+  json.Key("code");
+  error.code.empty() ? json.Null() : json.String(error.code);
+  json.Key("request_id");
+  request_id.empty() ? json.Null() : json.String(request_id);
+  if (error.max_context >= 0) {
+    json.Key("prompt_tokens").Int(error.prompt_tokens).Key("max_context").Int(error.max_context);
+  }
+  return json.EndObject().Take();
+}
+
+HttpResponse ErrorResponse(const ApiError& error, const std::string& request_id) {
+  HttpResponse response;
+  response.status = error.status;
+  response.body = JsonWriter()
+                      .BeginObject()
+                      .Key("error")
+                      .Raw(ErrorObject(error, request_id))
+                      .EndObject()
+                      .Take();
+  if (error.retry_after_ms >= 0) {
+    // Whole seconds, rounded up, at least one (RFC 9110 section 10.2.3).
+    const int64_t seconds = std::max<int64_t>(1, (error.retry_after_ms + 999) / 1000);
+    response.headers.emplace_back("Retry-After", std::to_string(seconds));
+  }
+  return response;
+}
+
+ApiError FromStreamError(const core::StreamError& error) {
+  ApiError result("", error.message, std::string(core::ToString(error.reason)));
+  if (error.reason == core::BusyReason::kTooLarge) return result;
+  result.status = 503;
+  result.type = "server_error";
+  if (error.reason == core::BusyReason::kRefused) {
+    result.status = 500;
+    return result;
+  }
+  result.retry_after_ms = std::max<int64_t>(0, error.retry_after_ms);
+  return result;
+}
+
+ApiError NumericError(const std::string& detail) {
+  ApiError result("",
+                  Str("the model's numbers were not finite", detail.empty() ? "" : " at ", detail),
+                  "numeric_error");
+  result.status = 500;
+  result.type = "server_error";
+  return result;
+}
+
+}  // namespace shoal::gateway

@@ -1,0 +1,44 @@
+#pragma once
+
+// What goes wrong with a request, in the shape that OpenAI's clients expect.
+
+#include <cstdint>
+#include <string>
+
+#include "coordinator/core/generation_service.h"
+#include "coordinator/gateway/http/http_message.h"
+#include "transport/base/error.h"
+
+namespace shoal::gateway {
+
+// Thrown while a request is validated; the gateway turns it into a response.
+class ApiError : public Error {
+ public:
+  // 400. `param`: the field's path, such as "messages[0].content"; empty if none.
+  ApiError(std::string param, const std::string& message, std::string code = "invalid_value")
+      : Error(ErrorCode::kInvalidArgument, message),
+        param(std::move(param)),
+        code(std::move(code)) {}
+
+  int status = 400;
+  std::string type = "invalid_request_error";
+  std::string param;
+  std::string code;
+  int64_t prompt_tokens = -1;  // With max_context, if not negative.
+  int64_t max_context = -1;
+  int64_t retry_after_ms = -1;
+};
+
+// {"message":...,"type":...,"param":...,"code":...,"request_id":...}, without the outer "error".
+std::string ErrorObject(const ApiError& error, const std::string& request_id);
+
+// With Retry-After where it belongs.
+HttpResponse ErrorResponse(const ApiError& error, const std::string& request_id);
+
+// 400 if it is too large for any group, 500 if a group refused it after all, else 503.
+ApiError FromStreamError(const core::StreamError& error);
+
+// A generation whose numbers were not finite: 500, code numeric_error.
+ApiError NumericError(const std::string& detail);
+
+}  // namespace shoal::gateway

@@ -1,0 +1,375 @@
+#include "coordinator/gateway/api/api_request.h"
+
+// One function per group of fields; the order of checks is the order of complaints.
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "coordinator/gateway/api/api_error.h"
+#include "coordinator/gateway/json/json_reader.h"
+#include "coordinator/gateway/json/json_writer.h"
+
+namespace shoal::gateway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kTokensMaxMax = int64_t{1} << 40;
+
+[[noreturn]] void ThrowUnsupported(const std::string& field, std::string_view why) {
+  throw ApiError(field, Str(field, " is not supported: ", why), "unsupported_parameter");
+}
+
+void NoteIgnored(std::string path, std::vector<std::string>& ignored) {
+  if (ignored.size() > kIgnoredMax) return;
+  if (path.size() > kIgnoredBytesMax) path = ReplaceIllFormed(path.substr(0, kIgnoredBytesMax));
+  if (ignored.size() == kIgnoredMax) path = "...";
+  if (std::find(ignored.begin(), ignored.end(), path) == ignored.end()) ignored.push_back(path);
+}
+
+// What `reader` was never asked for. `prefix`: of the names, such as "messages.".
+void NoteUnread(const JsonReader& reader, std::string_view prefix, ApiRequest& request) {
+  for (const std::string& name : reader.Unread()) NoteIgnored(Str(prefix, name), request.ignored);
+}
+
+// Fields of the body that the table does not know.
+void NoteUnknown(const Json& body, ApiRequest& request) {
+  for (auto field = body.begin(); field != body.end(); ++field) {
+    if (FindParameter(request.endpoint, field.key()) != nullptr) continue;
+    NoteIgnored(field.key(), request.ignored);
+  }
+}
+
+// A number in (0, max].
+double ReadPositive(JsonReader& fields, const char* name, double max, double absent) {
+  const double value = fields.Number(name, 0, max).value_or(absent);
+  if (value == 0) throw ApiError(name, Str(name, " must be above 0 and at most ", max, ", not 0"));
+  return value;
+}
+
+// An object's key: a token id as a decimal number, in its one spelling.
+int32_t ReadBiasToken(const std::string& key) {
+  int32_t token = -1;
+  const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token);
+  if (error != std::errc() || token < 0 || std::to_string(token) != key) {
+    throw ApiError("logit_bias",
+                   Str("logit_bias has the key \"", key, "\": expected token ids like \"50256\""));
+  }
+  return token;
+}
+
+void ReadLogitBias(JsonReader& fields, SamplingParams& sampling) {
+  const Json* const value = fields.Find("logit_bias");
+  if (value == nullptr) return;
+  JsonReader biases(*value, "logit_bias");
+  if (static_cast<int64_t>(value->size()) > kLogitBiasesMax) {
+    throw ApiError("logit_bias", Str("logit_bias must have at most ", kLogitBiasesMax,
+                                     " tokens, not ", value->size()));
+  }
+  for (auto member = value->begin(); member != value->end(); ++member) {
+    const int32_t token = ReadBiasToken(member.key());
+    const auto bias = biases.Number(member.key(), -kLogitBiasMax, kLogitBiasMax);
+    if (bias) sampling.logit_bias.push_back({token, static_cast<float>(*bias)});
+  }
+}
+
+void ReadPenalties(JsonReader& fields, SamplingParams& sampling) {
+  sampling.repetition_penalty =
+      ReadPositive(fields, "repetition_penalty", kRepetitionPenaltyMax, 1);
+  const auto count_penalty = [&](const char* name) {
+    return fields.Number(name, -kCountPenaltyMax, kCountPenaltyMax).value_or(0);
+  };
+  sampling.frequency_penalty = count_penalty("frequency_penalty");
+  sampling.presence_penalty = count_penalty("presence_penalty");
+  ReadLogitBias(fields, sampling);
+}
+
+void ReadSampling(JsonReader& fields, ApiRequest& request) {
+  SamplingParams& sampling = request.sampling;
+  // Nearer to 0 than the arithmetic of a choice reaches (kernels/README.md, section 6): it is 0.
+  sampling.temperature = fields.Number("temperature", 0, 100).value_or(1);
+  if (sampling.temperature < kTemperatureMin) sampling.temperature = 0;
+  sampling.typical_p = ReadPositive(fields, "typical_p", 1, 1);
+  // 0 means the most likely token alone. So does the least positive share: the first token that is
+  // left has it.
+  sampling.top_p = fields.Number("top_p", 0, 1).value_or(1);
+  if (sampling.top_p == 0) sampling.top_p = std::numeric_limits<double>::min();
+  // -1 is another spelling of "all" among OpenAI-compatible servers.
+  const int64_t top_k = fields.Int("top_k", -1, INT32_MAX).value_or(0);
+  sampling.top_k = static_cast<int32_t>(top_k < 0 ? 0 : top_k);
+  sampling.min_p = fields.Number("min_p", 0, 1).value_or(0);
+  if (const auto seed = fields.Int("seed", INT64_MIN, INT64_MAX)) {
+    request.seeded = true;
+    sampling.seed = static_cast<uint64_t>(*seed);
+  }
+}
+
+void ReadStops(JsonReader& fields, ApiRequest& request) {
+  const auto add = [&](const Json& value, const std::string& path) {
+    if (!value.is_string()) ThrowWrongType(path, "a string", value);
+    auto text = value.get<std::string>();
+    if (text.empty()) throw ApiError(path, path + " must not be empty");
+    if (text.size() > kStopBytesMax) {
+      throw ApiError(path, Str(path, " must have at most ", kStopBytesMax, " bytes"));
+    }
+    request.stop.push_back(std::move(text));
+  };
+  if (const Json* stop = fields.Find("stop"); stop != nullptr) {
+    if (stop->is_array()) {
+      if (stop->size() > kStopsMax) {
+        throw ApiError("stop", Str("stop must have at most ", kStopsMax, " strings"));
+      }
+      for (size_t i = 0; i < stop->size(); ++i) add((*stop)[i], Str("stop[", i, "]"));
+    } else if (stop->is_string()) {
+      add(*stop, "stop");
+    } else {
+      ThrowWrongType("stop", "a string or an array of strings", *stop);
+    }
+  }
+  if (const Json* ids = fields.Find("stop_token_ids"); ids != nullptr) {
+    if (!ids->is_array()) ThrowWrongType("stop_token_ids", "an array of token ids", *ids);
+    if (ids->size() > kStopsMax) {
+      throw ApiError("stop_token_ids", Str("stop_token_ids must have at most ", kStopsMax, " ids"));
+    }
+    for (size_t i = 0; i < ids->size(); ++i) {
+      request.stop_token_ids.push_back(ReadTokenId((*ids)[i], Str("stop_token_ids[", i, "]")));
+    }
+  }
+}
+
+void ReadLogprobs(JsonReader& fields, ApiRequest& request) {
+  if (request.endpoint == Endpoint::kCompletions) {
+    const auto count = fields.Int("logprobs", 0, kTopLogprobsMax);
+    request.top_logprobs = static_cast<int32_t>(count.value_or(-1));
+    return;
+  }
+  const bool wanted = fields.Bool("logprobs").value_or(false);
+  const auto top = fields.Int("top_logprobs", 0, kTopLogprobsMax);
+  if (top.value_or(0) > 0 && !wanted) {
+    throw ApiError("top_logprobs", "top_logprobs needs logprobs to be true");
+  }
+  if (wanted) request.top_logprobs = static_cast<int32_t>(top.value_or(0));
+}
+
+void ReadLengths(JsonReader& fields, ApiRequest& request) {
+  const int64_t least = request.endpoint == Endpoint::kCompletions ? 0 : 1;
+  const auto tokens = fields.Int("max_tokens", least, kTokensMaxMax);
+  const auto newer = fields.Int("max_completion_tokens", least, kTokensMaxMax);
+  if (tokens && newer && *tokens != *newer) {
+    throw ApiError("max_completion_tokens", "max_tokens and max_completion_tokens disagree");
+  }
+  request.tokens_max = newer ? newer : tokens;
+  if (request.endpoint == Endpoint::kCompletions) {
+    request.echo = fields.Bool("echo").value_or(false);
+    request.adds_bos = fields.Bool("add_special_tokens").value_or(true);
+    if (!request.tokens_max) request.tokens_max = 16;
+    if (*request.tokens_max == 0 && !request.echo) {
+      throw ApiError(newer ? "max_completion_tokens" : "max_tokens",
+                     "max_tokens may be 0 only with echo");
+    }
+  }
+  request.sampling.min_tokens =
+      fields.Int("min_tokens", 0, request.tokens_max.value_or(kTokensMaxMax)).value_or(0);
+}
+
+// When it is served, and beside whom: the fields of vLLM.
+void ReadService(JsonReader& fields, ApiRequest& request) {
+  request.priority =
+      static_cast<int32_t>(fields.Int("priority", kPriorityMin, kPriorityMax).value_or(0));
+  const auto salt = fields.String("cache_salt");
+  if (!salt) return;
+  if (salt->empty() || static_cast<int64_t>(salt->size()) > kCacheSaltBytesMax) {
+    throw ApiError("cache_salt", Str("cache_salt must have 1 to ", kCacheSaltBytesMax,
+                                     " bytes, not ", salt->size()));
+  }
+  request.cache_salt = *salt;
+}
+
+PromptInput ReadIds(const Json& value, const std::string& path) {
+  std::vector<int32_t> ids;
+  ids.reserve(value.size());
+  for (size_t i = 0; i < value.size(); ++i) {
+    ids.push_back(ReadTokenId(value[i], Str(path, "[", i, "]")));
+  }
+  if (ids.empty()) throw ApiError(path, path + " must have at least one token");
+  return ids;
+}
+
+void ReadPrompts(JsonReader& fields, ApiRequest& request) {
+  constexpr std::string_view kForms =
+      "a string, an array of token ids, or an array of strings and such arrays";
+  const Json* prompt = fields.Find("prompt");
+  if (prompt == nullptr || (prompt->is_array() && prompt->empty())) {
+    request.prompts.emplace_back("");
+  } else if (prompt->is_string()) {
+    request.prompts.emplace_back(prompt->get<std::string>());
+  } else if (!prompt->is_array()) {
+    ThrowWrongType("prompt", kForms, *prompt);
+  } else if (prompt->front().is_number()) {
+    request.prompts.push_back(ReadIds(*prompt, "prompt"));
+  } else {
+    if (prompt->size() > kPromptsMax) {
+      throw ApiError("prompt", Str("prompt must have at most ", kPromptsMax, " elements, not ",
+                                   prompt->size()));
+    }
+    for (size_t i = 0; i < prompt->size(); ++i) {
+      const Json& element = (*prompt)[i];
+      const std::string path = Str("prompt[", i, "]");
+      if (element.is_string()) {
+        request.prompts.emplace_back(element.get<std::string>());
+      } else if (element.is_array() && element.empty()) {
+        request.prompts.emplace_back("");
+      } else if (element.is_array()) {
+        request.prompts.push_back(ReadIds(element, path));
+      } else {
+        ThrowWrongType(path, "a string or an array of token ids", element);
+      }
+    }
+  }
+}
+
+// One part of a message's content. Only an assistant can have refused.
+std::string ReadPart(const Json& value, const std::string& path, bool is_assistant,
+                     ApiRequest& request) {
+  JsonReader part(value, path);
+  const std::string type = part.String("type").value_or("");
+  if (type != "text" && !(is_assistant && type == "refusal")) {
+    throw ApiError(part.Path("type"),
+                   Str(part.Path("type"), " must be \"text\"",
+                       is_assistant ? " or \"refusal\"" : "", ", not ", Json(type).dump()));
+  }
+  const auto text = part.String(type);  // Named like its type.
+  if (!text) throw ApiError(part.Path(type), part.Path(type) + " is missing", "missing_field");
+  for (const char* name : {"prompt_cache_breakpoint", "cache_control"}) {
+    part.Find(name);  // Prefixes are found wherever they end.
+  }
+  NoteUnread(part, "messages.content.", request);
+  return *text;
+}
+
+std::string ReadContent(const Json& content, const std::string& path, bool is_assistant,
+                        ApiRequest& request) {
+  if (content.is_string()) return content.get<std::string>();
+  if (!content.is_array()) ThrowWrongType(path, "a string or an array of text parts", content);
+  std::string text;
+  for (size_t i = 0; i < content.size(); ++i) {
+    text += ReadPart(content[i], Str(path, "[", i, "]"), is_assistant, request);
+  }
+  return text;
+}
+
+std::string ReadRole(JsonReader& message) {
+  constexpr std::string_view kRoles[] = {"system",    "developer", "user",
+                                         "assistant", "tool",      "function"};
+  const auto role = message.String("role");
+  const std::string path = message.Path("role");
+  if (!role) throw ApiError(path, path + " is missing", "missing_field");
+  if (std::find(std::begin(kRoles), std::end(kRoles), *role) == std::end(kRoles)) {
+    throw ApiError(path, path + " must be system, developer, user, assistant, tool or function");
+  }
+  return *role;
+}
+
+// What an assistant said earlier may come back with all the fields that its answer had.
+void RefuseUnsupportedOf(JsonReader& message) {
+  if (const Json* calls = message.Find("tool_calls"); calls != nullptr && !calls->empty()) {
+    ThrowUnsupported(message.Path("tool_calls"), "there are no tools");
+  }
+  if (message.Find("function_call") != nullptr) {
+    ThrowUnsupported(message.Path("function_call"), "there are no tools");
+  }
+  if (message.Find("audio") != nullptr) ThrowUnsupported(message.Path("audio"), "send its text");
+  for (const char* name : {"prefix", "partial"}) {
+    if (message.Bool(name).value_or(false)) ThrowUnsupported(message.Path(name), "leave it false");
+  }
+}
+
+ChatMessage ReadMessage(JsonReader& message, ApiRequest& request) {
+  ChatMessage result;
+  result.role = ReadRole(message);
+  RefuseUnsupportedOf(message);
+  const bool is_assistant = result.role == "assistant";
+  const Json* content = message.Find("content");
+  const auto refusal = message.String("refusal");
+  if (content != nullptr) {
+    result.content = ReadContent(*content, message.Path("content"), is_assistant, request);
+  } else if (is_assistant) {
+    result.content = refusal.value_or("");
+  } else if (result.role != "function") {
+    throw ApiError(message.Path("content"), message.Path("content") + " is missing",
+                   "missing_field");
+  }
+  result.name = message.String("name");
+  for (const char* name : {"tool_call_id", "annotations", "reasoning", "reasoning_content"}) {
+    message.Find(name);  // No part of what the model reads.
+  }
+  NoteUnread(message, "messages.", request);
+  return result;
+}
+
+void ReadMessages(JsonReader& fields, ApiRequest& request) {
+  const Json* messages = fields.Find("messages");
+  if (messages == nullptr) throw ApiError("messages", "messages is missing", "missing_field");
+  if (!messages->is_array()) ThrowWrongType("messages", "an array", *messages);
+  if (messages->empty()) throw ApiError("messages", "messages must not be empty");
+  for (size_t i = 0; i < messages->size(); ++i) {
+    JsonReader message((*messages)[i], Str("messages[", i, "]"));
+    request.messages.push_back(ReadMessage(message, request));
+  }
+}
+
+void ReadStream(JsonReader& fields, ApiRequest& request) {
+  request.stream = fields.Bool("stream").value_or(false);
+  const Json* value = fields.Find("stream_options");
+  if (value == nullptr) return;
+  JsonReader options(*value, "stream_options");
+  if (!request.stream) throw ApiError("stream_options", "stream_options needs stream to be true");
+  request.include_usage = options.Bool("include_usage").value_or(false);
+  request.continuous_usage = options.Bool("continuous_usage_stats").value_or(false);
+  options.Bool("include_obfuscation");  // Padding, of which there is none.
+  NoteUnread(options, "stream_options.", request);
+}
+
+void ReadCounts(JsonReader& fields, ApiRequest& request) {
+  request.answers_per_prompt = static_cast<int32_t>(fields.Int("n", 1, kAnswersMax).value_or(1));
+  const auto prompts = std::max<int64_t>(1, static_cast<int64_t>(request.prompts.size()));
+  if (prompts * request.answers_per_prompt > kSequencesMax) {
+    throw ApiError("n", Str("n times the number of prompts must be at most ", kSequencesMax));
+  }
+  const int64_t best_of =
+      fields.Int("best_of", 1, kAnswersMax).value_or(request.answers_per_prompt);
+  if (best_of != request.answers_per_prompt) ThrowUnsupported("best_of", "set it equal to n");
+}
+
+}  // namespace
+
+ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
+  JsonReader fields(body, "");
+  ApiRequest request;
+  request.endpoint = endpoint;
+  request.model = fields.String("model").value_or("");
+  endpoint == Endpoint::kChat ? ReadMessages(fields, request) : ReadPrompts(fields, request);
+  ReadStream(fields, request);
+  ReadSampling(fields, request);
+  ReadPenalties(fields, request.sampling);
+  ReadLengths(fields, request);
+  ReadStops(fields, request);
+  ReadLogprobs(fields, request);
+  request.ignore_eos = fields.Bool("ignore_eos").value_or(false);
+  request.grammar = ReadGrammar(fields);
+  if (request.ignore_eos && request.grammar.source.kind != GrammarKind::kNone) {
+    throw ApiError("ignore_eos", Str("ignore_eos and ", request.grammar.param,
+                                     " exclude each other: the answer would go on after its end"));
+  }
+  request.return_token_ids = fields.Bool("return_token_ids").value_or(false);
+  request.shows_stop = fields.Bool("include_stop_str_in_output").value_or(false);
+  request.shows_special = !fields.Bool("skip_special_tokens").value_or(true);
+  ReadService(fields, request);
+  ReadCounts(fields, request);
+  RefuseUnsupported(endpoint, body);
+  NoteUnknown(body, request);
+  return request;
+}
+
+}  // namespace shoal::gateway

@@ -1,0 +1,438 @@
+#include "coordinator/gateway/api/http_gateway.h"
+
+// Routes, and the endpoints that answer at once.
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "coordinator/gateway/answer/generation_answer.h"
+#include "coordinator/gateway/api/api_request.h"
+#include "coordinator/gateway/api/parameters.h"
+#include "coordinator/gateway/json/strict_json.h"
+#include "transport/base/system_random.h"
+#include "transport/rpc/secret.h"
+
+namespace shoal::gateway {
+namespace {
+
+constexpr std::string_view kModelPrefix = "/v1/models/";
+
+int64_t SystemSeconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
+}
+
+ApiError MakeError(int status, std::string type, std::string code, const std::string& message) {
+  ApiError error("", message, std::move(code));
+  error.status = status;
+  error.type = std::move(type);
+  return error;
+}
+
+// Errors: ApiError 404, with the names that are served.
+void CheckModel(const std::vector<std::string>& names, const std::string& name,
+                const std::string& param) {
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  std::string served;
+  for (const std::string& served_name : names) served += (served.empty() ? "" : ", ") + served_name;
+  ApiError error(
+      param,
+      Str("the model ", nlohmann::json(name).dump(), " is not served here; served: ", served),
+      "model_not_found");
+  error.status = 404;
+  throw error;
+}
+
+// A browser asks first before it sends JSON for a foreign page, but not before it sends what a form
+// can hold. Errors: ApiError 415.
+void CheckBodyForm(const HttpRequest& request) {
+  for (const std::string_view name : {"content-type", "content-encoding"}) {
+    if (std::ranges::count(request.headers, name, &Headers::value_type::first) < 2) continue;
+    throw MakeError(400, "invalid_request_error", "duplicate_header",
+                    Str("the header ", name, " comes twice: which one holds?"));
+  }
+  const std::string* const encoding = request.Find("content-encoding");
+  if (encoding != nullptr && LowerTrimmed(*encoding) != "identity") {
+    throw MakeError(415, "invalid_request_error", "unsupported_encoding",
+                    Str("the body's Content-Encoding is ", nlohmann::json(*encoding).dump(),
+                        ": only identity is read here, send the JSON as it is"));
+  }
+  const std::string* const type = request.Find("content-type");
+  if (type != nullptr && IsJsonType(*type)) return;
+  throw MakeError(
+      415, "invalid_request_error", "unsupported_media_type",
+      Str("the body's Content-Type is ", type == nullptr ? "missing" : nlohmann::json(*type).dump(),
+          ": send the header Content-Type: application/json"));
+}
+
+void WriteModel(JsonWriter& json, const std::string& name, int64_t created,
+                int64_t context_tokens) {
+  json.BeginObject().Key("id").String(name).Key("object").String("model");
+  json.Key("created").Int(created).Key("owned_by").String("shoal");
+  json.Key("max_model_len").Int(context_tokens).EndObject();
+}
+
+}  // namespace
+
+struct HttpGateway::Route {
+  std::string path;  // Ends in '/': everything below.
+  bool post = false;
+  bool needs_key = true;
+  Endpoint endpoint = Endpoint::kCompletions;
+  void (HttpGateway::*send)(Call&) = nullptr;  // Null: a generation.
+};
+
+struct HttpGateway::Call {
+  const HttpRequest& request;
+  HttpReply& reply;
+  std::string request_id;
+  TimeNs started = 0;
+  std::string route = "other";
+  const Route* matched = nullptr;
+};
+
+struct HttpGateway::Reading {
+  Endpoint endpoint = Endpoint::kCompletions;
+  std::vector<std::string> served_names;
+  core::ServedModel model;
+  uint64_t seed = 0;                    // For a request that brings none.
+  std::optional<ApiError> unavailable;  // Nobody can answer, however good the request is.
+  bool strict = false;                  // Unknown fields are refused.
+
+  // Checks the body and makes token ids of its text; fills the request, its prompts and the format.
+  // Pure. Errors: ApiError.
+  AnswerSetup Read(const std::string& body, const TextService& text) const;
+};
+
+const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
+  static const std::vector<Route> kRoutes = {
+      {"/v1/chat/completions", true, true, Endpoint::kChat, nullptr},
+      {"/v1/completions", true, true, Endpoint::kCompletions, nullptr},
+      {"/v1/models", false, true, {}, &HttpGateway::SendModels},
+      {std::string(kModelPrefix), false, true, {}, &HttpGateway::SendModel},
+      {"/v1/parameters", false, true, {}, &HttpGateway::SendParameters},
+      {"/health", false, false, {}, &HttpGateway::SendReady},
+      {"/livez", false, false, {}, &HttpGateway::SendLive},
+      {"/readyz", false, false, {}, &HttpGateway::SendReady},
+      {"/version", false, false, {}, &HttpGateway::SendVersion},
+      {"/metrics", false, true, {}, &HttpGateway::SendMetrics},
+  };
+  return kRoutes;
+}
+
+HttpGateway::HttpGateway(HttpGatewayOptions options, core::GenerationService& generation,
+                         TextService text, kj::Timer& timer, kj::UnixEventPort& port)
+    : options_(std::move(options)),
+      generation_(generation),
+      text_(std::move(text)),
+      timer_(timer),
+      random_(options_.random ? options_.random : SystemRandom()),
+      unix_seconds_(options_.unix_seconds ? options_.unix_seconds : SystemSeconds),
+      started_seconds_(unix_seconds_()),
+      text_threads_(port),
+      formatter_(port),
+      server_(options_.limits, *this, timer) {}
+
+HttpGateway::~HttpGateway() noexcept = default;
+
+void HttpGateway::Listen(kj::Network& network, kj::WaitScope& wait_scope) {
+  server_.Listen(network, options_.bind, options_.port, wait_scope);
+}
+
+std::string HttpGateway::url() const {
+  const std::string& bind = options_.bind;
+  const bool anywhere = bind == "*" || bind == "0.0.0.0" || bind == "::" || bind == "[::]";
+  return Str("http://", anywhere ? "127.0.0.1" : UrlHost(bind), ":", port());
+}
+
+kj::Promise<void> HttpGateway::Stop(int64_t grace_ms) {
+  stopping_ = true;
+  return server_.Stop(grace_ms);
+}
+
+std::string HttpGateway::RandomHex(int digits) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  for (uint64_t bits = 0; digits > 0; --digits, bits >>= 4) {
+    if (text.size() % 16 == 0) bits = random_();
+    text += kHex[bits & 15];
+  }
+  return text;
+}
+
+std::string HttpGateway::RequestId(const HttpRequest* request) {
+  const std::string* given = request == nullptr ? nullptr : request->Find("x-request-id");
+  return given != nullptr && IsPlainName(*given) ? *given : "req-" + RandomHex(24);
+}
+
+HttpResponse HttpGateway::Refuse(int status, const std::string& message) {
+  metrics_.CountRequest("other", status);
+  const std::string request_id = RequestId(nullptr);
+  HttpResponse response =
+      ErrorResponse(MakeError(status, "invalid_request_error",
+                              status == 413 ? "body_too_large" : "bad_request", message),
+                    request_id);
+  response.headers.emplace_back("X-Request-Id", request_id);
+  return response;
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::Answer(const HttpRequest& request, HttpReply& reply) {
+  Call call{request, reply, RequestId(&request), Now(timer_)};
+  return AnswerOrRefuse(call, [&] { return Dispatch(call); });
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
+    const Call& call, kj::FunctionParam<std::unique_ptr<PendingAnswer>()> work) {
+  const auto fail = [&](const ApiError& error, Headers headers) {
+    HttpResponse response = ErrorResponse(error, call.request_id);
+    response.headers.emplace_back("X-Request-Id", call.request_id);
+    response.headers.insert(response.headers.end(), headers.begin(), headers.end());
+    metrics_.CountRequest(call.route, error.status);
+    call.reply.Send(std::move(response));
+  };
+  // The HTTP boundary: like the RPC boundary, it turns every error into a reply.
+  try {
+    return work();
+  } catch (const ApiError& error) {
+    Headers headers;
+    if (error.status == 405)
+      headers.emplace_back("Allow", call.matched->post ? "POST" : "GET, HEAD");
+    if (error.status == 401) headers.emplace_back("WWW-Authenticate", "Bearer");
+    if (error.code == "unsupported_encoding") headers.emplace_back("Accept-Encoding", "identity");
+    fail(error, std::move(headers));
+  } catch (const std::exception& error) {
+    LOG(ERROR) << call.request_id << ": " << error.what();
+    fail(MakeError(500, "server_error", "internal_error",
+                   "something broke while reading this request; the server's log says what"),
+         {});
+  }
+  return nullptr;
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::Dispatch(Call& call) {
+  const HttpRequest& request = call.request;
+  for (const Route& route : Routes()) {
+    const bool below = route.path.back() == '/' && request.path.size() > route.path.size() &&
+                       request.path.starts_with(route.path);
+    if (below || request.path == route.path) call.matched = &route;
+  }
+  if (call.matched == nullptr) {
+    CheckKey(request);
+    std::string known;
+    for (const Route& route : Routes()) known += (known.empty() ? "" : ", ") + route.path;
+    throw MakeError(404, "invalid_request_error", "unknown_path",
+                    "there is no such path; there are " + known);
+  }
+  call.route = call.matched->path;
+  if (call.matched->needs_key) CheckKey(request);
+  const bool allowed = call.matched->post ? request.method == "POST"
+                                          : request.method == "GET" || request.method == "HEAD";
+  if (!allowed) {
+    throw MakeError(405, "invalid_request_error", "method_not_allowed",
+                    Str(call.route, " takes ", call.matched->post ? "POST" : "GET"));
+  }
+  if (call.matched->send == nullptr) return Generate(call);
+  (this->*call.matched->send)(call);
+  return nullptr;
+}
+
+void HttpGateway::CheckKey(const HttpRequest& request) const {
+  if (options_.api_keys.empty()) return;
+  const std::string* given = request.Find("authorization");
+  bool known = false;
+  if (given != nullptr && given->size() > 7) {
+    std::string scheme = given->substr(0, 7);
+    std::transform(scheme.begin(), scheme.end(), scheme.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    known =
+        scheme == "bearer " && rpc::IsOneOf(std::string_view(*given).substr(7), options_.api_keys);
+  }
+  if (known) return;
+  throw MakeError(401, "authentication_error", "invalid_api_key",
+                  given == nullptr ? "this server needs the header Authorization: Bearer KEY"
+                                   : "the API key is not one of this server's");
+}
+
+std::vector<std::string> HttpGateway::ServedNames() const {
+  if (!options_.served_names.empty()) return options_.served_names;
+  return {generation_.model().name};
+}
+
+AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextService& text) const {
+  nlohmann::ordered_json json;
+  try {
+    json = ParseStrictJson(body);
+  } catch (const Error& error) {
+    // Only here is it known that the text is a request's body.
+    throw ApiError("", Str("the request body is ", error.what()), "invalid_json");
+  }
+  AnswerSetup setup;
+  setup.request = ParseApiRequest(endpoint, json);
+  if (strict) RefuseIgnored(setup.request.ignored);
+  if (setup.request.model.empty()) {
+    setup.request.model = served_names.front();
+  } else {
+    CheckModel(served_names, setup.request.model, "model");
+  }
+  if (unavailable) throw *unavailable;
+  setup.prompts = PlanGeneration(setup.request, text, model, seed);
+  AnswerFormat& format = setup.format;
+  format.endpoint = endpoint;
+  format.model = setup.request.model;
+  if (!model.numerics_id.empty()) format.fingerprint = "fp_" + model.numerics_id.substr(0, 16);
+  format.return_token_ids = setup.request.return_token_ids;
+  format.include_usage = setup.request.include_usage;
+  format.top_logprobs = setup.request.top_logprobs;
+  format.tokenizer = text.tokenizer;
+  format.warnings = WarningsAbout(setup.request.ignored);
+  return setup;
+}
+
+HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
+  const std::string* const strict = call.request.Find("x-shoal-strict");
+  Reading reading{.endpoint = call.matched->endpoint,
+                  .served_names = ServedNames(),
+                  .model = generation_.model(),
+                  .seed = random_(),
+                  .unavailable = std::nullopt,
+                  .strict = options_.strict_params || (strict != nullptr && *strict == "1")};
+  if (stopping_) {
+    reading.unavailable = FromStreamError(
+        core::MakeStreamError(core::BusyReason::kDraining, "the server is stopping"));
+  } else if (reading.model.context_tokens <= 0) {
+    reading.unavailable = FromStreamError(
+        core::MakeStreamError(core::BusyReason::kNoGroup, "no group has joined yet"));
+  }
+  return reading;
+}
+
+// Waits for the other thread, then stands for the answer that is made of what it read.
+class HttpGateway::LargeCall : public PendingAnswer {
+ public:
+  LargeCall(HttpGateway& gateway, TextThread& thread, const Call& call)
+      : call_{kNoRequest, call.reply, call.request_id, call.started, call.route, call.matched},
+        reading_(thread
+                     .Run(std::function([body = call.request.body, text = gateway.text_,
+                                         reading = gateway.MakeReading(call)] {
+                       return reading.Read(body, text);
+                     }))
+                     .then([this, &gateway](kj::Own<Outcome<AnswerSetup>>&& outcome) {
+                       answer_ = gateway.AnswerOrRefuse(
+                           call_, [&] { return gateway.Start(call_, outcome->Take()); });
+                     })
+                     .eagerlyEvaluate([](kj::Exception&& error) {
+                       LOG(ERROR) << error.getDescription().cStr();
+                     })) {}
+
+  ~LargeCall() noexcept override = default;
+
+  void Tick(TimeNs now) override {
+    if (answer_ != nullptr) answer_->Tick(now);
+  }
+  void OnRoom() override {
+    if (answer_ != nullptr) answer_->OnRoom();
+  }
+
+ private:
+  static inline const HttpRequest kNoRequest{};  // The body is not kept once it is read.
+
+  const Call call_;
+  std::unique_ptr<PendingAnswer> answer_;
+  kj::Promise<void> reading_;  // Last: it uses all of the above.
+};
+
+std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
+  CheckBodyForm(call.request);
+  TextThread* thread = text_threads_.For(call.request.body.size());
+  if (thread == nullptr) return Start(call, MakeReading(call).Read(call.request.body, text_));
+  if (thread->full()) {
+    throw FromStreamError(core::MakeStreamError(core::BusyReason::kQueueFull,
+                                                "too many requests are waiting to be read"));
+  }
+  return std::make_unique<LargeCall>(*this, *thread, call);
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {
+  AnswerFormat& format = setup.format;
+  format.id = (format.endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-") + RandomHex(24);
+  format.created = unix_seconds_();
+  setup.request_id = call.request_id;
+  setup.route = call.route;
+  setup.started = call.started;
+  setup.headers.emplace_back("X-Request-Id", call.request_id);
+  if (!setup.request.seeded) {
+    const auto seed = static_cast<int64_t>(setup.prompts.front().params.sampling.seed);
+    setup.headers.emplace_back("X-Shoal-Seed", std::to_string(seed));
+  }
+  const std::string ignored = JoinNames(setup.request.ignored);
+  if (!ignored.empty()) setup.headers.emplace_back("X-Shoal-Ignored", ignored);
+  const std::string line = ignored_.Note(setup.request.ignored, Now(timer_));
+  if (!line.empty()) LOG(WARNING) << line;
+  metrics_.ignored_fields = ignored_.total();
+
+  auto answer =
+      std::make_unique<GenerationAnswer>(std::move(setup), generation_, call.reply, formatter_,
+                                         metrics_, [this]() { return Now(timer_); });
+  if (!answer->Start()) return nullptr;
+  return answer;
+}
+
+void HttpGateway::SendJson(Call& call, int status, std::string body) {
+  HttpResponse response;
+  response.status = status;
+  response.headers.emplace_back("X-Request-Id", call.request_id);
+  response.body = std::move(body);
+  metrics_.CountRequest(call.route, status);
+  call.reply.Send(std::move(response));
+}
+
+void HttpGateway::SendModels(Call& call) {
+  JsonWriter json;
+  json.BeginObject().Key("object").String("list").Key("data").BeginArray();
+  const int64_t context_tokens = generation_.model().context_tokens;
+  for (const std::string& name : ServedNames()) {
+    WriteModel(json, name, started_seconds_, context_tokens);
+  }
+  SendJson(call, 200, json.EndArray().EndObject().Take());
+}
+
+void HttpGateway::SendModel(Call& call) {
+  const std::string name = call.request.path.substr(kModelPrefix.size());
+  CheckModel(ServedNames(), name, "model");
+  JsonWriter json;
+  WriteModel(json, name, started_seconds_, generation_.model().context_tokens);
+  SendJson(call, 200, json.Take());
+}
+
+void HttpGateway::SendLive(Call& call) { SendJson(call, 200, R"({"status":"live"})"); }
+
+void HttpGateway::SendParameters(Call& call) { SendJson(call, 200, ParametersJson()); }
+
+void HttpGateway::SendVersion(Call& call) { SendJson(call, 200, options_.version_json); }
+
+void HttpGateway::SendReady(Call& call) {
+  const core::RegionStatus status = generation_.status();
+  const auto ready = std::count_if(status.groups.begin(), status.groups.end(),
+                                   [](const core::GroupStatus& group) { return group.ready; });
+  const bool serving = ready > 0 && !stopping_;
+  JsonWriter json;
+  json.BeginObject().Key("status");
+  json.String(stopping_ ? "stopping" : serving ? "ready" : "no group is ready");
+  json.Key("groups_ready").Int(ready).EndObject();
+  SendJson(call, serving ? 200 : 503, json.Take());
+}
+
+void HttpGateway::SendMetrics(Call& call) {
+  metrics_.CountRequest(call.route, 200);
+  HttpResponse response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.headers.emplace_back("X-Request-Id", call.request_id);
+  response.body = metrics_.Write(generation_.status(), server_.connection_count());
+  call.reply.Send(std::move(response));
+}
+
+}  // namespace shoal::gateway

@@ -1,0 +1,163 @@
+#include "coordinator/gateway/api/metrics.h"
+
+// Names promised to outsiders carry no labels, so that they are there before the first group is.
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+
+#include "transport/base/check.h"
+
+namespace shoal::gateway {
+namespace {
+
+// The two lines that come before a family's samples.
+std::string Preamble(std::string_view name, std::string_view type, std::string_view help) {
+  return Str("# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n");
+}
+
+// The shortest decimal that reads back as the same number.
+std::string FormatDouble(double value) {
+  char digits[32];
+  return {digits, std::to_chars(digits, std::end(digits), value).ptr};
+}
+
+template <typename Value>
+void WriteSample(std::string& text, const std::string& name, std::string_view type,
+                 std::string_view help, Value value) {
+  text += Preamble(name, type, help) + Str(name, " ", value, "\n");
+}
+
+// What the schedulers of all groups have done, as the region adds it up.
+struct CounterSample {
+  const char* name;
+  const char* help;
+  int64_t SchedulerStats::*value;
+};
+
+constexpr CounterSample kCounterSamples[] = {
+    {"shoal_steps_total", "Steps of the groups.", &SchedulerStats::steps_total},
+    {"shoal_preemptions_total", "Sequences that gave up their blocks for others.",
+     &SchedulerStats::preemptions_total},
+    {"shoal_prefix_cache_queries_total", "Sequences that looked for their prefix.",
+     &SchedulerStats::prefix_cache_queries_total},
+    {"shoal_prefix_cache_query_tokens_total", "Their tokens.",
+     &SchedulerStats::prefix_cache_query_tokens_total},
+    {"shoal_prefix_cache_hit_tokens_total", "Those found, and not computed again.",
+     &SchedulerStats::prefix_cache_hit_tokens_total},
+    {"shoal_speculation_drafted_tokens_total", "Tokens guessed ahead.",
+     &SchedulerStats::drafted_tokens_total},
+    {"shoal_speculation_accepted_tokens_total", "Those that were right.",
+     &SchedulerStats::accepted_tokens_total},
+};
+static_assert(std::size(kCounterSamples) == std::size(kSchedulerCounters));
+
+// What is so at the moment, summed over the groups that are there.
+struct GaugeSample {
+  const char* name;
+  const char* type;
+  const char* help;
+  int64_t (*value)(const SchedulerStats&);
+};
+
+constexpr GaugeSample kGaugeSamples[] = {
+    {"shoal_sequences_running", "gauge", "Sequences in the groups' batches.",
+     [](const SchedulerStats& stats) { return int64_t{stats.sequences_running}; }},
+    {"shoal_kv_blocks_used", "gauge", "KV cache blocks in use.",
+     [](const SchedulerStats& stats) { return stats.kv_blocks_used; }},
+    {"shoal_kv_blocks_kept", "gauge", "KV cache blocks not in use that hold a prefix.",
+     [](const SchedulerStats& stats) { return stats.kv_blocks_kept; }},
+    {"shoal_kv_blocks", "gauge", "KV cache blocks there are.",
+     [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
+    // Its name is promised, and a gauge may not end in _total.
+    {"shoal_kv_blocks_total", "untyped", "The same as shoal_kv_blocks.",
+     [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
+};
+
+void WriteRegion(const core::RegionStatus& region, std::string& text) {
+  for (const CounterSample& sample : kCounterSamples) {
+    WriteSample(text, sample.name, "counter", sample.help, region.totals.*sample.value);
+  }
+  for (const GaugeSample& sample : kGaugeSamples) {
+    int64_t sum = 0;
+    for (const core::GroupStatus& group : region.groups) sum += sample.value(group.stats);
+    WriteSample(text, sample.name, sample.type, sample.help, sum);
+  }
+  int64_t waiting = region.requests_waiting;
+  int64_t ready = 0;
+  uint64_t epoch = 0;
+  for (const core::GroupStatus& group : region.groups) {
+    waiting += group.stats.requests_waiting;
+    ready += group.ready ? 1 : 0;
+    epoch = std::max(epoch, group.epoch);
+  }
+  WriteSample(text, "shoal_requests_waiting", "gauge", "Sequences that wait for room.", waiting);
+  WriteSample(text, "shoal_groups_ready", "gauge", "Groups that answer.", ready);
+  WriteSample(text, "shoal_group_epoch", "gauge", "The newest group's epoch; 0 without one.",
+              epoch);
+  WriteSample(text, "shoal_group_losses_total", "counter", "Groups that lost a rank.",
+              region.group_losses_total);
+  WriteSample(text, "shoal_generations_total", "counter", "Sequences taken.",
+              region.requests_total);
+  WriteSample(text, "shoal_streams_live", "gauge", "Sequences not yet ended.", region.streams_live);
+}
+
+}  // namespace
+
+Histogram::Histogram(std::vector<double> bounds)
+    : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
+
+void Histogram::Observe(double value) {
+  const auto bucket = std::lower_bound(bounds_.begin(), bounds_.end(), value);
+  ++counts_[static_cast<size_t>(bucket - bounds_.begin())];
+  sum_ += value;
+}
+
+void Histogram::Write(const std::string& name, std::string_view help, std::string& text) const {
+  text += Preamble(name, "histogram", help);
+  uint64_t below = 0;
+  for (size_t i = 0; i < bounds_.size(); ++i) {
+    below += counts_[i];
+    text += Str(name, "_bucket{le=\"", bounds_[i], "\"} ", below, "\n");
+  }
+  below += counts_.back();
+  text += Str(name, "_bucket{le=\"+Inf\"} ", below, "\n", name, "_sum ", FormatDouble(sum_), "\n",
+              name, "_count ", below, "\n");
+}
+
+GatewayMetrics::GatewayMetrics()
+    : first_token_seconds({0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}),
+      between_tokens_seconds({0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5}),
+      request_seconds({0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300}) {}
+
+void GatewayMetrics::CountRequest(const std::string& route, int status) {
+  ++requests_[{route, status}];
+}
+
+std::string GatewayMetrics::Write(const core::RegionStatus& region, size_t connection_count) const {
+  std::string text;
+  WriteRegion(region, text);
+  text +=
+      Preamble("shoal_http_requests_total", "counter", "Requests answered, by path and status.");
+  for (const auto& [key, count] : requests_) {
+    text += Str("shoal_http_requests_total{path=\"", key.first, "\",code=\"", key.second, "\"} ",
+                count, "\n");
+  }
+  WriteSample(text, "shoal_http_connections", "gauge", "Open connections.", connection_count);
+  WriteSample(text, "shoal_prompt_tokens_total", "counter", "Tokens of prompts.", prompt_tokens);
+  WriteSample(text, "shoal_generated_tokens_total", "counter", "Tokens generated.",
+              generated_tokens);
+  WriteSample(text, "shoal_requests_cancelled_total", "counter",
+              "Generations whose client hung up.", cancelled);
+  WriteSample(text, "shoal_ignored_fields_total", "counter",
+              "Fields of requests that nobody here knows.", ignored_fields);
+  first_token_seconds.Write("shoal_time_to_first_token_seconds",
+                            "From a generation's request to its first token.", text);
+  between_tokens_seconds.Write("shoal_time_between_tokens_seconds",
+                               "From one token of a generation to its next.", text);
+  request_seconds.Write("shoal_generation_seconds",
+                        "From a generation's request to the end of its answer.", text);
+  return text;
+}
+
+}  // namespace shoal::gateway

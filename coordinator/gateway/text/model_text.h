@@ -1,0 +1,36 @@
+#pragma once
+
+// A model's text side, opened for the gateways.
+
+#include <memory>
+#include <string>
+
+#include "coordinator/gateway/text/text_service.h"
+#include "parallel/model/model.h"
+#include "parallel/text/chat_template.h"
+#include "parallel/text/tokenizer/tokenizer.h"
+
+namespace shoal::gateway {
+
+class ModelText {
+ public:
+  // A tokenizer or chat template that cannot be used is logged and kept from those who ask for it;
+  // all other requests are served. Errors: kInvalidArgument for a model that cannot be read.
+  explicit ModelText(const std::string& path);
+
+  const std::string& name() const { return name_; }
+  // Refers to this object.
+  TextService Service() const;
+
+ private:
+  std::string name_;
+  std::vector<int32_t> eos_ids_;
+  int32_t vocab_size_ = 0;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::string tokenizer_refusal_;
+  std::string chat_refusal_;
+  text::grammar::ByteSet grammar_bytes_;
+  std::unique_ptr<text::ChatTemplate> chat_template_;
+};
+
+}  // namespace shoal::gateway

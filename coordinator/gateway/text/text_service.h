@@ -1,0 +1,32 @@
+#pragma once
+
+// What the gateway needs of the model's text side.
+
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "parallel/text/grammar/regular/byte_set.h"
+#include "parallel/text/tokenizer/tokenizer.h"
+
+namespace shoal::gateway {
+
+struct TextService {
+  // Null if the model brings none that can be used: then only token ids are accepted, and answers
+  // have no text.
+  const text::Tokenizer* tokenizer = nullptr;
+  // The ids of a conversation ([{"role":...,"content":...},...]) up to where the assistant speaks.
+  // Empty if the model has no chat template that can be used. Errors: kInvalidArgument with the
+  // template's complaint.
+  std::function<std::vector<int32_t>(const nlohmann::ordered_json& messages)> encode_chat;
+  // Why there is none of the two above, for who asks for one; empty: the model brings none.
+  std::string tokenizer_refusal;
+  std::string chat_refusal;
+  // What grammars can be made of: text::grammar::SingleBytes of the tokenizer.
+  text::grammar::ByteSet grammar_bytes;
+  std::vector<int32_t> eos_ids;
+  int32_t vocab_size = 0;  // Ids below it may stand in a prompt.
+};
+
+}  // namespace shoal::gateway

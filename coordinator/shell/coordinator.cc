@@ -1,0 +1,197 @@
+#include "coordinator/shell/coordinator.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "coordinator/gateway/api/http_gateway.h"
+#include "coordinator/gateway/text/model_text.h"
+#include "coordinator/shell/rpc_gateway.h"
+#include "transport/base/check.h"
+#include "transport/base/descriptors.h"
+#include "transport/base/error.h"
+#include "transport/base/system_random.h"
+#include "transport/rpc/secret.h"
+
+namespace shoal::gateway {
+
+namespace {
+
+core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
+  core::RegionOptions region;
+  region.model_name = model;
+  region.served_model_name = options.served_model_name;
+  region.context_tokens_max = options.context_tokens_max;
+  region.queue_requests_max = options.queue_requests_max;
+  region.heartbeat_ms = options.heartbeat_ms;
+  region.heartbeats_missed_max = options.heartbeats_missed_max;
+  region.progress_timeout_ms = options.progress_timeout_ms;
+  region.join_timeout_ms = options.join_timeout_ms;
+  return region;
+}
+
+// Descriptors that no connection may take: the loop's own, model and key files, child processes,
+// refusals under way, connections that are about to close.
+constexpr int64_t kDescriptorsReserved = 160;
+constexpr int64_t kConnectionsMax = 4'096;  // Of either port.
+
+// How many connections either port may hold, so that neither starves the other or the reserve.
+struct ConnectionBounds {
+  size_t http = 0;
+  size_t rpc = 0;
+};
+
+// Errors: kInvalidArgument if the limit of open files leaves no room for connections.
+ConnectionBounds ShareDescriptors(int64_t limit) {
+  const int64_t left = limit - kDescriptorsReserved;
+  if (left < 32) {
+    Throw(ErrorCode::kInvalidArgument, "this process may open ", limit, " files, at least ",
+          kDescriptorsReserved + 32, " are needed: raise the limit (ulimit -n)");
+  }
+  const int64_t rpc = std::min(kConnectionsMax, left / 4);
+  const int64_t http = std::min(kConnectionsMax, left - rpc);
+  if (http < kConnectionsMax) {
+    LOG(WARNING) << "this process may open " << limit << " files: " << http << " HTTP and " << rpc
+                 << " RPC connections are taken at once; `ulimit -n` raises it";
+  }
+  return {static_cast<size_t>(http), static_cast<size_t>(rpc)};
+}
+
+HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options,
+                                   const std::vector<std::string>& api_keys,
+                                   const ConnectionBounds& bounds) {
+  HttpGatewayOptions http;
+  http.bind = options.bind;
+  http.port = static_cast<uint16_t>(options.port);
+  http.api_keys = api_keys;
+  http.limits.connections_max = bounds.http;
+  http.strict_params = options.strict_params;
+  http.version_json = Str(R"({"name":"shoal","version":")", config::kVersion, R"("})");
+  return http;
+}
+
+rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options,
+                                         const std::vector<std::string>& api_keys,
+                                         const ConnectionBounds& bounds) {
+  rpc::ClusterServerOptions server;
+  server.bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
+  server.port = static_cast<uint16_t>(options.rpc_port);
+  server.api_keys = api_keys;
+  server.connections_max = bounds.rpc;
+  if (!options.group_token_file.empty()) {
+    server.group_token = rpc::ReadSecretFile(options.group_token_file);
+  }
+  server.heartbeat_ms = options.heartbeat_ms;
+  return server;
+}
+
+bool IsLoopback(const std::string& address) {
+  return address == "localhost" || address == "::1" || address == "[::1]" ||
+         address.starts_with("127.");
+}
+
+std::vector<std::string> ReadApiKeys(const CoordinatorOptions& options) {
+  if (options.api_keys_file.empty()) return {};
+  return rpc::ReadKeysFile(options.api_keys_file);
+}
+
+}  // namespace
+
+void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& options) {
+  table
+      .AddString("model", "PATH", options.model,
+                 "The model that the workers serve, a .gguf file or a safetensors folder. The "
+                 "coordinator reads its tokenizer and chat template.")
+      .required = true;
+  table.AddString("served-model-name", "NAME", options.served_model_name,
+                  "What clients call the model. Empty: the file's or folder's name without .gguf.");
+  table.AddString("bind", "ADDRESS", options.bind,
+                  "Address that both ports listen on. Anything but a loopback address lets the "
+                  "network in: set key and token files first.");
+  table.AddInt("port", "PORT", options.port, {0, 65535}, "HTTP port. 0: any free one.");
+  table.AddInt("rpc-port", "PORT", options.rpc_port, {0, 65535},
+               "Port for workers and upstream programs. 0: any free one.");
+  table.AddString("api-keys-file", "FILE", options.api_keys_file,
+                  "API keys, one a line; clients must show one. Empty: none is asked for.");
+  table.AddBool("strict-params", options.strict_params,
+                "Refuse requests with fields that nobody here knows, instead of naming them in "
+                "the answer. GET /v1/parameters names all that there are.");
+  table.AddString("group-token-file", "FILE", options.group_token_file,
+                  "One line that workers must show. Empty: none is asked for.");
+  table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT64_MAX},
+               "Longest prompt plus answer. 0: what the workers offer.");
+  table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
+               "Requests that wait here while all groups are full; one more gets 503.");
+  table.AddInt("heartbeat-ms", "N", options.heartbeat_ms, {10, 60'000},
+               "How often each rank shows that it lives.");
+  table.AddInt(
+      "heartbeats-missed-max", "N", options.heartbeats_missed_max, {2, 10'000},
+      "A rank silent for so many heartbeats is lost. A rank that dies is noticed at once by "
+      "its connection; this is for one that is stopped or cut off. 20 (2 s) rather than 4, "
+      "because where ranks outnumber cores a live rank's heartbeat can be half a second "
+      "late, and a group taken out by mistake costs all its streams.");
+  table.AddInt("progress-timeout-ms", "N", options.progress_timeout_ms, {100, INT32_MAX},
+               "A rank that has work and gets nowhere for so long hangs, and is lost. Above the "
+               "longest step, which is a full prefill chunk.");
+  table.AddInt("join-timeout-ms", "N", options.join_timeout_ms, {100, INT32_MAX},
+               "From a group's first rank to its canary token; then the group is given up.");
+}
+
+struct Coordinator::Parts {
+  Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, RegionEvents events)
+      : bounds(ShareDescriptors(RaiseDescriptorLimit())),
+        api_keys(ReadApiKeys(options)),
+        text(options.model),
+        region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
+               std::move(events)),
+        upstream(region, text.Service(), SystemRandom(), io.unixEventPort),
+        http(MakeHttpOptions(options, api_keys, bounds), region, text.Service(),
+             io.provider->getTimer(), io.unixEventPort) {
+    // Ranks that wait for a coordinator may be here, and ready, with the next turn of the event
+    // loop. Listening takes turns, so their port comes last: whoever hears of a ready group then
+    // knows both ports.
+    http.Listen(io.provider->getNetwork(), io.waitScope);
+    server.emplace(io, MakeRpcOptions(options, api_keys, bounds), region, upstream);
+    region.Connect(*server);
+  }
+
+  // Each uses those above it.
+  const ConnectionBounds bounds;
+  const std::vector<std::string> api_keys;
+  const ModelText text;
+  const SteadyClock clock;
+  RegionService region;
+  RpcGateway upstream;
+  std::optional<rpc::ClusterServer> server;
+  HttpGateway http;
+};
+
+Coordinator::Coordinator(kj::AsyncIoContext& io, const CoordinatorOptions& options,
+                         RegionEvents events)
+    : parts_(std::make_unique<Parts>(io, options, std::move(events))) {
+  const std::string& rpc_bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
+  LOG(INFO) << "serving " << parts_->text.name() << ": HTTP on " << options.bind << ":" << port()
+            << ", workers and upstream programs on " << rpc_bind << ":" << rpc_port();
+  if (!IsLoopback(options.bind) && parts_->api_keys.empty()) {
+    LOG(WARNING) << "whoever reaches " << options.bind << ":" << port()
+                 << " can use it: set api_keys_file to ask for a key";
+  }
+}
+
+Coordinator::~Coordinator() = default;
+
+uint16_t Coordinator::port() const { return parts_->http.port(); }
+
+uint16_t Coordinator::rpc_port() const { return parts_->server->port(); }
+
+std::string Coordinator::url() const { return parts_->http.url(); }
+
+const RegionService& Coordinator::region() const { return parts_->region; }
+
+kj::Promise<void> Coordinator::Stop(int64_t grace_ms) {
+  return kj::joinPromises(kj::arr(parts_->region.Stop(grace_ms), parts_->http.Stop(grace_ms)));
+}
+
+}  // namespace shoal::gateway

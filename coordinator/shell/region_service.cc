@@ -1,0 +1,194 @@
+#include "coordinator/shell/region_service.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "transport/base/check.h"
+#include "transport/base/system_random.h"
+
+namespace shoal::gateway {
+
+namespace {
+
+constexpr int64_t kLookAgainMs = 20;
+
+rpc::RegisterReply::Kind ToReply(core::RegisterOutcome::Kind kind) {
+  switch (kind) {
+    case core::RegisterOutcome::Kind::kAccepted:
+      return rpc::RegisterReply::Kind::kAccepted;
+    case core::RegisterOutcome::Kind::kRetry:
+      return rpc::RegisterReply::Kind::kRetry;
+    case core::RegisterOutcome::Kind::kMismatch:
+      return rpc::RegisterReply::Kind::kMismatch;
+    case core::RegisterOutcome::Kind::kStale:
+      return rpc::RegisterReply::Kind::kStale;
+  }
+  return rpc::RegisterReply::Kind::kRetry;
+}
+
+}  // namespace
+
+RegionService::RegionService(core::RegionOptions options, const Clock& clock, kj::Timer& timer,
+                             RegionEvents events)
+    : timer_(timer),
+      events_(std::move(events)),
+      region_(std::move(options), clock, SystemRandom()),
+      tasks_(*this) {
+  tasks_.add(TickLoop());
+}
+
+RegionService::~RegionService() noexcept = default;
+
+void RegionService::Connect(rpc::ClusterServer& server) { server_ = &server; }
+
+kj::Promise<void> RegionService::Stop(int64_t grace_ms) {
+  region_.Stop();
+  Schedule();
+  return AwaitGroupsGone(grace_ms);
+}
+
+kj::Promise<void> RegionService::AwaitGroupsGone(int64_t rest_ms) {
+  if (rest_ms <= 0 || (region_.groups().empty() && !region_.has_actions())) return kj::READY_NOW;
+  return timer_.afterDelay(kLookAgainMs * kj::MILLISECONDS).then([this, rest_ms] {
+    return AwaitGroupsGone(rest_ms - kLookAgainMs);
+  });
+}
+
+// ---- Gateways ----
+
+std::variant<core::StreamId, core::StreamError> RegionService::Submit(
+    core::Request request, core::StreamListener& listener) {
+  auto outcome = region_.Submit(std::move(request));
+  if (const auto* stream = std::get_if<core::StreamId>(&outcome)) {
+    listeners_[*stream] = &listener;
+    Schedule();
+  }
+  return outcome;
+}
+
+void RegionService::Cancel(core::StreamId stream) {
+  if (TakeListener(stream) == nullptr) return;
+  region_.Cancel(stream);
+  Schedule();
+}
+
+core::ServedModel RegionService::model() const { return region_.model(); }
+
+core::RegionStatus RegionService::status() const { return region_.status(); }
+
+// ---- Ranks ----
+
+rpc::RegisterReply RegionService::OnRegister(uint64_t connection, const RankRegistration& rank) {
+  const core::RegisterOutcome outcome = region_.Register(connection, rank);
+  if (outcome.kind == core::RegisterOutcome::Kind::kAccepted) {
+    LOG(INFO) << core::Name(rank) << " of " << rank.size << " joined group " << outcome.group
+              << ", epoch " << outcome.epoch << ": " << rank.isa << ", " << rank.thread_count
+              << " threads, KV cache of " << rank.kv_cache_tokens << " tokens";
+  } else {
+    LOG(WARNING) << core::Name(rank) << " was refused: " << outcome.message;
+  }
+  Schedule();
+  return {ToReply(outcome.kind), outcome.message, outcome.epoch, outcome.group};
+}
+
+bool RegionService::OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress,
+                                bool pending) {
+  return region_.Heartbeat(connection, epoch, progress, pending);
+}
+
+bool RegionService::OnUpdates(uint64_t connection, uint64_t epoch,
+                              std::vector<SequenceUpdate> updates, const SchedulerStats& stats) {
+  const bool taken = region_.Update(connection, epoch, std::move(updates), stats);
+  Schedule();
+  return taken;
+}
+
+void RegionService::OnDisconnected(uint64_t connection, const std::string& why) {
+  region_.Disconnected(connection, why);
+  Schedule();
+}
+
+// ---- The loop ----
+
+kj::Promise<void> RegionService::TickLoop() {
+  return timer_.afterDelay(region_.options().heartbeat_ms * kj::MILLISECONDS).then([this] {
+    region_.Tick();
+    Schedule();
+    return TickLoop();
+  });
+}
+
+void RegionService::Schedule() {
+  if (scheduled_ || !region_.has_actions()) return;
+  scheduled_ = true;
+  tasks_.add(kj::evalLater([this] {
+    scheduled_ = false;
+    RunActions();
+  }));
+}
+
+void RegionService::RunActions() {
+  SHOAL_CHECK(server_ != nullptr, "not connected");
+  // A listener may submit or cancel from its call: that makes new actions, for the next turn.
+  for (core::Action& action : region_.TakeActions()) {
+    std::visit([this](auto& what) { Do(what); }, action);
+  }
+  Schedule();
+}
+
+void RegionService::Do(core::SubmitAction& action) {
+  server_->Submit(action.leader, action.epoch, action.sequence, std::move(action.request.prompt),
+                  action.request.params);
+}
+
+void RegionService::Do(core::CancelAction& action) {
+  server_->Cancel(action.leader, action.epoch, action.sequence);
+}
+
+void RegionService::Do(core::StopAction& action) { server_->Stop(action.leader, action.epoch); }
+
+void RegionService::Do(core::CloseAction& action) {
+  VLOG(1) << "closing connection " << action.connection << ": " << action.why;
+  server_->Close(action.connection);
+}
+
+void RegionService::Do(core::DeliverAction& action) {
+  if (action.update.finish != FinishReason::kNone) {
+    core::StreamListener* listener = TakeListener(action.stream);
+    if (listener != nullptr) listener->OnFinish(action.update);
+    return;
+  }
+  const auto listener = listeners_.find(action.stream);
+  if (listener != listeners_.end()) listener->second->OnTokens(action.update);
+}
+
+void RegionService::Do(core::FailAction& action) {
+  core::StreamListener* listener = TakeListener(action.stream);
+  if (listener != nullptr) listener->OnError(action.error);
+}
+
+void RegionService::Do(core::GroupReadyAction& action) {
+  LOG(INFO) << action.name << " is ready";
+  if (events_.on_group_ready) events_.on_group_ready(action.name);
+}
+
+void RegionService::Do(core::GroupLostAction& action) {
+  LOG(ERROR) << action.why;
+  if (events_.on_group_lost) events_.on_group_lost(action.why);
+}
+
+void RegionService::Do(core::JournalAction& action) { journal_.Apply(std::move(action)); }
+
+core::StreamListener* RegionService::TakeListener(core::StreamId stream) {
+  const auto listener = listeners_.extract(stream);
+  return listener.empty() ? nullptr : listener.mapped();
+}
+
+void RegionService::taskFailed(kj::Exception&& exception) {
+  LOG(ERROR) << "region: " << exception.getDescription().cStr();
+}
+
+}  // namespace shoal::gateway

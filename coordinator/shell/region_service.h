@@ -1,0 +1,88 @@
+#pragma once
+
+// The region at work: feeds core::Region what ranks and gateways do, and does what it says.
+
+#include <kj/async.h>
+#include <kj/timer.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "coordinator/core/generation_service.h"
+#include "coordinator/core/region.h"
+#include "coordinator/store/journal.h"
+#include "transport/base/clock.h"
+#include "transport/rpc/server/cluster_server.h"
+
+namespace shoal::gateway {
+
+// What others may want to know as it happens; called from the event loop, may be null.
+struct RegionEvents {
+  std::function<void(const std::string& group)> on_group_ready;
+  std::function<void(const std::string& why)> on_group_lost;
+};
+
+// Threading: owned by the event loop. `clock` and `timer` outlive it.
+class RegionService : public core::GenerationService,
+                      public rpc::RankListener,
+                      private kj::TaskSet::ErrorHandler {
+ public:
+  RegionService(core::RegionOptions options, const Clock& clock, kj::Timer& timer,
+                RegionEvents events);
+  ~RegionService() noexcept override;
+
+  // Where its groups are; before any rank registers. `server` must outlive every later event.
+  void Connect(rpc::ClusterServer& server);
+
+  // Ends all streams and dismisses all groups; resolves when they are gone, or after `grace_ms`.
+  kj::Promise<void> Stop(int64_t grace_ms);
+
+  const store::Journal& journal() const { return journal_; }
+
+  std::variant<core::StreamId, core::StreamError> Submit(core::Request request,
+                                                         core::StreamListener& listener) override;
+  void Cancel(core::StreamId stream) override;
+  core::ServedModel model() const override;
+  core::RegionStatus status() const override;
+
+  rpc::RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) override;
+  bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
+  bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
+                 const SchedulerStats& stats) override;
+  void OnDisconnected(uint64_t connection, const std::string& why) override;
+
+ private:
+  void taskFailed(kj::Exception&& exception) override;
+  kj::Promise<void> TickLoop();
+  kj::Promise<void> AwaitGroupsGone(int64_t rest_ms);
+  // Has the region's actions done in a turn of the event loop of their own, so that no listener is
+  // called from inside a call of its own.
+  void Schedule();
+  void RunActions();
+  void Do(core::SubmitAction& action);
+  void Do(core::CancelAction& action);
+  void Do(core::StopAction& action);
+  void Do(core::CloseAction& action);
+  void Do(core::DeliverAction& action);
+  void Do(core::FailAction& action);
+  void Do(core::GroupReadyAction& action);
+  void Do(core::GroupLostAction& action);
+  void Do(core::JournalAction& action);
+  // Who listens to a stream that ends. Null if nobody does any more: it was cancelled a moment ago.
+  core::StreamListener* TakeListener(core::StreamId stream);
+
+  kj::Timer& timer_;
+  const RegionEvents events_;
+  core::Region region_;
+  store::Journal journal_;
+  rpc::ClusterServer* server_ = nullptr;
+  std::map<core::StreamId, core::StreamListener*> listeners_;
+  bool scheduled_ = false;
+  kj::TaskSet tasks_;
+};
+
+}  // namespace shoal::gateway

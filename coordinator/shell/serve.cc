@@ -1,0 +1,46 @@
+#include "coordinator/shell/serve.h"
+
+#include <glog/logging.h>
+#include <kj/async-io.h>
+#include <kj/async-unix.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <utility>
+
+namespace shoal::gateway {
+namespace {
+
+constexpr int64_t kLookAgainMs = 100;
+
+kj::Promise<void> WaitUntilEnough(kj::Timer& timer, const std::function<bool()>& go_on) {
+  if (!go_on) return kj::NEVER_DONE;
+  if (!go_on()) return kj::READY_NOW;
+  return timer.afterDelay(kLookAgainMs * kj::MILLISECONDS).then([&timer, &go_on] {
+    return WaitUntilEnough(timer, go_on);
+  });
+}
+
+}  // namespace
+
+void EndOnSignals() {
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { _exit(0); });
+}
+
+void Serve(const CoordinatorOptions& options, int64_t stop_grace_ms, ServeHooks hooks) {
+  // Before the event loop exists, or a signal during start-up would end the process with its code.
+  kj::UnixEventPort::captureSignal(SIGINT);
+  kj::UnixEventPort::captureSignal(SIGTERM);
+  auto io = kj::setupAsyncIo();
+  auto signalled =
+      io.unixEventPort.onSignal(SIGINT).exclusiveJoin(io.unixEventPort.onSignal(SIGTERM));
+  Coordinator coordinator(io, options, std::move(hooks.region));
+  if (hooks.on_listening) hooks.on_listening({coordinator.url(), coordinator.rpc_port()});
+  signalled.ignoreResult()
+      .exclusiveJoin(WaitUntilEnough(io.provider->getTimer(), hooks.go_on))
+      .wait(io.waitScope);
+  LOG(INFO) << "stopping";
+  coordinator.Stop(stop_grace_ms).wait(io.waitScope);
+}
+
+}  // namespace shoal::gateway

@@ -1,0 +1,143 @@
+// A word has few symbols: each merge looks at all its pairs. The symbols of longer pieces are a
+// linked list, and a queue holds the pairs that may merge. A merge makes entries of its neighbours
+// stale; they are recognised when they surface, not searched for.
+
+#include "parallel/text/tokenizer/bpe.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace shoal::text {
+namespace {
+
+constexpr uint64_t kNoPair = UINT64_MAX;  // Of a free slot.
+
+uint64_t PairOf(int32_t left, int32_t right) {
+  return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
+}
+
+// The golden ratio's multiplier spreads neighbouring ids over the top bits.
+uint64_t HashOf(uint64_t pair) { return pair * 0x9E3779B97F4A7C15; }
+
+constexpr int32_t kNoMerge = INT32_MAX;
+constexpr size_t kFewSymbols = 24;
+
+}  // namespace
+
+Bpe::Bpe(const TokenizerSpec& spec) {
+  byte_ids_.fill(-1);
+  for (size_t id = 0; id < spec.tokens.size(); ++id) {
+    const VocabToken& token = spec.tokens[id];
+    if (!token.mergeable) continue;
+    if (token.bytes.size() == 1) {
+      byte_ids_[static_cast<uint8_t>(token.bytes[0])] = static_cast<int32_t>(id);
+    }
+    if (spec.ignore_merges) whole_pieces_.emplace(token.bytes, static_cast<int32_t>(id));
+  }
+  merge_count_ = spec.merges.size();
+  const size_t slots = std::bit_ceil(2 * spec.merges.size() + 2);
+  slots_.assign(slots, {kNoPair, 0, 0});
+  slot_shift_ = 64 - std::countr_zero(slots);
+  for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
+    const Merge& merge = spec.merges[rank];
+    const uint64_t pair = PairOf(merge.left, merge.right);
+    // A pair that is listed twice has its last rank, as in the tokenizers library.
+    slots_[SlotOf(pair)] = {pair, static_cast<int32_t>(rank), merge.merged};
+  }
+}
+
+// Where the pair stands, or would.
+size_t Bpe::SlotOf(uint64_t pair) const {
+  size_t at = HashOf(pair) >> slot_shift_;
+  while (slots_[at].pair != pair && slots_[at].pair != kNoPair) at = (at + 1) & (slots_.size() - 1);
+  return at;
+}
+
+const Bpe::Slot* Bpe::Find(int32_t left, int32_t right) const {
+  const uint64_t pair = PairOf(left, right);
+  const Slot& slot = slots_[SlotOf(pair)];
+  return slot.pair == pair ? &slot : nullptr;
+}
+
+void Bpe::Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const {
+  if (piece.size() == 1) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(piece[0])];
+    if (id >= 0) ids.push_back(id);
+    return;
+  }
+  if (!whole_pieces_.empty()) {
+    const auto it = whole_pieces_.find(piece);
+    if (it != whole_pieces_.end()) {
+      ids.push_back(it->second);
+      return;
+    }
+  }
+  scratch.bytes.clear();
+  for (const char byte : piece) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(byte)];
+    if (id >= 0) scratch.bytes.push_back(id);
+  }
+  if (scratch.bytes.size() <= kFewSymbols) {
+    MergeFew(scratch, ids);
+  } else {
+    MergeMany(scratch, ids);
+  }
+}
+
+Bpe::Symbol Bpe::MakeSymbol(int32_t id, int32_t next) const {
+  const Slot* merge = Find(id, next);
+  return merge == nullptr ? Symbol{id, kNoMerge, -1} : Symbol{id, merge->rank, merge->merged};
+}
+
+void Bpe::MergeFew(Scratch& scratch, std::vector<int32_t>& ids) const {
+  std::vector<Symbol>& symbols = scratch.symbols;
+  symbols.clear();
+  for (size_t i = 0; i < scratch.bytes.size(); ++i) {
+    const int32_t next = i + 1 < scratch.bytes.size() ? scratch.bytes[i + 1] : -1;
+    symbols.push_back(MakeSymbol(scratch.bytes[i], next));
+  }
+  while (symbols.size() > 1) {
+    const auto first =
+        std::min_element(symbols.begin(), symbols.end(),
+                         [](const Symbol& a, const Symbol& b) { return a.rank < b.rank; });
+    if (first->rank == kNoMerge) break;
+    const auto after = symbols.erase(first + 1);
+    *first = MakeSymbol(first->merged, after == symbols.end() ? -1 : after->id);
+    if (first != symbols.begin()) *(first - 1) = MakeSymbol((first - 1)->id, first->id);
+  }
+  for (const Symbol& symbol : symbols) ids.push_back(symbol.id);
+}
+
+void Bpe::MergeMany(Scratch& scratch, std::vector<int32_t>& ids) const {
+  std::vector<LinkedSymbol>& symbols = scratch.linked_symbols;
+  symbols.clear();
+  for (const int32_t id : scratch.bytes) {
+    const auto position = static_cast<int32_t>(symbols.size());
+    symbols.push_back({id, position - 1, position + 1});
+  }
+  symbols.back().next = -1;
+
+  scratch.queue.Reset(merge_count_);
+  const auto push = [&](int32_t left) {
+    if (left < 0 || symbols[left].next < 0) return;
+    const Slot* merge = Find(symbols[left].id, symbols[symbols[left].next].id);
+    if (merge != nullptr) scratch.queue.Push({merge->rank, left});
+  };
+  for (size_t i = 0; i < symbols.size(); ++i) push(static_cast<int32_t>(i));
+  while (const std::optional<MergeQueue::Entry> entry = scratch.queue.Pop()) {
+    LinkedSymbol& left = symbols[entry->position];
+    if (left.id < 0 || left.next < 0) continue;
+    LinkedSymbol& right = symbols[left.next];
+    const Slot* merge = Find(left.id, right.id);
+    if (merge == nullptr || merge->rank != entry->rank) continue;
+    left.id = merge->merged;
+    left.next = right.next;
+    right.id = -1;
+    if (left.next >= 0) symbols[left.next].previous = entry->position;
+    push(left.previous);
+    push(entry->position);
+  }
+  for (int32_t at = 0; at >= 0; at = symbols[at].next) ids.push_back(symbols[at].id);
+}
+
+}  // namespace shoal::text

@@ -1,0 +1,76 @@
+#pragma once
+
+// Byte pair encoding of one piece of text.
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "parallel/text/tokenizer/merge_queue.h"
+#include "parallel/text/tokenizer/tokenizer_spec.h"
+
+namespace shoal::text {
+
+// Immutable, thread-safe.
+class Bpe {
+ public:
+  // A part of a piece, and what comes of it and the next one.
+  struct Symbol {
+    int32_t id;
+    int32_t rank;  // Of the merge with the next; kNoMerge: there is none.
+    int32_t merged;
+  };
+
+  struct LinkedSymbol {
+    int32_t id;  // -1: merged into the one before.
+    int32_t previous;
+    int32_t next;
+  };
+
+  // What the pieces of a text are merged in, one after the other. Used by one thread at a time.
+  struct Scratch {
+    std::vector<int32_t> bytes;  // The piece's, as tokens.
+    std::vector<Symbol> symbols;
+    std::vector<LinkedSymbol> linked_symbols;
+    MergeQueue queue;
+  };
+
+  explicit Bpe(const TokenizerSpec& spec);
+
+  // Appends the ids of `piece`. Bytes without a token are dropped and their neighbours meet.
+  // Order: the pair with the earliest merge first; among equal ones the leftmost.
+  // Cost: O(n log n), and no allocation once `scratch` has seen a piece as long.
+  void Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const;
+
+ private:
+  struct Slot {
+    uint64_t pair;
+    int32_t rank;
+    int32_t merged;
+  };
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+  };
+
+  size_t SlotOf(uint64_t pair) const;
+  const Slot* Find(int32_t left, int32_t right) const;
+  Symbol MakeSymbol(int32_t id, int32_t next) const;
+  void MergeFew(Scratch& scratch, std::vector<int32_t>& ids) const;
+  void MergeMany(Scratch& scratch, std::vector<int32_t>& ids) const;
+
+  std::array<int32_t, 256> byte_ids_;  // -1: no token.
+  // A hash table of the merges, at most half full; a pair stands in the first slot from its own on
+  // that was free.
+  std::vector<Slot> slots_;
+  int slot_shift_ = 0;  // From a hash to its top bits.
+  size_t merge_count_ = 0;
+  // Only if merges may be ignored.
+  std::unordered_map<std::string, int32_t, Hash, std::equal_to<>> whole_pieces_;
+};
+
+}  // namespace shoal::text

@@ -1,0 +1,114 @@
+#include "tests/coordinator/core/support.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+namespace shoal::core {
+
+std::function<uint64_t()> MakeTestRandom(uint64_t seed) { return std::mt19937_64(seed); }
+
+RankRegistration MakeRank(uint64_t group_id, int32_t rank, int32_t tensor_parallel,
+                          int32_t pipeline_parallel) {
+  RankRegistration registration;
+  registration.group_id = group_id;
+  registration.rank = rank;
+  registration.size = tensor_parallel * pipeline_parallel;
+  registration.tensor_parallel = tensor_parallel;
+  registration.pipeline_parallel = pipeline_parallel;
+  registration.host = "node7";
+  registration.pid = 4000 + rank;
+  registration.isa = "scalar";
+  registration.thread_count = 1;
+  registration.model_name = "toy";
+  registration.numerics_id = "00112233445566778899aabbccddeeff";
+  registration.context_tokens = 64;
+  registration.kv_cache_tokens = 256;
+  registration.sequences_max = 2;
+  registration.queue_requests_max = 1;
+  registration.vocab_size = 100;
+  return registration;
+}
+
+Group MakeReadyGroup(uint64_t number) {
+  Group group;
+  group.number = number;
+  group.epoch = number + 1;
+  group.state = GroupState::kReady;
+  group.ranks.push_back(GroupRank{number, MakeRank(number)});
+  return group;
+}
+
+void RegionInvariants::Submitted(StreamId stream) {
+  EXPECT_TRUE(known_.insert(stream).second) << "stream " << stream << " was given out twice";
+  open_.insert(stream);
+}
+
+void RegionInvariants::Cancelled(StreamId stream) { open_.erase(stream); }
+
+void RegionInvariants::End(StreamId stream) {
+  EXPECT_EQ(open_.erase(stream), 1u) << "stream " << stream << " ended twice, or after its cancel";
+}
+
+// Every stream has exactly one end, and nothing after it. What is shown is in the journal.
+void RegionInvariants::Observe(const std::vector<Action>& actions) {
+  for (const Action& action : actions) {
+    if (const auto* deliver = std::get_if<DeliverAction>(&action)) {
+      EXPECT_TRUE(open_.contains(deliver->stream)) << "tokens for ended stream " << deliver->stream;
+      const store::JournalEntry* entry = journal_.Find(deliver->stream);
+      ASSERT_NE(entry, nullptr) << "stream " << deliver->stream << " is in no journal";
+      const std::vector<int32_t>& tokens = deliver->update.tokens;
+      ASSERT_GE(entry->tokens.size(), tokens.size()) << "stream " << deliver->stream;
+      EXPECT_TRUE(std::equal(tokens.rbegin(), tokens.rend(), entry->tokens.rbegin()))
+          << "the journal lacks tokens of stream " << deliver->stream;
+      if (deliver->update.finish != FinishReason::kNone) End(deliver->stream);
+    } else if (const auto* fail = std::get_if<FailAction>(&action)) {
+      EXPECT_FALSE(fail->error.message.empty());
+      End(fail->stream);
+    } else if (const auto* journal = std::get_if<JournalAction>(&action)) {
+      journal_.Apply(*journal);
+    }
+  }
+}
+
+void RegionInvariants::Check(const Region& region) {
+  EXPECT_EQ(region.FindBrokenInvariant(), "");
+  CheckStreams(region);
+  CheckGrowth(region);
+}
+
+// The region knows exactly the streams that have not ended, and with the journal alone each could
+// be continued where it stands.
+void RegionInvariants::CheckStreams(const Region& region) {
+  EXPECT_EQ(journal_.size(), region.streams().size());
+  EXPECT_EQ(open_.size(), region.streams().size());
+  for (const auto& [id, stream] : region.streams()) {
+    const store::JournalEntry* entry = journal_.Find(id);
+    ASSERT_NE(entry, nullptr) << "stream " << id;
+    EXPECT_TRUE(open_.contains(id)) << "stream " << id << " has ended";
+    EXPECT_EQ(entry->request, stream.request) << "stream " << id;
+    EXPECT_EQ(entry->tokens, stream.tokens) << "stream " << id;
+    EXPECT_EQ(entry->numerics_id, region.model().numerics_id) << "stream " << id;
+  }
+}
+
+void RegionInvariants::CheckGrowth(const Region& region) {
+  for (const auto& [number, group] : region.groups()) {
+    EXPECT_GE(group.epoch, epochs_[number]) << "group " << number << " went back in time";
+    epochs_[number] = group.epoch;
+  }
+  // The status is text for people, and dear; what only grows can be looked at now and then.
+  if (++checks_ % 64 != 0) return;
+  const RegionStatus status = region.status();
+  EXPECT_GE(status.requests_total, requests_total_);
+  EXPECT_GE(status.group_losses_total, group_losses_total_);
+  for (const auto counter : kSchedulerCounters) {
+    EXPECT_GE(status.totals.*counter, totals_.*counter);
+  }
+  totals_ = status.totals;
+  requests_total_ = status.requests_total;
+  group_losses_total_ = status.group_losses_total;
+}
+
+}  // namespace shoal::core

@@ -1,0 +1,334 @@
+// Region, RPC port and upstream programs together, over real sockets, with leaders that answer
+// every request by counting up from its last token.
+
+#include "coordinator/shell/region_service.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <kj/async-io.h>
+
+#include <condition_variable>
+#include <future>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "coordinator/shell/rpc_gateway.h"
+#include "tests/coordinator/core/support.h"
+#include "tests/support/patience.h"
+#include "tests/support/trial/loop_jobs.h"
+#include "transport/base/error.h"
+#include "transport/rpc/client.h"
+#include "transport/rpc/coordinator_link.h"
+
+namespace shoal::gateway {
+namespace {
+
+using ::testing::HasSubstr;
+
+// The coordinator's loop on a thread of its own.
+class CoordinatorThread {
+ public:
+  CoordinatorThread() {
+    std::promise<void> started;
+    std::future<void> future = started.get_future();
+    thread_ = std::thread([this, &started] { Serve(started); });
+    future.get();
+  }
+
+  ~CoordinatorThread() {
+    jobs_.Stop();
+    thread_.join();
+  }
+
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+
+  bool WaitForReady(int groups) {
+    return Wait([&] { return ready_ >= groups; });
+  }
+  bool WaitForLost(int groups) {
+    return Wait([&] { return lost_ >= groups; });
+  }
+  size_t journal_size() {
+    size_t size = 0;
+    jobs_.Run([&] { size = region_->journal().size(); });
+    return size;
+  }
+
+ private:
+  void Serve(std::promise<void>& started) {
+    auto io = kj::setupAsyncIo();
+    const SteadyClock clock;
+    RegionEvents events;
+    events.on_group_ready = [this](const std::string&) { Note([&] { ++ready_; }); };
+    events.on_group_lost = [this](const std::string&) { Note([&] { ++lost_; }); };
+    RegionService region({}, clock, io.provider->getTimer(), events);
+    TextService text;
+    text.vocab_size = 100;
+    RpcGateway upstream(
+        region, text, [] { return uint64_t{42}; }, io.unixEventPort);
+    rpc::ClusterServerOptions options;
+    options.port = 0;
+    rpc::ClusterServer server(io, options, region, upstream);
+    region.Connect(server);
+    region_ = &region;
+    port_ = server.port();
+    started.set_value();
+    jobs_.Serve(io);
+    region.Stop(/*grace_ms=*/2'000).wait(io.waitScope);
+  }
+
+  template <typename Change>
+  void Note(Change change) {
+    {
+      const std::lock_guard lock(mutex_);
+      change();
+    }
+    changed_.notify_all();
+  }
+
+  bool Wait(const std::function<bool()>& done) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs), done);
+  }
+
+  uint16_t port_ = 0;
+  test::LoopJobs jobs_;
+  RegionService* region_ = nullptr;
+  std::mutex mutex_;  // Guards the two below.
+  int ready_ = 0;
+  int lost_ = 0;
+  std::condition_variable changed_;
+  std::thread thread_;
+};
+
+// A group of one rank. Requests whose first token is 99 are taken and never answered.
+class FakeWorker {
+ public:
+  FakeWorker(const std::string& address, uint64_t group_id) {
+    rpc::LinkOptions options;
+    options.address = address;
+    options.rank = core::MakeRank(group_id);
+    rpc::LinkCallbacks callbacks;
+    callbacks.on_submit = [this](uint64_t id, std::vector<int32_t> prompt,
+                                 const GenerationParams& params) {
+      Post([=, this] { Answer(id, prompt, params); });
+    };
+    callbacks.on_cancel = [this](uint64_t id) {
+      Post([=, this] {
+        cancelled_.set_value(id);
+        SequenceUpdate update;
+        update.id = id;
+        update.finish = FinishReason::kCancelled;
+        link_->QueueUpdates({update}, {});
+        link_->SendQueued();
+      });
+    };
+    callbacks.on_stop = [this] { Post([this] { running_ = false; }); };
+    callbacks.on_lost = [this](const std::string&) { Post([this] { running_ = false; }); };
+    link_ = std::make_unique<rpc::CoordinatorLink>(options, callbacks);
+    link_->Start();
+    thread_ = std::thread([this] { Work(); });
+  }
+
+  ~FakeWorker() {
+    Post([this] { running_ = false; });
+    thread_.join();
+  }
+
+  // The id of the only cancel there is.
+  std::optional<uint64_t> Cancelled() {
+    auto future = cancelled_.get_future();
+    if (future.wait_for(std::chrono::milliseconds(test::kPatienceMs)) != std::future_status::ready)
+      return std::nullopt;
+    return future.get();
+  }
+
+ private:
+  void Post(std::function<void()> job) {
+    {
+      const std::lock_guard lock(mutex_);
+      jobs_.push_back(std::move(job));
+    }
+    changed_.notify_one();
+  }
+
+  void Work() {
+    while (running_) {
+      std::function<void()> job;
+      {
+        std::unique_lock lock(mutex_);
+        if (!changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs),
+                               [&] { return !jobs_.empty(); })) {
+          return;
+        }
+        job = std::move(jobs_.front());
+        jobs_.pop_front();
+      }
+      job();
+    }
+    link_.reset();
+  }
+
+  void Answer(uint64_t id, const std::vector<int32_t>& prompt, const GenerationParams& params) {
+    SequenceUpdate update;
+    update.id = id;
+    if (prompt.front() == 99) {
+      update.tokens = {1};
+      link_->QueueUpdates({update}, {});
+      link_->SendQueued();
+      return;
+    }
+    for (int64_t i = 1; i <= params.tokens_max; ++i) {
+      update.tokens = {static_cast<int32_t>(prompt.back() + i)};
+      if (i == params.tokens_max) update.finish = FinishReason::kLength;
+      link_->QueueUpdates({update}, {});
+      link_->SendQueued();
+    }
+  }
+
+  std::mutex mutex_;  // Guards jobs_.
+  std::deque<std::function<void()>> jobs_;
+  std::condition_variable changed_;
+  bool running_ = true;  // The worker thread's own.
+  std::promise<uint64_t> cancelled_;
+  std::unique_ptr<rpc::CoordinatorLink> link_;
+  std::thread thread_;
+};
+
+rpc::GenerateRequest Request(std::vector<int32_t> prompt, int64_t tokens_max) {
+  rpc::GenerateRequest request;
+  request.tokens = std::move(prompt);
+  request.params.tokens_max = tokens_max;
+  return request;
+}
+
+std::vector<int32_t> Generate(rpc::Client& client, const rpc::GenerateRequest& request) {
+  std::vector<int32_t> tokens;
+  client.Generate(request, [&](const rpc::GenerateChunk& chunk) {
+    tokens.insert(tokens.end(), chunk.update.tokens.begin(), chunk.update.tokens.end());
+    return true;
+  });
+  return tokens;
+}
+
+template <typename Body>
+std::optional<Error> ErrorOf(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error;
+  }
+  return std::nullopt;
+}
+
+TEST(RegionService, CarriesARequestToAGroupAndItsTokensBack) {
+  CoordinatorThread coordinator;
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  rpc::Client client({.address = coordinator.address()});
+  EXPECT_EQ(Generate(client, Request({1, 10}, 5)), (std::vector<int32_t>{11, 12, 13, 14, 15}));
+  EXPECT_EQ(client.Models().at(0).numerics_id, "00112233445566778899aabbccddeeff");
+  EXPECT_EQ(client.Status().requests_total, 1);
+  EXPECT_EQ(coordinator.journal_size(), 0u);
+}
+
+TEST(RegionService, RefusesWhatIsWrongByName) {
+  CoordinatorThread coordinator;
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  rpc::Client client({.address = coordinator.address()});
+  const auto expect_refusal = [&](rpc::GenerateRequest request, const std::string& field) {
+    const auto error = ErrorOf([&] { Generate(client, request); });
+    ASSERT_TRUE(error.has_value()) << field;
+    EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument) << field;
+    EXPECT_THAT(error->what(), HasSubstr(field));
+  };
+  expect_refusal(Request({}, 5), "prompt");
+  expect_refusal(Request({1, 100}, 5), "prompt[1] is 100");
+  expect_refusal(Request({-1}, 5), "prompt[0] is -1");
+  expect_refusal(Request({1}, 0), "tokens_max");
+  rpc::GenerateRequest request = Request({1}, 5);
+  request.params.sampling.top_p = 0;
+  expect_refusal(request, "top_p");
+  request = Request({1}, 5);
+  request.params.sampling.temperature = std::numeric_limits<double>::quiet_NaN();
+  expect_refusal(request, "temperature");
+  request = Request({1}, 5);
+  request.params.sampling.presence_penalty = 3;
+  expect_refusal(request, "presence_penalty is 3: expected a value from -2 to 2");
+  request = Request({1}, 5);
+  request.params.sampling.logit_bias = {{100, 1}};
+  expect_refusal(request, "logit_bias names token 100: expected an id from 0 to 99");
+  request = Request({1}, 5);
+  request.params.stop_ids.assign(kStopIdsMax + 1, 3);
+  expect_refusal(request, "stop_ids");
+  request = Request({}, 5);
+  request.text = "words";
+  expect_refusal(request, "no tokenizer");
+  request.text.assign(2 * kLargeTextBytes, 'a');  // Tokenized beside the loop.
+  expect_refusal(request, "no tokenizer");
+  expect_refusal(Request(std::vector<int32_t>(65, 1), 5), "too_large");
+}
+
+TEST(RegionService, CancelsInTheGroupWhatAClientDrops) {
+  CoordinatorThread coordinator;
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  {
+    rpc::Client client({.address = coordinator.address()});
+    const auto result =
+        client.Generate(Request({99}, 5), [](const rpc::GenerateChunk&) { return false; });
+    EXPECT_EQ(result.finish, FinishReason::kCancelled);
+  }
+  EXPECT_TRUE(worker.Cancelled().has_value());
+  EXPECT_EQ(coordinator.journal_size(), 0u);
+}
+
+TEST(RegionService, SaysThatTheGroupWasLostAndTakesItBack) {
+  CoordinatorThread coordinator;
+  auto worker = std::make_unique<FakeWorker>(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  rpc::Client client({.address = coordinator.address()});
+  const auto error = ErrorOf([&] {
+    client.Generate(Request({99}, 5), [&](const rpc::GenerateChunk&) {
+      EXPECT_EQ(coordinator.journal_size(), 1u);
+      worker.reset();
+      return true;
+    });
+  });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kPeerFailed);
+  EXPECT_THAT(error->what(), HasSubstr("group_lost"));
+  EXPECT_TRUE(coordinator.WaitForLost(1));
+  EXPECT_EQ(coordinator.journal_size(), 0u);
+
+  const auto busy = ErrorOf([&] { Generate(client, Request({1}, 1)); });
+  ASSERT_TRUE(busy.has_value());
+  EXPECT_THAT(busy->what(), HasSubstr("no_group"));
+  FakeWorker restarted(coordinator.address(), 2);
+  ASSERT_TRUE(coordinator.WaitForReady(2));
+  EXPECT_EQ(Generate(client, Request({1}, 1)), (std::vector<int32_t>{2}));
+  EXPECT_GT(client.Status().groups.at(0).epoch, 1u);
+}
+
+TEST(RegionService, TellsAClientThatItStops) {
+  auto coordinator = std::make_unique<CoordinatorThread>();
+  FakeWorker worker(coordinator->address(), 1);
+  ASSERT_TRUE(coordinator->WaitForReady(1));
+  rpc::Client client({.address = coordinator->address()});
+  std::thread stopper;
+  const auto error = ErrorOf([&] {
+    client.Generate(Request({99}, 5), [&](const rpc::GenerateChunk&) {
+      stopper = std::thread([&] { coordinator.reset(); });
+      return true;
+    });
+  });
+  stopper.join();
+  ASSERT_TRUE(error.has_value());
+  EXPECT_THAT(error->what(), HasSubstr("draining"));
+}
+
+}  // namespace
+}  // namespace shoal::gateway

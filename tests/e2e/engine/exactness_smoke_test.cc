@@ -1,0 +1,69 @@
+// The forward pass at its smallest, for the sanitizers: two layers, prompts long enough that rows
+// are scattered over ranks and taken through a layer by threads, and the same bits at every cut.
+
+#include <gtest/gtest.h>
+
+#include "kernels/math/scalar.h"
+#include "tests/support/model/model_writer.h"
+#include "tests/support/scratch_folder.h"
+#include "tests/support/trial/trial_group.h"
+
+namespace shoal::test {
+namespace {
+
+ModelSpec SmokeSpec() {
+  ModelSpec spec;
+  spec.name = "smoke";
+  spec.layer_count = 2;
+  spec.hidden_dim = 128;
+  spec.head_count = 4;
+  spec.kv_head_count = 2;
+  spec.ffn_dim = 256;
+  spec.vocab_size = 300;
+  spec.context_tokens = 160;
+  return spec;
+}
+
+std::vector<rank::TrialRequest> Requests(int32_t vocab_size) {
+  std::vector<rank::TrialRequest> requests(2);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    for (uint32_t position = 0; position < 130; ++position) {
+      const auto words = math::Philox4x32({position, static_cast<uint32_t>(i), 0, 0}, {3, 0});
+      requests[i].prompt.push_back(static_cast<int32_t>(words[0] % uint32_t(vocab_size)));
+    }
+    requests[i].params.tokens_max = 4;
+    requests[i].params.top_logprobs = 2;
+  }
+  requests[0].params.sampling = {.temperature = 0};
+  requests[1].params.sampling = {.temperature = 0.8, .top_k = 40, .top_p = 0.9, .seed = 1};
+  return requests;
+}
+
+class ExactnessSmoke : public ::testing::TestWithParam<plan::Cut> {};
+
+TEST_P(ExactnessSmoke, GivesTheBitsOfOneRankAndOneThread) {
+  const ScratchFolder folder;
+  const auto model = model::Model::Open(WriteModel(SmokeSpec(), folder.path()));
+  const std::vector<rank::TrialRequest> requests = Requests(model->config().vocab_size);
+  const Observation expected = RunTrialGroup(*model, requests, {});
+  ASSERT_EQ(expected.answers.size(), requests.size());
+  ASSERT_FALSE(expected.digests.empty());
+  TrialGroupOptions options;
+  options.cut = GetParam();
+  options.threads = 2;
+  const Observation seen = RunTrialGroup(*model, requests, options);
+  EXPECT_EQ(seen.digests, expected.digests);
+  EXPECT_TRUE(seen.answers == expected.answers);
+  options.record_logits = false;  // Tokens are chosen as in service.
+  EXPECT_TRUE(RunTrialGroup(*model, requests, options).answers == expected.answers);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuts, ExactnessSmoke,
+                         ::testing::Values(plan::Cut{1, 1}, plan::Cut{2, 1}, plan::Cut{1, 2}),
+                         [](const auto& info) {
+                           return "Tensor" + std::to_string(info.param.tensor_parallel) +
+                                  "Pipeline" + std::to_string(info.param.pipeline_parallel);
+                         });
+
+}  // namespace
+}  // namespace shoal::test

@@ -1,0 +1,359 @@
+// Tokenizers and templates on inputs that vectors do not reach: ill-formed bytes, long runs,
+// streams, special text in messages, and files that must be refused.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+
+#include "parallel/model/model.h"
+#include "parallel/text/chat_template.h"
+#include "parallel/text/tokenizer/tokenizer.h"
+#include "parallel/text/utf8.h"
+#include "tests/parallel/text/text_fixtures.h"
+#include "transport/base/error.h"
+
+namespace shoal::text {
+namespace {
+
+using model::TokenizerSource;
+using nlohmann::json;
+using nlohmann::ordered_json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::string BytesOf(int first, int last) {
+  std::string bytes;
+  for (int byte = first; byte <= last; ++byte) bytes += static_cast<char>(byte);
+  return bytes;
+}
+
+// A GGUF vocabulary: 0 <s> and 1 <x> are control tokens, 2 "a", 3 "aa", 4 "aaaa", 5 "b", 6 "<", 7
+// ">", 8 "s", 9 space, 10 byte 0xC3, 11 byte 0xA9, 12 the user-defined <u>.
+json Gguf() {
+  return {
+      {"tokenizer.ggml.model", "gpt2"},
+      {"tokenizer.ggml.pre", "smollm"},
+      {"tokenizer.ggml.tokens",
+       {"<s>", "<x>", "a", "aa", "aaaa", "b", "<", ">", "s", "\u0120", "\u00c3", "\u00a9", "<u>"}},
+      {"tokenizer.ggml.token_type", {3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 4}},
+      {"tokenizer.ggml.merges", {"a a", "aa aa"}},
+      {"tokenizer.ggml.bos_token_id", 0},
+      {"tokenizer.ggml.eos_token_id", 1}};
+}
+
+std::unique_ptr<Tokenizer> Tiny() {
+  return Tokenizer::FromMetadata(Gguf(), TokenizerSource::kGgufMetadata);
+}
+
+std::string RefusalOf(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return error.what();
+  }
+  return "nothing was refused";
+}
+
+std::string RefusalOf(const json& metadata) {
+  return RefusalOf([&] { Tokenizer::FromMetadata(metadata, TokenizerSource::kGgufMetadata); });
+}
+
+TEST(Tokenizer, DropsBytesThatTheVocabularyLacksAndJoinsTheirNeighbours) {
+  EXPECT_THAT(Tiny()->Encode("aa\x01"
+                             "b",
+                             SpecialTokens::kRecognized),
+              ElementsAre(3, 5));
+}
+
+TEST(Tokenizer, EncodesIllFormedUtf8ByteByByte) {
+  EXPECT_THAT(Tiny()->Encode("a\xC3", SpecialTokens::kRecognized), ElementsAre(2, 10));
+  EXPECT_THAT(Tiny()->Encode("\xA9\xC3\xA9", SpecialTokens::kRecognized), ElementsAre(11, 10, 11));
+  EXPECT_TRUE(Tiny()->Encode(BytesOf(0xF0, 0xFF), SpecialTokens::kRecognized).empty());
+}
+
+TEST(Tokenizer, EncodesAMegabyteOfOneLetterWithoutQuadraticTime) {
+  // A quadratic merge takes some 10^12 steps: this test would run into its time limit.
+  const auto ids = Tiny()->Encode(std::string(1 << 20, 'a'), SpecialTokens::kRecognized);
+  EXPECT_EQ(ids, std::vector<int32_t>(1 << 18, 4));
+}
+
+TEST(Tokenizer, RecognizesControlTokensOnlyOutsidePlainRanges) {
+  const auto tokenizer = Tiny();
+  const ByteRange plain[] = {{3, 4}};
+  EXPECT_THAT(tokenizer->EncodeMarked("<s><s>", {}), ElementsAre(0, 0));
+  EXPECT_THAT(tokenizer->EncodeMarked("<s><s>", plain), ElementsAre(0, 6, 8, 7));
+  EXPECT_THAT(tokenizer->EncodeMarked("aa<s>aa", {plain, 1}), ElementsAre(3, 6, 8, 7, 3));
+  EXPECT_THAT(tokenizer->Encode("<s><u>", SpecialTokens::kPlainText), ElementsAre(6, 8, 7, 12));
+}
+
+TEST(Tokenizer, KeepsPiecesWholeAcrossTheBorderOfAPlainRange) {
+  const ByteRange plain[] = {{1, 2}};
+  EXPECT_THAT(Tiny()->EncodeMarked("aaaa", plain), ElementsAre(4));
+}
+
+TEST(Tokenizer, AddsABosOnlyWhereTheFileSaysSo) {
+  json metadata = Gguf();
+  EXPECT_EQ(Tiny()->bos_to_add(), std::nullopt);
+  metadata["tokenizer.ggml.add_bos_token"] = true;
+  EXPECT_EQ(Tokenizer::FromMetadata(metadata, TokenizerSource::kGgufMetadata)->bos_to_add(), 0);
+  metadata.erase("tokenizer.ggml.bos_token_id");
+  EXPECT_THAT(RefusalOf(metadata), HasSubstr("no tokenizer.ggml.bos_token_id"));
+}
+
+TEST(Tokenizer, NamesWhatItRefuses) {
+  json metadata = Gguf();
+  metadata["tokenizer.ggml.pre"] = "mystery";
+  EXPECT_THAT(RefusalOf(metadata), HasSubstr("pre-tokenizer mystery is not supported"));
+  metadata = Gguf();
+  metadata["tokenizer.ggml.model"] = "llama";
+  EXPECT_THAT(RefusalOf(metadata), HasSubstr("expected gpt2"));
+  metadata = Gguf();
+  metadata["tokenizer.ggml.merges"].push_back("a zz");
+  EXPECT_THAT(RefusalOf(metadata), HasSubstr("tokenizer.ggml.merges[2]"));
+  metadata = Gguf();
+  metadata["tokenizer.ggml.bos_token_id"] = 13;
+  EXPECT_THAT(RefusalOf(metadata), HasSubstr("token id below 13, found 13"));
+  metadata = Gguf();
+  metadata["tokenizer.ggml.token_type"].erase(0);
+  EXPECT_THAT(RefusalOf(metadata), HasSubstr("token_type's 12"));
+}
+
+TEST(Tokenizer, RefusesSettingsItWouldHaveToIgnore) {
+  for (const char* key : {"add_eos_token", "add_sep_token", "add_space_prefix",
+                          "remove_extra_whitespaces", "something_new"}) {
+    json metadata = Gguf();
+    const std::string name = std::string("tokenizer.ggml.") + key;
+    metadata[name] = true;
+    EXPECT_THAT(RefusalOf(metadata), HasSubstr(name));
+    metadata[name] = false;
+    if (name.ends_with("new")) continue;
+    EXPECT_NO_THROW(Tokenizer::FromMetadata(metadata, TokenizerSource::kGgufMetadata)) << name;
+  }
+}
+
+// The smallest tokenizer.json that is accepted: one byte, and a token that is added.
+json SmallFile() {
+  return {{"model", {{"type", "BPE"}, {"vocab", {{"a", 0}}}, {"merges", json::array()}}},
+          {"added_tokens", {{{"id", 1}, {"content", "<x>"}, {"special", true}}}},
+          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}}};
+}
+
+std::string FileRefusal(const json& file, const json& config = json::object()) {
+  return RefusalOf([&] {
+    Tokenizer::FromMetadata({{"tokenizer.json", file}, {"tokenizer_config.json", config}},
+                            TokenizerSource::kTokenizerJson);
+  });
+}
+
+TEST(Tokenizer, RefusesSettingsOfAFolderItWouldHaveToIgnore) {
+  const std::string accepted = "nothing was refused";
+  EXPECT_EQ(FileRefusal(SmallFile()), accepted);
+  for (const char* key : {"add_eos_token", "add_prefix_space", "split_special_tokens"}) {
+    EXPECT_THAT(FileRefusal(SmallFile(), {{key, true}}), HasSubstr(key));
+    EXPECT_EQ(FileRefusal(SmallFile(), {{key, false}}), accepted);
+  }
+  EXPECT_EQ(FileRefusal(SmallFile(), {{"clean_up_tokenization_spaces", true}}), accepted);
+  json file = SmallFile();
+  file["decoder"] = {{"type", "Metaspace"}};
+  EXPECT_THAT(FileRefusal(file), HasSubstr("decoder: found Metaspace"));
+  file["decoder"] = {{"type", "Sequence"}, {"decoders", {{{"type", "ByteLevel"}}}}};
+  EXPECT_EQ(FileRefusal(file), accepted);
+  const auto decoder = [](const char* id, const char* text) {
+    return json{{"added_tokens_decoder", {{id, {{"content", text}}}}}};
+  };
+  EXPECT_EQ(FileRefusal(SmallFile(), decoder("1", "<x>")), accepted);
+  EXPECT_THAT(FileRefusal(SmallFile(), decoder("2", "<y>")), HasSubstr("<y>"));
+  EXPECT_THAT(FileRefusal(SmallFile(), decoder("2", "<x>")), HasSubstr("<x>"));
+}
+
+TEST(Tokenizer, TakesAnUnknownTokenWhereNothingIsUnknown) {
+  json file = SmallFile();
+  file["model"]["unk_token"] = "a";
+  EXPECT_THAT(FileRefusal(file), HasSubstr("unk_token"));
+  const auto add = [&](uint32_t first, uint32_t last) {
+    for (uint32_t c = first; c <= last; ++c) {
+      std::string token;
+      AppendUtf8(c, token);
+      file["model"]["vocab"][token] = 2 + c;
+    }
+  };
+  add(0x21, 0x7E);
+  add(0xA1, 0xAC);
+  add(0xAE, 0x143);
+  EXPECT_EQ(FileRefusal(file), "nothing was refused");
+}
+
+TEST(Tokenizer, RefusesAnExpressionThatMeansSomethingElseToPcre) {
+  json model = {{"type", "BPE"}, {"vocab", {{"a", 0}}}, {"merges", json::array()}};
+  for (const char* pattern : {"\\h+", "[a[b]]", "[a&&b]", "(?<name>a)", "\\w+", "(a"}) {
+    const json file = {
+        {"model", model},
+        {"pre_tokenizer",
+         {{"type", "Sequence"},
+          {"pretokenizers",
+           {{{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}},
+            {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}}}};
+    EXPECT_THAT(
+        RefusalOf([&] {
+          Tokenizer::FromMetadata({{"tokenizer.json", file}}, TokenizerSource::kTokenizerJson);
+        }),
+        HasSubstr("pre-tokenizer expression"))
+        << pattern;
+  }
+}
+
+TEST(StreamDecoder, GivesTheSameTextAsDecodingAtOnce) {
+  const auto tokenizer = Tiny();
+  const std::vector<int32_t> ids = {2, 10, 11, 10, 0, 11, 99, -1, 3, 10};
+  for (const bool skip_special : {false, true}) {
+    StreamDecoder decoder(*tokenizer, skip_special);
+    std::string joined;
+    for (const int32_t id : ids) joined += decoder.Push(id);
+    joined += decoder.Finish();
+    EXPECT_EQ(joined, tokenizer->Decode(ids, skip_special));
+    EXPECT_EQ(joined, skip_special ? "aéé"
+                                     "aa\uFFFD"
+                                   : "aé\uFFFD<s>\uFFFD"
+                                     "aa\uFFFD");
+  }
+}
+
+TEST(StreamDecoder, HoldsBackTheFirstBytesOfACharacter) {
+  const auto tokenizer = Tiny();
+  StreamDecoder decoder(*tokenizer, false);
+  EXPECT_EQ(decoder.Push(10), "");
+  EXPECT_EQ(decoder.Push(11), "é");
+  EXPECT_EQ(decoder.Finish(), "");
+}
+
+std::string Rendered(const std::string& source, const ordered_json& variables = {}) {
+  return ChatTemplate::Parse(source)
+      ->Render(variables.is_null() ? ordered_json::object() : variables)
+      .text;
+}
+
+TEST(ChatTemplate, NamesTheConstructItDoesNotSupport) {
+  const auto refusal = [](const std::string& source) {
+    return RefusalOf([&] { ChatTemplate::Parse(source); });
+  };
+  EXPECT_THAT(refusal("\xff\xfe{"), HasSubstr("UTF-8"));
+  EXPECT_THAT(refusal("\n{{ x | urlize }}"), HasSubstr("line 2: the filter 'urlize'"));
+  EXPECT_THAT(refusal("{{ x is filter }}"), HasSubstr("the test 'filter'"));
+  EXPECT_THAT(refusal("{% include 'a' %}"), HasSubstr("the statement 'include'"));
+  EXPECT_THAT(refusal("{% for a in b recursive %}{% endfor %}"), HasSubstr("recursive loops"));
+  EXPECT_THAT(refusal("{{ f(*a) }}"), HasSubstr("unpacked arguments"));
+  EXPECT_THAT(refusal("{% if a %}"), HasSubstr("expected {% endif %}"));
+  EXPECT_THAT(refusal("{{ " + std::string(500, '(') + "1" + std::string(500, ')') + " }}"),
+              HasSubstr("too deep"));
+  EXPECT_THAT(refusal("{{ 1" +
+                      [] {
+                        std::string sum;
+                        for (int i = 0; i < 500; ++i) sum += "+1";
+                        return sum;
+                      }() +
+                      " }}"),
+              HasSubstr("too many parts"));
+}
+
+TEST(ChatTemplate, StopsAtItsBudgetsInsteadOfHanging) {
+  const auto refusal = [](const std::string& source) {
+    return RefusalOf([&] { Rendered(source); });
+  };
+  const std::string loop = "{% for i in range(99999) %}";
+  EXPECT_THAT(refusal(loop + loop + "x{% endfor %}{% endfor %}"), HasSubstr("operations"));
+  EXPECT_THAT(refusal("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), HasSubstr("too deep"));
+  EXPECT_THAT(refusal("{{ 'x' * 99999999999 }}"), HasSubstr("operations"));
+  EXPECT_THAT(
+      refusal("{% set ns = namespace(x=[]) %}" + loop + "{% set ns.x = [ns.x] %}{% endfor %}"),
+      HasSubstr("nest deeper"));
+  EXPECT_THAT(refusal("{{ 9223372036854775807 + 1 }}"), HasSubstr("overflow"));
+}
+
+TEST(ChatTemplate, FollowsPythonWhereJinjaLeavesThingsToIt) {
+  EXPECT_EQ(Rendered("{{ -7 // 2 }} {{ -7 % 2 }} {{ 1e16 }} {{ 0.1 }} {{ 1.0 }} {{ 2 ** -1 }}"),
+            "-4 1 1e+16 0.1 1.0 0.5");
+  EXPECT_EQ(Rendered("{{ 'a,b,c'.split(',', 1) }} {{ ' a  b '.split() }} {{ 'abc'[::-1] }}"),
+            "['a', 'b,c'] ['a', 'b'] cba");
+  EXPECT_EQ(Rendered("{{ (1,) }} {{ {'a': [none, true]} }} {{ \"it's\" | list | first }}"),
+            "(1,) {'a': [None, True]} i");
+  EXPECT_EQ(Rendered("{% set x = 1 %}{% for i in [1] %}{% set x = 2 %}{% endfor %}{{ x }}"), "1");
+  EXPECT_EQ(Rendered("{{ missing }}|{{ missing is defined }}|{{ missing | default('d') }}"),
+            "|False|d");
+  EXPECT_EQ(Rendered("{% set x %}a{{ 1 }}{% endset %}{{ x | upper }}{% raw %}{{ }}{% endraw %}"),
+            "A1{{ }}");
+}
+
+TEST(ChatTemplate, MarksWhatCameFromTheVariables) {
+  const auto parsed = ChatTemplate::Parse(
+      "{{ bos_token }}{% for m in messages %}<{{ m.role | upper }}>{{ m.content.strip() }}{% "
+      "endfor %}");
+  const RenderedChat chat =
+      parsed->Render({{"bos_token", "B"}, {"messages", {{{"role", "u"}, {"content", "  hi "}}}}});
+  EXPECT_EQ(chat.text, "B<U>hi");
+  EXPECT_THAT(chat.user_ranges, ElementsAre(ByteRange{2, 3}, ByteRange{4, 6}));
+}
+
+TEST(ChatTemplate, IsTheFoldersOwnFileBeforeAnyOther) {
+  const auto rendered = [](const json& metadata, TokenizerSource source) {
+    return ChatTemplate::FromMetadata(metadata, source)->Render(ordered_json::object()).text;
+  };
+  json metadata = {{"tokenizer_config.json", {{"chat_template", "config"}}}};
+  EXPECT_EQ(rendered(metadata, TokenizerSource::kTokenizerJson), "config");
+  metadata["tokenizer.chat_template"] = "gguf";  // Of a file made from a folder.
+  EXPECT_EQ(rendered(metadata, TokenizerSource::kTokenizerJson), "gguf");
+  EXPECT_EQ(rendered(metadata, TokenizerSource::kGgufMetadata), "gguf");
+  metadata["chat_template.jinja"] = "file";
+  EXPECT_EQ(rendered(metadata, TokenizerSource::kTokenizerJson), "file");
+  EXPECT_EQ(ChatTemplate::FromMetadata(metadata, TokenizerSource::kNone), nullptr);
+}
+
+TEST(EncodeChat, KeepsSpecialTextInsideMessagesPlain) {
+  const auto tokenizer = Tiny();
+  const auto parsed =
+      ChatTemplate::Parse("{% for m in messages %}{{ '<s>' + m.content + '<x>' }}{% endfor %}");
+  const auto encode = [&](const std::string& content) {
+    return EncodeChat(*parsed, *tokenizer, {{"messages", {{{"content", content}}}}});
+  };
+  EXPECT_THAT(encode("ab"), ElementsAre(0, 2, 5, 1));
+  EXPECT_THAT(encode("<s>"), ElementsAre(0, 6, 8, 7, 1));
+  // Text of the message and of the template together make no special token either.
+  EXPECT_THAT(encode("<"), ElementsAre(0, 6, 1));
+}
+
+TEST(EncodeChat, ADeveloperIsTheSystemWhereTheTemplateKnowsNoSuchRole) {
+  const auto tokenizer = Tiny();
+  const auto encode = [&](const std::string& source) {
+    return EncodeChat(*ChatTemplate::Parse(source), *tokenizer,
+                      {{"messages", {{{"role", "developer"}, {"content", "ab"}}}}});
+  };
+  const std::string rest = "m.content }}{% endif %}{% endfor %}";
+  EXPECT_EQ(encode("{% for m in messages %}{% if m.role == 'system' %}{{ " + rest),
+            tokenizer->Encode("ab", SpecialTokens::kPlainText));
+  EXPECT_EQ(encode("{% for m in messages %}{% if m.role == \"developer\" %}{{ " + rest),
+            tokenizer->Encode("ab", SpecialTokens::kPlainText));
+}
+
+TEST(EncodeChat, GivesTheReferenceIdsOfSmolLm2Chats) {
+  const char* path = std::getenv("SHOAL_SMOLLM2");
+  if (FixturesFolder().empty()) GTEST_SKIP() << "SHOAL_FIXTURES is not set";
+  if (path == nullptr || !std::filesystem::exists(path)) {
+    GTEST_SKIP() << "SHOAL_SMOLLM2 does not name the SmolLM2 GGUF";
+  }
+  const auto model = model::Model::Open(path);
+  const auto tokenizer = Tokenizer::Make(*model);
+  const auto parsed = ChatTemplate::Make(*model);
+  const ordered_json chats = ReadJson(FixturesFolder() + "/smollm2/chats.json")["chats"];
+  ASSERT_FALSE(chats.empty());
+  for (const auto& chat : chats) {
+    EXPECT_EQ(EncodeChat(*parsed, *tokenizer, {{"messages", chat["messages"]}}),
+              chat["ids"].get<std::vector<int32_t>>())
+        << chat["prompt"];
+  }
+}
+
+}  // namespace
+}  // namespace shoal::text

@@ -1,0 +1,267 @@
+// What upstream programs are promised: client.h over real sockets, secrets, error translation.
+
+#include "transport/rpc/client.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <optional>
+
+#include "tests/transport/rpc/server_thread.h"
+#include "transport/base/error.h"
+#include "transport/rpc/error_map.h"
+#include "transport/rpc/secret.h"
+
+namespace shoal::rpc {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+SequenceUpdate Update(std::vector<int32_t> tokens, FinishReason finish = FinishReason::kNone) {
+  SequenceUpdate update;
+  update.tokens = std::move(tokens);
+  update.finish = finish;
+  return update;
+}
+
+// Once a request has come in, runs `answer` on the server's loop.
+std::thread Answer(ServerThread& server, std::function<void(GenerationSink&)> answer) {
+  return std::thread([&server, answer = std::move(answer)] {
+    EXPECT_TRUE(server.Wait([](const auto& heard) { return !heard.requests.empty(); }));
+    server.Run([&](ClusterServer&) { answer(server.sink()); });
+  });
+}
+
+template <typename Body>
+std::optional<Error> ErrorOf(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error;
+  }
+  return std::nullopt;
+}
+
+TEST(Client, StreamsAGeneration) {
+  ServerThread server;
+  server.AnswerGenerate({1, 5, 42, {}});
+  std::thread answer = Answer(server, [](GenerationSink& sink) {
+    sink.Tokens(Update({1, 2}), "ab");
+    sink.Tokens(Update({3}), "c");
+    sink.Finish(Update({4}, FinishReason::kLength), "d");
+  });
+  Client client({.address = server.address()});
+  GenerateRequest request;
+  request.tokens = {7, 8, 9};
+  request.params.tokens_max = 4;
+  std::vector<int32_t> tokens;
+  std::string text;
+  const GenerateResult result = client.Generate(request, [&](const GenerateChunk& chunk) {
+    tokens.insert(tokens.end(), chunk.update.tokens.begin(), chunk.update.tokens.end());
+    text += chunk.text;
+    return true;
+  });
+  answer.join();
+  EXPECT_EQ(tokens, (std::vector<int32_t>{1, 2, 3, 4}));
+  EXPECT_EQ(text, "abcd");
+  EXPECT_EQ(result.finish, FinishReason::kLength);
+  EXPECT_EQ(result.prompt_tokens, 5);
+  EXPECT_EQ(result.completion_tokens, 4);
+  EXPECT_EQ(result.seed, 42u);
+  EXPECT_TRUE(server.Wait([&](const auto& heard) {
+    return heard.requests[0].tokens == request.tokens && heard.requests[0].params == request.params;
+  }));
+}
+
+// More log-probabilities, and more text, than a connection takes as one message.
+TEST(Client, StreamsMoreThanAMessageHolds) {
+  constexpr size_t kPositions = 420'000;
+  std::string long_text;
+  while (long_text.size() < 1'000'000) long_text += "a\u20ac\u00e9";
+  ServerThread server;
+  std::thread answer = Answer(server, [&](GenerationSink& sink) {
+    SequenceUpdate update = Update({1, 2});
+    update.prompt_logprobs.resize(
+        kPositions, {.logprob = -0.5F, .top = std::vector<std::pair<int32_t, float>>(20)});
+    sink.Tokens(update, long_text);
+    sink.Finish(Update({3}, FinishReason::kStop), "end");
+  });
+  Client client({.address = server.address()});
+  GenerateRequest request;
+  request.tokens = {7};
+  size_t positions = 0;
+  std::vector<int32_t> tokens;
+  std::string text;
+  const GenerateResult result = client.Generate(request, [&](const GenerateChunk& chunk) {
+    EXPECT_TRUE(tokens.empty() || chunk.update.prompt_logprobs.empty());
+    positions += chunk.update.prompt_logprobs.size();
+    tokens.insert(tokens.end(), chunk.update.tokens.begin(), chunk.update.tokens.end());
+    EXPECT_TRUE(chunk.text.empty() || (chunk.text[0] & 0xC0) != 0x80) << "whole characters";
+    text += chunk.text;
+    return true;
+  });
+  answer.join();
+  EXPECT_EQ(positions, kPositions);
+  EXPECT_EQ(tokens, (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_TRUE(text == long_text + "end");
+  EXPECT_EQ(result.finish, FinishReason::kStop);
+}
+
+TEST(Client, RefusesARequestThatNoMessageHolds) {
+  ServerThread server;
+  Client client({.address = server.address()});
+  GenerateRequest request;
+  request.tokens.resize(17'000'000);
+  const std::optional<Error> error =
+      ErrorOf([&] { client.Generate(request, [](const GenerateChunk&) { return true; }); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error->what(), HasSubstr("send a shorter prompt"));
+  EXPECT_EQ(client.Models().size(), 1U) << "the connection goes on";
+}
+
+TEST(Client, CarriesTextAndChatPrompts) {
+  ServerThread server;
+  server.AnswerGenerate({0, 0, 0, {"invalid", "enough", 0}});
+  Client client({.address = server.address()});
+  GenerateRequest text;
+  text.text = "Once upon";
+  GenerateRequest chat;
+  chat.chat = {{"system", "Be kind."}, {"user", "Who are you?"}};
+  chat.seed_given = true;
+  for (const GenerateRequest& request : {text, chat}) {
+    EXPECT_TRUE(ErrorOf([&] { client.Generate(request, nullptr); }).has_value());
+  }
+  EXPECT_TRUE(server.Wait([](const auto& heard) {
+    return heard.requests[0].text == "Once upon" && heard.requests[1].chat.size() == 2 &&
+           heard.requests[1].chat[1].content == "Who are you?" && heard.requests[1].seed_given;
+  }));
+}
+
+TEST(Client, CancelsByReturningFalse) {
+  ServerThread server;
+  std::thread answer = Answer(server, [](GenerationSink& sink) { sink.Tokens(Update({1}), ""); });
+  Client client({.address = server.address()});
+  GenerateRequest request;
+  request.tokens = {1};
+  const GenerateResult result =
+      client.Generate(request, [](const GenerateChunk&) { return false; });
+  answer.join();
+  EXPECT_EQ(result.finish, FinishReason::kCancelled);
+  client.Models();  // The release of the generation goes out with the next message at the latest.
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.cancels.size() == 1; }));
+}
+
+TEST(Client, CancelsWhatRunsWhenItsConnectionGoes) {
+  ServerThread server;
+  {
+    std::thread answer = Answer(server, [](GenerationSink& sink) { sink.Tokens(Update({1}), ""); });
+    Client client({.address = server.address()});
+    GenerateRequest request;
+    request.tokens = {1};
+    const auto error = ErrorOf([&] {
+      client.Generate(
+          request, [](const GenerateChunk&) { return true; }, /*idle_timeout_ms=*/500);
+    });
+    answer.join();
+    ASSERT_TRUE(error.has_value());
+    EXPECT_EQ(error->code(), ErrorCode::kDeadlineExceeded);
+  }
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.cancels.size() == 1; }));
+}
+
+TEST(Client, SaysThatTheCoordinatorIsBusyAndWhy) {
+  ServerThread server;
+  server.AnswerGenerate({0, 0, 0, {"queue_full", "3 requests wait", 1'000}});
+  Client client({.address = server.address()});
+  GenerateRequest request;
+  request.tokens = {1};
+  const auto error = ErrorOf([&] { client.Generate(request, nullptr); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kOverloaded);
+  EXPECT_THAT(error->what(), HasSubstr("queue_full: 3 requests wait"));
+}
+
+TEST(Client, SaysThatAGroupWasLostOnTheWay) {
+  ServerThread server;
+  std::thread answer = Answer(server, [](GenerationSink& sink) {
+    sink.Tokens(Update({1}), "");
+    sink.Fail({"group_lost", "group 0 was lost", 1'000});
+  });
+  Client client({.address = server.address()});
+  GenerateRequest request;
+  request.tokens = {1};
+  int64_t tokens = 0;
+  const auto error = ErrorOf([&] {
+    client.Generate(request, [&](const GenerateChunk& chunk) {
+      tokens += static_cast<int64_t>(chunk.update.tokens.size());
+      return true;
+    });
+  });
+  answer.join();
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kPeerFailed);
+  EXPECT_EQ(tokens, 1) << "what came before the loss was handed on";
+}
+
+TEST(Client, NeedsAKnownKey) {
+  const ServerThread server({.api_keys = {"first", "second"}});
+  const auto error = ErrorOf([&] { Client({.address = server.address(), .api_key = "third"}); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kCannotJoin);
+  EXPECT_THAT(error->what(), HasSubstr("API key"));
+  Client client({.address = server.address(), .api_key = "second"});
+  EXPECT_THAT(client.Models(), SizeIs(1));
+}
+
+TEST(Client, ReadsModelsAndStatus) {
+  const ServerThread server;
+  Client client({.address = server.address()});
+  const ModelInfo model = client.Models().at(0);
+  EXPECT_EQ(model.name, "toy");
+  EXPECT_EQ(model.kv_cache_tokens, 256);
+  const StatusInfo status = client.Status();
+  ASSERT_THAT(status.groups, SizeIs(1));
+  EXPECT_EQ(status.groups[0].epoch, 9u);
+  EXPECT_EQ(status.groups[0].stats, (SchedulerStats{1, 2, 3, 4, 5}));
+  EXPECT_THAT(status.groups[0].ranks, SizeIs(2));
+  EXPECT_EQ(status.group_losses_total, 9);
+}
+
+TEST(Secret, IsEqualOnlyToItself) {
+  EXPECT_TRUE(SecretsEqual("", ""));
+  EXPECT_TRUE(SecretsEqual("abc", "abc"));
+  EXPECT_FALSE(SecretsEqual("abc", "abd"));
+  EXPECT_FALSE(SecretsEqual("abc", "ab"));
+  EXPECT_FALSE(SecretsEqual("ab", "abc"));
+  EXPECT_FALSE(SecretsEqual("abab", "ab"));
+  EXPECT_FALSE(SecretsEqual("", "a"));
+  EXPECT_FALSE(SecretsEqual("a", ""));
+  const std::vector<std::string> keys = {"a", "b"};
+  EXPECT_TRUE(IsOneOf("b", keys));
+  EXPECT_FALSE(IsOneOf("", keys));
+}
+
+TEST(Secret, FilesWithoutAKeyAreRefused) {
+  const std::string path = ::testing::TempDir() + "rpc_keys.txt";
+  const auto write = [&](const std::string& content) { std::ofstream(path) << content; };
+  write("# comment\n\n  one  \r\ntwo\n");
+  EXPECT_EQ(ReadKeysFile(path), (std::vector<std::string>{"one", "two"}));
+  EXPECT_THAT(ErrorOf([&] { ReadSecretFile(path); })->what(), HasSubstr("found 2"));
+  write("# nothing\n");
+  EXPECT_EQ(ErrorOf([&] { ReadKeysFile(path); })->code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(ErrorOf([&] { ReadKeysFile("/nowhere/keys"); })->what(), HasSubstr("/nowhere/keys"));
+}
+
+TEST(ErrorMap, KeepsWhatTheCallerMayDo) {
+  const auto there_and_back = [](ErrorCode code) { return FromKj(ToKj(Error(code, "x"))).code(); };
+  EXPECT_EQ(there_and_back(ErrorCode::kOverloaded), ErrorCode::kOverloaded);
+  EXPECT_EQ(there_and_back(ErrorCode::kPeerLost), ErrorCode::kPeerLost);
+  EXPECT_EQ(there_and_back(ErrorCode::kInvalidArgument), ErrorCode::kPeerFailed);
+  EXPECT_EQ(there_and_back(ErrorCode::kDeadlineExceeded), ErrorCode::kOverloaded);
+}
+
+}  // namespace
+}  // namespace shoal::rpc

@@ -1,0 +1,131 @@
+#include "tests/transport/rpc/server_thread.h"
+#include "tests/support/patience.h"
+
+#include <utility>
+
+namespace shoal::rpc {
+
+ServerThread::ServerThread(ClusterServerOptions options) {
+  options.port = 0;
+  register_reply_.epoch = 7;
+  register_reply_.group = 3;
+  generate_reply_.generation = 1;
+  std::promise<void> started;
+  std::future<void> future = started.get_future();
+  thread_ = std::thread([this, options, promise = std::move(started)]() mutable {
+    Serve(std::move(options), std::move(promise));
+  });
+  future.get();
+}
+
+ServerThread::~ServerThread() noexcept {
+  jobs_.Stop();
+  thread_.join();
+}
+
+void ServerThread::Serve(ClusterServerOptions options, std::promise<void> started) {
+  auto io = kj::setupAsyncIo();
+  ClusterServer server(io, std::move(options), *this, *this);
+  server_ = &server;
+  port_ = server.port();
+  started.set_value();
+  jobs_.Serve(io);
+}
+
+bool ServerThread::Wait(const std::function<bool(const Heard&)>& done) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs),
+                           [&] { return done(heard_); });
+}
+
+void ServerThread::AnswerRegister(RegisterReply reply) {
+  Note([&](Heard&) { register_reply_ = std::move(reply); });
+}
+
+void ServerThread::RefuseEpochs() {
+  Note([&](Heard&) { refuse_epochs_ = true; });
+}
+
+void ServerThread::SubmitOnRegister(uint64_t id) {
+  Note([&](Heard&) { submit_on_register_ = id; });
+}
+
+void ServerThread::AnswerGenerate(GenerateReply reply) {
+  Note([&](Heard&) { generate_reply_ = std::move(reply); });
+}
+
+void ServerThread::Run(const std::function<void(ClusterServer&)>& what) {
+  jobs_.Run([&] { what(*server_); });
+}
+
+RegisterReply ServerThread::OnRegister(uint64_t connection, const RankRegistration& rank) {
+  RegisterReply reply;
+  uint64_t id = 0;
+  Note([&](Heard& heard) {
+    heard.ranks.push_back(rank);
+    heard.connections.push_back(connection);
+    reply = register_reply_;
+    id = submit_on_register_;
+  });
+  if (id != 0) server_->Submit(connection, reply.epoch, id, {1}, {});
+  return reply;
+}
+
+bool ServerThread::OnHeartbeat(uint64_t, uint64_t epoch, uint64_t progress, bool pending) {
+  bool taken = false;
+  Note([&](Heard& heard) {
+    ++heard.heartbeats;
+    heard.progress = progress;
+    heard.pending = pending;
+    taken = !refuse_epochs_ && epoch == register_reply_.epoch;
+  });
+  return taken;
+}
+
+bool ServerThread::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUpdate> updates,
+                             const SchedulerStats& stats) {
+  bool taken = false;
+  Note([&](Heard& heard) {
+    for (SequenceUpdate& update : updates) heard.updates.push_back(std::move(update));
+    heard.stats = stats;
+    taken = epoch == register_reply_.epoch;
+  });
+  return taken;
+}
+
+void ServerThread::OnDisconnected(uint64_t, const std::string& why) {
+  Note([&](Heard& heard) { heard.disconnects.push_back(why); });
+}
+
+kj::Promise<EncodedPrompt> ServerThread::OnPrompt(const GenerateRequest& request) {
+  return EncodedPrompt{.tokens = request.tokens};
+}
+
+GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, EncodedPrompt,
+                                       GenerationSink& sink) {
+  sink_ = &sink;
+  GenerateReply reply;
+  Note([&](Heard& heard) {
+    heard.requests.push_back(request);
+    reply = generate_reply_;
+  });
+  return reply;
+}
+
+void ServerThread::OnCancel(uint64_t generation) {
+  Note([&](Heard& heard) { heard.cancels.push_back(generation); });
+}
+
+std::vector<ModelInfo> ServerThread::OnModels() { return {{"toy", "00ff", 64, 256}}; }
+
+StatusInfo ServerThread::OnStatus() {
+  StatusInfo status;
+  status.groups.push_back({2, 9, "group 2", 2, 3, {"rank 0", "rank 1"}, true, {1, 2, 3, 4, 5}});
+  status.requests_waiting = 6;
+  status.requests_total = 7;
+  status.streams_live = 8;
+  status.group_losses_total = 9;
+  return status;
+}
+
+}  // namespace shoal::rpc

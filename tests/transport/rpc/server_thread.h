@@ -1,0 +1,99 @@
+#pragma once
+
+// A ClusterServer on a thread and event loop of its own, with handlers that write down what they
+// hear, for tests that sit at the other end.
+
+#include <kj/async-io.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <future>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/trial/loop_jobs.h"
+#include "transport/rpc/server/cluster_server.h"
+
+namespace shoal::rpc {
+
+class ServerThread : private RankListener, private UpstreamListener {
+ public:
+  explicit ServerThread(ClusterServerOptions options = {});
+  ~ServerThread() noexcept override;
+
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  uint16_t port() const { return port_; }
+
+  // What was heard; read it under Wait or after all is quiet.
+  struct Heard {
+    std::vector<RankRegistration> ranks;
+    std::vector<uint64_t> connections;  // Of the ranks.
+    int heartbeats = 0;
+    uint64_t progress = 0;
+    bool pending = false;
+    std::vector<SequenceUpdate> updates;
+    SchedulerStats stats;
+    std::vector<std::string> disconnects;
+    std::vector<GenerateRequest> requests;
+    std::vector<uint64_t> cancels;
+  };
+
+  // Waits until `done`, for test::kPatienceMs at most. Result: whether it came to be.
+  bool Wait(const std::function<bool(const Heard&)>& done);
+
+  // What the handlers answer from now on.
+  void AnswerRegister(RegisterReply reply);
+  void RefuseEpochs();
+  // A request for each rank that registers, before it is told whether it was taken. 0: none.
+  void SubmitOnRegister(uint64_t id);
+  void AnswerGenerate(GenerateReply reply);
+
+  // Runs on the server's loop, and waits for it.
+  void Run(const std::function<void(ClusterServer&)>& what);
+  // The newest rank's; use it inside Run.
+  uint64_t last_connection() const { return heard_.connections.back(); }
+  // The sink of the newest generation; use it inside Run.
+  GenerationSink& sink() { return *sink_; }
+
+ private:
+  void Serve(ClusterServerOptions options, std::promise<void> started);
+  RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) override;
+  bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
+  bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
+                 const SchedulerStats& stats) override;
+  void OnDisconnected(uint64_t connection, const std::string& why) override;
+  kj::Promise<EncodedPrompt> OnPrompt(const GenerateRequest& request) override;
+  GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
+                           GenerationSink& sink) override;
+  void OnCancel(uint64_t generation) override;
+  std::vector<ModelInfo> OnModels() override;
+  StatusInfo OnStatus() override;
+
+  template <typename Change>
+  void Note(Change&& change) {
+    {
+      const std::lock_guard lock(mutex_);
+      change(heard_);
+    }
+    changed_.notify_all();
+  }
+
+  uint16_t port_ = 0;
+  test::LoopJobs jobs_;
+  ClusterServer* server_ = nullptr;
+  GenerationSink* sink_ = nullptr;
+
+  std::mutex mutex_;  // Guards what follows up to changed_.
+  Heard heard_;
+  RegisterReply register_reply_;
+  uint64_t submit_on_register_ = 0;
+  bool refuse_epochs_ = false;
+  GenerateReply generate_reply_;
+  std::condition_variable changed_;
+  std::thread thread_;
+};
+
+}  // namespace shoal::rpc

@@ -1,0 +1,75 @@
+// What is found, and what must not be.
+
+#include "worker/engine/cache/prefix_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <vector>
+
+namespace shoal::engine {
+namespace {
+
+std::vector<int32_t> Block(int32_t first) {
+  std::vector<int32_t> tokens(BlockPool::kBlockTokens);
+  std::iota(tokens.begin(), tokens.end(), first);
+  return tokens;
+}
+
+TEST(PrefixCache, FindsABlockBehindTheSameBlocksOnly) {
+  PrefixCache cache(8, "secret", "id");
+  const PrefixCache::Node root = cache.Root("");
+  const PrefixCache::Node a = cache.Add(root, Block(1), "", 3).node;
+  const PrefixCache::Node b = cache.Add(root, Block(2), "", 4).node;
+  cache.Add(a, Block(9), "", 5);
+  EXPECT_EQ(cache.Find(root, Block(1), "")->block, 3);
+  EXPECT_EQ(cache.Find(a, Block(9), "")->block, 5);
+  EXPECT_FALSE(cache.Find(b, Block(9), ""));
+  EXPECT_FALSE(cache.Find(root, Block(9), ""));
+  EXPECT_FALSE(cache.Find(a, Block(8), ""));
+}
+
+TEST(PrefixCache, KeepsTenantsApart) {
+  PrefixCache cache(8, "secret", "id");
+  const PrefixCache::Node one = cache.Root("one");
+  cache.Add(one, Block(1), "one", 0);
+  EXPECT_TRUE(cache.Find(one, Block(1), "one"));
+  EXPECT_FALSE(cache.Find(cache.Root("two"), Block(1), "two"));
+  EXPECT_FALSE(cache.Find(one, Block(1), "two")) << "even if the roots' hashes were equal";
+}
+
+TEST(PrefixCache, StartsItsChainsAtTheSecretAndTheNumericsId) {
+  const PrefixCache::Node root = PrefixCache(1, "secret", "id").Root("salt");
+  EXPECT_NE(root.hash_low, PrefixCache(1, "secret", "other").Root("salt").hash_low);
+  EXPECT_NE(root.hash_low, PrefixCache(1, "other", "id").Root("salt").hash_low);
+  EXPECT_NE(root.hash_low, PrefixCache(1, "secreti", "d").Root("salt").hash_low);
+  EXPECT_EQ(root.hash_low, PrefixCache(1, "secret", "id").Root("salt").hash_low);
+}
+
+TEST(PrefixCache, KeepsTheFirstOfTwoBlocksWithTheSameContent) {
+  PrefixCache cache(8, "secret", "id");
+  const PrefixCache::Added first = cache.Add(cache.Root(""), Block(1), "", 0);
+  const PrefixCache::Added second = cache.Add(cache.Root(""), Block(1), "", 1);
+  EXPECT_TRUE(first.is_new);
+  EXPECT_FALSE(second.is_new);
+  EXPECT_EQ(first.node.entry, second.node.entry);
+  EXPECT_EQ(cache.Find(cache.Root(""), Block(1), "")->block, 0);
+}
+
+TEST(PrefixCache, DoesNotFindWhatHangsOnAForgottenBlock) {
+  PrefixCache cache(8, "secret", "id");
+  const PrefixCache::Node root = cache.Root("");
+  const PrefixCache::Node former = cache.Add(root, Block(1), "", 0).node;
+  cache.Add(former, Block(2), "", 1);
+  cache.Forget(0);
+  EXPECT_FALSE(cache.Find(root, Block(1), ""));
+  const PrefixCache::Node latter = cache.Add(root, Block(1), "", 2).node;
+  EXPECT_FALSE(cache.Find(latter, Block(2), ""));
+  EXPECT_TRUE(cache.Add(latter, Block(2), "", 3).is_new) << "it makes room for its successor";
+  EXPECT_EQ(cache.Find(latter, Block(2), "")->block, 3);
+  cache.Forget(1);  // What is no longer found may be forgotten without harm.
+  EXPECT_EQ(cache.Find(latter, Block(2), "")->block, 3);
+}
+
+}  // namespace
+}  // namespace shoal::engine

@@ -1,0 +1,121 @@
+#pragma once
+
+// The coordinator's RPC port: Cap'n Proto on one side, plain calls on the other.
+
+#include <kj/async-io.h>
+#include <kj/memory.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "transport/base/generation/generation.h"
+#include "transport/base/group.h"
+#include "transport/rpc/client.h"
+
+namespace shoal::rpc {
+
+struct RegisterReply {
+  enum class Kind : uint8_t { kAccepted, kRetry, kMismatch, kStale };
+  Kind kind = Kind::kAccepted;
+  std::string message{};  // Why not.
+  uint64_t epoch = 0;
+  uint64_t group = 0;
+};
+
+// Hears what ranks do. Connections are numbered from 1 and a number is never used again.
+// Threading, for all of this file: the event loop of the server.
+class RankListener {
+ public:
+  virtual ~RankListener() = default;
+  virtual RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) = 0;
+  // False: the epoch is over, the message is refused.
+  virtual bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress,
+                           bool pending) = 0;
+  virtual bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
+                         const SchedulerStats& stats) = 0;
+  // A registered rank's connection is gone, and not by Close.
+  virtual void OnDisconnected(uint64_t connection, const std::string& why) = 0;
+};
+
+struct BusyInfo {
+  std::string reason{};  // As in service.capnp.
+  std::string message{};
+  int64_t retry_after_ms = 0;
+};
+
+// Where one upstream generation's tokens go. Takes any amount: what a slow reader has not read is
+// merged, and bounded by the generation's own length.
+class GenerationSink {
+ public:
+  virtual ~GenerationSink() = default;
+  virtual void Tokens(const SequenceUpdate& update, const std::string& text) = 0;
+  virtual void Finish(const SequenceUpdate& update, const std::string& text) = 0;
+  virtual void Fail(const BusyInfo& error) = 0;
+};
+
+struct GenerateReply {
+  uint64_t generation = 0;  // 0: refused, and `busy` says why.
+  int64_t prompt_tokens = 0;
+  uint64_t seed = 0;
+  BusyInfo busy{};
+};
+
+// A prompt in tokens, or why it cannot be.
+struct EncodedPrompt {
+  std::vector<int32_t> tokens{};
+  BusyInfo busy{};  // Without a reason: the tokens are there.
+};
+
+// Answers upstream programs.
+class UpstreamListener {
+ public:
+  virtual ~UpstreamListener() = default;
+  // The prompt of `request`, which need not outlive the call. Long texts take their time.
+  virtual kj::Promise<EncodedPrompt> OnPrompt(const GenerateRequest& request) = 0;
+  // On success the sink lives until its Finish or Fail, or until OnCancel, and is called later,
+  // never from inside OnGenerate.
+  virtual GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
+                                   GenerationSink& sink) = 0;
+  virtual void OnCancel(uint64_t generation) = 0;
+  virtual std::vector<ModelInfo> OnModels() = 0;
+  virtual StatusInfo OnStatus() = 0;
+};
+
+struct ClusterServerOptions {
+  std::string bind = "127.0.0.1";
+  uint16_t port = 7400;       // 0: any free one.
+  std::string group_token{};  // Ranks must show it. Empty: none is asked for.
+  std::vector<std::string>
+      api_keys{};                    // Upstream programs must show one. Empty: none is asked for.
+  int64_t heartbeat_ms = 100;        // What ranks are told.
+  int64_t call_timeout_ms = 10'000;  // A leader that leaves a call unanswered so long is lost.
+  int64_t authenticate_timeout_ms = 10'000;
+  // One more takes the place of one that has not authenticated, or is closed at once.
+  size_t connections_max = 4'096;
+};
+
+class ClusterServer {
+ public:
+  // Listens. Errors: kInvalidArgument, naming address and port, if that cannot be had.
+  ClusterServer(kj::AsyncIoContext& io, ClusterServerOptions options, RankListener& ranks,
+                UpstreamListener& service);
+  ~ClusterServer();
+
+  uint16_t port() const;  // The real one.
+
+  // To the leader on that connection; one that is gone is ignored, its OnDisconnected is under way.
+  void Submit(uint64_t connection, uint64_t epoch, uint64_t id, std::vector<int32_t> prompt,
+              const GenerationParams& params);
+  void Cancel(uint64_t connection, uint64_t epoch, uint64_t id);
+  void Stop(uint64_t connection, uint64_t epoch);
+
+  // Closes a rank's connection soon, not from inside this call.
+  void Close(uint64_t connection);
+
+ private:
+  class Impl;
+  kj::Own<Impl> impl_;
+};
+
+}  // namespace shoal::rpc

@@ -1,0 +1,169 @@
+#include "transport/rpc/server/gate_port.h"
+
+#include <string_view>
+#include <utility>
+
+#include "transport/base/error.h"
+#include "transport/rpc/convert.h"
+#include "transport/rpc/error_map.h"
+#include "transport/rpc/secret.h"
+
+namespace shoal::rpc {
+
+namespace {
+
+void RequireEpoch(bool taken, uint64_t epoch) {
+  if (!taken) Throw(ErrorCode::kPeerFailed, "epoch ", epoch, " is over: this group was given up");
+}
+
+class RankSession : public wire::RankSession::Server {
+ public:
+  RankSession(PortHost& host, uint64_t connection) : host_(host), connection_(connection) {}
+
+  kj::Promise<void> heartbeat(HeartbeatContext context) override {
+    return TranslateErrors([&] {
+      const auto params = context.getParams();
+      RequireEpoch(host_.ranks().OnHeartbeat(connection_, params.getEpoch(), params.getProgress(),
+                                             params.getPending()),
+                   params.getEpoch());
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+ private:
+  PortHost& host_;
+  const uint64_t connection_;
+};
+
+class UpdateSink : public wire::UpdateSink::Server {
+ public:
+  UpdateSink(PortHost& host, uint64_t connection) : host_(host), connection_(connection) {}
+
+  kj::Promise<void> update(UpdateContext context) override {
+    return TranslateErrors([&] {
+      const auto params = context.getParams();
+      std::vector<SequenceUpdate> updates;
+      for (const auto update : params.getSequences()) updates.push_back(Read(update));
+      RequireEpoch(host_.ranks().OnUpdates(connection_, params.getEpoch(), std::move(updates),
+                                           Read(params.getStats())),
+                   params.getEpoch());
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+  kj::Promise<void> done(DoneContext) override { return kj::READY_NOW; }
+
+ private:
+  PortHost& host_;
+  const uint64_t connection_;
+};
+
+wire::Refusal::Reason ToWire(RegisterReply::Kind kind) {
+  switch (kind) {
+    case RegisterReply::Kind::kMismatch:
+      return wire::Refusal::Reason::MISMATCH;
+    case RegisterReply::Kind::kStale:
+      return wire::Refusal::Reason::STALE;
+    case RegisterReply::Kind::kAccepted:
+    case RegisterReply::Kind::kRetry:
+      break;
+  }
+  return wire::Refusal::Reason::RETRY;
+}
+
+class WorkerPort : public wire::WorkerPort::Server {
+ public:
+  WorkerPort(PortHost& host, uint64_t connection) : host_(host), connection_(connection) {}
+
+  // `register` in the schema; the generated name avoids the keyword.
+  kj::Promise<void> register_(RegisterContext context) override {
+    return TranslateErrors([&] {
+      const RankRegistration rank = Read(context.getParams().getRank());
+      kj::Maybe<wire::Leader::Client> leader;
+      if (rank.rank == 0) {
+        if (!context.getParams().hasLeader()) {
+          Throw(ErrorCode::kInvalidArgument, "rank 0 registered without a leader capability");
+        }
+        leader = context.getParams().getLeader();
+      }
+      if (!host_.BeginRegistration(connection_, kj::mv(leader))) {
+        Throw(ErrorCode::kInvalidArgument, "this connection has registered a rank already");
+      }
+      const RegisterReply reply = host_.ranks().OnRegister(connection_, rank);
+      const bool accepted = reply.kind == RegisterReply::Kind::kAccepted;
+      host_.EndRegistration(connection_, accepted);
+      auto outcome = context.getResults().initOutcome();
+      if (!accepted) {
+        auto refused = outcome.initRefused();
+        refused.setReason(ToWire(reply.kind));
+        refused.setMessage(reply.message);
+        return kj::Promise<void>(kj::READY_NOW);
+      }
+      auto answer = outcome.initAccepted();
+      answer.setEpoch(reply.epoch);
+      answer.setGroup(reply.group);
+      answer.setSession(kj::heap<RankSession>(host_, connection_));
+      if (rank.rank == 0) answer.setUpdates(kj::heap<UpdateSink>(host_, connection_));
+      answer.setHeartbeatMs(static_cast<uint32_t>(host_.options().heartbeat_ms));
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+ private:
+  PortHost& host_;
+  const uint64_t connection_;
+};
+
+class Gate : public wire::Gate::Server {
+ public:
+  Gate(PortHost& host, uint64_t connection) : host_(host), connection_(connection) {}
+
+  kj::Promise<void> joinAsWorker(JoinAsWorkerContext context) override {
+    const auto params = context.getParams();
+    const auto token = params.getGroupToken().asChars();
+    const std::string refusal = FindRefusal(
+        params.getProtocol(),
+        SecretsEqual(std::string_view(token.begin(), token.size()), host_.options().group_token),
+        "the group token is wrong: give workers and coordinator the same --group-token-file");
+    if (refusal.empty()) {
+      host_.Authenticated(connection_);
+      context.getResults().setPort(kj::heap<WorkerPort>(host_, connection_));
+    } else {
+      context.getResults().setRefusal(refusal);
+    }
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> openService(OpenServiceContext context) override {
+    const auto params = context.getParams();
+    const std::vector<std::string>& keys = host_.options().api_keys;
+    const bool known = IsOneOf(ToString(params.getApiKey()), keys) || keys.empty();
+    const std::string refusal = FindRefusal(params.getProtocol(), known, "the API key is unknown");
+    if (refusal.empty()) {
+      host_.Authenticated(connection_);
+      context.getResults().setCoordinator(host_.MakeService());
+    } else {
+      context.getResults().setRefusal(refusal);
+    }
+    return kj::READY_NOW;
+  }
+
+ private:
+  static std::string FindRefusal(uint32_t protocol, bool known, std::string_view unknown) {
+    if (!known) return std::string(unknown);
+    if (protocol == wire::PROTOCOL_VERSION) return "";
+    return Str("protocol version ", protocol, " met version ", uint32_t{wire::PROTOCOL_VERSION},
+               ": use programs of one release");
+  }
+
+  PortHost& host_;
+  const uint64_t connection_;
+};
+
+}  // namespace
+
+wire::Gate::Client MakeGate(PortHost& host, uint64_t connection) {
+  return kj::heap<Gate>(host, connection);
+}
+
+}  // namespace shoal::rpc

@@ -1,0 +1,184 @@
+#include "transport/rpc/server/service_port.h"
+
+#include <glog/logging.h>
+#include <kj/refcount.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "transport/rpc/convert.h"
+#include "transport/rpc/error_map.h"
+#include "transport/rpc/update_queue.h"
+
+namespace shoal::rpc {
+
+namespace {
+
+void Write(const BusyInfo& info, wire::Busy::Builder to) {
+  to.setReason(info.reason);
+  to.setMessage(info.message);
+  to.setRetryAfterMs(info.retry_after_ms);
+}
+
+// One generation's way out: at most one call is under way, what comes meanwhile is merged, and a
+// lot goes out in several calls.
+class SinkCaller : public GenerationSink, public kj::Refcounted {
+ public:
+  SinkCaller(wire::TokenSink::Client sink, UpstreamListener& listener, kj::TaskSet& tasks)
+      : sink_(kj::mv(sink)), listener_(listener), tasks_(tasks) {}
+  ~SinkCaller() noexcept override = default;
+
+  void Tokens(const SequenceUpdate& update, const std::string& text) override {
+    unsent_.Add(update);
+    text_ += text;
+    SendNext();
+  }
+
+  void Finish(const SequenceUpdate& update, const std::string& text) override {
+    ended_ = true;
+    Tokens(update, text);
+  }
+
+  void Fail(const BusyInfo& error) override {
+    ended_ = true;
+    failure_ = error;
+    SendNext();
+  }
+
+  void Started(uint64_t generation) { generation_ = generation; }
+
+  // The upstream program holds the generation no more.
+  void Drop() {
+    if (!ended_ && generation_ != 0) listener_.OnCancel(generation_);
+    ended_ = true;
+    dropped_ = true;
+  }
+
+ private:
+  void SendNext() {
+    if (sending_ || dropped_ || (unsent_.empty() && !failure_)) return;
+    sending_ = true;
+    auto self = kj::addRef(*this);
+    tasks_.add(SendPending().then(
+        [this, self = kj::mv(self)] {
+          sending_ = false;
+          SendNext();
+        },
+        [this, self = kj::addRef(*this)](kj::Exception&& exception) {
+          VLOG(1) << "generation " << generation_
+                  << " has no reader any more: " << exception.getDescription().cStr();
+          Drop();
+        }));
+  }
+
+  kj::Promise<void> SendPending() {
+    if (unsent_.empty()) {
+      auto request = sink_.failRequest();
+      Write(*std::exchange(failure_, std::nullopt), request.initError());
+      return request.send().ignoreResult();
+    }
+    if (text_.size() > kUpdateBytesMax) return SendTokens({}, TakeLongText());
+    const std::vector<SequenceUpdate> updates = unsent_.Take(kUpdateBytesMax);
+    const SequenceUpdate& update = updates.front();
+    // The text that tokens complete goes with the last of them.
+    const std::string text = unsent_.empty() ? std::exchange(text_, {}) : "";
+    if (update.finish == FinishReason::kNone) return SendTokens(update, text);
+    auto request = sink_.finishRequest();
+    shoal::rpc::Write(update, request.initUpdate());
+    request.setText(text);
+    return request.send().ignoreResult();
+  }
+
+  kj::Promise<void> SendTokens(const SequenceUpdate& update, const std::string& text) {
+    auto request = sink_.tokensRequest();
+    shoal::rpc::Write(update, request.initUpdate());
+    request.setText(text);
+    return request.send();
+  }
+
+  // What of a text too long for one call goes first, in whole characters.
+  std::string TakeLongText() {
+    size_t end = kUpdateBytesMax;
+    while ((static_cast<unsigned char>(text_[end]) & 0xC0) == 0x80) --end;
+    std::string text = text_.substr(0, end);
+    text_.erase(0, end);
+    return text;
+  }
+
+  wire::TokenSink::Client sink_;
+  UpstreamListener& listener_;
+  kj::TaskSet& tasks_;
+  uint64_t generation_ = 0;
+  UpdateQueue unsent_;
+  std::string text_;  // Of what is unsent.
+  std::optional<BusyInfo> failure_;
+  bool sending_ = false;
+  bool ended_ = false;    // The listener calls no more.
+  bool dropped_ = false;  // The reader is gone.
+};
+
+class GenerationServer : public wire::Generation::Server {
+ public:
+  explicit GenerationServer(kj::Own<SinkCaller> sink) : sink_(kj::mv(sink)) {}
+  ~GenerationServer() noexcept(false) { sink_->Drop(); }
+  KJ_DISALLOW_COPY(GenerationServer);
+
+ private:
+  kj::Own<SinkCaller> sink_;
+};
+
+class ServicePort : public wire::Coordinator::Server {
+ public:
+  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks)
+      : listener_(listener), tasks_(tasks) {}
+
+  kj::Promise<void> generate(GenerateContext context) override {
+    return TranslateErrors([&] {
+      auto request = kj::heap<GenerateRequest>(Read(context.getParams().getRequest()));
+      auto prompt = listener_.OnPrompt(*request);
+      return prompt.then([this, context, request = kj::mv(request)](EncodedPrompt prompt) mutable {
+        Generate(context, *request, std::move(prompt));
+      });
+    });
+  }
+
+  kj::Promise<void> status(StatusContext context) override {
+    shoal::rpc::Write(listener_.OnStatus(), context.getResults().initStatus());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> models(ModelsContext context) override {
+    const std::vector<ModelInfo> models = listener_.OnModels();
+    auto list = context.getResults().initModels(static_cast<unsigned>(models.size()));
+    for (unsigned i = 0; i < models.size(); ++i) shoal::rpc::Write(models[i], list[i]);
+    return kj::READY_NOW;
+  }
+
+ private:
+  void Generate(GenerateContext& context, const GenerateRequest& request, EncodedPrompt prompt) {
+    auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_);
+    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), *sink);
+    auto outcome = context.getResults().initOutcome();
+    if (reply.generation == 0) {
+      Write(reply.busy, outcome.initRefused());
+      return;
+    }
+    sink->Started(reply.generation);
+    auto accepted = outcome.initAccepted();
+    accepted.setPromptTokens(reply.prompt_tokens);
+    accepted.setSeed(reply.seed);
+    accepted.setGeneration(kj::heap<GenerationServer>(kj::mv(sink)));
+  }
+
+  UpstreamListener& listener_;
+  kj::TaskSet& tasks_;
+};
+
+}  // namespace
+
+wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks) {
+  return kj::heap<ServicePort>(listener, tasks);
+}
+
+}  // namespace shoal::rpc

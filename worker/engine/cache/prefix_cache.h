@@ -1,0 +1,92 @@
+#pragma once
+
+// Finds the blocks that hold a prefix already: full blocks only, chained by what came before them.
+//
+// A chain starts at a root of (secret, numerics id, tenant's salt); each block's hash is XXH3-128
+// of its parent's hash and its own tokens. The hash only says where to look: a hit compares the
+// salt, the tokens, and that the parent is the very block that the chain went through, so equal
+// hashes of different prefixes cannot be mistaken for each other.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "worker/engine/cache/block_pool.h"
+
+namespace shoal::engine {
+
+// Threading: one thread.
+class PrefixCache {
+ public:
+  // A place in a chain: the end of some full blocks of a sequence.
+  struct Node {
+    uint64_t hash_low = 0;
+    uint64_t hash_high = 0;
+    uint64_t entry = 0;  // Which content, ever; 0: the root.
+  };
+  struct Hit {
+    int32_t block = 0;
+    Node node;  // Behind it.
+  };
+
+  // `secret` keeps tenants from making prefixes of equal hashes; `numerics_id` says what computed
+  // the blocks.
+  PrefixCache(int64_t block_count, std::string_view secret, std::string_view numerics_id);
+
+  Node Root(std::string_view salt) const;
+
+  // The block that holds `tokens`, BlockPool::kBlockTokens of them, behind `parent`, for sequences
+  // with this salt.
+  std::optional<Hit> Find(const Node& parent, std::span<const int32_t> tokens,
+                          std::string_view salt) const;
+
+  // From now on `block` is found there, unless another one with the same content is already, which
+  // stays. What only has the same hash (its parent is no longer in the cache) makes room.
+  struct Added {
+    Node node;            // Behind the block that is found.
+    bool is_new = false;  // It is `block`.
+  };
+  Added Add(const Node& parent, std::span<const int32_t> tokens, std::string_view salt,
+            int32_t block);
+
+  // True if `block` is what was added as this entry (Node::entry), and still is.
+  bool Holds(int32_t block, uint64_t entry) const { return At(block).number == entry; }
+
+  // `block` will hold something else. Does nothing if it is not in the cache.
+  void Forget(int32_t block);
+
+ private:
+  struct Hash {
+    uint64_t low = 0;
+    uint64_t high = 0;
+    bool operator==(const Hash&) const = default;
+  };
+  struct HashOfHash {
+    size_t operator()(const Hash& hash) const { return hash.low; }
+  };
+  struct Entry {
+    uint64_t number = 0;  // 0: not in the cache.
+    uint64_t parent = 0;
+    Hash hash;
+    std::string salt;  // Of a chain's first block; behind it the parent says it.
+    std::array<int32_t, BlockPool::kBlockTokens> tokens{};
+  };
+
+  static Hash Chain(const Node& parent, std::span<const int32_t> tokens);
+  static bool Matches(const Entry& entry, const Node& parent, std::span<const int32_t> tokens,
+                      std::string_view salt);
+  Entry& At(int32_t block) { return entries_[static_cast<size_t>(block)]; }
+  const Entry& At(int32_t block) const { return entries_[static_cast<size_t>(block)]; }
+
+  const std::string root_;
+  std::vector<Entry> entries_;  // By block.
+  std::unordered_map<Hash, int32_t, HashOfHash> blocks_;
+  uint64_t numbers_ = 0;
+};
+
+}  // namespace shoal::engine

@@ -1,0 +1,157 @@
+#include "worker/engine/schedule/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "transport/base/check.h"
+#include "worker/engine/schedule/scheduler_state.h"
+
+namespace shoal::engine {
+
+Scheduler::State::State(const SchedulerOptions& scheduler_options)
+    : options(scheduler_options),
+      blocks(scheduler_options.kv_block_count),
+      prefixes(scheduler_options.kv_block_count, scheduler_options.prefix_secret,
+               scheduler_options.numerics_id) {
+  for (int32_t slot = 0; slot < options.sequences_max; ++slot) {
+    slots_free.insert(static_cast<uint32_t>(slot));
+  }
+}
+
+Scheduler::Scheduler(const SchedulerOptions& options) {
+  SHOAL_CHECK(options.sequences_max > 0 && options.requests_waiting_max >= 0 &&
+                  options.prefill_chunk_tokens > 0 && options.kv_block_count > 0 &&
+                  options.context_tokens > 0 && options.steps_in_flight_max > 0 &&
+                  options.batch_queue_min >= 0 && options.batch_delay_max_ns >= 0 &&
+                  options.speculation_tokens_max >= 0,
+              "sequences ", options.sequences_max, ", waiting ", options.requests_waiting_max,
+              ", chunk ", options.prefill_chunk_tokens, ", blocks ", options.kv_block_count,
+              ", context ", options.context_tokens, ", in flight ", options.steps_in_flight_max,
+              ", batch from ", options.batch_queue_min, " or ", options.batch_delay_max_ns, " ns",
+              ", drafts ", options.speculation_tokens_max);
+  state_ = std::make_unique<State>(options);
+}
+
+Scheduler::~Scheduler() = default;
+
+SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
+                                const GenerationParams& params) {
+  SHOAL_CHECK(!prompt.empty(), "sequence ", id, " has no prompt");
+  SHOAL_CHECK(!state_->sequences.contains(id), "sequence ", id, " is there already");
+  const SchedulerOptions& options = state_->options;
+  const auto prompt_count = static_cast<int64_t>(prompt.size());
+  const int64_t room = options.context_tokens - prompt_count;
+  if (room < std::min<int64_t>(params.tokens_max, 1)) return SubmitOutcome::kNeverFits;
+  const int64_t tokens_max = std::min(params.tokens_max, room);
+  if (prompt_count + tokens_max > options.kv_block_count * BlockPool::kBlockTokens) {
+    return SubmitOutcome::kNeverFits;
+  }
+  // A request that a free slot is there for does not count as waiting.
+  if (state_->waiting.size() + state_->gathering.size() >=
+      static_cast<size_t>(options.requests_waiting_max) + state_->slots_free.size()) {
+    return SubmitOutcome::kQueueFull;
+  }
+  Sequence sequence;
+  sequence.id = id;
+  sequence.turn = {params.priority, state_->arrivals++};
+  sequence.incarnation = state_->incarnations++;
+  sequence.params = params;
+  sequence.params.tokens_max = tokens_max;  // Whoever adds to it need not fear its size.
+  sequence.prompt_count = prompt_count;
+  sequence.tokens = std::move(prompt);
+  Sequence& stored = state_->sequences.emplace(id, std::move(sequence)).first->second;
+  if (options.batch_policy == BatchPolicy::kThreshold) {
+    stored.submitted = state_->now;
+    state_->gathering.emplace(stored.turn.arrival, &stored);
+  } else {
+    state_->Enqueue(stored);
+  }
+  return SubmitOutcome::kAccepted;
+}
+
+void Scheduler::Cancel(uint64_t id) {
+  if (state_->sequences.contains(id)) state_->Finish(id, FinishReason::kCancelled, "");
+}
+
+void Scheduler::CancelAll() {
+  while (!state_->running.empty()) Cancel(state_->running.begin()->second->id);
+  while (!state_->waiting.empty()) Cancel(state_->waiting.front()->id);
+  while (!state_->gathering.empty()) Cancel(state_->gathering.begin()->second->id);
+}
+
+void Scheduler::SetTime(TimeNs now) { state_->now = now; }
+
+std::optional<TimeNs> Scheduler::wake_time() const { return state_->merge_time(); }
+
+std::optional<StepPlan> Scheduler::NextStep() {
+  State& state = *state_;
+  const int32_t stages = state.options.steps_in_flight_max;
+  if (steps_in_flight() >= stages) return std::nullopt;
+  State::Pass pass;
+  pass.prefill_budget = state.options.prefill_chunk_tokens;
+  pass.decodes_left = (static_cast<int64_t>(state.running.size()) + stages - 1) / stages;
+  state.MergeGathering();
+  pass.drafts_left = state.DraftRows();
+  state.PlanPass(pass);
+  if (pass.plan.items.empty() && !state.cancelled_end) return std::nullopt;
+  pass.plan.ends = std::exchange(state.ends, {});
+  state.Send(pass.plan, std::move(pass.flight));
+  return std::move(pass.plan);
+}
+
+std::optional<StepPlan> Scheduler::NextIdleStep() {
+  if (steps_in_flight() >= state_->options.steps_in_flight_max) return std::nullopt;
+  StepPlan plan;
+  plan.ends = std::exchange(state_->ends, {});
+  state_->Send(plan, {});
+  return plan;
+}
+
+StepPlan Scheduler::StopStep() {
+  StepPlan plan;
+  plan.stop = true;
+  plan.step = state_->next_step++;
+  return plan;
+}
+
+void Scheduler::OnResult(StepResult result) {
+  SHOAL_CHECK(!state_->in_flight.empty(), "no step is in flight, result of step ", result.step);
+  const StepInFlight flight = std::move(state_->in_flight.front());
+  state_->in_flight.pop_front();
+  SHOAL_CHECK(flight.step == result.step && flight.items.size() == result.items.size(),
+              "expected step ", flight.step, " with ", flight.items.size(), " items, found step ",
+              result.step, " with ", result.items.size());
+  for (size_t i = 0; i < flight.items.size(); ++i) {
+    state_->TakeItem(flight.items[i], std::move(result.items[i]));
+  }
+}
+
+std::vector<SequenceUpdate> Scheduler::TakeUpdates() {
+  state_->update_of.clear();
+  return std::exchange(state_->updates, {});
+}
+
+int32_t Scheduler::steps_in_flight() const {
+  return static_cast<int32_t>(state_->in_flight.size());
+}
+
+bool Scheduler::idle() const { return state_->sequences.empty() && state_->in_flight.empty(); }
+
+SchedulerStats Scheduler::stats() const {
+  SchedulerStats stats;
+  stats.steps_total = static_cast<int64_t>(state_->next_step);
+  stats.sequences_running = static_cast<int32_t>(state_->running.size());
+  stats.requests_waiting = static_cast<int32_t>(state_->waiting.size() + state_->gathering.size());
+  stats.kv_blocks_total = state_->blocks.block_count();
+  stats.kv_blocks_used = stats.kv_blocks_total - state_->blocks.free_count();
+  stats.kv_blocks_kept = state_->blocks.kept_count();
+  stats.prefix_cache_queries_total = state_->prefix_queries;
+  stats.prefix_cache_query_tokens_total = state_->prefix_query_tokens;
+  stats.prefix_cache_hit_tokens_total = state_->prefix_hit_tokens;
+  stats.preemptions_total = state_->preemptions;
+  stats.drafted_tokens_total = state_->drafted_tokens;
+  stats.accepted_tokens_total = state_->accepted_tokens;
+  return stats;
+}
+
+}  // namespace shoal::engine

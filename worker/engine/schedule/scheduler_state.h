@@ -1,0 +1,106 @@
+#pragma once
+
+// The scheduler's state and its two halves: planning (scheduler_plan.cc) and taking results
+// (scheduler_result.cc). Nobody else includes this.
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "worker/engine/cache/block_pool.h"
+#include "worker/engine/cache/prefix_cache.h"
+#include "worker/engine/schedule/scheduler.h"
+#include "worker/engine/schedule/sequence.h"
+
+namespace shoal::engine {
+
+struct Scheduler::State {
+  explicit State(const SchedulerOptions& scheduler_options);
+
+  // What a pass over the sequences builds, and what is left to give away in it.
+  struct Pass {
+    StepPlan plan;
+    StepInFlight flight;
+    int64_t prefill_budget = 0;
+    int64_t decodes_left = 0;
+    int64_t drafts_left = 0;
+    bool starts = true;  // False once one must wait: those behind it wait too.
+    // The last to arrive of those that got rows of their prompts, and of those that took blocks.
+    uint64_t prompt_rows_to = 0;
+    uint64_t blocks_to = 0;
+    Sequence* passed_over = nullptr;  // The first to arrive of those that were.
+  };
+
+  // Planning.
+  void PlanPass(Pass& pass);
+  int64_t DraftRows() const;
+  void Send(StepPlan& plan, StepInFlight flight);
+
+  // Results.
+  void TakeItem(const ItemInFlight& flight, ItemResult result);
+
+  void Finish(uint64_t id, FinishReason reason, std::string detail);
+  // Adds `sequence` to those that may start, or start again.
+  void Enqueue(Sequence& sequence) { waiting.Add(sequence.turn, &sequence); }
+  // Lets those that gather start, if there are enough of them or one has waited long enough.
+  void MergeGathering();
+  std::optional<TimeNs> merge_time() const;
+
+  const SchedulerOptions options;
+  BlockPool blocks;
+  PrefixCache prefixes;
+  std::unordered_map<uint64_t, Sequence> sequences;  // By id; references stay valid.
+  TimeNs now = 0;
+  std::map<uint64_t, Sequence*> gathering;  // By arrival: those that may not start yet.
+  ClassQueue<Sequence*> waiting;
+  std::map<Turn, Sequence*> running;
+  std::set<uint32_t> slots_free;  // Also those in `ends`.
+  std::vector<uint32_t> ends;     // Not yet told to the ranks.
+  bool cancelled_end = false;     // One of `ends` must not wait for other work.
+  std::deque<StepInFlight> in_flight;
+  std::vector<SequenceUpdate> updates;
+  std::unordered_map<uint64_t, size_t> update_of;  // Position in `updates`, by id.
+  uint64_t arrivals = 0;
+  uint64_t incarnations = 0;  // Unique, so that an id that is used again hears nothing of its past.
+  uint64_t next_step = 0;
+  int64_t preemptions = 0;
+  int64_t drafted_tokens = 0;
+  int64_t accepted_tokens = 0;
+  int64_t prefix_queries = 0;
+  int64_t prefix_query_tokens = 0;
+  int64_t prefix_hit_tokens = 0;
+
+ private:
+  int32_t TakeBlock();
+  // Takes the slot and the blocks from a running sequence.
+  void Vacate(Sequence& sequence);
+  void Preempt(Sequence& sequence);
+  void PreemptLater(const Sequence& sequence, int64_t wanted, Pass& pass);
+  int64_t BlocksPromised() const;
+  int64_t PlanRows(Sequence& sequence, int64_t row_limit, Pass& pass);
+  std::vector<int32_t> Draft(const Sequence& sequence, Pass& pass) const;
+  void PlanStartsBefore(const Turn& turn, Pass& pass);
+  bool PlanStart(Sequence& sequence, Pass& pass);
+  std::vector<PrefixCache::Hit> FindPrefix(const Sequence& sequence) const;
+  void PlanRunning(Sequence& sequence, Pass& pass);
+  // What `sequence` waits for went to, or was taken from it for, one that arrived as `taker`.
+  static void NoteTaker(Sequence& sequence, uint64_t taker, Pass& pass);
+  void CountPassedOver(Sequence& sequence);
+
+  SequenceUpdate& UpdateOf(uint64_t id);
+  void TakePromptLogprobs(Sequence& sequence, const StepItem& item, ItemResult& result);
+  void TakeChosen(Sequence& sequence, const StepItem& item, ItemResult& result);
+  bool TakeToken(Sequence& sequence, ChosenToken chosen);
+  // Lets others find the full blocks of rows [0, row_end), whose tokens are sure. Result: those
+  // that they could not find before.
+  std::vector<UnprovenBlock> AddToPrefixes(Sequence& sequence, int64_t row_end);
+  // Something is wrong with row `position`: nobody may read it, or what lies behind it.
+  void Withdraw(const std::vector<UnprovenBlock>& unproven, int64_t position);
+};
+
+}  // namespace shoal::engine

@@ -1,0 +1,54 @@
+// A rule without threads, and the thread that asks it.
+
+#include "worker/rank/serving/end_watch.h"
+
+#include <chrono>
+
+namespace shoal::rank {
+namespace {
+
+constexpr std::chrono::milliseconds kLookEvery{50};
+
+// `due`: when it will have been true for so long; at the end of time while it is not.
+bool HasBeenFor(bool is, int64_t milliseconds, TimeNs now, Deadline& due) {
+  if (!is) due = {};
+  if (is && due.at == Deadline().at) due.at = now + milliseconds * kMillisecondNs;
+  return now >= due.at;
+}
+
+}  // namespace
+
+EndRule::Verdict EndRule::Judge(bool session_failed, bool told_to_end, TimeNs now) {
+  if (HasBeenFor(session_failed, kSessionMs, now, failed_due_)) return Verdict::kSessionFailed;
+  if (HasBeenFor(told_to_end, kStepMs, now, told_due_)) return Verdict::kToldToEnd;
+  return Verdict::kGoOn;
+}
+
+EndWatch::EndWatch(comm::Communicator& group, const CoordinatorSession& session,
+                   const std::atomic<bool>& stop, const Clock& clock)
+    : group_(group), session_(session), stop_(stop), clock_(clock), thread_([this] { Watch(); }) {}
+
+EndWatch::~EndWatch() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void EndWatch::Watch() {
+  EndRule rule;
+  std::unique_lock lock(mutex_);
+  while (!changed_.wait_for(lock, kLookEvery, [this] { return closing_; })) {
+    const EndRule::Verdict verdict =
+        rule.Judge(session_.state() == CoordinatorSession::State::kFailed,
+                   stop_.load(std::memory_order_relaxed), clock_.now());
+    if (verdict == EndRule::Verdict::kGoOn) continue;
+    verdict_.store(verdict);
+    group_.Abort();
+    return;
+  }
+}
+
+}  // namespace shoal::rank

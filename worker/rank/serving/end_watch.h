@@ -1,0 +1,67 @@
+#pragma once
+
+// Ends a group from beside its steps: a rank that waits for another one inside a step sees neither
+// a signal nor that the coordinator has given the group up.
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+#include "parallel/comm/communicator.h"
+#include "transport/base/clock.h"
+#include "worker/rank/serving/coordinator_session.h"
+
+namespace shoal::rank {
+
+// Decides when a rank that has to end, and may yet come to the end of its step, no longer may.
+class EndRule {
+ public:
+  enum class Verdict : uint8_t {
+    kGoOn,
+    kSessionFailed,  // The coordinator does not take this rank any more.
+    kToldToEnd,      // By a signal.
+  };
+
+  // For the other ranks to hear the same from the coordinator, and for the leader's last plan: so
+  // all of them have the cause to report, and not that one of them ended the group.
+  static constexpr int64_t kSessionMs = 250;
+  // For the step under way and the leader's last plan.
+  static constexpr int64_t kStepMs = 5'000;
+
+  Verdict Judge(bool session_failed, bool told_to_end, TimeNs now);
+
+ private:
+  Deadline failed_due_;
+  Deadline told_due_;
+};
+
+// Looks at the session and the signal for as long as it lives, on a thread of its own, and aborts
+// the group by the rule above. All that it is given outlives it.
+class EndWatch {
+ public:
+  EndWatch(comm::Communicator& group, const CoordinatorSession& session,
+           const std::atomic<bool>& stop, const Clock& clock);
+  ~EndWatch();
+  EndWatch(const EndWatch&) = delete;
+  EndWatch& operator=(const EndWatch&) = delete;
+
+  // Why it aborted the group; kGoOn: it did not. Thread-safe.
+  EndRule::Verdict verdict() const { return verdict_.load(); }
+
+ private:
+  void Watch();
+
+  comm::Communicator& group_;
+  const CoordinatorSession& session_;
+  const std::atomic<bool>& stop_;
+  const Clock& clock_;
+  std::atomic<EndRule::Verdict> verdict_{EndRule::Verdict::kGoOn};
+  std::mutex mutex_;  // Guards closing_.
+  bool closing_ = false;
+  std::condition_variable changed_;
+  std::thread thread_;
+};
+
+}  // namespace shoal::rank

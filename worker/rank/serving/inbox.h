@@ -1,0 +1,56 @@
+#pragma once
+
+// What the coordinator asks of the leader, on its way from the link's thread to the step loop.
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "transport/base/generation/generation.h"
+
+namespace shoal::rank {
+
+struct InboxEvent {
+  enum class Kind : uint8_t {
+    kSubmit,
+    kRefused,  // A submit that found the inbox full: it must be answered, but its prompt is
+               // dropped.
+    kCancel,
+    kLost,  // The coordinator is gone: what it submitted before has no reader.
+    kStop,  // The coordinator dismisses the group.
+  };
+  Kind kind = Kind::kStop;
+  uint64_t id = 0;
+  std::vector<int32_t> prompt{};
+  GenerationParams params{};
+};
+
+// Order:     events come out as they went in.
+// Threading: thread-safe. mutex_ guards the rest.
+// Errors:    kFailed from Take if the other side went on although submits were refused, and even
+//            the refusals no longer fit: it does not keep to the protocol.
+class Inbox {
+ public:
+  // Holds this many submits, and a multiple of that of the small events.
+  explicit Inbox(size_t submits_max) : submits_max_(submits_max) {}
+
+  // Never waits.
+  void Push(InboxEvent event);
+  std::vector<InboxEvent> Take();
+  // Until there is an event, at most that long.
+  void WaitFor(int64_t milliseconds);
+
+ private:
+  static constexpr size_t kSmallEventsPerSubmit = 8;
+
+  const size_t submits_max_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::vector<InboxEvent> events_;
+  size_t submits_ = 0;
+  bool overflowed_ = false;
+};
+
+}  // namespace shoal::rank
