@@ -90,7 +90,7 @@ class TcpCommunicator : public Communicator {
   std::string_view operation_;
   std::vector<link::PeerTransfer> transfers_;  // By rank.
   std::vector<int64_t> counts_;                // Scratch of AllReduce.
-  std::vector<std::byte> scratch_;             // One slot of kScratchBytes for each rank.
+  std::vector<std::byte> scratch_;             // kScratchBytes for each rank.
 };
 
 }  // namespace shoal::comm
