@@ -85,7 +85,8 @@ void TokenFilters::RankByDistance(const math::WeightSums& sums, float maximum, d
   }
 }
 
-// Halves the stretch in which the prefix ends; sums of integers do not care how it is shuffled.
+// Halves the range in which the prefix ends. nth_element may order equal elements in any way: the
+// sums are of integers, so the result is the same.
 void TokenFilters::KeepShortestPrefix(double goal) {
   const auto before = [](const Ranked& a, const Ranked& b) { return a.order < b.order; };
   const auto at = [&](size_t i) { return ranked_.begin() + static_cast<ptrdiff_t>(i); };

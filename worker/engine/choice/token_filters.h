@@ -27,7 +27,7 @@ class TokenFilters {
   std::span<const int32_t> Keep(std::span<const float> logits, float maximum,
                                 const SamplingParams& sampling);
 
-  // The most that it keeps.
+  // The most memory that it keeps.
   static constexpr int64_t MemoryBytes(int64_t vocab_size) {
     constexpr int64_t kOfToken =
         sizeof(int32_t) + sizeof(float) + 2 * sizeof(uint64_t) + sizeof(Ranked);
