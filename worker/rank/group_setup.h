@@ -13,7 +13,7 @@
 
 namespace shoal::rank {
 
-// In the order in which they depend on each other.
+// In the order in which they depend on each other, so that they are destroyed in the reverse one.
 struct GroupSetup {
   std::unique_ptr<model::Model> model;
   const cpu::KernelTable* kernels = nullptr;
@@ -35,8 +35,8 @@ struct GroupSetup {
 // Collective; a failure of any rank is the same Error on all. `force_isa`: the SHOAL_FORCE_ISA
 // variable. Errors: kInvalidArgument for a number of ranks that is not the product of the cut's
 // degrees (naming both), options that differ between ranks, a bad model, an impossible cut, too
-// little memory; kMissingHardware; those
-// of joining the communicator. `on_logits`, `on_input`: as RankOptions.
+// little memory; kMissingHardware; those of joining the communicator. `on_logits`, `on_input`: as
+// RankOptions.
 std::unique_ptr<GroupSetup> SetUpGroup(comm::MpiEnvironment& environment,
                                        const WorkerOptions& options, const std::string& force_isa,
                                        const Clock& clock, forward::LogitsSink on_logits = nullptr,

@@ -16,7 +16,7 @@ namespace shoal::rank {
 namespace {
 
 constexpr int64_t kParseMs = 10'000;
-// Benchmarks and digests on slow kernels take their time; a hung rank ends them all the same.
+// Long enough for benchmarks and digests with slow kernels; a rank that hangs still ends them.
 constexpr int64_t kVerbStepMs = 600'000;
 
 constexpr const char* kEpilog = R"(Several ranks need mpirun, tensor times pipeline of them.
