@@ -81,7 +81,7 @@ std::string RpcText(rpc::Client& client) {
   return out.str();
 }
 
-// The samples of /metrics without labels, one a line.
+// The samples of /metrics that have no labels, one a line.
 std::string HttpText(const HttpClient& client) {
   const HttpAnswer answer = client.Get("/metrics");
   if (answer.status != 200) {

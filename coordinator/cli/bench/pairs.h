@@ -1,6 +1,7 @@
 #pragma once
 
-// Ratios of paired measurements: on a shared machine the only figures worth quoting. Pure.
+// Ratios of paired measurements: both runs of a pair meet about the same machine, so ratios say
+// more than speeds. Pure.
 
 #include <nlohmann/json.hpp>
 #include <span>
