@@ -23,7 +23,7 @@
 namespace shoal::text::grammar {
 
 constexpr uint32_t kIndentMax = 24;
-// Ways on from one value of an array without duplicates to another.
+// Bound on the transitions from one value of an array without duplicates to another.
 constexpr size_t kDistinctStepsMax = size_t{1} << 15;
 
 // One member of an object.
@@ -65,8 +65,8 @@ class JsonValues {
   // none) that follow.
   NodeId Array(std::span<const NodeId> items, std::optional<NodeId> more, uint32_t min,
                uint32_t max);
-  // At least `min` and at most `max` of the values, each at most once, in any order. Nothing: that
-  // takes more than kDistinctStepsMax.
+  // At least `min` and at most `max` of the values, each at most once, in any order. Result:
+  // nothing if that takes more than kDistinctStepsMax.
   std::optional<NodeId> DistinctArray(std::span<const NodeId> values, uint32_t min, uint32_t max);
 
  private:

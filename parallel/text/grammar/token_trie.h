@@ -57,19 +57,20 @@ class TokenTrie {
 class GrammarVocabulary {
  public:
   // `tokens`: the bytes of each token that may be part of an answer, nothing for all others
-  // (special tokens, ids that nothing is behind). `end_ids`: tokens that end an answer; their bytes
+  // (special tokens, ids that stand for nothing). `end_ids`: tokens that end an answer; their bytes
   // do not matter.
   GrammarVocabulary(std::vector<std::string> tokens, std::vector<int32_t> end_ids);
 
-  // Of a model. Errors: kInvalidArgument if it brings no tokenizer, or one that cannot be read.
+  // That of a model. Errors: kInvalidArgument if it brings no tokenizer, or one that cannot be
+  // read.
   static std::shared_ptr<const GrammarVocabulary> Make(const model::Model& model);
 
   int32_t size() const { return static_cast<int32_t>(bytes_.size()); }
   const std::vector<int32_t>& end_ids() const { return end_ids_; }
   bool IsEnd(int32_t token) const;
-  // Of a token that may be part of an answer; empty for all others.
+  // The bytes of a token that may be part of an answer; empty for all others.
   const std::string& bytes(int32_t token) const { return bytes_[static_cast<size_t>(token)]; }
-  // Those with a token of their own.
+  // The bytes that have a token of their own.
   const ByteSet& single_bytes() const { return single_bytes_; }
 
   // Tokens of plain characters only, each of whose bytes is a token too, by their number of

@@ -18,7 +18,7 @@ namespace shoal::text {
 // Immutable, thread-safe.
 class Bpe {
  public:
-  // A part of a piece, and what comes of it and the next one.
+  // A symbol of a piece: what it is, and what it and the next one merge to.
   struct Symbol {
     int32_t id;
     int32_t rank;  // Of the merge with the next; kNoMerge: there is none.
@@ -31,7 +31,8 @@ class Bpe {
     int32_t next;
   };
 
-  // What the pieces of a text are merged in, one after the other. Used by one thread at a time.
+  // Memory that the pieces of a text are merged in, one after the other. Used by one thread at a
+  // time.
   struct Scratch {
     std::vector<int32_t> bytes;  // The piece's, as tokens.
     std::vector<Symbol> symbols;

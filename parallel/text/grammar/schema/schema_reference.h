@@ -7,7 +7,7 @@
 namespace shoal::text::grammar {
 
 // "#", "#/$defs/x" and other pointers into `root`, percent-encoded or not; "#name" of an $anchor;
-// and these behind the document's own $id. Errors: kInvalidArgument with the reference's place.
+// and these after the document's own $id. Errors: kInvalidArgument with the reference's place.
 const SchemaJson& ResolveReference(const SchemaJson& root, const SchemaAt& reference);
 
 }  // namespace shoal::text::grammar
