@@ -1,6 +1,6 @@
 #pragma once
 
-// What all implementations of Communicator check and compute alike.
+// Argument checks and the arithmetic of Split, the same for all implementations of Communicator.
 
 #include <cstddef>
 #include <cstdint>

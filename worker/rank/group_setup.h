@@ -20,7 +20,7 @@ struct GroupSetup {
   std::vector<plan::RankShard> shards;
   int32_t threads = 1;
   int64_t context_tokens = 0;  // The model's or the configured one, whatever memory there is.
-  MemoryNeeds needs;           // Of this rank.
+  MemoryNeeds needs;           // This rank's.
   int64_t cache_tokens = 0;    // A multiple of the block; the same on every rank.
   std::unique_ptr<comm::Communicator> group;
   std::unique_ptr<device::ThreadTeam> team;
@@ -28,7 +28,7 @@ struct GroupSetup {
 
   plan::Cut cut{};
   int64_t cache_blocks() const { return cache_tokens / kKvBlockTokens; }
-  // Of one sequence.
+  // The longest sequence.
   int64_t tokens_max() const { return std::min(context_tokens, cache_tokens); }
 };
 

@@ -116,7 +116,7 @@ int64_t SumOverRanks(comm::Communicator& group, double value) {
   return sum;
 }
 
-// What the machine can do, of all ranks together.
+// What the machine can do: sums over all ranks.
 struct Machine {
   double dot_ops_per_second = 0;
   double all_reduce_seconds = 0;
@@ -159,7 +159,7 @@ class WeightRead {
   // Collective: on one machine the ranks share its memory.
   double BytesPerSecond() { return SumOverRanks(group_, read_.BytesPerSecond(clock_)); }
 
-  // Of all ranks.
+  // The sum over all ranks.
   double weight_bytes() const { return weight_bytes_; }
 
  private:

@@ -20,8 +20,8 @@ struct PairedRatio {
   std::string ToText() const;
 };
 
-// Of runs[i][figure] / others[i][figure]. Preconditions: as many of both, at least one. Errors:
-// kFailed if a run lacks the figure.
+// The ratios runs[i][figure] / others[i][figure]. Preconditions: as many of both, at least one.
+// Errors: kFailed if a run lacks the figure.
 PairedRatio ComparePairs(std::span<const nlohmann::ordered_json> runs,
                          std::span<const nlohmann::ordered_json> others, const std::string& figure);
 

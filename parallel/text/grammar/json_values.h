@@ -1,6 +1,7 @@
 #pragma once
 
-// The pieces of JSON that schemas are made of.
+// Builds expressions for the pieces of JSON that schemas describe: strings, numbers, objects,
+// arrays.
 //
 // White space is bounded, so that an answer cannot go on in it: at most one space, or one line
 // break and up to kIndentMax spaces, after { [ , : and before } and ]; none elsewhere. Numbers have
@@ -32,7 +33,7 @@ struct ObjectPart {
   bool required = false;
 };
 
-// Makes each piece once. Refers to the expression.
+// Makes each piece once. Keeps a reference to the expression.
 class JsonValues {
  public:
   explicit JsonValues(Expression& expression) : expression_(expression) {}

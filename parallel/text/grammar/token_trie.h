@@ -26,7 +26,7 @@ namespace shoal::text::grammar {
 class TokenTrie {
  public:
   struct Node {
-    uint32_t end = 0;  // Of the nodes below this one, which follow it.
+    uint32_t end = 0;  // One past the nodes below this one, which follow it.
     uint32_t tokens_begin = 0;
     uint32_t tokens_end = 0;  // The tokens that end here; several ids may have the same bytes.
     uint16_t depth = 0;       // Bytes before this one.
@@ -34,8 +34,7 @@ class TokenTrie {
   };
 
   TokenTrie() = default;
-  // Texts must not be empty; of those longer than 2^15 bytes there is no need, so they are left
-  // out.
+  // Texts must not be empty; those longer than 2^15 bytes are left out, as no answer needs them.
   explicit TokenTrie(std::vector<std::pair<std::string, int32_t>> tokens);
 
   std::span<const Node> nodes() const { return nodes_; }  // Each before the nodes below it.

@@ -66,7 +66,7 @@ ModelSpec VeryLongSpec();
 // Eight formats in one model, and matrices of one input that want it in scale groups of 16 and of
 // 32. The leaves of row-parallel sums cut the K-quants' blocks of 256.
 ModelSpec KQuantsSpec();
-// Of 1.1 billion weights, for benchmarks: hidden 2048, 22 layers, 32 and 4 heads. Q4_0, 620 MB.
+// 1.1 billion weights, for benchmarks: hidden 2048, 22 layers, 32 and 4 heads. Q4_0, 620 MB.
 ModelSpec Llama1BSpec();
 // The specs of the matrix of cuts: all those above except Llama1BSpec, in this order.
 std::vector<ModelSpec> MatrixSpecs();

@@ -31,7 +31,7 @@ struct CoordinatorSession::Shared {
   std::mutex mutex;  // Guards the rest.
   std::condition_variable changed;
   State state = State::kJoining;
-  std::shared_ptr<rpc::CoordinatorLink> link;  // Also of calls that are under way.
+  std::shared_ptr<rpc::CoordinatorLink> link;  // Calls under way hold it too.
   std::optional<Error> failure;
   uint64_t losses = 0;
   uint64_t progress = 0;

@@ -1,6 +1,6 @@
 #pragma once
 
-// What the coordinator asks of the leader, on its way from the link's thread to the step loop.
+// The queue of what the coordinator asks of the leader, from the link's thread to the step loop.
 
 #include <condition_variable>
 #include <cstddef>

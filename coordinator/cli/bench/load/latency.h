@@ -1,6 +1,6 @@
 #pragma once
 
-// What the times of answered requests say: percentiles, throughput, goodput. Pure.
+// Percentiles, throughput and goodput from the times of answered requests. Pure.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -41,7 +41,7 @@ extern const char* const kServeFormulas;
 nlohmann::ordered_json Summarize(std::span<const RequestRecord> records, const Objective& objective,
                                  int64_t concurrency);
 
-// The same for people.
+// The same as a table for people.
 std::string ToText(const nlohmann::ordered_json& summary);
 
 }  // namespace shoal::cli

@@ -60,13 +60,13 @@ class Machine {
   // What both match; what `a` matches and `b` does not.
   static Machine Intersect(const Machine& a, const Machine& b, MachineBudget& budget);
   static Machine Subtract(const Machine& a, const Machine& b, MachineBudget& budget);
-  // Those of `min` to `max` characters (UINT32_MAX: no bound). Precondition: not done before.
+  // The matches of `min` to `max` characters (UINT32_MAX: no bound). Precondition: not done before.
   Machine WithLengths(uint32_t min, uint32_t max, MachineBudget& budget) const;
   // Without the edges of other bytes.
   Machine Restricted(const ByteSet& bytes, MachineBudget& budget) const;
 
   bool empty() const { return states_.empty(); }  // Nothing matches.
-  ByteSet bytes() const;                          // Those that some edge takes.
+  ByteSet bytes() const;                          // The bytes that some edge takes.
   static At start() { return {}; }
   std::optional<At> Next(At at, uint8_t byte) const;
   bool Accepts(At at) const;

@@ -1,6 +1,6 @@
 #pragma once
 
-// What references within a document stand for.
+// Finds the schemas that references within a document stand for.
 
 #include "parallel/text/grammar/schema/schema_keywords.h"
 
