@@ -1,4 +1,4 @@
-// Whose turn it is.
+// ClassQueue: the order in which waiting requests are served.
 
 #include "transport/base/class_queue.h"
 

@@ -1,4 +1,4 @@
-// What sequences find of each other in the cache, and what they must not.
+// Which cached blocks sequences take from each other, and which they must not.
 
 #include <gtest/gtest.h>
 
