@@ -116,7 +116,7 @@ int64_t SumOverRanks(comm::Communicator& group, double value) {
   return sum;
 }
 
-// What the machine can do: sums over all ranks.
+// What the machine can do, of all ranks together.
 struct Machine {
   double dot_ops_per_second = 0;
   double all_reduce_seconds = 0;
