@@ -13,9 +13,11 @@ constexpr const char* kEpilog = R"(Environment:
   SHOAL_FORCE_ISA  scalar, avx2, avx512vnni or amx: use these kernels, or exit 4 if they cannot run.
   SHOAL_LOG        A comma list of debug, info, warn or error, and json. [info]
 
-Other verbs, each with its own --help:
+Other verbs; those with MODEL have a --help of their own:
   shoal-worker kernels             Print the function table of each instruction set.
   shoal-worker verify MODEL        Print digests that every cut and instruction set must share.
+  shoal-worker perplexity MODEL    Print how well a model predicts a text.
+  shoal-worker convert MODEL OUT   Write a model in another weight format.
   shoal-worker bench engine MODEL  Measure prefill and decode, without a coordinator.
 
 Exit status:
@@ -36,7 +38,7 @@ void AddGroupOptions(config::OptionTable& table, WorkerOptions& options) {
                "Ranks that share each layer.");
   table.AddInt(
       "pipeline-parallel", "N", options.pipeline_parallel, {1, 4096},
-      "Stages that the layers are dealt to. Tensor times pipeline is the number of ranks.");
+      "Stages, each with some of the layers. Tensor times pipeline is the number of ranks.");
   table.AddInt("threads", "N", options.threads, {0, 4096},
                "Threads of this rank's kernels. 0: cores / ranks on this machine.");
   table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT32_MAX},
@@ -97,10 +99,10 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
       .required = true;
   AddGroupOptions(table, options);
   table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
-               "Requests that wait for a sequence's place; more are refused.");
+               "Requests that wait while all sequences are taken; more are refused.");
   table.AddChoice<bool>("prefix-cache", options.prefix_cache, {{"on", true}, {"off", false}},
-                        "Keep the blocks of ended sequences, and start later ones of the same "
-                        "prefix behind them.");
+                        "Keep the blocks of ended sequences, so that later ones with the same "
+                        "prefix need not compute it.");
   table.AddChoice<bool>(
       "speculation", options.speculation, {{"off", false}, {"prompt-lookup", true}},
       "Guess the next tokens from what the sequence said before, and verify several "
