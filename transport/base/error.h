@@ -32,8 +32,8 @@ std::string_view ToString(ErrorCode code);
 int ExitStatus(ErrorCode code);
 
 // An operational failure. A bug is not an Error, it is a SHOAL_CHECK; an outcome that callers
-// branch on is not an Error either, it is in the return type. Caught in three places only: main(),
-// the RPC boundary, and the worker's step loop.
+// branch on is not an Error either, it is in the return type. Caught where it becomes an exit
+// status, an answer or the end of a step; elsewhere only to add a place or to pass it on.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}

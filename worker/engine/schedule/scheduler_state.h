@@ -1,7 +1,7 @@
 #pragma once
 
 // The scheduler's state and its two halves: planning (scheduler_plan.cc) and taking results
-// (scheduler_result.cc). Nobody else includes this.
+// (scheduler_result.cc). Included by the scheduler's own files.
 
 #include <cstdint>
 #include <deque>

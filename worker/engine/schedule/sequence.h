@@ -1,6 +1,6 @@
 #pragma once
 
-// One request inside the scheduler. Nobody else includes this.
+// One request inside the scheduler. Included by the scheduler's own files and its tests.
 
 #include <cstdint>
 #include <vector>
