@@ -26,7 +26,7 @@ class Communicator {
  public:
   virtual ~Communicator() = default;
 
-  // This process's position in the group, in [0, size()).
+  // This process's position among the communicator's ranks, in [0, size()).
   virtual int32_t rank() const = 0;
   virtual int32_t size() const = 0;
 

@@ -408,7 +408,8 @@ std::unique_ptr<Communicator> ShmCommunicator::Split(int32_t color, int32_t key)
   struct Path {
     char text[64] = {};
   };
-  // The first member of each new group makes its memory; all learn all paths, and open their own.
+  // The first member of each new communicator makes its memory; all learn all paths, and open
+  // theirs.
   std::shared_ptr<ShmGroup> child;
   std::vector<Path> paths(static_cast<size_t>(size_));
   Path own;

@@ -82,7 +82,7 @@ class TcpCommunicator : public Communicator {
   int32_t rank_;
   int32_t size_;
   std::string token_;
-  std::string host_;  // Where listeners of split groups bind.
+  std::string host_;  // Where listeners of split communicators bind.
   link::WaitPolicy policy_;
   Deadline deadline_;
   int32_t split_count_ = 0;
