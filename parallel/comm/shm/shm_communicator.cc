@@ -311,15 +311,15 @@ void ShmCommunicator::AllGather(std::span<const std::byte> piece,
     std::byte* buffer = Contribute();
     CopyFrom(buffer, piece.data(), offset, now(static_cast<int64_t>(piece.size())));
     Publish();
-    std::byte* slot = gathered.data();
+    std::byte* place = gathered.data();
     for (int32_t peer = 0; peer < size_; ++peer) {
       const int64_t count = byte_counts[static_cast<size_t>(peer)];
       if (peer != rank_) {
-        CopyTo(slot, offset, Await(peer), now(count));
-      } else if (slot != piece.data() && now(count) > 0) {
-        CopyBytes(slot + offset, piece.data() + offset, now(count));
+        CopyTo(place, offset, Await(peer), now(count));
+      } else if (place != piece.data() && now(count) > 0) {
+        CopyBytes(place + offset, piece.data() + offset, now(count));
       }
-      slot += count;
+      place += count;
     }
   }
 }
@@ -345,11 +345,11 @@ void ShmCommunicator::AllToAllV(std::span<const std::byte> data,
       part += count;
     }
     Publish();
-    std::byte* slot = received.data();
+    std::byte* place = received.data();
     for (int32_t peer = 0; peer < size_; ++peer) {
       const int64_t count = receive_counts[static_cast<size_t>(peer)];
-      CopyTo(slot, offset, Await(peer) + rank_ * share, now(count));
-      slot += count;
+      CopyTo(place, offset, Await(peer) + rank_ * share, now(count));
+      place += count;
     }
   }
 }
