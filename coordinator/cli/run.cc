@@ -94,8 +94,8 @@ config::OptionTable MakeRunTable(RunOptions& options) {
   table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
                "Requests that wait while all sequences are taken; one more gets 503.");
   table.AddChoice<std::string>("prefix-cache", options.prefix_cache, {{"on", "on"}, {"off", "off"}},
-                               "Keep the blocks of ended sequences, so that later ones with the "
-                               "same prefix need not compute it.");
+                               "Keep the blocks of ended sequences, and start later ones of the "
+                               "same prefix behind them.");
   table.AddChoice<std::string>(
       "speculation", options.speculation, {{"off", "off"}, {"prompt-lookup", "prompt-lookup"}},
       "Guess the next tokens from what the sequence said before, and verify several "

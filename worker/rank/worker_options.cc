@@ -38,7 +38,7 @@ void AddGroupOptions(config::OptionTable& table, WorkerOptions& options) {
                "Ranks that share each layer.");
   table.AddInt(
       "pipeline-parallel", "N", options.pipeline_parallel, {1, 4096},
-      "Stages, each with some of the layers. Tensor times pipeline is the number of ranks.");
+      "Stages that the layers are dealt to. Tensor times pipeline is the number of ranks.");
   table.AddInt("threads", "N", options.threads, {0, 4096},
                "Threads of this rank's kernels. 0: cores / ranks on this machine.");
   table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT32_MAX},
@@ -99,10 +99,10 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
       .required = true;
   AddGroupOptions(table, options);
   table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
-               "Requests that wait while all sequences are taken; more are refused.");
+               "Requests that wait for a sequence's place; more are refused.");
   table.AddChoice<bool>("prefix-cache", options.prefix_cache, {{"on", true}, {"off", false}},
-                        "Keep the blocks of ended sequences, so that later ones with the same "
-                        "prefix need not compute it.");
+                        "Keep the blocks of ended sequences, and start later ones of the same "
+                        "prefix behind them.");
   table.AddChoice<bool>(
       "speculation", options.speculation, {{"off", false}, {"prompt-lookup", true}},
       "Guess the next tokens from what the sequence said before, and verify several "

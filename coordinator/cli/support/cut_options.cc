@@ -10,7 +10,7 @@ void AddCut(config::OptionTable& table, CutOptions& options) {
                "Ranks that share each layer.");
   table.AddInt(
       "pipeline-parallel", "N", options.pipeline_parallel, {1, 4096},
-      "Stages, each with some of the layers. Tensor times pipeline is the number of ranks.");
+      "Stages that the layers are dealt to. Tensor times pipeline is the number of ranks.");
 }
 
 void AddCache(config::OptionTable& table, CutOptions& options) {
