@@ -8,7 +8,7 @@
 # Usage: scripts/bench_formats.sh [--formats 'int8 q8_0 …'] [--pairs 3] [--model FILE] [--text FILE]
 #     [--calibration FILE] [--threads N]
 #   --text: what perplexity is computed over; by default the GNU GPL that Debian has on every machine.
-#   --calibration: what int8 is calibrated with; by default the Apache License, likewise.
+#   --calibration: what int8 is calibrated with; by default the Apache License, from the same place.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -22,8 +22,8 @@ if [[ ! -L $target ]] && is_right "$target"; then
   exit 0
 fi
 mkdir -p "$root/models"
-# On the same file system as the target, so that the last step is one rename: a download that was
-# interrupted leaves no half of a model behind.
+# On the same file system as the target, so that the last step is one rename: an interrupted download
+# never has the model's name.
 work=$(mktemp -d "$root/models/.get_model.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 

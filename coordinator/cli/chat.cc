@@ -60,7 +60,7 @@ config::OptionTable MakeChatTable(ChatOptions& options) {
   table.AddInt("tensor-parallel", "N", options.tensor_parallel, {1, 4096},
                "With MODEL: ranks that share each layer.");
   table.AddInt("pipeline-parallel", "N", options.pipeline_parallel, {1, 4096},
-               "With MODEL: stages that the layers are dealt to.");
+               "With MODEL: stages, each with some of the layers.");
   table.AddInt("threads", "T", options.threads, {0, 4096},
                "With MODEL: threads of each rank. 0: cores / ranks, at least 1.");
   table.AddString("system", "TEXT", options.system, "The system message. Empty: none.");

@@ -28,7 +28,8 @@ namespace shoal::cli {
 namespace {
 
 constexpr int64_t kMegabyte = 1'000'000;
-// Rings between ranks take up to some megabytes for each pair.
+// Open MPI keeps a segment of some megabytes for each rank in /dev/shm. shoal's own shared memory
+// has no file there.
 constexpr int64_t kShmBytesWanted = 64 * kMegabyte;
 constexpr int64_t kMemoryBytesWanted = 1'000 * kMegabyte;
 constexpr int64_t kMpirunMs = 30'000;
@@ -85,7 +86,7 @@ Finding CheckMemory() {
   return {Grade::kOk, text};
 }
 
-// Rounding and subnormals decide about bits.
+// The processor's rounding mode and its handling of subnormals change results.
 Finding CheckFloatingPoint() {
   constexpr uint32_t kControlBits = 0xffc0;  // Flush to zero, rounding, masks, denormals are zero.
   constexpr uint32_t kDefault = 0x1f80;
@@ -100,14 +101,14 @@ Finding CheckFloatingPoint() {
 Finding CheckSharedMemory() {
   struct statvfs info {};
   if (statvfs("/dev/shm", &info) != 0) {
-    return {Grade::kFail, Str("/dev/shm: ", std::strerror(errno),
-                              ": mount a tmpfs there, or run with --comm tcp")};
+    return {Grade::kFail,
+            Str("/dev/shm: ", std::strerror(errno), ": Open MPI needs a tmpfs there: mount one")};
   }
   const int64_t bytes = static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
   const std::string text = Str("/dev/shm: ", bytes / kMegabyte, " MB free");
   if (bytes < kShmBytesWanted) {
     return {Grade::kWarn, text +
-                              ": ranks exchange data there; groups of many ranks may not start "
+                              ": Open MPI needs some for each rank; groups of many may not start "
                               "(in a container, give it --shm-size 1g)"};
   }
   return {Grade::kOk, text};
@@ -169,7 +170,7 @@ Finding CheckModel(const std::string& path) {
   return {Grade::kOk, text};
 }
 
-// A check that cannot even be made has failed; the others go on.
+// A check that throws counts as failed; the others go on.
 Finding Try(const std::function<Finding()>& check) {
   try {
     return check();

@@ -91,7 +91,7 @@ int Run(int argc, const char* const* argv) {
 int main(int argc, char** argv) {
   try {
     shoal::StartLogging("shoal");
-    // A reader that went away is an error of the call that writes, not the end of the process.
+    // Writing to a closed pipe is an error of the call that writes, not the end of the process.
     std::signal(SIGPIPE, SIG_IGN);
     return Run(argc, argv);
   } catch (const shoal::Error& error) {

@@ -18,14 +18,14 @@
 namespace shoal::cli {
 namespace {
 
-// Of the 5 s that a stop may take: for the group to leave as it is dismissed, for mpirun to notice
-// that it has, and for mpirun to end it if it has not. SIGKILL and its effect take the rest.
+// A stop may take 5 s. In turn: for the dismissed group to leave, for mpirun to notice that it has,
+// and for mpirun to end it if it has not. SIGKILL and its effect take the rest.
 constexpr int64_t kDismissMs = 2'000;
 constexpr int64_t kLeaveMs = 700;
 constexpr int64_t kTerminateMs = 1'000;
-// From the loss of a group to mpirun's word about which rank and why.
+// How long, after the loss of a group, mpirun may take to say which rank ended and why.
 constexpr TimeNs kAfterLossNs = 3 * kSecondNs;
-// From mpirun's end to the loss of its group, which its connections tell.
+// How long, after mpirun's end, the group's connections may take to close.
 constexpr TimeNs kAfterEndNs = kSecondNs;
 
 struct RunOptions {
@@ -161,12 +161,12 @@ launch::LocalGroupOptions MakeGroupOptions(const RunOptions& options, uint16_t r
   AppendFlag(arguments, "--prefill-chunk-tokens", options.prefill_chunk_tokens);
   AppendFlag(arguments, "--sequences-max", options.sequences_max);
   AppendFlag(arguments, "--join-timeout-ms", options.ready_timeout_ms);
-  // Requests wait in one place, the coordinator, or the bound would count twice.
+  // Requests wait in the coordinator alone, or the bound would count twice.
   AppendFlag(arguments, "--queue-requests-max", 0);
   return group;
 }
 
-// What has happened to the group, and with it the exit status.
+// Watches the group and its mpirun, and decides when to end and with which exit status.
 class GroupWatch {
  public:
   explicit GroupWatch(const RunOptions& options)
@@ -196,8 +196,8 @@ class GroupWatch {
     }
     if (!end_ && (end_ = group_->TryWait())) end_noticed_ = clock_.now();
     if (end_) {
-      // The streams of a group that has ended say so, not that this program stops: its connections
-      // are about to close.
+      // The connections of the ended group are about to close. Until then go on, so that its
+      // streams end with `group_lost` and not with `draining`.
       if (ready_ && !lost_ && clock_.now() - end_noticed_ < kAfterEndNs) return true;
       Conclude(*end_);
       return false;
@@ -245,7 +245,7 @@ class GroupWatch {
   std::string url_;
   std::optional<launch::LocalGroup> group_;
   bool ready_ = false;
-  bool unheard_ = false;  // The ready line did not get out.
+  bool unheard_ = false;  // The ready line could not be written.
   std::optional<launch::GroupEnd> end_;
   TimeNs end_noticed_ = 0;
   std::optional<std::pair<std::string, TimeNs>> lost_;  // Why, and since when.

@@ -31,7 +31,7 @@ config::OptionTable MakeStatusTable(StatusOptions& options) {
       {.program = "shoal status",
        .usage = "[options]",
        .summary = "Shows the groups of a coordinator: epoch, ranks, load. Asks its RPC port, or "
-                  "with --url its HTTP port, which knows the totals of all groups only.",
+                  "with --url its HTTP port, which tells only the totals of all groups.",
        .epilog = "Exit status:\n"
                  "  0  shown; with --watch, SIGINT ends it\n"
                  "  3  the coordinator cannot be reached\n"});
@@ -81,7 +81,7 @@ std::string RpcText(rpc::Client& client) {
   return out.str();
 }
 
-// The samples of /metrics without labels, one a line.
+// The samples of /metrics that have no labels, one a line.
 std::string HttpText(const HttpClient& client) {
   const HttpAnswer answer = client.Get("/metrics");
   if (answer.status != 200) {

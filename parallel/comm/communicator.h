@@ -20,13 +20,13 @@ namespace shoal::comm {
 //            rank, but not for another number of ranks.
 // Errors:    when a rank dies, on Abort(), and when the deadline passes, the pending operation and
 //            all later ones throw Error(kPeerLost) (kDeadlineExceeded for the deadline, kFailed for
-//            a mismatch that was seen). A group never heals.
+//            a mismatch that was seen). A group is never repaired.
 // Waiting:   spins briefly, then yields, then sleeps, so that more ranks than cores make progress.
 class Communicator {
  public:
   virtual ~Communicator() = default;
 
-  // This process's position in the group, in [0, size()).
+  // This process's position among the communicator's ranks, in [0, size()).
   virtual int32_t rank() const = 0;
   virtual int32_t size() const = 0;
 
@@ -46,7 +46,7 @@ class Communicator {
                                 std::span<int64_t> piece) = 0;
 
   // Concatenates the ranks' pieces in rank order. Shape: piece [byte_counts[rank()]], gathered [sum
-  // of byte_counts]; piece may be its own slot of gathered. byte_counts [size()], equal on all
+  // of byte_counts]; piece may be its own place in gathered. byte_counts [size()], equal on all
   // ranks.
   virtual void AllGather(std::span<const std::byte> piece, std::span<const int64_t> byte_counts,
                          std::span<std::byte> gathered) = 0;
@@ -64,8 +64,8 @@ class Communicator {
   // receives, but never buffers without bound.
   virtual void Send(std::span<const std::byte> data, int32_t to) = 0;
   virtual void Receive(std::span<std::byte> data, int32_t from) = 0;
-  // True if messages to that rank, a few of so many bytes in all, leave this one without waiting
-  // for that one to receive: the link has room for them. May be false where it has.
+  // True if a few messages of `bytes` in all can be sent to that rank now without waiting for it to
+  // receive: the link has room for them. May be false although the link has room.
   virtual bool HasRoom(int64_t bytes, int32_t to) const = 0;
 
   virtual void Barrier() = 0;

@@ -38,8 +38,8 @@ class ForkedTcpGroup : public ForkedGroup {
 
   std::unique_ptr<Communicator> Join(int32_t rank, Deadline deadline) override {
     plan_.rank = rank;
-    // The other ranks' listeners must end with the other ranks: whoever dials one that is gone is
-    // to be refused.
+    // A listener must live in its own rank alone, so that dialling a rank that has ended is
+    // refused: this process closes the others' copies.
     link::TcpListener listener = std::move(listeners_[static_cast<size_t>(rank)]);
     listeners_.clear();
     return TcpCommunicator::Connect(plan_, listener, static_cast<int32_t>(plan_.addresses.size()),

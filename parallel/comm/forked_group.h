@@ -1,6 +1,7 @@
 #pragma once
 
-// A group whose ranks are forked from one process: what can only be made before the fork.
+// A group whose ranks are forked from one process: holds what must be made before the fork, so that
+// all ranks have it.
 
 #include <cstdint>
 #include <memory>

@@ -1,6 +1,6 @@
 #pragma once
 
-// Why a group of ranks cannot go on, in one word that fits into shared memory and messages.
+// Why a group of ranks cannot go on, as one value that fits into shared memory and messages.
 
 #include <cstdint>
 #include <string_view>

@@ -35,7 +35,7 @@ void CombineInto(typename Op::Value* __restrict total, const typename Op::Value*
   for (int64_t i = 0; i < count; ++i) total[i] = Op::Combine(total[i], more[i]);
 }
 
-// memcpy that allows null pointers for nothing.
+// memcpy that takes null pointers where there is nothing to copy.
 inline void CopyBytes(void* to, const void* from, int64_t bytes) {
   if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
 }

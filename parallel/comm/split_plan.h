@@ -1,6 +1,6 @@
 #pragma once
 
-// What all implementations of Communicator check and compute alike.
+// Argument checks and the arithmetic of Split, the same for all implementations of Communicator.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +12,7 @@
 namespace shoal::comm {
 
 struct SplitPlan {
-  // The parent's ranks with this rank's color, ordered by (key, rank): the new group.
+  // The parent's ranks with this rank's color, ordered by (key, rank): the new communicator's.
   std::vector<int32_t> members;
   int32_t rank = 0;  // This rank's position among them.
 };

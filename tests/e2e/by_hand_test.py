@@ -14,7 +14,7 @@ from programs import (END_SECONDS, ProgramTest, complete, free_port, metrics, mp
                       wait_until)
 
 PROMPT = list(range(7, 40))
-# Together they take far longer than a test looks at them, also where it is held up.
+# Together they take far longer than a test watches them, even on a busy machine.
 LONG_ANSWERS = {"max_tokens": 8000, "n": 32}
 
 

@@ -3,8 +3,8 @@
 
 Usage: openai_client_test.py --programs FOLDER [--model PATH] [--venv FOLDER] | --url URL
 
-Makes a virtual environment with the `openai` package, starts the cluster on a free port, and leaves no
-process behind. With --url it uses a server that runs already. Exits 77 (skipped), saying why, if pip
+Makes a virtual environment with the `openai` package, starts the cluster on a free port, and ends
+it. With --url it uses a server that runs already. Exits 77 (skipped), saying why, if pip
 cannot install the package or no model is there. Takes about a minute the first time.
 """
 

@@ -24,8 +24,11 @@ DEADLINE_S = 240
 
 
 def check_quotes():
-    client = (ROOT / "tests/e2e/generate_client.cc").read_text().strip()
-    assert client in README, "the README's C++ client is not tests/e2e/generate_client.cc"
+    client = (ROOT / "tests/e2e/generate_client.cc").read_text()
+    quotes = re.findall(r"```cpp\n(.*?)```", README, flags=re.DOTALL)
+    assert quotes, "the README quotes no C++"
+    for quote in quotes:
+        assert quote in client, f"not in tests/e2e/generate_client.cc:\n{quote}"
     prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)#]+)\)", prose):
         if "://" not in link:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`shoal run`: what it prints, answers and returns, and that it never leaves a process behind."""
+"""`shoal run`: what it prints, answers and returns, and that no process outlives it."""
 
 import os
 import pathlib

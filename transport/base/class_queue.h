@@ -15,7 +15,7 @@
 
 namespace shoal {
 
-// Whose turn it is: the lower one's.
+// A request's place in the order of service; the lower one comes first.
 struct Turn {
   int64_t service_class = 0;
   uint64_t arrival = 0;
@@ -23,15 +23,15 @@ struct Turn {
   auto operator<=>(const Turn&) const = default;
 };
 
-// Who has so often been passed over by one that arrived later comes next, whatever its class: the
-// lowest class gets at least one turn in nine.
+// A request that later ones have passed over so often comes next, whatever its class: the lowest
+// class gets at least one turn in nine.
 constexpr int32_t kPassedOverMax = 8;
 
-// The class of those that the floor has helped: before all others, for good.
+// The class of promoted requests: before all others, for good.
 constexpr int64_t kPromotedClass = std::numeric_limits<int64_t>::min();
 
 // Order:     lower service classes first; of one class, the lower arrival first.
-// Fairness:  whoever is served passes over those that came before it; the first of them to arrive
+// Fairness:  a request that is served passes over those that came before it; the first to arrive
 //            counts it, and is promoted at kPassedOverMax. Only its own service ends a count, and
 //            nobody later counts before it, so it is next after at most kPassedOverMax turns for
 //            itself and as many for each that came before it.
@@ -77,7 +77,7 @@ class ClassQueue {
     ordinary_.erase(arrival);
   }
 
-  // Nobody serves it. Result: false if it does not wait.
+  // Takes a request out that is not to be served. Result: false if it does not wait.
   bool Remove(uint64_t arrival) {
     const auto entry = entries_.find(arrival);
     if (entry == entries_.end()) return false;

@@ -13,7 +13,7 @@
 namespace shoal {
 
 // Why an operation could not be completed, named after what the caller may do about it. The set is
-// closed: a new code needs a row in transport/rpc/error_map.cc, and -Wswitch points there.
+// closed: a new code needs a case in transport/rpc/error_map.cc, and -Wswitch points there.
 enum class ErrorCode : uint8_t {
   kInvalidArgument,   // No retry can help: report it to whoever wrote the request, file or flag.
   kOverloaded,        // A bounded queue or pool is full: retry later, with backoff.
@@ -32,8 +32,8 @@ std::string_view ToString(ErrorCode code);
 int ExitStatus(ErrorCode code);
 
 // An operational failure. A bug is not an Error, it is a SHOAL_CHECK; an outcome that callers
-// branch on is not an Error either, it is in the return type. Caught in three places only: main(),
-// the RPC boundary, and the worker's step loop.
+// branch on is not an Error either, it is in the return type. Caught where it becomes an exit
+// status, an answer or the end of a step; elsewhere only to add a place or to pass it on.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}

@@ -1,6 +1,7 @@
 #pragma once
 
-// Which process a pid meant when it was written down.
+// A process by its pid and start time: the kernel gives a pid away again, and another process must
+// not be taken for the one that ended.
 
 #include <sys/types.h>
 
@@ -18,7 +19,8 @@ struct ProcessIdentity {
 
 ProcessIdentity ThisProcess();
 
-// Whether it still runs, or is stopped. A zombie does not run: its parent may never collect it.
+// True while the process runs or is stopped; false for a zombie, which its parent may never
+// collect.
 bool IsAlive(const ProcessIdentity& process);
 
 }  // namespace shoal::link

@@ -36,8 +36,8 @@ struct StepItem {
   bool sample = false;
   bool prompt_logits = false;       // Every row's logits are wanted, for prompt_logprobs.
   std::vector<int32_t> new_blocks;  // Appended to the sequence's block table before the step.
-  // Guessed tokens of the rows behind the first one. The ranks forget them with the sequence's next
-  // known token; rows behind a wrong guess are computed anew.
+  // Guessed tokens of the rows after the first one. The ranks forget them with the sequence's next
+  // known token; rows after a wrong guess are computed anew.
   std::vector<int32_t> drafts{};
 };
 

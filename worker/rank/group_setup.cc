@@ -1,4 +1,4 @@
-// Each phase ends with the ranks' agreement, so that none waits for one that has given up.
+// Each phase ends with an agreement of all ranks, so that none waits for one that has given up.
 
 #include "worker/rank/group_setup.h"
 
@@ -18,7 +18,7 @@
 namespace shoal::rank {
 namespace {
 
-// For phases that only read headers and compute.
+// Deadline of phases that only read headers and compute.
 constexpr int64_t kAgreeMs = 60'000;
 
 int32_t ChooseThreads(int32_t asked, int32_t local_ranks) {
@@ -85,8 +85,8 @@ int64_t BudgetCache(const comm::MpiEnvironment& environment, const WorkerOptions
     CheckMemory(rank, setup.needs, available, tokens, options.kv_cache_bytes_max);
     return tokens;
   }
-  // A context that was asked for must fit. The model's own need not: requests that may grow beyond
-  // the cache are then another group's, or refused by the coordinator in the cache's name.
+  // A context that was asked for must fit. The model's own need not: the coordinator gives requests
+  // that may grow beyond the cache to another group, or refuses them and names the cache.
   return DefaultCacheTokens(
       rank, setup.needs, available,
       {.context_tokens = setup.context_tokens,
@@ -95,7 +95,7 @@ int64_t BudgetCache(const comm::MpiEnvironment& environment, const WorkerOptions
        .bytes_max = options.kv_cache_bytes_max});
 }
 
-// The smallest of all ranks' caches: a block of the scheduler is a block of every rank.
+// The smallest of all ranks' caches: the scheduler hands out a block on all ranks at once.
 void AgreeOnCache(comm::MpiEnvironment& environment, const WorkerOptions& options,
                   GroupSetup& setup) {
   int64_t tokens = 0;
@@ -107,7 +107,7 @@ void AgreeOnCache(comm::MpiEnvironment& environment, const WorkerOptions& option
   setup.cache_tokens = tokens;
 }
 
-// What a person looks for who wonders where the memory goes: untouched, it is only reserved.
+// Says where the memory goes. Memory that was never touched is only reserved.
 void LogMemory(const comm::MpiEnvironment& environment, const GroupSetup& setup) {
   const int64_t weights = setup.member->model().weight_bytes();
   const int64_t cache = setup.cache_tokens * setup.needs.kv_per_token;

@@ -1,6 +1,6 @@
 #pragma once
 
-// Which of this machine's addresses others reach it by.
+// The address of this machine that the other machines of a group reach it by.
 
 #include <string>
 

@@ -24,10 +24,10 @@
 namespace shoal::rank {
 namespace {
 
-// Beyond the coordinator's own deadline, for the ranks' agreement about it.
+// Added to the time for joining, for the ranks to agree on how it went.
 constexpr int64_t kJoinSlackMs = 5'000;
 constexpr int64_t kJoinPollMs = 50;
-// What the other ranks of an ending group are given to say how it ended for them.
+// How long a rank of an ending group waits for the others to say how it ended for them.
 constexpr int64_t kEndMs = 1'500;
 
 uint64_t SharedGroupId(comm::MpiEnvironment& environment, Deadline deadline) {
@@ -37,7 +37,7 @@ uint64_t SharedGroupId(comm::MpiEnvironment& environment, Deadline deadline) {
   return id;
 }
 
-// Tenants must not know it: with it they could make prefixes whose hashes are equal.
+// Clients must not know it: with it they could make prefixes whose hashes are equal.
 std::string PrefixSecret(const WorkerOptions& options) {
   if (!options.group_token_file.empty()) return rpc::ReadSecretFile(options.group_token_file);
   std::random_device random;
@@ -109,7 +109,7 @@ class RankProcess {
     }
   }
 
-  // Result: false if a thread was left behind.
+  // Result: false if a thread still runs that cannot be ended.
   bool Close() { return session_ == nullptr || session_->Close(); }
 
  private:
@@ -124,8 +124,8 @@ class RankProcess {
     LeaderLoop(context, scheduler, *inbox_, setup_->model->config().vocab_size).Run();
   }
 
-  // Of a loop that ended because the group was aborted: by this rank, or by another one that heard
-  // of the same a little earlier. Returns if it was neither.
+  // Throws why the group was aborted, if this rank did it, or would have: another rank may have
+  // heard of the same cause a little earlier. Returns if this rank knows no cause.
   void ThrowCause(EndRule::Verdict verdict) const {
     if (session_->state() == CoordinatorSession::State::kFailed) session_->ThrowFailure();
     if (verdict == EndRule::Verdict::kToldToEnd) {
@@ -203,7 +203,7 @@ ProcessEnd RunRankProcess(int argc, const char* const* argv, const StopSignal& s
     const bool prints = environment.rank() == 0;
     RankProcess process(environment, stop);
     bool runs = false;
-    // Up to here every failure is every rank's: the phases end with an agreement.
+    // A failure in here is the same on every rank: each phase ends with an agreement.
     std::optional<Failure> failure = TryTo([&] {
       runs = process.SetUp(argc, argv);
       if (runs) process.Join();
@@ -211,7 +211,7 @@ ProcessEnd RunRankProcess(int argc, const char* const* argv, const StopSignal& s
     bool agreed = true;
     if (runs && !failure) {
       const std::optional<Failure> own = TryTo([&] { process.Run(); });
-      // Said now: mpirun may end this rank before the ranks have agreed on what to report.
+      // Logged at once: mpirun may end this rank before the ranks have agreed on what to report.
       if (own) LOG(ERROR) << "rank " << environment.rank() << " ends: " << own->message;
       // The time to agree starts here, not before the run.
       const Agreement agreement = Agree(environment, own, Deadline::After(SteadyClock(), kEndMs));

@@ -8,7 +8,8 @@ namespace shoal::rank {
 
 struct ProcessEnd {
   int status = 0;
-  // A thread was left behind that ordinary exit would pull the floor from under: use _exit.
+  // A thread still runs that cannot be ended, and ordinary exit would destroy what it uses: use
+  // _exit.
   bool abruptly = false;
 };
 

@@ -13,9 +13,11 @@ constexpr const char* kEpilog = R"(Environment:
   SHOAL_FORCE_ISA  scalar, avx2, avx512vnni or amx: use these kernels, or exit 4 if they cannot run.
   SHOAL_LOG        A comma list of debug, info, warn or error, and json. [info]
 
-Other verbs, each with its own --help:
+Other verbs; those with MODEL have a --help of their own:
   shoal-worker kernels             Print the function table of each instruction set.
   shoal-worker verify MODEL        Print digests that every cut and instruction set must share.
+  shoal-worker perplexity MODEL    Print how well a model predicts a text.
+  shoal-worker convert MODEL OUT   Write a model in another weight format.
   shoal-worker bench engine MODEL  Measure prefill and decode, without a coordinator.
 
 Exit status:

@@ -36,11 +36,12 @@ class Bench {
     return Rate(prompt_tokens, begin);
   }
 
-  // Tokens per second of `batch` sequences at once, with `context_tokens` each in the cache: while
-  // all of them decode, from the last one's first token to the first one's last.
+  // Tokens per second of `batch` sequences at once, with `context_tokens` each in the cache.
+  // Counted while all of them decode: from the first token of the last one to start, to the last
+  // token of the first one to end.
   double Decode(int64_t batch, int64_t context_tokens, int64_t decode_tokens) {
-    // While later prompts are read, in more steps than this where decode rows take part of them,
-    // sequences decode already.
+    // Sequences already decode while later ones read their prompts, which takes at least so many
+    // steps: each gets twice as many tokens on top.
     const int64_t chunks =
         (batch * context_tokens + prefill_chunk_tokens_ - 1) / prefill_chunk_tokens_;
     started_.clear();
@@ -96,7 +97,7 @@ class Bench {
   const int64_t prefill_chunk_tokens_;
   engine::Scheduler scheduler_;
   uint64_t next_id_ = 0;
-  int64_t received_ = 0;  // Tokens.
+  int64_t received_ = 0;  // Tokens since the count was last set to 0.
   std::set<uint64_t> started_;
   int64_t ended_ = 0;
 };
@@ -121,7 +122,7 @@ struct Machine {
   double all_reduce_seconds = 0;
 };
 
-// Seconds of the exchange that a row of decode makes twice a layer.
+// Seconds of one all-reduce of a row's sums, which a decode step of one row makes twice a layer.
 double AllReduceSeconds(comm::Communicator& group, int64_t hidden_dim, const Clock& clock) {
   constexpr int kWarmUp = 20;
   constexpr int kCount = 200;
@@ -158,7 +159,7 @@ class WeightRead {
   // Collective: on one machine the ranks share its memory.
   double BytesPerSecond() { return SumOverRanks(group_, read_.BytesPerSecond(clock_)); }
 
-  // Of all ranks.
+  // The sum over all ranks.
   double weight_bytes() const { return weight_bytes_; }
 
  private:

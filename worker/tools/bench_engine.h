@@ -15,7 +15,7 @@ namespace shoal::rank {
 struct BenchOptions {
   int64_t prompt_tokens = 512;
   int64_t decode_tokens = 64;
-  int64_t context_tokens = 128;            // In the cache before decoding is timed.
+  int64_t context_tokens = 128;            // Tokens in the cache before decoding is timed.
   std::vector<int64_t> batches = {4, 16};  // Beside one sequence; those that can run at once.
   int32_t repeat = 3;  // Each figure is the median of as many, after one that is not counted.
 };

@@ -76,7 +76,7 @@ ScoredText ReadScoredText(const std::string& path) {
   }
   scored.window = window.get<int64_t>();
   for (const nlohmann::json& id : content["ids"]) {
-    // What is too large for an id is outside every vocabulary.
+    // A number that is too large for an id is outside every vocabulary.
     const auto value = id.get<int64_t>();
     scored.ids.push_back(value < 0 || value > INT32_MAX ? -1 : static_cast<int32_t>(value));
   }

@@ -26,7 +26,7 @@ ScoredText TokenizeScoredText(const std::string& path, const GroupSetup& setup);
 
 struct Perplexity {
   int64_t tokens = 0;     // Predicted: all but the first of each window.
-  double mean_nll = 0;    // Of their negative log-likelihoods, in nats.
+  double mean_nll = 0;    // The mean of their negative log-likelihoods, in nats.
   double perplexity = 0;  // exp(mean_nll)
 };
 

@@ -53,8 +53,8 @@ std::vector<TrialAnswer> RunTrial(GroupMember& member, const engine::SchedulerOp
     if (!worked && all_submitted && scheduler.idle()) break;
   }
   member.step().Issue(scheduler.StopStep());
-  // The last stage answers this one too; nothing may be left under way for whoever uses the
-  // communicator next.
+  // The last stage answers this plan too: nothing may be under way when the communicator is used
+  // for something else.
   static_cast<void>(member.step().Collect());
   return answers;
 }

@@ -16,7 +16,7 @@ namespace shoal::rank {
 namespace {
 
 constexpr int64_t kParseMs = 10'000;
-// Benchmarks and digests on slow kernels take their time; a hung rank ends them all the same.
+// Long enough for benchmarks and digests with slow kernels; a rank that hangs still ends them.
 constexpr int64_t kVerbStepMs = 600'000;
 
 constexpr const char* kEpilog = R"(Several ranks need mpirun, tensor times pipeline of them.
@@ -86,8 +86,8 @@ int RunVerify(int argc, const char* const* argv) {
 
 int RunPerplexity(int argc, const char* const* argv) {
   Verb verb("shoal-worker perplexity",
-            "Prints how well the model predicts a text: the perplexity over windows that are each "
-            "predicted by themselves.");
+            "Prints how well the model predicts a text: the perplexity over windows of it, each "
+            "predicted without what comes before it.");
   std::string text;
   std::string ids;
   verb.table().AddString("text", "FILE", text,
@@ -115,9 +115,9 @@ int RunConvert(int argc, const char* const* argv) {
       {.program = "shoal convert",
        .usage = "MODEL OUT.gguf --to FORMAT",
        .summary =
-           "Writes a model in another weight format, as a GGUF file. A matrix whose rows are "
-           "no whole blocks of the format gets q8_0, or f16; embedding and output head keep "
-           "8 bits at least. A source that is quantised already loses more than one that "
+           "Writes a model in another weight format, as a GGUF file. A matrix whose rows do not "
+           "divide into blocks of the format becomes q8_0, or f16; embedding and output head "
+           "keep at least 8 bits. A source that is already quantised loses more than one that "
            "is not. Give int8 a text to calibrate with: its inputs have one scale for all "
            "channels, and some channels are much larger than others.",
        .epilog = "Exit status:\n"

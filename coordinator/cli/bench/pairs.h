@@ -1,6 +1,7 @@
 #pragma once
 
-// Ratios of paired measurements: on a shared machine the only figures worth quoting. Pure.
+// Ratios of paired measurements: both runs of a pair meet about the same machine, so ratios say
+// more than speeds. Pure.
 
 #include <nlohmann/json.hpp>
 #include <span>
@@ -19,8 +20,8 @@ struct PairedRatio {
   std::string ToText() const;
 };
 
-// Of runs[i][figure] / others[i][figure]. Preconditions: as many of both, at least one. Errors:
-// kFailed if a run lacks the figure.
+// The ratios runs[i][figure] / others[i][figure]. Preconditions: as many of both, at least one.
+// Errors: kFailed if a run lacks the figure.
 PairedRatio ComparePairs(std::span<const nlohmann::ordered_json> runs,
                          std::span<const nlohmann::ordered_json> others, const std::string& figure);
 

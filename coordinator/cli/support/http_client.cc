@@ -29,7 +29,7 @@ void SetTimeouts(int socket) {
   setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
 }
 
-// The events of a stream of bytes that is cut anywhere.
+// The server-sent events in a stream of bytes whose pieces may end anywhere.
 class EventSplitter {
  public:
   // Result: false once `on_event` gave false.

@@ -1,6 +1,6 @@
 #pragma once
 
-// The other programs of this build, which lie beside this one.
+// Finds and runs the other programs of this build, which lie in the same folder as this one.
 
 #include <cstdint>
 #include <string>
@@ -13,8 +13,8 @@ std::string ProgramPath(const std::string& name);
 
 struct ProgramOutput {
   int status = 0;                   // 128 plus the signal's number if a signal ended it.
-  std::vector<std::string> lines;   // Of stdout.
-  std::vector<std::string> errors;  // Of stderr.
+  std::vector<std::string> lines;   // What it wrote to stdout.
+  std::vector<std::string> errors;  // What it wrote to stderr.
 };
 
 // Runs a program to its end. Errors: kFailed if it cannot be started, kDeadlineExceeded.

@@ -1,6 +1,6 @@
 #include "coordinator/gateway/http/http_request_reader.h"
 
-// The only file that includes Boost.Beast. The header block is collected whole and checked by our
+// Where the server uses Boost.Beast. The header block is collected whole and checked by our
 // own rules before Beast's parser sees it; the body's framing is Beast's.
 
 #include <algorithm>

@@ -10,7 +10,8 @@
 namespace shoal::comm {
 
 // All ranks of the job, over a duplicate of its world. Collective.
-// Differs:   stages its operands, so memory grows with the largest operation. One operation moves
+// Differs:   copies its operands into memory of its own, which grows with the largest operation.
+// One operation moves
 //            less than 2 GiB. Split blocks in MPI until all ranks call it. When a rank is killed,
 //            the promise is mpirun's: the job ends with a non-zero status and no process is left.
 //            Different operations are noticed only as messages of different size.

@@ -87,8 +87,8 @@ void MpiEnvironment::Leave() {
   const Deadline deadline =
       Deadline::After(SteadyClock(), failed ? kLeaveAfterFailureMs : kLeaveMs);
   bool together = false;
-  // A destructor may not throw: a rank that cannot leave properly leaves improperly, which mpirun
-  // notices.
+  // A destructor may not throw: a rank whose barrier fails leaves without MPI_Finalize, and mpirun
+  // ends the job.
   try {
     together = TryFinish(*runtime_, request, deadline, "MPI_Ibarrier");
   } catch (const Error&) {

@@ -1,6 +1,7 @@
 #pragma once
 
-// The common fate of an MPI communicator and those split from it. Included by mpi_*.cc only.
+// A family: an MPI communicator and all that are split from it. The first failure of one ends all.
+// Included by mpi_*.cc only.
 
 #include <atomic>
 #include <cstdint>

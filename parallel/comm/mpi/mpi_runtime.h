@@ -1,6 +1,7 @@
 #pragma once
 
-// What the mpi_* files share. Nothing else includes this or <mpi.h>.
+// The process's MPI state and the polling that the mpi_* files share. Nothing else includes this or
+// <mpi.h>.
 
 #include <mpi.h>
 #include <sched.h>
@@ -18,8 +19,8 @@ namespace shoal::comm {
 
 struct MpiRuntime {
   std::mutex mutex;  // Held during every call of MPI: we ask only for MPI_THREAD_SERIALIZED.
-  MPI_Comm start_comm = MPI_COMM_NULL;  // Of Broadcast and AllGather.
-  MPI_Comm end_comm = MPI_COMM_NULL;    // Of the last barrier.
+  MPI_Comm start_comm = MPI_COMM_NULL;  // For Broadcast and AllGather.
+  MPI_Comm end_comm = MPI_COMM_NULL;    // For the last barrier.
   bool failed = false;                  // A communicator failed. Guarded by mutex.
   // What MPI may still write to or read from after a failure: kept until it has ended.
   std::vector<std::shared_ptr<void>> graveyard;  // Guarded by mutex.

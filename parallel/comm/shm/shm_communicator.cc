@@ -50,7 +50,7 @@ int64_t RoundCount(int64_t count, int64_t per_round) {
   return std::max<int64_t>(1, (count + per_round - 1) / per_round);
 }
 
-// Where more than two ranks sum more than this, each sums a part for all.
+// With at least three ranks and more bytes than this, each rank sums a part for all.
 constexpr int64_t kOneShotBytesMax = 128 << 10;
 
 // Copies to shared memory, much of it past the caches: the other cores hold these lines, as they
@@ -146,7 +146,7 @@ void ShmCommunicator::Begin(Op op, int64_t bytes) {
   if (failure.kind != FailureKind::kNone) failure.Throw(operation_);
 }
 
-// This rank's buffer for the coming round, once nobody reads what it held two rounds ago.
+// This rank's buffer for the coming round; waits until nobody reads what it held two rounds ago.
 std::byte* ShmCommunicator::Contribute() {
   for (int32_t peer = 0; peer < size_; ++peer) {
     link::SharedCounter& rounds = group_->rounds(peer);
@@ -225,21 +225,21 @@ void ShmCommunicator::AllReduce(Op op, std::span<typename Reduction::Value> data
   AllGather(std::as_bytes(piece), counts_, std::as_writable_bytes(data));
 }
 
-// `piece` may be this rank's part of `data`: a round shows data before it overwrites it, and the
-// parts of later rounds and of other ranks are not touched. Where the order of adding is free, a
-// rank starts from its own part and shows the others only theirs.
+// `piece` may be this rank's part of `data`: a round copies data to shared memory before it
+// overwrites it, and the parts of later rounds and of other ranks are not touched. Where the order
+// of adding is free, a rank starts from its own part and writes only the others' to shared memory.
 template <typename Reduction>
 void ShmCommunicator::ReduceScatter(std::span<const typename Reduction::Value> data,
                                     std::span<const int64_t> counts,
                                     std::span<typename Reduction::Value> piece) {
   using Value = typename Reduction::Value;
   constexpr int64_t kValueBytes = sizeof(Value);
-  constexpr bool kShowsOwn = !Reduction::kAnyOrder;
-  const int64_t slots = kShowsOwn ? size_ : std::max(size_ - 1, 1);
-  const int64_t share = ShmGroup::kBufferBytes / kValueBytes / slots;
-  // Where rank `owner` finds its part in the buffer of `shower`.
-  const auto slot = [&](int32_t shower, int32_t owner) {
-    return (!kShowsOwn && owner > shower ? owner - 1 : owner) * share;
+  constexpr bool kWritesOwn = !Reduction::kAnyOrder;
+  const int64_t parts = kWritesOwn ? size_ : std::max(size_ - 1, 1);
+  const int64_t share = ShmGroup::kBufferBytes / kValueBytes / parts;
+  // Where rank `owner` finds its part in the buffer of rank `writer`.
+  const auto offset = [&](int32_t writer, int32_t owner) {
+    return (!kWritesOwn && owner > writer ? owner - 1 : owner) * share;
   };
   const int64_t own_count = counts[static_cast<size_t>(rank_)];
   const Value* own = data.data();
@@ -249,27 +249,27 @@ void ShmCommunicator::ReduceScatter(std::span<const typename Reduction::Value> d
     const auto in_round = [&](int64_t count) {
       return std::clamp<int64_t>(count - i * share, 0, share);
     };
-    auto* shown = reinterpret_cast<Value*>(Contribute());
+    auto* buffer = reinterpret_cast<Value*>(Contribute());
     const Value* part = data.data();
     for (int32_t r = 0; r < size_; ++r) {
       const int64_t count = counts[static_cast<size_t>(r)];
       const int64_t now = in_round(count);
-      if (now > 0 && (kShowsOwn || r != rank_)) {
-        StreamToShared(shown + slot(rank_, r), part + i * share, now * kValueBytes);
+      if (now > 0 && (kWritesOwn || r != rank_)) {
+        StreamToShared(buffer + offset(rank_, r), part + i * share, now * kValueBytes);
       }
       part += count;
     }
     Publish();
     const int64_t now = in_round(own_count);
     Value* total = now > 0 ? piece.data() + i * share : nullptr;
-    if (!kShowsOwn && now > 0 && total != own + i * share) {
+    if (!kWritesOwn && now > 0 && total != own + i * share) {
       CopyBytes(total, own + i * share, now * kValueBytes);
     }
     for (int32_t peer = 0; peer < size_; ++peer) {
-      if (!kShowsOwn && peer == rank_) continue;
-      const auto* more = reinterpret_cast<const Value*>(Await(peer)) + slot(peer, rank_);
+      if (!kWritesOwn && peer == rank_) continue;
+      const auto* more = reinterpret_cast<const Value*>(Await(peer)) + offset(peer, rank_);
       if (now == 0) continue;
-      if (kShowsOwn && peer == 0) {
+      if (kWritesOwn && peer == 0) {
         CopyBytes(total, more, now * kValueBytes);
       } else {
         CombineInto<Reduction>(total, more, now);
@@ -308,18 +308,18 @@ void ShmCommunicator::AllGather(std::span<const std::byte> piece,
     const auto now = [&](int64_t count) {
       return std::clamp<int64_t>(count - offset, 0, ShmGroup::kBufferBytes);
     };
-    std::byte* shown = Contribute();
-    CopyFrom(shown, piece.data(), offset, now(static_cast<int64_t>(piece.size())));
+    std::byte* buffer = Contribute();
+    CopyFrom(buffer, piece.data(), offset, now(static_cast<int64_t>(piece.size())));
     Publish();
-    std::byte* slot = gathered.data();
+    std::byte* place = gathered.data();
     for (int32_t peer = 0; peer < size_; ++peer) {
       const int64_t count = byte_counts[static_cast<size_t>(peer)];
       if (peer != rank_) {
-        CopyTo(slot, offset, Await(peer), now(count));
-      } else if (slot != piece.data() && now(count) > 0) {
-        CopyBytes(slot + offset, piece.data() + offset, now(count));
+        CopyTo(place, offset, Await(peer), now(count));
+      } else if (place != piece.data() && now(count) > 0) {
+        CopyBytes(place + offset, piece.data() + offset, now(count));
       }
-      slot += count;
+      place += count;
     }
   }
 }
@@ -337,19 +337,19 @@ void ShmCommunicator::AllToAllV(std::span<const std::byte> data,
   for (int64_t i = 0; i < rounds; ++i) {
     const int64_t offset = i * share;
     const auto now = [&](int64_t count) { return std::clamp<int64_t>(count - offset, 0, share); };
-    std::byte* shown = Contribute();
+    std::byte* buffer = Contribute();
     const std::byte* part = data.data();
     for (int32_t r = 0; r < size_; ++r) {
       const int64_t count = send_counts[static_cast<size_t>(r)];
-      CopyFrom(shown + r * share, part, offset, now(count));
+      CopyFrom(buffer + r * share, part, offset, now(count));
       part += count;
     }
     Publish();
-    std::byte* slot = received.data();
+    std::byte* place = received.data();
     for (int32_t peer = 0; peer < size_; ++peer) {
       const int64_t count = receive_counts[static_cast<size_t>(peer)];
-      CopyTo(slot, offset, Await(peer) + rank_ * share, now(count));
-      slot += count;
+      CopyTo(place, offset, Await(peer) + rank_ * share, now(count));
+      place += count;
     }
   }
 }
@@ -397,7 +397,7 @@ void ShmCommunicator::Receive(std::span<std::byte> data, int32_t from) {
 }
 
 bool ShmCommunicator::HasRoom(int64_t bytes, int32_t to) const {
-  // The sizes that stand before a few messages.
+  // The sizes that precede a few messages.
   constexpr int64_t kSizesBytes = 64;
   return bytes + kSizesBytes <= group_->ring(rank_, to).Room();
 }
@@ -408,7 +408,8 @@ std::unique_ptr<Communicator> ShmCommunicator::Split(int32_t color, int32_t key)
   struct Path {
     char text[64] = {};
   };
-  // The first member of each new group makes its memory; all learn all paths, and open their own.
+  // The first member of each new communicator makes its memory; all learn all paths, and open
+  // theirs.
   std::shared_ptr<ShmGroup> child;
   std::vector<Path> paths(static_cast<size_t>(size_));
   Path own;

@@ -19,8 +19,9 @@ namespace shoal::comm {
 // Errors:    besides Communicator's: kFailed when ranks are seen to call different operations. A
 //            rank that has destroyed its communicator counts as lost to those that still wait for
 //            it.
-// Cost:      all-reduce: each rank reads (size-1) * bytes; 2 * bytes once that is more than two
-//            buffers and there are at least three ranks.
+// Cost:      all-reduce: each rank reads (size - 1) * bytes; with at least three ranks and more
+// than
+//            128 KiB about 2 * bytes.
 class ShmCommunicator : public Communicator {
  public:
   // `threads_per_rank`: how many threads of each rank compute, to judge whether spinning can help.

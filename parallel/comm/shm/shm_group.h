@@ -20,7 +20,8 @@ namespace shoal::comm {
 // ordered pair of ranks. Untouched pages cost no memory.
 class ShmGroup {
  public:
-  static constexpr int64_t kBufferBytes = 256 << 10;  // What one rank shows the others at a time.
+  static constexpr int64_t kBufferBytes = 256
+                                          << 10;  // What one rank hands the others in one round.
   static constexpr int32_t kRanksMax = 256;
 
   // For processes forked later. `size` in [1, kRanksMax].
@@ -38,7 +39,7 @@ class ShmGroup {
 
   // Counts the rounds that the rank has published.
   link::SharedCounter& rounds(int32_t rank) const;
-  // What the rank shows in the given round, and what operation it believes to be in.
+  // What the rank hands the others in the given round, and what operation it believes to be in.
   std::byte* buffer(int32_t rank, uint32_t round) const;
   std::atomic<uint64_t>& descriptor(int32_t rank, uint32_t round) const;
   link::ShmRing& ring(int32_t from, int32_t to) const;

@@ -122,8 +122,8 @@ void TcpCommunicator::RunExchange() {
 template <typename Value>
 std::span<Value> TcpCommunicator::ScratchFor(int32_t peer, int64_t count) {
   if (scratch_.empty()) scratch_.resize(static_cast<size_t>(size_ * kScratchBytes));
-  auto* slot = reinterpret_cast<Value*>(scratch_.data() + peer * kScratchBytes);
-  return {slot, static_cast<size_t>(count)};
+  auto* place = reinterpret_cast<Value*>(scratch_.data() + peer * kScratchBytes);
+  return {place, static_cast<size_t>(count)};
 }
 
 // At most kScratchBytes: all ranks send all they have to all others.
@@ -243,11 +243,11 @@ void TcpCommunicator::AllGather(std::span<const std::byte> piece,
   size_t offset = 0;
   for (int32_t peer = 0; peer < size_; ++peer) {
     const auto count = static_cast<size_t>(byte_counts[static_cast<size_t>(peer)]);
-    const auto slot = gathered.subspan(offset, count);
+    const auto place = gathered.subspan(offset, count);
     AddSend(peer, piece);
-    AddReceive(peer, slot);
-    if (peer == rank_ && slot.data() != piece.data()) {
-      CopyBytes(slot.data(), piece.data(), static_cast<int64_t>(count));
+    AddReceive(peer, place);
+    if (peer == rank_ && place.data() != piece.data()) {
+      CopyBytes(place.data(), piece.data(), static_cast<int64_t>(count));
     }
     offset += count;
   }
@@ -263,14 +263,14 @@ void TcpCommunicator::AllToAllV(std::span<const std::byte> data,
   size_t receive_offset = 0;
   for (size_t peer = 0; peer < static_cast<size_t>(size_); ++peer) {
     const auto part = data.subspan(send_offset, static_cast<size_t>(send_counts[peer]));
-    const auto slot = received.subspan(receive_offset, static_cast<size_t>(receive_counts[peer]));
+    const auto place = received.subspan(receive_offset, static_cast<size_t>(receive_counts[peer]));
     AddSend(static_cast<int32_t>(peer), part);
-    AddReceive(static_cast<int32_t>(peer), slot);
+    AddReceive(static_cast<int32_t>(peer), place);
     if (peer == static_cast<size_t>(rank_)) {
-      CopyBytes(slot.data(), part.data(), static_cast<int64_t>(part.size()));
+      CopyBytes(place.data(), part.data(), static_cast<int64_t>(part.size()));
     }
     send_offset += part.size();
-    receive_offset += slot.size();
+    receive_offset += place.size();
   }
   RunExchange();
 }

@@ -82,7 +82,7 @@ class TcpCommunicator : public Communicator {
   int32_t rank_;
   int32_t size_;
   std::string token_;
-  std::string host_;  // Where listeners of split groups bind.
+  std::string host_;  // Where listeners of split communicators bind.
   link::WaitPolicy policy_;
   Deadline deadline_;
   int32_t split_count_ = 0;
@@ -90,7 +90,7 @@ class TcpCommunicator : public Communicator {
   std::string_view operation_;
   std::vector<link::PeerTransfer> transfers_;  // By rank.
   std::vector<int64_t> counts_;                // Scratch of AllReduce.
-  std::vector<std::byte> scratch_;             // One slot of kScratchBytes for each rank.
+  std::vector<std::byte> scratch_;             // kScratchBytes for each rank.
 };
 
 }  // namespace shoal::comm

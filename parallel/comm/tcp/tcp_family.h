@@ -1,6 +1,7 @@
 #pragma once
 
-// The common fate of the TCP communicators that one process split from one another.
+// A family: a process's TCP communicator and all that are split from it. The first failure of one
+// ends all.
 
 #include <atomic>
 #include <cstdint>

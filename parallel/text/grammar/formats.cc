@@ -20,7 +20,7 @@ std::string Ipv6() {
   const auto groups = [&](int count) {  // Each with its colon.
     return "(" + group + ":){" + std::to_string(count) + "}";
   };
-  const auto before = [&](int max) {  // What may stand before the ::, then the ::.
+  const auto before = [&](int max) {  // What may precede the ::, then the ::.
     if (max == 0) return std::string("::");
     return "((" + group + ":){0," + std::to_string(max - 1) + "}" + group + ")?::";
   };

@@ -1,6 +1,6 @@
 #pragma once
 
-// What the formats of JSON schemas allow, as regular expressions.
+// Regular expressions for the strings that each `format` of JSON schemas allows.
 
 #include <cstdint>
 #include <string>

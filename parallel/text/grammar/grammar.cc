@@ -18,7 +18,7 @@ using Json = nlohmann::ordered_json;
 constexpr int kJsonDepthMax = 128;
 constexpr size_t kChoicesMax = 1000;
 
-// nlohmann's parser needs no stack, but what is done with its result does.
+// Refuses deep nesting: nlohmann's parser itself needs no stack for it, but compiling recurses.
 Json ParseJson(const std::string& text, const char* what) {
   const auto bounded = [&](int depth, Json::parse_event_t, const Json&) {
     if (depth > kJsonDepthMax) {
@@ -28,7 +28,7 @@ Json ParseJson(const std::string& text, const char* what) {
   };
   try {
     return Json::parse(text, bounded);
-  } catch (const nlohmann::json::exception& error) {  // A refusal, in our words.
+  } catch (const nlohmann::json::exception& error) {  // Refused, in this project's words.
     Throw(ErrorCode::kInvalidArgument, what, ": not JSON: ", error.what());
   }
 }

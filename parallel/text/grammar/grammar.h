@@ -1,6 +1,7 @@
 #pragma once
 
-// From the text of a request to an expression.
+// Compiles what a request asks an answer to match (a JSON schema, a regular expression, choices) to
+// an expression.
 
 #include <memory>
 

@@ -143,7 +143,7 @@ NodeId JsonValues::Between(char open, NodeId content, bool may_be_empty, char cl
   return e.Sequence({e.Literal(std::string(1, open)), inside, e.Literal(std::string(1, close))});
 }
 
-// The others come last. Those of one name are one member to whoever reads them.
+// The others come last. Two of the same name are one member to a reader of the JSON.
 NodeId JsonValues::MoreMembers(NodeId more, uint32_t count, uint32_t min, uint32_t max) {
   Expression& e = expression_;
   if (count >= max) return count >= min ? Expression::kEmpty : e.Choice({});
@@ -152,8 +152,8 @@ NodeId JsonValues::MoreMembers(NodeId more, uint32_t count, uint32_t min, uint32
                   max == kUnlimited ? kUnlimited : max - count);
 }
 
-// From the back: by count, what may follow so many members; and the ways to begin where none stands
-// before. Counts that no bound tells apart are one.
+// Built from the last member to the first: for each count, what may follow after so many members,
+// and the ways to begin the object. Counts that no bound tells apart share one entry.
 NodeId JsonValues::Object(std::span<const ObjectPart> members, std::optional<NodeId> more,
                           uint32_t min, uint32_t max) {
   Expression& e = expression_;
@@ -198,7 +198,7 @@ std::optional<NodeId> JsonValues::DistinctArray(std::span<const NodeId> values, 
   Expression& e = expression_;
   const size_t count_max = std::min<size_t>(max, values.size());
   double steps = 0;
-  double sets = 1;  // Of so many values.
+  double sets = 1;  // The sets of so many values.
   for (size_t count = 0; count < count_max && steps <= kDistinctStepsMax; ++count) {
     steps += sets * static_cast<double>(values.size() - count);
     sets *= static_cast<double>(values.size() - count) / static_cast<double>(count + 1);
@@ -206,7 +206,7 @@ std::optional<NodeId> JsonValues::DistinctArray(std::span<const NodeId> values, 
   if (steps > kDistinctStepsMax) return std::nullopt;
   const NodeId comma = Comma();
   std::map<std::vector<size_t>, NodeId> known;
-  // What may follow those that are used, which are in order.
+  // By the sorted values that are used: what may follow them.
   const std::function<NodeId(const std::vector<size_t>&)> after =
       [&](const std::vector<size_t>& used) {
         if (const auto found = known.find(used); found != known.end()) return found->second;
@@ -233,7 +233,7 @@ NodeId JsonValues::Array(std::span<const NodeId> items, std::optional<NodeId> mo
   const uint32_t more_min = min > count ? min - count : 0;
   const uint32_t more_max = max == kUnlimited ? kUnlimited : max - count;
   const NodeId comma = Comma();
-  // Without `more`, more items than there are cannot be: nothing matches.
+  // Without `more`, an array that needs more items than `items` has matches nothing.
   const NodeId none = e.Choice({});
   const NodeId rest = more ? e.Sequence({comma, *more}) : none;
   if (count == 0) {

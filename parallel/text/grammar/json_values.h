@@ -1,6 +1,7 @@
 #pragma once
 
-// The pieces of JSON that schemas are made of.
+// Builds expressions for the pieces of JSON that schemas describe: strings, numbers, objects,
+// arrays.
 //
 // White space is bounded, so that an answer cannot go on in it: at most one space, or one line
 // break and up to kIndentMax spaces, after { [ , : and before } and ]; none elsewhere. Numbers have
@@ -23,7 +24,7 @@
 namespace shoal::text::grammar {
 
 constexpr uint32_t kIndentMax = 24;
-// Ways on from one value of an array without duplicates to another.
+// Bound on the transitions from one value of an array without duplicates to another.
 constexpr size_t kDistinctStepsMax = size_t{1} << 15;
 
 // One member of an object.
@@ -32,7 +33,7 @@ struct ObjectPart {
   bool required = false;
 };
 
-// Makes each piece once. Refers to the expression.
+// Makes each piece once. Keeps a reference to the expression.
 class JsonValues {
  public:
   explicit JsonValues(Expression& expression) : expression_(expression) {}
@@ -65,8 +66,8 @@ class JsonValues {
   // none) that follow.
   NodeId Array(std::span<const NodeId> items, std::optional<NodeId> more, uint32_t min,
                uint32_t max);
-  // At least `min` and at most `max` of the values, each at most once, in any order. Nothing: that
-  // takes more than kDistinctStepsMax.
+  // At least `min` and at most `max` of the values, each at most once, in any order. Result:
+  // nothing if that takes more than kDistinctStepsMax.
   std::optional<NodeId> DistinctArray(std::span<const NodeId> values, uint32_t min, uint32_t max);
 
  private:

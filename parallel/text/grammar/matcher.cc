@@ -9,17 +9,18 @@
 namespace shoal::text::grammar {
 namespace {
 
-// Of one grammar's states and masks, before they are collected.
+// Bytes of one grammar's states and masks beyond which unused ones are dropped.
 constexpr size_t kStatesBytesMax = size_t{8} << 20;
 
-// Bounds of the work on one mask, in terms that do not depend on what is known already: trie nodes
-// weighted by their state's positions and by what its transitions opened, and different states.
+// Bounds of the work on one mask: trie nodes, weighted by their state's positions and by the parts
+// that its transitions opened, and different states. Counted as if nothing had been computed
+// before, so that the mask does not depend on what had been.
 constexpr size_t kWorkPerNode = 4;
 constexpr size_t kWorkMin = 200'000;
 constexpr uint32_t kPositionsPerUnit = 8;
 constexpr uint32_t kUnfoldedPerUnit = 4;
 constexpr size_t kWalkStatesMax = 8192;
-// And on the question whether all plain characters lead to the same state, in parts opened.
+// Bound, in parts opened, on finding out whether all plain characters lead to the same state.
 constexpr size_t kPlainUnfoldedMax = size_t{256} << 10;
 
 }  // namespace
@@ -104,7 +105,7 @@ class MaskedGrammar::States {
               Automaton::State target) {
     Automaton::State checked = UINT32_MAX;
     for (uint32_t byte = first; byte <= last; ++byte) {
-      // Many a vocabulary lacks bytes of rare characters; no plain token holds them.
+      // Vocabularies may lack bytes of rare characters; then no plain token holds them.
       if (!vocabulary_.single_bytes().Has(static_cast<uint8_t>(byte))) continue;
       if (unfolded_ > kPlainUnfoldedMax) return false;
       const Automaton::State next = Next(state, static_cast<uint8_t>(byte));
@@ -118,7 +119,8 @@ class MaskedGrammar::States {
     return true;
   }
 
-  // The same behind a first byte after which not all continuation bytes may follow.
+  // The same for characters with the first byte `lead`, after which only some continuation bytes
+  // may follow.
   bool LeadsTo(Automaton::State state, uint8_t lead, uint32_t first, uint32_t last, int more,
                Automaton::State target) {
     if (!vocabulary_.single_bytes().Has(lead)) return true;
@@ -159,7 +161,7 @@ class MaskedGrammar::States {
     }
   }
 
-  // What is met and opened from here on counts, as if nothing had been known before.
+  // From here on states and parts count as new, whatever was met and opened before.
   void BeginCount() {
     ++count_;
     unfolded_ = 0;

@@ -38,8 +38,8 @@ class MaskedGrammar {
   const GrammarVocabulary& vocabulary() const { return *vocabulary_; }
   // The end tokens alone.
   const std::shared_ptr<const TokenMask>& end_mask() const { return end_mask_; }
-  // What is kept, roughly. Beyond a few MiB all is dropped but where matchers stand, and made anew
-  // as needed.
+  // About how many bytes are kept. Beyond a few MiB all but the matchers' own states is dropped,
+  // and made anew as needed.
   size_t memory_bytes() const;
 
  private:
@@ -54,11 +54,11 @@ class MaskedGrammar {
   const std::shared_ptr<const TokenMask> end_mask_;
   mutable std::mutex mutex_;  // Guards what follows, and the states of the matchers.
   std::unique_ptr<States> states_;
-  std::unordered_set<GrammarMatcher*> matchers_;  // All that there are.
+  std::unordered_set<GrammarMatcher*> matchers_;  // All matchers of this grammar.
   size_t bytes_max_;
 };
 
-// Where one answer stands. A copy is a point to come back to.
+// How far one answer has come in its grammar. A copy is a point to come back to.
 // Threading: thread-compatible.
 class GrammarMatcher {
  public:

@@ -11,8 +11,8 @@
 namespace shoal::text::grammar {
 namespace {
 
-// Where in a spelled character a text stands: between two, or so many bytes before its end; behind
-// a backslash that depends on what follows.
+// How many bytes the spelled character that a text has begun still needs: none, one to four, or,
+// after a backslash, as many as the next byte says.
 enum class Within : uint8_t { kNone = 0, kOne = 1, kTwo = 2, kThree = 3, kFour = 4, kEscape };
 
 Within After(Within within, uint8_t byte) {

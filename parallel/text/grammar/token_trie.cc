@@ -93,7 +93,8 @@ GrammarVocabulary::GrammarVocabulary(std::vector<std::string> tokens, std::vecto
   other_trie_ = TokenTrie(std::move(others));
 }
 
-// From the definition alone: a tokenizer that can encode would cost a hundred times more.
+// From the tokenizer's definition alone: making one that can encode would cost a hundred times
+// more.
 std::shared_ptr<const GrammarVocabulary> GrammarVocabulary::Make(const model::Model& model) {
   const TokenizerSpec spec = SpecOf(model.metadata(), model.tokenizer_source());
   std::vector<std::string> tokens(static_cast<size_t>(model.config().vocab_size));

@@ -26,7 +26,7 @@ namespace shoal::text::grammar {
 class TokenTrie {
  public:
   struct Node {
-    uint32_t end = 0;  // Of the nodes below this one, which follow it.
+    uint32_t end = 0;  // One past the nodes below this one, which follow it.
     uint32_t tokens_begin = 0;
     uint32_t tokens_end = 0;  // The tokens that end here; several ids may have the same bytes.
     uint16_t depth = 0;       // Bytes before this one.
@@ -34,8 +34,7 @@ class TokenTrie {
   };
 
   TokenTrie() = default;
-  // Texts must not be empty; of those longer than 2^15 bytes there is no need, so they are left
-  // out.
+  // Texts must not be empty; those longer than 2^15 bytes are left out, as no answer needs them.
   explicit TokenTrie(std::vector<std::pair<std::string, int32_t>> tokens);
 
   std::span<const Node> nodes() const { return nodes_; }  // Each before the nodes below it.
@@ -57,19 +56,20 @@ class TokenTrie {
 class GrammarVocabulary {
  public:
   // `tokens`: the bytes of each token that may be part of an answer, nothing for all others
-  // (special tokens, ids that nothing is behind). `end_ids`: tokens that end an answer; their bytes
+  // (special tokens, ids that stand for nothing). `end_ids`: tokens that end an answer; their bytes
   // do not matter.
   GrammarVocabulary(std::vector<std::string> tokens, std::vector<int32_t> end_ids);
 
-  // Of a model. Errors: kInvalidArgument if it brings no tokenizer, or one that cannot be read.
+  // That of a model. Errors: kInvalidArgument if it brings no tokenizer, or one that cannot be
+  // read.
   static std::shared_ptr<const GrammarVocabulary> Make(const model::Model& model);
 
   int32_t size() const { return static_cast<int32_t>(bytes_.size()); }
   const std::vector<int32_t>& end_ids() const { return end_ids_; }
   bool IsEnd(int32_t token) const;
-  // Of a token that may be part of an answer; empty for all others.
+  // The bytes of a token that may be part of an answer; empty for all others.
   const std::string& bytes(int32_t token) const { return bytes_[static_cast<size_t>(token)]; }
-  // Those with a token of their own.
+  // The bytes that have a token of their own.
   const ByteSet& single_bytes() const { return single_bytes_; }
 
   // Tokens of plain characters only, each of whose bytes is a token too, by their number of

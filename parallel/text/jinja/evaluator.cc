@@ -1,4 +1,5 @@
-// Statements, names and calls. Operators, printing and the built-in functions are in files beside.
+// Statements, names and calls. Operators are in operators.cc, printing and the built-in functions
+// in builtins/.
 
 #include "parallel/text/jinja/evaluator.h"
 

@@ -1,4 +1,4 @@
-// What template expressions evaluate to.
+// Containers, comparison and text of the values of template expressions.
 
 #include "parallel/text/jinja/value.h"
 

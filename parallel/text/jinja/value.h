@@ -1,6 +1,6 @@
 #pragma once
 
-// What template expressions evaluate to. Strings know, byte by byte, what came from outside.
+// The values of template expressions. Strings know, byte by byte, what came from outside.
 
 #include <cstdint>
 #include <memory>

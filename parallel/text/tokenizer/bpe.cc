@@ -10,7 +10,7 @@
 namespace shoal::text {
 namespace {
 
-constexpr uint64_t kNoPair = UINT64_MAX;  // Of a free slot.
+constexpr uint64_t kNoPair = UINT64_MAX;  // Of a free entry.
 
 uint64_t PairOf(int32_t left, int32_t right) {
   return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
@@ -35,28 +35,29 @@ Bpe::Bpe(const TokenizerSpec& spec) {
     if (spec.ignore_merges) whole_pieces_.emplace(token.bytes, static_cast<int32_t>(id));
   }
   merge_count_ = spec.merges.size();
-  const size_t slots = std::bit_ceil(2 * spec.merges.size() + 2);
-  slots_.assign(slots, {kNoPair, 0, 0});
-  slot_shift_ = 64 - std::countr_zero(slots);
+  const size_t entries = std::bit_ceil(2 * spec.merges.size() + 2);
+  entries_.assign(entries, {kNoPair, 0, 0});
+  hash_shift_ = 64 - std::countr_zero(entries);
   for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
     const Merge& merge = spec.merges[rank];
     const uint64_t pair = PairOf(merge.left, merge.right);
     // A pair that is listed twice has its last rank, as in the tokenizers library.
-    slots_[SlotOf(pair)] = {pair, static_cast<int32_t>(rank), merge.merged};
+    entries_[EntryOf(pair)] = {pair, static_cast<int32_t>(rank), merge.merged};
   }
 }
 
 // Where the pair stands, or would.
-size_t Bpe::SlotOf(uint64_t pair) const {
-  size_t at = HashOf(pair) >> slot_shift_;
-  while (slots_[at].pair != pair && slots_[at].pair != kNoPair) at = (at + 1) & (slots_.size() - 1);
+size_t Bpe::EntryOf(uint64_t pair) const {
+  size_t at = HashOf(pair) >> hash_shift_;
+  while (entries_[at].pair != pair && entries_[at].pair != kNoPair)
+    at = (at + 1) & (entries_.size() - 1);
   return at;
 }
 
-const Bpe::Slot* Bpe::Find(int32_t left, int32_t right) const {
+const Bpe::Entry* Bpe::Find(int32_t left, int32_t right) const {
   const uint64_t pair = PairOf(left, right);
-  const Slot& slot = slots_[SlotOf(pair)];
-  return slot.pair == pair ? &slot : nullptr;
+  const Entry& entry = entries_[EntryOf(pair)];
+  return entry.pair == pair ? &entry : nullptr;
 }
 
 void Bpe::Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const {
@@ -85,7 +86,7 @@ void Bpe::Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>&
 }
 
 Bpe::Symbol Bpe::MakeSymbol(int32_t id, int32_t next) const {
-  const Slot* merge = Find(id, next);
+  const Entry* merge = Find(id, next);
   return merge == nullptr ? Symbol{id, kNoMerge, -1} : Symbol{id, merge->rank, merge->merged};
 }
 
@@ -120,7 +121,7 @@ void Bpe::MergeMany(Scratch& scratch, std::vector<int32_t>& ids) const {
   scratch.queue.Reset(merge_count_);
   const auto push = [&](int32_t left) {
     if (left < 0 || symbols[left].next < 0) return;
-    const Slot* merge = Find(symbols[left].id, symbols[symbols[left].next].id);
+    const Entry* merge = Find(symbols[left].id, symbols[symbols[left].next].id);
     if (merge != nullptr) scratch.queue.Push({merge->rank, left});
   };
   for (size_t i = 0; i < symbols.size(); ++i) push(static_cast<int32_t>(i));
@@ -128,7 +129,7 @@ void Bpe::MergeMany(Scratch& scratch, std::vector<int32_t>& ids) const {
     LinkedSymbol& left = symbols[entry->position];
     if (left.id < 0 || left.next < 0) continue;
     LinkedSymbol& right = symbols[left.next];
-    const Slot* merge = Find(left.id, right.id);
+    const Entry* merge = Find(left.id, right.id);
     if (merge == nullptr || merge->rank != entry->rank) continue;
     left.id = merge->merged;
     left.next = right.next;

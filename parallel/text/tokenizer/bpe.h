@@ -18,7 +18,7 @@ namespace shoal::text {
 // Immutable, thread-safe.
 class Bpe {
  public:
-  // A part of a piece, and what comes of it and the next one.
+  // A symbol of a piece: what it is, and what it and the next one merge to.
   struct Symbol {
     int32_t id;
     int32_t rank;  // Of the merge with the next; kNoMerge: there is none.
@@ -31,7 +31,8 @@ class Bpe {
     int32_t next;
   };
 
-  // What the pieces of a text are merged in, one after the other. Used by one thread at a time.
+  // Memory that the pieces of a text are merged in, one after the other. Used by one thread at a
+  // time.
   struct Scratch {
     std::vector<int32_t> bytes;  // The piece's, as tokens.
     std::vector<Symbol> symbols;
@@ -47,7 +48,7 @@ class Bpe {
   void Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const;
 
  private:
-  struct Slot {
+  struct Entry {
     uint64_t pair;
     int32_t rank;
     int32_t merged;
@@ -57,17 +58,17 @@ class Bpe {
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
 
-  size_t SlotOf(uint64_t pair) const;
-  const Slot* Find(int32_t left, int32_t right) const;
+  size_t EntryOf(uint64_t pair) const;
+  const Entry* Find(int32_t left, int32_t right) const;
   Symbol MakeSymbol(int32_t id, int32_t next) const;
   void MergeFew(Scratch& scratch, std::vector<int32_t>& ids) const;
   void MergeMany(Scratch& scratch, std::vector<int32_t>& ids) const;
 
   std::array<int32_t, 256> byte_ids_;  // -1: no token.
-  // A hash table of the merges, at most half full; a pair stands in the first slot from its own on
-  // that was free.
-  std::vector<Slot> slots_;
-  int slot_shift_ = 0;  // From a hash to its top bits.
+  // A hash table of the merges, at most half full: a pair is in the first entry that was free, from
+  // the one of its hash on.
+  std::vector<Entry> entries_;
+  int hash_shift_ = 0;  // From a hash to its top bits.
   size_t merge_count_ = 0;
   // Only if merges may be ignored.
   std::unordered_map<std::string, int32_t, Hash, std::equal_to<>> whole_pieces_;

@@ -20,7 +20,8 @@ namespace {
 // Real expressions need a few steps for each byte and go back over a run of spaces once; the limit
 // is for those that a hostile file brings. It bounds one match.
 constexpr uint32_t kMatchLimit = 100'000'000;
-// Of PCRE2's machine-code stack. An expression that needs more than the maximum is refused.
+// Sizes of the stack for PCRE2's machine code. An expression that needs more than the maximum is
+// refused.
 constexpr size_t kJitStackBytesMin = 32 << 10;
 constexpr size_t kJitStackBytesMax = 1 << 20;
 
@@ -94,7 +95,8 @@ class PreTokenizer::Expression {
   // Appends the pieces of well-formed `text` to scratch.refined.
   void Split(std::string_view text, Scratch::Parts& scratch) const {
     std::vector<std::string_view>& pieces = scratch.refined;
-    // Matches hold whole characters: where all is kept, one alone is a piece whatever matches.
+    // Matches hold whole characters, so where nothing is dropped a single character is one piece,
+    // whatever matches.
     if (rule_.keep_matches && rule_.keep_gaps && DecodeUtf8(text).length == text.size()) {
       pieces.push_back(text);
       return;

@@ -16,8 +16,8 @@ class PreTokenizer {
  public:
   // Errors: kInvalidArgument for an expression with a construct whose meaning differs between
   // Oniguruma, which the files are written for, and PCRE2, or one too large for machine code;
-  // kFailed if the PCRE2 library has no JIT: interpreting would be some ten times slower without a
-  // word.
+  // kFailed if the PCRE2 library has no JIT: without it matching would silently be ten times
+  // slower.
   explicit PreTokenizer(const std::vector<SplitRule>& rules);
   ~PreTokenizer();
 

@@ -131,7 +131,7 @@ std::string StreamDecoder::Push(int32_t id) {
 }
 
 std::string StreamDecoder::Finish() {
-  // What is pending begins a character that never ends: one replacement.
+  // The pending bytes begin a character that never ends: one replacement.
   const bool cut_off = !pending_.empty();
   pending_.clear();
   return cut_off ? "\xEF\xBF\xBD" : "";

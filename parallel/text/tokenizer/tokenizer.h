@@ -37,7 +37,7 @@ struct ByteRange {
   bool operator==(const ByteRange&) const = default;
 };
 
-// The first of `ranges` (ordered, disjoint) that ends behind `at`. Cost: O(log n): a text in many
+// The first of `ranges` (ordered, disjoint) that ends after `at`. Cost: O(log n): a text in many
 // segments may ask for each of them.
 inline std::span<const ByteRange>::iterator FirstEndingAfter(std::span<const ByteRange> ranges,
                                                              size_t at) {
@@ -59,7 +59,7 @@ class Tokenizer {
   // Result: the ids of `text`, without BOS. Any bytes are accepted; ill-formed UTF-8 is encoded
   // byte by byte; a byte that the vocabulary lacks is dropped. Errors: kInvalidArgument for a text
   // of 1 GiB or more, or when the expression hits its match limit. Cost: O(n log n) in the longest
-  // piece, and nearly the same for each byte of any text: nothing is made anew for a piece.
+  // piece, and nearly the same for each byte of any text: nothing is allocated for a piece.
   std::vector<int32_t> Encode(std::string_view text, SpecialTokens special) const;
 
   // As Encode, but special tokens are recognised only where no byte of them lies in `plain`

@@ -109,7 +109,8 @@ PreTokenizer FindPreTokenizer(const json& metadata) {
 void CheckKeys(const json& metadata) {
   constexpr std::string_view kPrefix = "tokenizer.ggml.";
   for (const auto& [key, value] : metadata.items()) {
-    // Which token is BOS or EOS is read, what other names mean is for others.
+    // The ids of BOS and EOS are read here; those of other special tokens mean nothing to a
+    // tokenizer.
     if (!key.starts_with(kPrefix) || key.ends_with("_token_id")) continue;
     const bool is_read =
         std::find(std::begin(kReadKeys), std::end(kReadKeys), key) != std::end(kReadKeys);

@@ -131,7 +131,7 @@ Ids ReadModel(const json& tokenizer, TokenizerSpec& spec) {
   spec.ignore_merges = Bool(*model, "ignore_merges", false);
   Ids ids = ReadVocabulary(*model, spec);
   ReadMerges(*model, ids, spec);
-  // What every byte has a token for is never unknown.
+  // Where every byte has a token, nothing is unknown.
   if (Find(*model, "unk_token") != nullptr && !HasEveryByte(spec)) {
     Refuse("model.unk_token", String(*model, "unk_token"), "null, or a token for each byte");
   }
@@ -211,7 +211,7 @@ bool ReadPreTokenizer(const json& part, bool nested, TokenizerSpec& spec) {
     if (parts == nullptr || !parts->is_array()) Refuse("pretokenizers", "none", "an array");
     bool byte_level = false;
     for (const json& inner : *parts) {
-      // What follows it would see the alphabet's characters instead of the text's.
+      // A part after ByteLevel would see the alphabet's characters instead of the text's.
       if (byte_level) Refuse("pre_tokenizer", "a part after ByteLevel", "ByteLevel last");
       byte_level = ReadPreTokenizer(inner, true, spec);
     }
@@ -299,7 +299,7 @@ constexpr std::string_view kShownAsItIs = "what is shown is what the tokens writ
 constexpr std::string_view kForBatches =
     "of batches that are padded or cut, which a call must ask for";
 
-// Keys of tokenizer_config.json that would change ids or texts, and those that look like it.
+// Keys of tokenizer_config.json that would change ids or texts, and others that only seem to.
 constexpr model::IdleKey kIdleConfigKeys[] = {
     {"add_eos_token", "[false]", kPromptAsItIs},
     {"add_prefix_space", "[false]", kPromptAsItIs},
@@ -312,7 +312,8 @@ constexpr model::IdleKey kIdleConfigKeys[] = {
     {"legacy", "", "of tokenizers that are refused"},
 };
 
-// It says once more what tokenizer.json's added_tokens say; one that is only here would be added.
+// added_tokens_decoder repeats tokenizer.json's added_tokens. A token that only this key has would
+// be one more, so it is refused.
 void CheckAddedTokensDecoder(const json& config, const Ids& ids) {
   const json* decoder = Find(config, "added_tokens_decoder");
   if (decoder == nullptr || !decoder->is_object()) return;

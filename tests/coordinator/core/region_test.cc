@@ -1,5 +1,5 @@
 // What core::Region promises of groups and ranks, one promise a test. Random sequences of all of it
-// are in core_region_sim_test.cc.
+// are in region_sim_test.cc.
 
 #include "coordinator/core/region.h"
 

@@ -1,5 +1,6 @@
 // The forward pass at its smallest, for the sanitizers: two layers, prompts long enough that rows
-// are scattered over ranks and taken through a layer by threads, and the same bits at every cut.
+// are sequence-parallel over ranks and go through a layer in tiles of a thread's own, and the same
+// bits at every cut.
 
 #include <gtest/gtest.h>
 

@@ -130,7 +130,7 @@ std::vector<rank::TrialRequest> Requests(const model::ModelConfig& config, bool 
     request.params.tokens_max = 8;
     request.params.prompt_logprobs = true;
     request.params.top_logprobs = static_cast<int32_t>(i);
-    // Together with others at every stage of their lives, or when the one before has ended.
+    // While others wait, read their prompt or decode; or when the one before has ended.
     request.arrival_step = batched ? static_cast<int64_t>(i * 3 % 7) : INT64_MAX;
   }
   return requests;
@@ -205,7 +205,7 @@ TEST_P(Exactness, NoCutBatchChunkOrInstructionSetChangesABit) {
 
 class OwnFormats : public ::testing::TestWithParam<ModelSpec> {};
 
-// Scales of activations that span a leaf, and leaves as wide as groups of 128.
+// Scales of activations that span a leaf, and leaves as wide as scale groups of 128.
 TEST_P(OwnFormats, GiveTheSameBitsAtEveryCut) {
   const ScratchFolder folder;
   const auto model = model::Model::Open(WriteModel(GetParam(), folder.path()));
@@ -231,7 +231,7 @@ TEST_P(OwnFormats, GiveTheSameBitsAtEveryCut) {
 std::vector<rank::TrialRequest> RequestsThatShare(const model::ModelConfig& config, bool batched) {
   std::vector<rank::TrialRequest> requests = Requests(config, batched);
   rank::TrialRequest request = requests.back();
-  request.params.prompt_logprobs = false;  // Who wants them shares no block.
+  request.params.prompt_logprobs = false;  // A request with them shares no block.
   for (const uint64_t seed : {11, 12}) {
     request.params.sampling = {.temperature = 0.9, .seed = seed};
     requests.push_back(request);
@@ -241,8 +241,8 @@ std::vector<rank::TrialRequest> RequestsThatShare(const model::ModelConfig& conf
 
 class ManyRows : public ::testing::TestWithParam<ModelSpec> {};
 
-// Steps of 300 rows and more, which threads take through the layers in parts of their own, whose
-// first rows stand in the middle of a block of the cache.
+// Steps of 300 rows and more, which threads take through the layers in tiles of rows, whose first
+// positions lie in the middle of a block of the cache.
 TEST_P(ManyRows, GiveTheSameBitsWhicheverThreadTakesThem) {
   ModelSpec spec = GetParam();
   spec.context_tokens = 520;
@@ -303,7 +303,7 @@ TEST(LongContext, GivesTheSameBitsBeyondOneSpanOfPositions) {
       options.isa = {isa};
       options.cut.tensor_parallel = tensor;
       options.prefill_chunk_tokens = tensor == 2 ? 100 : 512;
-      options.threads = tensor == 2 ? 1 : 3;  // A chunk's rows are dealt to them unevenly.
+      options.threads = tensor == 2 ? 1 : 3;  // A chunk's rows do not divide evenly by 3.
       ASSERT_NO_FATAL_FAILURE(ExpectSame(reference, RunTrialGroup(*model, requests, options)));
     }
   }
@@ -328,8 +328,8 @@ TEST(TightCache, GivesTheSameBitsAfterWaitingAndPreemption) {
   ASSERT_NO_FATAL_FAILURE(ExpectSame(reference, RunTrialGroup(*model, requests, options)));
 }
 
-// Sums of floats are another contract: on one rank, where nothing is added, the bits stay; on two
-// they are others, but hardly so.
+// `--numerics fast` sums floats over ranks: on one rank, where nothing is summed, the bits are
+// those of exact sums; on two they differ, and only a little.
 TEST(FastNumerics, HasAnIdOfItsOwnAndAddsFloatsOnlyAcrossRanks) {
   const ScratchFolder folder;
   const auto model = model::Model::Open(WriteModel(Q4_1Spec(), folder.path()));
@@ -347,7 +347,7 @@ TEST(FastNumerics, HasAnIdOfItsOwnAndAddsFloatsOnlyAcrossRanks) {
   EXPECT_NE(shared.digests, exact.digests);
   double error = 0;
   double size = 0;
-  // The rows of prompts, whose tokens are the same for all.
+  // Only the rows of prompts: their tokens are the same in both runs.
   for (const auto& [key, logits] : exact.logits) {
     if (key.second >= static_cast<int64_t>(requests[key.first].prompt.size())) continue;
     const std::vector<float>& others = shared.logits.at(key);
@@ -356,7 +356,8 @@ TEST(FastNumerics, HasAnIdOfItsOwnAndAddsFloatsOnlyAcrossRanks) {
       size += logits[i] * logits[i];
     }
   }
-  // An activation that a rounding tips over to the next of 127 quants moves a product by 1 %.
+  // Where a sum's last bits decide how an activation rounds, it becomes the next of 127 quants,
+  // which moves a product by 1 %.
   EXPECT_LT(error, size * 1e-4);
 }
 

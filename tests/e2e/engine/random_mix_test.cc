@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kRequests = 24;
 
 // A mix that the seed decides: prompts that begin alike, and some that go on alike, of several
-// classes and ways of choosing; arrivals while others are at any stage; some are cancelled.
+// classes and ways of choosing; they arrive whatever others are doing; some are cancelled.
 std::vector<rank::TrialRequest> RandomMix(uint64_t seed, int64_t vocab_size) {
   std::mt19937_64 random(seed);
   const auto draw = [&](int64_t bound) {

@@ -1,4 +1,4 @@
-// References within a document, null beside other types, and what says nothing of a value.
+// References within a schema, `nullable` and null types, and keywords that change nothing.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Regular expressions and choices: what they hold, and what is refused by name.
+// Regular expressions and choices: what they match, and what is refused by name.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -266,7 +266,7 @@ TEST(GrammarSchema, BoundsWhatCombiningSchemasMultiplies) {
     const std::string many = "{" + text + ",\"" + keyword + "\":" + List("{}", 10'000) + "}";
     EXPECT_THAT(Refusal(Schema(many)), HasSubstr("too many schemas are combined")) << keyword;
   }
-  // What says nothing multiplies nothing.
+  // Keywords that change nothing add no work when schemas are merged.
   EXPECT_EQ(Refusal(Schema(R"({"default":)" + List("[]", 10'000) + R"(,"anyOf":)" +
                            List("{}", 10'000) + "}")),
             "");

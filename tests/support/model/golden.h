@@ -19,7 +19,7 @@ struct GoldenPrompt {
 };
 
 struct GoldenData {
-  double yardstick = 0;  // What float32 arithmetic costs in the reference implementation.
+  double yardstick = 0;  // How far float32 arithmetic is off in the reference implementation.
   std::vector<GoldenPrompt> prompts;
 };
 

@@ -20,7 +20,7 @@ enum class Container : uint8_t { kGguf, kSafetensors };
 struct ModelSpec {
   std::string name;  // File (without .gguf) or folder.
   Container container = Container::kGguf;
-  DType dtype = DType::kQ4_1;            // Of the layers' matrices, but for those in `dtypes`.
+  DType dtype = DType::kQ4_1;            // Of the layers' matrices, except those in `dtypes`.
   std::optional<DType> embedding_dtype;  // Of embedding and output head; absent: as dtype.
   int64_t layer_count = 3;
   int64_t hidden_dim = 256;
@@ -38,7 +38,7 @@ struct ModelSpec {
   // vocabulary of 259 to 475487. The last three ids are <|endoftext|>, <|im_start|> and <|im_end|>.
   bool tokenizer = true;
   uint64_t seed = 1;
-  // Matrices of another format, by the part of their GGUF name behind the layer: "attn_v.weight".
+  // Matrices of another format, by their GGUF name after "blk.N.": "attn_v.weight".
   std::map<std::string, DType> dtypes = {};
 };
 
@@ -63,16 +63,16 @@ ModelSpec HeadDim80Spec();   // 16 heads of 80: leaves of two heads. Q4_0.
 ModelSpec LongSpec();        // 520 positions: three attention segments. Q8_0, two heads a leaf.
 // 8448 positions: two spans. 1 layer, 2 heads of 16, F16: at most 2 tensor-parallel ranks.
 ModelSpec VeryLongSpec();
-// Eight formats in one model, and readers of one input that want it in groups of 16 and of 32. The
-// sums that cross a cut have leaves that cut the K-quants' blocks of 256.
+// Eight formats in one model, and matrices of one input that want it in scale groups of 16 and of
+// 32. The leaves of row-parallel sums cut the K-quants' blocks of 256.
 ModelSpec KQuantsSpec();
-// Of 1.1 billion weights, for benchmarks: hidden 2048, 22 layers, 32 and 4 heads. Q4_0, 620 MB.
+// 1.1 billion weights, for benchmarks: hidden 2048, 22 layers, 32 and 4 heads. Q4_0, 620 MB.
 ModelSpec Llama1BSpec();
-// Those for tests: all but the last, in this order.
+// The specs of the matrix of cuts: all those above except Llama1BSpec, in this order.
 std::vector<ModelSpec> MatrixSpecs();
-// Formats of our own, not in the matrix: INT8, whose activations have one scale for each leaf,
-// beside readers of the same input in groups; and leaves of four heads, because groups are 128
-// wide.
+// Formats of shoal's own, not in the matrix: INT8, whose activations have one scale for each leaf,
+// beside matrices that want the same input in scale groups; and leaves of four heads, because scale
+// groups are 128 wide.
 ModelSpec Int8Spec();
 ModelSpec GroupsOf128Spec();
 

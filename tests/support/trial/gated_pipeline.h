@@ -1,6 +1,6 @@
 #pragma once
 
-// A pipeline of stages that is only content with as many plans under way as it has stages.
+// A pipeline that only gets on if as many plans are under way as it has stages.
 
 #include <atomic>
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Whose turn it is.
+// ClassQueue: the order in which waiting requests are served.
 
 #include "transport/base/class_queue.h"
 
@@ -54,7 +54,7 @@ TEST(ClassQueue, CountsFromTheLastTimeTheFirstToComeWasServed) {
   EXPECT_EQ(queue.front(), 22);
 }
 
-// One that comes back under the arrival that it had takes nothing from those behind it.
+// One that comes back under the arrival that it had takes nothing from those that arrived later.
 TEST(ClassQueue, KeepsACountWhileAnEarlierArrivalIsServedAgainAndAgain) {
   ClassQueue<int> queue;
   queue.Add({5, 1}, -1);

@@ -129,7 +129,7 @@ TEST(ConnectMesh, ConnectsRanksPastStrangers) {
   ASSERT_TRUE(TryWriteAll(sockets[0][1], {&sent, 1}, Soon()));
   ASSERT_TRUE(TryReadAll(sockets[1][0], {&received, 1}, Soon()));
   EXPECT_EQ(received, sent);
-  // The nonsense was answered by the end of the connection.
+  // The connection that sent nonsense was closed.
   std::vector<std::byte> challenge(sizeof(HelloChallenge) + 1);
   EXPECT_FALSE(TryReadAll(loud, challenge, Soon()));
 }

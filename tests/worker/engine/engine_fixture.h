@@ -1,6 +1,6 @@
 #pragma once
 
-// A scheduler with a fake group behind it, and what its tests submit.
+// A scheduler whose plans a fake group computes, and what its tests submit.
 
 #include <gtest/gtest.h>
 
@@ -34,7 +34,7 @@ inline GenerationParams Tokens(int64_t tokens_max) {
   return params;
 }
 
-// A scheduler with a group behind it.
+// A scheduler whose plans a fake group computes.
 struct Engine {
   explicit Engine(const SchedulerOptions& options)
       : scheduler(options), group(options), context_tokens(options.context_tokens) {}

@@ -1,6 +1,6 @@
 #pragma once
 
-// The coordinator's RPC port and nothing behind it: takes every rank, and does to groups what the
+// The coordinator's RPC port without a coordinator: takes every rank, and does to groups what the
 // test says.
 
 #include <kj/async-io.h>

@@ -11,7 +11,7 @@
 #include "transport/base/error.h"
 #include "worker/tools/convert/convert.h"
 
-// Balanced models: the same function, and less to lose when they are quantised.
+// Calibration: the balanced model computes the same function, and loses less when it is quantised.
 
 namespace shoal::test {
 namespace {

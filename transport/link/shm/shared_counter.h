@@ -30,7 +30,8 @@ struct alignas(128) SharedCounter {
 };
 static_assert(std::atomic<uint32_t>::is_always_lock_free);
 
-// Ends waits that would otherwise never end.
+// Looks, during a wait, whether there is still something to wait for: a peer that lives, and time
+// until the deadline.
 class WaitGuard {
  public:
   virtual ~WaitGuard() = default;

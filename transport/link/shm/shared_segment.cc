@@ -12,7 +12,7 @@
 #include "transport/base/error.h"
 
 // Shared memory as a memfd that peers open through /proc/<pid>/fd: unlike a file in /dev/shm it is
-// not limited by that file system's size (64 MB in most containers) and cannot be left behind.
+// not limited by that file system's size (64 MB in most containers) and ends with its last process.
 
 namespace shoal::link {
 namespace {

@@ -130,7 +130,7 @@ ExchangeOutcome Exchange(std::span<PeerTransfer> transfers, const ExchangeOption
       done = done && !MustSend(t) && !MustReceive(t);
     }
     if (done) return {};
-    // A trickle must not outlive the deadline either.
+    // Also while bytes arrive: a slow peer does not extend the deadline.
     if (++turns % kTurnsPerDeadlineCheck == 0 && options.deadline.Passed(clock)) {
       return {ExchangeEnd::kDeadlineExceeded};
     }

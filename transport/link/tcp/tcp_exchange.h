@@ -13,7 +13,7 @@
 
 namespace shoal::link {
 
-// Stands before every message, in the machine's byte order: ranks run one build on one kind of
+// Precedes every message, in the machine's byte order: ranks run one build on one kind of
 // machine.
 struct MessageHeader {
   uint32_t magic = 0x4d434853;  // "SHCM"

@@ -9,7 +9,7 @@
 
 #include "transport/base/error.h"
 
-// The codes differ in a first word, so that neither side's can be played back as the other's.
+// Each side's code covers a first word of its own, so that neither can be sent back as the other's.
 
 namespace shoal::link {
 namespace {

@@ -135,7 +135,8 @@ Socket TryDial(const std::string& address, Deadline deadline) {
 }
 
 bool HasRoom(const Socket& socket, int64_t bytes) {
-  // Linux gives every connection's send buffer room for ten segments twice, which is more.
+  // Linux gives every connection's send buffer room for twice the initial window of ten segments,
+  // which is more.
   constexpr int64_t kEmptyBufferBytes = 16 << 10;
   int unacknowledged = 0;
   return bytes <= kEmptyBufferBytes && ioctl(socket.fd(), SIOCOUTQ, &unacknowledged) == 0 &&

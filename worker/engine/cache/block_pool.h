@@ -32,13 +32,13 @@ class BlockPool {
   int64_t kept_count() const { return static_cast<int64_t>(kept_.size()); }
   bool taken(int32_t block) const { return blocks_[static_cast<size_t>(block)].count > 0; }
 
-  // A block for one sequence, which may write it; there must be a free one. If its content was
-  // kept, it is no longer.
+  // A block for one sequence, which may write it; there must be a free one. Content that was kept
+  // in it is lost.
   int32_t Take();
   // One more sequence reads `block`, whose content is kept, whether others have it or none.
   void Share(int32_t block);
-  // One sequence less has each of `blocks`, given in the order of its positions. Of kept blocks the
-  // last comes to be taken first: without its predecessors a block is of no use.
+  // One sequence gives `blocks` back, in the order of its positions. Of those that are kept, the
+  // last is taken anew first: without the blocks before it a block is of no use.
   void Release(std::span<const int32_t> blocks);
   // From now on the content of `block`, which is taken, outlives its sequences until it is taken
   // anew. Nobody writes it any more.

@@ -10,7 +10,7 @@
 namespace shoal::engine {
 namespace {
 
-// Each part with its length, so that no two roots are made of the same bytes.
+// Each string with its length, so that no two roots are made of the same bytes.
 void AppendPart(std::string_view part, std::string& bytes) {
   const uint64_t size = part.size();
   bytes.append(reinterpret_cast<const char*>(&size), sizeof(size));

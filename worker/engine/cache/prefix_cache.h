@@ -1,6 +1,7 @@
 #pragma once
 
-// Finds the blocks that hold a prefix already: full blocks only, chained by what came before them.
+// Finds the blocks of the KV cache that already hold a sequence's first tokens. Only full blocks
+// are found, and only in a chain: each block by its own tokens and the block before it.
 //
 // A chain starts at a root of (secret, numerics id, tenant's salt); each block's hash is XXH3-128
 // of its parent's hash and its own tokens. The hash only says where to look: a hit compares the
@@ -27,11 +28,11 @@ class PrefixCache {
   struct Node {
     uint64_t hash_low = 0;
     uint64_t hash_high = 0;
-    uint64_t entry = 0;  // Which content, ever; 0: the root.
+    uint64_t entry = 0;  // A number that no other content ever has; 0: the root.
   };
   struct Hit {
     int32_t block = 0;
-    Node node;  // Behind it.
+    Node node;  // The place after it.
   };
 
   // `secret` keeps tenants from making prefixes of equal hashes; `numerics_id` says what computed
@@ -40,16 +41,17 @@ class PrefixCache {
 
   Node Root(std::string_view salt) const;
 
-  // The block that holds `tokens`, BlockPool::kBlockTokens of them, behind `parent`, for sequences
+  // The block that holds `tokens`, BlockPool::kBlockTokens of them, after `parent`, for sequences
   // with this salt.
   std::optional<Hit> Find(const Node& parent, std::span<const int32_t> tokens,
                           std::string_view salt) const;
 
-  // From now on `block` is found there, unless another one with the same content is already, which
-  // stays. What only has the same hash (its parent is no longer in the cache) makes room.
+  // From now on `block` is found there, unless another one with the same content already is, which
+  // then stays. An entry that only has the same hash (its parent is no longer in the cache) is
+  // replaced.
   struct Added {
-    Node node;            // Behind the block that is found.
-    bool is_new = false;  // It is `block`.
+    Node node;            // The place after the block that is found.
+    bool is_new = false;  // The block that is found is `block`.
   };
   Added Add(const Node& parent, std::span<const int32_t> tokens, std::string_view salt,
             int32_t block);
@@ -73,7 +75,7 @@ class PrefixCache {
     uint64_t number = 0;  // 0: not in the cache.
     uint64_t parent = 0;
     Hash hash;
-    std::string salt;  // Of a chain's first block; behind it the parent says it.
+    std::string salt;  // Only in a chain's first block: the others have their parent's.
     std::array<int32_t, BlockPool::kBlockTokens> tokens{};
   };
 

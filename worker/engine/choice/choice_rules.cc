@@ -14,7 +14,7 @@ namespace {
 
 constexpr float kRemoved = -std::numeric_limits<float>::infinity();
 
-// Rounds once, and to a finite number: only penalties far from the usual reach that end.
+// Rounds once, and stays finite: only extreme penalties reach the largest float.
 float RoundFinite(double x) {
   constexpr double kMax = std::numeric_limits<float>::max();
   return static_cast<float>(std::clamp(x, -kMax, kMax));

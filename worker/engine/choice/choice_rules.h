@@ -1,6 +1,6 @@
 #pragma once
 
-// What the choice of one token depends on beside its logits, and the part of it that changes
+// The rules that the choice of one token follows besides its logits, and those of them that change
 // logits: penalties, bias and masks.
 
 #include <cstdint>

@@ -15,7 +15,7 @@ using text::grammar::MaskedGrammar;
 constexpr size_t kUnusedMax = 16;
 constexpr size_t kUnusedBytesMax = size_t{32} << 20;
 
-// Tokens that can be taken back at no cost: more than a speculation drafts.
+// So many tokens can be taken back at no cost: more than speculation drafts in a step.
 constexpr size_t kPointsMax = 32;
 
 }  // namespace

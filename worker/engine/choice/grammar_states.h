@@ -41,7 +41,7 @@ class GrammarCache {
   std::list<Entry> entries_;  // The last used first.
 };
 
-// Follows one sequence.
+// Where one sequence stands in its grammar.
 // Threading: thread-compatible; those of several sequences may share a grammar.
 class GrammarState {
  public:
@@ -63,7 +63,7 @@ class GrammarState {
 
   const std::shared_ptr<text::grammar::MaskedGrammar> grammar_;
   std::vector<int32_t> tokens_;
-  std::deque<Point> points_;  // After the last tokens; the one behind them at the end.
+  std::deque<Point> points_;  // One after each of the last tokens; the latest at the end.
   std::shared_ptr<const text::grammar::TokenMask> mask_;
 };
 

@@ -32,7 +32,7 @@ Candidate Better(const Candidate& a, const Candidate& b);
 // no top_k, typical_p, top_p, min_p.
 bool ChoosesByMaximum(const SamplingParams& sampling);
 
-// A token and, if asked for, the log-probabilities at its place.
+// A token and, if asked for, the log-probabilities of its position.
 struct Chosen {
   int32_t token = -1;
   TokenLogprobs logprobs;
@@ -57,7 +57,7 @@ class Sampler {
   std::optional<TokenLogprobs> ComputeLogprobs(std::span<const float> logits, int32_t token,
                                                int32_t top_count);
 
-  // The most that it keeps, having chosen from a whole vocabulary of this size.
+  // The most memory that it keeps once it has chosen from a whole vocabulary of this size.
   static constexpr int64_t MemoryBytes(int64_t vocab_size) {
     return 2 * vocab_size * static_cast<int64_t>(sizeof(float)) +
            TokenFilters::MemoryBytes(vocab_size);

@@ -73,7 +73,7 @@ math::WeightSums TokenFilters::Weigh(float maximum, const SamplingParams& sampli
 
 // Tokens by the distance of their exponent from the mean, then by id.
 void TokenFilters::RankByDistance(const math::WeightSums& sums, float maximum, double temperature) {
-  const double mean =  // Of -x.
+  const double mean =  // The mean of -x.
       static_cast<double>(sums.moments) / static_cast<double>(sums.weights);
   for (size_t i = 0; i < tokens_.size(); ++i) {
     if (weights_[i] == 0) continue;
@@ -85,11 +85,12 @@ void TokenFilters::RankByDistance(const math::WeightSums& sums, float maximum, d
   }
 }
 
-// Halves the stretch in which the prefix ends; sums of integers do not care how it is shuffled.
+// Halves the range in which the prefix ends. nth_element may order equal elements in any way: the
+// sums are of integers, so the result is the same.
 void TokenFilters::KeepShortestPrefix(double goal) {
   const auto before = [](const Ranked& a, const Ranked& b) { return a.order < b.order; };
   const auto at = [&](size_t i) { return ranked_.begin() + static_cast<ptrdiff_t>(i); };
-  uint64_t sum = 0;  // Of what lies before `begin`.
+  uint64_t sum = 0;  // The weights of what lies before `begin`.
   size_t begin = 0;
   size_t end = ranked_.size();
   while (end - begin > 1) {

@@ -27,7 +27,7 @@ class TokenFilters {
   std::span<const int32_t> Keep(std::span<const float> logits, float maximum,
                                 const SamplingParams& sampling);
 
-  // The most that it keeps.
+  // The most memory that it keeps.
   static constexpr int64_t MemoryBytes(int64_t vocab_size) {
     constexpr int64_t kOfToken =
         sizeof(int32_t) + sizeof(float) + 2 * sizeof(uint64_t) + sizeof(Ranked);
@@ -47,12 +47,13 @@ class TokenFilters {
   void KeepByWeight(std::span<const float> logits, uint64_t total, float maximum,
                     const SamplingParams& sampling);
   void RankByDistance(const math::WeightSums& sums, float maximum, double temperature);
-  // Of ranked_, by order: the fewest whose weights reach `goal`.
+  // Keeps the fewest of ranked_, by order, whose weights reach `goal`.
   void KeepShortestPrefix(double goal);
 
   const math::ChoiceKernels kernels_;
-  std::vector<int32_t> tokens_;  // What is left, with
-  std::vector<float> logits_;    // its logits and
+  // The tokens that are left, with their logits and weights.
+  std::vector<int32_t> tokens_;
+  std::vector<float> logits_;
   std::vector<uint64_t> weights_;
   std::vector<Ranked> ranked_;
   std::vector<uint64_t> orders_;

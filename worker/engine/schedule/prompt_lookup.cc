@@ -18,7 +18,8 @@ constexpr int64_t kHalveAt = 32;
 std::vector<int32_t> LookUpDraft(std::span<const int32_t> tokens, int64_t count_max) {
   if (count_max <= 0 || tokens.size() <= kLookupTokens) return {};
   const auto last = tokens.last(kLookupTokens);
-  // The occurrence may reach into the last tokens, so that one repeated token is found at once.
+  // The earlier occurrence may overlap the last tokens, so that one repeated token is found at
+  // once.
   for (size_t begin = tokens.size() - kLookupTokens; begin-- > 0;) {
     if (tokens[begin] != last[0]) continue;
     if (!std::equal(last.begin(), last.end(), tokens.begin() + static_cast<int64_t>(begin))) {

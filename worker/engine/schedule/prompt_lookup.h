@@ -27,13 +27,13 @@ class DraftGauge {
  public:
   // How many tokens to draft now; 0 while it pauses.
   int64_t limit() const { return pause_left_ > 0 ? 0 : limit_; }
-  // Of `drafted` tokens `accepted` were right, and so many plus one were generated. Also to be told
-  // of steps without a draft.
+  // To be called after every step: of `drafted` tokens `accepted` were right, and one more than
+  // those was generated.
   void Note(int64_t drafted, int64_t accepted);
 
  private:
   int64_t limit_ = 2;
-  int64_t drafted_ = 0;  // Both of late: halved now and then.
+  int64_t drafted_ = 0;  // Both are halved now and then, so that recent steps count most.
   int64_t accepted_ = 0;
   int64_t pause_ = 64;  // Tokens that the next pause lasts.
   int64_t pause_left_ = 0;

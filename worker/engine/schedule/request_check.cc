@@ -1,5 +1,6 @@
-// The coordinator refuses bad requests with words for users; this is the second line, for other
-// programs that speak the protocol, so that the engine may treat a bad parameter as a bug.
+// The coordinator has checked all of this and says it in words for users. The rank checks again,
+// because other programs may speak the protocol, so that the engine may treat a bad parameter as a
+// bug.
 
 #include "worker/engine/schedule/request_check.h"
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// What a rank refuses before its scheduler sees it.
+// Checks a request before the scheduler sees it.
 
 #include <cstdint>
 #include <span>

@@ -46,7 +46,7 @@ SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
   if (prompt_count + tokens_max > options.kv_block_count * BlockPool::kBlockTokens) {
     return SubmitOutcome::kNeverFits;
   }
-  // A request that a free slot is there for does not count as waiting.
+  // A request for which a slot is free does not count as waiting.
   if (state_->waiting.size() + state_->gathering.size() >=
       static_cast<size_t>(options.requests_waiting_max) + state_->slots_free.size()) {
     return SubmitOutcome::kQueueFull;
@@ -56,7 +56,7 @@ SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
   sequence.turn = {params.priority, state_->arrivals++};
   sequence.incarnation = state_->incarnations++;
   sequence.params = params;
-  sequence.params.tokens_max = tokens_max;  // Whoever adds to it need not fear its size.
+  sequence.params.tokens_max = tokens_max;  // Bounded, so that sums with it cannot overflow.
   sequence.prompt_count = prompt_count;
   sequence.tokens = std::move(prompt);
   Sequence& stored = state_->sequences.emplace(id, std::move(sequence)).first->second;

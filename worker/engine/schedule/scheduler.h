@@ -27,7 +27,7 @@ enum class BatchPolicy : uint8_t {
 
 struct SchedulerOptions {
   int32_t sequences_max = 32;           // Sequences that run at once (slots).
-  int32_t requests_waiting_max = 1024;  // Requests that wait, beyond those that a free slot is for.
+  int32_t requests_waiting_max = 1024;  // Requests that wait and have no free slot.
   int64_t prefill_chunk_tokens = 512;   // Prompt rows of one step, all sequences together.
   int64_t kv_block_count = 0;           // Blocks of 32 positions.
   int64_t context_tokens = 0;           // Longest sequence; generation stops there with kLength.
@@ -60,7 +60,7 @@ enum class [[nodiscard]] SubmitOutcome : uint8_t{
 //            preempted: its blocks are freed and it waits in its turn, with its tokens, to be
 //            recomputed. A request that has waited is never failed for lack of blocks.
 // Prefixes:  with prefix_cache, full blocks that were computed without an error stay until their
-//            memory is needed, least recently used first; a sequence starts behind those that it
+//            memory is needed, least recently used first; a sequence starts after those that it
 //            finds. Never with prompt_logprobs, and at least its last token is computed.
 // Drafts:    with speculation_tokens_max, a decode may carry guessed tokens (prompt_lookup.h), each
 //            with a row of its own; they are taken while they are what the rows before them chose,

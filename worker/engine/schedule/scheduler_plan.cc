@@ -26,8 +26,8 @@
 namespace shoal::engine {
 namespace {
 
-// With drafts a step stays at or below so many rows: as long as the weights' way from memory is
-// what takes the time, a row more costs little.
+// A step with drafts has at most so many rows: while reading the weights takes most of the time,
+// one more row costs little.
 constexpr int64_t kCheapRows = 16;
 
 }  // namespace
@@ -135,7 +135,7 @@ std::vector<int32_t> Scheduler::State::Draft(const Sequence& sequence, Pass& pas
       std::min({pass.drafts_left, pass.prefill_budget, sequence.drafts.limit(), tokens_end - 1,
                 reach - tokens, int64_t{options.speculation_tokens_max}}));
   pass.drafts_left -= static_cast<int64_t>(draft.size());
-  pass.prefill_budget -= static_cast<int64_t>(draft.size());  // Together they have so many rows.
+  pass.prefill_budget -= static_cast<int64_t>(draft.size());  // Drafts and prompts share it.
   return draft;
 }
 
@@ -232,7 +232,8 @@ void Scheduler::State::PlanPass(Pass& pass) {
   if (pass.passed_over != nullptr) CountPassedOver(*pass.passed_over);
 }
 
-// What it lacks has gone to sequences before it in the pass: what those behind it have, it takes.
+// What the sequence lacks has gone to sequences before it in the pass: from those after it, it
+// takes what it needs.
 void Scheduler::State::PlanRunning(Sequence& sequence, Pass& pass) {
   const bool prefilling = sequence.prefilling();
   int64_t& rows_left = prefilling ? pass.prefill_budget : pass.decodes_left;
@@ -243,7 +244,7 @@ void Scheduler::State::PlanRunning(Sequence& sequence, Pass& pass) {
   } else if (prefilling) {
     NoteTaker(sequence, pass.prompt_rows_to, pass);
   }
-  // Also of one whose turn to decode it is not: when it comes, the block would be gone.
+  // Also if it does not decode in this step: when it next may, the block would be gone.
   const bool needs_block = sequence.planned == sequence.block_count() * BlockPool::kBlockTokens;
   if (needs_block && blocks.free_count() == 0) NoteTaker(sequence, pass.blocks_to, pass);
 }

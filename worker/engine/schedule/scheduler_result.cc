@@ -72,8 +72,9 @@ bool Scheduler::State::TakeToken(Sequence& sequence, ChosenToken chosen) {
   return true;
 }
 
-// Takes what the item's last rows chose, row by row as if each had been a step of its own: a draft
-// that is not what the row before it chose ends it, and whatever lies behind counts for nothing.
+// Takes what the item's last rows chose, row by row as if each had been a step of its own. The
+// first draft that is not what the row before it chose ends that, and the rows after it count for
+// nothing.
 void Scheduler::State::TakeChosen(Sequence& sequence, const StepItem& item, ItemResult& result) {
   const auto drafted = static_cast<int64_t>(item.drafts.size());
   SHOAL_CHECK(static_cast<int64_t>(result.chosen.size()) == drafted + 1, "slot ", item.slot, ": ",
@@ -116,8 +117,9 @@ std::vector<UnprovenBlock> Scheduler::State::AddToPrefixes(Sequence& sequence, i
   return unproven;
 }
 
-// Sequences that started behind such a block are computed again: alone they meet what is wrong
-// themselves. What others added behind it cannot be found without it.
+// Takes the blocks that hold row `position` or later ones out of the prefix cache. Sequences that
+// started after such a block are computed again, and meet the bad row themselves. Blocks that
+// others added after it cannot be found without it.
 void Scheduler::State::Withdraw(const std::vector<UnprovenBlock>& unproven, int64_t position) {
   for (const UnprovenBlock& block : unproven) {
     if (block.position_end <= position || !prefixes.Holds(block.block, block.entry)) continue;
@@ -138,7 +140,7 @@ void Scheduler::State::TakeItem(const ItemInFlight& flight, ItemResult result) {
   SHOAL_CHECK(flight.item.slot == result.slot, "expected slot ", flight.item.slot, ", found ",
               result.slot);
   const StepItem& item = flight.item;
-  // Rows of guessed tokens may have been computed in vain.
+  // Without the rows of guessed tokens, which count only if the guesses were right.
   const int64_t row_count = int64_t{item.row_count} - static_cast<int64_t>(item.drafts.size());
   const bool failed = result.bad_row >= 0 && result.bad_row < row_count;
   const auto entry = sequences.find(flight.id);
@@ -146,7 +148,7 @@ void Scheduler::State::TakeItem(const ItemInFlight& flight, ItemResult result) {
       entry != sequences.end() && entry->second.incarnation == flight.incarnation;
   if (failed) {
     if (is_current) Finish(flight.id, FinishReason::kNumericError, std::move(result.detail));
-    // Of later items too: a block that the bad row is in may be full only with their rows.
+    // Also the blocks of later items: the block with the bad row may be full only with their rows.
     const int64_t position = int64_t{item.position_begin} + result.bad_row;
     Withdraw(flight.unproven, position);
     for (const StepInFlight& step : in_flight) {

@@ -1,7 +1,7 @@
 #pragma once
 
 // The scheduler's state and its two halves: planning (scheduler_plan.cc) and taking results
-// (scheduler_result.cc). Nobody else includes this.
+// (scheduler_result.cc). Included by the scheduler's own files.
 
 #include <cstdint>
 #include <deque>
@@ -29,11 +29,12 @@ struct Scheduler::State {
     int64_t prefill_budget = 0;
     int64_t decodes_left = 0;
     int64_t drafts_left = 0;
-    bool starts = true;  // False once one must wait: those behind it wait too.
-    // The last to arrive of those that got rows of their prompts, and of those that took blocks.
+    bool starts = true;  // False once one must wait: those after it then wait too.
+    // The latest arrival among the sequences that got prompt rows, and among those that took
+    // blocks.
     uint64_t prompt_rows_to = 0;
     uint64_t blocks_to = 0;
-    Sequence* passed_over = nullptr;  // The first to arrive of those that were.
+    Sequence* passed_over = nullptr;  // The first to arrive of those that the pass passed over.
   };
 
   // Planning.
@@ -66,7 +67,7 @@ struct Scheduler::State {
   std::vector<SequenceUpdate> updates;
   std::unordered_map<uint64_t, size_t> update_of;  // Position in `updates`, by id.
   uint64_t arrivals = 0;
-  uint64_t incarnations = 0;  // Unique, so that an id that is used again hears nothing of its past.
+  uint64_t incarnations = 0;  // Unique: results of an earlier use of the same id are ignored.
   uint64_t next_step = 0;
   int64_t preemptions = 0;
   int64_t drafted_tokens = 0;
@@ -88,7 +89,7 @@ struct Scheduler::State {
   bool PlanStart(Sequence& sequence, Pass& pass);
   std::vector<PrefixCache::Hit> FindPrefix(const Sequence& sequence) const;
   void PlanRunning(Sequence& sequence, Pass& pass);
-  // What `sequence` waits for went to, or was taken from it for, one that arrived as `taker`.
+  // `sequence` lacks what went to the sequence of arrival `taker`, or was preempted for it.
   static void NoteTaker(Sequence& sequence, uint64_t taker, Pass& pass);
   void CountPassedOver(Sequence& sequence);
 
@@ -99,7 +100,7 @@ struct Scheduler::State {
   // Lets others find the full blocks of rows [0, row_end), whose tokens are sure. Result: those
   // that they could not find before.
   std::vector<UnprovenBlock> AddToPrefixes(Sequence& sequence, int64_t row_end);
-  // Something is wrong with row `position`: nobody may read it, or what lies behind it.
+  // Row `position` is bad: nobody may read it, or the rows after it.
   void Withdraw(const std::vector<UnprovenBlock>& unproven, int64_t position);
 };
 

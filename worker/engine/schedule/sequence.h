@@ -1,6 +1,6 @@
 #pragma once
 
-// One request inside the scheduler. Nobody else includes this.
+// One request inside the scheduler. Included by the scheduler's own files and its tests.
 
 #include <cstdint>
 #include <vector>
@@ -20,7 +20,7 @@ struct Sequence {
   uint64_t id = 0;
   TimeNs submitted = 0;
   Turn turn;                // Its class and arrival; preemption takes from the last one.
-  int32_t passed_over = 0;  // Steps that passed it over, as the first to arrive of those.
+  int32_t passed_over = 0;  // Steps in which it was the first to arrive of those passed over.
   GenerationParams params;
   int64_t prompt_count = 0;
   std::vector<int32_t> tokens;  // The prompt, then what was generated.
@@ -50,14 +50,15 @@ struct Sequence {
   // The token of row `planned` is there.
   bool CanAdvance() const { return planned < token_count(); }
   bool WantsPromptLogits() const { return params.prompt_logprobs && !prompt_delivered; }
-  // What needs the log-probabilities of its prompt computes all of it, and gives nothing away.
+  // A sequence that needs its prompt's log-probabilities computes every position, and its blocks
+  // are found by nobody.
   bool SharesBlocks() const { return !params.prompt_logprobs; }
 };
 
-// A block that others find before its rows are computed: theirs come behind them, in the same step
-// or a later one.
+// A block that others find before its rows are computed: their own rows come after them, in the
+// same step or a later one.
 struct UnprovenBlock {
-  int64_t position_end = 0;  // Behind its last row.
+  int64_t position_end = 0;  // One past its last position.
   int32_t block = 0;
   uint64_t entry = 0;  // As PrefixCache::Node.
 };

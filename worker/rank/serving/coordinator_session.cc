@@ -1,5 +1,5 @@
 // One thread that makes a link, waits until it is lost, and makes the next. Dialling cannot be cut
-// short, so the thread owns all it touches and can be left behind.
+// short, so the thread owns all it touches and may outlive the session.
 
 #include "worker/rank/serving/coordinator_session.h"
 
@@ -16,7 +16,7 @@
 namespace shoal::rank {
 namespace {
 
-// The link's own goodbye takes a second at most.
+// A link takes at most a second to say goodbye to the coordinator.
 constexpr std::chrono::milliseconds kCloseWait{1500};
 
 }  // namespace
@@ -31,7 +31,7 @@ struct CoordinatorSession::Shared {
   std::mutex mutex;  // Guards the rest.
   std::condition_variable changed;
   State state = State::kJoining;
-  std::shared_ptr<rpc::CoordinatorLink> link;  // Also of calls that are under way.
+  std::shared_ptr<rpc::CoordinatorLink> link;  // Calls under way hold it too.
   std::optional<Error> failure;
   uint64_t losses = 0;
   uint64_t progress = 0;

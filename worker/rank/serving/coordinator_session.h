@@ -1,7 +1,7 @@
 #pragma once
 
-// A rank's place at the coordinator for as long as the process lives: joins, and joins again when
-// the coordinator was lost, without ever making the step loop wait.
+// A rank's membership at the coordinator for as long as the process lives: joins, and joins again
+// when the coordinator was lost, without ever making the step loop wait.
 
 #include <cstdint>
 #include <memory>
@@ -28,7 +28,7 @@ class CoordinatorSession {
   CoordinatorSession& operator=(const CoordinatorSession&) = delete;
 
   State state() const;
-  // Until it is no longer joining, at most that long.
+  // Returns when the state is no longer kJoining, or after that time.
   State WaitWhileJoining(int64_t milliseconds) const;
   // Throws the error that ended joining. Precondition: state() is kFailed.
   [[noreturn]] void ThrowFailure() const;
@@ -40,9 +40,9 @@ class CoordinatorSession {
   void SendQueued() noexcept;
   void SetProgress(uint64_t counter, bool pending);
 
-  // Says goodbye; no callback runs after it. Result: false if it is still dialling. That attempt is
-  // left behind on its thread, and the process should end with _exit, because ordinary exit tears
-  // down what the thread still uses.
+  // Says goodbye; no callback runs after it. Result: false if it is still dialling. That attempt
+  // goes on in its thread, and the process should end with _exit, because ordinary exit destroys
+  // what the thread still uses.
   bool Close();
 
  private:

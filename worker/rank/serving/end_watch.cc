@@ -1,4 +1,4 @@
-// A rule without threads, and the thread that asks it.
+// A rule without threads, and the thread that applies it.
 
 #include "worker/rank/serving/end_watch.h"
 
@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{50};
 
-// `due`: when it will have been true for so long; at the end of time while it is not.
+// Keeps in `due` when the condition will have been true for so long; never, while it is false.
 bool HasBeenFor(bool is, int64_t milliseconds, TimeNs now, Deadline& due) {
   if (!is) due = {};
   if (is && due.at == Deadline().at) due.at = now + milliseconds * kMillisecondNs;

@@ -1,7 +1,8 @@
 #pragma once
 
-// Ends a group from beside its steps: a rank that waits for another one inside a step sees neither
-// a signal nor that the coordinator has given the group up.
+// Ends a group whose step does not end: a rank that waits for another one inside a step sees
+// neither a signal nor that the coordinator has given the group up, so a thread beside the steps
+// looks.
 
 #include <atomic>
 #include <condition_variable>
@@ -15,7 +16,7 @@
 
 namespace shoal::rank {
 
-// Decides when a rank that has to end, and may yet come to the end of its step, no longer may.
+// How long a rank that has to end may still wait for the end of its step.
 class EndRule {
  public:
   enum class Verdict : uint8_t {
@@ -24,10 +25,10 @@ class EndRule {
     kToldToEnd,      // By a signal.
   };
 
-  // For the other ranks to hear the same from the coordinator, and for the leader's last plan: so
-  // all of them have the cause to report, and not that one of them ended the group.
+  // Time for the other ranks to hear the same from the coordinator, and for the leader's last plan,
+  // so that all of them report the cause and not that one of them ended the group.
   static constexpr int64_t kSessionMs = 250;
-  // For the step under way and the leader's last plan.
+  // Time for the step under way and the leader's last plan.
   static constexpr int64_t kStepMs = 5'000;
 
   Verdict Judge(bool session_failed, bool told_to_end, TimeNs now);
@@ -38,7 +39,7 @@ class EndRule {
 };
 
 // Looks at the session and the signal for as long as it lives, on a thread of its own, and aborts
-// the group by the rule above. All that it is given outlives it.
+// the group by the rule above. What it is given must outlive it.
 class EndWatch {
  public:
   EndWatch(comm::Communicator& group, const CoordinatorSession& session,

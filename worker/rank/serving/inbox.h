@@ -1,6 +1,6 @@
 #pragma once
 
-// What the coordinator asks of the leader, on its way from the link's thread to the step loop.
+// The queue of what the coordinator asks of the leader, from the link's thread to the step loop.
 
 #include <condition_variable>
 #include <cstddef>
@@ -33,13 +33,13 @@ struct InboxEvent {
 //            the refusals no longer fit: it does not keep to the protocol.
 class Inbox {
  public:
-  // Holds this many submits, and a multiple of that of the small events.
+  // Holds this many submits, and several times as many of the small events.
   explicit Inbox(size_t submits_max) : submits_max_(submits_max) {}
 
   // Never waits.
   void Push(InboxEvent event);
   std::vector<InboxEvent> Take();
-  // Until there is an event, at most that long.
+  // Returns when there is an event, or after that time.
   void WaitFor(int64_t milliseconds);
 
  private:

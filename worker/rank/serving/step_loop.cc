@@ -19,7 +19,7 @@ namespace {
 constexpr TimeNs kIdlePlanNs = kSecondNs;
 constexpr int64_t kIdleWaitMs = 50;
 
-// What a follower that was told to end grants the leader, which usually was told so too.
+// How long a follower that was told to end waits for the leader, which usually was told so too.
 constexpr int64_t kLeaderStopMs = 2000;
 
 }  // namespace
@@ -44,8 +44,8 @@ void LeaderLoop::Run() {
     const bool worked = LeaderTurn(scheduler_, context_.step);
     if (worked) last_plan_ = context_.clock.now();
     context_.session.SetProgress(++turns_, !scheduler_.idle());
-    // A message takes the step's cores for a third of a millisecond: a plan that was issued sends
-    // none, its result will.
+    // Sending takes a core from the step for a third of a millisecond, so a turn that only issued a
+    // plan sends nothing: the turn that takes its result will.
     if (context_.step.in_flight() <= in_flight) SendUpdates();
     if (!worked) Idle();
   }
@@ -116,8 +116,8 @@ void LeaderLoop::SendUpdates() {
   const SchedulerStats stats = scheduler_.stats();
   if (updates.empty() && stats == sent_) return;
   context_.session.QueueUpdates(std::move(updates), stats, losses_);
-  // From a thread that waits: the link's thread and the coordinator would keep the caller from the
-  // step that comes, and all others with it.
+  // From a kernel thread that waits: the link's thread and the coordinator then run on its core. On
+  // this thread's core they would delay the next step of all ranks.
   context_.team.RunOnIdleThread(send_queued_);
   sent_ = stats;
 }

@@ -18,14 +18,14 @@
 
 namespace shoal::rank {
 
-// What both loops look at.
+// What both loops use.
 struct LoopContext {
   forward::GroupStep& step;
   device::ThreadTeam& team;
   comm::Communicator& group;
   CoordinatorSession& session;
   const Clock& clock;
-  const std::atomic<bool>& stop;  // The process was told to end.
+  const std::atomic<bool>& stop;  // True once the process was told to end.
 };
 
 // Threading: the step thread. Errors: those of the communicator and of the session.

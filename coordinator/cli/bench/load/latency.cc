@@ -62,8 +62,8 @@ Json Distribution(std::vector<double> values) {
 }
 
 // Tokens per second while at least `concurrency` requests stream; null if they never do. Events of
-// requests that decode together come in bursts: counted where they come, the tokens of a whole
-// burst would hang on which request's event is its first.
+// requests that decode together come in bursts, so tokens are spread over the time before their
+// event: otherwise which event of a burst comes first would decide whether its tokens count.
 Json FullRate(std::span<const RequestRecord> records, int64_t concurrency) {
   struct Change {
     TimeNs at;

@@ -1,5 +1,5 @@
-// As many coroutines as connections on one thread take the requests in turn: a client must cost the
-// machine it shares with the server little.
+// One coroutine for each connection, all on one thread, take the requests in turn: the client
+// shares the machine with the server and must cost it little.
 
 #include "coordinator/cli/bench/load/load.h"
 

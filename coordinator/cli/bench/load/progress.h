@@ -1,6 +1,6 @@
 #pragma once
 
-// How far a benchmark is, for whoever waits for it.
+// Shows on stderr how far a benchmark is.
 
 #include <cstdint>
 #include <string>
@@ -27,7 +27,7 @@ class Progress {
  private:
   SteadyClock clock_;
   bool terminal_;
-  bool open_ = false;  // The cursor stands behind a line that changes.
+  bool open_ = false;  // The terminal's last line is one that changes and has no line break yet.
   TimeNs shown_ = 0;
 };
 

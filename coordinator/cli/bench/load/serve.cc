@@ -55,14 +55,16 @@ config::OptionTable MakeServeTable(ServeOptions& options) {
                   "Arrivals to repeat: lines 'SECONDS PROMPT_TOKENS OUTPUT_TOKENS'.");
   table.AddInt("concurrency", "N", options.concurrency, {0, 1 << 14}, "Clients of a closed loop.");
   table.AddInt("requests", "N", options.requests, {1, 1 << 24},
-               "How many to send, unless --trace says so.");
-  table.AddInt("prompt-tokens", "N", options.prompt_tokens, {1, 1 << 20}, "Of each request.");
-  table.AddInt("output-tokens", "N", options.output_tokens, {1, 1 << 20}, "Of each request.");
+               "How many requests to send, unless --trace lists them.");
+  table.AddInt("prompt-tokens", "N", options.prompt_tokens, {1, 1 << 20},
+               "Tokens of each request's prompt.");
+  table.AddInt("output-tokens", "N", options.output_tokens, {1, 1 << 20}, "Tokens of each answer.");
   table.AddInt("shared-prefix-tokens", "N", options.load.shared_prefix_tokens, {0, 1 << 20},
                "Tokens that all prompts begin with alike.");
-  table.AddInt("seed", "N", options.seed, {0, INT64_MAX}, "Of the arrivals of --rate.");
+  table.AddInt("seed", "N", options.seed, {0, INT64_MAX}, "Seed of the arrivals of --rate.");
   table.AddInt("connections-max", "N", options.load.connections_max, {1, 1 << 14},
-               "Requests under way at once in an open loop; further ones wait, and that counts.");
+               "Requests under way at once in an open loop; further ones wait, and their latencies "
+               "count it.");
   table.AddDouble("slo-first-token-ms", "T", options.objective.first_token_ms, {0, 1e9},
                   "The time to first token that goodput asks for. 0: any.");
   table.AddDouble("slo-per-token-ms", "T", options.objective.per_token_ms, {0, 1e9},

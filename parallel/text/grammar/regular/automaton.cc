@@ -59,8 +59,8 @@ void Automaton::BeginClosure() {
   unfolded_ = 0;
 }
 
-// The first parts of every part lead to a byte or the end within the depth of the expression, so
-// the bound never leaves a closure empty that is not.
+// Following the first alternatives leads every part to a byte or the end within the depth of the
+// expression, so a closure that is not empty keeps something within the bound.
 void Automaton::Close(Stack stack) {
   pending_.assign(1, {stack});
   while (!pending_.empty() && positions_.size() < kPositionsMax &&
@@ -92,7 +92,7 @@ void Automaton::UnfoldMachine(Stack stack) {
   if (machine.Accepts(PlaceOf(cell))) pending_.push_back({cell.rest});
 }
 
-// One alternative after the other, so that many cost nothing where the first suffice.
+// One alternative at a time, so that further ones cost nothing where the first suffice.
 void Automaton::UnfoldChoice(Pending choice) {
   const Cell cell = cells_[choice.stack];
   const Node& node = expression_.node(cell.node);

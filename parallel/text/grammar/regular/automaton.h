@@ -34,8 +34,9 @@ class Automaton {
 
   State start() const { return start_; }
   State Next(State state, uint8_t byte);
-  // What Next(state, byte), which must have been called, cost the first time: the parts opened, at
-  // most kUnfoldedMax and one choice more; and the first of the bytes it was found for at once.
+  // What Next(state, byte), which must have been called, cost the first time: how many parts it
+  // opened, at most kUnfoldedMax and one choice more; and the first of the bytes that it found the
+  // next state for at the same time.
   struct Cost {
     uint32_t unfolded = 0;
     uint8_t first_alike = 0;
@@ -54,7 +55,7 @@ class Automaton {
   // States of another automaton of the same expression, in this one, which must be new.
   std::unordered_map<State, State> Import(const Automaton& other, std::span<const State> states);
 
-  // What it has allocated, roughly.
+  // About how many bytes it has allocated.
   size_t memory_bytes() const { return memory_bytes_; }
 
  private:

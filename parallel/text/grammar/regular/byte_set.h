@@ -29,7 +29,7 @@ class ByteSet {
     return static_cast<uint8_t>(i * 64 + static_cast<size_t>(std::countr_zero(words_[i])));
   }
 
-  // Keeps the bytes that are in `other`, respectively those that are not.
+  // KeepOnly keeps the bytes that are in `other`, Remove those that are not.
   constexpr void KeepOnly(const ByteSet& other) {
     for (size_t i = 0; i < words_.size(); ++i) words_[i] &= other.words_[i];
   }

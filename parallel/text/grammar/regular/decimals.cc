@@ -53,7 +53,7 @@ class DigitWalk {
     StateOf({});
     for (size_t i = 0; i < places_.size(); ++i) {
       const Place place = places_[i];
-      // Of the point and the digit after it, one counts.
+      // Lengths count the point and the digit after it as one character.
       Machine::State state{.accepts = Accepts(place), .inside = place.part == Part::kPoint};
       if (MayBeginFraction(place)) {
         Place point = place;
@@ -200,11 +200,11 @@ class DigitWalk {
   MachineBudget& budget_;
   const uint32_t digits_max_;  // Before and after the point together.
   uint32_t fraction_max_ = 0;
-  // Of more digits it does not matter how many they are.
+  // Beyond so many digits it does not matter how many there are.
   size_t whole_told_apart_ = 0;
   size_t fraction_told_apart_ = 0;
   uint32_t divisor_ = 1;
-  uint32_t zeros_ = 0;  // That a multiple ends in.
+  uint32_t zeros_ = 0;  // How many zeros a multiple ends in.
   std::vector<Place> places_;
   std::unordered_map<uint64_t, uint32_t> known_;
 };

@@ -1,6 +1,6 @@
 #pragma once
 
-// Numbers between bounds, and multiples of others, in decimal.
+// Machines for decimal numbers that lie between bounds or are multiples of a number.
 //
 // Integers have at most kDigitsMax digits, bounded numbers at most kExactDigitsMax before and after
 // the point together: so many are told apart by binary64, hence whoever reads an answer as binary64
@@ -17,16 +17,17 @@ namespace shoal::text::grammar {
 
 constexpr uint32_t kDigitsMax = 16;
 constexpr uint32_t kExactDigitsMax = 15;
-// Of what numbers are to be multiples of, without the powers of ten in it.
+// The largest divisor for `multipleOf`, without the powers of ten in it.
 constexpr uint32_t kDivisorMax = 4096;
 
-// Its digits, exactly.
+// A number by its decimal digits, exactly.
 struct Decimal {
-  bool negative = false;      // Not of 0.
+  bool negative = false;      // False for 0.
   std::string whole = "0";    // "0", or without leading zeros.
   std::string fraction = "";  // Without trailing zeros.
 
-  // Of a number in JSON. Nothing: more than some dozen digits before or after the point.
+  // The digits of a number in JSON. Result: nothing if it has more than some dozen digits before or
+  // after the point.
   static std::optional<Decimal> Parse(std::string_view text);
   bool is_zero() const { return whole == "0" && fraction.empty(); }
 };
@@ -43,8 +44,8 @@ struct DecimalMultiple {
   uint32_t divisor = 1;
   int exponent = 0;
 
-  // Nothing: above kDivisorMax or kExactDigitsMax digits after the point. `integer`: the least that
-  // integers are a multiple of too. Precondition: above 0.
+  // `integer`: the smallest multiple of `value` that is an integer. Result: nothing beyond
+  // kDivisorMax, or kExactDigitsMax digits after the point. Precondition: `value` is above 0.
   static std::optional<DecimalMultiple> Of(const Decimal& value, bool integer);
   bool Divides(const Decimal& value) const;
 };
@@ -56,11 +57,11 @@ struct NumberRules {
   std::optional<DecimalMultiple> multiple = {};
 
   bool none() const { return !min && !max && !multiple; }
-  // Of any number, however many digits it has.
+  // Whether a number keeps the rules, however many digits it has.
   bool Allow(const Decimal& value) const;
 };
 
-// Those from 0 up, and those below 0 without their sign.
+// The numbers that keep the rules: those from 0 up, and those below 0, without their sign.
 Machine NonNegativeNumbers(const NumberRules& rules, MachineBudget& budget);
 Machine NegatedNumbers(const NumberRules& rules, MachineBudget& budget);
 

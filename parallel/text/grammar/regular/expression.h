@@ -51,7 +51,7 @@ class Expression {
 
   NodeId Bytes(ByteSet set);
   NodeId Literal(std::string_view text);
-  // What the machine matches.
+  // Matches what the machine does.
   NodeId Matching(Machine machine);
   NodeId Sequence(std::span<const NodeId> parts);
   NodeId Sequence(std::initializer_list<NodeId> parts) {
@@ -69,7 +69,7 @@ class Expression {
   NodeId Rule();
   void Define(NodeId rule, NodeId body);
 
-  // That nothing matches it is plain; through rules it may not be.
+  // True if nothing matches it, as far as can be said without following rules.
   bool IsImpossible(NodeId id) const;
 
   // Computes the heights and makes `root` the start. Errors: kInvalidArgument if nothing finite
@@ -88,7 +88,8 @@ class Expression {
 
  private:
   NodeId Add(Node node);
-  // Keeps in mind which of the bytes can never be produced. Result: whether there are any.
+  // Keeps the first byte that was wanted and can never be produced, for Finish's message. Result:
+  // whether `bytes` has such bytes.
   bool NoteMissing(ByteSet bytes);
   uint32_t AddChildren(std::span<const NodeId> children);
   // The same without the empty match, where that is simple; else the node itself.

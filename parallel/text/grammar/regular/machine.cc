@@ -131,12 +131,13 @@ Machine Machine::Product(const Machine& a, const Machine& b, bool subtract, Mach
 }
 
 const std::vector<bool>& Machine::LeadsFrom(uint32_t count) const {
-  const auto row = std::partition_point(rows_.begin(), rows_.end(),
-                                        [&](const Row& each) { return each.count_min > count; });
-  return row->leads;
+  const auto range =
+      std::partition_point(ranges_.begin(), ranges_.end(),
+                           [&](const CountRange& each) { return each.count_min > count; });
+  return range->leads;
 }
 
-std::vector<bool> Machine::RowBefore(const std::vector<bool>& after, bool accepts_here) const {
+std::vector<bool> Machine::LeadsBefore(const std::vector<bool>& after, bool accepts_here) const {
   std::vector<bool> leads(states_.size());
   // The later bytes of a character lead to states of the same count, in any order.
   for (bool changed = true; changed;) {
@@ -156,8 +157,8 @@ std::vector<bool> Machine::RowBefore(const std::vector<bool>& after, bool accept
   return leads;
 }
 
-// From the greatest count down. Where a row is like the one above it, so are those below it, until
-// the minimum makes a difference.
+// From the greatest count down. Where a count is like the one above it, so are those below it,
+// until the minimum makes a difference.
 Machine Machine::WithLengths(uint32_t min, uint32_t max, MachineBudget& budget) const {
   SHOAL_CHECK(!counts_, "lengths come once");
   if (empty()) return *this;
@@ -170,21 +171,21 @@ Machine Machine::WithLengths(uint32_t min, uint32_t max, MachineBudget& budget) 
   uint64_t above = uint64_t{result.count_max_} + 1;  // Counts that are done begin here.
   if (result.open_ended_) {
     after.assign(states_.size(), true);
-    result.rows_.push_back({min, after});
+    result.ranges_.push_back({min, after});
     above = min;
   }
   while (above > 0) {
     const auto count = static_cast<uint32_t>(above - 1);
     budget.Take(2 * (states_.size() + edges_.size()));
-    std::vector<bool> row = RowBefore(after, count >= min);
+    std::vector<bool> leads = LeadsBefore(after, count >= min);
     above = count;
-    if (row == after) above = count >= min ? min : 0;
-    if (row == after && !result.rows_.empty()) {
-      result.rows_.back().count_min = static_cast<uint32_t>(above);
+    if (leads == after) above = count >= min ? min : 0;
+    if (leads == after && !result.ranges_.empty()) {
+      result.ranges_.back().count_min = static_cast<uint32_t>(above);
     } else {
-      result.rows_.push_back({static_cast<uint32_t>(above), row});
+      result.ranges_.push_back({static_cast<uint32_t>(above), leads});
     }
-    after = std::move(row);
+    after = std::move(leads);
   }
   if (!result.LeadsFrom(0)[0]) return {{}, budget};
   return result;

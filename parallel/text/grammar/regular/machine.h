@@ -1,7 +1,8 @@
 #pragma once
 
-// A finite automaton over bytes, whole: for what must hold of a text all at once, such as two
-// patterns, a pattern and a length, or bounds and a divisor.
+// A finite automaton over bytes, made completely (an Automaton is made as far as it is used): for
+// what must hold of a text all at once, such as two patterns, a pattern and a length, or bounds and
+// a divisor.
 
 #include <cstddef>
 #include <cstdint>
@@ -44,7 +45,7 @@ class Machine {
     // Within a character of several bytes. Lengths count a character where it begins.
     bool inside = false;
 
-    // An edge behind all others; neighbours to the same state become one.
+    // Adds an edge after all others; adjacent edges to the same state become one.
     void Append(uint8_t first, uint8_t last, uint32_t to);
   };
   // How far a text has come.
@@ -59,13 +60,13 @@ class Machine {
   // What both match; what `a` matches and `b` does not.
   static Machine Intersect(const Machine& a, const Machine& b, MachineBudget& budget);
   static Machine Subtract(const Machine& a, const Machine& b, MachineBudget& budget);
-  // Those of `min` to `max` characters (UINT32_MAX: no bound). Precondition: not done before.
+  // The matches of `min` to `max` characters (UINT32_MAX: no bound). Precondition: not done before.
   Machine WithLengths(uint32_t min, uint32_t max, MachineBudget& budget) const;
   // Without the edges of other bytes.
   Machine Restricted(const ByteSet& bytes, MachineBudget& budget) const;
 
   bool empty() const { return states_.empty(); }  // Nothing matches.
-  ByteSet bytes() const;                          // Those that some edge takes.
+  ByteSet bytes() const;                          // The bytes that some edge takes.
   static At start() { return {}; }
   std::optional<At> Next(At at, uint8_t byte) const;
   bool Accepts(At at) const;
@@ -90,8 +91,8 @@ class Machine {
   std::optional<At> Follow(At at, uint32_t to) const;
   // Whether the states lead to a match after so many characters.
   const std::vector<bool>& LeadsFrom(uint32_t count) const;
-  // The same, from that of one character more.
-  std::vector<bool> RowBefore(const std::vector<bool>& after, bool accepts_here) const;
+  // The same, from `after`, which is that of one character more.
+  std::vector<bool> LeadsBefore(const std::vector<bool>& after, bool accepts_here) const;
 
   std::vector<Span> states_;
   std::vector<Edge> edges_;
@@ -101,11 +102,11 @@ class Machine {
   bool open_ended_ = false;
   uint32_t length_min_ = 0;
   uint32_t count_max_ = 0;
-  struct Row {
-    uint32_t count_min = 0;  // Of those that it holds for, up to the row before it.
-    std::vector<bool> leads;
+  struct CountRange {
+    uint32_t count_min = 0;   // The least count; the range ends below that of the range before it.
+    std::vector<bool> leads;  // By state: whether it leads to a match after so many characters.
   };
-  std::vector<Row> rows_;  // The greatest counts first.
+  std::vector<CountRange> ranges_;  // The greatest counts first.
 };
 
 }  // namespace shoal::text::grammar

@@ -9,7 +9,8 @@
 namespace shoal::text::grammar {
 namespace {
 
-// Merging copies schemas, and copies may hold more to merge: these end it. Bytes are of JSON text.
+// Merging copies schemas, and the copies may have to be merged again: these bounds end it. Bytes
+// are those of the JSON text.
 constexpr int kSchemasMax = 20'000;
 constexpr size_t kMergedBytesMax = size_t{1} << 20;
 constexpr int kReferenceChainMax = 32;
@@ -108,8 +109,8 @@ const SchemaJson& SchemaCompiler::Part(const SchemaAt& part) {
   }
 }
 
-// What a reference stands for, and what stands beside it. Where a standard ignores the latter, this
-// is narrower.
+// What a reference stands for, merged with the keywords beside it. Drafts of the standard that
+// ignore those keywords allow more.
 SchemaJson SchemaCompiler::WithTarget(const SchemaAt& schema, const SchemaJson& rest) {
   Enter(schema);
   const SchemaJson& target = Part({Resolve(schema.At("$ref")), schema.path});

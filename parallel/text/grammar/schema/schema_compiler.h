@@ -28,7 +28,7 @@ class SchemaCompiler {
   NodeId Compile();
 
  private:
-  // Bounds the depth and the number of schemas; what enters leaves.
+  // Bounds the depth and the number of schemas.
   void Enter(const SchemaAt& schema);
   void Leave() { --depth_; }
   static const SchemaJson& NonEmptyList(const SchemaAt& list);
@@ -59,7 +59,7 @@ class SchemaCompiler {
     uint32_t length_max = kUnlimited;
   };
   static StringRules ReadStringRules(const SchemaAt& schema);
-  // The same, to be asked of texts.
+  // The same rules, for asking whether a given text keeps them.
   struct TextRules {
     std::optional<Machine> machine = {};  // Nothing: all.
     uint32_t length_min = 0;
@@ -69,12 +69,12 @@ class SchemaCompiler {
     bool Allow(const std::string& text) const;
   };
   TextRules ReadTextRules(const SchemaAt& schema);
-  // Of the pattern and the format; the lengths are left out.
+  // The machine of the pattern and the format, without the lengths.
   Machine MachineOf(const StringRules& rules, const SchemaAt& schema);
   NodeId Combined(const StringRules& rules, const SchemaAt& schema);
 
   // Objects.
-  // Those that a pattern of patternProperties matches.
+  // The names that a pattern of patternProperties matches, and their schema.
   struct NameClass {
     SchemaAt schema;
     Machine names;
@@ -89,7 +89,7 @@ class SchemaCompiler {
     Machine names;
     std::vector<SchemaAt> schemas;
   };
-  // Nothing: no others are allowed.
+  // The value of members that are not declared. Nothing: none are allowed.
   std::optional<NodeId> Others(const SchemaAt& schema, const std::string& keyword, bool by_default);
   NodeId Object(const SchemaAt& schema);
   // The names that propertyNames allows.
@@ -99,15 +99,15 @@ class SchemaCompiler {
                                           std::optional<NodeId> others);
   std::optional<NodeId> OtherMembers(const SchemaAt& schema, const ObjectNames& names,
                                      std::optional<NodeId> others);
-  // What is not declared, told apart by the patterns.
+  // The names that are not declared, in sets by the patterns that match them.
   std::vector<NameSet> SetsOf(const ObjectNames& names);
-  // What all of them hold; at least one. Nothing: one is false.
+  // What all of them allow; at least one schema. Nothing: one of them is `false`.
   std::optional<NodeId> ValueOfAll(const std::vector<SchemaAt>& schemas);
 
   // Arrays.
   NodeId Array(const SchemaAt& schema);
   NodeId DistinctItems(const SchemaAt& schema, uint32_t min, uint32_t max);
-  // All values that match, where they are few. Nothing: they are not.
+  // All values that match, if they are few. Nothing: they are many.
   std::optional<std::vector<SchemaJson>> ValuesOf(const SchemaAt& schema);
 
   struct Pending {

@@ -16,7 +16,7 @@ constexpr std::string_view kSupported =
     "minLength, maxLength, pattern, format, minimum, maximum, exclusiveMinimum, exclusiveMaximum, "
     "multipleOf, nullable, anyOf, oneOf, allOf, $ref, $defs, definitions, $anchor";
 
-// `nullable` is looked for before everything else, hence says nothing beside it.
+// `nullable` is among them because it is handled before all other keywords.
 constexpr std::string_view kAnnotations[] = {
     "title",         "description", "default",      "example",         "examples",
     "$schema",       "$id",         "$comment",     "$anchor",         "$defs",

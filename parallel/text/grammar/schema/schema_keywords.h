@@ -28,7 +28,7 @@ struct SchemaAt {
 // Errors of all: kInvalidArgument with the place.
 [[noreturn]] void RefuseSchema(const std::string& path, std::string_view why);
 
-// What `make` returns; errors of what knows no places get this one.
+// What `make` returns. Its errors name no place; this adds the schema's.
 template <typename Make>
 auto PlacedAt(const std::string& path, const Make& make) {
   try {

@@ -7,7 +7,7 @@
 namespace shoal::text::grammar {
 namespace {
 
-// Of whole schemas that both have types.
+// The types that both allow.
 SchemaJson MergeTypes(const SchemaAt& a, const SchemaJson& b) {
   SchemaJson both = SchemaJson::array();
   const std::vector<std::string> theirs = TypesOf({b, a.path});
@@ -47,7 +47,7 @@ SchemaJson MergeProperties(const SchemaAt& a, const SchemaJson& b) {
   return all;
 }
 
-// Of bounds the narrower one holds.
+// Merging keeps the larger of two lower bounds, and the smaller of two upper ones.
 bool IsLowerBound(std::string_view keyword) {
   constexpr std::array<std::string_view, 5> kBounds = {"minimum", "exclusiveMinimum", "minLength",
                                                        "minItems", "minProperties"};
@@ -93,8 +93,8 @@ bool Covers(const SchemaJson& schema, const SchemaJson& other, std::string_view 
                      [&](const auto& entry) { return own->contains(entry.key()); });
 }
 
-// additionalProperties speaks of the names beside it only, items likewise of what is beside it:
-// with those of `other` it would come to mean something else.
+// additionalProperties speaks only of the names that its own schema does not list, and items
+// likewise: beside the keywords of `other` they would mean something else.
 void RefuseChangedMeaning(const SchemaJson& schema, const SchemaJson& other,
                           const std::string& path) {
   if (FindKeyword(schema, "additionalProperties") != nullptr &&

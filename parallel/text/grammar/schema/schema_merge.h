@@ -1,6 +1,6 @@
 #pragma once
 
-// Schemas that demand what two others do.
+// Merges two schemas into one that demands what both do.
 
 #include "parallel/text/grammar/schema/schema_keywords.h"
 

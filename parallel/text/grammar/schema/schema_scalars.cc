@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kEnumValuesMax = 1000;
 
-// OpenAPI's and others' formats of numbers that set bounds, and those that do not.
+// Formats of numbers, from OpenAPI and others: those that set bounds, and those that do not.
 struct NumberFormat {
   std::string_view name;
   bool integer = false;

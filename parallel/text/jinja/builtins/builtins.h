@@ -15,7 +15,7 @@ namespace shoal::text::jinja {
 
 class Evaluator;
 
-// What stands between the parentheses of a call.
+// The arguments of a call.
 struct Arguments {
   std::vector<Value> positional;
   std::vector<std::pair<std::string, Value>> keywords;

@@ -1,4 +1,5 @@
-// The filters of `x | filter`: those of one value, and the table. Those of sequences are beside.
+// The filters of `x | filter`: those of one value, and the table of all. Those of sequences are in
+// sequence_filters.cc.
 
 #include "parallel/text/jinja/builtins/filters.h"
 

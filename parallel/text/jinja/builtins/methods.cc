@@ -185,8 +185,8 @@ const std::map<std::string, TextMethod, std::less<>>& TextMethods() {
   return methods;
 }
 
-// Names that Python's types have and these do not: a template that uses one is refused when it
-// does, where an undefined value might go unnoticed.
+// Names that Python's types have and these do not. A template that uses one is refused then; as an
+// undefined value it might go unnoticed.
 bool IsOtherMethod(const Value& self, const std::string& name) {
   static constexpr std::string_view kText[] = {
       "casefold", "center",   "encode",    "expandtabs", "format",       "format_map",

@@ -19,7 +19,7 @@ bool IsKeyword(const std::string& name) {
   return std::find(std::begin(kKeywords), std::end(kKeywords), name) != std::end(kKeywords);
 }
 
-// What Jinja defines and this does not: taken for undefined, they would render wrongly.
+// Names that Jinja defines and this does not: taken for undefined, they would render wrongly.
 bool IsUnsupportedName(const std::string& name) {
   static constexpr std::string_view kNames[] = {"caller", "varargs", "kwargs", "super",
                                                 "self",   "lipsum",  "cycler", "joiner"};

@@ -1,4 +1,4 @@
-// Which block is handed out, and which content is lost by it.
+// BlockPool: which block is handed out next, and which kept content is lost by it.
 
 #include "worker/engine/cache/block_pool.h"
 

@@ -1,4 +1,4 @@
-// What is found, and what must not be.
+// PrefixCache: which blocks are found, and which must not be.
 
 #include "worker/engine/cache/prefix_cache.h"
 

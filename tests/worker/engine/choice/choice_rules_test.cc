@@ -1,4 +1,4 @@
-// Penalties, bias and masks on logits, by hand and against the definition, and the counts below.
+// Penalties, bias and masks on logits, by hand and against the definition, and TokenHistory.
 
 #include "worker/engine/choice/choice_rules.h"
 

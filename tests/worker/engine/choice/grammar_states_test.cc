@@ -1,4 +1,4 @@
-// The grammars of running sequences: functions of the tokens alone, back and forth.
+// GrammarState: what may follow depends on the tokens alone, also after some were taken back.
 
 #include "worker/engine/choice/grammar_states.h"
 

@@ -179,7 +179,7 @@ ItemResult FakeGroup::ApplyItem(const StepItem& item, Slot& slot) {
     EXPECT_EQ(cell.position, position);
     EXPECT_EQ(cell.prefix, prefix) << "position " << position << " was overwritten";
   }
-  int64_t right_end = row_end - slot.draft_count;  // Behind the last row whose token is right.
+  int64_t right_end = row_end - slot.draft_count;  // One past the last row whose token is right.
   for (int64_t position = slot.computed; position < row_end; ++position) {
     const auto index = static_cast<size_t>(position);
     prefix = Mix(prefix, tokens[index]);

@@ -1,4 +1,4 @@
-// What is guessed, and when guessing stops.
+// Prompt lookup: what is guessed, and when guessing stops.
 
 #include "worker/engine/schedule/prompt_lookup.h"
 

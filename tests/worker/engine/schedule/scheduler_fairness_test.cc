@@ -1,4 +1,4 @@
-// Whatever urgent requests arrive, and without end: who has started goes on.
+// A sequence that has started goes on, whatever urgent requests arrive, even without end.
 
 #include <gtest/gtest.h>
 
@@ -109,8 +109,8 @@ class Flood {
 
  private:
   struct Progress {
-    int64_t ground = 0;  // Positions that it has reached, ever.
-    int64_t waited = 0;  // Steps since it reached the last.
+    int64_t ground = 0;  // The furthest position that it has reached.
+    int64_t waited = 0;  // Steps since it last got further.
   };
 
   int64_t Draw(int64_t bound) {

@@ -1,4 +1,4 @@
-// What sequences find of each other in the cache, and what they must not.
+// Which cached blocks sequences take from each other, and which they must not.
 
 #include <gtest/gtest.h>
 
@@ -158,7 +158,7 @@ TEST(SchedulerPrefixes, ComputesAgainWhatStartedBehindRowsWithANumericError) {
   ASSERT_EQ(plan.starts.at(1).blocks.size(), 1U);
   scheduler.OnResult(Failing(plan, plan.items.at(0).slot, 20));
   const std::vector<SequenceUpdate> updates = scheduler.TakeUpdates();
-  ASSERT_EQ(updates.size(), 1U) << "the second one heard of tokens behind a bad row";
+  ASSERT_EQ(updates.size(), 1U) << "the second one heard of tokens after a bad row";
   EXPECT_EQ(updates[0].id, 1U);
   EXPECT_EQ(updates[0].finish, FinishReason::kNumericError);
   const StepPlan again = *scheduler.NextStep();
@@ -182,7 +182,7 @@ TEST(SchedulerPrefixes, StaysBehindBlocksBeforeANumericError) {
   EXPECT_EQ(scheduler.NextStep()->starts.at(0).blocks, plan.starts.at(1).blocks);
 }
 
-// Starts request 2 behind a block of request 1, of 40 tokens each, with two steps under way, and
+// Starts request 2 after a block of request 1, of 40 tokens each, with two steps under way, and
 // then finds row 5 bad.
 void ExpectToStartAgain(int64_t chunk_tokens, bool cancel) {
   SchedulerOptions options = Options();

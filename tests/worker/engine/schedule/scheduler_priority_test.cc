@@ -1,4 +1,4 @@
-// Who is served first, and that nobody is forgotten.
+// The order of service by priority, and that every request is served in the end.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// Whatever arrives, is cancelled or runs out of blocks: every stream is the one its request gives
-// alone.
+// Random runs: whatever arrives, is cancelled or runs out of blocks, every stream is the one that
+// its request gives alone.
 
 #include <gtest/gtest.h>
 
