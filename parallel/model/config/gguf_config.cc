@@ -4,6 +4,7 @@
 
 #include "parallel/model/config/idle_keys.h"
 #include "parallel/model/config/json_fields.h"
+#include "parallel/model/families/llama.h"
 #include "parallel/model/files/gguf.h"
 #include "parallel/model/files/refuse.h"
 
@@ -55,9 +56,9 @@ void CheckArchitecture(const JsonFields& fields) {
         fields.where(),
         "the metadata key \"general.architecture\" is missing: this is no model, or a damaged one");
   }
-  if (*architecture != "llama") {
-    Refuse(fields.where(), "the architecture ", Quoted(*architecture),
-           " is not supported, only \"llama\" is: take a model of that family");
+  if (FindFamily(*architecture) == nullptr) {
+    Refuse(fields.where(), "the architecture ", Quoted(*architecture), " is not supported, only ",
+           FamilyNames(), " is: take a model of that family");
   }
 }
 
@@ -100,13 +101,13 @@ ModelConfig ReadGgufConfig(const GgufContents& contents, const std::string& wher
   CheckArchitecture(fields);
   CheckUnsupported(fields, contents.metadata);
   ModelConfig config;
-  config.family = "llama";
+  config.family = kLlama.name;
   config.layer_count = fields.Count("llama.block_count");
   config.hidden_dim = fields.Count("llama.embedding_length");
   config.head_count = fields.Count("llama.attention.head_count");
   config.kv_head_count =
       fields.TryCount("llama.attention.head_count_kv").value_or(config.head_count);
-  config.ffn_dim = fields.Count("llama.feed_forward_length");
+  config.ffn_dims = fields.Counts("llama.feed_forward_length", config.layer_count);
   config.context_tokens = fields.Count("llama.context_length");
   config.norm_epsilon = static_cast<float>(fields.Number("llama.attention.layer_norm_rms_epsilon"));
   const std::optional<int64_t> key_length = fields.TryCount("llama.attention.key_length");
