@@ -72,7 +72,14 @@ struct TensorSpec {
   bool is_norm() const { return !reads.has_value(); }
 };
 
+// What a position keeps in the cache for each key/value head. Units: numbers.
+struct KvWidths {
+  int64_t key = 0;
+  int64_t value = 0;
+};
+
 struct LayerSpec {
+  KvWidths kv;
   // In the order in which a step reads them, which is their order in packed memory and in files.
   std::vector<TensorSpec> tensors;
 

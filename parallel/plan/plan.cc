@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "parallel/plan/deal.h"
+#include "parallel/plan/kv_layout.h"
 #include "transport/base/error.h"
 
 // From a model's leaves and sizes to each rank's shard.
@@ -238,8 +239,7 @@ std::vector<RankShard> PlanCut(const Model& model, const PlanOptions& options) {
         shard.vocab_rows = Scale(vocab[place], model::kVocabUnitRows, config.vocab_size);
       }
       shard.weight_bytes = WeightBytes(model, shard, first, last);
-      shard.kv_bytes_per_token = shard.layers.count() * shard.kv_heads.count() *
-                                 KvBlockBytes(options.kv_dtype, config.head_dim) / kKvBlockTokens;
+      shard.kv_bytes_per_token = MakeKvLayout(model, shard, options.kv_dtype).token_bytes();
       shard.bytes_per_step = BytesPerStep(model, shard, cut);
       CheckMemory(model, shard, options);
       shards.push_back(shard);

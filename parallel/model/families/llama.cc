@@ -10,7 +10,8 @@ LayerSpec LlamaLayer(const ModelConfig& config, int64_t layer) {
   const int64_t query_dim = config.head_count * head_dim;
   const int64_t kv_dim = config.kv_head_count * head_dim;
   const int64_t ffn_dim = config.ffn_dim(layer);
-  return {.tensors = {{.role = TensorRole::kAttentionNorm,
+  return {.kv = {.key = head_dim, .value = head_dim},
+          .tensors = {{.role = TensorRole::kAttentionNorm,
                        .names = {"attn_norm.weight", "input_layernorm.weight"},
                        .cols = hidden_dim,
                        .scales = LayerInput::kAttention},

@@ -6,6 +6,7 @@
 
 #include "parallel/model/open.h"
 #include "parallel/model/resolve.h"
+#include "parallel/plan/kv_layout.h"
 #include "parallel/plan/plan.h"
 #include "tests/parallel/model/refusal.h"
 #include "tests/support/scratch_folder.h"
@@ -243,6 +244,26 @@ TEST(FeedForwardLength, MayBeOneForEachLayer) {
   spec.ffn_dims = {512, 512, 512};
   const ScratchFolder folder;
   EXPECT_THAT(Open(spec, folder)->config().ffn_dims, ElementsAre(512));
+}
+
+TEST(MakeKvLayout, GivesKeysAndValuesOfEachLayerTheirOwnWidths) {
+  const model::KvWidths widths[] = {{.key = 8, .value = 4}, {.key = 16, .value = 16}};
+  const plan::KvLayout layout = plan::MakeKvLayout(widths, 3, KvDType::kF16);
+  EXPECT_EQ(layout.layers[0].key_bytes, 16);
+  EXPECT_EQ(layout.layers[0].value_bytes, 8);
+  EXPECT_EQ(layout.layers[1].offset, 3 * 32 * 24);
+  EXPECT_EQ(layout.layers[1].head_bytes(), 32 * 64);
+  EXPECT_EQ(layout.block_stride, 3 * 32 * (24 + 64));
+  EXPECT_EQ(layout.token_bytes(), 3 * (24 + 64));
+  // An int8 has a scale of 4 bytes beside each.
+  EXPECT_EQ(plan::MakeKvLayout(widths, 1, KvDType::kInt8).token_bytes(), 12 + 8 + 20 + 20);
+}
+
+TEST(MakeKvLayout, IsTheKernelsWhereValuesAreAsWideAsKeys) {
+  for (const KvDType dtype : {KvDType::kF16, KvDType::kF32, KvDType::kBF16, KvDType::kInt8}) {
+    const model::KvWidths widths[] = {{.key = 80, .value = 80}};
+    EXPECT_EQ(plan::MakeKvLayout(widths, 1, dtype).block_stride, KvBlockBytes(dtype, 80));
+  }
 }
 
 }  // namespace
