@@ -4,9 +4,9 @@
 
 #include "parallel/model/config/idle_keys.h"
 #include "parallel/model/config/json_fields.h"
-#include "parallel/model/families/llama.h"
 #include "parallel/model/files/gguf.h"
 #include "parallel/model/files/refuse.h"
+#include "parallel/model/layer_spec.h"
 
 // What a GGUF file's metadata say about a llama model.
 
@@ -49,17 +49,19 @@ constexpr IdleKey kIdleKeys[] = {
     {"split.count", "[0, 1]", "the other parts hold the rest: join them with gguf-split --merge"},
 };
 
-void CheckArchitecture(const JsonFields& fields) {
+const Family& FamilyOf(const JsonFields& fields) {
   const std::optional<std::string> architecture = fields.TryString("general.architecture");
   if (!architecture) {
     Refuse(
         fields.where(),
         "the metadata key \"general.architecture\" is missing: this is no model, or a damaged one");
   }
-  if (FindFamily(*architecture) == nullptr) {
+  const Family* family = FindFamily(*architecture);
+  if (family == nullptr) {
     Refuse(fields.where(), "the architecture ", Quoted(*architecture), " is not supported, only ",
            FamilyNames(), " is: take a model of that family");
   }
+  return *family;
 }
 
 void CheckUnsupported(const JsonFields& fields, const nlohmann::json& metadata) {
@@ -98,10 +100,9 @@ double ReadLinearFactor(const JsonFields& fields) {
 
 ModelConfig ReadGgufConfig(const GgufContents& contents, const std::string& where) {
   const JsonFields fields(contents.metadata, where);
-  CheckArchitecture(fields);
-  CheckUnsupported(fields, contents.metadata);
   ModelConfig config;
-  config.family = kLlama.name;
+  config.family = FamilyOf(fields).name;
+  CheckUnsupported(fields, contents.metadata);
   config.layer_count = fields.Count("llama.block_count");
   config.hidden_dim = fields.Count("llama.embedding_length");
   config.head_count = fields.Count("llama.attention.head_count");

@@ -7,8 +7,8 @@
 
 #include "parallel/model/config/idle_keys.h"
 #include "parallel/model/config/json_fields.h"
-#include "parallel/model/families/llama.h"
 #include "parallel/model/files/refuse.h"
+#include "parallel/model/layer_spec.h"
 
 // config.json to ModelConfig.
 
@@ -149,14 +149,18 @@ void CheckAll(const json& config, const char* key, std::string_view supported,
   }
 }
 
-void CheckUnsupported(const json& config, const JsonFields& fields) {
+const Family& FamilyOf(const JsonFields& fields) {
   const std::string type = fields.TryString("model_type").value_or("(missing)");
   const Family* family = FindFamily(type);
   if (family == nullptr) {
     Refuse(fields.where(), "the model type ", Quoted(type), " is not supported, only ",
            FamilyNames(), " is: take a model of that family");
   }
-  CheckAll(config, "architectures", family->hugging_face, fields.where());
+  return *family;
+}
+
+void CheckUnsupported(const json& config, const Family& family, const JsonFields& fields) {
+  CheckAll(config, "architectures", family.hugging_face, fields.where());
   CheckAll(config, "layer_types", "full_attention", fields.where());
   CheckIdleKeys(config, kIdleKeys, fields.where());
 }
@@ -253,10 +257,11 @@ void ReadRope(const JsonFields& fields, RopeConfig& rope) {
 
 HfConfig ReadHfConfig(const json& config, const std::string& where) {
   const JsonFields fields(config, where);
-  CheckUnsupported(config, fields);
+  const Family& family = FamilyOf(fields);
+  CheckUnsupported(config, family, fields);
   HfConfig result;
   ModelConfig& model = result.model;
-  model.family = kLlama.name;
+  model.family = family.name;
   model.layer_count = fields.Count("num_hidden_layers");
   model.hidden_dim = fields.Count("hidden_size");
   model.head_count = fields.Count("num_attention_heads");

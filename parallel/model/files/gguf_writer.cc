@@ -117,7 +117,7 @@ json FfnDims(const ModelConfig& config) {
 // What config.json says, in GGUF's words.
 json MetadataOfConfig(const Model& model) {
   const ModelConfig& config = model.config();
-  json metadata = {{"general.architecture", "llama"},
+  json metadata = {{"general.architecture", config.family},
                    {"general.name", model.name()},
                    {"llama.block_count", static_cast<uint64_t>(config.layer_count)},
                    {"llama.context_length", static_cast<uint64_t>(config.context_tokens)},

@@ -115,6 +115,14 @@ TEST_F(ConvertTest, GivesAFoldersModelInGgufsOrderOfRopeRows) {
             Row(before->tensors().layers[1][model::TensorRole::kValue], 3));
 }
 
+TEST_F(ConvertTest, KeepsTheWidthOfEachLayersMlp) {
+  ModelSpec spec = F32FolderSpec();
+  spec.ffn_dims = {512, 256, 384};
+  const auto model = Converted(WriteModel(spec, folder_.path()), DType::kQ8_0);
+  EXPECT_EQ(model->config().ffn_dims, spec.ffn_dims);
+  EXPECT_EQ(model->tensors().layers[2][model::TensorRole::kDown].cols, 384);
+}
+
 TEST_F(ConvertTest, TakesAFoldersTokenizerAlong) {
   const std::string source = WriteModel(F32FolderSpec(), folder_.path());
   WriteFile(source + "/tokenizer.json", R"({"model": {"vocab": {"\u00e9": 1}}})");
