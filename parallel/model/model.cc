@@ -225,8 +225,11 @@ class LoadedModel : public Model {
     int64_t attention_group = 1;
     int64_t down_group = 1;
     for (const LayerTensors& layer : tensors_.layers) {
-      attention_group = std::max(attention_group, GroupSize(layer.attention_output->dtype));
-      down_group = std::max(down_group, GroupSize(layer.down->dtype));
+      for (const TensorSpec& tensor : layer.spec.tensors) {
+        if (tensor.cut != TensorCut::kRowParallel) continue;
+        int64_t& group = tensor.unit == CutUnit::kMlpColumns ? down_group : attention_group;
+        group = std::max(group, GroupSize(layer[tensor.role].dtype));
+      }
     }
     leaves_ = ComputeLeaves(config_, attention_group, down_group);
     for (const NamedTensor& named : GgufTensors(tensors_)) weight_bytes_ += named.tensor->bytes();

@@ -3,6 +3,7 @@
 // A model on disk, opened: its configuration, its tensors (memory-mapped, never copied whole), and
 // the metadata its tokenizer and chat template come from.
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,6 +15,7 @@
 
 #include "kernels/format/dtype.h"
 #include "parallel/model/config/config.h"
+#include "parallel/model/layer_spec.h"
 
 namespace shoal::model {
 
@@ -38,15 +40,12 @@ void CheckScales(const Tensor& tensor, int64_t row_begin, int64_t row_end,
                  const std::string& where = "the model");
 
 struct LayerTensors {
-  const Tensor* attention_norm = nullptr;    // [1][hidden_dim]
-  const Tensor* query = nullptr;             // [head_count * head_dim][hidden_dim]
-  const Tensor* key = nullptr;               // [kv_head_count * head_dim][hidden_dim]
-  const Tensor* value = nullptr;             // [kv_head_count * head_dim][hidden_dim]
-  const Tensor* attention_output = nullptr;  // [hidden_dim][head_count * head_dim]
-  const Tensor* ffn_norm = nullptr;          // [1][hidden_dim]
-  const Tensor* gate = nullptr;              // [ffn_dim][hidden_dim]
-  const Tensor* up = nullptr;                // [ffn_dim][hidden_dim]
-  const Tensor* down = nullptr;              // [hidden_dim][ffn_dim]
+  LayerSpec spec;
+  // By role; null where the spec has no such tensor.
+  std::array<const Tensor*, kTensorRoles> by_role = {};
+
+  // Needs the spec to have it.
+  const Tensor& operator[](TensorRole role) const { return *by_role[static_cast<size_t>(role)]; }
 };
 
 struct ModelTensors {

@@ -8,27 +8,14 @@
 #include "parallel/model/files/mapped_file.h"
 #include "parallel/model/files/refuse.h"
 
-// Names and shapes of a llama model.
+// The tables of names and shapes, held against what a file has.
 
 namespace shoal::model {
 namespace {
 
-struct LayerName {
-  const Tensor* LayerTensors::*member;
-  std::string_view gguf;
-  std::string_view hugging_face;
-};
-
-constexpr LayerName kLayerNames[] = {
-    {&LayerTensors::attention_norm, "attn_norm.weight", "input_layernorm.weight"},
-    {&LayerTensors::query, "attn_q.weight", "self_attn.q_proj.weight"},
-    {&LayerTensors::key, "attn_k.weight", "self_attn.k_proj.weight"},
-    {&LayerTensors::value, "attn_v.weight", "self_attn.v_proj.weight"},
-    {&LayerTensors::attention_output, "attn_output.weight", "self_attn.o_proj.weight"},
-    {&LayerTensors::ffn_norm, "ffn_norm.weight", "post_attention_layernorm.weight"},
-    {&LayerTensors::gate, "ffn_gate.weight", "mlp.gate_proj.weight"},
-    {&LayerTensors::up, "ffn_up.weight", "mlp.up_proj.weight"},
-    {&LayerTensors::down, "ffn_down.weight", "mlp.down_proj.weight"}};
+constexpr TensorNames kEmbedding = {"token_embd.weight", "model.embed_tokens.weight"};
+constexpr TensorNames kOutputNorm = {"output_norm.weight", "model.norm.weight"};
+constexpr TensorNames kOutput = {"output.weight", "lm_head.weight"};
 
 class Resolver {
  public:
@@ -41,15 +28,17 @@ class Resolver {
   }
 
   ModelTensors Resolve(TiedOutput tied, ModelConfig& config) {
+    const Family* family = FindFamily(config.family);
+    SHOAL_CHECK(family != nullptr, "family ", config.family);
     ModelTensors found;
-    found.token_embedding = Take(gguf_ ? "token_embd.weight" : "model.embed_tokens.weight");
+    found.token_embedding = Take(NameOf(kEmbedding));
     config.vocab_size = found.token_embedding->rows;
     CheckShape(*found.token_embedding, config.vocab_size, config.hidden_dim);
     // One by one, so that an absurd layer count meets a missing tensor before it costs memory.
     for (int64_t layer = 0; layer < config.layer_count; ++layer) {
-      found.layers.push_back(ResolveLayer(layer, config));
+      found.layers.push_back(ResolveLayer(layer, *family, config));
     }
-    found.output_norm = Take(gguf_ ? "output_norm.weight" : "model.norm.weight");
+    found.output_norm = Take(NameOf(kOutputNorm));
     CheckNorm(*found.output_norm, config.hidden_dim);
     found.output = ResolveOutput(tied, *found.token_embedding);
     CheckShape(*found.output, config.vocab_size, config.hidden_dim);
@@ -58,11 +47,15 @@ class Resolver {
     } else {
       found.stored_frequencies = TakeStoredFrequencies(config);
     }
-    CheckNothingLeft();
+    CheckNothingLeft(*family);
     return found;
   }
 
  private:
+  std::string NameOf(const TensorNames& names) const {
+    return std::string(gguf_ ? names.gguf : names.hugging_face);
+  }
+
   const Tensor* TryTake(const std::string& name) {
     const auto found = unused_.find(name);
     if (found == unused_.end()) {
@@ -98,28 +91,19 @@ class Resolver {
     }
   }
 
-  LayerTensors ResolveLayer(int64_t layer, const ModelConfig& config) {
+  LayerTensors ResolveLayer(int64_t layer, const Family& family, const ModelConfig& config) {
     const std::string prefix = (gguf_ ? "blk." : "model.layers.") + std::to_string(layer) + ".";
-    LayerTensors found;
-    for (const LayerName& name : kLayerNames) {
-      found.*name.member = Take(prefix + std::string(gguf_ ? name.gguf : name.hugging_face));
+    LayerTensors found = {.spec = family.layer(config, layer)};
+    for (const TensorSpec& spec : found.spec.tensors) {
+      const Tensor* tensor = Take(prefix + NameOf(spec.names));
+      spec.is_norm() ? CheckNorm(*tensor, spec.cols) : CheckShape(*tensor, spec.rows, spec.cols);
+      found.by_role[static_cast<size_t>(spec.role)] = tensor;
     }
-    const int64_t query_rows = config.head_count * config.head_dim;
-    const int64_t kv_rows = config.kv_head_count * config.head_dim;
-    CheckNorm(*found.attention_norm, config.hidden_dim);
-    CheckShape(*found.query, query_rows, config.hidden_dim);
-    CheckShape(*found.key, kv_rows, config.hidden_dim);
-    CheckShape(*found.value, kv_rows, config.hidden_dim);
-    CheckShape(*found.attention_output, config.hidden_dim, query_rows);
-    CheckNorm(*found.ffn_norm, config.hidden_dim);
-    CheckShape(*found.gate, config.ffn_dim, config.hidden_dim);
-    CheckShape(*found.up, config.ffn_dim, config.hidden_dim);
-    CheckShape(*found.down, config.hidden_dim, config.ffn_dim);
     return found;
   }
 
   const Tensor* ResolveOutput(TiedOutput tied, const Tensor& embedding) {
-    const std::string name = gguf_ ? "output.weight" : "lm_head.weight";
+    const std::string name = NameOf(kOutput);
     if (tied == TiedOutput::kNo) {
       return Take(name);
     }
@@ -186,7 +170,7 @@ class Resolver {
     }
   }
 
-  void CheckNothingLeft() const {
+  void CheckNothingLeft(const Family& family) const {
     if (unused_.empty()) {
       return;
     }
@@ -196,8 +180,8 @@ class Resolver {
       first = tensor < first ? tensor : first;
     }
     Refuse(where_, "the tensor ", Quoted(first->name), " (one of ", unused_.size(),
-           ") has no place in a llama model without biases, and ignoring it would change the "
-           "answers: take another model");
+           ") has no place in a ", family.name,
+           " model without biases, and ignoring it would change the answers: take another model");
   }
 
   const bool gguf_;
@@ -209,15 +193,18 @@ class Resolver {
 }  // namespace
 
 std::vector<NamedTensor> GgufTensors(const ModelTensors& tensors) {
-  std::vector<NamedTensor> named = {{"token_embd.weight", tensors.token_embedding}};
-  for (size_t layer = 0; layer < tensors.layers.size(); ++layer) {
-    for (const LayerName& name : kLayerNames) {
-      named.push_back({"blk." + std::to_string(layer) + "." + std::string(name.gguf),
-                       tensors.layers[layer].*name.member});
+  std::vector<NamedTensor> named = {{std::string(kEmbedding.gguf), tensors.token_embedding}};
+  for (size_t i = 0; i < tensors.layers.size(); ++i) {
+    const LayerTensors& layer = tensors.layers[i];
+    for (const TensorSpec& spec : layer.spec.tensors) {
+      named.push_back({Str("blk.", i, ".", spec.names.gguf), &layer[spec.role],
+                       static_cast<int64_t>(i), &spec});
     }
   }
-  named.push_back({"output_norm.weight", tensors.output_norm});
-  if (tensors.output != tensors.token_embedding) named.push_back({"output.weight", tensors.output});
+  named.push_back({std::string(kOutputNorm.gguf), tensors.output_norm});
+  if (tensors.output != tensors.token_embedding) {
+    named.push_back({std::string(kOutput.gguf), tensors.output});
+  }
   return named;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// Finds the llama family's tensors by name among those of a file.
+// Finds a model's tensors among those of a file, by its family's table of names and shapes.
 
 #include <cstdint>
 #include <span>
@@ -31,6 +31,8 @@ ModelTensors ResolveTensors(std::span<const Tensor> tensors, NameScheme scheme, 
 struct NamedTensor {
   std::string name;
   const Tensor* tensor;
+  int64_t layer = -1;
+  const TensorSpec* spec = nullptr;  // Of the layer's tensors; null: it is outside the layers.
 };
 
 // All tensors of the model, in the order of a forward pass; a tied head is not listed.

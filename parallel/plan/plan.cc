@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "parallel/plan/deal.h"
+#include "parallel/plan/kv_layout.h"
 #include "transport/base/error.h"
 
 // From a model's leaves and sizes to each rank's shard.
@@ -17,12 +18,11 @@ namespace {
 using model::LeafGeometry;
 using model::Model;
 using model::ModelConfig;
-using model::Tensor;
 
 // The three kinds of unit that a tensor-parallel cut divides, with their names for messages.
 std::array<std::pair<const char*, int64_t>, 3> UnitCounts(const LeafGeometry& leaves) {
   return {{{"attention leaves", leaves.attention_leaf_count},
-           {"MLP leaves", leaves.mlp_leaf_count},
+           {"MLP leaves", leaves.mlp_leaf_count_min},
            {"vocabulary units of 64 rows", leaves.vocab_unit_count}}};
 }
 
@@ -61,11 +61,7 @@ bool IsTied(const Model& model) {
 
 int64_t LayerBytes(const model::LayerTensors& layer) {
   int64_t bytes = 0;
-  for (const Tensor* tensor :
-       {layer.attention_norm, layer.query, layer.key, layer.value, layer.attention_output,
-        layer.ffn_norm, layer.gate, layer.up, layer.down}) {
-    bytes += tensor->bytes();
-  }
+  for (const model::TensorSpec& tensor : layer.spec.tensors) bytes += layer[tensor.role].bytes();
   return bytes;
 }
 
@@ -91,21 +87,32 @@ Range Scale(const Range& units, int64_t unit_size, int64_t limit) {
   return {std::min(units.begin * unit_size, limit), std::min(units.end * unit_size, limit)};
 }
 
+int64_t WidestMlp(const ModelConfig& config) {
+  return *std::max_element(config.ffn_dims.begin(), config.ffn_dims.end());
+}
+
+// Each layer's leaves dealt for themselves.
+std::vector<Range> DealMlp(const Model& model, const Range& layers, size_t place,
+                           std::span<const double> speeds) {
+  std::vector<Range> columns;
+  const int64_t leaf_width = model.leaves().mlp_leaf_width;
+  for (int64_t layer = layers.begin; layer < layers.end; ++layer) {
+    const int64_t ffn_dim = model.config().ffn_dim(layer);
+    const int64_t leaf_count = model::MlpLeafCount(ffn_dim, leaf_width);
+    columns.push_back(Scale(DealUnits(leaf_count, speeds)[place], leaf_width, ffn_dim));
+  }
+  return columns;
+}
+
 int64_t WeightBytes(const Model& model, const RankShard& shard, bool first, bool last) {
-  const ModelConfig& config = model.config();
   const model::ModelTensors& tensors = model.tensors();
-  const int64_t query_width = shard.heads.count() * config.head_dim;
-  const int64_t kv_width = shard.kv_heads.count() * config.head_dim;
-  const int64_t mlp_width = shard.mlp_columns.count();
   int64_t bytes = 0;
   for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
     const model::LayerTensors& layer = tensors.layers[static_cast<size_t>(i)];
-    bytes += layer.attention_norm->bytes() + layer.ffn_norm->bytes();
-    bytes += query_width * layer.query->row_bytes();
-    bytes += kv_width * (layer.key->row_bytes() + layer.value->row_bytes());
-    bytes += config.hidden_dim * RowBytes(layer.attention_output->dtype, query_width);
-    bytes += mlp_width * (layer.gate->row_bytes() + layer.up->row_bytes());
-    bytes += config.hidden_dim * RowBytes(layer.down->dtype, mlp_width);
+    for (const model::TensorSpec& tensor : layer.spec.tensors) {
+      const TensorPart part = PartOf(tensor, i, shard);
+      bytes += part.rows.count() * RowBytes(layer[tensor.role].dtype, part.cols.count());
+    }
   }
   if (first) {
     bytes += shard.vocab_rows.count() * tensors.token_embedding->row_bytes();
@@ -117,10 +124,14 @@ int64_t WeightBytes(const Model& model, const RankShard& shard, bool first, bool
   return bytes;
 }
 
-int64_t BytesPerStep(const ModelConfig& config, const RankShard& shard, const Cut& cut) {
+int64_t BytesPerStep(const Model& model, const RankShard& shard, const Cut& cut) {
+  const ModelConfig& config = model.config();
   const int64_t peers = cut.tensor_parallel - 1;
   const auto gathered = [&](int64_t bytes) { return bytes * peers / cut.tensor_parallel; };
-  const int64_t sums = shard.layers.count() * 2;
+  int64_t sums = 0;
+  for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
+    sums += model.tensors().layers[static_cast<size_t>(i)].spec.sum_count();
+  }
   int64_t bytes = sums * gathered(2 * 8 * (config.hidden_dim + 1));
   if (shard.stage == 0) {
     bytes += gathered(4 * config.hidden_dim);
@@ -157,6 +168,40 @@ void CheckMemory(const Model& model, const RankShard& shard, const PlanOptions& 
 
 }  // namespace
 
+const Range& RankShard::MlpColumns(int64_t layer) const {
+  if (layer_mlp_columns.empty()) return mlp_columns;
+  return layer_mlp_columns.at(static_cast<size_t>(layer - layers.begin));
+}
+
+int64_t RankShard::MlpColumnsMax() const {
+  int64_t most = 0;
+  for (int64_t layer = layers.begin; layer < layers.end; ++layer) {
+    most = std::max(most, MlpColumns(layer).count());
+  }
+  return most;
+}
+
+TensorPart PartOf(const model::TensorSpec& tensor, int64_t layer, const RankShard& shard) {
+  const auto units = [&]() -> Range {
+    switch (tensor.unit) {
+      case model::CutUnit::kHeads:
+        return shard.heads;
+      case model::CutUnit::kKvHeads:
+        return shard.kv_heads;
+      case model::CutUnit::kMlpColumns:
+        return shard.MlpColumns(layer);
+      case model::CutUnit::kNone:
+        break;
+    }
+    return {};
+  }();
+  const Range cut = {units.begin * tensor.unit_size, units.end * tensor.unit_size};
+  TensorPart part = {{0, tensor.rows}, {0, tensor.cols}};
+  if (tensor.cut == model::TensorCut::kColumnParallel) part.rows = cut;
+  if (tensor.cut == model::TensorCut::kRowParallel) part.cols = cut;
+  return part;
+}
+
 std::vector<RankShard> PlanCut(const Model& model, const PlanOptions& options) {
   CheckCut(model, options);
   const ModelConfig& config = model.config();
@@ -186,14 +231,16 @@ std::vector<RankShard> PlanCut(const Model& model, const PlanOptions& options) {
       shard.kv_heads = {shard.heads.begin / heads_per_kv_head,
                         (shard.heads.end - 1) / heads_per_kv_head + 1};
       shard.mlp_leaves = mlp[place];
-      shard.mlp_columns = Scale(mlp[place], leaves.mlp_leaf_width, config.ffn_dim);
+      shard.mlp_columns = Scale(mlp[place], leaves.mlp_leaf_width, WidestMlp(config));
+      if (config.ffn_dims.size() > 1) {
+        shard.layer_mlp_columns = DealMlp(model, shard.layers, place, places);
+      }
       if (first || last) {
         shard.vocab_rows = Scale(vocab[place], model::kVocabUnitRows, config.vocab_size);
       }
       shard.weight_bytes = WeightBytes(model, shard, first, last);
-      shard.kv_bytes_per_token = shard.layers.count() * shard.kv_heads.count() *
-                                 KvBlockBytes(options.kv_dtype, config.head_dim) / kKvBlockTokens;
-      shard.bytes_per_step = BytesPerStep(config, shard, cut);
+      shard.kv_bytes_per_token = MakeKvLayout(model, shard, options.kv_dtype).token_bytes();
+      shard.bytes_per_step = BytesPerStep(model, shard, cut);
       CheckMemory(model, shard, options);
       shards.push_back(shard);
     }

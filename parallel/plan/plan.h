@@ -28,11 +28,13 @@ struct RankShard {
   int32_t stage = 0;
   Range layers;
   Range attention_leaves;
-  Range heads;     // Query heads: those of its attention leaves.
-  Range kv_heads;  // The key/value heads its query heads read; neighbours may share one.
-  Range mlp_leaves;
-  Range mlp_columns;  // Columns of the down projection (rows of gate and up) of its leaves.
-  Range vocab_rows;   // Of the embedding (first stage) and the output head (last stage).
+  Range heads;        // Query heads: those of its attention leaves.
+  Range kv_heads;     // The key/value heads its query heads read; neighbours may share one.
+  Range mlp_leaves;   // Of the widest layer's.
+  Range mlp_columns;  // Columns of its down projection (rows of gate and up) in those leaves.
+  // The same of each of its layers, where they differ; empty: as above in all.
+  std::vector<Range> layer_mlp_columns;
+  Range vocab_rows;  // Of the embedding (first stage) and the output head (last stage).
   // Of the rank's rows and columns, as in the file. Norms count on every rank that uses them, a
   // tied embedding once where a stage is both first and last.
   int64_t weight_bytes = 0;
@@ -42,7 +44,19 @@ struct RankShard {
   // the embedding row, the residual to the next stage, the logits; a collective over N ranks sends
   // (N - 1) / N of its bytes, a sum twice that.
   int64_t bytes_per_step = 0;
+
+  // Of a layer of the model, and the most of any of its layers.
+  const Range& MlpColumns(int64_t layer) const;
+  int64_t MlpColumnsMax() const;
 };
+
+// The rectangle of a layer's tensor that a rank holds.
+struct TensorPart {
+  Range rows;
+  Range cols;
+};
+
+TensorPart PartOf(const model::TensorSpec& tensor, int64_t layer, const RankShard& shard);
 
 struct Cut {
   int32_t tensor_parallel = 1;

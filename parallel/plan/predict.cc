@@ -30,10 +30,16 @@ int64_t DecodeReadBytes(const model::Model& model, const RankShard& shard) {
   return shard.weight_bytes - shard.vocab_rows.count() * tensors.token_embedding->row_bytes();
 }
 
-int64_t LayerMacs(const model::ModelConfig& config, const RankShard& shard) {
-  const int64_t attention =
-      (2 * shard.heads.count() + 2 * shard.kv_heads.count()) * config.head_dim;
-  return shard.layers.count() * config.hidden_dim * (attention + 3 * shard.mlp_columns.count());
+int64_t LayerMacs(const model::Model& model, const RankShard& shard) {
+  int64_t macs = 0;
+  for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
+    for (const model::TensorSpec& tensor :
+         model.tensors().layers[static_cast<size_t>(i)].spec.tensors) {
+      const TensorPart part = PartOf(tensor, i, shard);
+      if (!tensor.is_norm()) macs += part.rows.count() * part.cols.count();
+    }
+  }
+  return macs;
 }
 
 SpeedPrediction PredictSpeed(const model::Model& model, std::span<const RankShard> shards,
@@ -42,10 +48,11 @@ SpeedPrediction PredictSpeed(const model::Model& model, std::span<const RankShar
   const double read_bytes =
       SlowestPath(shards, [&](const RankShard& shard) { return DecodeReadBytes(model, shard); });
   const double macs =
-      SlowestPath(shards, [&](const RankShard& shard) { return LayerMacs(model.config(), shard); });
+      SlowestPath(shards, [&](const RankShard& shard) { return LayerMacs(model, shard); });
   const double reading = read_bytes * rank_count / speed.read_bytes_per_second;
-  const double exchange =
-      2 * static_cast<double>(model.config().layer_count) * speed.all_reduce_seconds;
+  int64_t sums = 0;
+  for (const model::LayerTensors& layer : model.tensors().layers) sums += layer.spec.sum_count();
+  const double exchange = static_cast<double>(sums) * speed.all_reduce_seconds;
   return {.decode_tokens_per_second = 1 / (reading + exchange),
           .prefill_tokens_per_second = speed.dot_ops_per_second / (macs * rank_count),
           .decode_bound = reading >= exchange ? "memory" : "exchange"};

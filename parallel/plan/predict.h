@@ -28,7 +28,7 @@ struct SpeedPrediction {
 int64_t DecodeReadBytes(const model::Model& model, const RankShard& shard);
 
 // Multiply-additions with a rank's weights for one prompt row, the head left out.
-int64_t LayerMacs(const model::ModelConfig& config, const RankShard& shard);
+int64_t LayerMacs(const model::Model& model, const RankShard& shard);
 
 // Decode: in every stage the slowest rank reads its weights at its part of the speed, and the ranks
 // of a stage meet twice a layer. Prefill: in every stage the slowest rank multiplies at its part of

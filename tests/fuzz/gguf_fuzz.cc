@@ -52,7 +52,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto model =
         shoal::model::OpenGgufBytes(std::as_bytes(std::span(data, size)), "fuzz.gguf");
     for (const shoal::model::LayerTensors& layer : model->tensors().layers) {
-      shoal::model::CheckScales(*layer.down, 0, layer.down->rows);
+      shoal::model::CheckScales(layer[shoal::model::TensorRole::kDown], 0,
+                                layer[shoal::model::TensorRole::kDown].rows);
     }
     shoal::model::CheckScales(*model->tensors().output, 0, model->config().vocab_size);
   } catch (const shoal::Error& error) {

@@ -13,9 +13,8 @@ namespace {
 std::set<int64_t> GroupSizes(const model::ModelTensors& tensors) {
   std::set<int64_t> sizes = {InputGroup(tensors.output->dtype)};
   for (const model::LayerTensors& layer : tensors.layers) {
-    for (const model::Tensor* tensor : {layer.query, layer.key, layer.value, layer.attention_output,
-                                        layer.gate, layer.up, layer.down}) {
-      sizes.insert(InputGroup(tensor->dtype));
+    for (const model::TensorSpec& tensor : layer.spec.tensors) {
+      if (!tensor.is_norm()) sizes.insert(InputGroup(layer[tensor.role].dtype));
     }
   }
   sizes.erase(1);
@@ -31,7 +30,7 @@ constexpr int64_t kInteger = sizeof(int64_t);
 LayerRows::LayerRows(const model::Model& model, const plan::RankShard& shard, int64_t rows) {
   const model::ModelConfig& config = model.config();
   const int64_t query_dim = shard.heads.count() * config.head_dim;
-  const int64_t mlp_dim = shard.mlp_columns.count();
+  const int64_t mlp_dim = shard.MlpColumnsMax();
   const int64_t widest = std::max({config.hidden_dim, query_dim, mlp_dim});
   normed.resize(rows * config.hidden_dim);
   gate.resize(rows * mlp_dim);
@@ -49,7 +48,7 @@ LayerRows::LayerRows(const model::Model& model, const plan::RankShard& shard, in
 int64_t LayerRows::MemoryBytes(const model::Model& model, const plan::RankShard& shard,
                                int64_t rows) {
   const model::ModelConfig& config = model.config();
-  const int64_t mlp_dim = shard.mlp_columns.count();
+  const int64_t mlp_dim = shard.MlpColumnsMax();
   const int64_t widest =
       std::max({config.hidden_dim, shard.heads.count() * config.head_dim, mlp_dim});
   int64_t bytes =

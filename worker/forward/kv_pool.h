@@ -3,9 +3,12 @@
 // The keys and values of one rank: its layers and key/value heads, in blocks of 32 positions.
 
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "kernels/device/buffer.h"
 #include "kernels/format/packed.h"
+#include "parallel/plan/kv_layout.h"
 
 namespace shoal::forward {
 
@@ -13,32 +16,36 @@ namespace shoal::forward {
 // block's layers and heads lie together, so that huge pages hold what is used and little else.
 class KvPool {
  public:
+  KvPool(KvDType dtype, plan::KvLayout layout, int64_t block_count)
+      : dtype_(dtype),
+        layout_(std::move(layout)),
+        block_count_(block_count),
+        memory_(block_count * layout_.block_stride) {}
+  // All layers alike, values as wide as keys.
   KvPool(KvDType dtype, int64_t layer_count, int64_t kv_head_count, int64_t head_dim,
          int64_t block_count)
-      : dtype_(dtype),
-        kv_head_count_(kv_head_count),
-        block_count_(block_count),
-        head_bytes_(KvBlockBytes(dtype, head_dim)),
-        block_stride_(layer_count * kv_head_count * head_bytes_),
-        memory_(block_count * block_stride_) {}
+      : KvPool(dtype,
+               plan::MakeKvLayout(std::vector<model::KvWidths>(static_cast<size_t>(layer_count),
+                                                               {head_dim, head_dim}),
+                                  kv_head_count, dtype),
+               block_count) {}
 
   KvDType dtype() const { return dtype_; }
   int64_t block_count() const { return block_count_; }
-  int64_t block_stride() const { return block_stride_; }  // Bytes.
-  int64_t head_bytes() const { return head_bytes_; }      // From a kv head to the next.
+  int64_t block_stride() const { return layout_.block_stride; }  // Bytes.
+  // From a kv head of this layer, counted from the rank's first, to the next. Bytes.
+  int64_t head_bytes(int64_t layer = 0) const { return layout_.layers[layer].head_bytes(); }
 
   // Block b of this layer and head (both counted from the rank's first): Blocks(...) + b *
   // block_stride().
   std::byte* Blocks(int64_t layer, int64_t kv_head) const {
-    return memory_.data() + (layer * kv_head_count_ + kv_head) * head_bytes_;
+    return memory_.data() + layout_.layers[layer].offset + kv_head * head_bytes(layer);
   }
 
  private:
   KvDType dtype_;
-  int64_t kv_head_count_;
+  plan::KvLayout layout_;
   int64_t block_count_;
-  int64_t head_bytes_;
-  int64_t block_stride_;
   device::Buffer memory_;
 };
 

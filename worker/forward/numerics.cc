@@ -29,15 +29,14 @@ std::string Hex(XXH128_hash_t hash) {
 // are quantised where it is not in the weights' groups.
 std::string Formats(const model::ModelTensors& tensors) {
   std::array<bool, kDTypeCount> used = {};
-  const auto note = [&](const model::Tensor* tensor) {
-    used[static_cast<size_t>(tensor->dtype)] = true;
+  const auto note = [&](const model::Tensor& tensor) {
+    used[static_cast<size_t>(tensor.dtype)] = true;
   };
-  note(tensors.token_embedding);
-  note(tensors.output);
+  note(*tensors.token_embedding);
+  note(*tensors.output);
   for (const model::LayerTensors& layer : tensors.layers) {
-    for (const model::Tensor* tensor : {layer.query, layer.key, layer.value, layer.attention_output,
-                                        layer.gate, layer.up, layer.down}) {
-      note(tensor);
+    for (const model::TensorSpec& tensor : layer.spec.tensors) {
+      if (!tensor.is_norm()) note(layer[tensor.role]);
     }
   }
   std::string names;

@@ -25,9 +25,20 @@ struct Piece {
   int64_t leaf_cols;  // Row-parallel: a digest unit is one leaf of a row. 0: it is the whole row.
 };
 
-plan::Range Scale(plan::Range range, int64_t factor) {
-  return {range.begin * factor, range.end * factor};
-}
+// By role.
+constexpr const float* LayerWeights::*kNorms[model::kTensorRoles] = {
+    &LayerWeights::attention_norm, nullptr, nullptr, nullptr, nullptr,
+    &LayerWeights::ffn_norm,       nullptr, nullptr, nullptr};
+constexpr PackedMatrix LayerWeights::*kMatrices[model::kTensorRoles] = {
+    nullptr,
+    &LayerWeights::query,
+    &LayerWeights::key,
+    &LayerWeights::value,
+    &LayerWeights::attention_output,
+    nullptr,
+    &LayerWeights::gate,
+    &LayerWeights::up,
+    &LayerWeights::down};
 
 }  // namespace
 
@@ -46,6 +57,11 @@ class ShardWeights::Packer {
   }
 
   void Run(device::ThreadTeam& team) {
+    if (!shard_.layer_mlp_columns.empty()) {
+      Throw(ErrorCode::kInvalidArgument, model_.path(),
+            ": its layers have feed-forward dimensions of their own, only equal ones are served: "
+            "take another model");
+    }
     out_.layers_.resize(shard_.layers.count());
     for (int64_t layer = shard_.layers.begin; layer < shard_.layers.end; ++layer) AddLayer(layer);
     const model::ModelTensors& tensors = model_.tensors();
@@ -53,8 +69,12 @@ class ShardWeights::Packer {
       out_.output_norm_ = AddNorm(*tensors.output_norm);
       // A tied head's rows are counted as the embedding's, by the first stage.
       const bool tied = tensors.output == tensors.token_embedding;
-      AddColumnParallel(*tensors.output, shard_.vocab_rows,
-                        tied ? plan::Range{} : shard_.vocab_rows, out_.output_);
+      pieces_.push_back({tensors.output,
+                         shard_.vocab_rows,
+                         {0, tensors.output->cols},
+                         &out_.output_,
+                         tied ? plan::Range{} : shard_.vocab_rows,
+                         /*leaf_cols=*/0});
     }
     Allocate();
     PackAll(team);
@@ -66,23 +86,22 @@ class ShardWeights::Packer {
  private:
   void AddLayer(int64_t layer) {
     const model::LayerTensors& source = model_.tensors().layers[layer];
-    const model::LeafGeometry& leaves = model_.leaves();
-    const int64_t head_dim = model_.config().head_dim;
     LayerWeights& target = out_.layers_[layer - shard_.layers.begin];
-    const plan::Range query_rows = Scale(shard_.heads, head_dim);
-    const plan::Range kv_rows = Scale(shard_.kv_heads, head_dim);
-    const plan::Range counted_kv_rows = {std::max(kv_rows.begin, unowned_kv_begin_ * head_dim),
-                                         kv_rows.end};
-    target.attention_norm = AddNorm(*source.attention_norm);
-    AddColumnParallel(*source.query, query_rows, query_rows, target.query);
-    AddColumnParallel(*source.key, kv_rows, counted_kv_rows, target.key);
-    AddColumnParallel(*source.value, kv_rows, counted_kv_rows, target.value);
-    AddRowParallel(*source.attention_output, query_rows, leaves.heads_per_leaf * head_dim,
-                   target.attention_output);
-    target.ffn_norm = AddNorm(*source.ffn_norm);
-    AddColumnParallel(*source.gate, shard_.mlp_columns, shard_.mlp_columns, target.gate);
-    AddColumnParallel(*source.up, shard_.mlp_columns, shard_.mlp_columns, target.up);
-    AddRowParallel(*source.down, shard_.mlp_columns, leaves.mlp_leaf_width, target.down);
+    for (const model::TensorSpec& spec : source.spec.tensors) {
+      const model::Tensor& tensor = source[spec.role];
+      const auto role = static_cast<size_t>(spec.role);
+      if (spec.is_norm()) {
+        target.*kNorms[role] = AddNorm(tensor);
+        continue;
+      }
+      const plan::TensorPart part = plan::PartOf(spec, layer, shard_);
+      plan::Range digest_rows = part.rows;
+      if (spec.unit == model::CutUnit::kKvHeads) {
+        digest_rows.begin = std::max(digest_rows.begin, unowned_kv_begin_ * spec.unit_size);
+      }
+      pieces_.push_back({&tensor, part.rows, part.cols, &(target.*kMatrices[role]), digest_rows,
+                         model::LeafCols(spec, model_.leaves())});
+    }
   }
 
   const float* AddNorm(const model::Tensor& tensor) {
@@ -92,17 +111,6 @@ class ShardWeights::Packer {
       out_.digest_.AddUnit(tensor.name, 0, {tensor.data, static_cast<size_t>(tensor.bytes())});
     }
     return values.data();
-  }
-
-  void AddColumnParallel(const model::Tensor& tensor, plan::Range rows, plan::Range digest_rows,
-                         PackedMatrix& packed) {
-    pieces_.push_back({&tensor, rows, {0, tensor.cols}, &packed, digest_rows, 0});
-  }
-
-  void AddRowParallel(const model::Tensor& tensor, plan::Range cols, int64_t leaf_cols,
-                      PackedMatrix& packed) {
-    const plan::Range rows = {0, tensor.rows};
-    pieces_.push_back({&tensor, rows, cols, &packed, rows, leaf_cols});
   }
 
   void Allocate() {

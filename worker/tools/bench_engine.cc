@@ -1,6 +1,7 @@
 #include "worker/tools/bench_engine.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "kernels/cpu/probe.h"
@@ -116,6 +117,17 @@ int64_t SumOverRanks(comm::Communicator& group, double value) {
   return sum;
 }
 
+// The format of most of the layers' weights.
+DType MainFormat(const model::Model& model) {
+  std::array<int64_t, kDTypeCount> weights = {};
+  for (const model::LayerTensors& layer : model.tensors().layers) {
+    for (const model::TensorSpec& tensor : layer.spec.tensors) {
+      weights[static_cast<size_t>(layer[tensor.role].dtype)] += tensor.rows * tensor.cols;
+    }
+  }
+  return static_cast<DType>(std::max_element(weights.begin(), weights.end()) - weights.begin());
+}
+
 // What the machine can do, of all ranks together.
 struct Machine {
   double dot_ops_per_second = 0;
@@ -139,7 +151,7 @@ double AllReduceSeconds(comm::Communicator& group, int64_t hidden_dim, const Clo
 // Collective. The ranks measure at the same time, because on one machine they share its cores.
 Machine MeasureMachine(GroupSetup& setup, const Clock& clock) {
   comm::Communicator& group = *setup.group;
-  const DType dtype = setup.model->tensors().layers.front().gate->dtype;
+  const DType dtype = MainFormat(*setup.model);
   Machine machine;
   machine.dot_ops_per_second =
       SumOverRanks(group, cpu::DotOpsPerSecond(*setup.kernels, dtype, *setup.team, clock));
@@ -217,7 +229,7 @@ nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& optio
   engine.Stop();
   double macs = 0;
   for (const plan::RankShard& shard : setup.shards) {
-    macs += static_cast<double>(plan::LayerMacs(setup.model->config(), shard));
+    macs += static_cast<double>(plan::LayerMacs(*setup.model, shard));
   }
   result["streaming_read_bytes_per_second"] = Median(std::move(reads));
   result["streaming_read_fraction"] = Median(std::move(fractions));

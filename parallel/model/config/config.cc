@@ -16,13 +16,18 @@ void CheckSizes(const ModelConfig& config, const std::string& where) {
   const std::pair<const char*, int64_t> sizes[] = {
       {"layer count", config.layer_count}, {"hidden dimension", config.hidden_dim},
       {"head count", config.head_count},   {"key/value head count", config.kv_head_count},
-      {"head dimension", config.head_dim}, {"feed-forward dimension", config.ffn_dim},
-      {"context", config.context_tokens}};
-  for (const auto& [name, size] : sizes) {
-    if (size < 1 || size > kSizeMax) {
-      Refuse(where, "the ", name, " is ", size, ", expected 1 to ", kSizeMax,
-             ": correct it, or convert the model again");
-    }
+      {"head dimension", config.head_dim}, {"context", config.context_tokens}};
+  const auto check = [&](const char* name, int64_t size) {
+    if (size >= 1 && size <= kSizeMax) return;
+    Refuse(where, "the ", name, " is ", size, ", expected 1 to ", kSizeMax,
+           ": correct it, or convert the model again");
+  };
+  for (const auto& [name, size] : sizes) check(name, size);
+  for (const int64_t ffn_dim : config.ffn_dims) check("feed-forward dimension", ffn_dim);
+  const auto widths = static_cast<int64_t>(config.ffn_dims.size());
+  if (widths != 1 && widths != config.layer_count) {
+    Refuse(where, "there are ", widths, " feed-forward dimensions, expected one for all ",
+           config.layer_count, " layers or one for each: correct them, or convert the model again");
   }
   if (config.head_count * config.head_dim > kSizeMax) {
     Refuse(where, config.head_count, " heads of ", config.head_dim,
@@ -70,8 +75,9 @@ LeafGeometry ComputeLeaves(const ModelConfig& config, int64_t attention_group, i
           config.head_dim, " are no multiple of the weight format's group of ", attention_group,
           ": convert these tensors to F16");
   }
-  if (config.ffn_dim % down_group != 0) {
-    Throw(ErrorCode::kInvalidArgument, "MLP down: the feed-forward dimension ", config.ffn_dim,
+  for (const int64_t ffn_dim : config.ffn_dims) {
+    if (ffn_dim % down_group == 0) continue;
+    Throw(ErrorCode::kInvalidArgument, "MLP down: the feed-forward dimension ", ffn_dim,
           " is no multiple of the weight format's group of ", down_group,
           ": convert these tensors to F16");
   }
@@ -81,10 +87,13 @@ LeafGeometry ComputeLeaves(const ModelConfig& config, int64_t attention_group, i
     ++leaves.heads_per_leaf;
   }
   leaves.attention_leaf_count = CeilDivide(config.head_count, leaves.heads_per_leaf);
-  leaves.mlp_leaf_width = config.ffn_dim < 1024 ? 64 : config.ffn_dim > 8192 ? 256 : 128;
+  const auto [narrowest, widest] =
+      std::minmax_element(config.ffn_dims.begin(), config.ffn_dims.end());
+  leaves.mlp_leaf_width = *widest < 1024 ? 64 : *widest > 8192 ? 256 : 128;
   // Groups are powers of two: the wider of the two is a multiple of the other.
   leaves.mlp_leaf_width = std::max(leaves.mlp_leaf_width, down_group);
-  leaves.mlp_leaf_count = CeilDivide(config.ffn_dim, leaves.mlp_leaf_width);
+  leaves.mlp_leaf_count = MlpLeafCount(*widest, leaves.mlp_leaf_width);
+  leaves.mlp_leaf_count_min = MlpLeafCount(*narrowest, leaves.mlp_leaf_width);
   leaves.vocab_unit_count = CeilDivide(config.vocab_size, kVocabUnitRows);
   return leaves;
 }

@@ -6,6 +6,7 @@
 #include "parallel/model/config/json_fields.h"
 #include "parallel/model/files/gguf.h"
 #include "parallel/model/files/refuse.h"
+#include "parallel/model/layer_spec.h"
 
 // What a GGUF file's metadata say about a llama model.
 
@@ -48,17 +49,19 @@ constexpr IdleKey kIdleKeys[] = {
     {"split.count", "[0, 1]", "the other parts hold the rest: join them with gguf-split --merge"},
 };
 
-void CheckArchitecture(const JsonFields& fields) {
+const Family& FamilyOf(const JsonFields& fields) {
   const std::optional<std::string> architecture = fields.TryString("general.architecture");
   if (!architecture) {
     Refuse(
         fields.where(),
         "the metadata key \"general.architecture\" is missing: this is no model, or a damaged one");
   }
-  if (*architecture != "llama") {
-    Refuse(fields.where(), "the architecture ", Quoted(*architecture),
-           " is not supported, only \"llama\" is: take a model of that family");
+  const Family* family = FindFamily(*architecture);
+  if (family == nullptr) {
+    Refuse(fields.where(), "the architecture ", Quoted(*architecture), " is not supported, only ",
+           FamilyNames(), " is: take a model of that family");
   }
+  return *family;
 }
 
 void CheckUnsupported(const JsonFields& fields, const nlohmann::json& metadata) {
@@ -97,16 +100,15 @@ double ReadLinearFactor(const JsonFields& fields) {
 
 ModelConfig ReadGgufConfig(const GgufContents& contents, const std::string& where) {
   const JsonFields fields(contents.metadata, where);
-  CheckArchitecture(fields);
-  CheckUnsupported(fields, contents.metadata);
   ModelConfig config;
-  config.family = "llama";
+  config.family = FamilyOf(fields).name;
+  CheckUnsupported(fields, contents.metadata);
   config.layer_count = fields.Count("llama.block_count");
   config.hidden_dim = fields.Count("llama.embedding_length");
   config.head_count = fields.Count("llama.attention.head_count");
   config.kv_head_count =
       fields.TryCount("llama.attention.head_count_kv").value_or(config.head_count);
-  config.ffn_dim = fields.Count("llama.feed_forward_length");
+  config.ffn_dims = fields.Counts("llama.feed_forward_length", config.layer_count);
   config.context_tokens = fields.Count("llama.context_length");
   config.norm_epsilon = static_cast<float>(fields.Number("llama.attention.layer_norm_rms_epsilon"));
   const std::optional<int64_t> key_length = fields.TryCount("llama.attention.key_length");

@@ -8,6 +8,7 @@
 #include "parallel/model/config/idle_keys.h"
 #include "parallel/model/config/json_fields.h"
 #include "parallel/model/files/refuse.h"
+#include "parallel/model/layer_spec.h"
 
 // config.json to ModelConfig.
 
@@ -148,13 +149,18 @@ void CheckAll(const json& config, const char* key, std::string_view supported,
   }
 }
 
-void CheckUnsupported(const json& config, const JsonFields& fields) {
+const Family& FamilyOf(const JsonFields& fields) {
   const std::string type = fields.TryString("model_type").value_or("(missing)");
-  if (type != "llama") {
-    Refuse(fields.where(), "the model type ", Quoted(type),
-           " is not supported, only \"llama\" is: take a model of that family");
+  const Family* family = FindFamily(type);
+  if (family == nullptr) {
+    Refuse(fields.where(), "the model type ", Quoted(type), " is not supported, only ",
+           FamilyNames(), " is: take a model of that family");
   }
-  CheckAll(config, "architectures", "LlamaForCausalLM", fields.where());
+  return *family;
+}
+
+void CheckUnsupported(const json& config, const Family& family, const JsonFields& fields) {
+  CheckAll(config, "architectures", family.hugging_face, fields.where());
   CheckAll(config, "layer_types", "full_attention", fields.where());
   CheckIdleKeys(config, kIdleKeys, fields.where());
 }
@@ -251,15 +257,16 @@ void ReadRope(const JsonFields& fields, RopeConfig& rope) {
 
 HfConfig ReadHfConfig(const json& config, const std::string& where) {
   const JsonFields fields(config, where);
-  CheckUnsupported(config, fields);
+  const Family& family = FamilyOf(fields);
+  CheckUnsupported(config, family, fields);
   HfConfig result;
   ModelConfig& model = result.model;
-  model.family = "llama";
+  model.family = family.name;
   model.layer_count = fields.Count("num_hidden_layers");
   model.hidden_dim = fields.Count("hidden_size");
   model.head_count = fields.Count("num_attention_heads");
   model.kv_head_count = fields.TryCount("num_key_value_heads").value_or(model.head_count);
-  model.ffn_dim = fields.Count("intermediate_size");
+  model.ffn_dims = fields.Counts("intermediate_size", model.layer_count);
   model.vocab_size = fields.Count("vocab_size");
   model.context_tokens = fields.Count("max_position_embeddings");
   model.norm_epsilon = static_cast<float>(fields.Number("rms_norm_eps"));

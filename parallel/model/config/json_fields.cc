@@ -1,5 +1,6 @@
 #include "parallel/model/config/json_fields.h"
 
+#include <algorithm>
 #include <cmath>
 #include <unordered_set>
 #include <vector>
@@ -11,6 +12,18 @@
 namespace shoal::model {
 
 using nlohmann::json;
+
+namespace {
+
+// A negative integer is not unsigned to the parser; GGUF has signed types that hold positive ones.
+bool IsCount(const json& value) {
+  constexpr uint64_t kCountEnd = uint64_t{1} << 31;
+  return (value.is_number_unsigned() && value.get<uint64_t>() < kCountEnd) ||
+         (value.is_number_integer() && !value.is_number_unsigned() && value.get<int64_t>() >= 0 &&
+          value.get<int64_t>() < static_cast<int64_t>(kCountEnd));
+}
+
+}  // namespace
 
 std::string Quoted(std::string_view text) {
   constexpr size_t kLengthMax = 80;
@@ -78,21 +91,35 @@ void JsonFields::WrongType(const std::string& key, std::string_view expected,
 }
 
 std::optional<int64_t> JsonFields::TryCount(const std::string& key) const {
-  constexpr uint64_t kCountEnd = uint64_t{1} << 31;
   const json* value = Find(key);
   if (value == nullptr) {
     return std::nullopt;
   }
-  // A negative integer is not unsigned to the parser; GGUF has signed types that hold positive
-  // ones.
-  const bool valid =
-      (value->is_number_unsigned() && value->get<uint64_t>() < kCountEnd) ||
-      (value->is_number_integer() && !value->is_number_unsigned() && value->get<int64_t>() >= 0 &&
-       value->get<int64_t>() < static_cast<int64_t>(kCountEnd));
-  if (!valid) {
+  if (!IsCount(*value)) {
     WrongType(key, "an integer from 0 to 2147483647", *value);
   }
   return value->get<int64_t>();
+}
+
+std::vector<int64_t> JsonFields::Counts(const std::string& key, int64_t of) const {
+  const json* value = Find(key);
+  if (value == nullptr || !value->is_array()) return {Count(key)};
+  std::vector<int64_t> counts;
+  for (const json& item : *value) {
+    if (!IsCount(item)) {
+      WrongType(Str(key, "[", counts.size(), "]"), "an integer from 0 to 2147483647", item);
+    }
+    counts.push_back(item.get<int64_t>());
+  }
+  if (static_cast<int64_t>(counts.size()) != of) {
+    Refuse(where_, "the key ", Quoted(key), " is an array of ", counts.size(),
+           ", expected one integer or an array of ", of,
+           ": correct it, or convert the model again");
+  }
+  const bool alike = std::all_of(counts.begin(), counts.end(),
+                                 [&](int64_t count) { return count == counts.front(); });
+  if (alike && !counts.empty()) counts.resize(1);
+  return counts;
 }
 
 std::optional<double> JsonFields::TryNumber(const std::string& key) const {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace shoal::model {
 
@@ -31,6 +32,8 @@ class JsonFields {
   // An object within; nullptr if absent.
   const nlohmann::json* TryObject(const std::string& key) const;
   int64_t Count(const std::string& key) const;
+  // A count for all of `of`, or an array with one for each. Result: one, if they are equal.
+  std::vector<int64_t> Counts(const std::string& key, int64_t of) const;
   double Number(const std::string& key) const;
 
   const std::string& where() const { return where_; }

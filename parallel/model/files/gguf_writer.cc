@@ -108,15 +108,21 @@ void PutValue(std::string& bytes, ValueType type, const json& value, const std::
   }
 }
 
+// One for all layers, or one for each.
+json FfnDims(const ModelConfig& config) {
+  const json dims = std::vector<uint64_t>(config.ffn_dims.begin(), config.ffn_dims.end());
+  return dims.size() == 1 ? dims.front() : dims;
+}
+
 // What config.json says, in GGUF's words.
 json MetadataOfConfig(const Model& model) {
   const ModelConfig& config = model.config();
-  json metadata = {{"general.architecture", "llama"},
+  json metadata = {{"general.architecture", config.family},
                    {"general.name", model.name()},
                    {"llama.block_count", static_cast<uint64_t>(config.layer_count)},
                    {"llama.context_length", static_cast<uint64_t>(config.context_tokens)},
                    {"llama.embedding_length", static_cast<uint64_t>(config.hidden_dim)},
-                   {"llama.feed_forward_length", static_cast<uint64_t>(config.ffn_dim)},
+                   {"llama.feed_forward_length", FfnDims(config)},
                    {"llama.attention.head_count", static_cast<uint64_t>(config.head_count)},
                    {"llama.attention.head_count_kv", static_cast<uint64_t>(config.kv_head_count)},
                    {"llama.attention.key_length", static_cast<uint64_t>(config.head_dim)},

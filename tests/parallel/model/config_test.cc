@@ -17,7 +17,7 @@ model::LeafGeometry Leaves(int64_t heads, int64_t head_dim, int64_t ffn_dim, int
   model::ModelConfig config;
   config.head_count = heads;
   config.head_dim = head_dim;
-  config.ffn_dim = ffn_dim;
+  config.ffn_dims = {ffn_dim};
   config.vocab_size = 129;
   return model::ComputeLeaves(config, group, group);
 }

@@ -31,10 +31,11 @@ TEST(Gguf, OpensFromMemoryInBothVersions) {
     const auto model = model::OpenGgufBytes(std::as_bytes(std::span(bytes)), "dir/m.gguf");
     EXPECT_EQ(model->name(), "m");
     EXPECT_EQ(model->tensors().layers.size(), 1);
-    EXPECT_EQ(model->tensors().layers[0].gate->rows, 64);
-    EXPECT_EQ(model->tensors().layers[0].gate->cols, 32);
+    EXPECT_EQ(model->tensors().layers[0][model::TensorRole::kGate].rows, 64);
+    EXPECT_EQ(model->tensors().layers[0][model::TensorRole::kGate].cols, 32);
     const GgufTensor& gate = file.tensor("blk.0.ffn_gate.weight");
-    EXPECT_EQ(std::string(reinterpret_cast<const char*>(model->tensors().layers[0].gate->data),
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(
+                              model->tensors().layers[0][model::TensorRole::kGate].data),
                           gate.data.size()),
               gate.data);
   }
@@ -413,7 +414,7 @@ TEST(CheckScales, NamesTheRowOfAnInt8ScaleThatIsNotFinite) {
       .data.replace(5 * row_bytes, 4, LittleEndian<uint32_t>(0x7F800000));
   const std::string bytes = file.Bytes();
   const auto model = model::OpenGgufBytes(std::as_bytes(std::span(bytes)), "m");
-  const model::Tensor& down = *model->tensors().layers[0].down;
+  const model::Tensor& down = model->tensors().layers[0][model::TensorRole::kDown];
   EXPECT_NO_THROW(model::CheckScales(down, 0, 5));
   EXPECT_THAT(RefusalOf([&] { model::CheckScales(down, 2, 6, "m.gguf"); }),
               AllOf(HasSubstr("\"blk.0.ffn_down.weight\", row 5"), HasSubstr("infinite")));
@@ -442,7 +443,7 @@ TEST(CheckScales, NamesTensorRowAndBlockOfAScaleThatIsNotFinite) {
     file.tensor("blk.0.ffn_down.weight").data.replace(place, 2, LittleEndian<uint16_t>(0xFC00));
     const std::string bytes = file.Bytes();
     const auto model = model::OpenGgufBytes(std::as_bytes(std::span(bytes)), "m");
-    const model::Tensor& down = *model->tensors().layers[0].down;
+    const model::Tensor& down = model->tensors().layers[0][model::TensorRole::kDown];
     EXPECT_NO_THROW(model::CheckScales(down, 0, 5));
     EXPECT_NO_THROW(model::CheckScales(down, 6, down.rows));
     EXPECT_THAT(RefusalOf([&] { model::CheckScales(down, 2, 6, "m.gguf"); }),

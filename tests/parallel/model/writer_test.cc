@@ -29,7 +29,7 @@ TEST_P(MatrixModel, OpensWithTheConfigurationItWasMadeFrom) {
   EXPECT_EQ(config.head_count, spec.head_count);
   EXPECT_EQ(config.kv_head_count, spec.kv_head_count);
   EXPECT_EQ(config.head_dim, spec.head_dim);
-  EXPECT_EQ(config.ffn_dim, spec.ffn_dim);
+  EXPECT_EQ(config.ffn_dims, std::vector{spec.ffn_dim});
   EXPECT_EQ(config.vocab_size, spec.vocab_size);
   EXPECT_EQ(config.context_tokens, spec.context_tokens);
   EXPECT_EQ(config.rope.theta, spec.rope_theta);
@@ -38,7 +38,7 @@ TEST_P(MatrixModel, OpensWithTheConfigurationItWasMadeFrom) {
   if (spec.tokenizer) eos_ids.push_back(static_cast<int32_t>(spec.vocab_size - 3));
   EXPECT_EQ(config.eos_ids, eos_ids);
   EXPECT_EQ(model->tensors().output == model->tensors().token_embedding, spec.tied);
-  EXPECT_EQ(model->tensors().layers[0].query->dtype, spec.dtype);
+  EXPECT_EQ(model->tensors().layers[0][model::TensorRole::kQuery].dtype, spec.dtype);
   const bool gguf = spec.container == Container::kGguf;
   EXPECT_EQ(config.rope.layout,
             gguf ? model::RopeLayout::kAdjacentPairs : model::RopeLayout::kHalfSplit);
@@ -52,8 +52,10 @@ TEST_P(MatrixModel, OpensWithTheConfigurationItWasMadeFrom) {
 TEST_P(MatrixModel, HasOnlyFiniteScales) {
   const auto model = model::Model::Open(WriteModel(GetParam(), folder_.path()));
   for (const model::LayerTensors& layer : model->tensors().layers) {
-    EXPECT_NO_THROW(model::CheckScales(*layer.query, 0, layer.query->rows));
-    EXPECT_NO_THROW(model::CheckScales(*layer.down, 0, layer.down->rows));
+    EXPECT_NO_THROW(model::CheckScales(layer[model::TensorRole::kQuery], 0,
+                                       layer[model::TensorRole::kQuery].rows));
+    EXPECT_NO_THROW(model::CheckScales(layer[model::TensorRole::kDown], 0,
+                                       layer[model::TensorRole::kDown].rows));
   }
 }
 

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <deque>
 #include <limits>
 
+#include "parallel/model/families/llama.h"
 #include "parallel/plan/deal.h"
 #include "parallel/plan/predict.h"
 #include "tests/parallel/model/refusal.h"
@@ -34,33 +36,32 @@ class ShapeModel : public model::Model {
     config_.head_count = spec.head_count;
     config_.kv_head_count = spec.kv_head_count;
     config_.head_dim = spec.head_dim;
-    config_.ffn_dim = spec.ffn_dim;
+    config_.ffn_dims = {spec.ffn_dim};
     config_.vocab_size = spec.vocab_size;
     leaves_ = model::ComputeLeaves(config_, GroupSize(spec.dtype), GroupSize(spec.dtype));
-    const int64_t query = spec.head_count * spec.head_dim;
-    const int64_t kv = spec.kv_head_count * spec.head_dim;
     norm_ = {"norm", DType::kF32, 1, spec.hidden_dim, nullptr};
-    query_ = {"query", spec.dtype, query, spec.hidden_dim, nullptr};
-    key_ = {"key", spec.dtype, kv, spec.hidden_dim, nullptr};
-    attention_output_ = {"attention_output", spec.dtype, spec.hidden_dim, query, nullptr};
-    gate_ = {"gate", spec.dtype, spec.ffn_dim, spec.hidden_dim, nullptr};
-    down_ = {"down", spec.dtype, spec.hidden_dim, spec.ffn_dim, nullptr};
     embedding_ = {"embedding", spec.dtype, spec.vocab_size, spec.hidden_dim, nullptr};
     output_ = embedding_;
     tensors_.token_embedding = &embedding_;
     tensors_.output = spec.tied ? &embedding_ : &output_;
     tensors_.output_norm = &norm_;
-    tensors_.layers.assign(
-        static_cast<size_t>(spec.layer_count),
-        {&norm_, &query_, &key_, &key_, &attention_output_, &norm_, &gate_, &gate_, &down_});
     weight_bytes_ = embedding_.bytes() * (spec.tied ? 1 : 2) + norm_.bytes();
-    weight_bytes_ +=
-        spec.layer_count * (2 * norm_.bytes() + query_.bytes() + 2 * key_.bytes() +
-                            attention_output_.bytes() + 2 * gate_.bytes() + down_.bytes());
+    for (int64_t i = 0; i < spec.layer_count; ++i) {
+      model::LayerTensors& layer = tensors_.layers.emplace_back();
+      layer.spec = model::LlamaLayer(config_, i);
+      for (const model::TensorSpec& tensor : layer.spec.tensors) {
+        const DType dtype = tensor.is_norm() ? DType::kF32 : spec.dtype;
+        layer_tensors_.push_back(
+            {std::string(tensor.names.gguf), dtype, tensor.rows, tensor.cols, nullptr});
+        layer.by_role[static_cast<size_t>(tensor.role)] = &layer_tensors_.back();
+        weight_bytes_ += layer_tensors_.back().bytes();
+      }
+    }
   }
 
  private:
-  model::Tensor norm_, query_, key_, attention_output_, gate_, down_, embedding_, output_;
+  model::Tensor norm_, embedding_, output_;
+  std::deque<model::Tensor> layer_tensors_;
 };
 
 PlanOptions Options(int32_t tensor_parallel, int32_t pipeline_parallel) {

@@ -39,6 +39,7 @@ std::vector<TensorSpec> TensorSpecs(const ModelSpec& spec) {
   for (int64_t layer = 0; layer < spec.layer_count; ++layer) {
     const std::string gguf = "blk." + std::to_string(layer) + ".";
     const std::string folder = "model.layers." + std::to_string(layer) + ".";
+    const int64_t ffn_dim = spec.ffn_dims.empty() ? spec.ffn_dim : spec.ffn_dims.at(layer);
     const auto add = [&](const char* gguf_name, const char* folder_name, int64_t rows, int64_t cols,
                          double gain) {
       const auto other = spec.dtypes.find(gguf_name);
@@ -52,9 +53,9 @@ std::vector<TensorSpec> TensorSpecs(const ModelSpec& spec) {
     add("attn_v.weight", "self_attn.v_proj.weight", kv, hidden, 1);
     add("attn_output.weight", "self_attn.o_proj.weight", hidden, query, 1);
     add("ffn_norm.weight", "post_attention_layernorm.weight", 1, hidden, 0);
-    add("ffn_gate.weight", "mlp.gate_proj.weight", spec.ffn_dim, hidden, 1);
-    add("ffn_up.weight", "mlp.up_proj.weight", spec.ffn_dim, hidden, 1);
-    add("ffn_down.weight", "mlp.down_proj.weight", hidden, spec.ffn_dim, 1);
+    add("ffn_gate.weight", "mlp.gate_proj.weight", ffn_dim, hidden, 1);
+    add("ffn_up.weight", "mlp.up_proj.weight", ffn_dim, hidden, 1);
+    add("ffn_down.weight", "mlp.down_proj.weight", hidden, ffn_dim, 1);
   }
   tensors.push_back({"output_norm.weight", "model.norm.weight", 1, hidden, norm, 0});
   if (!spec.tied) {
@@ -116,7 +117,12 @@ void AddArchitecture(const ModelSpec& spec, GgufFile& file) {
   add("llama.block_count", spec.layer_count);
   add("llama.context_length", spec.context_tokens);
   add("llama.embedding_length", spec.hidden_dim);
-  add("llama.feed_forward_length", spec.ffn_dim);
+  if (spec.ffn_dims.empty()) {
+    add("llama.feed_forward_length", spec.ffn_dim);
+  } else {
+    file.keys.emplace_back("llama.feed_forward_length",
+                           GgufInt32s({spec.ffn_dims.begin(), spec.ffn_dims.end()}));
+  }
   add("llama.attention.head_count", spec.head_count);
   add("llama.attention.head_count_kv", spec.kv_head_count);
   add("llama.attention.key_length", spec.head_dim);
@@ -188,6 +194,7 @@ std::string MakeConfigJson(const ModelSpec& spec) {
   config["num_key_value_heads"] = spec.kv_head_count;
   config["head_dim"] = spec.head_dim;
   config["intermediate_size"] = spec.ffn_dim;
+  if (!spec.ffn_dims.empty()) config["intermediate_size"] = spec.ffn_dims;
   config["vocab_size"] = spec.vocab_size;
   config["max_position_embeddings"] = spec.context_tokens;
   config["rms_norm_eps"] = 1e-5;

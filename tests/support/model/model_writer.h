@@ -40,6 +40,7 @@ struct ModelSpec {
   uint64_t seed = 1;
   // Matrices of another format, by their GGUF name after "blk.N.": "attn_v.weight".
   std::map<std::string, DType> dtypes = {};
+  std::vector<int64_t> ffn_dims = {};  // Of each layer, instead of ffn_dim.
 };
 
 // Logits have a standard deviation of about 2. Quantised weights use their whole range (-128 and

@@ -45,7 +45,7 @@ std::vector<LayerChannels> UnevenFactors(const model::ModelConfig& config) {
       channels[Index(LayerInput::kAttentionOutput)].push_back(
           factor(kv_head * config.head_dim + i % config.head_dim));
     }
-    for (int64_t i = 0; i < config.ffn_dim; ++i) {
+    for (int64_t i = 0; i < config.ffn_dim(0); ++i) {
       channels[Index(LayerInput::kDown)].push_back(factor(i));
     }
   }

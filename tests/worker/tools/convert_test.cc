@@ -101,8 +101,8 @@ TEST_F(ConvertTest, GivesAFoldersModelInGgufsOrderOfRopeRows) {
   EXPECT_EQ(config.rope.frequency_divisors.size(), static_cast<size_t>(spec.head_dim / 2));
   EXPECT_EQ(config.rope.frequency_divisors.front(), 1.0f);
   EXPECT_EQ(config.rope.frequency_divisors.back(), 8.0f);
-  const model::Tensor& query_before = *before->tensors().layers[1].query;
-  const model::Tensor& query_after = *after->tensors().layers[1].query;
+  const model::Tensor& query_before = before->tensors().layers[1][model::TensorRole::kQuery];
+  const model::Tensor& query_after = after->tensors().layers[1][model::TensorRole::kQuery];
   for (int64_t head = 0; head < spec.head_count; ++head) {
     for (int64_t j = 0; j < spec.head_dim / 2; ++j) {
       const int64_t first = head * spec.head_dim;
@@ -111,7 +111,16 @@ TEST_F(ConvertTest, GivesAFoldersModelInGgufsOrderOfRopeRows) {
                 Row(query_before, first + j + spec.head_dim / 2));
     }
   }
-  EXPECT_EQ(Row(*after->tensors().layers[1].value, 3), Row(*before->tensors().layers[1].value, 3));
+  EXPECT_EQ(Row(after->tensors().layers[1][model::TensorRole::kValue], 3),
+            Row(before->tensors().layers[1][model::TensorRole::kValue], 3));
+}
+
+TEST_F(ConvertTest, KeepsTheWidthOfEachLayersMlp) {
+  ModelSpec spec = F32FolderSpec();
+  spec.ffn_dims = {512, 256, 384};
+  const auto model = Converted(WriteModel(spec, folder_.path()), DType::kQ8_0);
+  EXPECT_EQ(model->config().ffn_dims, spec.ffn_dims);
+  EXPECT_EQ(model->tensors().layers[2][model::TensorRole::kDown].cols, 384);
 }
 
 TEST_F(ConvertTest, TakesAFoldersTokenizerAlong) {
@@ -150,15 +159,15 @@ TEST_F(ConvertTest, RoundsMatricesToTheFormatAndNothingElse) {
   const std::string source = WriteModel(F32FolderSpec(), folder_.path());
   for (const DType to : {DType::kQ8_0, DType::kQ4_0, DType::kIQ4_NL, DType::kQ8_G128}) {
     const auto model = Converted(source, to);
-    EXPECT_EQ(model->tensors().layers[0].down->dtype, to);
-    EXPECT_EQ(model->tensors().layers[0].ffn_norm->dtype, DType::kF32);
+    EXPECT_EQ(model->tensors().layers[0][model::TensorRole::kDown].dtype, to);
+    EXPECT_EQ(model->tensors().layers[0][model::TensorRole::kMlpNorm].dtype, DType::kF32);
     EXPECT_EQ(model->tensors().token_embedding->dtype, DType::kQ8_0);
     EXPECT_EQ(model->tensors().output->dtype, DType::kQ8_0);
   }
   // Rows of 128 are no blocks of 256; those of the down projection, 512 wide, are.
   const auto model = Converted(source, DType::kQ4_K);
-  EXPECT_EQ(model->tensors().layers[0].query->dtype, DType::kQ5_0);
-  EXPECT_EQ(model->tensors().layers[0].down->dtype, DType::kQ4_K);
+  EXPECT_EQ(model->tensors().layers[0][model::TensorRole::kQuery].dtype, DType::kQ5_0);
+  EXPECT_EQ(model->tensors().layers[0][model::TensorRole::kDown].dtype, DType::kQ4_K);
 }
 
 TEST(FormatOf, FallsBackToMoreBitsWhereBlocksDoNotFit) {

@@ -18,16 +18,13 @@ constexpr double kMigration = 0.7;
 constexpr int kExponentMax = 12;
 constexpr int64_t kWindowTokens = 512;
 
-struct Readers {
-  LayerInput input;
-  std::vector<const model::Tensor*> matrices;
-};
-
-std::vector<Readers> ReadersOf(const model::LayerTensors& layer) {
-  return {{LayerInput::kAttention, {layer.query, layer.key, layer.value}},
-          {LayerInput::kAttentionOutput, {layer.attention_output}},
-          {LayerInput::kMlp, {layer.gate, layer.up}},
-          {LayerInput::kDown, {layer.down}}};
+std::vector<const model::Tensor*> ReadersOf(const model::LayerTensors& layer,
+                                            model::LayerInput input) {
+  std::vector<const model::Tensor*> readers;
+  for (const model::TensorSpec& tensor : layer.spec.tensors) {
+    if (tensor.reads == input) readers.push_back(&layer[tensor.role]);
+  }
+  return readers;
 }
 
 void RaiseTo(std::vector<float>& largest, const float* values) {
@@ -105,11 +102,12 @@ std::vector<LayerChannels> BalanceFactors(const model::Model& model,
                                           const std::vector<LayerChannels>& largest) {
   std::vector<LayerChannels> factors(largest.size());
   for (size_t layer = 0; layer < largest.size(); ++layer) {
-    for (const Readers& readers : ReadersOf(model.tensors().layers[layer])) {
-      const auto input = static_cast<size_t>(readers.input);
+    for (size_t input = 0; input < model::kLayerInputs; ++input) {
+      const auto which = static_cast<model::LayerInput>(input);
       std::vector<float> inputs = largest[layer][input];
-      std::vector<float> weights = LargestWeights(model, readers.matrices);
-      if (readers.input == LayerInput::kAttentionOutput) {
+      std::vector<float> weights =
+          LargestWeights(model, ReadersOf(model.tensors().layers[layer], which));
+      if (which == model::LayerInput::kAttentionOutput) {
         ShareAcrossHeads(model.config(), inputs);
         ShareAcrossHeads(model.config(), weights);
       }

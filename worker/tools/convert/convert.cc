@@ -32,6 +32,8 @@ constexpr float kWeightEnd = 0x1p15f;               // Scales of quantised forma
 struct Job {
   model::GgufTensorPlan plan;
   const model::Tensor* source;
+  int64_t layer = -1;
+  const model::TensorSpec* spec = nullptr;  // Of the layer; null: it is outside the layers.
   int64_t rotated_head_dim = 0;  // Not 0: rows of heads whose halves become adjacent pairs.
   // What a weight is multiplied with, by its column, and divided by, by its row; empty: 1.
   std::vector<float> column_factors = {};
@@ -52,14 +54,15 @@ std::vector<Job> ListJobs(const model::Model& model, DType to) {
     const model::Tensor& source = *named.tensor;
     Job& job = jobs.emplace_back();
     job.source = &source;
+    job.layer = named.layer;
+    job.spec = named.spec;
     job.plan = {.name = named.name, .dtype = DType::kF32, .rows = source.rows, .cols = source.cols};
     if (source.rows == 1) continue;
     const bool is_vocabulary =
         &source == model.tensors().token_embedding || &source == model.tensors().output;
     job.plan.dtype = FormatOf(to, source.cols, is_vocabulary);
-    const bool is_rotated =
-        named.name.ends_with("attn_q.weight") || named.name.ends_with("attn_k.weight");
-    if (half_split && is_rotated) job.rotated_head_dim = model.config().head_dim;
+    const bool is_rotated = named.spec != nullptr && named.spec->is_rotated;
+    if (half_split && is_rotated) job.rotated_head_dim = named.spec->unit_size;
   }
   return jobs;
 }
@@ -68,30 +71,23 @@ std::vector<Job> ListJobs(const model::Model& model, DType to) {
 // it divided.
 void AddFactors(const model::Model& model, const std::vector<LayerChannels>& factors,
                 std::vector<Job>& jobs) {
-  const auto of = [&](const model::Tensor* tensor) -> Job& {
-    return *std::find_if(jobs.begin(), jobs.end(),
-                         [&](const Job& job) { return job.source == tensor; });
-  };
-  const model::ModelConfig& config = model.config();
-  const int64_t shared_dim = config.head_count / config.kv_head_count * config.head_dim;
-  for (size_t i = 0; i < factors.size(); ++i) {
-    const model::LayerTensors& layer = model.tensors().layers[i];
-    const auto& [attention, heads, mlp, down] = factors[i];
-    for (const auto* reader : {layer.query, layer.key, layer.value}) {
-      of(reader).column_factors = attention;
+  const int64_t head_group = model.config().head_count / model.config().kv_head_count;
+  for (Job& job : jobs) {
+    if (job.spec == nullptr || job.layer >= static_cast<int64_t>(factors.size())) continue;
+    const model::TensorSpec& spec = *job.spec;
+    const LayerChannels& inputs = factors[static_cast<size_t>(job.layer)];
+    if (spec.reads) job.column_factors = inputs[static_cast<size_t>(*spec.reads)];
+    if (!spec.scales) continue;
+    const std::vector<float>& channels = inputs[static_cast<size_t>(*spec.scales)];
+    if (spec.is_norm()) {
+      for (const float factor : channels) job.column_factors.push_back(1 / factor);
+      continue;
     }
-    for (const auto* reader : {layer.gate, layer.up}) of(reader).column_factors = mlp;
-    of(layer.attention_output).column_factors = heads;
-    of(layer.down).column_factors = down;
-    of(layer.up).row_divisors = down;
-    // The first of the query heads that share a value head.
-    std::vector<float>& divisors = of(layer.value).row_divisors;
-    for (int64_t row = 0; row < layer.value->rows; ++row) {
-      divisors.push_back(heads[row / config.head_dim * shared_dim + row % config.head_dim]);
-    }
-    for (const auto& [norm, channels] :
-         {std::pair(layer.attention_norm, &attention), std::pair(layer.ffn_norm, &mlp)}) {
-      for (const float factor : *channels) of(norm).column_factors.push_back(1 / factor);
+    // Of the query heads that share a value head, the first.
+    const int64_t shared = spec.unit == model::CutUnit::kKvHeads ? head_group : 1;
+    for (int64_t row = 0; row < spec.rows; ++row) {
+      const int64_t unit = row / spec.unit_size;
+      job.row_divisors.push_back(channels[unit * shared * spec.unit_size + row % spec.unit_size]);
     }
   }
 }
