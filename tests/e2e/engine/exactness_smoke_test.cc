@@ -1,5 +1,5 @@
 // The forward pass at its smallest, for the sanitizers: two layers, prompts long enough that rows
-// are scattered over ranks and taken through a layer by threads, and the same bits at every cut.
+// are sequence-parallel and threads take tiles through a layer, and the same bits at every cut.
 
 #include <gtest/gtest.h>
 
