@@ -78,8 +78,8 @@ Activations::Activations(const model::Model& model, const plan::RankShard& shard
   key.resize(rows * kv_dim);
   value.resize(rows * kv_dim);
   attention.resize(rows * query_dim);
-  if (PartCount(rows, thread_count) > 1) {
-    parts.assign(thread_count, LayerRows(model, shard, kPartRows));
+  if (TileCount(rows, thread_count) > 1) {
+    tiles.assign(thread_count, LayerRows(model, shard, kTileRows));
   }
   invalid.resize(rows);
   largest_bits.resize(rows);
@@ -101,12 +101,12 @@ int64_t Activations::MemoryBytes(const model::Model& model, const plan::RankShar
   const int64_t kv_dim = shard.kv_heads.count() * config.head_dim;
   const int64_t row = kFloat * (config.hidden_dim + 2 * query_dim + 2 * kv_dim) + 3 * kInteger +
                       (fast ? kFloat * (config.hidden_dim + kFixedTail) : 0);
-  const int64_t parts = PartCount(rows_max, thread_count) > 1 ? thread_count : 0;
+  const int64_t tiles = TileCount(rows_max, thread_count) > 1 ? thread_count : 0;
   const int64_t logits = shard.vocab_rows.count() + (stage_size > 1 ? 2 : 1) * config.vocab_size;
   const int64_t scratch =
       cpu::AttentionScratchFloats(config.head_dim, config.head_count / config.kv_head_count);
   return rows_max * row + LayerRows::MemoryBytes(model, shard, rows_max) +
-         parts * LayerRows::MemoryBytes(model, shard, kPartRows) +
+         tiles * LayerRows::MemoryBytes(model, shard, kTileRows) +
          kFloat * (std::min(rows_max, kLogitTileRows) * logits + thread_count * scratch);
 }
 

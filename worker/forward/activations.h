@@ -9,6 +9,7 @@
 
 #include "parallel/model/model.h"
 #include "parallel/plan/plan.h"
+#include "worker/forward/rows/row_tile.h"
 
 namespace shoal::forward {
 
@@ -73,22 +74,6 @@ struct LayerRows {
   Lines<int64_t> fixed;  // [hidden_dim + kFixedTail]
 };
 
-// A part of many rows, at most: what one thread takes through a layer. Few enough for its LayerRows
-// to stay in the second cache or near it, many enough to share the reading of the weights.
-constexpr int64_t kPartRows = 64;
-
-// How many parts a step's rows make, equally many for each thread. 1: they are too few, and the
-// threads divide the weights instead.
-constexpr int64_t PartCount(int64_t rows, int64_t threads) {
-  const int64_t round = kPartRows * threads;
-  return rows < round ? 1 : (rows + round - 1) / round * threads;
-}
-
-// The index-th of `parts` equal parts, about, of `count`.
-constexpr plan::Range PartOf(int64_t count, int64_t index, int64_t parts) {
-  return {count * index / parts, count * (index + 1) / parts};
-}
-
 // Shapes: [rows_max][...], row-major, the widths those of this rank's shard.
 struct Activations {
   Activations(const model::Model& model, const plan::RankShard& shard, int64_t rows_max,
@@ -105,7 +90,7 @@ struct Activations {
   Lines<float> value;                // [kv_heads * head_dim]
   Lines<float> attention;            // [heads * head_dim]
   LayerRows all;                     // Of all rows.
-  std::vector<LayerRows> parts;      // By thread; empty if no step has so many rows.
+  std::vector<LayerRows> tiles;      // By thread; empty if no step makes several tiles.
   Lines<float> float_sums;           // [hidden_dim + kFixedTail]; only for Numerics::kFast.
   Lines<int64_t> invalid;            // Per row: invalid leaves of this rank.
   Lines<int64_t> largest_bits;       // Per row, of a row that is quantised as a whole.

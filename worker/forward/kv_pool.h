@@ -21,20 +21,12 @@ class KvPool {
         layout_(std::move(layout)),
         block_count_(block_count),
         memory_(block_count * layout_.block_stride) {}
-  // All layers alike, values as wide as keys.
-  KvPool(KvDType dtype, int64_t layer_count, int64_t kv_head_count, int64_t head_dim,
-         int64_t block_count)
-      : KvPool(dtype,
-               plan::MakeKvLayout(std::vector<model::KvWidths>(static_cast<size_t>(layer_count),
-                                                               {head_dim, head_dim}),
-                                  kv_head_count, dtype),
-               block_count) {}
 
   KvDType dtype() const { return dtype_; }
   int64_t block_count() const { return block_count_; }
   int64_t block_stride() const { return layout_.block_stride; }  // Bytes.
   // From a kv head of this layer, counted from the rank's first, to the next. Bytes.
-  int64_t head_bytes(int64_t layer = 0) const { return layout_.layers[layer].head_bytes(); }
+  int64_t head_bytes(int64_t layer) const { return layout_.layers[layer].head_bytes(); }
 
   // Block b of this layer and head (both counted from the rank's first): Blocks(...) + b *
   // block_stride().

@@ -81,7 +81,7 @@ MpiEnvironment::~MpiEnvironment() {
 }
 
 void MpiEnvironment::Leave() {
-  const bool failed = failed_ || runtime_->failed || std::uncaught_exceptions() > 0;
+  const bool failed = runtime_->failed || std::uncaught_exceptions() > 0;
   MPI_Request request = MPI_REQUEST_NULL;
   if (MPI_Ibarrier(runtime_->end_comm, &request) != MPI_SUCCESS) return;
   const Deadline deadline =

@@ -40,9 +40,6 @@ class MpiEnvironment {
   // Every rank's text, in rank order.
   std::vector<std::string> AllGather(const std::string& text, Deadline deadline);
 
-  // Something failed, so that the other ranks may never leave properly.
-  void SetFailed() { failed_ = true; }
-
   // For MpiCommunicator. Null when MPI is not in use.
   MpiRuntime* runtime() const { return runtime_.get(); }
 
@@ -54,7 +51,6 @@ class MpiEnvironment {
   int32_t size_ = 1;
   int32_t local_rank_ = 0;
   int32_t local_size_ = 1;
-  bool failed_ = false;
 };
 
 }  // namespace shoal::comm

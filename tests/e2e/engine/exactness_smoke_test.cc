@@ -1,6 +1,5 @@
 // The forward pass at its smallest, for the sanitizers: two layers, prompts long enough that rows
-// are sequence-parallel over ranks and go through a layer in tiles of a thread's own, and the same
-// bits at every cut.
+// are sequence-parallel and threads take tiles through a layer, and the same bits at every cut.
 
 #include <gtest/gtest.h>
 

@@ -154,9 +154,9 @@ TrialGroupOptions OptionsOf(const Axes& axes, const Choice& run) {
       options.isa.push_back(names[rank % names.size()]);
     }
   }
-  // Chunks of 7 are always dealt over the ranks, some of which then get no row; of 32 never; longer
-  // ones when the step has many rows.
-  if (options.prefill_chunk_tokens == 7) options.scatter_rows_min = 1;
+  // Rows of chunks of 7 are always sequence-parallel, and some ranks get none; of 32 never; of
+  // longer ones when the step has many rows.
+  if (options.prefill_chunk_tokens == 7) options.sequence_parallel_rows_min = 1;
   options.threads = run[3] + 1;
   return options;
 }

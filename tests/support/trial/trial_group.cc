@@ -116,7 +116,7 @@ std::string RunOneRank(const model::Model& model, std::span<const rank::TrialReq
                           .context_tokens = model.config().context_tokens,
                           .sequences_max = options.sequences_max,
                           .prefill_chunk_tokens = options.prefill_chunk_tokens,
-                          .scatter_rows_min = options.scatter_rows_min,
+                          .sequence_parallel_rows_min = options.sequence_parallel_rows_min,
                           .on_logits = nullptr,
                           .on_input = nullptr};
   if (options.record_logits) {

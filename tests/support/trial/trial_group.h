@@ -27,7 +27,7 @@ struct TrialGroupOptions {
   KvDType kv_dtype = KvDType::kF16;
   forward::Numerics numerics = forward::Numerics::kExact;
   int64_t prefill_chunk_tokens = 512;
-  int64_t scatter_rows_min = 64;
+  int64_t sequence_parallel_rows_min = 64;
   int32_t sequences_max = 32;
   int64_t kv_block_count = 512;
   bool prefix_cache = false;

@@ -29,7 +29,7 @@ int64_t BytesOf(const Activations& all) {
       BytesOf(all.all) + BytesOf(all.residual, all.query, all.key, all.value, all.attention,
                                  all.invalid, all.largest_bits, all.kv_overflows, all.logits,
                                  all.gathered, all.all_logits, all.attention_scratch);
-  for (const LayerRows& part : all.parts) bytes += BytesOf(part);
+  for (const LayerRows& tile : all.tiles) bytes += BytesOf(tile);
   return bytes;
 }
 

@@ -9,6 +9,7 @@
 #include "tests/support/model/model_writer.h"
 #include "tests/support/scratch_folder.h"
 #include "worker/engine/choice/sampler.h"
+#include "worker/forward/activations.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/group_setup.h"
 

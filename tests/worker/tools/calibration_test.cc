@@ -3,12 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <xxhash.h>
 
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include "parallel/comm/forked_group.h"
 #include "tests/support/model/model_writer.h"
+#include "tests/support/patience.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/support/trial/trial_group.h"
 #include "transport/base/error.h"
+#include "worker/forward/rows/row_tile.h"
 #include "worker/tools/convert/convert.h"
 
 // Calibration: the balanced model computes the same function, and loses less when it is quantised.
@@ -50,6 +57,55 @@ std::vector<LayerChannels> UnevenFactors(const model::ModelConfig& config) {
     }
   }
   return factors;
+}
+
+// What a group of one rank meets in two prompts of which every row's logits are wanted.
+struct Inputs {
+  std::vector<LayerChannels> largest;
+  int64_t rows_max = 0;  // That the sink was shown at once.
+};
+
+Inputs MeetInputs(const model::Model& model, int32_t threads) {
+  std::vector<rank::TrialRequest> requests(2);
+  for (int32_t i = 0; i < 150; ++i) {
+    requests[0].prompt.push_back(i * 37 % 500);
+    requests[1].prompt.push_back(i * 11 % 400);
+  }
+  for (rank::TrialRequest& request : requests) {
+    request.params.sampling.temperature = 0;
+    request.params.tokens_max = 3;
+    request.params.prompt_logprobs = true;
+  }
+  const SteadyClock clock;
+  const auto group = comm::MakeForkedShmGroup(1)->Join(0, Deadline::After(clock, kPatienceMs));
+  device::ThreadTeam team(threads);
+  rank::InputRanges ranges;
+  Inputs met;
+  std::mutex mutex;
+  rank::GroupMemberOptions options;
+  options.model.kv_block_count = 32;
+  options.model.context_tokens = 256;
+  options.model.on_input = [&, sink = ranges.sink()](int64_t layer, LayerInput input,
+                                                     std::span<const float> values, int64_t cols) {
+    sink(layer, input, values, cols);
+    const std::lock_guard lock(mutex);
+    met.rows_max = std::max(met.rows_max, static_cast<int64_t>(values.size()) / cols);
+  };
+  rank::GroupMember member(model, options, cpu::SelectKernelTable(cpu::DetectCpuFeatures(), ""),
+                           team, clock, *group);
+  rank::RunTrial(member, {.kv_block_count = 32, .context_tokens = 256}, requests);
+  met.largest = ranges.largest();
+  return met;
+}
+
+std::string DigestOf(const std::vector<LayerChannels>& layers) {
+  std::string bytes;
+  for (const LayerChannels& channels : layers) {
+    for (const std::vector<float>& of_input : channels) {
+      bytes.append(reinterpret_cast<const char*>(of_input.data()), of_input.size() * sizeof(float));
+    }
+  }
+  return Str(XXH3_64bits(bytes.data(), bytes.size()));
 }
 
 class CalibrationTest : public testing::Test {
@@ -123,6 +179,20 @@ TEST_F(CalibrationTest, EvensOutChannelsOfDifferentSizesForInt8) {
   const double after = Distance(
       Converted(source, DType::kINT8, "calibrated", rank::Calibrate(source, text, 1)), expected);
   EXPECT_LT(after, 0.6 * before);
+}
+
+// Of many rows each thread shows the tiles that it takes through the layers, as it does in service.
+TEST_F(CalibrationTest, MeetsTheSameInputsHoweverManyThreadsTakeTheRows) {
+  const auto grouped = model::Model::Open(WriteModel(GroupedF32Spec(), folder_.path()));
+  const auto int8 = model::Model::Open(WriteModel(Int8Spec(), folder_.path()));
+  for (const int32_t threads : {1, 2, 3}) {
+    const Inputs of_grouped = MeetInputs(*grouped, threads);
+    EXPECT_EQ(DigestOf(of_grouped.largest), "10983365468310956712") << threads << " threads";
+    EXPECT_LE(of_grouped.rows_max, forward::kTileRows) << threads << " threads";
+    const Inputs of_int8 = MeetInputs(*int8, threads);
+    EXPECT_EQ(DigestOf(of_int8.largest), "12650242192925046708") << threads << " threads";
+    EXPECT_LE(of_int8.rows_max, forward::kTileRows) << threads << " threads";
+  }
 }
 
 TEST_F(CalibrationTest, NamesATextThatIsMissing) {

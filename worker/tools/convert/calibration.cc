@@ -91,6 +91,7 @@ std::vector<float> Factors(const std::vector<float>& inputs, const std::vector<f
 
 forward::InputSink InputRanges::sink() {
   return [this](int64_t layer, LayerInput input, std::span<const float> values, int64_t cols) {
+    const std::lock_guard lock(mutex_);
     if (layer >= static_cast<int64_t>(largest_.size())) largest_.resize(layer + 1);
     std::vector<float>& largest = largest_[layer][static_cast<size_t>(input)];
     largest.resize(static_cast<size_t>(cols));

@@ -9,27 +9,29 @@
 
 #include <array>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "parallel/model/model.h"
-#include "worker/forward/rank_model.h"
+#include "worker/forward/rank_options.h"
 
 namespace shoal::rank {
 
 // A number for each channel of each of a layer's inputs, by forward::LayerInput.
-using LayerChannels = std::array<std::vector<float>, forward::kLayerInputs>;
+using LayerChannels = std::array<std::vector<float>, model::kLayerInputs>;
 
 // The largest magnitudes that a group of one rank meets.
 class InputRanges {
  public:
-  // The sink to set the group up with. The object outlives the group.
+  // The sink to set the group up with: its threads call it at once. The object outlives the group.
   forward::InputSink sink();
-  // By layer.
+  // By layer. Not while the group computes.
   const std::vector<LayerChannels>& largest() const { return largest_; }
 
  private:
-  std::vector<LayerChannels> largest_;
+  std::mutex mutex_;
+  std::vector<LayerChannels> largest_;  // Guarded by mutex_.
 };
 
 // For each layer what the columns of the matrices that read an input are to be multiplied with, and

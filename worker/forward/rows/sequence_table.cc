@@ -1,4 +1,4 @@
-#include "worker/forward/sequence_table.h"
+#include "worker/forward/rows/sequence_table.h"
 
 #include "kernels/format/packed.h"
 #include "transport/base/check.h"

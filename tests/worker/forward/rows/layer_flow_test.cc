@@ -1,6 +1,6 @@
 // Which task a thread gets when, checked against what each task reads.
 
-#include "worker/forward/layer_flow.h"
+#include "worker/forward/rows/layer_flow.h"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "worker/forward/activations.h"
+#include "worker/forward/rows/row_tile.h"
 
 namespace shoal::forward {
 namespace {
@@ -21,60 +21,60 @@ namespace {
 using Task = LayerFlow::Task;
 
 std::string Name(const Task& task) {
-  return (task.is_part ? "part " : "call ") + std::to_string(task.index) + " of layer " +
+  return (task.is_tile ? "tile " : "call ") + std::to_string(task.index) + " of layer " +
          std::to_string(task.layer);
 }
 
 // A step's rows, and which of its tasks have finished.
 struct Step {
   // Calls read on to the next multiple of rows_of_block.
-  Step(int64_t row_count, int64_t part_count, int64_t rows_of_call, int64_t rows_of_block,
+  Step(int64_t row_count, int64_t tile_count, int64_t rows_of_call, int64_t rows_of_block,
        int64_t layer_count)
       : layers(layer_count), done((layer_count + 1) * 2) {
-    for (int64_t i = 0; i < part_count; ++i) parts.push_back(PartOf(row_count, i, part_count));
+    for (int64_t i = 0; i < tile_count; ++i) tiles.push_back(PartOf(row_count, i, tile_count));
     for (int64_t row = 0; row < row_count; row += rows_of_call) {
       const int64_t end = std::min(row + rows_of_call, row_count);
       const int64_t block_end = (end + rows_of_block - 1) / rows_of_block * rows_of_block;
       calls.push_back({.rows = {row, end}, .read_end = std::min(block_end, row_count)});
     }
-    for (auto& stage : done) stage = std::vector<std::atomic<int>>(parts.size() + calls.size());
+    for (auto& stage : done) stage = std::vector<std::atomic<int>>(tiles.size() + calls.size());
   }
 
-  std::atomic<int>& Done(int64_t layer, bool is_part, int64_t index) {
-    return done[(layer + 1) * 2 + (is_part ? 1 : 0)][index];
+  std::atomic<int>& Done(int64_t layer, bool is_tile, int64_t index) {
+    return done[(layer + 1) * 2 + (is_tile ? 1 : 0)][index];
   }
 
   // The first task that `task` reads and that has not finished; empty if there is none.
   std::string Missing(const Task& task) {
-    for (int64_t i = 0; i < static_cast<int64_t>(task.is_part ? calls.size() : parts.size()); ++i) {
-      if (task.is_part) {
+    for (int64_t i = 0; i < static_cast<int64_t>(task.is_tile ? calls.size() : tiles.size()); ++i) {
+      if (task.is_tile) {
         const plan::Range rows = calls[i].rows;
         const bool of_its_rows =
-            rows.begin < parts[task.index].end && parts[task.index].begin < rows.end;
+            rows.begin < tiles[task.index].end && tiles[task.index].begin < rows.end;
         if (task.layer < 0 || !of_its_rows || Done(task.layer, false, i) == 1) continue;
         return Name({task.layer, false, i});
       }
-      const bool is_read = parts[i].begin < calls[task.index].read_end;
+      const bool is_read = tiles[i].begin < calls[task.index].read_end;
       if (!is_read || Done(task.layer - 1, true, i) == 1) continue;
       return Name({task.layer - 1, true, i});
     }
     return "";
   }
 
-  LayerFlow Flow(int32_t threads) { return {parts, calls, layers, threads}; }
+  LayerFlow Flow(int32_t threads) { return {tiles, calls, layers, threads}; }
 
   // How many tasks have not finished exactly once.
   int64_t CountWrong() {
     int64_t wrong = 0;
     for (int64_t layer = -1; layer < layers; ++layer) {
-      for (size_t i = 0; i < parts.size(); ++i) wrong += Done(layer, true, i) != 1;
+      for (size_t i = 0; i < tiles.size(); ++i) wrong += Done(layer, true, i) != 1;
       for (size_t i = 0; layer >= 0 && i < calls.size(); ++i) wrong += Done(layer, false, i) != 1;
     }
     return wrong;
   }
 
   int64_t layers;
-  std::vector<plan::Range> parts;
+  std::vector<plan::Range> tiles;
   std::vector<LayerFlow::Call> calls;
   std::vector<std::vector<std::atomic<int>>> done;  // [layer and kind][index]
 };
@@ -87,14 +87,14 @@ std::string RunAll(Step& step, LayerFlow& flow, int32_t thread, uint32_t seed) {
     const std::string missed = step.Missing(*task);
     if (!missed.empty()) missing = Name(*task) + " came before " + missed;
     for (uint32_t i = random() % 8; i > 0; --i) std::this_thread::yield();
-    ++step.Done(task->layer, task->is_part, task->index);
+    ++step.Done(task->layer, task->is_tile, task->index);
     flow.Finish(*task);
   }
   return missing;
 }
 
 TEST(LayerFlow, HandsOutEveryTaskOnceAndAfterWhatItReads) {
-  // Calls that end where parts do, and calls that do not.
+  // Calls that end where tiles do, and calls that do not.
   for (const int64_t rows_of_call : {16, 7}) {
     for (const int32_t threads : {1, 2, 3, 4}) {
       for (uint32_t seed = 0; seed < 20; ++seed) {
@@ -123,19 +123,19 @@ TEST(LayerFlow, OneThreadDoesAllIfTheOthersDoNotCome) {
 }
 
 TEST(LayerFlow, GoesOnBesideAThreadThatIsHeldUp) {
-  Step step(64, 4, 16, 16, 2);  // A call for each part.
+  Step step(64, 4, 16, 16, 2);  // A call for each tile.
   LayerFlow flow = step.Flow(2);
   const Task held = flow.Take(1).value();
-  EXPECT_EQ(Name(held), "part 1 of layer -1");
+  EXPECT_EQ(Name(held), "tile 1 of layer -1");
   std::vector<std::string> taken;
-  // What comes next reads the rows of part 1, so the thread would wait.
+  // What comes next reads the rows of tile 1, so the thread would wait.
   while (taken.size() < 4) {
     const Task task = flow.Take(0).value();
     taken.push_back(Name(task));
     flow.Finish(task);
   }
-  EXPECT_EQ(taken, (std::vector<std::string>{"part 0 of layer -1", "part 2 of layer -1",
-                                             "part 3 of layer -1", "call 0 of layer 0"}));
+  EXPECT_EQ(taken, (std::vector<std::string>{"tile 0 of layer -1", "tile 2 of layer -1",
+                                             "tile 3 of layer -1", "call 0 of layer 0"}));
   flow.Finish(held);
   EXPECT_EQ(Name(flow.Take(0).value()), "call 2 of layer 0");
 }
