@@ -32,7 +32,7 @@ void SequenceTable::Apply(const engine::StepPlan& plan) {
     SequenceState& state = slots_[item.slot];
     state.blocks.insert(state.blocks.end(), item.new_blocks.begin(), item.new_blocks.end());
     if (!item.drafts.empty()) {
-      SHOAL_CHECK(state.draft_count == 0, "slot ", item.slot, ": drafts behind drafts");
+      SHOAL_CHECK(state.draft_count == 0, "slot ", item.slot, ": drafts after drafts");
       state.tokens.insert(state.tokens.end(), item.drafts.begin(), item.drafts.end());
       state.draft_count = static_cast<int64_t>(item.drafts.size());
     }
