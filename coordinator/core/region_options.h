@@ -9,10 +9,14 @@
 namespace shoal::core {
 
 struct RegionOptions {
-  std::string model_name;             // Groups must serve it. Empty: the first group decides.
-  std::string served_model_name;      // What clients call it. Empty: its own name.
-  int64_t context_tokens_max = 0;     // Caps what the groups offer. 0: no cap.
-  int32_t queue_requests_max = 1024;  // Requests that wait here while all groups are full.
+  // The region's own model, which requests get that name none. Empty: what has been ready the
+  // longest.
+  std::string model_name;
+  bool other_models = false;       // Whether others may join, too; where none is its own, any may.
+  std::string served_model_name;   // What clients call the region's own model. Empty: its own name.
+  int64_t context_tokens_max = 0;  // Caps what the groups offer. 0: no cap.
+  // Requests for one version of a model that wait here while all groups of it are full.
+  int32_t queue_requests_max = 1024;
   int64_t heartbeat_ms = 100;
   // A rank that has been silent for heartbeat_ms x this is lost. A rank that dies is noticed by its
   // connection, at once; this is for one that is stopped or unreachable. 20 (2 s) rather than 4,

@@ -22,6 +22,7 @@ namespace {
 core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
   core::RegionOptions region;
   region.model_name = model;
+  region.other_models = options.other_models;
   region.served_model_name = options.served_model_name;
   region.context_tokens_max = options.context_tokens_max;
   region.queue_requests_max = options.queue_requests_max;
@@ -107,6 +108,9 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
       .required = true;
   table.AddString("served-model-name", "NAME", options.served_model_name,
                   "What clients call the model. Empty: the file's or folder's name without .gguf.");
+  table.AddBool("other-models", options.other_models,
+                "Let groups of other models than --model join, and serve them to requests that "
+                "name them: with prompts of token ids, because only --model's tokenizer is read.");
   table.AddString("bind", "ADDRESS", options.bind,
                   "Address that both ports listen on. Anything but a loopback address lets the "
                   "network in: set key and token files first.");
@@ -122,8 +126,9 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
                   "One line that workers must show. Empty: none is asked for.");
   table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT64_MAX},
                "Longest prompt plus answer. 0: what the workers offer.");
-  table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
-               "Requests that wait here while all groups are full; one more gets 503.");
+  table.AddInt(
+      "queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
+      "Requests that wait here while all groups of their model are full; one more gets 503.");
   table.AddInt("heartbeat-ms", "N", options.heartbeat_ms, {10, 60'000},
                "How often each rank shows that it lives.");
   table.AddInt(

@@ -27,6 +27,7 @@ struct ChatMessage {
 
 // Exactly one of tokens, text and chat is set.
 struct GenerateRequest {
+  std::string model;  // As Models names it. Empty: the region's own.
   std::vector<int32_t> tokens;
   std::string text;
   std::vector<ChatMessage> chat;

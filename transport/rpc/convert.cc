@@ -303,6 +303,7 @@ void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
   }
   Write(request.params, to.initParams());
   to.setSeedGiven(request.seed_given);
+  to.setModel(request.model);
 }
 
 GenerateRequest Read(wire::GenerateRequest::Reader from) {
@@ -323,6 +324,7 @@ GenerateRequest Read(wire::GenerateRequest::Reader from) {
   }
   request.params = Read(from.getParams());
   request.seed_given = from.getSeedGiven();
+  request.model = ToString(from.getModel());
   return request;
 }
 

@@ -14,6 +14,8 @@ interface Coordinator {
 
   status @1 () -> (status :Status);
   models @2 () -> (models :List(ModelInfo));
+  # Every version of every model: the region's own model first, and of each name first the version
+  # that takes new requests.
 }
 
 struct GenerateRequest {
@@ -25,6 +27,7 @@ struct GenerateRequest {
   params @3 :Gen.GenerationParams;
   # With `text` or `chat` the model's end-of-sequence ids are added to the stop ids.
   seedGiven @4 :Bool;          # False: the coordinator draws the seed.
+  model @5 :Text;              # A name of `models`. Empty: the region's own.
 }
 
 struct ChatMessage {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
+#include "coordinator/core/groups/model.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
 
@@ -37,6 +38,7 @@ enum class GroupState : uint8_t {
 struct Group {
   uint64_t number = 0;  // The lowest one free when it registered: a restarted group gets it again.
   uint64_t epoch = 0;
+  ModelKey key;
   GroupState state = GroupState::kForming;
   std::vector<std::optional<GroupRank>> ranks;  // By rank.
   std::optional<SchedulerStats> stats;          // As of its last update.

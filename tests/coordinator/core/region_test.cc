@@ -50,30 +50,16 @@ TEST_F(RegionTest, KeepsTheCanaryInsideAToyVocabularyAndContext) {
   EXPECT_EQ(Select<SubmitAction>(Take()).front().request.prompt, (std::vector<int32_t>{1, 1}));
 }
 
-TEST_F(RegionTest, RefusesAGroupOfAnotherModelOrNumerics) {
-  JoinReady(1, MakeRank(1));
-  RankRegistration other = MakeRank(2);
-  other.numerics_id = "ffffffffffffffffffffffffffffffff";
-  RegisterOutcome outcome = region_.Register(2, other);
-  EXPECT_EQ(outcome.kind, RegisterOutcome::Kind::kMismatch);
-  EXPECT_THAT(outcome.message, HasSubstr("numerics id is 00112233445566778899aabbccddeeff"));
-  EXPECT_THAT(outcome.message, HasSubstr("has ffffffffffffffffffffffffffffffff"));
-
-  other = MakeRank(3);
-  other.model_name = "giraffe";
-  outcome = region_.Register(3, other);
-  EXPECT_EQ(outcome.kind, RegisterOutcome::Kind::kMismatch);
-  EXPECT_THAT(outcome.message, HasSubstr("serves model toy"));
-}
-
 TEST_F(RegionTest, LetsAGroupThatNeverWorkedDecideNothing) {
-  RankRegistration wrong = MakeRank(1);
-  wrong.model_name = "giraffe";
-  Join(1, wrong);
+  RankRegistration longer = MakeRank(1);
+  longer.context_tokens = 128;
+  Join(1, longer);
+  EXPECT_EQ(region_.Register(2, MakeRank(2)).kind, RegisterOutcome::Kind::kMismatch);
   region_.Disconnected(1, "closed");
   Take();
-  JoinReady(2, MakeRank(2));
-  EXPECT_EQ(region_.model().name, "toy");
+  EXPECT_EQ(region_.models().front().context_tokens, 0) << "it is forgotten";
+  JoinReady(3, MakeRank(3));
+  EXPECT_EQ(region_.models().front().context_tokens, 64);
 }
 
 TEST_F(RegionTest, RefusesARankThatDiffersFromItsGroup) {
@@ -164,8 +150,8 @@ TEST_F(RegionTest, ReportsWhatTheLeadersReport) {
   EXPECT_EQ(status.groups[0].stats.sequences_running, 3);
   EXPECT_TRUE(status.groups[0].ready);
   EXPECT_THAT(status.groups[0].ranks, SizeIs(2));
-  EXPECT_EQ(region_.model().kv_cache_tokens, 256);
-  EXPECT_EQ(region_.model().context_tokens, 64);
+  EXPECT_EQ(region_.models().front().kv_cache_tokens, 256);
+  EXPECT_EQ(region_.models().front().context_tokens, 64);
 }
 
 TEST_F(RegionTest, CountsOnWhenGroupsComeAndGo) {

@@ -36,6 +36,7 @@ Group MakeReadyGroup(uint64_t number) {
   group.number = number;
   group.epoch = number + 1;
   group.state = GroupState::kReady;
+  group.key = KeyOf(MakeRank(number));
   group.ranks.push_back(GroupRank{number, MakeRank(number)});
   return group;
 }
@@ -89,7 +90,7 @@ void RegionInvariants::CheckStreams(const Region& region) {
     EXPECT_TRUE(open_.contains(id)) << "stream " << id << " has ended";
     EXPECT_EQ(entry->request, stream.request) << "stream " << id;
     EXPECT_EQ(entry->tokens, stream.tokens) << "stream " << id;
-    EXPECT_EQ(entry->numerics_id, region.model().numerics_id) << "stream " << id;
+    EXPECT_EQ(entry->key, stream.key) << "stream " << id;
   }
 }
 

@@ -131,12 +131,14 @@ TEST(Client, CarriesTextAndChatPrompts) {
   GenerateRequest chat;
   chat.chat = {{"system", "Be kind."}, {"user", "Who are you?"}};
   chat.seed_given = true;
+  chat.model = "toy";
   for (const GenerateRequest& request : {text, chat}) {
     EXPECT_TRUE(ErrorOf([&] { client.Generate(request, nullptr); }).has_value());
   }
   EXPECT_TRUE(server.Wait([](const auto& heard) {
     return heard.requests[0].text == "Once upon" && heard.requests[1].chat.size() == 2 &&
-           heard.requests[1].chat[1].content == "Who are you?" && heard.requests[1].seed_given;
+           heard.requests[1].chat[1].content == "Who are you?" && heard.requests[1].seed_given &&
+           heard.requests[1].model == "toy";
   }));
 }
 
