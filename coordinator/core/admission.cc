@@ -49,11 +49,9 @@ std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& op
   // A group may have a longer context than this region grants.
   params.tokens_max = tokens_max;
   params.sampling.min_tokens = std::min(params.sampling.min_tokens, tokens_max);
-  Stream stream;
+  Stream stream(std::move(request));
   stream.key = *std::move(key);
   stream.tokens_needed = needed;
-  stream.prompt_logprobs_left = params.prompt_logprobs ? prompt_tokens - 1 : 0;
-  stream.request = std::move(request);
   return stream;
 }
 

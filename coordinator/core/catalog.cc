@@ -41,6 +41,7 @@ ServedModel Describe(const ModelMap::value_type& model, const std::string& own,
   const int64_t held = RequestsHeld(groups.all(), key);
   served.requests_max = held == 0 ? 0 : held + options.queue_requests_max;
   served.model_name = key.name;
+  served.canary_digest = agreed.canary_digest;
   served.groups_ready = static_cast<int64_t>(CountReady(groups.all(), key));
   served.requests_waiting = static_cast<int64_t>(streams.waiting(key).size());
   return served;

@@ -83,6 +83,7 @@ struct ServedModel {
   int64_t requests_max = 0;  // Most requests that can be held at once, running and waiting, by all
                              // that are ready. 0 while there is none.
   std::string model_name{};  // Its own, as its groups register it.
+  std::string canary_digest{};  // Of the groups that are or were ready. Empty: none was yet.
   int64_t groups_ready = 0;
   int64_t requests_waiting = 0;  // In the coordinator's own queue.
 };

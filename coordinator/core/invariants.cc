@@ -32,11 +32,17 @@ std::string FindBrokenGroup(const Groups& groups) {
     if (group.state == GroupState::kForming && group.complete()) {
       return Str(group.Name(), " is complete and sends no canary");
     }
-    if (group.state == GroupState::kCanary && !group.sequences.contains(group.canary)) {
+    if (group.state == GroupState::kCanary &&
+        !(group.canary && group.sequences.contains(group.canary->sequence))) {
       return Str(group.Name(), " waits for a canary that it was not given");
     }
     if (!groups.models().contains(group.key)) {
       return Str(group.Name(), " serves ", group.key, ", of which nothing is known");
+    }
+    if (group.state == GroupState::kReady &&
+        group.canary_digest != groups.models().at(group.key).canary_digest) {
+      return Str(group.Name(), " is ready, and its canary came to ", group.canary_digest,
+                 ", that of others to ", groups.models().at(group.key).canary_digest);
     }
     if (group.sequences.size() > group.capacity()) {
       return Str(group.Name(), " was given ", group.sequences.size(), " sequences, it takes ",
@@ -59,14 +65,14 @@ std::string FindBrokenModel(const Groups& groups) {
   size_t remembered = 0;
   for (const auto& [key, model] : groups.models()) {
     const bool ready = CountReady(groups.all(), key) > 0;
-    if (ready != (model.ready_since != 0) || (ready && !model.proven)) {
+    if (ready != (model.ready_since != 0)) {
       return Str("groups of ", key, " are ", ready ? "" : "not ", "ready, and its entry differs");
     }
     const bool has_group = std::ranges::any_of(
         groups.all(), [&](const auto& entry) { return entry.second.key == key; });
     if (has_group) continue;
     ++remembered;
-    if (!model.proven) return Str(key, " is remembered, and has never been ready");
+    if (model.canary_digest.empty()) return Str(key, " is remembered, and has never been ready");
   }
   if (remembered > kModelsRememberedMax) {
     return Str(remembered, " models without a group are remembered, at most ", kModelsRememberedMax,

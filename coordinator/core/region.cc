@@ -20,6 +20,10 @@ namespace {
 // With the default heartbeat_ms, once a second.
 constexpr int64_t kTicksPerCheck = 10;
 
+bool IsCanary(const Group& group, const SequenceUpdate& update) {
+  return group.canary && group.canary->sequence == update.id;
+}
+
 }  // namespace
 
 Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random)
@@ -67,7 +71,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
       LoseGroup(*group, Str(Name(group->ranks[0]->info), " broke the protocol: ", fault));
       return true;
     }
-    if (update.id == group->canary) {
+    if (IsCanary(*group, update)) {
       ApplyCanary(*group, update);
       if (groups_.Find(number) == nullptr) return true;
     } else {
@@ -81,27 +85,32 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
 std::string Region::FindFault(const Group& group, const SequenceUpdate& update) {
   std::string fault = group.FindFault(update);
   if (!fault.empty()) return fault;
+  if (IsCanary(group, update)) return group.canary->FindFault(update);
   const std::optional<StreamId> id = streams_.FindId(update.id);
   return id ? streams_.Find(*id)->FindFault(update) : "";
 }
 
 void Region::StartCanary(Group& group) {
   group.state = GroupState::kCanary;
-  group.canary = streams_.TakeSequence();
-  group.sequences.insert(group.canary);
-  actions_.emplace_back(SubmitAction{group.leader(), group.epoch, group.canary,
-                                     MakeCanary(options_.canary_prompt, group.shape())});
+  const Canary& canary =
+      group.canary.emplace(streams_.TakeSequence(), options_.canary_prompt, group.shape());
+  group.sequences.insert(canary.sequence);
+  actions_.emplace_back(SubmitAction{group.leader(), group.epoch, canary.sequence, canary.request});
 }
 
 void Region::ApplyCanary(Group& group, const SequenceUpdate& update) {
-  group.canary_tokens += static_cast<int64_t>(update.tokens.size());
+  group.canary->Apply(update);
   if (update.finish == FinishReason::kNone) return;
-  const std::string fault = FindCanaryFault(group.canary_tokens, update);
+  std::string fault = group.canary->FindBadEnd(update);
+  const std::string digest = group.canary->Digest();
+  if (fault.empty()) {
+    fault = FindDigestFault(group.key, digest, groups_.ExpectedDigest(group.key));
+  }
   if (!fault.empty()) return LoseGroup(group, fault);
   group.sequences.erase(update.id);
   // The group may have been dismissed meanwhile.
   if (group.state != GroupState::kCanary) return;
-  groups_.SetReady(group);
+  groups_.SetReady(group, digest);
   actions_.emplace_back(GroupReadyAction{group.number, group.Name(),
                                          *ChooseVersion(groups_.models(), group.key.name)});
 }

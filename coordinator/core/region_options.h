@@ -3,6 +3,7 @@
 // How a region is to behave.
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ struct RegionOptions {
   int64_t progress_timeout_ms = 30'000;  // Work pending, yet progress stands still: the rank hangs.
   int64_t join_timeout_ms = 60'000;      // From a group's first rank to its canary token.
   std::vector<int32_t> canary_prompt = {1, 2, 3};
+  // By numerics id: what the digest of a group's canary must be (Canary::Digest). Of those that are
+  // not here, that of the first group to be ready.
+  std::map<std::string, std::string> canary_digests;
 };
 
 }  // namespace shoal::core

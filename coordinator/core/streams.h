@@ -7,31 +7,25 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
-#include "coordinator/core/groups/group.h"
+#include "coordinator/core/groups/generation_state.h"
 #include "coordinator/core/groups/model.h"
 #include "transport/base/class_queue.h"
 #include "transport/base/generation/generation.h"
 
 namespace shoal::core {
 
-// Plain data with the questions that only concern one stream.
-struct Stream {
-  Request request;                   // As it was granted, with its seed.
-  ModelKey key;                      // Only groups of it may answer.
-  std::vector<int32_t> tokens;       // So far.
-  int64_t tokens_needed = 0;         // Prompt and answer at their longest.
-  int64_t prompt_logprobs_left = 0;  // Positions that its leader has not reported.
-  std::optional<uint64_t> group;     // None: waiting.
-  SequenceId sequence = 0;           // The later it came, the higher.
+// Plain data.
+struct Stream : GenerationState {
+  explicit Stream(Request granted) : GenerationState(std::move(granted)) {}
 
-  // What is wrong with the next update; empty if nothing.
-  std::string FindFault(const SequenceUpdate& update) const;
-  // The update is as FindFault wants it.
-  void Apply(const SequenceUpdate& update);
+  ModelKey key;                   // Only groups of it may answer.
+  int64_t tokens_needed = 0;      // Prompt and answer at their longest.
+  std::optional<uint64_t> group;  // None: waiting.
+  SequenceId sequence = 0;        // The later it came, the higher.
 };
 using StreamMap = std::map<StreamId, Stream>;
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
+#include "coordinator/core/groups/canary.h"
 #include "coordinator/core/groups/model.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
@@ -18,9 +19,6 @@ namespace shoal::core {
 
 // A rank's connection, numbered by the shell; never used again.
 using ConnectionId = uint64_t;
-
-// What this coordinator calls a stream, or a canary, to a group's leader; never used again.
-using SequenceId = uint64_t;
 
 struct GroupRank {
   ConnectionId connection = 0;
@@ -45,8 +43,8 @@ struct Group {
   // What it was given. A cancelled stream's sequence stays until the leader has confirmed its end,
   // because until then it takes up room there.
   std::set<SequenceId> sequences;
-  SequenceId canary = 0;      // 0: not sent yet.
-  int64_t canary_tokens = 0;  // That it has brought so far.
+  std::optional<Canary> canary;  // None: not sent yet.
+  std::string canary_digest;     // Empty: not all there yet.
 
   const RankRegistration& shape() const;  // Of whichever rank came first by number.
   bool complete() const;

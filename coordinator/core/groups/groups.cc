@@ -117,9 +117,15 @@ void Groups::ApplyStats(Group& group, const SchedulerStats& stats) {
   group.stats = stats;
 }
 
-void Groups::SetReady(Group& group) {
+std::string Groups::ExpectedDigest(const ModelKey& key) const {
+  const auto configured = options_.canary_digests.find(key.numerics_id);
+  return configured == options_.canary_digests.end() ? models_.at(key).canary_digest
+                                                     : configured->second;
+}
+
+void Groups::SetReady(Group& group, std::string canary_digest) {
   group.state = GroupState::kReady;
-  models_.at(group.key).proven = true;
+  models_.at(group.key).canary_digest = group.canary_digest = std::move(canary_digest);
   UpdateModel(group.key);
 }
 
@@ -141,7 +147,7 @@ void Groups::UpdateModel(const ModelKey& key) {
   }
   std::erase(remembered_, key);
   if (HasGroup(key)) return;
-  if (!model.proven) {
+  if (model.canary_digest.empty()) {
     models_.erase(key);  // A group that never worked decides nothing for those after it.
     return;
   }

@@ -46,8 +46,10 @@ class Groups {
   Group& at(uint64_t number) { return groups_.at(number); }
 
   void ApplyStats(Group& group, const SchedulerStats& stats);
-  // It works: it takes requests.
-  void SetReady(Group& group);
+  // What the digest of its canary must be. Empty: any will do, for it is the first.
+  std::string ExpectedDigest(const ModelKey& key) const;
+  // Its canary has come to that: it takes requests.
+  void SetReady(Group& group, std::string canary_digest);
   // It takes no more.
   void SetStopping(Group& group);
   // Forgets one rank. It must not be its group's last.

@@ -31,7 +31,9 @@ struct Model {
   int32_t vocab_size = 0;
   // Lower: without a break, some group of it has been ready for longer. 0: none is.
   uint64_t ready_since = 0;
-  bool proven = false;  // Some group of it has been ready.
+  // What a canary comes to: as configured, or else as of the first group that was ready. Empty:
+  // none has been.
+  std::string canary_digest;
 };
 using ModelMap = std::map<ModelKey, Model>;
 

@@ -16,10 +16,9 @@ struct Parts {
   Parts() {
     groups.Register(1, MakeRank(7, 0, 2));
     groups.Register(2, MakeRank(7, 1, 2));
-    groups.SetReady(group());
+    groups.SetReady(group(), "digest");
     for (int i = 0; i < 4; ++i) {
-      Stream stream;
-      stream.request.prompt = {1, 2};
+      Stream stream({{1, 2}, {}});
       stream.key = group().key;
       stream.tokens_needed = 18;
       streams.Add(std::move(stream));
@@ -57,6 +56,8 @@ TEST(Invariants, NameWhatIsBroken) {
          [](Parts& parts) { parts.groups.Register(3, MakeRank(8)); });
   expect("a canary that it was not given",
          [](Parts& parts) { parts.group().state = GroupState::kCanary; });
+  expect("its canary came to other bits, that of others to digest",
+         [](Parts& parts) { parts.group().canary_digest = "other bits"; });
   expect("was given 4 sequences, it takes 3",
          [](Parts& parts) { parts.group().sequences.insert(9); });
   expect("connection 9 does not lead to group 0",
@@ -91,7 +92,7 @@ TEST(Invariants, NameWhatIsBroken) {
     RankRegistration other = MakeRank(8);
     other.numerics_id = "5";
     parts.groups.Register(3, other);
-    parts.groups.SetReady(parts.groups.at(1));
+    parts.groups.SetReady(parts.groups.at(1), "digest");
     parts.stream(2).key.numerics_id = "5";
   });
   expect("02 is with group 0", [](Parts& parts) {

@@ -121,7 +121,7 @@ TEST_F(RegionTest, GivesNewRequestsToTheVersionThatHasBeenReadyTheLongest) {
   Join(2, NewToy(2));
   const auto canary = Select<SubmitAction>(Take());
   ASSERT_THAT(canary, SizeIs(1));
-  EXPECT_TRUE(Answer(2, 2, canary[0].sequence, {7}, FinishReason::kLength));
+  EXPECT_TRUE(region_.Update(2, 2, {AnswerCanary(canary[0])}, {}));
   const auto ready = Select<GroupReadyAction>(Take());
   ASSERT_THAT(ready, SizeIs(1));
   EXPECT_EQ(ready[0].serving.key, KeyOf(MakeRank(1))) << "the newcomer takes nothing yet";
@@ -202,11 +202,8 @@ TEST_F(OwnModelTest, IsListedFirstAlsoBeforeItsFirstGroupAndHasTheServedName) {
 TEST_F(OwnModelTest, IsKnownToClientsByItsServedNameAlone) {
   Region region(Options(true), clock_, MakeTestRandom());
   const uint64_t epoch = region.Register(2, MakeRank(2)).epoch;
-  SequenceUpdate update;
-  update.id = Select<SubmitAction>(region.TakeActions()).front().sequence;
-  update.tokens = {7};
-  update.finish = FinishReason::kLength;
-  ASSERT_TRUE(region.Update(2, epoch, {update}, {}));
+  const auto canary = Select<SubmitAction>(region.TakeActions()).front();
+  ASSERT_TRUE(region.Update(2, epoch, {AnswerCanary(canary)}, {}));
   for (const char* name : {"", "little"}) {
     EXPECT_TRUE(std::holds_alternative<StreamId>(region.Submit(For(name)))) << name;
   }
@@ -221,7 +218,7 @@ TEST(Groups, RemembersABoundedNumberOfModelsThatAreGone) {
     rank.group_id = i + 1;
     rank.numerics_id = Str(1000 + i);
     const RegisterOutcome outcome = groups.Register(i + 1, rank);
-    groups.SetReady(groups.at(outcome.group));
+    groups.SetReady(groups.at(outcome.group), "digest");
     groups.Remove(outcome.group);
   }
   EXPECT_THAT(groups.models(), SizeIs(kModelsRememberedMax));

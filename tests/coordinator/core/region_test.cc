@@ -28,26 +28,9 @@ TEST_F(RegionTest, SendsACanaryOnceAllRanksAreThere) {
   EXPECT_EQ(submits[0].request.params.tokens_max, 1);
   EXPECT_EQ(region_.groups_ready(), 0u);
 
-  EXPECT_TRUE(Answer(10, outcome.epoch, submits[0].sequence, {5}, FinishReason::kLength));
+  EXPECT_TRUE(region_.Update(10, outcome.epoch, {AnswerCanary(submits[0])}, {}));
   EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
   EXPECT_EQ(region_.groups_ready(), 1u);
-}
-
-TEST_F(RegionTest, LosesAGroupWhoseCanaryFails) {
-  const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
-  const SequenceId canary = Select<SubmitAction>(Take()).front().sequence;
-  EXPECT_TRUE(Answer(1, epoch, canary, {}, FinishReason::kNumericError));
-  const auto lost = Select<GroupLostAction>(Take());
-  ASSERT_THAT(lost, SizeIs(1));
-  EXPECT_THAT(lost[0].why, HasSubstr("canary"));
-}
-
-TEST_F(RegionTest, KeepsTheCanaryInsideAToyVocabularyAndContext) {
-  RankRegistration toy = MakeRank(1);
-  toy.vocab_size = 2;
-  toy.context_tokens = 3;
-  Join(1, toy);
-  EXPECT_EQ(Select<SubmitAction>(Take()).front().request.prompt, (std::vector<int32_t>{1, 1}));
 }
 
 TEST_F(RegionTest, LetsAGroupThatNeverWorkedDecideNothing) {

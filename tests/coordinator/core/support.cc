@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <random>
 
 namespace shoal::core {
@@ -29,6 +30,29 @@ RankRegistration MakeRank(uint64_t group_id, int32_t rank, int32_t tensor_parall
   registration.queue_requests_max = 1;
   registration.vocab_size = 100;
   return registration;
+}
+
+SequenceUpdate AnswerCanary(const SubmitAction& canary, uint32_t flipped_bits) {
+  const auto logprobs = [&](size_t position) {
+    const float logprob = -0.125F * static_cast<float>(position + 1);
+    return TokenLogprobs{logprob, {{7, logprob}, {3, -5.5F}}};
+  };
+  SequenceUpdate update;
+  update.id = canary.sequence;
+  const size_t positions = canary.request.prompt.size() - 1;
+  for (size_t i = 0; i < positions; ++i) update.prompt_logprobs.push_back(logprobs(i));
+  update.logprobs.push_back(logprobs(positions));
+  float& last = update.logprobs.back().top.back().second;
+  last = std::bit_cast<float>(std::bit_cast<uint32_t>(last) ^ flipped_bits);
+  update.tokens = {7};
+  update.finish = FinishReason::kLength;
+  return update;
+}
+
+std::string CanaryDigestOf(const RankRegistration& rank) {
+  Canary canary(1, RegionOptions().canary_prompt, rank);
+  canary.Apply(AnswerCanary({0, 0, canary.sequence, canary.request}));
+  return canary.Digest();
 }
 
 Group MakeReadyGroup(uint64_t number) {
