@@ -27,6 +27,7 @@ struct CoordinatorOptions {
   std::string api_keys_file;
   bool strict_params = false;
   std::string group_token_file;
+  std::string canary_digests;      // "ID=DIGEST,...".
   int64_t context_tokens_max = 0;  // 0: what the groups offer.
   int32_t queue_requests_max = 1024;
   int64_t heartbeat_ms = 100;

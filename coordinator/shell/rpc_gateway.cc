@@ -228,7 +228,8 @@ void RpcGateway::OnCancel(uint64_t generation) {
 std::vector<rpc::ModelInfo> RpcGateway::OnModels() {
   std::vector<rpc::ModelInfo> models;
   for (const core::ServedModel& model : generation_.models()) {
-    models.push_back({model.name, model.numerics_id, model.context_tokens, model.kv_cache_tokens});
+    models.push_back({model.name, model.numerics_id, model.context_tokens, model.kv_cache_tokens,
+                      model.groups_ready, model.requests_waiting, model.canary_digest});
   }
   return models;
 }
@@ -237,8 +238,9 @@ rpc::StatusInfo RpcGateway::OnStatus() {
   const core::RegionStatus status = generation_.status();
   rpc::StatusInfo info;
   for (const core::GroupStatus& group : status.groups) {
-    info.groups.push_back({group.group, group.epoch, group.name, group.tensor_parallel,
-                           group.pipeline_parallel, group.ranks, group.ready, group.stats});
+    info.groups.push_back({group.group, group.epoch, group.name, group.model_name,
+                           group.numerics_id, group.tensor_parallel, group.pipeline_parallel,
+                           group.ranks, group.ready, group.stats});
   }
   info.requests_waiting = status.requests_waiting;
   info.requests_total = status.requests_total;

@@ -76,6 +76,9 @@ struct ModelInfo {
   numericsId @1 :Text;         # Empty until a group has joined.
   contextTokens @2 :Int64;
   kvCacheTokens @3 :Int64;
+  groupsReady @4 :Int64;
+  requestsWaiting @5 :Int64;
+  canaryDigest @6 :Text;       # Of its groups' canaries. Empty until one was ready.
 }
 
 struct Status {
@@ -95,4 +98,6 @@ struct GroupStatus {
   ranks @5 :List(Text);
   ready @6 :Bool;
   stats @7 :Worker.SchedulerStats;
+  modelName @8 :Text;
+  numericsId @9 :Text;
 }

@@ -57,7 +57,7 @@ std::string Groups::FindModelMismatch(const RankRegistration& rank) const {
   if (!own.empty() && rank.model_name != own) {
     if (!options_.other_models) {
       return Str("this region serves model ", own, ", ", Name(rank), " has ", rank.model_name,
-                 ": give both the same --model, or the coordinator --other-models true");
+                 ": give both the same --model, or the coordinator --other-models");
     }
     if (rank.model_name == served) {
       return Str("this region serves model ", own, " as ", served, ", and ", Name(rank), " has ",
