@@ -25,7 +25,7 @@ struct RegionOptions {
   // half a second, and a group taken out by mistake costs all its streams.
   int32_t heartbeats_missed_max = 20;
   int64_t progress_timeout_ms = 30'000;  // Work pending, yet progress stands still: the rank hangs.
-  int64_t join_timeout_ms = 60'000;      // From a group's first rank to its canary token.
+  int64_t join_timeout_ms = 60'000;      // From a group's first rank to its canary's end.
   std::vector<int32_t> canary_prompt = {1, 2, 3};
   // By numerics id: what the digest of a group's canary must be (Canary::Digest). Of those that are
   // not here, that of the first group to be ready.

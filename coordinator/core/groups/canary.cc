@@ -14,15 +14,17 @@ namespace shoal::core {
 
 namespace {
 
+constexpr int64_t kTokens = 2;
+
 Request MakeRequest(std::vector<int32_t> prompt, const RankRegistration& shape) {
   for (int32_t& token : prompt) token = std::min(token, shape.vocab_size - 1);
-  const int64_t tokens = std::min(shape.context_tokens, shape.kv_cache_tokens) - 1;
-  prompt.resize(
-      static_cast<size_t>(std::clamp<int64_t>(tokens, 1, static_cast<int64_t>(prompt.size()))));
+  const int64_t room = std::min(shape.context_tokens, shape.kv_cache_tokens);
+  const auto prompt_tokens = std::clamp<int64_t>(room - 1, 1, static_cast<int64_t>(prompt.size()));
+  prompt.resize(static_cast<size_t>(prompt_tokens));
   Request request;
   request.prompt = std::move(prompt);
   request.params.sampling.temperature = 0;
-  request.params.tokens_max = 1;
+  request.params.tokens_max = std::clamp<int64_t>(room - prompt_tokens, 1, kTokens);
   request.params.prompt_logprobs = true;
   request.params.top_logprobs = kTopLogprobsMax;
   return request;
@@ -55,8 +57,9 @@ void Canary::Apply(const SequenceUpdate& update) {
 
 std::string Canary::FindBadEnd(const SequenceUpdate& last) const {
   const bool finished = last.finish == FinishReason::kStop || last.finish == FinishReason::kLength;
-  if (tokens.size() == 1 && finished) return "";
-  return Str("its canary brought ", tokens.size(), " tokens instead of 1 and ended by ",
+  const int64_t wanted = request.params.tokens_max;
+  if (static_cast<int64_t>(tokens.size()) == wanted && finished) return "";
+  return Str("its canary brought ", tokens.size(), " tokens instead of ", wanted, " and ended by ",
              ToString(last.finish), " ", last.detail);
 }
 

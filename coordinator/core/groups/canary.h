@@ -15,11 +15,12 @@
 
 namespace shoal::core {
 
-// It asks for one token, and at each position for the log-probability of the token that stands
-// there and of the most likely ones. A log softmax depends on every logit.
+// It asks for two tokens, so that both a prompt and a single token are computed with, and at each
+// position for the log-probability of the token that stands there and of the most likely ones. A
+// log softmax depends on every logit.
 struct Canary : GenerationState {
   Canary() = default;
-  // `prompt` is cut to fit a toy vocabulary or context.
+  // `prompt` and answer are cut to fit a toy vocabulary or context.
   Canary(SequenceId name, std::vector<int32_t> prompt, const RankRegistration& shape);
 
   void Apply(const SequenceUpdate& update);

@@ -27,7 +27,7 @@ struct GroupRank {
 
 enum class GroupState : uint8_t {
   kForming,   // Not all ranks are there.
-  kCanary,    // All are there; one token is on its way through them.
+  kCanary,    // All are there; a canary is on its way through them.
   kReady,     // Takes requests.
   kStopping,  // Dismissed; its connections are about to close.
 };

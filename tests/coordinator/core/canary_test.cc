@@ -61,6 +61,16 @@ TEST_F(RegionTest, AsksItsCanaryForWhatDependsOnEveryLogit) {
   CheckParams(canary.params);
 }
 
+TEST_F(RegionTest, KeepsTheCanaryInsideAToyVocabularyAndContext) {
+  RankRegistration toy = MakeRank(1);
+  toy.vocab_size = 2;
+  toy.context_tokens = 3;
+  Join(1, toy);
+  const Request canary = Select<SubmitAction>(Take()).front().request;
+  EXPECT_EQ(canary.prompt, (std::vector<int32_t>{1, 1}));
+  EXPECT_EQ(canary.params.tokens_max, 1);
+}
+
 TEST_F(RegionTest, LosesAGroupWhoseCanaryFails) {
   const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
   const SequenceId canary = Select<SubmitAction>(Take()).front().sequence;

@@ -25,7 +25,7 @@ TEST_F(RegionTest, SendsACanaryOnceAllRanksAreThere) {
   ASSERT_THAT(submits, SizeIs(1));
   EXPECT_EQ(submits[0].leader, 10u);
   EXPECT_EQ(submits[0].epoch, outcome.epoch);
-  EXPECT_EQ(submits[0].request.params.tokens_max, 1);
+  EXPECT_EQ(submits[0].request.params.tokens_max, 2);
   EXPECT_EQ(region_.groups_ready(), 0u);
 
   EXPECT_TRUE(region_.Update(10, outcome.epoch, {AnswerCanary(submits[0])}, {}));

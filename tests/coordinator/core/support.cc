@@ -41,10 +41,11 @@ SequenceUpdate AnswerCanary(const SubmitAction& canary, uint32_t flipped_bits) {
   update.id = canary.sequence;
   const size_t positions = canary.request.prompt.size() - 1;
   for (size_t i = 0; i < positions; ++i) update.prompt_logprobs.push_back(logprobs(i));
-  update.logprobs.push_back(logprobs(positions));
+  const auto tokens = static_cast<size_t>(canary.request.params.tokens_max);
+  for (size_t i = 0; i < tokens; ++i) update.logprobs.push_back(logprobs(positions + i));
   float& last = update.logprobs.back().top.back().second;
   last = std::bit_cast<float>(std::bit_cast<uint32_t>(last) ^ flipped_bits);
-  update.tokens = {7};
+  update.tokens.assign(tokens, 7);
   update.finish = FinishReason::kLength;
   return update;
 }

@@ -190,6 +190,7 @@ class FakeWorker {
       if (i == params.tokens_max) update.finish = FinishReason::kLength;
       link_->QueueUpdates({update}, {});
       link_->SendQueued();
+      update.prompt_logprobs.clear();
     }
   }
 
