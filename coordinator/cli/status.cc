@@ -53,6 +53,7 @@ std::string ReadKey(const StatusOptions& options) {
 std::string GroupText(const rpc::GroupInfo& group) {
   std::ostringstream out;
   out << group.name << ": " << (group.ready ? "ready" : "not ready") << "\n"
+      << "  serves " << group.model_name << ", numerics " << group.numerics_id << "\n"
       << "  steps " << group.stats.steps_total << ", running " << group.stats.sequences_running
       << ", waiting " << group.stats.requests_waiting << ", KV blocks "
       << group.stats.kv_blocks_used << " of " << group.stats.kv_blocks_total << ", preempted "
@@ -70,9 +71,14 @@ std::string GroupText(const rpc::GroupInfo& group) {
 std::string RpcText(rpc::Client& client) {
   const rpc::StatusInfo status = client.Status();
   std::ostringstream out;
+  std::string name;
   for (const rpc::ModelInfo& model : client.Models()) {
     out << "model " << model.name << ", context " << model.context_tokens << " tokens, numerics "
-        << (model.numerics_id.empty() ? "not known yet" : model.numerics_id) << "\n";
+        << (model.numerics_id.empty() ? "not known yet" : model.numerics_id) << "\n  "
+        << (model.name == name ? "takes no new requests, " : "") << "groups ready "
+        << model.groups_ready << ", waiting " << model.requests_waiting << ", canary "
+        << (model.canary_digest.empty() ? "not known yet" : model.canary_digest) << "\n";
+    name = model.name;
   }
   out << "requests " << status.requests_total << ", streams " << status.streams_live << ", waiting "
       << status.requests_waiting << ", groups lost " << status.group_losses_total << "\n";

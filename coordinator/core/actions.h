@@ -9,6 +9,8 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/group.h"
+#include "coordinator/core/groups/model.h"
+#include "coordinator/core/groups/routing.h"
 #include "transport/base/generation/generation.h"
 
 namespace shoal::core {
@@ -43,6 +45,7 @@ struct FailAction {  // The stream's last.
 struct GroupReadyAction {
   uint64_t group;
   std::string name;
+  VersionChoice serving;  // Of its model: what takes new requests from now on.
 };
 struct GroupLostAction {
   uint64_t group;
@@ -54,8 +57,7 @@ struct GroupLostAction {
 // last.
 struct JournalBegin {
   Request request;  // As it was granted, with its seed.
-  // The stream may go on only where this is the same: elsewhere its tokens would be others.
-  std::string numerics_id;
+  ModelKey key;     // The stream may go on only there: elsewhere its tokens would be others.
 };
 struct JournalTokens {  // The next ones.
   std::vector<int32_t> tokens;

@@ -1,32 +1,25 @@
 #include "coordinator/core/admission.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "coordinator/core/catalog.h"
 #include "coordinator/core/groups/routing.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
 
-int64_t ContextTokens(const RegionOptions& options, const Groups& groups) {
-  if (!groups.model()) return options.context_tokens_max;
-  const int64_t context_tokens = groups.model()->context_tokens;
-  if (options.context_tokens_max == 0) return context_tokens;
-  return std::min(options.context_tokens_max, context_tokens);
-}
-
-int64_t RequestsMax(const RegionOptions& options, const Groups& groups) {
-  const int64_t held = RequestsHeld(groups.all());
-  return held == 0 ? 0 : held + options.queue_requests_max;
-}
-
 std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& options,
-                                        const Groups& groups, size_t waiting) {
+                                        const Groups& groups, const Streams& streams) {
   SHOAL_CHECK(!request.prompt.empty());
-  if (CountReady(groups.all()) == 0) {
-    return MakeStreamError(BusyReason::kNoGroup, "no group of workers is ready");
+  std::optional<ModelKey> key = FindKey(request, options, groups);
+  if (!key) {
+    return MakeStreamError(BusyReason::kNoGroup,
+                           Str("no group of workers is ready",
+                               request.model.empty() ? "" : " that serves ", request.model));
   }
-  const int64_t context_tokens = ContextTokens(options, groups);
+  const int64_t context_tokens = ContextTokens(options, groups.models().at(*key));
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
   GenerationParams& params = request.params;
   // Subtracted rather than added: tokens_max is the user's.
@@ -40,25 +33,25 @@ std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& op
   }
   const int64_t tokens_max = std::min(params.tokens_max, room);
   const int64_t needed = prompt_tokens + tokens_max;
-  const int64_t largest = LargestKvCacheTokens(groups.all());
+  const int64_t largest = LargestKvCacheTokens(groups.all(), *key);
   if (needed > largest) {
     return MakeStreamError(
         BusyReason::kTooLarge,
         Str("prompt and answer may need ", needed, " tokens of KV cache, the largest group has ",
             largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
   }
+  const size_t waiting = streams.waiting(*key).size();
   if (waiting >= static_cast<size_t>(options.queue_requests_max) &&
-      !ChooseGroup(groups.all(), needed)) {
+      !ChooseGroup(groups.all(), *key, needed)) {
     return MakeStreamError(BusyReason::kQueueFull,
                            Str("all groups are full and ", waiting, " requests wait already"));
   }
   // A group may have a longer context than this region grants.
   params.tokens_max = tokens_max;
   params.sampling.min_tokens = std::min(params.sampling.min_tokens, tokens_max);
-  Stream stream;
+  Stream stream(std::move(request));
+  stream.key = *std::move(key);
   stream.tokens_needed = needed;
-  stream.prompt_logprobs_left = params.prompt_logprobs ? prompt_tokens - 1 : 0;
-  stream.request = std::move(request);
   return stream;
 }
 

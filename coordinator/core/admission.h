@@ -2,8 +2,6 @@
 
 // Whether a request is taken, and what it is granted.
 
-#include <cstddef>
-#include <cstdint>
 #include <variant>
 
 #include "coordinator/core/generation_service.h"
@@ -13,15 +11,9 @@
 
 namespace shoal::core {
 
-// Longest prompt plus answer that the region grants. 0: nothing is known of it yet.
-int64_t ContextTokens(const RegionOptions& options, const Groups& groups);
-
-// Most requests that the region can hold at once, running and waiting. 0 while no group is ready.
-int64_t RequestsMax(const RegionOptions& options, const Groups& groups);
-
-// The stream that the request becomes, its answer cut to what the context leaves room for; or why
-// it is not taken. `waiting`: requests that wait already.
+// The stream that the request becomes, of one version of one model, its answer cut to what the
+// context leaves room for; or why it is not taken.
 std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& options,
-                                        const Groups& groups, size_t waiting);
+                                        const Groups& groups, const Streams& streams);
 
 }  // namespace shoal::core

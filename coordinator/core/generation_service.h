@@ -28,8 +28,10 @@ std::ostream& operator<<(std::ostream& out, const StreamId& id);
 
 // What a client asks for. Its service class is params.priority.
 struct Request {
-  std::vector<int32_t> prompt;  // Not empty, and its ids are in the vocabulary.
+  std::vector<int32_t> prompt;  // Not empty, and its ids are in the model's vocabulary.
   GenerationParams params;
+  std::string model{};        // As clients call it. Empty: the region's own.
+  std::string numerics_id{};  // Empty: whichever version of it takes new requests.
 
   bool operator==(const Request&) const = default;
 };
@@ -70,9 +72,9 @@ class StreamListener {
   virtual void OnError(const StreamError& error) = 0;
 };
 
-// What is served; the same for all groups of a region.
+// A model that is served, in one version; the same for all its groups.
 struct ServedModel {
-  std::string name;
+  std::string name;             // What clients call it.
   std::string numerics_id;      // 32 hex digits; empty until the first group has joined.
   int64_t context_tokens = 0;   // Longest prompt plus answer.
   int64_t kv_cache_tokens = 0;  // Of the largest group that is ready: a request that needs more is
@@ -80,13 +82,25 @@ struct ServedModel {
   int32_t vocab_size = 0;       // Token ids are below it. 0 until the first group has joined.
   int64_t requests_max = 0;  // Most requests that can be held at once, running and waiting, by all
                              // that are ready. 0 while there is none.
+  std::string model_name{};  // Its own, as its groups register it.
+  std::string canary_digest{};  // Of the groups that are or were ready. Empty: none was yet.
+  int64_t groups_ready = 0;
+  int64_t requests_waiting = 0;  // In the coordinator's own queue.
 };
+
+// The version of the model of that name that takes new requests; of the region's own if the name is
+// empty. Null if none of that name is served.
+const ServedModel* FindModel(const std::vector<ServedModel>& models, const std::string& name);
+// "little, large": each name once.
+std::string JoinNames(const std::vector<ServedModel>& models);
 
 // For /metrics and `shoal status`.
 struct GroupStatus {
   uint64_t group = 0;
   uint64_t epoch = 0;
-  std::string name;  // host, ranks and cut, for people
+  std::string name;        // host, ranks and cut, for people
+  std::string model_name;  // Its own, never the served name.
+  std::string numerics_id;
   int32_t tensor_parallel = 0;
   int32_t pipeline_parallel = 0;
   std::vector<std::string> ranks;  // One line each: host, pid, instruction set, threads.
@@ -96,6 +110,7 @@ struct GroupStatus {
 
 struct RegionStatus {
   std::vector<GroupStatus> groups;
+  std::vector<ServedModel> models;  // As GenerationService::models.
   // kSchedulerCounters, of all groups that were ever here, each from its first update on: they
   // never fall. The other fields are 0.
   SchedulerStats totals;
@@ -117,7 +132,10 @@ class GenerationService {
   // The listener hears nothing more. Unknown ids are ignored.
   virtual void Cancel(StreamId stream) = 0;
 
-  virtual ServedModel model() const = 0;
+  // Every version of every model that is served: the region's own model first, and of each name
+  // first the version that takes new requests. Never empty: the region's own is there before its
+  // first group.
+  virtual std::vector<ServedModel> models() const = 0;
   virtual RegionStatus status() const = 0;
 };
 

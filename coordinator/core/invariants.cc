@@ -1,8 +1,11 @@
 #include "coordinator/core/invariants.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <map>
 #include <set>
 
+#include "coordinator/core/groups/routing.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
@@ -14,8 +17,8 @@ std::string FindBrokenRank(const Groups& groups, const Group& group, const Group
   if (number == groups.connections().end() || number->second != group.number) {
     return Str("connection ", rank.connection, " does not lead to ", group.Name());
   }
-  if (!groups.model() || rank.info.numerics_id != groups.model()->numerics_id) {
-    return Str(group.Name(), " has another numerics id than the region");
+  if (KeyOf(rank.info) != group.key) {
+    return Str(Name(rank.info), " has ", KeyOf(rank.info), ", its group ", group.key);
   }
   return "";
 }
@@ -29,8 +32,17 @@ std::string FindBrokenGroup(const Groups& groups) {
     if (group.state == GroupState::kForming && group.complete()) {
       return Str(group.Name(), " is complete and sends no canary");
     }
-    if (group.state == GroupState::kCanary && !group.sequences.contains(group.canary)) {
+    if (group.state == GroupState::kCanary &&
+        !(group.canary && group.sequences.contains(group.canary->sequence))) {
       return Str(group.Name(), " waits for a canary that it was not given");
+    }
+    if (!groups.models().contains(group.key)) {
+      return Str(group.Name(), " serves ", group.key, ", of which nothing is known");
+    }
+    if (group.state == GroupState::kReady &&
+        group.canary_digest != groups.models().at(group.key).canary_digest) {
+      return Str(group.Name(), " is ready, and its canary came to ", group.canary_digest,
+                 ", that of others to ", groups.models().at(group.key).canary_digest);
     }
     if (group.sequences.size() > group.capacity()) {
       return Str(group.Name(), " was given ", group.sequences.size(), " sequences, it takes ",
@@ -49,11 +61,34 @@ std::string FindBrokenGroup(const Groups& groups) {
   return "";
 }
 
+std::string FindBrokenModel(const Groups& groups) {
+  size_t remembered = 0;
+  for (const auto& [key, model] : groups.models()) {
+    const bool ready = CountReady(groups.all(), key) > 0;
+    if (ready != (model.ready_since != 0)) {
+      return Str("groups of ", key, " are ", ready ? "" : "not ", "ready, and its entry differs");
+    }
+    const bool has_group = std::ranges::any_of(
+        groups.all(), [&](const auto& entry) { return entry.second.key == key; });
+    if (has_group) continue;
+    ++remembered;
+    if (model.canary_digest.empty()) return Str(key, " is remembered, and has never been ready");
+  }
+  if (remembered > kModelsRememberedMax) {
+    return Str(remembered, " models without a group are remembered, at most ", kModelsRememberedMax,
+               " may");
+  }
+  return "";
+}
+
 std::string FindBrokenWaiting(const Groups& groups, StreamId id, const Stream& stream,
-                              const std::set<StreamId>& waiting) {
-  if (!waiting.contains(id)) return Str("stream ", id, " has no group and does not wait for one");
+                              const std::map<StreamId, ModelKey>& waiting) {
+  const auto key = waiting.find(id);
+  if (key == waiting.end() || key->second != stream.key) {
+    return Str("stream ", id, " has no group and does not wait for one of ", stream.key);
+  }
   for (const auto& [number, group] : groups.all()) {
-    if (group.HasRoomFor(stream.tokens_needed)) {
+    if (group.key == stream.key && group.HasRoomFor(stream.tokens_needed)) {
       return Str("stream ", id, " waits, and ", group.Name(), " has room for it");
     }
   }
@@ -64,6 +99,9 @@ std::string FindBrokenPlace(const Groups& groups, StreamId id, const Stream& str
   const auto found = groups.all().find(*stream.group);
   if (found == groups.all().end()) return Str("stream ", id, " has a group that is gone");
   const Group& group = found->second;
+  if (group.key != stream.key) {
+    return Str("stream ", id, " of ", stream.key, " is with ", group.Name(), " of ", group.key);
+  }
   if (group.state != GroupState::kReady) {
     return Str("stream ", id, " is with ", group.Name(), ", which is not ready");
   }
@@ -79,10 +117,13 @@ std::string FindBrokenPlace(const Groups& groups, StreamId id, const Stream& str
 
 std::string FindBrokenStream(const Groups& groups, const Streams& streams,
                              const RegionOptions& options) {
-  std::set<StreamId> waiting;
-  for (const Turn& turn : streams.waiting().turns()) waiting.insert(streams.waiting().at(turn));
-  if (waiting.size() > static_cast<size_t>(options.queue_requests_max)) {
-    return Str(waiting.size(), " streams wait, at most ", options.queue_requests_max, " may");
+  std::map<StreamId, ModelKey> waiting;
+  for (const auto& [key, queue] : streams.waiting()) {
+    for (const Turn& turn : queue.turns()) waiting[queue.at(turn)] = key;
+    if (queue.empty() || queue.size() > static_cast<size_t>(options.queue_requests_max)) {
+      return Str(queue.size(), " streams wait for ", key, ", at least 1 and at most ",
+                 options.queue_requests_max, " may");
+    }
   }
   size_t waiting_count = 0;
   for (const auto& [id, stream] : streams.all()) {
@@ -90,6 +131,9 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
     if (stream.request.prompt.empty()) return Str("stream ", id, " has lost its prompt");
     if (tokens > stream.request.params.tokens_max || stream.prompt_logprobs_left < 0) {
       return Str("stream ", id, " was brought more than it asked for");
+    }
+    if (!groups.models().contains(stream.key)) {
+      return Str("stream ", id, " is of ", stream.key, ", of which nothing is known");
     }
     if (!stream.group) ++waiting_count;
     if (streams.FindId(stream.sequence) != id) {
@@ -99,8 +143,8 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
                                       : FindBrokenWaiting(groups, id, stream, waiting);
     if (!broken.empty()) return broken;
   }
-  if (waiting_count != streams.waiting().size()) {
-    return Str(streams.waiting().size(), " turns in the queue are of ", waiting_count, " streams");
+  if (waiting_count != streams.waiting_count()) {
+    return Str(streams.waiting_count(), " turns in the queues are of ", waiting_count, " streams");
   }
   return "";
 }
@@ -110,6 +154,7 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
                                 const RegionOptions& options) {
   std::string broken = FindBrokenGroup(groups);
+  if (broken.empty()) broken = FindBrokenModel(groups);
   return broken.empty() ? FindBrokenStream(groups, streams, options) : broken;
 }
 

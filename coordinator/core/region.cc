@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "coordinator/core/admission.h"
+#include "coordinator/core/catalog.h"
 #include "coordinator/core/groups/canary.h"
 #include "coordinator/core/groups/routing.h"
 #include "coordinator/core/invariants.h"
@@ -19,11 +20,15 @@ namespace {
 // With the default heartbeat_ms, once a second.
 constexpr int64_t kTicksPerCheck = 10;
 
+bool IsCanary(const Group& group, const SequenceUpdate& update) {
+  return group.canary && group.canary->sequence == update.id;
+}
+
 }  // namespace
 
 Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random)
     : options_(std::move(options)),
-      groups_(options_.model_name),
+      groups_(options_),
       health_(options_, clock),
       streams_(std::move(random)) {
   SHOAL_CHECK(!options_.canary_prompt.empty());
@@ -57,6 +62,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
   Group* group = FindGroup(connection, epoch);
   if (group == nullptr || group->FindRank(connection)->info.rank != 0) return false;
   const uint64_t number = group->number;
+  const ModelKey key = group->key;
   groups_.ApplyStats(*group, stats);
   for (SequenceUpdate& update : updates) {
     const std::string fault = FindFault(*group, update);
@@ -65,42 +71,48 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
       LoseGroup(*group, Str(Name(group->ranks[0]->info), " broke the protocol: ", fault));
       return true;
     }
-    if (update.id == group->canary) {
+    if (IsCanary(*group, update)) {
       ApplyCanary(*group, update);
       if (groups_.Find(number) == nullptr) return true;
     } else {
       ApplyUpdate(*group, std::move(update));
     }
   }
-  Dispatch();
+  Dispatch(key);
   return true;
 }
 
 std::string Region::FindFault(const Group& group, const SequenceUpdate& update) {
   std::string fault = group.FindFault(update);
   if (!fault.empty()) return fault;
+  if (IsCanary(group, update)) return group.canary->FindFault(update);
   const std::optional<StreamId> id = streams_.FindId(update.id);
   return id ? streams_.Find(*id)->FindFault(update) : "";
 }
 
 void Region::StartCanary(Group& group) {
   group.state = GroupState::kCanary;
-  group.canary = streams_.TakeSequence();
-  group.sequences.insert(group.canary);
-  actions_.emplace_back(SubmitAction{group.leader(), group.epoch, group.canary,
-                                     MakeCanary(options_.canary_prompt, group.shape())});
+  const Canary& canary =
+      group.canary.emplace(streams_.TakeSequence(), options_.canary_prompt, group.shape());
+  group.sequences.insert(canary.sequence);
+  actions_.emplace_back(SubmitAction{group.leader(), group.epoch, canary.sequence, canary.request});
 }
 
 void Region::ApplyCanary(Group& group, const SequenceUpdate& update) {
-  group.canary_tokens += static_cast<int64_t>(update.tokens.size());
+  group.canary->Apply(update);
   if (update.finish == FinishReason::kNone) return;
-  const std::string fault = FindCanaryFault(group.canary_tokens, update);
+  std::string fault = group.canary->FindBadEnd(update);
+  const std::string digest = group.canary->Digest();
+  if (fault.empty()) {
+    fault = FindDigestFault(group.key, digest, groups_.ExpectedDigest(group.key));
+  }
   if (!fault.empty()) return LoseGroup(group, fault);
   group.sequences.erase(update.id);
   // The group may have been dismissed meanwhile.
   if (group.state != GroupState::kCanary) return;
-  groups_.SetReady(group);
-  actions_.emplace_back(GroupReadyAction{group.number, group.Name()});
+  groups_.SetReady(group, digest);
+  actions_.emplace_back(GroupReadyAction{group.number, group.Name(),
+                                         *ChooseVersion(groups_.models(), group.key.name)});
 }
 
 void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
@@ -149,8 +161,9 @@ void Region::LoseGroup(Group& group, const std::string& why) {
     ++group_losses_total_;
     actions_.emplace_back(GroupLostAction{group.number, message});
   }
+  const ModelKey key = group.key;
   RemoveGroup(group.number);
-  Dispatch();
+  Dispatch(key);
 }
 
 void Region::RemoveGroup(uint64_t number) {
@@ -164,13 +177,13 @@ void Region::RemoveGroup(uint64_t number) {
 
 std::variant<StreamId, StreamError> Region::Submit(Request request) {
   if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
-  auto admitted = Admit(std::move(request), options_, groups_, streams_.waiting().size());
+  auto admitted = Admit(std::move(request), options_, groups_, streams_);
   if (auto* refusal = std::get_if<StreamError>(&admitted)) return std::move(*refusal);
   ++requests_total_;
   const StreamId id = streams_.Add(std::get<Stream>(std::move(admitted)));
-  actions_.emplace_back(
-      JournalAction{id, JournalBegin{streams_.Find(id)->request, groups_.model()->numerics_id}});
-  Dispatch();
+  const Stream& stream = *streams_.Find(id);
+  actions_.emplace_back(JournalAction{id, JournalBegin{stream.request, stream.key}});
+  Dispatch(ModelKey(stream.key));
   return id;
 }
 
@@ -194,24 +207,25 @@ void Region::EndStream(StreamId id) {
   actions_.emplace_back(JournalAction{id, JournalEnd{}});
 }
 
-void Region::Dispatch() {
-  const bool some_ready = groups_ready() > 0;
-  const int64_t largest = LargestKvCacheTokens(groups_.all());
+void Region::Dispatch(const ModelKey& key) {
+  const bool some_ready = CountReady(groups_.all(), key) > 0;
+  const int64_t largest = LargestKvCacheTokens(groups_.all(), key);
   // One pass in order, of a copy, because what is served leaves the queue: a request passes one
   // whose turn is before its own only where that one does not fit.
-  for (const Turn turn : std::set<Turn>(streams_.waiting().turns())) {
-    const StreamId id = streams_.waiting().at(turn);
+  for (const Turn turn : std::set<Turn>(streams_.waiting(key).turns())) {
+    const StreamId id = streams_.waiting(key).at(turn);
     const int64_t needed = streams_.Find(id)->tokens_needed;
     if (!some_ready) {
-      FailStream(id, BusyReason::kNoGroup, "the last group of workers was lost");
+      FailStream(id, BusyReason::kNoGroup,
+                 Str("the last group of workers with ", key, " was lost"));
     } else if (needed > largest) {
       // It was not too large when it came: whoever comes again is told, or finds a group.
       FailStream(id, BusyReason::kGroupLost,
                  Str("the groups that are left have ", largest, " tokens of KV cache, needed are ",
                      needed));
-    } else if (const auto number = ChooseGroup(groups_.all(), needed)) {
+    } else if (const auto number = ChooseGroup(groups_.all(), key, needed)) {
       Group& group = groups_.at(*number);
-      const Stream& stream = streams_.Place(turn, *number);
+      const Stream& stream = streams_.Place(id, *number);
       group.sequences.insert(stream.sequence);
       actions_.emplace_back(
           SubmitAction{group.leader(), group.epoch, stream.sequence, stream.request});
@@ -243,7 +257,7 @@ void Region::Stop() {
   }
   for (const auto& [number, group] : GroupMap(groups_.all())) {
     if (group.ranks[0].has_value()) {
-      groups_.at(number).state = GroupState::kStopping;
+      groups_.SetStopping(groups_.at(number));
       actions_.emplace_back(StopAction{group.leader(), group.epoch});
     } else {
       RemoveGroup(number);  // Without a leader there is nobody to dismiss.
@@ -255,25 +269,13 @@ std::vector<Action> Region::TakeActions() { return std::exchange(actions_, {}); 
 
 // ---- What others may know ----
 
-ServedModel Region::model() const {
-  ServedModel model;
-  model.name = options_.model_name;
-  if (groups_.model()) {
-    model.name = groups_.model()->model_name;
-    model.numerics_id = groups_.model()->numerics_id;
-    model.vocab_size = groups_.model()->vocab_size;
-  }
-  if (!options_.served_model_name.empty()) model.name = options_.served_model_name;
-  model.context_tokens = ContextTokens(options_, groups_);
-  model.kv_cache_tokens = LargestKvCacheTokens(groups_.all());
-  model.requests_max = RequestsMax(options_, groups_);
-  return model;
-}
+std::vector<ServedModel> Region::models() const { return ListModels(options_, groups_, streams_); }
 
 RegionStatus Region::status() const {
   RegionStatus status;
   for (const auto& [number, group] : groups_.all()) status.groups.push_back(group.Status());
-  status.requests_waiting = static_cast<int32_t>(streams_.waiting().size());
+  status.models = models();
+  status.requests_waiting = static_cast<int32_t>(streams_.waiting_count());
   status.requests_total = requests_total_;
   status.streams_live = static_cast<int64_t>(streams_.all().size());
   status.group_losses_total = group_losses_total_;

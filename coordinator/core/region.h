@@ -22,8 +22,8 @@
 
 namespace shoal::core {
 
-// Composes the parts: groups, their health, streams, and the decisions of admission.h and
-// routing.h. Threading: none; owned by the coordinator's event loop.
+// Composes the parts: groups, their health, streams, and the decisions of catalog.h, admission.h
+// and routing.h. Threading: none; owned by the coordinator's event loop.
 class Region {
  public:
   // `random`: 64 bits that nobody can guess, for the ids of streams. `clock` outlives the region.
@@ -54,7 +54,7 @@ class Region {
   std::vector<Action> TakeActions();
   bool has_actions() const { return !actions_.empty(); }
 
-  ServedModel model() const;
+  std::vector<ServedModel> models() const;
   RegionStatus status() const;
   size_t groups_ready() const;
 
@@ -79,14 +79,14 @@ class Region {
   void FailStream(StreamId stream, BusyReason reason, const std::string& message);
   // Forgets it: its last action is made.
   void EndStream(StreamId stream);
-  // Fails what waits for a group that no longer exists, then hands out what fits.
-  void Dispatch();
+  // Of what waits for groups of that key: fails what none can serve any more, hands out what fits.
+  void Dispatch(const ModelKey& key);
 
   const RegionOptions options_;
   bool stopping_ = false;
   Groups groups_;
   Health health_;
-  Streams streams_;  // At most queue_requests_max of them wait.
+  Streams streams_;
   std::vector<Action> actions_;
   int64_t ticks_total_ = 0;
   int64_t requests_total_ = 0;

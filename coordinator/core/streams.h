@@ -1,35 +1,31 @@
 #pragma once
 
-// The streams that have not ended: all that it takes to continue each, where it runs, and the order
-// in which those that wait are served.
+// The streams that have not ended: all that it takes to continue each, where it runs, and in which
+// order those are served that wait for the same model.
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
-#include "coordinator/core/groups/group.h"
+#include "coordinator/core/groups/generation_state.h"
+#include "coordinator/core/groups/model.h"
 #include "transport/base/class_queue.h"
 #include "transport/base/generation/generation.h"
 
 namespace shoal::core {
 
-// Plain data with the questions that only concern one stream.
-struct Stream {
-  Request request;                   // As it was granted, with its seed.
-  std::vector<int32_t> tokens;       // So far.
-  int64_t tokens_needed = 0;         // Prompt and answer at their longest.
-  int64_t prompt_logprobs_left = 0;  // Positions that its leader has not reported.
-  std::optional<uint64_t> group;     // None: waiting.
-  SequenceId sequence = 0;           // The later it came, the higher.
+// Plain data.
+struct Stream : GenerationState {
+  explicit Stream(Request granted) : GenerationState(std::move(granted)) {}
 
-  // What is wrong with the next update; empty if nothing.
-  std::string FindFault(const SequenceUpdate& update) const;
-  // The update is as FindFault wants it.
-  void Apply(const SequenceUpdate& update);
+  ModelKey key;                   // Only groups of it may answer.
+  int64_t tokens_needed = 0;      // Prompt and answer at their longest.
+  std::optional<uint64_t> group;  // None: waiting.
+  SequenceId sequence = 0;        // The later it came, the higher.
 };
 using StreamMap = std::map<StreamId, Stream>;
 
@@ -43,8 +39,8 @@ class Streams {
   SequenceId TakeSequence() { return next_sequence_++; }
   // It waits, in its priority behind those that have come before it.
   StreamId Add(Stream stream);
-  // What waits leaves the queue for its group. Result: the stream.
-  Stream& Place(const Turn& turn, uint64_t group);
+  // What waits leaves its queue for a group. Result: the stream.
+  Stream& Place(StreamId id, uint64_t group);
   // It has ended, wherever it was.
   void Remove(StreamId id);
 
@@ -54,14 +50,19 @@ class Streams {
   std::optional<StreamId> FindId(SequenceId sequence) const;
 
   const StreamMap& all() const { return streams_; }
-  const ClassQueue<StreamId>& waiting() const { return waiting_; }
+  // By priority, then by arrival. Each key has a queue of its own, so that what is served of one
+  // model never counts as having passed what waits for another.
+  const ClassQueue<StreamId>& waiting(const ModelKey& key) const;
+  const std::map<ModelKey, ClassQueue<StreamId>>& waiting() const { return waiting_; }
+  size_t waiting_count() const;
 
  private:
   const std::function<uint64_t()> random_;
   SequenceId next_sequence_ = 1;
   StreamMap streams_;
   std::map<SequenceId, StreamId> ids_;  // Of every stream.
-  ClassQueue<StreamId> waiting_;        // The sequences are the arrivals.
+  // The sequences are the arrivals. None is empty.
+  std::map<ModelKey, ClassQueue<StreamId>> waiting_;
 };
 
 }  // namespace shoal::core

@@ -3,7 +3,10 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <sstream>
+#include <string>
 #include <utility>
 
 #include "coordinator/gateway/api/http_gateway.h"
@@ -19,9 +22,33 @@ namespace shoal::gateway {
 
 namespace {
 
+bool IsHash(const std::string& text) {
+  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+// Errors: kInvalidArgument, naming the first entry that is wrong.
+std::map<std::string, std::string> ParseCanaryDigests(const std::string& list) {
+  std::map<std::string, std::string> digests;
+  std::istringstream entries(list);
+  for (std::string entry; std::getline(entries, entry, ',');) {
+    const size_t equals = std::min(entry.find('='), entry.size());
+    const std::string id = entry.substr(0, equals);
+    const std::string digest = entry.substr(std::min(equals + 1, entry.size()));
+    if (!IsHash(id) || !IsHash(digest)) {
+      Throw(ErrorCode::kInvalidArgument, "--canary-digests has ", entry,
+            ": expected a numerics id, =, and a digest, of 32 hex digits each, as `shoal status` "
+            "shows them");
+    }
+    digests[id] = digest;
+  }
+  return digests;
+}
+
 core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
   core::RegionOptions region;
   region.model_name = model;
+  region.other_models = options.other_models;
+  region.canary_digests = ParseCanaryDigests(options.canary_digests);
   region.served_model_name = options.served_model_name;
   region.context_tokens_max = options.context_tokens_max;
   region.queue_requests_max = options.queue_requests_max;
@@ -107,6 +134,13 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
       .required = true;
   table.AddString("served-model-name", "NAME", options.served_model_name,
                   "What clients call the model. Empty: the file's or folder's name without .gguf.");
+  table.AddBool("other-models", options.other_models,
+                "Let groups of other models than --model join, and serve them to requests that "
+                "name them: with prompts of token ids, because only --model's tokenizer is read.");
+  table.AddString("canary-digests", "ID=DIGEST,...", options.canary_digests,
+                  "For some numerics ids, the digest that the canary of each of their groups must "
+                  "have; `shoal status` shows it. Of others, that of the first group that was "
+                  "ready. A group that answers other bits is taken out.");
   table.AddString("bind", "ADDRESS", options.bind,
                   "Address that both ports listen on. Anything but a loopback address lets the "
                   "network in: set key and token files first.");
@@ -122,8 +156,9 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
                   "One line that workers must show. Empty: none is asked for.");
   table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT64_MAX},
                "Longest prompt plus answer. 0: what the workers offer.");
-  table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
-               "Requests that wait here while all groups are full; one more gets 503.");
+  table.AddInt(
+      "queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
+      "Requests that wait here while all groups of their model are full; one more gets 503.");
   table.AddInt("heartbeat-ms", "N", options.heartbeat_ms, {10, 60'000},
                "How often each rank shows that it lives.");
   table.AddInt(

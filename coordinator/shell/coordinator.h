@@ -19,6 +19,7 @@ namespace shoal::gateway {
 struct CoordinatorOptions {
   std::string model;  // A .gguf file or a safetensors folder; read for its text side only.
   std::string served_model_name;  // Empty: the model's own.
+  bool other_models = false;      // Whether groups of others may join.
   std::string bind = "127.0.0.1";
   std::string rpc_bind;     // Of the RPC port; empty: `bind`. No flag: `shoal run` sets it.
   int32_t port = 8000;      // 0: any free one.
@@ -26,6 +27,7 @@ struct CoordinatorOptions {
   std::string api_keys_file;
   bool strict_params = false;
   std::string group_token_file;
+  std::string canary_digests;      // "ID=DIGEST,...".
   int64_t context_tokens_max = 0;  // 0: what the groups offer.
   int32_t queue_requests_max = 1024;
   int64_t heartbeat_ms = 100;

@@ -75,7 +75,7 @@ void RegionService::Cancel(core::StreamId stream) {
   Schedule();
 }
 
-core::ServedModel RegionService::model() const { return region_.model(); }
+std::vector<core::ServedModel> RegionService::models() const { return region_.models(); }
 
 core::RegionStatus RegionService::status() const { return region_.status(); }
 
@@ -171,7 +171,9 @@ void RegionService::Do(core::FailAction& action) {
 }
 
 void RegionService::Do(core::GroupReadyAction& action) {
-  LOG(INFO) << action.name << " is ready";
+  LOG(INFO) << action.name << " is ready; new requests for " << action.serving.key.name
+            << " go to numerics id " << action.serving.key.numerics_id << ", "
+            << action.serving.reason;
   if (events_.on_group_ready) events_.on_group_ready(action.name);
 }
 

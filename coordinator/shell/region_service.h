@@ -46,7 +46,7 @@ class RegionService : public core::GenerationService,
   std::variant<core::StreamId, core::StreamError> Submit(core::Request request,
                                                          core::StreamListener& listener) override;
   void Cancel(core::StreamId stream) override;
-  core::ServedModel model() const override;
+  std::vector<core::ServedModel> models() const override;
   core::RegionStatus status() const override;
 
   rpc::RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) override;

@@ -7,6 +7,7 @@
 
 #include "coordinator/gateway/answer/generation_plan.h"
 #include "coordinator/gateway/api/response_format.h"
+#include "coordinator/gateway/text/other_text.h"
 #include "transport/base/error.h"
 #include "transport/rpc/connection.h"
 
@@ -69,12 +70,25 @@ std::vector<int32_t> Encode(const rpc::GenerateRequest& request, const TextServi
   return prompt;
 }
 
-rpc::EncodedPrompt EncodePrompt(const rpc::GenerateRequest& request, const TextService& text,
-                                int32_t vocab_size) {
+// Errors: kInvalidArgument, with the names that are served.
+const core::ServedModel& GetModel(const std::vector<core::ServedModel>& models,
+                                  const std::string& name) {
+  const core::ServedModel* model = core::FindModel(models, name);
+  if (model != nullptr) return *model;
+  Throw(ErrorCode::kInvalidArgument, "model: ", name,
+        " is not served here; served: ", core::JoinNames(models));
+}
+
+rpc::EncodedPrompt EncodePrompt(const rpc::GenerateRequest& request, const TextService& own,
+                                const std::vector<core::ServedModel>& models) {
   rpc::EncodedPrompt prompt;
   try {
+    const core::ServedModel& model = GetModel(models, request.model);
+    const std::optional<TextService> other = OtherText(model, own);
+    const TextService& text = other ? *other : own;
+    prompt.numerics_id = model.numerics_id;
     prompt.tokens = Encode(request, text);
-    CheckPrompt(prompt.tokens, vocab_size);
+    CheckPrompt(prompt.tokens, VocabSize(text, model));
     CheckGrammar({request.params.grammar, "grammar"}, text);
   } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
     prompt.busy = {"invalid", error.what(), 0};
@@ -144,18 +158,19 @@ RpcGateway::~RpcGateway() noexcept {
 }
 
 kj::Promise<rpc::EncodedPrompt> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
-  const int32_t vocab_size = VocabSize(text_, generation_.model());
+  std::vector<core::ServedModel> models = generation_.models();
   TextThread* thread = text_threads_.For(TextBytes(request));
-  if (thread == nullptr) return EncodePrompt(request, text_, vocab_size);
+  if (thread == nullptr) return EncodePrompt(request, text_, models);
   if (thread->full()) {
     return rpc::EncodedPrompt{
+        {},
         {},
         ToInfo(core::MakeStreamError(core::BusyReason::kQueueFull,
                                      "too many prompts are waiting to be tokenized"))};
   }
   return thread
       ->Run(std::function(
-          [request, text = text_, vocab_size] { return EncodePrompt(request, text, vocab_size); }))
+          [request, text = text_, models] { return EncodePrompt(request, text, models); }))
       .then([](kj::Own<Outcome<rpc::EncodedPrompt>>&& outcome) { return outcome->Take(); });
 }
 
@@ -166,6 +181,14 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
     reply.busy = std::move(prompt.busy);
     return reply;
   }
+  const std::vector<core::ServedModel> models = generation_.models();
+  const core::ServedModel* model = core::FindModel(models, request.model);
+  if (model == nullptr || model->numerics_id != prompt.numerics_id) {
+    reply.busy = ToInfo(core::MakeStreamError(
+        core::BusyReason::kNoGroup, "the version of the model that was to answer is gone"));
+    return reply;
+  }
+  const std::optional<TextService> other = OtherText(*model, text_);
   GenerationParams params = request.params;
   const bool has_text = HasText(request);
   if (has_text) {
@@ -173,7 +196,7 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   }
   try {
     CheckParams(params);
-    CheckTokenIds(params, VocabSize(text_, generation_.model()));
+    CheckTokenIds(params, VocabSize(other ? *other : text_, *model));
   } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
     reply.busy = {"invalid", error.what(), 0};
     return reply;
@@ -183,7 +206,8 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   reply.prompt_tokens = static_cast<int64_t>(prompt.tokens.size());
   reply.seed = params.sampling.seed;
   auto listener = std::make_unique<Listener>(*this, sink, has_text ? text_.tokenizer : nullptr);
-  const auto outcome = generation_.Submit({std::move(prompt.tokens), params}, *listener);
+  const auto outcome = generation_.Submit(
+      {std::move(prompt.tokens), params, model->name, model->numerics_id}, *listener);
   if (const auto* refusal = std::get_if<core::StreamError>(&outcome)) {
     reply.busy = ToInfo(*refusal);
     return reply;
@@ -202,16 +226,21 @@ void RpcGateway::OnCancel(uint64_t generation) {
 }
 
 std::vector<rpc::ModelInfo> RpcGateway::OnModels() {
-  const core::ServedModel model = generation_.model();
-  return {{model.name, model.numerics_id, model.context_tokens, model.kv_cache_tokens}};
+  std::vector<rpc::ModelInfo> models;
+  for (const core::ServedModel& model : generation_.models()) {
+    models.push_back({model.name, model.numerics_id, model.context_tokens, model.kv_cache_tokens,
+                      model.groups_ready, model.requests_waiting, model.canary_digest});
+  }
+  return models;
 }
 
 rpc::StatusInfo RpcGateway::OnStatus() {
   const core::RegionStatus status = generation_.status();
   rpc::StatusInfo info;
   for (const core::GroupStatus& group : status.groups) {
-    info.groups.push_back({group.group, group.epoch, group.name, group.tensor_parallel,
-                           group.pipeline_parallel, group.ranks, group.ready, group.stats});
+    info.groups.push_back({group.group, group.epoch, group.name, group.model_name,
+                           group.numerics_id, group.tensor_parallel, group.pipeline_parallel,
+                           group.ranks, group.ready, group.stats});
   }
   info.requests_waiting = status.requests_waiting;
   info.requests_total = status.requests_total;

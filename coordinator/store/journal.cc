@@ -12,7 +12,7 @@ void Journal::Apply(core::JournalAction action) {
 }
 
 void Journal::Apply(core::StreamId stream, core::JournalBegin begin) {
-  JournalEntry entry{std::move(begin.request), std::move(begin.numerics_id), {}};
+  JournalEntry entry{std::move(begin.request), std::move(begin.key), {}};
   const bool added = entries_.emplace(stream, std::move(entry)).second;
   SHOAL_CHECK(added, "stream ", stream, " is open already");
 }

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <string>
 #include <vector>
 
 #include "coordinator/core/actions.h"
@@ -15,7 +14,7 @@ namespace shoal::store {
 
 struct JournalEntry {
   core::Request request;
-  std::string numerics_id;
+  core::ModelKey key;
   std::vector<int32_t> tokens;
 
   bool operator==(const JournalEntry&) const = default;

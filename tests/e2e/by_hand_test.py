@@ -217,5 +217,72 @@ class TwoGroups(ByHand):
         self.assertEqual(complete(url, PROMPT, max_tokens=8, temperature=0), before)
 
 
+class SeveralModels(ByHand):
+    def status(self, rpc):
+        return subprocess.run([program("shoal"), "status", "--coordinator", rpc], capture_output=True,
+                              text=True, timeout=END_SECONDS, check=True).stdout
+
+    def ask(self, url, **body):
+        return programs.request(url, "/v1/completions", {
+            "prompt": PROMPT, "max_tokens": 4, "temperature": 0, "ignore_eos": True,
+            "return_token_ids": True, **body})
+
+    def test_of_one_name_give_new_requests_to_the_version_ready_the_longest(self):
+        model = self.write_model("q4_1")
+        coordinator, rpc = self.start_coordinator(model)
+        old = self.start_group(model, rpc, 2)
+        url = coordinator.wait_until_ready()
+        first = self.ask(url)[1]["system_fingerprint"]
+        self.start_group(model, rpc, 1, "--kv-dtype", "f32")
+        self.wait_for_groups(url, 2)
+        self.assertEqual(self.ask(url)[1]["system_fingerprint"], first)
+        self.assertIn("takes no new requests, groups ready 1", self.status(rpc))
+        os.kill(old.ranks()[1], signal.SIGKILL)
+        self.wait_for_groups(url, 1)
+        status, answer = self.ask(url)
+        self.assertEqual(status, 200, answer)
+        self.assertNotEqual(answer["system_fingerprint"], first)
+
+    def test_of_other_names_join_if_the_coordinator_lets_them(self):
+        model, other = self.write_model("q4_1"), self.write_model("f16")
+        name = os.path.basename(other).removesuffix(".gguf")
+        _, rpc = self.start_coordinator(model)
+        stranger = self.start_group(other, rpc, 1)
+        self.assertEqual(stranger.wait()[0], 2, stranger.log())
+        self.assertIn("--other-models", stranger.log())
+
+        coordinator, rpc = self.start_coordinator(model, "--other-models")
+        self.start_group(model, rpc, 2)
+        url = coordinator.wait_until_ready()
+        self.start_group(other, rpc, 1)
+        self.wait_for_groups(url, 2)
+        listed = [entry["id"] for entry in programs.request(url, "/v1/models")[1]["data"]]
+        self.assertEqual(listed, ["q4_1", name])
+        own, foreign = self.ask(url)[1], self.ask(url, model=name)[1]
+        self.assertEqual([own["model"], foreign["model"]], listed)
+        self.assertNotEqual(own["system_fingerprint"], foreign["system_fingerprint"])
+        alone = self.ask(self.start_run(other).url)[1]
+        self.assertEqual(alone["choices"][0]["token_ids"], foreign["choices"][0]["token_ids"])
+
+    def test_have_canaries_that_must_agree(self):
+        model = self.write_model("q4_1")
+        coordinator, rpc = self.start_coordinator(model)
+        self.start_group(model, rpc, 1)
+        self.start_group(model, rpc, 2)
+        self.wait_for_groups(coordinator.wait_until_ready(), 2)
+        line = next(line for line in self.status(rpc).splitlines() if line.startswith("model "))
+        numerics_id = line.split("numerics ")[1]
+        digest = self.status(rpc).split("canary ")[1].split()[0]
+        self.assertRegex(digest, "^[0-9a-f]{32}$")
+
+        wrong = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+        coordinator, rpc = self.start_coordinator(model, "--canary-digests", f"{numerics_id}={wrong}")
+        group = self.start_group(model, rpc, 1)
+        self.assertNotEqual(group.wait()[0], 0)
+        wait_until(lambda: f"digest {digest}, those of" in coordinator.log(), END_SECONDS, "why")
+        self.assert_ends(2, ["--canary-digests has 5"], program("shoal-coordinator"), "--model", model,
+                         "--canary-digests", "5")
+
+
 if __name__ == "__main__":
     programs.main()

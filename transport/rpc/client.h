@@ -27,6 +27,7 @@ struct ChatMessage {
 
 // Exactly one of tokens, text and chat is set.
 struct GenerateRequest {
+  std::string model;  // As Models names it. Empty: the region's own.
   std::vector<int32_t> tokens;
   std::string text;
   std::vector<ChatMessage> chat;
@@ -54,12 +55,17 @@ struct ModelInfo {
   std::string numerics_id;  // Empty until a group has joined.
   int64_t context_tokens = 0;
   int64_t kv_cache_tokens = 0;
+  int64_t groups_ready = 0;
+  int64_t requests_waiting = 0;
+  std::string canary_digest{};  // Of its groups' canaries. Empty until one was ready.
 };
 
 struct GroupInfo {
   uint64_t group = 0;
   uint64_t epoch = 0;
   std::string name;  // Host and cut, for people.
+  std::string model_name;
+  std::string numerics_id;
   int32_t tensor_parallel = 0;
   int32_t pipeline_parallel = 0;
   std::vector<std::string> ranks;  // One line each.

@@ -303,6 +303,7 @@ void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
   }
   Write(request.params, to.initParams());
   to.setSeedGiven(request.seed_given);
+  to.setModel(request.model);
 }
 
 GenerateRequest Read(wire::GenerateRequest::Reader from) {
@@ -323,6 +324,7 @@ GenerateRequest Read(wire::GenerateRequest::Reader from) {
   }
   request.params = Read(from.getParams());
   request.seed_given = from.getSeedGiven();
+  request.model = ToString(from.getModel());
   return request;
 }
 
@@ -331,11 +333,16 @@ void Write(const ModelInfo& model, wire::ModelInfo::Builder to) {
   to.setNumericsId(model.numerics_id);
   to.setContextTokens(model.context_tokens);
   to.setKvCacheTokens(model.kv_cache_tokens);
+  to.setGroupsReady(model.groups_ready);
+  to.setRequestsWaiting(model.requests_waiting);
+  to.setCanaryDigest(model.canary_digest);
 }
 
 ModelInfo Read(wire::ModelInfo::Reader from) {
-  return {ToString(from.getName()), ToString(from.getNumericsId()), from.getContextTokens(),
-          from.getKvCacheTokens()};
+  return {ToString(from.getName()),        ToString(from.getNumericsId()),
+          from.getContextTokens(),         from.getKvCacheTokens(),
+          from.getGroupsReady(),           from.getRequestsWaiting(),
+          ToString(from.getCanaryDigest())};
 }
 
 void Write(const StatusInfo& status, wire::Status::Builder to) {
@@ -345,6 +352,8 @@ void Write(const StatusInfo& status, wire::Status::Builder to) {
     groups[i].setGroup(from.group);
     groups[i].setEpoch(from.epoch);
     groups[i].setName(from.name);
+    groups[i].setModelName(from.model_name);
+    groups[i].setNumericsId(from.numerics_id);
     groups[i].setTensorParallel(from.tensor_parallel);
     groups[i].setPipelineParallel(from.pipeline_parallel);
     auto ranks = groups[i].initRanks(static_cast<unsigned>(from.ranks.size()));
@@ -365,6 +374,8 @@ StatusInfo Read(wire::Status::Reader from) {
     to.group = group.getGroup();
     to.epoch = group.getEpoch();
     to.name = ToString(group.getName());
+    to.model_name = ToString(group.getModelName());
+    to.numerics_id = ToString(group.getNumericsId());
     to.tensor_parallel = group.getTensorParallel();
     to.pipeline_parallel = group.getPipelineParallel();
     for (const auto rank : group.getRanks()) to.ranks.push_back(ToString(rank));

@@ -14,6 +14,8 @@ interface Coordinator {
 
   status @1 () -> (status :Status);
   models @2 () -> (models :List(ModelInfo));
+  # Every version of every model: the region's own model first, and of each name first the version
+  # that takes new requests.
 }
 
 struct GenerateRequest {
@@ -25,6 +27,7 @@ struct GenerateRequest {
   params @3 :Gen.GenerationParams;
   # With `text` or `chat` the model's end-of-sequence ids are added to the stop ids.
   seedGiven @4 :Bool;          # False: the coordinator draws the seed.
+  model @5 :Text;              # A name of `models`. Empty: the region's own.
 }
 
 struct ChatMessage {
@@ -73,6 +76,9 @@ struct ModelInfo {
   numericsId @1 :Text;         # Empty until a group has joined.
   contextTokens @2 :Int64;
   kvCacheTokens @3 :Int64;
+  groupsReady @4 :Int64;
+  requestsWaiting @5 :Int64;
+  canaryDigest @6 :Text;       # Of its groups' canaries. Empty until one was ready.
 }
 
 struct Status {
@@ -92,4 +98,6 @@ struct GroupStatus {
   ranks @5 :List(Text);
   ready @6 :Bool;
   stats @7 :Worker.SchedulerStats;
+  modelName @8 :Text;
+  numericsId @9 :Text;
 }

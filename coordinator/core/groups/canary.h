@@ -1,21 +1,43 @@
 #pragma once
 
-// The canary: one token that goes through all ranks of a group before it takes requests.
+// The canary: a request that goes through all ranks of a group before the group takes others, and
+// whose answer must be, bit by bit, that of the other groups of the same key.
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
+#include "coordinator/core/groups/generation_state.h"
+#include "coordinator/core/groups/model.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
 
 namespace shoal::core {
 
-// `prompt` is cut to fit a toy vocabulary or context.
-Request MakeCanary(std::vector<int32_t> prompt, const RankRegistration& shape);
+// It asks for two tokens, so that both a prompt and a single token are computed with, and at each
+// position for the log-probability of the token that stands there and of the most likely ones. A
+// log softmax depends on every logit.
+struct Canary : GenerationState {
+  Canary() = default;
+  // `prompt` and answer are cut to fit a toy vocabulary or context.
+  Canary(SequenceId name, std::vector<int32_t> prompt, const RankRegistration& shape);
 
-// What is wrong with a canary that has ended by `update` after `tokens` tokens; empty if nothing.
-std::string FindCanaryFault(int64_t tokens, const SequenceUpdate& update);
+  void Apply(const SequenceUpdate& update);
+
+  // What is wrong with it now that it has ended by `last`; empty if nothing.
+  std::string FindBadEnd(const SequenceUpdate& last) const;
+  // XXH3-128, as 32 hex digits, of all bits that it has brought. How they came in parts does not
+  // matter.
+  std::string Digest() const;
+
+  SequenceId sequence = 0;
+  std::vector<TokenLogprobs> logprobs;  // Of the prompt, then of the answer.
+};
+
+// Why a group whose canary came to `digest` may not serve `key`; empty if it may. `expected`: what
+// it must come to; empty: nobody knows yet.
+std::string FindDigestFault(const ModelKey& key, const std::string& digest,
+                            const std::string& expected);
 
 }  // namespace shoal::core

@@ -66,6 +66,8 @@ GroupStatus Group::Status() const {
   status.group = number;
   status.epoch = epoch;
   status.name = Name();
+  status.model_name = key.name;
+  status.numerics_id = key.numerics_id;
   status.tensor_parallel = shape().tensor_parallel;
   status.pipeline_parallel = shape().pipeline_parallel;
   for (size_t i = 0; i < ranks.size(); ++i) {

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
+#include "coordinator/core/groups/canary.h"
+#include "coordinator/core/groups/model.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
 
@@ -18,9 +20,6 @@ namespace shoal::core {
 // A rank's connection, numbered by the shell; never used again.
 using ConnectionId = uint64_t;
 
-// What this coordinator calls a stream, or a canary, to a group's leader; never used again.
-using SequenceId = uint64_t;
-
 struct GroupRank {
   ConnectionId connection = 0;
   RankRegistration info;
@@ -28,7 +27,7 @@ struct GroupRank {
 
 enum class GroupState : uint8_t {
   kForming,   // Not all ranks are there.
-  kCanary,    // All are there; one token is on its way through them.
+  kCanary,    // All are there; a canary is on its way through them.
   kReady,     // Takes requests.
   kStopping,  // Dismissed; its connections are about to close.
 };
@@ -37,14 +36,15 @@ enum class GroupState : uint8_t {
 struct Group {
   uint64_t number = 0;  // The lowest one free when it registered: a restarted group gets it again.
   uint64_t epoch = 0;
+  ModelKey key;
   GroupState state = GroupState::kForming;
   std::vector<std::optional<GroupRank>> ranks;  // By rank.
   std::optional<SchedulerStats> stats;          // As of its last update.
   // What it was given. A cancelled stream's sequence stays until the leader has confirmed its end,
   // because until then it takes up room there.
   std::set<SequenceId> sequences;
-  SequenceId canary = 0;      // 0: not sent yet.
-  int64_t canary_tokens = 0;  // That it has brought so far.
+  std::optional<Canary> canary;  // None: not sent yet.
+  std::string canary_digest;     // Empty: not all there yet.
 
   const RankRegistration& shape() const;  // Of whichever rank came first by number.
   bool complete() const;

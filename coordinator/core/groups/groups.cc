@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "coordinator/core/groups/routing.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
@@ -14,7 +15,7 @@ constexpr size_t kLostIdsMax = 256;
 
 }  // namespace
 
-Groups::Groups(std::string model_name) : model_name_(std::move(model_name)) {}
+Groups::Groups(const RegionOptions& options) : options_(options) {}
 
 RegisterOutcome Groups::Register(ConnectionId connection, const RankRegistration& rank) {
   SHOAL_CHECK(!connections_.contains(connection), "connection ", connection);
@@ -51,23 +52,26 @@ RegisterOutcome Groups::FindRefusal(const RankRegistration& rank, const Group* g
 }
 
 std::string Groups::FindModelMismatch(const RankRegistration& rank) const {
-  if (!model_name_.empty() && rank.model_name != model_name_) {
-    return Str("this region serves model ", model_name_, ", ", Name(rank), " has ", rank.model_name,
-               ": give both the same --model");
+  const std::string& own = options_.model_name;
+  const std::string& served = options_.served_model_name;
+  if (!own.empty() && rank.model_name != own) {
+    if (!options_.other_models) {
+      return Str("this region serves model ", own, ", ", Name(rank), " has ", rank.model_name,
+                 ": give both the same --model, or the coordinator --other-models");
+    }
+    if (rank.model_name == served) {
+      return Str("this region serves model ", own, " as ", served, ", and ", Name(rank), " has ",
+                 "another of that name: give one of them another name");
+    }
   }
-  if (!model_) return "";
-  if (rank.model_name != model_->model_name) {
-    return Str("this region serves model ", model_->model_name, ", ", Name(rank), " has ",
-               rank.model_name);
-  }
-  if (rank.numerics_id != model_->numerics_id) {
-    return Str("this region's numerics id is ", model_->numerics_id, ", ", Name(rank), " has ",
-               rank.numerics_id, ": use the same model file and KV cache type everywhere");
-  }
-  if (rank.context_tokens != model_->context_tokens || rank.vocab_size != model_->vocab_size) {
-    return Str("this region's groups have a context of ", model_->context_tokens, " tokens and ",
-               model_->vocab_size, " token ids, ", Name(rank), " has ", rank.context_tokens,
-               " and ", rank.vocab_size, ": give all groups the same --context-tokens-max");
+  const auto model = models_.find(KeyOf(rank));
+  if (model == models_.end() || !HasGroup(model->first)) return "";
+  const auto& [key, agreed] = *model;
+  if (rank.context_tokens != agreed.context_tokens || rank.vocab_size != agreed.vocab_size) {
+    return Str("this region's groups of ", key, " have a context of ", agreed.context_tokens,
+               " tokens and ", agreed.vocab_size, " token ids, ", Name(rank), " has ",
+               rank.context_tokens, " and ", rank.vocab_size,
+               ": give all groups the same --context-tokens-max");
   }
   return "";
 }
@@ -86,7 +90,11 @@ Group& Groups::Add(const RankRegistration& rank) {
   group.number = number;
   group.epoch = next_epoch_++;
   group.ranks.resize(static_cast<size_t>(rank.size));
-  if (!model_) model_ = rank;
+  group.key = KeyOf(rank);
+  Model& model = models_[group.key];
+  model.context_tokens = rank.context_tokens;
+  model.vocab_size = rank.vocab_size;
+  UpdateModel(group.key);
   return group;
 }
 
@@ -109,9 +117,44 @@ void Groups::ApplyStats(Group& group, const SchedulerStats& stats) {
   group.stats = stats;
 }
 
-void Groups::SetReady(Group& group) {
+std::string Groups::ExpectedDigest(const ModelKey& key) const {
+  const auto configured = options_.canary_digests.find(key.numerics_id);
+  return configured == options_.canary_digests.end() ? models_.at(key).canary_digest
+                                                     : configured->second;
+}
+
+void Groups::SetReady(Group& group, std::string canary_digest) {
   group.state = GroupState::kReady;
-  model_proven_ = true;
+  models_.at(group.key).canary_digest = group.canary_digest = std::move(canary_digest);
+  UpdateModel(group.key);
+}
+
+void Groups::SetStopping(Group& group) {
+  group.state = GroupState::kStopping;
+  UpdateModel(group.key);
+}
+
+bool Groups::HasGroup(const ModelKey& key) const {
+  return std::ranges::any_of(groups_, [&](const auto& entry) { return entry.second.key == key; });
+}
+
+void Groups::UpdateModel(const ModelKey& key) {
+  Model& model = models_.at(key);
+  if (CountReady(groups_, key) == 0) {
+    model.ready_since = 0;
+  } else if (model.ready_since == 0) {
+    model.ready_since = next_ready_++;
+  }
+  std::erase(remembered_, key);
+  if (HasGroup(key)) return;
+  if (model.canary_digest.empty()) {
+    models_.erase(key);  // A group that never worked decides nothing for those after it.
+    return;
+  }
+  remembered_.push_back(key);
+  if (remembered_.size() <= kModelsRememberedMax) return;
+  models_.erase(remembered_.front());
+  remembered_.pop_front();
 }
 
 void Groups::RemoveRank(ConnectionId connection) {
@@ -129,8 +172,7 @@ Group Groups::Remove(uint64_t number) {
   for (const auto& rank : group.ranks) {
     if (rank) connections_.erase(rank->connection);
   }
-  // A group that never worked does not decide for those that come after it.
-  if (groups_.empty() && !model_proven_) model_.reset();
+  UpdateModel(group.key);
   return group;
 }
 

@@ -1,14 +1,15 @@
 #pragma once
 
-// Who has joined: the groups, the connections of their ranks, and the model that all agree on.
+// Who has joined: the groups, the connections of their ranks, and the models that they serve.
 
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <optional>
 #include <string>
 
 #include "coordinator/core/groups/group.h"
+#include "coordinator/core/groups/model.h"
+#include "coordinator/core/region_options.h"
 
 namespace shoal::core {
 
@@ -25,11 +26,14 @@ struct RegisterOutcome {
   uint64_t group = 0;
 };
 
+// Models without a group that are remembered.
+constexpr size_t kModelsRememberedMax = 64;
+
 // Threading: none; owned by Region.
 class Groups {
  public:
-  // `model_name`: what groups must serve. Empty: the first one decides.
-  explicit Groups(std::string model_name);
+  // `options` outlives it.
+  explicit Groups(const RegionOptions& options);
 
   // Takes the rank in, or says why not. The connection is new.
   RegisterOutcome Register(ConnectionId connection, const RankRegistration& rank);
@@ -42,8 +46,12 @@ class Groups {
   Group& at(uint64_t number) { return groups_.at(number); }
 
   void ApplyStats(Group& group, const SchedulerStats& stats);
-  // It works: it takes requests, and its model is the region's for good.
-  void SetReady(Group& group);
+  // What the digest of its canary must be. Empty: any will do, for it is the first.
+  std::string ExpectedDigest(const ModelKey& key) const;
+  // Its canary has come to that: it takes requests.
+  void SetReady(Group& group, std::string canary_digest);
+  // It takes no more.
+  void SetStopping(Group& group);
   // Forgets one rank. It must not be its group's last.
   void RemoveRank(ConnectionId connection);
   // Gives the group up, so that its stragglers hear of it. Result: the group as it was.
@@ -51,8 +59,9 @@ class Groups {
 
   const GroupMap& all() const { return groups_; }
   const std::map<ConnectionId, uint64_t>& connections() const { return connections_; }
-  // What all groups must agree with; none until the first has come.
-  const std::optional<RankRegistration>& model() const { return model_; }
+  // Those that have a group, and the latest of those that have had one that was ready: what their
+  // groups agreed on is not forgotten while all of them start anew.
+  const ModelMap& models() const { return models_; }
   // As in RegionStatus.
   const SchedulerStats& totals() const { return totals_; }
 
@@ -62,14 +71,18 @@ class Groups {
   std::string FindModelMismatch(const RankRegistration& rank) const;
   Group* FindById(uint64_t group_id);
   Group& Add(const RankRegistration& rank);
+  bool HasGroup(const ModelKey& key) const;
+  // After a group of it has come or gone, or takes requests or no more.
+  void UpdateModel(const ModelKey& key);
 
-  const std::string model_name_;
+  const RegionOptions& options_;
   uint64_t next_epoch_ = 1;
+  uint64_t next_ready_ = 1;
   GroupMap groups_;
   std::map<ConnectionId, uint64_t> connections_;  // Of every rank, to its group's number.
   std::deque<uint64_t> lost_ids_;  // Group ids given up lately, so that stragglers hear of it.
-  std::optional<RankRegistration> model_;
-  bool model_proven_ = false;  // Some group of that model has been ready.
+  ModelMap models_;
+  std::deque<ModelKey> remembered_;  // Those of models_ without a group, the latest last.
   SchedulerStats totals_;
 };
 

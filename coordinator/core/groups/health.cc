@@ -47,7 +47,7 @@ std::string Health::FindLoss(const Group& group, TimeNs age_ns,
   if ((group.state == GroupState::kForming || group.state == GroupState::kCanary) &&
       age_ns > options_.join_timeout_ms * kMillisecondNs) {
     why = Str("not ready within ", options_.join_timeout_ms,
-              " ms: ", group.complete() ? "no canary token" : "not all ranks joined");
+              " ms: ", group.complete() ? "its canary has not come back" : "not all ranks joined");
   }
   const TimeNs silence_max_ns =
       options_.heartbeat_ms * options_.heartbeats_missed_max * kMillisecondNs;

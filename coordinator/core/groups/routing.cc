@@ -2,12 +2,39 @@
 
 #include <algorithm>
 
+#include "transport/base/check.h"
+
 namespace shoal::core {
 
-std::optional<uint64_t> ChooseGroup(const GroupMap& groups, int64_t tokens) {
+namespace {
+
+bool IsReady(const Group& group, const ModelKey& key) {
+  return group.state == GroupState::kReady && group.key == key;
+}
+
+}  // namespace
+
+std::optional<VersionChoice> ChooseVersion(const ModelMap& models, const std::string& name) {
+  const ModelMap::value_type* oldest = nullptr;
+  int count = 0;
+  for (auto model = models.lower_bound({name, ""}); model != models.end(); ++model) {
+    if (model->first.name != name) break;
+    if (model->second.ready_since == 0) continue;
+    ++count;
+    if (oldest == nullptr || model->second.ready_since < oldest->second.ready_since) {
+      oldest = &*model;
+    }
+  }
+  if (oldest == nullptr) return std::nullopt;
+  return VersionChoice{oldest->first, count == 1
+                                          ? std::string("the only version that is ready")
+                                          : Str("ready the longest of ", count, " versions")};
+}
+
+std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens) {
   const Group* best = nullptr;
   for (const auto& [number, group] : groups) {
-    if (!group.HasRoomFor(tokens)) continue;
+    if (group.key != key || !group.HasRoomFor(tokens)) continue;
     // a / b < c / d as a * d < c * b; strictly, so that the lowest number wins a tie.
     if (best == nullptr ||
         group.sequences.size() * best->capacity() < best->sequences.size() * group.capacity()) {
@@ -18,25 +45,27 @@ std::optional<uint64_t> ChooseGroup(const GroupMap& groups, int64_t tokens) {
 }
 
 size_t CountReady(const GroupMap& groups) {
-  return static_cast<size_t>(std::count_if(groups.begin(), groups.end(), [](const auto& entry) {
-    return entry.second.state == GroupState::kReady;
-  }));
+  return static_cast<size_t>(std::ranges::count_if(
+      groups, [](const auto& entry) { return entry.second.state == GroupState::kReady; }));
 }
 
-int64_t LargestKvCacheTokens(const GroupMap& groups) {
+size_t CountReady(const GroupMap& groups, const ModelKey& key) {
+  return static_cast<size_t>(
+      std::ranges::count_if(groups, [&](const auto& entry) { return IsReady(entry.second, key); }));
+}
+
+int64_t LargestKvCacheTokens(const GroupMap& groups, const ModelKey& key) {
   int64_t largest = 0;
   for (const auto& [number, group] : groups) {
-    if (group.state == GroupState::kReady) {
-      largest = std::max(largest, group.shape().kv_cache_tokens);
-    }
+    if (IsReady(group, key)) largest = std::max(largest, group.shape().kv_cache_tokens);
   }
   return largest;
 }
 
-int64_t RequestsHeld(const GroupMap& groups) {
+int64_t RequestsHeld(const GroupMap& groups, const ModelKey& key) {
   int64_t held = 0;
   for (const auto& [number, group] : groups) {
-    if (group.state == GroupState::kReady) held += static_cast<int64_t>(group.capacity());
+    if (IsReady(group, key)) held += static_cast<int64_t>(group.capacity());
   }
   return held;
 }

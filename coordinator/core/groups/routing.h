@@ -1,23 +1,37 @@
 #pragma once
 
-// Which group takes a request, and what the groups that are ready can take at all.
+// Which version of a model takes new requests, which group takes one of them, and what the groups
+// that are ready can take at all.
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "coordinator/core/groups/group.h"
+#include "coordinator/core/groups/model.h"
 
 namespace shoal::core {
 
-// The ready group with the least share of its capacity in use, of those that have room for a
-// request that will hold so many tokens; ties to the lowest number. None if none has room.
-std::optional<uint64_t> ChooseGroup(const GroupMap& groups, int64_t tokens);
+struct VersionChoice {
+  ModelKey key;
+  std::string reason;  // "ready the longest of 2 versions"
+};
+
+// The version that takes new requests for the model of that name: of those with a ready group, the
+// one that has been ready the longest, so that a new version changes no answer by merely coming.
+// None if none is ready.
+std::optional<VersionChoice> ChooseVersion(const ModelMap& models, const std::string& name);
+
+// The ready group of that key with the least share of its capacity in use, of those that have room
+// for a request that will hold so many tokens; ties to the lowest number. None if none has room.
+std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens);
 
 size_t CountReady(const GroupMap& groups);
+size_t CountReady(const GroupMap& groups, const ModelKey& key);
 
-// Of all that are ready; 0 if none is.
-int64_t LargestKvCacheTokens(const GroupMap& groups);  // Of one group.
-int64_t RequestsHeld(const GroupMap& groups);          // At once, together.
+// Of all groups of that key that are ready; 0 if none is.
+int64_t LargestKvCacheTokens(const GroupMap& groups, const ModelKey& key);  // Of one group.
+int64_t RequestsHeld(const GroupMap& groups, const ModelKey& key);          // At once, together.
 
 }  // namespace shoal::core

@@ -61,7 +61,7 @@ void GenerationAnswer::RefuseTooMany() {
   const auto needed = std::count_if(choices_.begin(), choices_.end(), [](const auto& choice) {
     return !IsEchoOnly(choice->plan().params);
   });
-  const int64_t most = service_.model().requests_max;
+  const int64_t most = setup_.model.requests_max;
   if (most == 0 || needed <= most) return;
   done_ = true;
   throw ApiError(setup_.prompts.size() > 1 ? "prompt" : "n",
@@ -78,7 +78,8 @@ bool GenerationAnswer::Start() {
       choice->EchoOnly();
       continue;
     }
-    const auto outcome = service_.Submit({choice->plan().ids, params}, *choice);
+    const auto outcome = service_.Submit(
+        {choice->plan().ids, params, setup_.model.name, setup_.model.numerics_id}, *choice);
     if (const auto* refusal = std::get_if<core::StreamError>(&outcome)) {
       CancelAll();
       done_ = true;

@@ -13,6 +13,7 @@
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/api/parameters.h"
 #include "coordinator/gateway/json/strict_json.h"
+#include "coordinator/gateway/text/other_text.h"
 #include "transport/base/system_random.h"
 #include "transport/rpc/secret.h"
 
@@ -34,15 +35,14 @@ ApiError MakeError(int status, std::string type, std::string code, const std::st
 }
 
 // Errors: ApiError 404, with the names that are served.
-void CheckModel(const std::vector<std::string>& names, const std::string& name,
-                const std::string& param) {
-  if (std::find(names.begin(), names.end(), name) != names.end()) return;
-  std::string served;
-  for (const std::string& served_name : names) served += (served.empty() ? "" : ", ") + served_name;
-  ApiError error(
-      param,
-      Str("the model ", nlohmann::json(name).dump(), " is not served here; served: ", served),
-      "model_not_found");
+const core::ServedModel& GetModel(const std::vector<core::ServedModel>& models,
+                                  const std::string& name) {
+  const core::ServedModel* model = core::FindModel(models, name);
+  if (model != nullptr) return *model;
+  ApiError error("model",
+                 Str("the model ", nlohmann::json(name).dump(),
+                     " is not served here; served: ", core::JoinNames(models)),
+                 "model_not_found");
   error.status = 404;
   throw error;
 }
@@ -69,11 +69,10 @@ void CheckBodyForm(const HttpRequest& request) {
           ": send the header Content-Type: application/json"));
 }
 
-void WriteModel(JsonWriter& json, const std::string& name, int64_t created,
-                int64_t context_tokens) {
-  json.BeginObject().Key("id").String(name).Key("object").String("model");
+void WriteModel(JsonWriter& json, const core::ServedModel& model, int64_t created) {
+  json.BeginObject().Key("id").String(model.name).Key("object").String("model");
   json.Key("created").Int(created).Key("owned_by").String("shoal");
-  json.Key("max_model_len").Int(context_tokens).EndObject();
+  json.Key("max_model_len").Int(model.context_tokens).EndObject();
 }
 
 }  // namespace
@@ -97,15 +96,14 @@ struct HttpGateway::Call {
 
 struct HttpGateway::Reading {
   Endpoint endpoint = Endpoint::kCompletions;
-  std::vector<std::string> served_names;
-  core::ServedModel model;
+  std::vector<core::ServedModel> models;
   uint64_t seed = 0;                    // For a request that brings none.
   std::optional<ApiError> unavailable;  // Nobody can answer, however good the request is.
   bool strict = false;                  // Unknown fields are refused.
 
-  // Checks the body and makes token ids of its text; fills the request, its prompts and the format.
-  // Pure. Errors: ApiError.
-  AnswerSetup Read(const std::string& body, const TextService& text) const;
+  // Checks the body and makes token ids of its text; fills the request, its model, its prompts and
+  // the format. `own`: the text side that this coordinator reads. Pure. Errors: ApiError.
+  AnswerSetup Read(const std::string& body, const TextService& own) const;
 };
 
 const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
@@ -257,12 +255,7 @@ void HttpGateway::CheckKey(const HttpRequest& request) const {
                                    : "the API key is not one of this server's");
 }
 
-std::vector<std::string> HttpGateway::ServedNames() const {
-  if (!options_.served_names.empty()) return options_.served_names;
-  return {generation_.model().name};
-}
-
-AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextService& text) const {
+AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextService& own) const {
   nlohmann::ordered_json json;
   try {
     json = ParseStrictJson(body);
@@ -273,12 +266,15 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
   AnswerSetup setup;
   setup.request = ParseApiRequest(endpoint, json);
   if (strict) RefuseIgnored(setup.request.ignored);
-  if (setup.request.model.empty()) {
-    setup.request.model = served_names.front();
-  } else {
-    CheckModel(served_names, setup.request.model, "model");
-  }
+  const core::ServedModel& model = setup.model = GetModel(models, setup.request.model);
+  setup.request.model = model.name;
   if (unavailable) throw *unavailable;
+  if (model.context_tokens <= 0) {
+    throw FromStreamError(
+        core::MakeStreamError(core::BusyReason::kNoGroup, "no group has joined yet"));
+  }
+  const std::optional<TextService> other = OtherText(model, own);
+  const TextService& text = other ? *other : own;
   setup.prompts = PlanGeneration(setup.request, text, model, seed);
   AnswerFormat& format = setup.format;
   format.endpoint = endpoint;
@@ -295,17 +291,13 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
 HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
   const std::string* const strict = call.request.Find("x-shoal-strict");
   Reading reading{.endpoint = call.matched->endpoint,
-                  .served_names = ServedNames(),
-                  .model = generation_.model(),
+                  .models = generation_.models(),
                   .seed = random_(),
                   .unavailable = std::nullopt,
                   .strict = options_.strict_params || (strict != nullptr && *strict == "1")};
   if (stopping_) {
     reading.unavailable = FromStreamError(
         core::MakeStreamError(core::BusyReason::kDraining, "the server is stopping"));
-  } else if (reading.model.context_tokens <= 0) {
-    reading.unavailable = FromStreamError(
-        core::MakeStreamError(core::BusyReason::kNoGroup, "no group has joined yet"));
   }
   return reading;
 }
@@ -393,18 +385,18 @@ void HttpGateway::SendJson(Call& call, int status, std::string body) {
 void HttpGateway::SendModels(Call& call) {
   JsonWriter json;
   json.BeginObject().Key("object").String("list").Key("data").BeginArray();
-  const int64_t context_tokens = generation_.model().context_tokens;
-  for (const std::string& name : ServedNames()) {
-    WriteModel(json, name, started_seconds_, context_tokens);
+  const std::vector<core::ServedModel> models = generation_.models();
+  for (const core::ServedModel& model : models) {
+    // Each name once, as the version that takes new requests.
+    if (&model == core::FindModel(models, model.name)) WriteModel(json, model, started_seconds_);
   }
   SendJson(call, 200, json.EndArray().EndObject().Take());
 }
 
 void HttpGateway::SendModel(Call& call) {
   const std::string name = call.request.path.substr(kModelPrefix.size());
-  CheckModel(ServedNames(), name, "model");
   JsonWriter json;
-  WriteModel(json, name, started_seconds_, generation_.model().context_tokens);
+  WriteModel(json, GetModel(generation_.models(), name), started_seconds_);
   SendJson(call, 200, json.Take());
 }
 

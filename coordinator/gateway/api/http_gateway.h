@@ -25,9 +25,8 @@ struct AnswerSetup;
 
 struct HttpGatewayOptions {
   std::string bind = "127.0.0.1";
-  uint16_t port = 8000;                   // 0: any free one.
-  std::vector<std::string> api_keys;      // Empty: no key is needed.
-  std::vector<std::string> served_names;  // What `model` may say. Empty: the region's model name.
+  uint16_t port = 8000;               // 0: any free one.
+  std::vector<std::string> api_keys;  // Empty: no key is needed.
   HttpLimits limits;
   bool strict_params = false;  // Fields that nobody here knows are a 400, not a warning.
   std::string version_json = R"({"name":"shoal"})";  // The body of /version.
@@ -78,7 +77,6 @@ class HttpGateway : private HttpService {
   std::unique_ptr<PendingAnswer> AnswerOrRefuse(
       const Call& call, kj::FunctionParam<std::unique_ptr<PendingAnswer>()> work);
   void CheckKey(const HttpRequest& request) const;
-  std::vector<std::string> ServedNames() const;
   void SendJson(Call& call, int status, std::string body);
   void SendModels(Call& call);
   void SendModel(Call& call);

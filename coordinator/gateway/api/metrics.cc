@@ -28,6 +28,16 @@ void WriteSample(std::string& text, const std::string& name, std::string_view ty
   text += Preamble(name, type, help) + Str(name, " ", value, "\n");
 }
 
+// `value` as a label may hold it.
+std::string LabelValue(std::string_view value) {
+  std::string text;
+  for (const char c : value) {
+    if (c == '\\' || c == '"') text += '\\';
+    text += c == '\n' ? std::string("\\n") : std::string(1, c);
+  }
+  return text;
+}
+
 // What the schedulers of all groups have done, as the region adds it up.
 struct CounterSample {
   const char* name;
@@ -102,6 +112,21 @@ void WriteRegion(const core::RegionStatus& region, std::string& text) {
   WriteSample(text, "shoal_streams_live", "gauge", "Sequences not yet ended.", region.streams_live);
 }
 
+void WriteModels(const std::vector<core::ServedModel>& models, std::string& text) {
+  const auto write = [&](std::string_view name, std::string_view help,
+                         int64_t core::ServedModel::*value) {
+    text += Preamble(name, "gauge", help);
+    for (const core::ServedModel& model : models) {
+      text += Str(name, "{model=\"", LabelValue(model.name), "\",numerics_id=\"",
+                  LabelValue(model.numerics_id), "\"} ", model.*value, "\n");
+    }
+  };
+  write("shoal_model_groups_ready", "Groups of a version of a model that answer.",
+        &core::ServedModel::groups_ready);
+  write("shoal_model_requests_waiting", "Sequences that wait for a group of it.",
+        &core::ServedModel::requests_waiting);
+}
+
 }  // namespace
 
 Histogram::Histogram(std::vector<double> bounds)
@@ -137,6 +162,7 @@ void GatewayMetrics::CountRequest(const std::string& route, int status) {
 std::string GatewayMetrics::Write(const core::RegionStatus& region, size_t connection_count) const {
   std::string text;
   WriteRegion(region, text);
+  WriteModels(region.models, text);
   text +=
       Preamble("shoal_http_requests_total", "counter", "Requests answered, by path and status.");
   for (const auto& [key, count] : requests_) {

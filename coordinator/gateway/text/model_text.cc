@@ -49,6 +49,7 @@ ModelText::ModelText(const std::string& path) {
 
 TextService ModelText::Service() const {
   TextService service;
+  service.model_name = name_;
   service.tokenizer = tokenizer_.get();
   service.tokenizer_refusal = tokenizer_refusal_;
   service.chat_refusal = chat_refusal_;

@@ -13,6 +13,7 @@
 namespace shoal::gateway {
 
 struct TextService {
+  std::string model_name;  // Whose this is, as its groups register it. Empty: anyone's.
   // Null if the model brings none that can be used: then only token ids are accepted, and answers
   // have no text.
   const text::Tokenizer* tokenizer = nullptr;

@@ -14,14 +14,16 @@ using ::testing::SizeIs;
 
 TEST(ChooseGroup, TakesOnlyWhatIsReadyHasRoomAndHoldsTheRequest) {
   GroupMap groups;
-  EXPECT_EQ(ChooseGroup(groups, 1), std::nullopt);
+  const ModelKey key = KeyOf(MakeRank(1));
+  EXPECT_EQ(ChooseGroup(groups, key, 1), std::nullopt);
   for (const uint64_t number : {3, 5}) groups[number] = MakeReadyGroup(number);
-  EXPECT_EQ(ChooseGroup(groups, 256), 3u);
+  EXPECT_EQ(ChooseGroup(groups, key, 256), 3u);
   groups[3].state = GroupState::kCanary;
-  EXPECT_EQ(ChooseGroup(groups, 256), 5u);
-  EXPECT_EQ(ChooseGroup(groups, 257), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, key, 256), 5u);
+  EXPECT_EQ(ChooseGroup(groups, key, 257), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, {key.name, "another version"}, 1), std::nullopt);
   groups[5].sequences = {1, 2, 3};
-  EXPECT_EQ(ChooseGroup(groups, 1), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, key, 1), std::nullopt);
 }
 
 TEST_F(RegionTest, RefusesRequestsWhileNoGroupIsReady) {
@@ -44,9 +46,9 @@ TEST_F(RegionTest, RoutesToTheLeastLoadedGroupTiesToTheLowest) {
 }
 
 TEST_F(RegionTest, QueuesWhatTheGroupsCannotTakeUpToABound) {
-  EXPECT_EQ(region_.model().requests_max, 0);
+  EXPECT_EQ(region_.models().front().requests_max, 0);
   const uint64_t epoch = JoinReady(1, MakeRank(1));
-  EXPECT_EQ(region_.model().requests_max, 5);
+  EXPECT_EQ(region_.models().front().requests_max, 5);
   std::vector<StreamId> streams;
   for (int i = 0; i < 5; ++i) streams.push_back(Submit());
   EXPECT_THAT(Select<SubmitAction>(Take()), SizeIs(3));
@@ -116,8 +118,8 @@ TEST_F(RegionTest, KeepsGroupsWithDifferentCachesSideBySide) {
   RankRegistration restarted = MakeRank(3);
   restarted.kv_cache_tokens = 48;
   JoinReady(3, restarted);
-  EXPECT_EQ(region_.model().context_tokens, 64);
-  EXPECT_EQ(region_.model().kv_cache_tokens, 48);
+  EXPECT_EQ(region_.models().front().context_tokens, 64);
+  EXPECT_EQ(region_.models().front().kv_cache_tokens, 48);
   Submit(MakeRequest(/*tokens_max=*/45));
   EXPECT_EQ(Select<SubmitAction>(Take()).front().leader, 3U);
   EXPECT_EQ(Refuse(MakeRequest(/*tokens_max=*/46)).reason, BusyReason::kTooLarge);

@@ -41,7 +41,7 @@ class RegionTest : public ::testing::Test {
     const uint64_t epoch = Join(connection, shape).front().epoch;
     const auto submits = Select<SubmitAction>(Take());
     EXPECT_THAT(submits, ::testing::SizeIs(1));
-    EXPECT_TRUE(Answer(connection, epoch, submits.front().sequence, {7}, FinishReason::kLength));
+    EXPECT_TRUE(region_.Update(connection, epoch, {AnswerCanary(submits.front())}, {}));
     EXPECT_THAT(Select<GroupReadyAction>(Take()), ::testing::SizeIs(1));
     return epoch;
   }

@@ -1,11 +1,12 @@
 // A region, its groups and its clients on one virtual clock under one seed: ranks die, stop, hang
 // and lie, leaders are slow, clients come and go, messages are late. Whatever happens, every stream
-// has exactly one end, and its tokens are those its request asked for.
+// has exactly one end, and its tokens are those its request asked for, of one version of one model.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,9 +18,21 @@
 namespace shoal::core {
 namespace {
 
-// The token a request with this first prompt id has at this place.
-int32_t TokenAt(int32_t prompt, size_t index) {
-  return static_cast<int32_t>((static_cast<uint64_t>(prompt) * 31 + index * 17) % 100);
+// Two versions of a model and another model; more of the first, as in a region that is about to
+// change over.
+constexpr size_t kKeys = 3;
+
+RankRegistration MakeRankOf(size_t key) {
+  RankRegistration rank = MakeRank(0);
+  if (key == 1) rank.numerics_id = std::string(32, '1');
+  if (key == 2) rank.model_name = "giraffe";
+  return rank;
+}
+
+// The token a request with this first prompt id has at this place, and in this version only.
+int32_t TokenAt(size_t key, int32_t prompt, size_t index) {
+  const auto position = (static_cast<uint64_t>(prompt) * 31 + index * 17) % 33;
+  return static_cast<int32_t>(key * 33 + position);
 }
 
 class Simulation {
@@ -30,6 +43,10 @@ class Simulation {
     options.heartbeats_missed_max = 5;
     options.progress_timeout_ms = 3'000;
     options.join_timeout_ms = 4'000;
+    for (size_t key = 0; key < kKeys; ++key) {
+      const RankRegistration rank = MakeRankOf(key);
+      options.canary_digests[rank.numerics_id] = CanaryDigestOf(rank);
+    }
     region_ = std::make_unique<Region>(options, clock_, MakeTestRandom(seed));
   }
 
@@ -42,12 +59,14 @@ class Simulation {
     // Heal: no more faults or requests; what is left must come to its end.
     quiet_ = true;
     for (const auto& [leader, group] : groups_) group->step_ms = 20;
-    StartGroup();
+    for (size_t key = 0; key < kKeys; ++key) StartGroup(key, /*sound=*/true);
     RunUntil(30'000);
     EXPECT_TRUE(invariants_.open().empty())
         << invariants_.open().size() << " streams never ended, one is "
         << *invariants_.open().begin();
-    EXPECT_GE(region_->groups_ready(), 1u) << "the last group was never lost";
+    for (const ServedModel& model : region_->models()) {
+      EXPECT_GE(model.groups_ready, 1) << "the last group was never lost";
+    }
     region_->Stop();
     Act();
     RunUntil(31'000);
@@ -56,15 +75,18 @@ class Simulation {
 
   int64_t ended() const { return ended_; }
   int64_t lost() const { return lost_; }
+  int64_t ended_of(size_t key) const { return ended_of_[key]; }
+  int64_t unsound_lost() const { return unsound_lost_; }
 
  private:
   struct Sequence {
-    int32_t prompt;
-    int64_t tokens_max;
+    SubmitAction submit;
     size_t sent = 0;
     bool cancelled = false;
   };
   struct FakeGroup {
+    size_t key = 0;
+    bool sound = true;  // Otherwise its canary has a flipped bit.
     RankRegistration shape;
     std::vector<ConnectionId> connections;
     uint64_t epoch = 0;
@@ -106,9 +128,9 @@ class Simulation {
         ASSERT_NE(group, groups_.end()) << "a request for what is no leader";
         ASSERT_EQ(group->second->epoch, submit->epoch);
         After(Draw(0, 5), [group = group->second, submit = *submit] {
-          group->sequences[submit.sequence] = {submit.request.prompt.front(),
-                                               submit.request.params.tokens_max};
+          group->sequences[submit.sequence] = {submit};
         });
+        if (!submit->request.params.prompt_logprobs) CheckPlace(*group->second, *submit);
       } else if (const auto* cancel = std::get_if<CancelAction>(&action)) {
         After(5 + Draw(0, 5), [group = groups_.at(cancel->leader), id = cancel->sequence] {
           const auto sequence = group->sequences.find(id);
@@ -129,21 +151,42 @@ class Simulation {
     }
   }
 
+  // A stream goes only to a group of the key that it was admitted to, and that computes soundly.
+  void CheckPlace(const FakeGroup& group, const SubmitAction& submit) {
+    EXPECT_TRUE(group.sound) << "a request for a group whose canary was wrong";
+    const auto stream = std::ranges::find(region_->streams(), submit.sequence,
+                                          [](const auto& entry) { return entry.second.sequence; });
+    // Cancelled in the same turn; nobody will hear of it.
+    if (stream == region_->streams().end()) return;
+    EXPECT_EQ(stream->second.key, KeyOf(group.shape));
+  }
+
   void Receive(StreamId stream, const SequenceUpdate& update) {
-    auto& [prompt, count] = received_.at(stream);
+    auto& [key, prompt, count] = received_.at(stream);
     for (const int32_t token : update.tokens) {
-      EXPECT_EQ(token, TokenAt(prompt, count)) << "stream " << stream << " at " << count;
+      EXPECT_EQ(token, TokenAt(key, prompt, count)) << "stream " << stream << " at " << count;
       ++count;
     }
     if (update.finish == FinishReason::kNone) return;
     ++ended_;
+    ++ended_of_[key];
     received_.erase(stream);
   }
 
   void StartGroup() {
+    const auto key = static_cast<size_t>(Draw(0, kKeys - 1));
+    StartGroup(key, /*sound=*/Draw(0, 7) > 0);
+  }
+
+  void StartGroup(size_t key, bool sound) {
     auto group = std::make_shared<FakeGroup>();
-    group->shape = MakeRank(next_group_id_++, 0, static_cast<int32_t>(Draw(1, 3)),
-                            static_cast<int32_t>(Draw(1, 2)));
+    group->key = key;
+    group->sound = sound;
+    group->shape = MakeRankOf(key);
+    group->shape.group_id = next_group_id_++;
+    group->shape.tensor_parallel = static_cast<int32_t>(Draw(1, 3));
+    group->shape.pipeline_parallel = static_cast<int32_t>(Draw(1, 2));
+    group->shape.size = group->shape.tensor_parallel * group->shape.pipeline_parallel;
     group->shape.sequences_max = static_cast<int32_t>(Draw(1, 4));
     group->shape.queue_requests_max = static_cast<int32_t>(Draw(0, 2));
     group->shape.kv_cache_tokens = Draw(1, 3) * 20 + 4;
@@ -185,7 +228,7 @@ class Simulation {
       ++group->steps;
       std::vector<SequenceUpdate> updates;
       for (auto sequence = group->sequences.begin(); sequence != group->sequences.end();) {
-        updates.push_back(Advance(sequence->first, sequence->second));
+        updates.push_back(Advance(*group, sequence->first, sequence->second));
         const bool ends = updates.back().finish != FinishReason::kNone;
         sequence = ends ? group->sequences.erase(sequence) : std::next(sequence);
       }
@@ -195,20 +238,26 @@ class Simulation {
     After(group->step_ms, [this, group] { Step(group); });
   }
 
-  SequenceUpdate Advance(SequenceId id, Sequence& sequence) {
+  SequenceUpdate Advance(const FakeGroup& group, SequenceId id, Sequence& sequence) {
+    const Request& request = sequence.submit.request;
+    if (request.params.prompt_logprobs) {
+      if (!group.sound) ++unsound_lost_;
+      return AnswerCanary(sequence.submit, group.sound ? 0 : 1);
+    }
     SequenceUpdate update;
     update.id = id;
     if (sequence.cancelled) {
       update.finish = FinishReason::kCancelled;
       return update;
     }
-    const int64_t left = sequence.tokens_max - static_cast<int64_t>(sequence.sent);
+    const int64_t tokens_max = request.params.tokens_max;
+    const int64_t left = tokens_max - static_cast<int64_t>(sequence.sent);
     for (int64_t i = Draw(0, std::min<int64_t>(left, 2)); i > 0; --i) {
-      update.tokens.push_back(TokenAt(sequence.prompt, sequence.sent++));
+      update.tokens.push_back(TokenAt(group.key, request.prompt.front(), sequence.sent++));
     }
-    if (static_cast<int64_t>(sequence.sent) == sequence.tokens_max) {
+    if (static_cast<int64_t>(sequence.sent) == tokens_max) {
       update.finish = FinishReason::kLength;
-    } else if (sequence.tokens_max > 1 && Draw(0, 20) == 0) {
+    } else if (Draw(0, 20) == 0) {
       update.finish = FinishReason::kStop;
     }
     return update;
@@ -231,13 +280,28 @@ class Simulation {
       const auto prompt = static_cast<int32_t>(Draw(0, 99));
       Request request{{prompt, 1}, {}};
       request.params.tokens_max = Draw(1, 50);
+      // By the name alone: some version of it.
+      const ModelKey wanted = KeyOf(MakeRankOf(static_cast<size_t>(Draw(0, kKeys - 1))));
+      request.model = wanted.name;
+      if (Draw(0, 1) == 0) request.numerics_id = wanted.numerics_id;
       const auto outcome = region_->Submit(std::move(request));
       if (const auto* stream = std::get_if<StreamId>(&outcome)) {
         invariants_.Submitted(*stream);
-        received_[*stream] = {prompt, 0};
+        received_[*stream] = {KeyIndex(*stream, wanted), prompt, 0};
       }
     }
     After(Draw(1, 120), [this] { Client(); });
+  }
+
+  // Of the version that the stream was admitted to: of the model that was wanted.
+  size_t KeyIndex(StreamId stream, const ModelKey& wanted) {
+    const ModelKey& key = region_->streams().at(stream).key;
+    EXPECT_EQ(key.name, wanted.name);
+    for (size_t i = 0; i < kKeys; ++i) {
+      if (KeyOf(MakeRankOf(i)) == key) return i;
+    }
+    ADD_FAILURE() << "no group has " << key;
+    return 0;
   }
 
   void Fault() {
@@ -304,13 +368,19 @@ class Simulation {
   RegionInvariants invariants_;
   std::multimap<TimeNs, std::function<void()>> events_;
   std::map<ConnectionId, std::shared_ptr<FakeGroup>> groups_;  // By leader; all there ever were.
-  std::map<StreamId, std::pair<int32_t, size_t>>
-      received_;  // Live: first prompt id, tokens so far.
+  struct Received {
+    size_t key = 0;
+    int32_t prompt = 0;  // Its first id.
+    size_t count = 0;    // Tokens so far.
+  };
+  std::map<StreamId, Received> received_;  // Live ones.
   uint64_t next_group_id_ = 1;
   ConnectionId next_connection_ = 1;
   bool quiet_ = false;
   int64_t ended_ = 0;
   int64_t lost_ = 0;
+  int64_t unsound_lost_ = 0;
+  std::array<int64_t, kKeys> ended_of_{};
 };
 
 // The parameter is the seed, so --gtest_filter=*/137 runs one again.
@@ -327,14 +397,20 @@ INSTANTIATE_TEST_SUITE_P(Seeds, RegionSimulation, ::testing::Range<uint64_t>(0, 
 TEST(RegionSimulationItself, HasBothAnswersAndLosses) {
   int64_t ended = 0;
   int64_t lost = 0;
-  for (uint64_t seed = 0; seed < 10; ++seed) {
+  int64_t unsound_lost = 0;
+  std::array<int64_t, kKeys> ended_of{};
+  for (uint64_t seed = 0; seed < 20; ++seed) {
     Simulation simulation(seed);
     simulation.Run();
     ended += simulation.ended();
     lost += simulation.lost();
+    unsound_lost += simulation.unsound_lost();
+    for (size_t key = 0; key < kKeys; ++key) ended_of[key] += simulation.ended_of(key);
   }
   EXPECT_GT(ended, 100);
   EXPECT_GT(lost, 20);
+  EXPECT_GT(unsound_lost, 0);
+  for (const int64_t of_key : ended_of) EXPECT_GT(of_key, 20);
 }
 
 }  // namespace

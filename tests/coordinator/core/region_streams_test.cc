@@ -62,7 +62,7 @@ TEST_F(RegionTest, TellsTheJournalBeforeTheGroupAndTheClientAndOfTheEndLast) {
   const auto journal = [&](size_t i) { return std::get<JournalAction>(actions[i]).what; };
   const auto begin = std::get<JournalBegin>(journal(0));
   EXPECT_EQ(begin.request, MakeRequest());
-  EXPECT_EQ(begin.numerics_id, MakeRank(1).numerics_id);
+  EXPECT_EQ(begin.key, KeyOf(MakeRank(1)));
   EXPECT_TRUE(std::holds_alternative<SubmitAction>(actions[1]));
   EXPECT_EQ(std::get<JournalTokens>(journal(2)).tokens, std::vector<int32_t>{4});
   EXPECT_TRUE(std::holds_alternative<DeliverAction>(actions[3]));

@@ -25,55 +25,24 @@ TEST_F(RegionTest, SendsACanaryOnceAllRanksAreThere) {
   ASSERT_THAT(submits, SizeIs(1));
   EXPECT_EQ(submits[0].leader, 10u);
   EXPECT_EQ(submits[0].epoch, outcome.epoch);
-  EXPECT_EQ(submits[0].request.params.tokens_max, 1);
+  EXPECT_EQ(submits[0].request.params.tokens_max, 2);
   EXPECT_EQ(region_.groups_ready(), 0u);
 
-  EXPECT_TRUE(Answer(10, outcome.epoch, submits[0].sequence, {5}, FinishReason::kLength));
+  EXPECT_TRUE(region_.Update(10, outcome.epoch, {AnswerCanary(submits[0])}, {}));
   EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
   EXPECT_EQ(region_.groups_ready(), 1u);
 }
 
-TEST_F(RegionTest, LosesAGroupWhoseCanaryFails) {
-  const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
-  const SequenceId canary = Select<SubmitAction>(Take()).front().sequence;
-  EXPECT_TRUE(Answer(1, epoch, canary, {}, FinishReason::kNumericError));
-  const auto lost = Select<GroupLostAction>(Take());
-  ASSERT_THAT(lost, SizeIs(1));
-  EXPECT_THAT(lost[0].why, HasSubstr("canary"));
-}
-
-TEST_F(RegionTest, KeepsTheCanaryInsideAToyVocabularyAndContext) {
-  RankRegistration toy = MakeRank(1);
-  toy.vocab_size = 2;
-  toy.context_tokens = 3;
-  Join(1, toy);
-  EXPECT_EQ(Select<SubmitAction>(Take()).front().request.prompt, (std::vector<int32_t>{1, 1}));
-}
-
-TEST_F(RegionTest, RefusesAGroupOfAnotherModelOrNumerics) {
-  JoinReady(1, MakeRank(1));
-  RankRegistration other = MakeRank(2);
-  other.numerics_id = "ffffffffffffffffffffffffffffffff";
-  RegisterOutcome outcome = region_.Register(2, other);
-  EXPECT_EQ(outcome.kind, RegisterOutcome::Kind::kMismatch);
-  EXPECT_THAT(outcome.message, HasSubstr("numerics id is 00112233445566778899aabbccddeeff"));
-  EXPECT_THAT(outcome.message, HasSubstr("has ffffffffffffffffffffffffffffffff"));
-
-  other = MakeRank(3);
-  other.model_name = "giraffe";
-  outcome = region_.Register(3, other);
-  EXPECT_EQ(outcome.kind, RegisterOutcome::Kind::kMismatch);
-  EXPECT_THAT(outcome.message, HasSubstr("serves model toy"));
-}
-
 TEST_F(RegionTest, LetsAGroupThatNeverWorkedDecideNothing) {
-  RankRegistration wrong = MakeRank(1);
-  wrong.model_name = "giraffe";
-  Join(1, wrong);
+  RankRegistration longer = MakeRank(1);
+  longer.context_tokens = 128;
+  Join(1, longer);
+  EXPECT_EQ(region_.Register(2, MakeRank(2)).kind, RegisterOutcome::Kind::kMismatch);
   region_.Disconnected(1, "closed");
   Take();
-  JoinReady(2, MakeRank(2));
-  EXPECT_EQ(region_.model().name, "toy");
+  EXPECT_EQ(region_.models().front().context_tokens, 0) << "it is forgotten";
+  JoinReady(3, MakeRank(3));
+  EXPECT_EQ(region_.models().front().context_tokens, 64);
 }
 
 TEST_F(RegionTest, RefusesARankThatDiffersFromItsGroup) {
@@ -164,8 +133,8 @@ TEST_F(RegionTest, ReportsWhatTheLeadersReport) {
   EXPECT_EQ(status.groups[0].stats.sequences_running, 3);
   EXPECT_TRUE(status.groups[0].ready);
   EXPECT_THAT(status.groups[0].ranks, SizeIs(2));
-  EXPECT_EQ(region_.model().kv_cache_tokens, 256);
-  EXPECT_EQ(region_.model().context_tokens, 64);
+  EXPECT_EQ(region_.models().front().kv_cache_tokens, 256);
+  EXPECT_EQ(region_.models().front().context_tokens, 64);
 }
 
 TEST_F(RegionTest, CountsOnWhenGroupsComeAndGo) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <random>
 
 namespace shoal::core {
@@ -31,11 +32,36 @@ RankRegistration MakeRank(uint64_t group_id, int32_t rank, int32_t tensor_parall
   return registration;
 }
 
+SequenceUpdate AnswerCanary(const SubmitAction& canary, uint32_t flipped_bits) {
+  const auto logprobs = [&](size_t position) {
+    const float logprob = -0.125F * static_cast<float>(position + 1);
+    return TokenLogprobs{logprob, {{7, logprob}, {3, -5.5F}}};
+  };
+  SequenceUpdate update;
+  update.id = canary.sequence;
+  const size_t positions = canary.request.prompt.size() - 1;
+  for (size_t i = 0; i < positions; ++i) update.prompt_logprobs.push_back(logprobs(i));
+  const auto tokens = static_cast<size_t>(canary.request.params.tokens_max);
+  for (size_t i = 0; i < tokens; ++i) update.logprobs.push_back(logprobs(positions + i));
+  float& last = update.logprobs.back().top.back().second;
+  last = std::bit_cast<float>(std::bit_cast<uint32_t>(last) ^ flipped_bits);
+  update.tokens.assign(tokens, 7);
+  update.finish = FinishReason::kLength;
+  return update;
+}
+
+std::string CanaryDigestOf(const RankRegistration& rank) {
+  Canary canary(1, RegionOptions().canary_prompt, rank);
+  canary.Apply(AnswerCanary({0, 0, canary.sequence, canary.request}));
+  return canary.Digest();
+}
+
 Group MakeReadyGroup(uint64_t number) {
   Group group;
   group.number = number;
   group.epoch = number + 1;
   group.state = GroupState::kReady;
+  group.key = KeyOf(MakeRank(number));
   group.ranks.push_back(GroupRank{number, MakeRank(number)});
   return group;
 }
@@ -89,7 +115,7 @@ void RegionInvariants::CheckStreams(const Region& region) {
     EXPECT_TRUE(open_.contains(id)) << "stream " << id << " has ended";
     EXPECT_EQ(entry->request, stream.request) << "stream " << id;
     EXPECT_EQ(entry->tokens, stream.tokens) << "stream " << id;
-    EXPECT_EQ(entry->numerics_id, region.model().numerics_id) << "stream " << id;
+    EXPECT_EQ(entry->key, stream.key) << "stream " << id;
   }
 }
 

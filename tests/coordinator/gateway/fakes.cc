@@ -41,14 +41,20 @@ std::string ByteTokenizer::TokenBytes(int32_t id, bool skip_special) const {
 
 std::variant<core::StreamId, core::StreamError> FakeGeneration::Submit(
     core::Request request, core::StreamListener& listener) {
-  auto& [prompt, params] = request;
+  auto& [prompt, params, model, numerics_id] = request;
   // What a gateway takes, a group takes.
   CheckParams(params);
   CheckTokenIds(params, kByteVocabSize);
   SHOAL_CHECK(!prompt.empty() && *std::max_element(prompt.begin(), prompt.end()) < kByteVocabSize);
   if (refusal && sequences.size() >= accepted_before_refusal) return *refusal;
-  sequences.push_back({std::move(prompt), params, &listener, false, 0});
+  sequences.push_back({std::move(prompt), params, &listener, false, 0, model, numerics_id});
   return core::StreamId{0, sequences.size()};
+}
+
+std::vector<core::ServedModel> FakeGeneration::models() const {
+  std::vector<core::ServedModel> models = {served};
+  models.insert(models.end(), others.begin(), others.end());
+  return models;
 }
 
 void FakeGeneration::Cancel(core::StreamId stream) {
@@ -174,6 +180,7 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
   generation.region.groups.push_back({});
   generation.region.groups.back().ready = true;
   TextService text;
+  text.model_name = "bytes";
   text.tokenizer = &tokenizer;
   text.grammar_bytes = text::grammar::ByteSet::All();
   text.eos_ids = {kEos};

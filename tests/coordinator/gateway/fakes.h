@@ -57,12 +57,14 @@ class FakeGeneration : public core::GenerationService {
     core::StreamListener* listener = nullptr;  // Null once ended.
     bool cancelled = false;
     int64_t cached_tokens = 0;  // Said with its next tokens.
+    std::string model{};        // That it was submitted for,
+    std::string numerics_id{};  // and in which version.
   };
 
   std::variant<core::StreamId, core::StreamError> Submit(core::Request request,
                                                          core::StreamListener& listener) override;
   void Cancel(core::StreamId stream) override;
-  core::ServedModel model() const override { return served; }
+  std::vector<core::ServedModel> models() const override;
   core::RegionStatus status() const override { return region; }
 
   // The sequence's next tokens, a byte each; log-probabilities, if asked for, as Logprobs() makes
@@ -80,7 +82,8 @@ class FakeGeneration : public core::GenerationService {
   std::vector<Sequence> sequences;
   std::optional<core::StreamError> refusal;  // Of the next Submits.
   size_t accepted_before_refusal = 0;
-  core::ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0};
+  core::ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes"};
+  std::vector<core::ServedModel> others;
   core::RegionStatus region;
 
  private:

@@ -353,17 +353,19 @@ TEST(BadRequest, HasEachHeaderThatSaysHowToReadItOnce) {
 }
 
 TEST(UnknownModel, Is404AndNamesWhatIsServed) {
-  HttpGatewayOptions options;
-  options.served_names = {"first", "org/second"};
-  GatewayFixture fixture(std::move(options));
+  GatewayFixture fixture;
+  fixture.generation.others = {{"bytes", "version"}, {"org/second", "version", 50}};
   const Reply reply = fixture.Post(kCompletions, R"({"prompt":"a","model":"third"})");
   EXPECT_EQ(reply.status, 404);
   EXPECT_EQ(reply.json()["error"]["code"], "model_not_found");
-  EXPECT_THAT(reply.body, HasSubstr("first, org/second"));
+  EXPECT_THAT(reply.body, HasSubstr("served: bytes, org/second"));
   EXPECT_EQ(fixture.Get("/v1/models/third").status, 404);
   EXPECT_EQ(fixture.Get("/v1/models/org%2Fsecond").json()["id"], "org/second");
-  EXPECT_EQ(fixture.Get("/v1/models/org/second").json()["id"], "org/second");
-  EXPECT_EQ(fixture.Get("/v1/models").json()["data"].size(), 2U);
+  EXPECT_EQ(fixture.Get("/v1/models/org/second").json()["max_model_len"], 50);
+  const auto listed = fixture.Get("/v1/models").json()["data"];
+  ASSERT_EQ(listed.size(), 2U) << "two versions have one name";
+  EXPECT_EQ(listed[0]["id"], "bytes");
+  EXPECT_EQ(listed[0]["max_model_len"], 100);
 }
 
 TEST(UnknownPath, Is404AndAWrongMethodIs405) {
@@ -433,11 +435,18 @@ TEST(Metrics, AreThereFromTheStart) {
   fixture.generation.region.totals.prefix_cache_hit_tokens_total = 192;
   fixture.generation.region.groups = {group, group};
   fixture.generation.region.requests_waiting = 10;
+  core::ServedModel model{"by\"tes", "00ff"};
+  model.groups_ready = 2;
+  model.requests_waiting = 10;
+  fixture.generation.region.models = {model};
   const std::string body = fixture.Get("/metrics").body;
   EXPECT_THAT(body, HasSubstr("\nshoal_requests_waiting 14\n"));
   EXPECT_THAT(body, HasSubstr("\nshoal_kv_blocks_used 10\n"));
   EXPECT_THAT(body, HasSubstr("\nshoal_prefix_cache_hit_tokens_total 192\n"));
   EXPECT_THAT(body, HasSubstr("\nshoal_group_epoch 3\n"));
+  const std::string labels = R"({model="by\"tes",numerics_id="00ff"})";
+  EXPECT_THAT(body, HasSubstr("\nshoal_model_groups_ready" + labels + " 2\n"));
+  EXPECT_THAT(body, HasSubstr("\nshoal_model_requests_waiting" + labels + " 10\n"));
   EXPECT_THAT(body, HasSubstr("shoal_http_requests_total{path=\"/metrics\",code=\"200\"} 2\n"));
 }
 

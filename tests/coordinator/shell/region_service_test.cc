@@ -106,10 +106,13 @@ class CoordinatorThread {
 // A group of one rank. Requests whose first token is 99 are taken and never answered.
 class FakeWorker {
  public:
-  FakeWorker(const std::string& address, uint64_t group_id) {
+  FakeWorker(const std::string& address, uint64_t group_id)
+      : FakeWorker(address, core::MakeRank(group_id)) {}
+
+  FakeWorker(const std::string& address, const RankRegistration& rank) {
     rpc::LinkOptions options;
     options.address = address;
-    options.rank = core::MakeRank(group_id);
+    options.rank = rank;
     rpc::LinkCallbacks callbacks;
     callbacks.on_submit = [this](uint64_t id, std::vector<int32_t> prompt,
                                  const GenerationParams& params) {
@@ -180,11 +183,14 @@ class FakeWorker {
       link_->SendQueued();
       return;
     }
+    if (params.prompt_logprobs) update.prompt_logprobs.resize(prompt.size() - 1);
     for (int64_t i = 1; i <= params.tokens_max; ++i) {
       update.tokens = {static_cast<int32_t>(prompt.back() + i)};
+      if (params.top_logprobs >= 0) update.logprobs.resize(1);
       if (i == params.tokens_max) update.finish = FinishReason::kLength;
       link_->QueueUpdates({update}, {});
       link_->SendQueued();
+      update.prompt_logprobs.clear();
     }
   }
 
@@ -232,6 +238,39 @@ TEST(RegionService, CarriesARequestToAGroupAndItsTokensBack) {
   EXPECT_EQ(client.Models().at(0).numerics_id, "00112233445566778899aabbccddeeff");
   EXPECT_EQ(client.Status().requests_total, 1);
   EXPECT_EQ(coordinator.journal_size(), 0u);
+}
+
+TEST(RegionService, ServesEachRequestWithTheModelThatItNames) {
+  CoordinatorThread coordinator;
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  RankRegistration shape = core::MakeRank(2);
+  shape.model_name = "giraffe";
+  shape.numerics_id = "ffffffffffffffffffffffffffffffff";
+  shape.vocab_size = 20;
+  FakeWorker giraffe(coordinator.address(), shape);
+  ASSERT_TRUE(coordinator.WaitForReady(2));
+  rpc::Client client({.address = coordinator.address()});
+  const auto models = client.Models();
+  ASSERT_EQ(models.size(), 2U);
+  EXPECT_EQ(models[0].name, "toy");
+  EXPECT_EQ(models[1].name, "giraffe");
+  EXPECT_EQ(models[1].numerics_id, shape.numerics_id);
+
+  rpc::GenerateRequest request = Request({1, 15}, 3);
+  request.model = "giraffe";
+  EXPECT_EQ(Generate(client, request), (std::vector<int32_t>{16, 17, 18}));
+  request.tokens = {1, 20};
+  const auto outside = ErrorOf([&] { Generate(client, request); });
+  ASSERT_TRUE(outside.has_value());
+  EXPECT_THAT(outside->what(), HasSubstr("prompt[1] is 20: expected a token id from 0 to 19"));
+  request.model = "";
+  EXPECT_EQ(Generate(client, request), (std::vector<int32_t>{21, 22, 23}));
+  request.model = "lion";
+  const auto unknown = ErrorOf([&] { Generate(client, request); });
+  ASSERT_TRUE(unknown.has_value());
+  EXPECT_EQ(unknown->code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(unknown->what(), HasSubstr("lion is not served here; served: toy, giraffe"));
 }
 
 TEST(RegionService, RefusesWhatIsWrongByName) {

@@ -131,12 +131,14 @@ TEST(Client, CarriesTextAndChatPrompts) {
   GenerateRequest chat;
   chat.chat = {{"system", "Be kind."}, {"user", "Who are you?"}};
   chat.seed_given = true;
+  chat.model = "toy";
   for (const GenerateRequest& request : {text, chat}) {
     EXPECT_TRUE(ErrorOf([&] { client.Generate(request, nullptr); }).has_value());
   }
   EXPECT_TRUE(server.Wait([](const auto& heard) {
     return heard.requests[0].text == "Once upon" && heard.requests[1].chat.size() == 2 &&
-           heard.requests[1].chat[1].content == "Who are you?" && heard.requests[1].seed_given;
+           heard.requests[1].chat[1].content == "Who are you?" && heard.requests[1].seed_given &&
+           heard.requests[1].model == "toy";
   }));
 }
 
@@ -222,9 +224,14 @@ TEST(Client, ReadsModelsAndStatus) {
   const ModelInfo model = client.Models().at(0);
   EXPECT_EQ(model.name, "toy");
   EXPECT_EQ(model.kv_cache_tokens, 256);
+  EXPECT_EQ(model.groups_ready, 2);
+  EXPECT_EQ(model.requests_waiting, 3);
+  EXPECT_EQ(model.canary_digest, "ca4a");
   const StatusInfo status = client.Status();
   ASSERT_THAT(status.groups, SizeIs(1));
   EXPECT_EQ(status.groups[0].epoch, 9u);
+  EXPECT_EQ(status.groups[0].model_name, "toy");
+  EXPECT_EQ(status.groups[0].numerics_id, "00ff");
   EXPECT_EQ(status.groups[0].stats, (SchedulerStats{1, 2, 3, 4, 5}));
   EXPECT_THAT(status.groups[0].ranks, SizeIs(2));
   EXPECT_EQ(status.group_losses_total, 9);

@@ -116,11 +116,12 @@ void ServerThread::OnCancel(uint64_t generation) {
   Note([&](Heard& heard) { heard.cancels.push_back(generation); });
 }
 
-std::vector<ModelInfo> ServerThread::OnModels() { return {{"toy", "00ff", 64, 256}}; }
+std::vector<ModelInfo> ServerThread::OnModels() { return {{"toy", "00ff", 64, 256, 2, 3, "ca4a"}}; }
 
 StatusInfo ServerThread::OnStatus() {
   StatusInfo status;
-  status.groups.push_back({2, 9, "group 2", 2, 3, {"rank 0", "rank 1"}, true, {1, 2, 3, 4, 5}});
+  status.groups.push_back(
+      {2, 9, "group 2", "toy", "00ff", 2, 3, {"rank 0", "rank 1"}, true, {1, 2, 3, 4, 5}});
   status.requests_waiting = 6;
   status.requests_total = 7;
   status.streams_live = 8;

@@ -64,7 +64,8 @@ struct GenerateReply {
 // A prompt in tokens, or why it cannot be.
 struct EncodedPrompt {
   std::vector<int32_t> tokens{};
-  BusyInfo busy{};  // Without a reason: the tokens are there.
+  std::string numerics_id{};  // Of the version of the model that they are for.
+  BusyInfo busy{};            // Without a reason: the tokens are there.
 };
 
 // Answers upstream programs.

@@ -1,0 +1,150 @@
+// A group takes requests only after a canary has come back, with the bits that it must have.
+
+#include "coordinator/core/groups/canary.h"
+
+#include <functional>
+#include <set>
+
+#include "coordinator/core/region.h"
+#include "tests/coordinator/core/region_fixture.h"
+
+namespace shoal::core {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr uint32_t kOneBit = 1;
+
+Canary MakeAnswered(const std::function<void(SequenceUpdate&)>& change) {
+  Canary canary(5, {1, 2, 3}, MakeRank(1));
+  SequenceUpdate update = AnswerCanary({0, 0, canary.sequence, canary.request});
+  change(update);
+  canary.Apply(update);
+  return canary;
+}
+
+TEST(Canary, HasADigestThatEveryBitOfItsAnswerChangesAndItsPartsDoNot) {
+  std::set<std::string> digests;
+  const std::string digest = MakeAnswered([](auto&) {}).Digest();
+  EXPECT_THAT(digest, SizeIs(32));
+  digests.insert(digest);
+  const std::vector<std::function<void(SequenceUpdate&)>> changes = {
+      [](auto& update) { update.tokens[0] = 8; },
+      [](auto& update) { update.logprobs[0].logprob = -0.3750001F; },
+      [](auto& update) { update.prompt_logprobs[1].logprob = -0.2500001F; },
+      [](auto& update) { update.prompt_logprobs[0].top[1].first = 4; },
+      [](auto& update) { update.prompt_logprobs[0].top[0].second = -0.0F; },
+      [](auto& update) { update.prompt_logprobs[0].top[0].second = 0.0F; },
+      [](auto& update) { update.prompt_logprobs[0].top.pop_back(); },
+      [](auto& update) { std::swap(update.prompt_logprobs[0], update.prompt_logprobs[1]); }};
+  for (const auto& change : changes) digests.insert(MakeAnswered(change).Digest());
+  EXPECT_THAT(digests, SizeIs(changes.size() + 1));
+
+  Canary canary(5, {1, 2, 3}, MakeRank(1));
+  SequenceUpdate rest = AnswerCanary({0, 0, canary.sequence, canary.request});
+  SequenceUpdate first;
+  first.prompt_logprobs.push_back(rest.prompt_logprobs.front());
+  rest.prompt_logprobs.erase(rest.prompt_logprobs.begin());
+  canary.Apply(first);
+  canary.Apply(rest);
+  EXPECT_EQ(canary.Digest(), digest);
+}
+
+TEST_F(RegionTest, AsksItsCanaryForWhatDependsOnEveryLogit) {
+  Join(1, MakeRank(1));
+  const Request canary = Select<SubmitAction>(Take()).front().request;
+  EXPECT_EQ(canary.params.sampling.temperature, 0);
+  EXPECT_TRUE(canary.params.prompt_logprobs);
+  EXPECT_EQ(canary.params.top_logprobs, kTopLogprobsMax);
+  CheckParams(canary.params);
+}
+
+TEST_F(RegionTest, KeepsTheCanaryInsideAToyVocabularyAndContext) {
+  RankRegistration toy = MakeRank(1);
+  toy.vocab_size = 2;
+  toy.context_tokens = 3;
+  Join(1, toy);
+  const Request canary = Select<SubmitAction>(Take()).front().request;
+  EXPECT_EQ(canary.prompt, (std::vector<int32_t>{1, 1}));
+  EXPECT_EQ(canary.params.tokens_max, 1);
+}
+
+TEST_F(RegionTest, LosesAGroupWhoseCanaryFails) {
+  const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
+  const SequenceId canary = Select<SubmitAction>(Take()).front().sequence;
+  EXPECT_TRUE(Answer(1, epoch, canary, {}, FinishReason::kNumericError));
+  const auto lost = Select<GroupLostAction>(Take());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_THAT(lost[0].why, HasSubstr("its canary brought 0 tokens"));
+}
+
+TEST_F(RegionTest, LosesAGroupWhoseCanaryLacksALogProbability) {
+  const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
+  SequenceUpdate update = AnswerCanary(Select<SubmitAction>(Take()).front());
+  update.prompt_logprobs.pop_back();
+  EXPECT_TRUE(region_.Update(1, epoch, {update}, {}));
+  const auto lost = Select<GroupLostAction>(Take());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_THAT(lost[0].why, HasSubstr("1 log-probabilities of its prompt, 2 were expected"));
+}
+
+TEST_F(RegionTest, TakesOutAGroupWhoseLogitsDifferInOneBitAndSaysWhy) {
+  JoinReady(1, MakeRank(1));
+  const uint64_t epoch = Join(2, MakeRank(2)).front().epoch;
+  const SubmitAction canary = Select<SubmitAction>(Take()).front();
+  EXPECT_TRUE(region_.Update(2, epoch, {AnswerCanary(canary, kOneBit)}, {}));
+  const auto actions = Take();
+  EXPECT_THAT(Select<GroupReadyAction>(actions), IsEmpty());
+  EXPECT_THAT(Select<CloseAction>(actions), SizeIs(1));
+  const auto lost = Select<GroupLostAction>(actions);
+  ASSERT_THAT(lost, SizeIs(1));
+  Canary flipped(canary.sequence, {1, 2, 3}, MakeRank(2));
+  flipped.Apply(AnswerCanary(canary, kOneBit));
+  for (const std::string& word : {flipped.Digest(), CanaryDigestOf(MakeRank(1)),
+                                  MakeRank(1).numerics_id, std::string("miscompiled kernel")}) {
+    EXPECT_THAT(lost[0].why, HasSubstr(word));
+  }
+  EXPECT_EQ(region_.models().front().groups_ready, 1);
+  EXPECT_EQ(region_.models().front().canary_digest, CanaryDigestOf(MakeRank(1)));
+}
+
+TEST_F(RegionTest, AsksTheSameBitsOfAGroupThatComesAfterAllOthersAreGone) {
+  JoinReady(1, MakeRank(1));
+  region_.Disconnected(1, "closed");
+  const uint64_t epoch = Join(2, MakeRank(2)).front().epoch;
+  const auto canary = Select<SubmitAction>(Take());
+  EXPECT_TRUE(region_.Update(2, epoch, {AnswerCanary(canary.front(), kOneBit)}, {}));
+  EXPECT_THAT(Select<GroupLostAction>(Take()), SizeIs(1));
+  JoinReady(3, MakeRank(3));
+}
+
+TEST_F(RegionTest, ComparesNoGroupWithOneOfAnotherVersion) {
+  JoinReady(1, MakeRank(1));
+  RankRegistration other = MakeRank(2);
+  other.numerics_id = "22222222222222222222222222222222";
+  const uint64_t epoch = Join(2, other).front().epoch;
+  const SubmitAction canary = Select<SubmitAction>(Take()).front();
+  EXPECT_TRUE(region_.Update(2, epoch, {AnswerCanary(canary, kOneBit)}, {}));
+  EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
+}
+
+TEST(ConfiguredCanary, IsAskedOfTheFirstGroupToo) {
+  ManualClock clock;
+  RegionOptions options;
+  options.canary_digests[MakeRank(1).numerics_id] = CanaryDigestOf(MakeRank(1));
+  Region region(options, clock, MakeTestRandom());
+  for (const uint32_t flipped : {kOneBit, uint32_t{0}}) {
+    const uint64_t id = flipped + 1;
+    const uint64_t epoch = region.Register(id, MakeRank(id)).epoch;
+    const SubmitAction canary = Select<SubmitAction>(region.TakeActions()).front();
+    EXPECT_TRUE(region.Update(id, epoch, {AnswerCanary(canary, flipped)}, {}));
+    const auto actions = region.TakeActions();
+    EXPECT_THAT(Select<GroupLostAction>(actions), SizeIs(flipped));
+    EXPECT_THAT(Select<GroupReadyAction>(actions), SizeIs(1 - flipped));
+  }
+}
+
+}  // namespace
+}  // namespace shoal::core
