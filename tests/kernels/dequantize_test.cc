@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/pack.h"
+#include "kernels/format/pack.h"
 
 // Every quantised format against values that ggml's reference dequantisation gave for the same
 // bytes (tests/golden/dequantized.txt), and the K-quants' packed scales against their inverse.

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/cpu/pack.h"
 #include "kernels/format/half.h"
+#include "kernels/format/pack.h"
 
 // Makes the inputs that linear layers are tested with and runs one row of the kernel table over
 // them.

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "kernels/cpu/linear_variants.h"
-#include "kernels/cpu/pack.h"
 #include "kernels/format/half.h"
+#include "kernels/format/pack.h"
 #include "tests/kernels/linear_cases.h"
 
 // The scalar row, the packing and the quantiser against values computed from the file's bytes.

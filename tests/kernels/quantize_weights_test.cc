@@ -1,4 +1,4 @@
-#include "kernels/cpu/quantize_weights.h"
+#include "kernels/format/quantize_weights.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "kernels/cpu/pack.h"
+#include "kernels/format/pack.h"
 
 // What rounding weights to a format loses, measured by reading them back.
 

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/cpu/pack.h"
+#include "kernels/format/pack.h"
 #include "parallel/model/files/mapped_file.h"
 #include "transport/base/check.h"
 #include "worker/forward/numerics.h"
@@ -132,7 +132,7 @@ void RankModel::Embed() {
       const int32_t token = sequences_.at(rows_[r].slot).tokens[rows_[r].position];
       float* row = residual + r * hidden_dim;
       if (shard_.vocab_rows.begin <= token && token < shard_.vocab_rows.end) {
-        cpu::DequantizeRow(table.dtype, table.row(token), hidden_dim, row);
+        DequantizeRow(table.dtype, table.row(token), hidden_dim, row);
       } else {
         std::fill(row, row + hidden_dim, 0.0F);
       }

@@ -4,7 +4,7 @@
 
 #include "kernels/format/packed.h"
 
-namespace shoal::cpu {
+namespace shoal {
 
 // `source` is row-major in the file's format, `source_row_bytes` apart. Takes `rows` rows starting
 // at `source` and, of each, the columns [col_begin, col_begin + cols), and writes them as outputs
@@ -21,4 +21,4 @@ void PackRows(DType dtype, const std::byte* source, int64_t source_row_bytes, in
 // Used for embeddings and norm weights. `cols` is a multiple of the block.
 void DequantizeRow(DType dtype, const std::byte* row, int64_t cols, float* values);
 
-}  // namespace shoal::cpu
+}  // namespace shoal

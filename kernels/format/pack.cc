@@ -1,4 +1,4 @@
-#include "kernels/cpu/pack.h"
+#include "kernels/format/pack.h"
 
 #include <cmath>
 #include <cstring>
@@ -7,7 +7,7 @@
 
 // A panel's group takes the file's bits in another order; no value is rounded or rescaled.
 
-namespace shoal::cpu {
+namespace shoal {
 namespace {
 
 constexpr int64_t kVectorBytes = 64;
@@ -278,4 +278,4 @@ void DequantizeRow(DType dtype, const std::byte* row, int64_t cols, float* value
   }
 }
 
-}  // namespace shoal::cpu
+}  // namespace shoal

@@ -1,4 +1,4 @@
-#include "kernels/cpu/quantize_weights.h"
+#include "kernels/format/quantize_weights.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +12,7 @@
 // squares. Then scales are rounded to what the format stores, and the quants follow from the
 // rounded ones, which can only lose less.
 
-namespace shoal::cpu {
+namespace shoal {
 namespace {
 
 constexpr int64_t kKGroups = 8;  // Of 32 in a block of 256.
@@ -354,4 +354,4 @@ void QuantizeWeights(DType dtype, const float* weights, int64_t cols, std::byte*
   }
 }
 
-}  // namespace shoal::cpu
+}  // namespace shoal

@@ -4,7 +4,7 @@
 
 #include "kernels/format/dtype.h"
 
-namespace shoal::cpu {
+namespace shoal {
 
 // Writes `cols` weights, a multiple of the block, as RowBytes(dtype, cols) bytes of a quantised
 // format. Scales are those of a few candidates that leave the least squared error, so the result
@@ -12,4 +12,4 @@ namespace shoal::cpu {
 // finite f16; the caller checks it.
 void QuantizeWeights(DType dtype, const float* weights, int64_t cols, std::byte* row);
 
-}  // namespace shoal::cpu
+}  // namespace shoal
