@@ -108,8 +108,8 @@ void RankModel::ComputeLogits(std::span<const Wanted> tile) {
   const int64_t tile_rows = tile.size();
   for (int64_t i = 0; i < tile_rows; ++i) {
     float* normed = activations_.all.normed.data() + i * cols;
-    kernels_.rms_norm(activations_.residual.data() + tile[i].row * cols, weights_.output_norm(),
-                      model_.config().norm_epsilon, cols, normed);
+    kernels_.rows.rms_norm(activations_.residual.data() + tile[i].row * cols,
+                           weights_.output_norm(), model_.config().norm_epsilon, cols, normed);
     QuantizeRow(output.dtype, normed, cols, activations_.all, i);
   }
   const Product product = {&output, activations_.logits.data(), output.rows};

@@ -177,9 +177,9 @@ void RankModel::QuantizeRow(DType dtype, const float* values, int64_t cols, Laye
   float* scales = quantized.scales.data() + row * groups;
   int32_t* sums = quantized.sums.data() + row * groups;
   if (quantized.group == 32) {
-    kernels_.quantize_row(values, cols, quants, scales, sums);
+    kernels_.quantize.row(values, cols, quants, scales, sums);
   } else {
-    kernels_.quantize_groups(values, cols, cols / groups, quants, scales, sums);
+    kernels_.quantize.groups(values, cols, cols / groups, quants, scales, sums);
   }
 }
 
@@ -205,14 +205,14 @@ void RankModel::QuantizeColumnShard(const PackedMatrix& weights, const float* va
   ForRows(work, [=, this](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
       make(r);
-      largest[r] = kernels_.largest_bits(values + r * cols, cols);
+      largest[r] = kernels_.quantize.largest_bits(values + r * cols, cols);
     }
   });
   stage_.AllReduceMax(std::span(largest, rows_.size()));
   QuantizedRows& quantized = to.Quantized(weights.dtype);
   ForRows(work, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t r = begin; r < end; ++r) {
-      kernels_.quantize_group(values + r * cols, cols, static_cast<uint32_t>(largest[r]),
+      kernels_.quantize.group(values + r * cols, cols, static_cast<uint32_t>(largest[r]),
                               quantized.quants.data() + r * cols, &quantized.scales[r],
                               &quantized.sums[r]);
     }
@@ -234,8 +234,8 @@ RankModel::NormedInput RankModel::MlpInput(int64_t layer) const {
 void RankModel::NormRow(const NormedInput& input, int64_t row, const RowSpace& to) {
   const int64_t cols = model_.config().hidden_dim;
   float* normed = to.rows->normed.data() + (row - to.begin) * cols;
-  kernels_.rms_norm(activations_.residual.data() + row * cols, input.norm,
-                    model_.config().norm_epsilon, cols, normed);
+  kernels_.rows.rms_norm(activations_.residual.data() + row * cols, input.norm,
+                         model_.config().norm_epsilon, cols, normed);
   for (size_t i = 0; i < input.readers.size(); ++i) {
     if (!IsFirstOfGroup(input.readers, i)) continue;
     QuantizeRow(input.readers[i], normed, cols, *to.rows, row - to.begin);
@@ -359,22 +359,22 @@ void RankModel::MultiplyPart(std::span<const Product> products, LayerRows& at, i
     if (from >= to) continue;
     const DType dtype = product.weights->dtype;
     const ActivationRows input = Input(dtype, normed, cols, rows.end, at, first);
-    kernels_.linear[static_cast<size_t>(dtype)]({.weights = product.weights,
-                                                 .input = &input,
-                                                 .row_begin = rows.begin,
-                                                 .row_end = rows.end,
-                                                 .panel_begin = from,
-                                                 .panel_end = to,
-                                                 .output = product.output,
-                                                 .output_stride = product.output_stride});
+    kernels_.linear.whole[static_cast<size_t>(dtype)]({.weights = product.weights,
+                                                       .input = &input,
+                                                       .row_begin = rows.begin,
+                                                       .row_end = rows.end,
+                                                       .panel_begin = from,
+                                                       .panel_end = to,
+                                                       .output = product.output,
+                                                       .output_stride = product.output_stride});
   }
 }
 
 void RankModel::RotateAndStore(int64_t layer, const Work& work) {
   const int64_t head_dim = model_.config().head_dim;
   const auto rotate = model_.config().rope.layout == model::RopeLayout::kAdjacentPairs
-                          ? kernels_.rope_adjacent
-                          : kernels_.rope_half_split;
+                          ? kernels_.rows.rope_adjacent
+                          : kernels_.rows.rope_half_split;
   const int64_t heads = shard_.heads.count();
   const int64_t kv_heads = shard_.kv_heads.count();
   ForRows(work, [=, this](int64_t begin, int64_t end, int32_t) {
@@ -390,9 +390,9 @@ void RankModel::RotateAndStore(int64_t layer, const Work& work) {
         float* key = activations_.key.data() + (r * kv_heads + h) * head_dim;
         const float* value = activations_.value.data() + (r * kv_heads + h) * head_dim;
         rotate(key, cos, sin, head_dim);
-        overflows +=
-            kernels_.store_kv(options_.kv_dtype, key, value, head_dim, position % kKvBlockTokens,
-                              kv_pool_.Blocks(layer, h) + block * kv_pool_.block_stride());
+        overflows += kernels_.rows.store_kv(
+            options_.kv_dtype, key, value, head_dim, position % kKvBlockTokens,
+            kv_pool_.Blocks(layer, h) + block * kv_pool_.block_stride());
       }
       activations_.kv_overflows[r] = overflows;
     }
@@ -424,7 +424,7 @@ void RankModel::Attend(int64_t layer) {
 void RankModel::RunAttention(cpu::AttentionCall call, int32_t thread) {
   call.scratch =
       activations_.attention_scratch.data() + thread * activations_.attention_scratch_floats;
-  kernels_.attention(call);
+  kernels_.attention.attend(call);
 }
 
 RankModel::LeafSum RankModel::AttentionSum(int64_t layer) const {
@@ -540,7 +540,7 @@ void RankModel::RunMlp(int64_t layer, const LeafSum& sum, const Work& work) {
   const int64_t first = work.rows.begin;
   QuantizeColumnShard(weights.down, gate, work, [=, this](int64_t row) {
     float* to = gate + (row - first) * columns;
-    kernels_.silu_mul(to, up + (row - first) * columns, columns, to);
+    kernels_.rows.silu_mul(to, up + (row - first) * columns, columns, to);
   });
   ShowInput(layer, LayerInput::kDown, activations_.all.gate, columns, work.rows);
   SumLeaves(sum, gate, work);
@@ -581,7 +581,7 @@ void RankModel::SumLeavesPart(const LeafSum& sum, const float* input, const Work
   const DType dtype = sum.weights.dtype;
   const ActivationRows activations = Input(dtype, input, sum.weights.cols, rows.end, *work.own.rows,
                                            work.rows.begin - work.own.begin);
-  kernels_.leaf_linear[static_cast<size_t>(dtype)](
+  kernels_.linear.leaves[static_cast<size_t>(dtype)](
       {.weights = &sum.weights,
        .input = &activations,
        .row_begin = rows.begin,

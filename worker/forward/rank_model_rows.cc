@@ -79,11 +79,11 @@ int64_t RankModel::AddRow(const PackedMatrix& weights, int64_t row, const Work& 
   const int64_t* sums =
       work.shared.rows->fixed.data() + (row - work.shared.begin) * (hidden_dim + kFixedTail);
   if (!QuantizesWholeRows(weights.dtype)) {
-    kernels_.add_fixed(sums, hidden_dim, to);
+    kernels_.rows.add_fixed(sums, hidden_dim, to);
     return sums[hidden_dim];
   }
   const float scale = work.own.rows->Quantized(weights.dtype).scales[row - work.own.begin];
-  return sums[hidden_dim] + kernels_.add_dots(sums, weights, scale, to);
+  return sums[hidden_dim] + kernels_.rows.add_dots(sums, weights, scale, to);
 }
 
 void RankModel::AddSums(const LeafSum& sum, const Work& work) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "kernels/cpu/probe.h"
+#include "kernels/cpu/probe/probe.h"
 #include "parallel/plan/predict.h"
 #include "transport/base/error.h"
 #include "worker/forward/activations.h"
