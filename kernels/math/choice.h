@@ -1,6 +1,6 @@
 #pragma once
 
-// What choosing a token computes over a whole vocabulary ("Choosing a token" in kernels/README.md):
+// What choosing a token computes over a whole vocabulary ("Choosing a token" in kernels/ARITHMETIC.md):
 // the largest logit, integer weights and their sums, and which tokens the noise may lift highest.
 // Here as the scalar reference, and as the functions that instruction sets replace.
 //
