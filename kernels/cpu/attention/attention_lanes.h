@@ -1,8 +1,7 @@
 #pragma once
 
-// Attention of one variant.
-// L is Avx2Lanes or Avx512Lanes. Local to the file that includes it (kernels/cpu/inline.h says
-// why).
+// Attention of one variant. L is Avx2Lanes or Avx512Lanes. Local to the file that includes it
+// (kernels/cpu/inline.h says why).
 
 #include <immintrin.h>
 

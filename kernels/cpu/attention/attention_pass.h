@@ -1,8 +1,7 @@
 #pragma once
 
 // Attention over vectors of lanes, written once for every instruction set: L is Avx2Lanes or
-// Avx512Lanes.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// Avx512Lanes. Local to the file that includes it (kernels/cpu/inline.h says why).
 //
 // Up to L::kPairsMax (query row, query head) pairs go through the keys together, so that a key or
 // value is loaded and widened once for all of them. Which pairs share a pass changes no bit: every

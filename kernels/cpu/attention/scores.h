@@ -1,8 +1,7 @@
 #pragma once
 
-// Attention's scores of a segment's keys.
-// L is Avx2Lanes or Avx512Lanes. Local to the file that includes it (kernels/cpu/inline.h says
-// why).
+// Attention's scores of a segment's keys. L is Avx2Lanes or Avx512Lanes. Local to the file that
+// includes it (kernels/cpu/inline.h says why).
 
 #include <cstddef>
 #include <cstdint>

@@ -1,8 +1,7 @@
 #pragma once
 
-// What attention over vectors of lanes needs everywhere.
-// L is Avx2Lanes or Avx512Lanes. Local to the file that includes it (kernels/cpu/inline.h says
-// why).
+// The shape of a call, and products with its vectors of lanes. L is Avx2Lanes or Avx512Lanes. Local
+// to the file that includes it (kernels/cpu/inline.h says why).
 
 #include <cstddef>
 #include <cstdint>
@@ -31,7 +30,7 @@ struct AttentionShape {
   int64_t next_head_offset;  // AttentionCall has it.
 };
 
-// Brings the lines that lie `offset` behind those of kVectors vectors to the second cache.
+// Brings the lines that lie `offset` bytes after those of kVectors vectors to L2.
 template <typename L, KvDType kDType, int kVectors>
 inline void PrefetchVectors(const std::byte* from, int64_t offset) {
   constexpr int64_t kBytes = kVectors * L::kWidth * ElementBytes(kDType);

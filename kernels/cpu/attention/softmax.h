@@ -1,8 +1,7 @@
 #pragma once
 
-// Softmax over a segment, and how the sums of segments combine.
-// L is Avx2Lanes or Avx512Lanes. Local to the file that includes it (kernels/cpu/inline.h says
-// why).
+// Softmax over a segment, and how the sums of segments combine. L is Avx2Lanes or Avx512Lanes.
+// Local to the file that includes it (kernels/cpu/inline.h says why).
 
 #include <cstdint>
 

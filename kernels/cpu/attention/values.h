@@ -1,8 +1,7 @@
 #pragma once
 
-// Attention's weighted sums of a segment's values.
-// L is Avx2Lanes or Avx512Lanes. Local to the file that includes it (kernels/cpu/inline.h says
-// why).
+// Attention's weighted sums of a segment's values. L is Avx2Lanes or Avx512Lanes. Local to the file
+// that includes it (kernels/cpu/inline.h says why).
 
 #include <cstddef>
 #include <cstdint>

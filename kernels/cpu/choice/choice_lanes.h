@@ -1,7 +1,6 @@
 #pragma once
 
 // Choosing a token, over vectors of lanes, written once for every instruction set: C adds doubles
-// and integers to the lanes of rows and attention. Local to the file that includes it, like
 // and integers to the lanes of rows and attention. kernels/math/choice.cc, which shares nothing
 // with this but its types, is the reference. Local to the file that includes it
 // (kernels/cpu/inline.h says why).

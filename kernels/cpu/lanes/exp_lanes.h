@@ -1,6 +1,7 @@
 #pragma once
 
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// exp over vectors of lanes: L is Avx2Lanes or Avx512Lanes. Local to the file that includes it
+// (kernels/cpu/inline.h says why).
 
 namespace shoal::cpu {
 namespace {

@@ -1,6 +1,7 @@
 #pragma once
 
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// The walk over an array in vectors of lanes: L is Avx2Lanes or Avx512Lanes. Local to the file that
+// includes it (kernels/cpu/inline.h says why).
 
 #include <cstdint>
 

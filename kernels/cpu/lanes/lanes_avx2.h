@@ -1,8 +1,8 @@
 #pragma once
 
 // Eight floats in an AVX register, as the row operations and attention see them. Only for files
-// compiled with AVX2 flags; everything is local to the file that includes it (CMakeLists.txt says
-// why).
+// compiled with AVX2 flags; everything is local to the file that includes it (kernels/cpu/inline.h
+// says why).
 
 #include <immintrin.h>
 

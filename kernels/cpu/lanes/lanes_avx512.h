@@ -2,7 +2,7 @@
 
 // Sixteen floats in an AVX-512 register, as the row operations and attention see them. Only for
 // files compiled with AVX-512 flags; everything is local to the file that includes it
-// (CMakeLists.txt says why).
+// (kernels/cpu/inline.h says why).
 
 #include <immintrin.h>
 

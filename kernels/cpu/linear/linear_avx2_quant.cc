@@ -102,7 +102,7 @@ enum class Source {
 };
 
 // Dot products of kRows rows of a q4 group with 16 outputs in two halves. Row r's quants are
-// kBlockK bytes behind those of row r - 1.
+// kBlockK bytes after those of row r - 1.
 template <Source kSource, int kRows>
 SHOAL_INLINE void DotNibbles(const uint8_t* packed, uint8_t (*unpacked)[64], const int8_t* quants,
                              __m256i (*dot)[2]) {
@@ -178,7 +178,7 @@ struct QuantKernel {
   using Lanes = Lanes256;
   static constexpr int64_t kPanels = 4;
   static constexpr int kTogether = 1;
-  // What a block of a tile touches, 12 to 20 KiB, stays in the first-level cache.
+  // What a block of a tile touches, 12 to 20 KiB, stays in L1.
   static constexpr int kRowsMax = 16;
   static constexpr int64_t kBytes = PackedGroupBytes(kType);
   static constexpr int64_t kFactors = kType == DType::kQ8_0 ? 512 : 256;

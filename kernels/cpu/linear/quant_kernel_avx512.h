@@ -6,8 +6,8 @@
 //
 // Registers, at 12 rows: 12 accumulators, 8 of weights, scale and minimum, 4 integer dots.
 //
-// Local to the file that includes it (kernels/cpu/inline.h says why); one for each width of
-// weights, because they take long to compile.
+// Local to the files that include it (kernels/cpu/inline.h says why): one for each width of
+// weights, so that what takes long to compile does so side by side.
 
 #include <immintrin.h>
 

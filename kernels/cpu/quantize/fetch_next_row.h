@@ -9,7 +9,8 @@
 namespace shoal::cpu {
 namespace {
 
-// So for the row that follows one of `cols` values in `groups` groups, while that is quantised.
+// Of the row that follows one of `cols` values in `groups` groups, fetches the memory to be written
+// while that is quantised: another core, which read it last, may hold it.
 SHOAL_INLINE void FetchNextRow(const int8_t* quants, int64_t cols, const float* scales,
                                const int32_t* sums, int64_t groups) {
   for (int64_t i = 0; i < cols; i += 64) __builtin_prefetch(quants + cols + i, /*rw=*/1);

@@ -1,7 +1,6 @@
 #pragma once
 
-// Quantising rows of activations, in every variant (kernels/ARITHMETIC.md, "Linear layers", item
-// 2).
+// Quantising rows of activations, in every variant (kernels/ARITHMETIC.md, "Linear layers").
 
 #include <cstdint>
 

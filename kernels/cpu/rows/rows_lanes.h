@@ -1,9 +1,8 @@
 #pragma once
 
 // The row operations over vectors of lanes, written once for every instruction set: L is Avx2Lanes
-// or Avx512Lanes.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
-// rows_scalar.cc, which shares nothing with this, is the reference.
+// or Avx512Lanes. rows_scalar.cc, which shares nothing with this, is the reference. Local to the
+// file that includes it (kernels/cpu/inline.h says why).
 
 #include <cstddef>
 #include <cstdint>

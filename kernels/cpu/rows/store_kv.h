@@ -1,8 +1,7 @@
 #pragma once
 
-// Rounds keys and values into a block of the cache.
-// L is Avx2Lanes or Avx512Lanes. Local to the file that includes it (kernels/cpu/inline.h says
-// why).
+// Rounds keys and values into a block of the cache. L is Avx2Lanes or Avx512Lanes. Local to the
+// file that includes it (kernels/cpu/inline.h says why).
 
 #include <cstddef>
 #include <cstdint>

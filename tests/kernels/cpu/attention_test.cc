@@ -22,7 +22,7 @@ struct Shape {
   int64_t row_count = 1;
 };
 
-// A sequence with a cache of shuffled blocks. What lies behind its last key is NaN, and must not be
+// A sequence with a cache of shuffled blocks. What lies after its last key is NaN, and must not be
 // seen; blocks that it does not own do not exist.
 class Sequence {
  public:

@@ -91,7 +91,7 @@ TEST_P(Choice, WeightsAndTheirSumsAreTheDefinitions) {
         EXPECT_EQ(variant().choice.weights(call), sums);
         call.moments = false;
         EXPECT_EQ(variant().choice.weights(call), (WeightSums{sums.weights, 0}));
-        EXPECT_EQ(found.back(), 77U) << "written behind the end";
+        EXPECT_EQ(found.back(), 77U) << "written past the end";
         found.pop_back();
         EXPECT_EQ(found, expected) << size << " spread " << spread << " T " << temperature;
       }

@@ -196,7 +196,7 @@ TEST(ThreadTeam, CallsEveryTaskOnceBesideItsRegions) {
       ASSERT_EQ(chunks.load(), round % 7);
       ASSERT_GE(calls.load(), round + round / 3 - 1);  // The last may wait.
       if (round % 5 != 0) continue;
-      team.FinishBeside();
+      team.FinishIdleTask();
       ASSERT_EQ(calls.load(), round + round / 3);
     }
   }
@@ -228,7 +228,7 @@ TEST(ThreadTeam, DoesARegionWithoutTheThreadThatATaskCalledAway) {
   team.RunOnIdleThread(next);  // Nobody else is there.
   EXPECT_TRUE(called);
   back = true;
-  team.FinishBeside();
+  team.FinishIdleTask();
 }
 
 TEST(ThreadTeam, CallsATaskItselfWhileTheOthersSleep) {

@@ -50,7 +50,7 @@ class Int8Tiles {
   template <typename Call, typename Sink>
   SHOAL_INLINE void ForEach(const Call& call, Sink sink) {
     Block before = {};
-    // Rows that stay in the second cache while all panels meet them.
+    // Rows that stay in L2 while all panels meet them.
     const int64_t together = (kRowsBytes / panels.cols + kRows - 1) / kRows * kRows;
     for (int64_t first = call.row_begin; first < call.row_end; first += together) {
       const int64_t end = Smaller(first + together, call.row_end);
@@ -83,7 +83,7 @@ class Int8Tiles {
   static constexpr int64_t kRows = 32;
   static constexpr int64_t kTileRows = 16;
   static constexpr int64_t kPanels = 2;
-  // Half of the second cache of every processor with AMX so far.
+  // Half of the L2 of every processor with AMX so far.
   static constexpr int64_t kRowsBytes = 1 << 20;
   static constexpr int64_t kGroup = GroupSize(DType::kINT8);
   static constexpr int64_t kGroupBytes = PackedGroupBytes(DType::kINT8);
@@ -104,7 +104,7 @@ class Int8Tiles {
     int64_t panel;
     int64_t panels;
     int32_t (*dots)[kRows][kPanelRows];
-    // What is brought to the second cache meanwhile: these lines of each step of so many of the
+    // What is brought to L2 meanwhile: these lines of each step of so many of the
     // panels that follow.
     Lines fetch;
     int64_t fetched_panels;

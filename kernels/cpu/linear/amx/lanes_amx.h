@@ -1,7 +1,7 @@
 #pragma once
 
-// What the AMX row's linear layers share: the configuration of a thread's tiles, and the 16 outputs
-// of a panel in one AVX-512 register. Included only by AMX files.
+// What the AMX variant's linear layers share: the configuration of a thread's tiles, and the 16
+// outputs of a panel in one AVX-512 register. Included only by AMX files.
 
 #include "kernels/cpu/linear/lanes/lanes_avx512.h"
 

@@ -54,7 +54,7 @@ struct TileKernel {
   SHOAL_INLINE void Load(const ActivationRows& input, int64_t row, int64_t k, int64_t count) {
     const int64_t groups = count / kGroup;
     const int8_t* from = input.quants + row * input.cols + k;
-    // Rows at such a distance lie in the same few sets of the first cache.
+    // Rows at such a distance lie in the same few sets of L1.
     const bool collide = input.cols % 4096 == 0;
     for (int r = 0; r < row_count; ++r) {
       const int64_t first_group = (row + r) * (input.cols / kGroup) + k / kGroup;

@@ -1,9 +1,9 @@
 #pragma once
 
 // Linear layers over the quantised formats that have no kernel of their own (and the unpacking that
-// linear_int8.h shares with them), written once over an instruction set: what differs between
-// formats is how a group's weights unpack to bytes and where its scale and minimum come from.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// int8/ shares with them), written once over an instruction set: what differs between formats is
+// how a group's weights unpack to bytes and where its scale and minimum come from. Local to the
+// file that includes it (kernels/cpu/inline.h says why).
 //
 // An Isa handles the panel in kParts vectors of kPartOutputs outputs:
 //   Bytes, Ints, Floats, Lanes     for each output 4 k, an int32, a float; a float for all outputs
@@ -16,11 +16,11 @@
 //   Dot<bits>(weights, quants, start)     start + the exact dot product
 //   AddQuad<rows, stride>(weights, quants, dots)   dots[r] += 8-bit weights times the quad of row
 //                                         r, which lies r * stride on
-//   kInt8Panels                    how many panels linear_int8.h takes at once: one or two
+//   kInt8Panels                    how many panels Int8Vectors takes at once: one or two
 //   AddQuadTwice<rows, stride, distance>(weights, second, quants, dots)   if two: AddQuad, and the
 //                                         second weights' to dots[distance + r]
 //   ForRows<rows>(visit)           visit(r) for every row, unrolled or not
-//   Join(parts), AddFixed          to Lanes; as in linear_tiles.h
+//   Join(parts), AddFixed          to Lanes; as in tiles/kernel.h
 
 #include <cstdint>
 

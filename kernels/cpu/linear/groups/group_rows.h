@@ -1,7 +1,7 @@
 #pragma once
 
-// Rows of activations as linear layers over groups read them.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// Rows of activations as linear layers over groups read them. Local to the file that includes it
+// (kernels/cpu/inline.h says why).
 
 #include <cstdint>
 

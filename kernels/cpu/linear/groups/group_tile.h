@@ -1,7 +1,7 @@
 #pragma once
 
-// Tiles of linear layers over groups: where one stands in a call, and the sums of a leaf.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// Tiles of linear layers over groups: where one stands in a call, and the sums of a leaf. Local to
+// the file that includes it (kernels/cpu/inline.h says why).
 
 #include <cstdint>
 

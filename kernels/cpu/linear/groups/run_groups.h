@@ -1,7 +1,7 @@
 #pragma once
 
-// Cuts a linear call over groups into tiles, and runs them.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// Cuts a linear call over groups into tiles, and runs them. Local to the file that includes it
+// (kernels/cpu/inline.h says why).
 
 #include <cstddef>
 #include <cstdint>

@@ -3,9 +3,9 @@
 // INT8 linear layers: an output has one scale and a row of activations another, so all that is
 // computed per weight is exact, and a product's float work is once per output.
 //
-// Written over what computes the dot products (a Dots), of which there is one with vectors here and
-// one with tiles in linear_amx_int8.h:
-//   Lanes                          16 floats, as linear_tiles.h has them
+// Written over what computes the dot products (a Dots), of which there is one with vectors in
+// int8_vectors.h and one with tiles in amx/int8_tiles.h:
+//   Lanes                          16 floats, as tiles/kernel.h has them
 //   kOffset                        what weights have too much in the dot products
 //   Dots(weights, input), panels   panels: the matrix's, as TabledPanels gives them
 //   ForEach(call, sink)            sink(panel, first row, rows, dots[row][16]) for all that a call

@@ -1,20 +1,20 @@
 #pragma once
 
-// INT8 dot products with vectors.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// INT8 dot products with vectors, as int8_layer.h wants them. Local to the file that includes it
+// (kernels/cpu/inline.h says why).
 
 #include <cstdint>
 #include <type_traits>
 
 #include "kernels/cpu/linear/groups/group_tile.h"
+#include "kernels/cpu/linear/int8/int8_dots.h"
 #include "kernels/cpu/linear/int8/int8_layer.h"
 #include "kernels/cpu/linear/int8/interleave_rows.h"
 
 namespace shoal::cpu {
 namespace {
 
-// What an Isa of linear_groups.h does with up to eight rows and Isa::kInt8Panels panels in
-// registers, over the whole of K.
+// Up to eight rows and Isa::kInt8Panels panels in registers, over the whole of K.
 template <typename Isa>
 class Int8Vectors : public GroupPlace {
  public:
@@ -70,7 +70,7 @@ class Int8Vectors : public GroupPlace {
   static constexpr int kTogether = Isa::kInt8Panels;
   static_assert(kTogether <= 2);
 
-  // Weights that are still to be brought to the second cache while `groups` groups of those at hand
+  // Weights that are still to be brought to L2 while `groups` groups of those at hand
   // meet rows.
   struct Following {
     const uint8_t* data;
@@ -117,7 +117,8 @@ class Int8Vectors : public GroupPlace {
     if (row_count == 1) {
       for (int64_t p = 0; p < panel_count; ++p) {
         alignas(64) int32_t dots[1][kPanelRows];
-        DotRow(Groups(p), input_.quants + row * panels.cols, dots[0]);
+        DotRow<Isa>(Groups(p), input_.quants + row * panels.cols, panels.cols,
+                    -Kernel::kOffset * input_.sums[row], dots[0]);
         sink(panel + p, row, 1, dots);
       }
       return;
@@ -133,49 +134,11 @@ class Int8Vectors : public GroupPlace {
     return Isa::FillInts(-Kernel::kOffset * input_.sums[row + tile_row]);
   }
 
-  // acc[panel][row] += dot products of a group with kCount interleaved rows, with a row's additions
-  // dealt to kChains sums.
-  template <int kCount, int kChains, int kWide>
-  SHOAL_INLINE void AddQuads(const uint8_t* group, int part, const int8_t* quads,
-                             Ints (&acc)[kWide][kChains * kCount]) const {
-    group += 4 * Isa::kPartOutputs * part;
-#pragma GCC unroll 8
-    for (int v = 0; v < Kernel::kQuads; ++v, quads += 4 * kCount) {
-      const auto weights = Isa::FromBiased(Isa::Load(group + 64 * v));
-      Ints* dots = acc[0] + v % kChains * kCount;
-      if constexpr (kWide == 2) {
-        const auto second = Isa::FromBiased(Isa::Load(group + panels.bytes + 64 * v));
-        Isa::template AddQuadTwice<kCount, 4, kChains * kCount>(weights, second, quads, dots);
-      } else {
-        Isa::template AddQuad<kCount, 4>(weights, quads, dots);
-      }
-    }
-  }
-
-  // dots[16] = the dot products of a single row.
-  __attribute__((noinline)) void DotRow(const uint8_t* groups, const int8_t* quants,
-                                        int32_t* dots) {
-    constexpr int kChains = 4;
-    const Ahead ahead = Lanes::StreamAhead(1);
-#pragma GCC unroll 2
-    for (int part = 0; part < Isa::kParts; ++part) {
-      Ints acc[1][kChains] = {{StartOf(0), Isa::FillInts(0), Isa::FillInts(0), Isa::FillInts(0)}};
-      for (int64_t k = 0; k < panels.cols; k += Kernel::kGroup) {
-        const uint8_t* group = groups + k / Kernel::kGroup * Kernel::kGroupBytes;
-        if (part == 0) Prefetch<Kernel::kGroupBytes>(group, ahead);
-        AddQuads<1, kChains>(group, part, quants + k, acc);
-      }
-      const Ints dot =
-          Isa::AddInts(Isa::AddInts(acc[0][0], acc[0][1]), Isa::AddInts(acc[0][2], acc[0][3]));
-      Isa::StoreInts(dot, dots + part * Isa::kPartOutputs);
-    }
-  }
-
   // Hands on the dot products of kCount interleaved rows with kWide panels, from registers where a
   // panel is one vector. The sink is a copy: its stores cannot change what it holds.
   template <int kCount, int kWide, typename Sink>
   __attribute__((noinline)) void AddRows(const int8_t* rows, const Sink sink) {
-    // One sum's additions wait for each other, so those of few rows are dealt to several.
+    // One sum's additions wait for each other, so those of few rows are spread over several.
     constexpr int kChains = kCount == 2 ? 2 : 1;
     const Ahead ahead = Lanes::StreamAhead(kCount);
     const uint8_t* groups = Groups(0);
@@ -205,7 +168,7 @@ class Int8Vectors : public GroupPlace {
             __builtin_prefetch(following, 0, 2);
           }
         }
-        AddQuads<kCount, kChains>(group, part, rows + k * kCount, acc);
+        AddQuads<Isa, kCount, kChains>(group, panels.bytes, part, rows + k * kCount, acc);
         k += Kernel::kGroup;
       } while (k < cols);
 #pragma GCC unroll 2
@@ -229,7 +192,7 @@ class Int8Vectors : public GroupPlace {
 
   const ActivationRows& input_;
   Following following_ = {};
-  alignas(64) int8_t kept_[kKeptBytes];  // Interleaved rows, a tile's behind the tile's before it.
+  alignas(64) int8_t kept_[kKeptBytes];  // Interleaved rows, tile after tile.
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 #pragma once
 
-// Quads of several rows side by side.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// Quads of several rows side by side. Local to the file that includes it (kernels/cpu/inline.h says
+// why).
 
 #include <immintrin.h>
 

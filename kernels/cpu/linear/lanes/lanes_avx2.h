@@ -40,7 +40,7 @@ struct Lanes256 {
   }
 };
 
-// Adding 1.5 * 2^52 to a double leaves its rounded integer in the low bits, behind the bits of that
+// Adding 1.5 * 2^52 to a double leaves its rounded integer in the low bits, below the bits of that
 // number itself. They are left in the sums: who clears the sums knows how often they are added.
 constexpr double kFixedMagic = 0x1.8p52;
 

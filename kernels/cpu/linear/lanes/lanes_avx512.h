@@ -52,7 +52,7 @@ SHOAL_INLINE uint32_t AddFixed512(Lanes512 y, float limit, int64_t* sums) {
   return static_cast<uint16_t>(~valid);
 }
 
-// AddFixed without a limit, for many at once: whether one was beyond it is asked behind them.
+// AddFixed without a limit, for many at once: whether one was beyond it is asked after them.
 struct FixedAdder512 {
   // Magnitudes as bits, twice: without the sign, and NaN is beyond any number.
   __m512i largest = _mm512_setzero_si512();

@@ -1,7 +1,7 @@
 #pragma once
 
-// Where rows of activations wait, made ready, for the panels that they meet.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// Where rows of activations wait, made ready, for the panels that they meet. Local to the file that
+// includes it (kernels/cpu/inline.h says why).
 
 #include <cstdint>
 
@@ -10,8 +10,8 @@
 namespace shoal::cpu {
 namespace {
 
-// Room for rows that are made ready once and meet many panels, on the stack: a part of the second
-// cache, of which panels have a part too.
+// Room for rows that are made ready once and meet many panels, on the stack: a part of L2, of
+// which panels have a part too.
 constexpr int64_t kKeptBytes = 256 << 10;
 
 // What a kernel makes of the rows of its blocks: each is made once, with the first of the panels

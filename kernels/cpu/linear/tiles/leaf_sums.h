@@ -1,7 +1,7 @@
 #pragma once
 
-// A tile of a row-parallel layer: results of leaves, and their sums as integers.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// A tile of a row-parallel layer: results of leaves, and their sums as integers. Local to the file
+// that includes it (kernels/cpu/inline.h says why).
 
 #include <cstdint>
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// A packed matrix as the vector variants see it, and the walk over its panels.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// A packed matrix as the vector variants see it, and the walk over its panels. Local to the file
+// that includes it (kernels/cpu/inline.h says why).
 
 #include <cstdint>
 

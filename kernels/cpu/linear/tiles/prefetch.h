@@ -1,7 +1,7 @@
 #pragma once
 
-// How far ahead a linear layer fetches its weights, and where its outputs go.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// How far ahead a linear layer fetches its weights, and where its outputs go. Local to the file
+// that includes it (kernels/cpu/inline.h says why).
 
 #include <cstdint>
 
@@ -11,8 +11,8 @@
 namespace shoal::cpu {
 namespace {
 
-// Bytes from the weights at hand to those that should come to the second cache, whose many pending
-// reads hide the memory's latency, and to those that should come from there to the first.
+// Bytes from the weights at hand to those that should come to L2, whose many pending reads hide the
+// memory's latency, and to those that should come from there to L1.
 struct Ahead {
   int64_t far;
   int64_t near;
@@ -37,7 +37,7 @@ SHOAL_INLINE void Prefetch(const uint8_t* from, Ahead ahead) {
 }
 
 // Fetches the memory that these rows' outputs of these panels go to, to be written: another core,
-// which read them last, may hold it, and a store that waits for it holds up those behind it.
+// which read them last, may hold it, and a store that waits for it holds up those after it.
 template <typename Call>
 SHOAL_INLINE void FetchOutputs(const Call& call, int64_t row, int64_t rows, int64_t panel,
                                int64_t panels) {

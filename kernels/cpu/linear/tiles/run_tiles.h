@@ -1,7 +1,7 @@
 #pragma once
 
-// Cuts a linear call into tiles of rows and panels, and runs a Kernel over them.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// Cuts a linear call into tiles of rows and panels, and runs a Kernel over them. Local to the file
+// that includes it (kernels/cpu/inline.h says why).
 
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +36,7 @@ void RunTile(Kernel& kernel, const Call& call, const Tile& tile) {
 }
 
 // Panels outside, rows inside: a few panels stay in the cache while all rows pass by, or as many as
-// are kept. Both are dealt to tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1.
+// are kept. Both are spread over tiles evenly, so that 17 rows are 9 + 8 and not 16 + 1.
 template <typename Kernel, int64_t kRowsMax, typename Call, typename Run>
 SHOAL_INLINE void ForTiles(const Call& call, Run run) {
   constexpr int64_t kBlockBytes = RowBlockBytes<Kernel>();
@@ -60,8 +60,8 @@ SHOAL_INLINE void ForTiles(const Call& call, Run run) {
       const int64_t panel_count = panels / columns + (column < panels % columns ? 1 : 0);
       row = first_row;
       for (int64_t i = first; i < Smaller(first + together, tiles); ++i) {
-        const int64_t dealt = units / tiles + (i < units % tiles ? 1 : 0);
-        const auto row_count = static_cast<int>(Smaller(dealt * unit, call.row_end - row));
+        const int64_t tile_units = units / tiles + (i < units % tiles ? 1 : 0);
+        const auto row_count = static_cast<int>(Smaller(tile_units * unit, call.row_end - row));
         run(Tile{.row = row,
                  .rows = row_count,
                  .panel = panel,

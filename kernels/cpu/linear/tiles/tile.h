@@ -1,7 +1,7 @@
 #pragma once
 
-// A tile of rows and panels, and its sums over all of K.
-// Local to the file that includes it (kernels/cpu/inline.h says why).
+// A tile of rows and panels, and its sums over all of K. Local to the file that includes it
+// (kernels/cpu/inline.h says why).
 
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +27,7 @@ struct Tile {
   bool makes;
 };
 
-// Tells a kernel, at block [k, k_end) of the p-th of the tile's panels, how far behind it lie those
+// Tells a kernel, at block [k, k_end) of the p-th of the tile's panels, how far after it lie those
 // that come next: the next panels', after the last panel the first ones' next block of k, after the
 // last k those of the panels that follow. Of a single panel the weights come as they lie.
 template <typename Kernel>
