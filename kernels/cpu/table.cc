@@ -55,8 +55,8 @@ KernelTable Avx512Vnni() {
   return {.name = "avx512vnni",
           .required_features = kAvx2 | kAvx512Vnni,
           .note = "",
-          .linear = Together(
-              {&kLinearFloatAvx512, &kLinearQ8Avx512, &kLinearQ4Avx512, &kLinearGroupsAvx512}),
+          .linear = Together({&kLinearFloatAvx512, &kLinearQ8_0Avx512, &kLinearQ4_0Avx512,
+                              &kLinearQ4_1Avx512, &kLinearGroupsAvx512}),
           .quantize = kQuantizeAvx512,
           .rows = kRowsAvx512,
           .attention = kAttentionAvx512,

@@ -46,8 +46,9 @@ extern const LinearKernels kLinearFloatAvx2;
 extern const LinearKernels kLinearQuantAvx2;   // Q8_0, Q4_0 and Q4_1.
 extern const LinearKernels kLinearGroupsAvx2;  // Every other quantised format.
 extern const LinearKernels kLinearFloatAvx512;
-extern const LinearKernels kLinearQ8Avx512;
-extern const LinearKernels kLinearQ4Avx512;
+extern const LinearKernels kLinearQ8_0Avx512;
+extern const LinearKernels kLinearQ4_0Avx512;
+extern const LinearKernels kLinearQ4_1Avx512;
 extern const LinearKernels kLinearGroupsAvx512;
 extern const LinearKernels kLinearAmx;  // Q8_0, Q4_0, Q4_1 and INT8.
 

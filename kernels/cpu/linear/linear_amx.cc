@@ -85,9 +85,16 @@ struct AmxInt8Tiles {
 
 // What avx512vnni computes the format with.
 constexpr const LinearKernels& VectorsOf(DType dtype) {
-  return dtype == DType::kINT8   ? kLinearGroupsAvx512
-         : dtype == DType::kQ8_0 ? kLinearQ8Avx512
-                                 : kLinearQ4Avx512;
+  switch (dtype) {
+    case DType::kQ8_0:
+      return kLinearQ8_0Avx512;
+    case DType::kQ4_0:
+      return kLinearQ4_0Avx512;
+    case DType::kQ4_1:
+      return kLinearQ4_1Avx512;
+    default:
+      return kLinearGroupsAvx512;
+  }
 }
 template <DType kType>
 void ComputeFewRows(const LinearCall& call) {
