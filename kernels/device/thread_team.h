@@ -62,19 +62,19 @@ class ThreadTeam {
   void ParallelFor(int64_t count, int64_t grain, const RangeFunction& function);
 
   // Until the next call: what a thread that waits for other threads, or for the next region, loads
-  // into its second cache meanwhile. `memory` is what a region to come reads, in the order of its
+  // into its L2 meanwhile. `memory` is what a region to come reads, in the order of its
   // indices; a thread loads the beginning of its own share. Only a hint: nothing is dereferenced.
   void ReadAhead(std::span<const std::byte> memory);
 
   // Has a thread that waits for a region call `task`, so that a process that the task wakes takes
   // that thread's core and the caller goes on. A thread that is called away like this has claimed
   // nothing. If no thread is awake the caller calls it; if none has come to the last task yet, that
-  // first. `task` must not throw, must live until FinishBeside returns, and may run in two threads
-  // at once.
+  // first. `task` must not throw, must live until FinishIdleTask returns, and may run in two
+  // threads at once.
   void RunOnIdleThread(const std::function<void()>& task);
 
   // Returns when no task waits or runs.
-  void FinishBeside();
+  void FinishIdleTask();
 
  private:
   struct State;

@@ -30,7 +30,7 @@
 namespace shoal {
 
 constexpr int64_t kPanelRows = 16;
-constexpr int64_t kBlockK = 256;  // Sums restart every 256 k (kernels/README.md).
+constexpr int64_t kBlockK = 256;  // Sums restart every 256 k (kernels/ARITHMETIC.md).
 
 struct PackedFacts {
   int64_t bits;           // Of a weight.

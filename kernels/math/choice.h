@@ -1,8 +1,9 @@
 #pragma once
 
-// What choosing a token computes over a whole vocabulary ("Choosing a token" in kernels/README.md):
-// the largest logit, integer weights and their sums, and which tokens the noise may lift highest.
-// Here as the scalar reference, and as the functions that instruction sets replace.
+// What choosing a token computes over a whole vocabulary ("Choosing a token" in
+// kernels/ARITHMETIC.md): the largest logit, integer weights and their sums, and which tokens the
+// noise may lift highest. Here as the scalar reference, and as the functions that instruction sets
+// replace.
 //
 // Logits are finite, or -infinity for a token that was removed, except where said otherwise.
 

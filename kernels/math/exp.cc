@@ -1,5 +1,6 @@
 // The single-precision exponential. Vector rows repeat it operation by operation: a change here is
-// a change of kernels/cpu/rows_lanes.h, of kernels/README.md and of every committed digest.
+// a change of kernels/cpu/lanes/exp_lanes.h, of kernels/ARITHMETIC.md and of every committed
+// digest.
 
 #include <bit>
 

@@ -10,7 +10,7 @@
 namespace shoal::math {
 
 // e^x: exact 1 for +-0, +inf above the f32 range, +0 below it (subnormal results are kept),
-// NaN for NaN. Error at most 2 ulp. The order of operations is in kernels/README.md.
+// NaN for NaN. Error at most 2 ulp. The order of operations is in kernels/ARITHMETIC.md.
 float Exp(float x);
 
 // x / (1 + Exp(-x)).
@@ -22,7 +22,7 @@ double Log(double x);
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
-// Gumbel noise of `token` at absolute `position` ("Choosing a token" in kernels/README.md).
+// Gumbel noise of `token` at absolute `position` ("Choosing a token" in kernels/ARITHMETIC.md).
 double GumbelNoise(uint64_t seed, uint32_t position, uint32_t token, uint32_t choice);
 // The noise that a random word of the generator gives.
 double GumbelOf(uint32_t word);

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/cpu/pack.h"
 #include "kernels/cpu/table.h"
+#include "kernels/format/pack.h"
 #include "kernels/math/rope_table.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
@@ -76,7 +76,7 @@ void CheckStoredFrequencies(const model::Model& model, std::span<const double> f
                                                            : 0x1p-8;
     const double absolute = tensor->dtype == DType::kF16 ? 0x1p-24 : 0;  // The smallest f16.
     std::vector<float> stored(static_cast<size_t>(tensor->cols));
-    cpu::DequantizeRow(tensor->dtype, tensor->data, tensor->cols, stored.data());
+    DequantizeRow(tensor->dtype, tensor->data, tensor->cols, stored.data());
     for (size_t j = 0; j < stored.size(); ++j) {
       const auto fits = [&](double frequency) {
         return std::fabs(double{stored[j]} - frequency) <= relative * frequency + absolute;

@@ -7,7 +7,7 @@
 #include <mutex>
 #include <string>
 
-#include "kernels/cpu/pack.h"
+#include "kernels/format/pack.h"
 #include "parallel/model/files/mapped_file.h"
 #include "transport/base/error.h"
 
@@ -106,7 +106,7 @@ class ShardWeights::Packer {
 
   const float* AddNorm(const model::Tensor& tensor) {
     std::vector<float>& values = out_.norms_.emplace_back(tensor.cols);
-    cpu::DequantizeRow(tensor.dtype, tensor.data, tensor.cols, values.data());
+    DequantizeRow(tensor.dtype, tensor.data, tensor.cols, values.data());
     if (first_of_stage_) {
       out_.digest_.AddUnit(tensor.name, 0, {tensor.data, static_cast<size_t>(tensor.bytes())});
     }
@@ -168,9 +168,9 @@ class ShardWeights::Packer {
     const int64_t output_end = std::min(end * kPanelRows, piece.rows.count());
     const plan::Range rows = {piece.rows.begin + output_begin, piece.rows.begin + output_end};
     model::CheckScales(tensor, rows.begin, rows.end, model_.path());
-    cpu::PackRows(tensor.dtype, tensor.row(rows.begin), tensor.row_bytes(), rows.count(),
-                  piece.cols.begin, piece.cols.count(), output_begin,
-                  const_cast<std::byte*>(piece.packed->data));
+    PackRows(tensor.dtype, tensor.row(rows.begin), tensor.row_bytes(), rows.count(),
+             piece.cols.begin, piece.cols.count(), output_begin,
+             const_cast<std::byte*>(piece.packed->data));
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       if (row < piece.digest_rows.begin || row >= piece.digest_rows.end) continue;
       DigestRow(piece, row, digest);

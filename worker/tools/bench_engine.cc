@@ -4,7 +4,7 @@
 #include <array>
 #include <set>
 
-#include "kernels/cpu/probe.h"
+#include "kernels/cpu/probe/probe.h"
 #include "parallel/plan/predict.h"
 #include "transport/base/error.h"
 #include "worker/forward/activations.h"

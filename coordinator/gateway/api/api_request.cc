@@ -87,7 +87,8 @@ void ReadPenalties(JsonReader& fields, SamplingParams& sampling) {
 
 void ReadSampling(JsonReader& fields, ApiRequest& request) {
   SamplingParams& sampling = request.sampling;
-  // Nearer to 0 than the arithmetic of a choice reaches (kernels/README.md, section 6): it is 0.
+  // Nearer to 0 than the arithmetic of a choice reaches (kernels/ARITHMETIC.md, section 6): it is
+  // 0.
   sampling.temperature = fields.Number("temperature", 0, 100).value_or(1);
   if (sampling.temperature < kTemperatureMin) sampling.temperature = 0;
   sampling.typical_p = ReadPositive(fields, "typical_p", 1, 1);

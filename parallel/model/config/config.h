@@ -58,7 +58,7 @@ struct ModelConfig {
 // vocabulary (skipped while vocab_size is 0). Errors: kInvalidArgument with `where`.
 void CheckConfig(const ModelConfig& config, const std::string& where);
 
-// Leaves: the fixed pieces of the two sums that cross a tensor-parallel cut (kernels/README.md,
+// Leaves: the fixed pieces of the two sums that cross a tensor-parallel cut (kernels/ARITHMETIC.md,
 // "Sums that cross a cut"). A property of the model, never of the cut.
 struct LeafGeometry {
   int64_t heads_per_leaf = 1;  // Attention output; the last leaf may hold fewer heads.

@@ -136,7 +136,7 @@ TEST(KernelReport, ListsEveryEntryOfEveryTable) {
   EXPECT_THAT(
       report,
       HasSubstr("noisy_tokens            avx512vnni\n"
-                "  linear layers of fewer than 10 rows (INT8: 8) run the avx512vnni row's"));
+                "  linear layers of fewer than 10 rows (INT8: 8) run the avx512vnni variant's"));
 }
 
 TEST(WorkerOptions, HaveTheDefaultsOfTheirHelp) {

@@ -12,7 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
-#include "kernels/cpu/pack.h"
+#include "kernels/format/pack.h"
 #include "parallel/model/model.h"
 #include "parallel/model/resolve.h"
 #include "tests/support/model/model_writer.h"
@@ -66,7 +66,7 @@ class ConvertTest : public testing::Test {
 
 std::vector<float> Row(const model::Tensor& tensor, int64_t row) {
   std::vector<float> values(static_cast<size_t>(tensor.cols));
-  cpu::DequantizeRow(tensor.dtype, tensor.row(row), tensor.cols, values.data());
+  DequantizeRow(tensor.dtype, tensor.row(row), tensor.cols, values.data());
   return values;
 }
 

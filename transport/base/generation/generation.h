@@ -35,7 +35,7 @@ struct LogitBias {
   bool operator==(const LogitBias&) const = default;
 };
 
-// How the next token is chosen (kernels/README.md, "Choosing a token").
+// How the next token is chosen (kernels/ARITHMETIC.md, "Choosing a token").
 struct SamplingParams {
   double temperature = 1;  // 0: arg max. Otherwise kTemperatureMin to kTemperatureMax.
   int32_t top_k = 0;       // 0: all.

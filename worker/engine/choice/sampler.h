@@ -1,6 +1,6 @@
 #pragma once
 
-// Chooses tokens from logits, and computes log-probabilities, as kernels/README.md fixes it.
+// Chooses tokens from logits, and computes log-probabilities, as kernels/ARITHMETIC.md fixes it.
 //
 // A function of its arguments alone; every sum over the vocabulary is an integer sum.
 

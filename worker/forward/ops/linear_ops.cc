@@ -83,14 +83,14 @@ void Ops::MultiplyPart(std::span<const Product> products, LayerRows& at, int64_t
     if (from >= to) continue;
     const DType dtype = product.weights->dtype;
     const ActivationRows input = Input(dtype, normed, hidden_dim_, rows.end, at, first);
-    kernels_.linear[static_cast<size_t>(dtype)]({.weights = product.weights,
-                                                 .input = &input,
-                                                 .row_begin = rows.begin,
-                                                 .row_end = rows.end,
-                                                 .panel_begin = from,
-                                                 .panel_end = to,
-                                                 .output = product.output,
-                                                 .output_stride = product.output_stride});
+    kernels_.linear.whole[static_cast<size_t>(dtype)]({.weights = product.weights,
+                                                       .input = &input,
+                                                       .row_begin = rows.begin,
+                                                       .row_end = rows.end,
+                                                       .panel_begin = from,
+                                                       .panel_end = to,
+                                                       .output = product.output,
+                                                       .output_stride = product.output_stride});
   }
 }
 
@@ -122,7 +122,7 @@ void Ops::SumLeavesPart(RowParallelInput input, const RowParallelSum& sum, const
   const ActivationRows activations =
       Input(dtype, RowOf(input, cols, tile.rows.begin, tile), cols, rows.end, *tile.own.rows,
             tile.rows.begin - tile.own.begin);
-  kernels_.leaf_linear[static_cast<size_t>(dtype)](
+  kernels_.linear.leaves[static_cast<size_t>(dtype)](
       {.weights = sum.weights,
        .input = &activations,
        .row_begin = rows.begin,
@@ -142,8 +142,8 @@ void Ops::Logits(const float* norm, const PackedMatrix& output, std::span<const 
   tile.rows = {0, static_cast<int64_t>(rows.size())};
   for (int64_t i = 0; i < tile.rows.end; ++i) {
     float* normed = activations_.all.normed.data() + i * hidden_dim_;
-    kernels_.rms_norm(activations_.residual.data() + rows[i] * hidden_dim_, norm, norm_epsilon_,
-                      hidden_dim_, normed);
+    kernels_.rows.rms_norm(activations_.residual.data() + rows[i] * hidden_dim_, norm,
+                           norm_epsilon_, hidden_dim_, normed);
     QuantizeRow(output.dtype, normed, hidden_dim_, activations_.all, i);
   }
   const Product product = {&output, activations_.logits.data(), output.rows};

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cmath>
 
-#include "kernels/cpu/pack.h"
+#include "kernels/format/pack.h"
 #include "worker/forward/ops/ops.h"
 
 namespace shoal::forward {
@@ -43,8 +43,8 @@ Ops::Ops(const OpsMemory& memory, const cpu::KernelTable& kernels, RowExecutor& 
       kv_heads_(memory.shard.kv_heads.count()),
       norm_epsilon_(memory.model.config().norm_epsilon),
       rotate_(memory.model.config().rope.layout == model::RopeLayout::kAdjacentPairs
-                  ? kernels.rope_adjacent
-                  : kernels.rope_half_split) {}
+                  ? kernels.rows.rope_adjacent
+                  : kernels.rows.rope_half_split) {}
 
 void Ops::Embed(const model::Tensor& table, plan::Range held, const RowTile& tile) {
   executor_.ForRows(tile, [this, &table, held](int64_t begin, int64_t end, int32_t) {
@@ -52,7 +52,7 @@ void Ops::Embed(const model::Tensor& table, plan::Range held, const RowTile& til
       const int32_t token = rows_[r].token;
       float* row = activations_.residual.data() + r * hidden_dim_;
       if (held.begin <= token && token < held.end) {
-        cpu::DequantizeRow(table.dtype, table.row(token), hidden_dim_, row);
+        DequantizeRow(table.dtype, table.row(token), hidden_dim_, row);
       } else {
         std::fill(row, row + hidden_dim_, 0.0F);
       }
@@ -63,8 +63,8 @@ void Ops::Embed(const model::Tensor& table, plan::Range held, const RowTile& til
 // What it is quantised to is quantised once for each group size among the readers.
 void Ops::NormRow(const NormedInput& input, int64_t row, const RowSpace& to) {
   float* normed = to.rows->normed.data() + (row - to.begin) * hidden_dim_;
-  kernels_.rms_norm(activations_.residual.data() + row * hidden_dim_, input.norm, norm_epsilon_,
-                    hidden_dim_, normed);
+  kernels_.rows.rms_norm(activations_.residual.data() + row * hidden_dim_, input.norm,
+                         norm_epsilon_, hidden_dim_, normed);
   for (const DType reader : input.readers) {
     QuantizeRow(reader, normed, hidden_dim_, *to.rows, row - to.begin);
   }
@@ -87,11 +87,11 @@ int64_t Ops::AddRow(const RowParallelSum& sum, int64_t row, const RowTile& tile,
       tile.shared.rows->fixed.data() + (row - tile.shared.begin) * (hidden_dim_ + kFixedTail);
   const DType dtype = sum.weights->dtype;
   if (!QuantizesWholeRows(dtype)) {
-    kernels_.add_fixed(sums, hidden_dim_, to);
+    kernels_.rows.add_fixed(sums, hidden_dim_, to);
     return sums[hidden_dim_];
   }
   const float scale = tile.own.rows->Quantized(dtype).scales[row - tile.own.begin];
-  return sums[hidden_dim_] + kernels_.add_dots(sums, *sum.weights, scale, to);
+  return sums[hidden_dim_] + kernels_.rows.add_dots(sums, *sum.weights, scale, to);
 }
 
 void Ops::AddAndNorm(const RowParallelSum& sum, const NormedInput* input, const RowTile& tile) {
@@ -143,9 +143,9 @@ void Ops::RotateAndStore(int64_t layer, const RowTile& tile) {
         float* key = activations_.key.data() + (r * kv_heads_ + h) * head_dim_;
         const float* value = activations_.value.data() + (r * kv_heads_ + h) * head_dim_;
         rotate_(key, cos, sin, head_dim_);
-        overflows +=
-            kernels_.store_kv(kv_pool_.dtype(), key, value, head_dim_, position % kKvBlockTokens,
-                              kv_pool_.Blocks(layer, h) + block * kv_pool_.block_stride());
+        overflows += kernels_.rows.store_kv(
+            kv_pool_.dtype(), key, value, head_dim_, position % kKvBlockTokens,
+            kv_pool_.Blocks(layer, h) + block * kv_pool_.block_stride());
       }
       activations_.kv_overflows[r] = overflows;
     }
@@ -156,7 +156,7 @@ void Ops::Attend(int64_t layer, const AttentionTile& tile, int32_t thread) {
   const Row& first = rows_[tile.rows.begin];
   const int64_t stride = heads_ * head_dim_;
   const int64_t offset = tile.rows.begin * stride + tile.heads.begin * head_dim_;
-  kernels_.attention(
+  kernels_.attention.attend(
       {.dtype = kv_pool_.dtype(),
        .head_dim = head_dim_,
        .head_count = tile.heads.count(),
@@ -195,7 +195,7 @@ const float* Ops::MakeRow(RowParallelInput input, int64_t cols, int64_t row, con
   float* values = RowOf(input, cols, row, tile);
   if (input == RowParallelInput::kGated) {
     const float* up = tile.own.rows->up.data() + (row - tile.own.begin) * cols;
-    kernels_.silu_mul(values, up, cols, values);
+    kernels_.rows.silu_mul(values, up, cols, values);
   }
   return values;
 }
@@ -209,9 +209,9 @@ void Ops::QuantizeRow(DType dtype, const float* values, int64_t cols, LayerRows&
   float* scales = quantized.scales.data() + row * groups;
   int32_t* sums = quantized.sums.data() + row * groups;
   if (quantized.group == 32) {
-    kernels_.quantize_row(values, cols, quants, scales, sums);
+    kernels_.quantize.row(values, cols, quants, scales, sums);
   } else {
-    kernels_.quantize_groups(values, cols, cols / groups, quants, scales, sums);
+    kernels_.quantize.groups(values, cols, cols / groups, quants, scales, sums);
   }
 }
 
@@ -226,12 +226,13 @@ void Ops::MakeInput(RowParallelInput input, const PackedMatrix& weights, const R
 }
 
 void Ops::MeasureInput(RowParallelInput input, const PackedMatrix& weights, const RowTile& tile) {
-  executor_.ForRows(
-      tile, [this, input, cols = weights.cols, tile](int64_t begin, int64_t end, int32_t) {
-        for (int64_t r = begin; r < end; ++r) {
-          activations_.largest_bits[r] = kernels_.largest_bits(MakeRow(input, cols, r, tile), cols);
-        }
-      });
+  executor_.ForRows(tile,
+                    [this, input, cols = weights.cols, tile](int64_t begin, int64_t end, int32_t) {
+                      for (int64_t r = begin; r < end; ++r) {
+                        activations_.largest_bits[r] =
+                            kernels_.quantize.largest_bits(MakeRow(input, cols, r, tile), cols);
+                      }
+                    });
 }
 
 void Ops::QuantizeMeasured(RowParallelInput input, const PackedMatrix& weights,
@@ -241,7 +242,7 @@ void Ops::QuantizeMeasured(RowParallelInput input, const PackedMatrix& weights,
       tile, [this, input, cols = weights.cols, tile, &to](int64_t begin, int64_t end, int32_t) {
         for (int64_t r = begin; r < end; ++r) {
           const int64_t at = r - tile.own.begin;
-          kernels_.quantize_group(RowOf(input, cols, r, tile), cols,
+          kernels_.quantize.group(RowOf(input, cols, r, tile), cols,
                                   static_cast<uint32_t>(activations_.largest_bits[r]),
                                   to.quants.data() + at * cols, &to.scales[at], &to.sums[at]);
         }

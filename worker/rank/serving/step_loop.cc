@@ -32,7 +32,7 @@ LeaderLoop::LeaderLoop(const LoopContext& context, engine::Scheduler& scheduler,
       vocab_size_(vocab_size),
       send_queued_([&session = context.session] { session.SendQueued(); }) {}
 
-LeaderLoop::~LeaderLoop() { context_.team.FinishBeside(); }
+LeaderLoop::~LeaderLoop() { context_.team.FinishIdleTask(); }
 
 void LeaderLoop::Run() {
   last_plan_ = context_.clock.now();
@@ -123,7 +123,7 @@ void LeaderLoop::SendUpdates() {
 }
 
 void LeaderLoop::Idle() {
-  context_.team.FinishBeside();
+  context_.team.FinishIdleTask();
   const TimeNs now = context_.clock.now();
   if (now - last_plan_ < kIdlePlanNs) {
     int64_t wait_ms = kIdleWaitMs;

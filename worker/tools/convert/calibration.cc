@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "kernels/cpu/pack.h"
+#include "kernels/format/pack.h"
 #include "worker/rank/group_setup.h"
 #include "worker/tools/perplexity.h"
 
@@ -41,7 +41,7 @@ std::vector<float> LargestWeights(const model::Model& model,
   for (const model::Tensor* matrix : matrices) {
     model::CheckScales(*matrix, 0, matrix->rows, model.path());
     for (int64_t r = 0; r < matrix->rows; ++r) {
-      cpu::DequantizeRow(matrix->dtype, matrix->row(r), matrix->cols, row.data());
+      DequantizeRow(matrix->dtype, matrix->row(r), matrix->cols, row.data());
       RaiseTo(largest, row.data());
     }
   }

@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cpu/pack.h"
-#include "kernels/cpu/quantize_weights.h"
 #include "kernels/device/thread_team.h"
 #include "kernels/format/half.h"
+#include "kernels/format/pack.h"
+#include "kernels/format/quantize_weights.h"
 #include "kernels/math/rope_table.h"
 #include "parallel/model/files/gguf_writer.h"
 #include "parallel/model/model.h"
@@ -120,7 +120,7 @@ void Store(DType dtype, const float* weights, int64_t cols, std::byte* row) {
       }
       return;
     default:
-      cpu::QuantizeWeights(dtype, weights, cols, row);
+      QuantizeWeights(dtype, weights, cols, row);
   }
 }
 
@@ -160,7 +160,7 @@ class RowWriter {
     const model::Tensor& source = *job.source;
     const int64_t source_row = SourceRow(job, row);
     model::CheckScales(source, source_row, source_row + 1, model_.path());
-    cpu::DequantizeRow(source.dtype, source.row(source_row), source.cols, weights.data());
+    DequantizeRow(source.dtype, source.row(source_row), source.cols, weights.data());
     for (size_t i = 0; i < job.column_factors.size(); ++i) weights[i] *= job.column_factors[i];
     if (!job.row_divisors.empty()) {
       for (float& weight : weights) weight /= job.row_divisors[static_cast<size_t>(row)];

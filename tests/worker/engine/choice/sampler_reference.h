@@ -1,7 +1,7 @@
 #pragma once
 
-// Choosing a token by the words of kernels/README.md, section 6, without a shortcut: every token is
-// looked at, everything is sorted, every kept token gets its noise.
+// Choosing a token by the words of kernels/ARITHMETIC.md, section 6, without a shortcut: every
+// token is looked at, everything is sorted, every kept token gets its noise.
 
 #include <cstdint>
 #include <optional>

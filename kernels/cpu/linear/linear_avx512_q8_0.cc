@@ -1,0 +1,11 @@
+// Linear layers over Q8_0 weights with the VNNI dot product.
+
+#include "kernels/cpu/linear/kernels_of.h"
+#include "kernels/cpu/linear/linear.h"
+#include "kernels/cpu/linear/quant/quant_kernel_avx512.h"
+
+namespace shoal::cpu {
+
+constinit const LinearKernels kLinearQ8_0Avx512 = KernelsOf<QuantFormat, DType::kQ8_0>();
+
+}  // namespace shoal::cpu
