@@ -1,6 +1,7 @@
 #include "worker/tools/bench_engine.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "kernels/cpu/probe.h"

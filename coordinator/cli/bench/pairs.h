@@ -2,7 +2,7 @@
 
 // Ratios of paired measurements: on a shared machine the only figures worth quoting. Pure.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 

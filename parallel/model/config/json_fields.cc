@@ -1,6 +1,7 @@
 #include "parallel/model/config/json_fields.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <vector>
 

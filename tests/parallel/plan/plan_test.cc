@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "parallel/plan/deal.h"
 #include "parallel/plan/predict.h"
@@ -57,6 +58,11 @@ class ShapeModel : public model::Model {
     weight_bytes_ +=
         spec.layer_count * (2 * norm_.bytes() + query_.bytes() + 2 * key_.bytes() +
                             attention_output_.bytes() + 2 * gate_.bytes() + down_.bytes());
+  }
+
+  const nlohmann::json& metadata() const override {
+    static const nlohmann::json none;
+    return none;
   }
 
  private:

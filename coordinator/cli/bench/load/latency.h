@@ -3,7 +3,7 @@
 // What the times of answered requests say: percentiles, throughput, goodput. Pure.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <vector>
