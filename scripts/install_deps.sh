@@ -10,7 +10,7 @@ packages=(
   # The build.
   cmake ninja-build g++ pkg-config git ccache
   capnproto libcapnp-dev libgoogle-glog-dev libopenmpi-dev libboost-dev nlohmann-json3-dev
-  libyaml-cpp-dev libcli11-dev libssl-dev libpcre2-dev libxxhash-dev
+  libyaml-cpp-dev libcli11-dev libssl-dev libpcre2-dev libutf8proc-dev libxxhash-dev
   # Running: mpirun, and what fetches the model and talks to the server.
   openmpi-bin ca-certificates curl python3 python3-pip
   # The tests.

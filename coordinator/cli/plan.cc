@@ -1,6 +1,7 @@
 // shoal plan: what each rank would own, before anything is started.
 
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/cli/support/cut_options.h"
 #include "coordinator/cli/verbs.h"

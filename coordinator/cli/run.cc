@@ -50,7 +50,7 @@ struct RunOptions {
   int64_t ready_timeout_ms = 60'000;
 };
 
-constexpr const char* kEpilog = R"(Environment:
+constexpr const char* kRunEpilog = R"(Environment:
   SHOAL_FORCE_ISA  scalar, avx2, avx512vnni or amx: use these kernels, or exit 4 if they cannot run.
   SHOAL_LOG        A comma list of debug, info, warn or error, and json. [info]
 
@@ -73,7 +73,7 @@ config::OptionTable MakeRunTable(RunOptions& options) {
                   "mpirun starts. Prints one line, `ready http://127.0.0.1:PORT` (or at the "
                   "address of --bind), once a token has passed through all ranks; everything else "
                   "goes to stderr.",
-       .epilog = kEpilog});
+       .epilog = kRunEpilog});
   AddCut(table, options.cut);
   table.AddInt("threads", "T", options.threads, {0, 4096},
                "Threads of each rank. 0: cores / ranks, at least 1.");

@@ -11,12 +11,12 @@
 namespace shoal::gateway {
 namespace {
 
-constexpr int64_t kLookAgainMs = 100;
+constexpr int64_t kLookForEndMs = 100;
 
 kj::Promise<void> WaitUntilEnough(kj::Timer& timer, const std::function<bool()>& go_on) {
   if (!go_on) return kj::NEVER_DONE;
   if (!go_on()) return kj::READY_NOW;
-  return timer.afterDelay(kLookAgainMs * kj::MILLISECONDS).then([&timer, &go_on] {
+  return timer.afterDelay(kLookForEndMs * kj::MILLISECONDS).then([&timer, &go_on] {
     return WaitUntilEnough(timer, go_on);
   });
 }

@@ -96,6 +96,8 @@ class LoadedModel : public Model {
     NoteNamedTemplates();
   }
 
+  const json& metadata() const override { return metadata_; }
+
  private:
   void ReadEnds(const std::string& where) {
     config_.eos_ids = ReadEndIds(metadata_, config_.vocab_size, where);
@@ -235,6 +237,7 @@ class LoadedModel : public Model {
     for (const NamedTensor& named : GgufTensors(tensors_)) weight_bytes_ += named.tensor->bytes();
   }
 
+  json metadata_;
   std::vector<MappedFile> files_;
   std::vector<Tensor> all_tensors_;
 };

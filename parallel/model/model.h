@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -93,7 +93,7 @@ class Model {
   // which need not be UTF-8). Folder: {"tokenizer.json": ..., "tokenizer_config.json": ...,
   // "config.json": ..., "generation_config.json": ..., "chat_template.jinja": "..."}, those that
   // exist.
-  const nlohmann::json& metadata() const { return metadata_; }
+  virtual const nlohmann::json& metadata() const = 0;
   // What the files hold and nothing uses, a sentence each, for a log.
   const std::vector<std::string>& notes() const { return notes_; }
 
@@ -107,7 +107,6 @@ class Model {
   ModelTensors tensors_;
   int64_t weight_bytes_ = 0;
   TokenizerSource tokenizer_source_ = TokenizerSource::kNone;
-  nlohmann::json metadata_;
   std::vector<std::string> notes_;
 };
 

@@ -4,7 +4,7 @@
 // on every rank, so nobody has to send it.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <vector>

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <iomanip>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "parallel/plan/plan.h"

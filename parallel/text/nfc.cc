@@ -2,84 +2,78 @@
 
 #include "parallel/text/nfc.h"
 
+#include <utf8proc.h>
+
 #include <algorithm>
-#include <map>
+#include <iterator>
 
 #include "parallel/text/utf8.h"
+#include "transport/base/error.h"
 
 namespace shoal::text {
 namespace {
 
-// Hangul syllables are composed by arithmetic: lead, vowel and optional tail consonant.
-constexpr uint32_t kLead = 0x1100, kVowel = 0x1161, kTail = 0x11A7, kSyllable = 0xAC00;
-constexpr uint32_t kLeads = 19, kVowels = 21, kTails = 28;
-
 struct Character {
-  uint32_t code_point;
-  uint8_t combining_class;
+  utf8proc_int32_t code_point;
+  utf8proc_propval_t combining_class;
   bool plain;
 };
 
+struct CodePoints {
+  char32_t first;
+  char32_t last;
+};
+
+// What came after Unicode 9 and is a mark or decomposes. It stays as it is, wherever it stands: the
+// vocabularies' own tokenizers (the crate unicode-normalization-alignments) know Unicode 9.
+constexpr CodePoints kAfterUnicode9[] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},
+    {0xC3C, 0xC3C},     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},
+    {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
+    {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85},
+    {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
+    {0x11938, 0x11938}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
+    {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D45},
+    {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F},
+    {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
+
+bool IsAfterUnicode9(char32_t code_point) {
+  const auto range = std::lower_bound(
+      std::begin(kAfterUnicode9), std::end(kAfterUnicode9), code_point,
+      [](const CodePoints& points, char32_t value) { return points.last < value; });
+  return range != std::end(kAfterUnicode9) && range->first <= code_point;
+}
+
 // No smaller character decomposes, and none below the second is a mark or the second of a pair that
 // composes: most text needs no search.
-constexpr uint32_t kDecomposingMin = 0xC0, kMarkMin = 0x300;
+constexpr char32_t kDecomposingMin = 0xC0, kMarkMin = 0x300;
 
-uint8_t CombiningClass(uint32_t code_point) {
-  if (code_point < kMarkMin) return 0;
-  const auto ranges = CombiningRanges();
-  const auto after = std::upper_bound(
-      ranges.begin(), ranges.end(), code_point,
-      [](uint32_t value, const CombiningRange& range) { return value < range.first; });
-  if (after == ranges.begin()) return 0;
-  const CombiningRange& range = *(after - 1);
-  return code_point - range.first < range.count ? range.combining_class : 0;
+void AppendDecomposed(char32_t code_point, bool plain, std::vector<Character>& out) {
+  const auto whole = static_cast<utf8proc_int32_t>(code_point);
+  if (code_point < kDecomposingMin || IsAfterUnicode9(code_point)) {
+    out.push_back({whole, 0, plain});
+    return;
+  }
+  utf8proc_int32_t parts[4];  // As many as the longest canonical decomposition has.
+  int unused = 0;
+  const utf8proc_ssize_t part_count =
+      utf8proc_decompose_char(whole, parts, std::size(parts), UTF8PROC_DECOMPOSE, &unused);
+  SHOAL_CHECK(part_count > 0 && part_count <= std::ssize(parts));
+  for (const utf8proc_int32_t part : std::span(parts).first(part_count)) {
+    out.push_back({part, utf8proc_get_property(part)->combining_class, plain});
+  }
 }
 
-void AppendDecomposed(uint32_t code_point, bool plain, std::vector<Character>& out) {
-  if (const uint32_t index = code_point - kSyllable; index < kLeads * kVowels * kTails) {
-    out.push_back({kLead + index / (kVowels * kTails), 0, plain});
-    out.push_back({kVowel + index / kTails % kVowels, 0, plain});
-    if (index % kTails != 0) out.push_back({kTail + index % kTails, 0, plain});
-    return;
-  }
-  if (code_point < kDecomposingMin) {
-    out.push_back({code_point, 0, plain});
-    return;
-  }
-  const auto all = Decompositions();
-  const auto found = std::lower_bound(
-      all.begin(), all.end(), code_point,
-      [](const Decomposition& item, uint32_t value) { return item.code_point < value; });
-  if (found == all.end() || found->code_point != code_point) {
-    out.push_back({code_point, CombiningClass(code_point), plain});
-    return;
-  }
-  AppendDecomposed(found->first, plain, out);
-  if (found->second != 0) AppendDecomposed(found->second, plain, out);
-}
-
-using Pairs = std::map<std::pair<uint32_t, uint32_t>, uint32_t>;
+// The vowel before the first tail consonant, which utf8proc takes for a tail: it would vanish.
+constexpr utf8proc_int32_t kNoTail = 0x11A7;
 
 // 0 if the two do not compose.
-uint32_t Composed(uint32_t first, uint32_t second) {
-  if (second < kMarkMin) return 0;
-  if (first - kLead < kLeads && second - kVowel < kVowels) {
-    return kSyllable + ((first - kLead) * kVowels + second - kVowel) * kTails;
-  }
-  const uint32_t index = first - kSyllable;
-  if (index < kLeads * kVowels * kTails && index % kTails == 0 && second > kTail &&
-      second < kTail + kTails) {
-    return first + second - kTail;
-  }
-  static const Pairs pairs = [] {
-    Pairs made;
-    for (const Decomposition& item : Decompositions()) {
-      if (item.composes) made[{item.first, item.second}] = item.code_point;
-    }
-    return made;
-  }();
-  const auto found = pairs.find({first, second});
-  return found == pairs.end() ? 0 : found->second;
+utf8proc_int32_t Composed(utf8proc_int32_t first, utf8proc_int32_t second) {
+  if (second < static_cast<utf8proc_int32_t>(kMarkMin) || second == kNoTail) return 0;
+  utf8proc_int32_t pair[] = {first, second};
+  constexpr auto kOptions = static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+  if (utf8proc_normalize_utf32(pair, 2, kOptions) != 1) return 0;
+  return IsAfterUnicode9(pair[0]) ? 0 : pair[0];
 }
 
 std::vector<Character> Compose(std::vector<Character> characters) {
@@ -98,7 +92,7 @@ std::vector<Character> Compose(std::vector<Character> characters) {
     const auto last = static_cast<ptrdiff_t>(out.size()) - 1;
     // A mark reaches the starter unless one of its own class or a later one stands between.
     if (starter >= 0 && (starter == last || out[last].combining_class < c.combining_class)) {
-      if (const uint32_t composed = Composed(out[starter].code_point, c.code_point)) {
+      if (const auto composed = Composed(out[starter].code_point, c.code_point); composed != 0) {
         out[starter].code_point = composed;
         out[starter].plain |= c.plain;
         continue;
@@ -126,7 +120,7 @@ class Writer {
   void Append(std::vector<Character>& characters) {
     for (const Character& c : Compose(std::move(characters))) {
       std::string bytes;
-      AppendUtf8(c.code_point, bytes);
+      AppendUtf8(static_cast<char32_t>(c.code_point), bytes);
       Append(bytes, c.plain);
     }
     characters.clear();

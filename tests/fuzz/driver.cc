@@ -8,8 +8,8 @@
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/support/model/random_weights.h"
 
-// Mutates a target's seeds for some time or iterations. No coverage feedback: it finds what a few
-// random changes find, everywhere, in seconds, and the same again from the same seed.
+// Mutates a target's seeds some number of times, or for some time. No coverage feedback: it finds
+// what a few random changes find, everywhere, in seconds, and the same again from the same seed.
 
 namespace shoal::test {
 namespace {
@@ -120,15 +120,25 @@ std::optional<std::string> ReadInput(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-int Run(uint64_t seed, uint64_t iterations_max, int64_t seconds_max) {
+struct Limits {
+  std::optional<uint64_t> iterations;
+  std::optional<int64_t> seconds;
+};
+
+int Run(uint64_t seed, const Limits& limits) {
   const std::vector<std::string> seeds = FuzzSeeds();
   for (const std::string& input : seeds) {
     RunOne(input);
   }
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds_max);
+  const auto begin = std::chrono::steady_clock::now();
+  const auto is_over = [&](uint64_t iteration) {
+    return (limits.iterations && iteration >= *limits.iterations) ||
+           (limits.seconds &&
+            std::chrono::steady_clock::now() - begin >= std::chrono::seconds(*limits.seconds));
+  };
   uint64_t iteration = 0;
   // Each iteration has its own seed, so that a finding can be repeated alone.
-  for (; iteration < iterations_max && std::chrono::steady_clock::now() < end; ++iteration) {
+  for (; !is_over(iteration); ++iteration) {
     const uint64_t own_seed = seed + iteration;
     try {
       RunOne(Mutator(own_seed).Mutate(seeds));
@@ -149,12 +159,12 @@ int main(int argc, char** argv) {
   CLI::App app("Mutates a fuzz target's seeds and runs it on them.");
   uint64_t seed =
       static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
-  uint64_t iterations = UINT64_MAX;
-  int64_t seconds = 3;
+  shoal::test::Limits limits;
   std::string input_path;
   app.add_option("--seed", seed, "Of the mutations; default: the clock");
-  app.add_option("--iterations", iterations, "Inputs to run");
-  app.add_option("--seconds", seconds, "Stop after this time, too")->check(CLI::Range(0, 86400));
+  app.add_option("--iterations", limits.iterations, "Inputs to run; default: until --seconds");
+  app.add_option("--seconds", limits.seconds, "Stop after this time; default: 3 or --iterations")
+      ->check(CLI::Range(0, 86400));
   app.add_option("--input", input_path, "Run the bytes of this file only");
   CLI11_PARSE(app, argc, argv);
   if (!input_path.empty()) {
@@ -166,6 +176,7 @@ int main(int argc, char** argv) {
     shoal::test::RunOne(*input);
     return 0;
   }
+  if (!limits.iterations && !limits.seconds) limits.seconds = 3;
   std::fprintf(stderr, "seed %llu\n", static_cast<unsigned long long>(seed));
-  return shoal::test::Run(seed, iterations, seconds);
+  return shoal::test::Run(seed, limits);
 }

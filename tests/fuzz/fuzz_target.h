@@ -1,7 +1,7 @@
 #pragma once
 
 // What a fuzz target provides. The same two functions serve the seeded driver (driver.cc), which
-// the tests run for a few seconds, and libFuzzer.
+// the tests run on some inputs, and libFuzzer.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,14 +1,6 @@
 #include "transport/base/error.h"
 
-#include <cstdio>
-#include <cstdlib>
-
 namespace shoal {
-
-void CheckFailed(const char* file, int line, const char* condition, const std::string& context) {
-  std::fprintf(stderr, "%s:%d: bug: expected %s. %s\n", file, line, condition, context.c_str());
-  std::abort();
-}
 
 std::string_view ToString(ErrorCode code) {
   switch (code) {
@@ -48,6 +40,13 @@ int ExitStatus(ErrorCode code) {
       return 1;
   }
   return 1;
+}
+
+Error::Error(ErrorCode code, const std::string& message)
+    : std::runtime_error(message), code_(code) {}
+
+void ThrowError(ErrorCode code, std::initializer_list<StrPart> message) {
+  throw Error(code, Concatenated(message));
 }
 
 }  // namespace shoal

@@ -4,6 +4,7 @@
 // with.
 
 #include <cstdint>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -36,7 +37,7 @@ int ExitStatus(ErrorCode code);
 // status, an answer or the end of a step; elsewhere only to add a place or to pass it on.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Error(ErrorCode code, const std::string& message);
 
   ErrorCode code() const { return code_; }
 
@@ -44,11 +45,13 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
+[[noreturn]] void ThrowError(ErrorCode code, std::initializer_list<StrPart> message);
+
 // Say where, what was expected, what was found and what to change:
 // Throw(ErrorCode::kInvalidArgument, path, ": expected 4096 bytes for layer 7, found ", n).
 template <typename... Args>
 [[noreturn]] void Throw(ErrorCode code, const Args&... args) {
-  throw Error(code, Str(args...));
+  ThrowError(code, {args...});
 }
 
 }  // namespace shoal

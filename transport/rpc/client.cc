@@ -23,7 +23,7 @@ namespace {
   Throw(code, busy.reason, ": ", busy.message);
 }
 
-BusyInfo Read(wire::Busy::Reader from) {
+BusyInfo ReadBusy(wire::Busy::Reader from) {
   return {ToString(from.getReason()), ToString(from.getMessage()), from.getRetryAfterMs()};
 }
 
@@ -52,7 +52,7 @@ class Sink : public wire::TokenSink::Server {
     return Take(context.getParams().getUpdate(), context.getParams().getText());
   }
   kj::Promise<void> fail(FailContext context) override {
-    inbox_->failure = Read(context.getParams().getError());
+    inbox_->failure = ReadBusy(context.getParams().getError());
     inbox_->Wake();
     return kj::READY_NOW;
   }
@@ -60,7 +60,7 @@ class Sink : public wire::TokenSink::Server {
  private:
   kj::Promise<void> Take(wire::SequenceUpdate::Reader update, ::capnp::Text::Reader text) {
     return TranslateErrors([&] {
-      inbox_->chunks.push_back({shoal::rpc::Read(update), ToString(text)});
+      inbox_->chunks.push_back({Read(update), ToString(text)});
       inbox_->Wake();
       return kj::Promise<void>(kj::READY_NOW);
     });
@@ -109,7 +109,7 @@ class Client::Impl {
       call.setSink(kj::heap<Sink>(inbox));
       auto reply = Await(call.send(), idle_timeout_ms);
       const auto outcome = reply.getOutcome();
-      if (outcome.isRefused()) ThrowBusy(Read(outcome.getRefused()));
+      if (outcome.isRefused()) ThrowBusy(ReadBusy(outcome.getRefused()));
       GenerateResult result;
       result.prompt_tokens = outcome.getAccepted().getPromptTokens();
       result.seed = outcome.getAccepted().getSeed();
@@ -137,7 +137,7 @@ class Client::Impl {
     return Translate([&] {
       auto reply = Await(coordinator_.modelsRequest().send(), options_.connect_timeout_ms);
       std::vector<ModelInfo> models;
-      for (const auto model : reply.getModels()) models.push_back(shoal::rpc::Read(model));
+      for (const auto model : reply.getModels()) models.push_back(Read(model));
       return models;
     });
   }
@@ -145,7 +145,7 @@ class Client::Impl {
   StatusInfo Status() {
     return Translate([&] {
       auto reply = Await(coordinator_.statusRequest().send(), options_.connect_timeout_ms);
-      return shoal::rpc::Read(reply.getStatus());
+      return Read(reply.getStatus());
     });
   }
 

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <functional>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "transport/base/error.h"
 #include "worker/rank/agreement.h"

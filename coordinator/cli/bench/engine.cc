@@ -1,6 +1,7 @@
 // shoal bench engine: `shoal-worker bench engine`, with the ranks that it needs.
 
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/cli/bench/bench.h"
 #include "coordinator/cli/bench/engine_run.h"

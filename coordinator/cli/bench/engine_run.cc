@@ -1,5 +1,6 @@
 #include "coordinator/cli/bench/engine_run.h"
 
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "coordinator/cli/support/programs.h"

@@ -3,7 +3,7 @@
 // One run of `shoal-worker bench engine` under mpirun, for the benchmarks that need several.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "coordinator/cli/support/cut_options.h"

@@ -1,6 +1,7 @@
 // shoal bench exactness: what the promise of equal bits costs.
 
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/cli/bench/bench.h"
 #include "coordinator/cli/bench/engine_run.h"

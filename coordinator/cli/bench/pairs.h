@@ -3,7 +3,7 @@
 // Ratios of paired measurements: both runs of a pair meet about the same machine, so ratios say
 // more than speeds. Pure.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 

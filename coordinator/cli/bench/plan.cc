@@ -2,6 +2,7 @@
 
 #include <iomanip>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/cli/bench/bench.h"
 #include "coordinator/cli/bench/engine_run.h"
@@ -11,7 +12,7 @@
 namespace shoal::cli {
 namespace {
 
-constexpr const char* kEpilog =
+constexpr const char* kPlanEpilog =
     R"(The prediction starts from what the same run measures of the machine:
   decode   1 / (weights of the slowest rank of each stage / its part of a streaming read
                 + 2 all-reduces a layer)
@@ -39,7 +40,7 @@ int BenchPlan(int argc, const char* const* argv) {
        .usage = "MODEL [options]",
        .summary = "Compares the speed that the planner predicts for a cut with what a group of "
                   "ranks reaches.",
-       .epilog = kEpilog});
+       .epilog = kPlanEpilog});
   AddEngineOptions(table, options);
   table.AddBool("json", json, "Print one JSON object instead of a table.");
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/gateway/api/api_error.h"
 #include "coordinator/gateway/json/json_reader.h"

@@ -1,5 +1,6 @@
 #include "coordinator/gateway/api/response_format.h"
 
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "coordinator/gateway/api/api_error.h"

@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 #include <kj/exception.h>
+#include <sstream>
 
 #include "transport/base/check.h"
 

@@ -3,6 +3,7 @@
 // Every complaint about a field's type or range is worded here.
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/gateway/api/api_error.h"
 

@@ -3,7 +3,7 @@
 // Typed access to the fields of a request's object; it remembers which were asked for.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <set>
 #include <string>

@@ -1,6 +1,7 @@
 #include "parallel/model/config/end_ids.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 

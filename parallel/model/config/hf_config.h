@@ -2,7 +2,7 @@
 
 // A Hugging Face config.json of the llama family, with the old and the new names of its keys.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 

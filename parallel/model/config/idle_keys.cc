@@ -1,6 +1,7 @@
 #include "parallel/model/config/idle_keys.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "parallel/model/files/refuse.h"
 

@@ -2,7 +2,7 @@
 
 // Keys of a model's files that nothing reads: which values of them change no answer, and why.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <string_view>

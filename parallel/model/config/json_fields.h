@@ -3,7 +3,7 @@
 // Values out of untrusted JSON objects, with messages that say which key of which file is wrong.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "parallel/model/config/end_ids.h"
 #include "parallel/model/files/gguf.h"

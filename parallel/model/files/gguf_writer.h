@@ -3,7 +3,7 @@
 // The other direction of gguf.h: what a GGUF file holds before its tensors' data.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <vector>

@@ -1,6 +1,7 @@
 #include "parallel/model/files/safetensors.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 

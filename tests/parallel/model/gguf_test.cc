@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "parallel/model/open.h"
 #include "tests/parallel/model/refusal.h"

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <deque>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "parallel/model/families/llama.h"
 #include "parallel/plan/deal.h"
@@ -57,6 +58,11 @@ class ShapeModel : public model::Model {
         weight_bytes_ += layer_tensors_.back().bytes();
       }
     }
+  }
+
+  const nlohmann::json& metadata() const override {
+    static const nlohmann::json none;
+    return none;
   }
 
  private:

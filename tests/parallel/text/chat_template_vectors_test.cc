@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "parallel/text/chat_template.h"
 #include "tests/parallel/text/text_fixtures.h"

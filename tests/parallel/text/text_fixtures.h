@@ -2,7 +2,7 @@
 
 // Reading of the golden tokenizer and template vectors.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace shoal::text {

@@ -7,9 +7,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "parallel/model/model.h"
 #include "parallel/text/chat_template.h"
+#include "parallel/text/nfc.h"
 #include "parallel/text/tokenizer/tokenizer.h"
 #include "parallel/text/utf8.h"
 #include "tests/parallel/text/text_fixtures.h"
@@ -204,6 +206,44 @@ TEST(Tokenizer, RefusesAnExpressionThatMeansSomethingElseToPcre) {
         HasSubstr("pre-tokenizer expression"))
         << pattern;
   }
+}
+
+std::string Nfc(std::string_view text) { return NormalizeNfc(text, {0, text.size()}, {}).text; }
+
+// The right-hand sides are what the normalizer of Hugging Face's tokenizers gives.
+TEST(NormalizeNfc, ComposesAndOrdersAsTheReference) {
+  EXPECT_EQ(Nfc("e\u0301"), "\u00E9");
+  EXPECT_EQ(Nfc("e\u0301\u0323"), "\u1EB9\u0301");             // The mark below comes first.
+  EXPECT_EQ(Nfc("\u212B"), "\u00C5");                          // A character of one other.
+  EXPECT_EQ(Nfc("\u0958"), "\u0915\u093C");                    // Excluded from composition.
+  EXPECT_EQ(Nfc("\u1F82"), "\u1F82");                          // Of four.
+  EXPECT_EQ(Nfc("\u1112\u1161\u11AB"), "\uD55C");              // Hangul, by arithmetic.
+  EXPECT_EQ(Nfc("\uAC00\u11A7\u11A8"), "\uAC00\u11A7\u11A8");  // U+11A7 is not a tail.
+  EXPECT_EQ(Nfc("e\uFB01\u00BD"), "e\uFB01\u00BD");            // Compatibility is another form.
+}
+
+TEST(NormalizeNfc, LeavesWhatCameAfterUnicode9AsTheReferenceDoes) {
+  // As a mark, each would let U+0301 pass and compose; of Unicode 15, 14, 13 and 10.
+  for (const char* mark : {"\U0001E4EE", "\U00010EFD", "\u0899", "\u1AC3", "\u1DF9"}) {
+    const std::string text = "e" + std::string(mark) + "\u0301";
+    EXPECT_EQ(Nfc(text), text);
+  }
+  EXPECT_EQ(Nfc("e\u1AB5\u0301"), "\u00E9\u1AB5");  // A mark of Unicode 7.
+  EXPECT_EQ(Nfc("\U00011935\U00011930"), "\U00011935\U00011930");
+  EXPECT_EQ(Nfc("\U00011938"), "\U00011938");
+}
+
+TEST(NormalizeNfc, KeepsIllFormedBytesAndWhatIsPlain) {
+  EXPECT_EQ(Nfc("e\xCC"), "e\xCC");
+  EXPECT_EQ(Nfc("e\xFF\u0301"), "e\xFF\u0301");
+  EXPECT_EQ(Nfc("\xED\xA0\x80"), "\xED\xA0\x80");  // A surrogate.
+  const std::string text = "ae\u0301a";
+  const ByteRange mark{2, 4};
+  const NormalizedText normalized = NormalizeNfc(text, {0, text.size()}, {&mark, 1});
+  EXPECT_EQ(normalized.text, "a\u00E9a");
+  ASSERT_EQ(normalized.plain.size(), 1u);
+  EXPECT_EQ(normalized.plain[0].begin, 1u);
+  EXPECT_EQ(normalized.plain[0].end, 3u);
 }
 
 TEST(StreamDecoder, GivesTheSameTextAsDecodingAtOnce) {

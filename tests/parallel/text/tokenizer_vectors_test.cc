@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "parallel/model/model.h"
 #include "parallel/text/tokenizer/tokenizer.h"

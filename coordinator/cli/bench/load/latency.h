@@ -3,7 +3,7 @@
 // Percentiles, throughput and goodput from the times of answered requests. Pure.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <vector>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/cli/bench/bench.h"
 #include "coordinator/cli/bench/load/arrivals.h"

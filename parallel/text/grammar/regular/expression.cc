@@ -1,7 +1,7 @@
 #include "parallel/text/grammar/regular/expression.h"
 
 #include <algorithm>
-#include <iomanip>
+#include <cstdio>
 
 #include "transport/base/check.h"
 #include "transport/base/error.h"
@@ -194,8 +194,10 @@ void Expression::Finish(NodeId root) {
   root_ = root;
   if (nodes_[root].height <= kRuleDepthMax) return;
   if (missing_byte_ >= 0) {
-    Throw(ErrorCode::kInvalidArgument, "the model's vocabulary has no token for the byte 0x",
-          std::hex, std::setw(2), std::setfill('0'), missing_byte_, ", which it may need");
+    char digits[16];
+    std::snprintf(digits, sizeof(digits), "0x%02x", static_cast<unsigned>(missing_byte_));
+    Throw(ErrorCode::kInvalidArgument, "the model's vocabulary has no token for the byte ", digits,
+          ", which it may need");
   }
   Throw(ErrorCode::kInvalidArgument, "nothing finite matches it within ", kRuleDepthMax,
         " nested references: give each recursion a way to end");

@@ -1,5 +1,7 @@
 #include "parallel/text/grammar/schema/schema.h"
 
+#include <nlohmann/json.hpp>
+
 #include "parallel/text/grammar/schema/schema_compiler.h"
 #include "parallel/text/grammar/schema/schema_merge.h"
 #include "parallel/text/grammar/schema/schema_reference.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "parallel/text/grammar/schema/schema.h"
 #include "transport/base/error.h"

@@ -2,7 +2,7 @@
 
 // The keywords of JSON schemas as the compiler reads them.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>

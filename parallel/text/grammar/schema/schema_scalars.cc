@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "parallel/text/grammar/regular/regex.h"
 #include "parallel/text/grammar/schema/schema_compiler.h"

@@ -9,7 +9,7 @@ namespace {
 
 constexpr uint64_t kRepetitive = 1;  // A seed whose text mostly repeats itself.
 
-SchedulerOptions Options() {
+SchedulerOptions DraftOptions() {
   SchedulerOptions options = kOptions;
   options.speculation_tokens_max = 8;
   return options;
@@ -38,7 +38,7 @@ StepResult Answer(const StepPlan& plan, const Choose& choose) {
 
 // A scheduler whose one sequence has a prompt that repeats, and has its first token.
 struct Repeating {
-  explicit Repeating(const GenerationParams& params) : scheduler(Options()) {
+  explicit Repeating(const GenerationParams& params) : scheduler(DraftOptions()) {
     EXPECT_EQ(scheduler.Submit(1, {1, 2, 3, 4, 5, 1, 2, 3}, params), SubmitOutcome::kAccepted);
     Respond([](const StepItem&, size_t) { return 4; });
     static_cast<void>(scheduler.TakeUpdates());
@@ -106,7 +106,7 @@ TEST(SchedulerDrafts, GuessesNoMoreThanTheAnswerMayHave) {
 }
 
 TEST(SchedulerDrafts, CutsTheLongestAnswerToTheContext) {
-  Scheduler scheduler(Options());
+  Scheduler scheduler(DraftOptions());
   ASSERT_EQ(scheduler.Submit(1, Prompt(8), Tokens(INT64_MAX)), SubmitOutcome::kAccepted);
   EXPECT_EQ(scheduler.NextStep()->starts.at(0).params.tokens_max, 256 - 8);
 }
@@ -146,7 +146,7 @@ TEST(SchedulerDrafts, GuessesNothingWhileAPromptHasWork) {
 }
 
 TEST(SchedulerDrafts, KeepsAStepWithGuessesSmall) {
-  SchedulerOptions options = Options();
+  SchedulerOptions options = DraftOptions();
   options.sequences_max = 32;
   options.speculation_tokens_max = 16;
   options.kv_block_count = 500;
@@ -171,7 +171,7 @@ TEST(SchedulerDrafts, TakesFewerStepsForATextThatRepeats) {
   const Stream alone = RunAlone(Prompt(6), Repetitive(200), 256);
   int64_t steps[2] = {0, 0};
   for (const int32_t guesses : {0, 8}) {
-    SchedulerOptions options = Options();
+    SchedulerOptions options = DraftOptions();
     options.speculation_tokens_max = guesses;
     Engine engine(options);
     engine.Submit(1, Prompt(6), Repetitive(200));
@@ -182,7 +182,7 @@ TEST(SchedulerDrafts, TakesFewerStepsForATextThatRepeats) {
 }
 
 TEST(SchedulerDrafts, LeavesOnlyRowsOfTakenGuessesInThePrefixCache) {
-  SchedulerOptions options = Options();
+  SchedulerOptions options = DraftOptions();
   options.prefix_cache = true;
   Engine engine(options);
   engine.Submit(1, Prompt(6), Repetitive(200));

@@ -15,7 +15,7 @@
 namespace shoal::engine {
 namespace {
 
-GenerationParams Priority(int32_t priority, int64_t tokens_max) {
+GenerationParams ParamsOf(int32_t priority, int64_t tokens_max) {
   GenerationParams params = Tokens(tokens_max);
   params.priority = priority;
   return params;
@@ -31,7 +31,7 @@ int StepsBeside(const SchedulerOptions& options, int32_t prompt_tokens, int64_t 
   Engine engine(options);
   engine.Submit(1, Prompt(5), Tokens(1));
   engine.Drain();
-  engine.Submit(kVictim, Prompt(prompt_tokens), Priority(5, tokens_max));
+  engine.Submit(kVictim, Prompt(prompt_tokens), ParamsOf(5, tokens_max));
   engine.Step();
   uint64_t id = kVictim;
   for (int step = 1; step <= steps_max; ++step) {
@@ -48,7 +48,7 @@ TEST(SchedulerFairness, FinishesAPromptBesideStartsThatUseTheWholeBudget) {
   SchedulerOptions options = kOptions;
   options.sequences_max = 8;
   const auto urgent = [](Engine& engine, uint64_t id) {
-    engine.Submit(id, Prompt(64, 300), Priority(0, 1));
+    engine.Submit(id, Prompt(64, 300), ParamsOf(0, 1));
   };
   // Eight steps that pass it over, and three of its own.
   EXPECT_LE(StepsBeside(options, 200, 1, urgent, 1000), 11);
@@ -58,7 +58,7 @@ TEST(SchedulerFairness, GivesADecodeItsBlockBesideStartsThatTakeEachFreeOne) {
   SchedulerOptions options = kOptions;
   options.kv_block_count = 4;
   const auto urgent = [](Engine& engine, uint64_t id) {
-    engine.Submit(id, Prompt(20, 300), Priority(0, 3));
+    engine.Submit(id, Prompt(20, 300), ParamsOf(0, 3));
   };
   // Of its 20 tokens the seventh needs the fourth block, which eight requests of three steps have
   // before.
@@ -71,7 +71,7 @@ TEST(SchedulerFairness, LetsNobodyBePreemptedBeforeItAdvancesForEver) {
   options.prefill_chunk_tokens = 8;
   // It starts in one block and takes a second, when the victim has the other five.
   const auto urgent = [](Engine& engine, uint64_t id) {
-    engine.Submit(id, Prompt(30, 300), Priority(0, 10));
+    engine.Submit(id, Prompt(30, 300), ParamsOf(0, 10));
   };
   EXPECT_LT(StepsBeside(options, 150, 5, urgent, 2000), 300);
 }
@@ -137,7 +137,7 @@ class Flood {
   void Submit(int64_t prompt, int64_t tokens, int32_t priority) {
     const auto first = static_cast<int32_t>(Draw(400));
     ASSERT_EQ(scheduler_.Submit(next_id_++, Prompt(static_cast<int32_t>(prompt), first),
-                                Priority(priority, tokens)),
+                                ParamsOf(priority, tokens)),
               SubmitOutcome::kAccepted);
   }
 

@@ -8,14 +8,14 @@
 namespace shoal::engine {
 namespace {
 
-SchedulerOptions Options() {
+SchedulerOptions PrefixOptions() {
   SchedulerOptions options = kOptions;
   options.prefix_cache = true;
   return options;
 }
 
 TEST(SchedulerPrefixes, StartsBehindTheFullBlocksThatItFinds) {
-  Engine engine(Options());
+  Engine engine(PrefixOptions());
   engine.Submit(1, Prompt(70), Tokens(3));
   engine.Drain();
   engine.Submit(2, Prompt(80), Tokens(3));
@@ -35,7 +35,7 @@ TEST(SchedulerPrefixes, StartsBehindTheFullBlocksThatItFinds) {
 }
 
 TEST(SchedulerPrefixes, ComputesAtLeastTheLastTokenOfAPrompt) {
-  Engine engine(Options());
+  Engine engine(PrefixOptions());
   engine.Submit(1, Prompt(64), Tokens(3));
   engine.Drain();
   engine.Submit(2, Prompt(64), Tokens(3));
@@ -44,7 +44,7 @@ TEST(SchedulerPrefixes, ComputesAtLeastTheLastTokenOfAPrompt) {
 }
 
 TEST(SchedulerPrefixes, FindsAlsoWhatWasGenerated) {
-  Engine engine(Options());
+  Engine engine(PrefixOptions());
   engine.Submit(1, Prompt(20), Tokens(50));
   std::vector<int32_t> conversation = Prompt(20);
   const std::vector<int32_t> answer = engine.Drain().at(1).tokens;
@@ -54,7 +54,7 @@ TEST(SchedulerPrefixes, FindsAlsoWhatWasGenerated) {
 }
 
 TEST(SchedulerPrefixes, SharesABlockWithASequenceThatStillRuns) {
-  Engine engine(Options());
+  Engine engine(PrefixOptions());
   engine.Submit(1, Prompt(40), Tokens(60));
   const StepPlan first = *engine.Step();
   engine.Submit(2, Prompt(40), Tokens(60));
@@ -67,7 +67,7 @@ TEST(SchedulerPrefixes, SharesABlockWithASequenceThatStillRuns) {
 }
 
 TEST(SchedulerPrefixes, FindsNothingOfAnotherSalt) {
-  Engine engine(Options());
+  Engine engine(PrefixOptions());
   GenerationParams params = Tokens(1);
   params.cache_salt = "a";
   engine.Submit(1, Prompt(70), params);
@@ -78,7 +78,7 @@ TEST(SchedulerPrefixes, FindsNothingOfAnotherSalt) {
 }
 
 TEST(SchedulerPrefixes, NeitherGivesNorTakesWithThePromptsLogprobs) {
-  Engine engine(Options());
+  Engine engine(PrefixOptions());
   GenerationParams params = Tokens(1);
   params.prompt_logprobs = true;
   engine.Submit(1, Prompt(60), params);
@@ -94,7 +94,7 @@ TEST(SchedulerPrefixes, NeitherGivesNorTakesWithThePromptsLogprobs) {
 
 // Alone, the second request would meet the number that is not finite itself.
 TEST(SchedulerPrefixes, KeepsNothingOfRowsWithANumericError) {
-  Scheduler scheduler(Options());
+  Scheduler scheduler(PrefixOptions());
   ASSERT_EQ(scheduler.Submit(1, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
   const StepPlan plan = *scheduler.NextStep();
   ItemResult item;
@@ -119,7 +119,7 @@ StepResult Failing(const StepPlan& plan, uint32_t slot, int32_t bad_row) {
 }
 
 TEST(SchedulerPrefixes, SharesWithWhatArrivesInTheSameStep) {
-  Engine engine(Options());
+  Engine engine(PrefixOptions());
   engine.Submit(1, Prompt(40), Tokens(5));
   engine.Submit(2, Prompt(40), Tokens(5));
   engine.Submit(3, Prompt(50), Tokens(5));
@@ -136,7 +136,7 @@ TEST(SchedulerPrefixes, SharesWithWhatArrivesInTheSameStep) {
 
 // The blocks outlive the sequence whose rows fill them: its plan is under way.
 TEST(SchedulerPrefixes, SharesWhatACancelledSequenceStillComputes) {
-  SchedulerOptions options = Options();
+  SchedulerOptions options = PrefixOptions();
   options.steps_in_flight_max = 2;
   Engine engine(options);
   engine.Submit(1, Prompt(64), Tokens(5));
@@ -151,7 +151,7 @@ TEST(SchedulerPrefixes, SharesWhatACancelledSequenceStillComputes) {
 }
 
 TEST(SchedulerPrefixes, ComputesAgainWhatStartedBehindRowsWithANumericError) {
-  Scheduler scheduler(Options());
+  Scheduler scheduler(PrefixOptions());
   ASSERT_EQ(scheduler.Submit(1, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
   ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
   const StepPlan plan = *scheduler.NextStep();
@@ -170,7 +170,7 @@ TEST(SchedulerPrefixes, ComputesAgainWhatStartedBehindRowsWithANumericError) {
 
 // Blocks before the bad row's are sound.
 TEST(SchedulerPrefixes, StaysBehindBlocksBeforeANumericError) {
-  SchedulerOptions options = Options();
+  SchedulerOptions options = PrefixOptions();
   options.prefill_chunk_tokens = 128;
   Scheduler scheduler(options);
   ASSERT_EQ(scheduler.Submit(1, Prompt(70), Tokens(9)), SubmitOutcome::kAccepted);
@@ -185,7 +185,7 @@ TEST(SchedulerPrefixes, StaysBehindBlocksBeforeANumericError) {
 // Starts request 2 after a block of request 1, of 40 tokens each, with two steps under way, and
 // then finds row 5 bad.
 void ExpectToStartAgain(int64_t chunk_tokens, bool cancel) {
-  SchedulerOptions options = Options();
+  SchedulerOptions options = PrefixOptions();
   options.steps_in_flight_max = 2;
   options.prefill_chunk_tokens = chunk_tokens;
   Scheduler scheduler(options);
@@ -208,7 +208,7 @@ TEST(SchedulerPrefixes, WithdrawsABlockThatOnlyTheNextStepFills) { ExpectToStart
 TEST(SchedulerPrefixes, WithdrawsTheBlocksOfACancelledSequence) { ExpectToStartAgain(64, true); }
 
 TEST(SchedulerPrefixes, GivesUpTheLeastRecentlyUsedWhenMemoryIsNeeded) {
-  SchedulerOptions options = Options();
+  SchedulerOptions options = PrefixOptions();
   options.kv_block_count = 5;
   Engine engine(options);
   engine.Submit(1, Prompt(40, 100), Tokens(1));
@@ -225,7 +225,7 @@ TEST(SchedulerPrefixes, GivesUpTheLeastRecentlyUsedWhenMemoryIsNeeded) {
 }
 
 TEST(SchedulerPrefixes, LetsAPreemptedSequenceFindItsOwnBlocksAgain) {
-  SchedulerOptions options = Options();
+  SchedulerOptions options = PrefixOptions();
   options.kv_block_count = 7;
   Engine engine(options);
   engine.Submit(1, Prompt(20), Tokens(80));
@@ -238,7 +238,7 @@ TEST(SchedulerPrefixes, LetsAPreemptedSequenceFindItsOwnBlocksAgain) {
 }
 
 TEST(SchedulerPrefixes, ComputesTheSharedPartOfManyPromptsOnce) {
-  SchedulerOptions options = Options();
+  SchedulerOptions options = PrefixOptions();
   options.prefill_chunk_tokens = 256;
   Engine engine(options);
   engine.Submit(1, Prompt(200), Tokens(1));
