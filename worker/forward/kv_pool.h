@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <utility>
-#include <vector>
 
 #include "kernels/device/buffer.h"
 #include "kernels/format/packed.h"

@@ -57,11 +57,6 @@ class ShardWeights::Packer {
   }
 
   void Run(device::ThreadTeam& team) {
-    if (!shard_.layer_mlp_columns.empty()) {
-      Throw(ErrorCode::kInvalidArgument, model_.path(),
-            ": its layers have feed-forward dimensions of their own, only equal ones are served: "
-            "take another model");
-    }
     out_.layers_.resize(shard_.layers.count());
     for (int64_t layer = shard_.layers.begin; layer < shard_.layers.end; ++layer) AddLayer(layer);
     const model::ModelTensors& tensors = model_.tensors();

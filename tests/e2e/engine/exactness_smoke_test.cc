@@ -39,23 +39,76 @@ std::vector<rank::TrialRequest> Requests(int32_t vocab_size) {
   return requests;
 }
 
+// Layers of different widths: the ranks' leaves of one are not those of the other.
+ModelSpec UnevenSpec() {
+  ModelSpec spec = SmokeSpec();
+  spec.name = "uneven";
+  spec.ffn_dims = {192, 448};
+  return spec;
+}
+
 class ExactnessSmoke : public ::testing::TestWithParam<plan::Cut> {};
 
-TEST_P(ExactnessSmoke, GivesTheBitsOfOneRankAndOneThread) {
+void ExpectTheBitsOfOneRankAndOneThread(const ModelSpec& spec, plan::Cut cut) {
   const ScratchFolder folder;
-  const auto model = model::Model::Open(WriteModel(SmokeSpec(), folder.path()));
+  const auto model = model::Model::Open(WriteModel(spec, folder.path()));
   const std::vector<rank::TrialRequest> requests = Requests(model->config().vocab_size);
   const Observation expected = RunTrialGroup(*model, requests, {});
   ASSERT_EQ(expected.answers.size(), requests.size());
   ASSERT_FALSE(expected.digests.empty());
   TrialGroupOptions options;
-  options.cut = GetParam();
+  options.cut = cut;
   options.threads = 2;
   const Observation seen = RunTrialGroup(*model, requests, options);
   EXPECT_EQ(seen.digests, expected.digests);
   EXPECT_TRUE(seen.answers == expected.answers);
   options.record_logits = false;  // Tokens are chosen as in service.
   EXPECT_TRUE(RunTrialGroup(*model, requests, options).answers == expected.answers);
+}
+
+TEST_P(ExactnessSmoke, GivesTheBitsOfOneRankAndOneThread) {
+  ExpectTheBitsOfOneRankAndOneThread(SmokeSpec(), GetParam());
+}
+
+TEST_P(ExactnessSmoke, GivesThemForLayersOfDifferentWidths) {
+  ExpectTheBitsOfOneRankAndOneThread(UnevenSpec(), GetParam());
+}
+
+// [rows][cols] f32 values within [rows_wide][cols_wide], the rest zeros.
+std::string Widened(const std::string& data, int64_t cols, int64_t rows_wide, int64_t cols_wide) {
+  std::string wide;
+  for (size_t at = 0; at < data.size(); at += static_cast<size_t>(cols) * 4) {
+    wide += data.substr(at, static_cast<size_t>(cols) * 4);
+    wide.resize(wide.size() + static_cast<size_t>(cols_wide - cols) * 4);
+  }
+  wide.resize(static_cast<size_t>(rows_wide * cols_wide) * 4);
+  return wide;
+}
+
+TEST(LayersOfDifferentWidths, GiveTheLogitsOfEqualOnesFilledUpWithZeros) {
+  const ScratchFolder folder;
+  ModelSpec spec = UnevenSpec();
+  spec.container = Container::kSafetensors;
+  spec.dtype = DType::kF32;
+  const std::string path = WriteModel(spec, folder.path());
+  const std::vector<rank::TrialRequest> requests = Requests(static_cast<int32_t>(spec.vocab_size));
+  const Observation uneven = RunTrialGroup(*model::Model::Open(path), requests, {});
+  const int64_t widest = spec.ffn_dims[1];
+  std::vector<SafetensorsTensor> tensors = MakeSafetensorsTensors(spec);
+  for (SafetensorsTensor& tensor : tensors) {
+    if (tensor.name.find(".mlp.") == std::string::npos) continue;
+    int64_t& width = tensor.shape[tensor.name.find("down_proj") == std::string::npos ? 0 : 1];
+    const int64_t cols = tensor.shape[1];
+    width = widest;
+    tensor.data = Widened(tensor.data, cols, tensor.shape[0], tensor.shape[1]);
+  }
+  spec.ffn_dims = {widest, widest};
+  WriteFile(path + "/config.json", MakeConfigJson(spec));
+  WriteFile(path + "/model.safetensors", SafetensorsBytes(tensors));
+  const Observation even = RunTrialGroup(*model::Model::Open(path), requests, {});
+  EXPECT_EQ(uneven.digests, even.digests);
+  EXPECT_TRUE(uneven.answers == even.answers);
+  EXPECT_NE(uneven.numerics_id, even.numerics_id);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cuts, ExactnessSmoke,

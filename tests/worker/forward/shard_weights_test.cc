@@ -84,7 +84,9 @@ TEST(ShardWeights, FillsEachMatrixWithItsPart) {
 TEST(ShardWeights, DigestsTheSameWeightsWhateverTheCut) {
   const test::ScratchFolder folder;
   device::ThreadTeam team(1);
-  for (const test::ModelSpec& spec : {test::NineHeadsSpec(), test::KQuantsSpec()}) {
+  test::ModelSpec uneven = test::Q4_1Spec();
+  uneven.ffn_dims = {1024, 1056, 1536};
+  for (const test::ModelSpec& spec : {test::NineHeadsSpec(), test::KQuantsSpec(), uneven}) {
     const auto model = model::Model::Open(test::WriteModel(spec, folder.path()));
     const auto digest = [&](plan::Cut cut) {
       model::WeightDigest sum;

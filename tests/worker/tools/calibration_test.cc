@@ -23,7 +23,7 @@
 namespace shoal::test {
 namespace {
 
-using forward::LayerInput;
+using model::LayerInput;
 using rank::LayerChannels;
 
 constexpr size_t Index(LayerInput input) { return static_cast<size_t>(input); }

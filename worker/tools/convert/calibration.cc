@@ -11,15 +11,14 @@
 namespace shoal::rank {
 namespace {
 
-using forward::LayerInput;
+using model::LayerInput;
 
 // How much of a channel's size moves into the weights: 0 none, 1 all of it.
 constexpr double kMigration = 0.7;
 constexpr int kExponentMax = 12;
 constexpr int64_t kWindowTokens = 512;
 
-std::vector<const model::Tensor*> ReadersOf(const model::LayerTensors& layer,
-                                            model::LayerInput input) {
+std::vector<const model::Tensor*> ReadersOf(const model::LayerTensors& layer, LayerInput input) {
   std::vector<const model::Tensor*> readers;
   for (const model::TensorSpec& tensor : layer.spec.tensors) {
     if (tensor.reads == input) readers.push_back(&layer[tensor.role]);
@@ -104,11 +103,11 @@ std::vector<LayerChannels> BalanceFactors(const model::Model& model,
   std::vector<LayerChannels> factors(largest.size());
   for (size_t layer = 0; layer < largest.size(); ++layer) {
     for (size_t input = 0; input < model::kLayerInputs; ++input) {
-      const auto which = static_cast<model::LayerInput>(input);
+      const auto which = static_cast<LayerInput>(input);
       std::vector<float> inputs = largest[layer][input];
       std::vector<float> weights =
           LargestWeights(model, ReadersOf(model.tensors().layers[layer], which));
-      if (which == model::LayerInput::kAttentionOutput) {
+      if (which == LayerInput::kAttentionOutput) {
         ShareAcrossHeads(model.config(), inputs);
         ShareAcrossHeads(model.config(), weights);
       }

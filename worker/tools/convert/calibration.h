@@ -18,7 +18,7 @@
 
 namespace shoal::rank {
 
-// A number for each channel of each of a layer's inputs, by forward::LayerInput.
+// A number for each channel of each of a layer's inputs, by model::LayerInput.
 using LayerChannels = std::array<std::vector<float>, model::kLayerInputs>;
 
 // The largest magnitudes that a group of one rank meets.
