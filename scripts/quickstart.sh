@@ -2,7 +2,7 @@
 # From nothing to an answer: installs what is needed from Debian, builds the three programs, fetches a
 # small real model, starts a coordinator and two MPI ranks that share every layer, and streams the
 # answer to a question.
-# Takes about 10 minutes the first time on two cores (most of it compiling), seconds after that.
+# Takes about 6 minutes the first time on two cores (most of it compiling), seconds after that.
 # Leaves Debian's packages, build/release, and the model in models/; no process, also if interrupted.
 #
 # Usage: scripts/quickstart.sh [QUESTION]

@@ -7,23 +7,24 @@
 namespace shoal::engine {
 namespace {
 
-using Tokens = std::vector<int32_t>;
+using TokenIds = std::vector<int32_t>;
 
 TEST(LookUpDraft, GivesWhatFollowedTheLastEarlierOccurrence) {
-  EXPECT_EQ(LookUpDraft(Tokens{1, 2, 3, 4, 5, 9, 1, 2, 3, 6, 7, 8, 1, 2, 3}, 2), (Tokens{6, 7}));
+  EXPECT_EQ(LookUpDraft(TokenIds{1, 2, 3, 4, 5, 9, 1, 2, 3, 6, 7, 8, 1, 2, 3}, 2),
+            (TokenIds{6, 7}));
 }
 
 TEST(LookUpDraft, GivesNothingWithoutAnOccurrenceOrRoom) {
-  EXPECT_EQ(LookUpDraft(Tokens{1, 2, 3, 4, 2, 3}, 4), Tokens{});
-  EXPECT_EQ(LookUpDraft(Tokens{1, 2, 3}, 4), Tokens{});
-  EXPECT_EQ(LookUpDraft(Tokens{}, 4), Tokens{});
-  EXPECT_EQ(LookUpDraft(Tokens{1, 2, 3, 4, 1, 2, 3}, 0), Tokens{});
-  EXPECT_EQ(LookUpDraft(Tokens{1, 2, 3, 4, 1, 2, 3}, -1), Tokens{});
+  EXPECT_EQ(LookUpDraft(TokenIds{1, 2, 3, 4, 2, 3}, 4), TokenIds{});
+  EXPECT_EQ(LookUpDraft(TokenIds{1, 2, 3}, 4), TokenIds{});
+  EXPECT_EQ(LookUpDraft(TokenIds{}, 4), TokenIds{});
+  EXPECT_EQ(LookUpDraft(TokenIds{1, 2, 3, 4, 1, 2, 3}, 0), TokenIds{});
+  EXPECT_EQ(LookUpDraft(TokenIds{1, 2, 3, 4, 1, 2, 3}, -1), TokenIds{});
 }
 
 TEST(LookUpDraft, GoesOnWithAPeriodThatIsShorterThanTheDraft) {
-  EXPECT_EQ(LookUpDraft(Tokens{7, 7, 7, 7}, 3), (Tokens{7, 7, 7}));
-  EXPECT_EQ(LookUpDraft(Tokens{1, 2, 1, 2, 1}, 5), (Tokens{2, 1, 2, 1, 2}));
+  EXPECT_EQ(LookUpDraft(TokenIds{7, 7, 7, 7}, 3), (TokenIds{7, 7, 7}));
+  EXPECT_EQ(LookUpDraft(TokenIds{1, 2, 1, 2, 1}, 5), (TokenIds{2, 1, 2, 1, 2}));
 }
 
 TEST(DraftGauge, DraftsMoreWhileGuessesAreRight) {
