@@ -6,12 +6,11 @@
 #include <compare>
 #include <cstdint>
 #include <ostream>
-#include <string>
-#include <string_view>
 #include <variant>
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
 
 namespace shoal::core {
@@ -34,30 +33,8 @@ struct Request {
   bool operator==(const Request&) const = default;
 };
 
-// Why a request was not taken, or why a stream ended early. The names are part of the HTTP
-// interface.
-enum class BusyReason : uint8_t {
-  kQueueFull,
-  kNoGroup,
-  kGroupLost,
-  kTooLarge,
-  kDraining,
-  kRefused,  // By the leader of a group that this coordinator had thought fit.
-};
-
-// "queue_full", "no_group", "group_lost", "too_large", "draining", "refused".
-std::string_view ToString(BusyReason reason);
-
-struct StreamError {
-  BusyReason reason;
-  std::string message;
-  int64_t retry_after_ms = 0;  // 0: do not retry as is.
-};
-
-// With the time after which that reason may have gone.
-StreamError MakeStreamError(BusyReason reason, std::string message);
-
-// Owned by whoever submitted; must live until OnFinish, OnError or Cancel.
+// Owned by whoever submitted; must live until OnFinish, OnError or Cancel. Updates are what the
+// request asked for, log-probabilities too: of a group that says anything else OnError is called.
 class StreamListener {
  public:
   virtual ~StreamListener() = default;
@@ -68,41 +45,6 @@ class StreamListener {
   virtual void OnFinish(const SequenceUpdate& update) = 0;
   // The stream cannot continue. Nothing follows.
   virtual void OnError(const StreamError& error) = 0;
-};
-
-// What is served; the same for all groups of a region.
-struct ServedModel {
-  std::string name;
-  std::string numerics_id;      // 32 hex digits; empty until the first group has joined.
-  int64_t context_tokens = 0;   // Longest prompt plus answer.
-  int64_t kv_cache_tokens = 0;  // Of the largest group that is ready: a request that needs more is
-                                // never accepted. 0 while there is none.
-  int32_t vocab_size = 0;       // Token ids are below it. 0 until the first group has joined.
-  int64_t requests_max = 0;  // Most requests that can be held at once, running and waiting, by all
-                             // that are ready. 0 while there is none.
-};
-
-// For /metrics and `shoal status`.
-struct GroupStatus {
-  uint64_t group = 0;
-  uint64_t epoch = 0;
-  std::string name;  // host, ranks and cut, for people
-  int32_t tensor_parallel = 0;
-  int32_t pipeline_parallel = 0;
-  std::vector<std::string> ranks;  // One line each: host, pid, instruction set, threads.
-  bool ready = false;
-  SchedulerStats stats;
-};
-
-struct RegionStatus {
-  std::vector<GroupStatus> groups;
-  // kSchedulerCounters, of all groups that were ever here, each from its first update on: they
-  // never fall. The other fields are 0.
-  SchedulerStats totals;
-  int32_t requests_waiting = 0;  // In the coordinator's own queue.
-  int64_t requests_total = 0;
-  int64_t streams_live = 0;
-  int64_t group_losses_total = 0;
 };
 
 // Threading: the coordinator's event loop.

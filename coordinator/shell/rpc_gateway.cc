@@ -1,89 +1,60 @@
 #include "coordinator/shell/rpc_gateway.h"
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 #include <variant>
 
-#include "coordinator/gateway/answer/generation_plan.h"
-#include "coordinator/gateway/api/response_format.h"
+#include "coordinator/gateway/text/prompt_encoder.h"
 #include "transport/base/error.h"
-#include "transport/rpc/connection.h"
 
 namespace shoal::gateway {
 
 namespace {
 
-void CheckPrompt(const std::vector<int32_t>& prompt, int32_t vocab_size) {
-  if (prompt.empty()) Throw(ErrorCode::kInvalidArgument, "prompt: expected at least one token");
-  if (prompt.size() > rpc::kPromptTokensMax) {
-    Throw(ErrorCode::kInvalidArgument, "prompt has ", prompt.size(), " tokens: expected at most ",
-          rpc::kPromptTokensMax);
-  }
-  for (size_t i = 0; i < prompt.size(); ++i) {
-    if (prompt[i] < 0 || prompt[i] >= vocab_size) {
-      Throw(ErrorCode::kInvalidArgument, "prompt[", i, "] is ", prompt[i],
-            ": expected a token id from 0 to ", vocab_size - 1);
-    }
-  }
-}
+// As in service.capnp, spelled as the structs of this project spell it.
+constexpr ApiWords kRpcWords = {.stop_ids = "stop_ids",
+                                .tokens_max = "tokens_max",
+                                .instead_of_text = "send token ids",
+                                .instead_of_chat = "send text"};
 
 bool HasText(const rpc::GenerateRequest& request) {
-  return !request.text.empty() || !request.chat.empty();
+  return !std::holds_alternative<std::vector<int32_t>>(request.prompt);
 }
 
 size_t TextBytes(const rpc::GenerateRequest& request) {
-  size_t bytes = request.text.size() + request.params.grammar.text.size();
+  size_t bytes = request.params.grammar.text.size();
+  if (const auto* text = std::get_if<std::string>(&request.prompt)) bytes += text->size();
+  const auto* chat = std::get_if<Conversation>(&request.prompt);
+  if (chat == nullptr) return bytes;
   // A message without text costs the template something as well.
   constexpr size_t kMessageBytes = 16;
-  for (const rpc::ChatMessage& message : request.chat) {
+  for (const ChatMessage& message : *chat) {
     bytes += kMessageBytes + message.role.size() + message.content.size();
   }
   return bytes;
 }
 
-std::vector<int32_t> Encode(const rpc::GenerateRequest& request, const TextService& text) {
-  if (!HasText(request)) return request.tokens;
-  if (text.tokenizer == nullptr) {
-    Throw(ErrorCode::kInvalidArgument, "prompt: this model has no tokenizer",
-          text.tokenizer_refusal.empty() ? ""
-                                         : Str(" that can be used (", text.tokenizer_refusal, ")"),
-          ", send token ids");
-  }
-  if (!request.chat.empty()) {
-    if (!text.encode_chat) {
-      Throw(ErrorCode::kInvalidArgument, "prompt: this model has no chat template",
-            text.chat_refusal.empty() ? "" : Str(" that can be used (", text.chat_refusal, ")"),
-            ", send text");
-    }
-    auto messages = nlohmann::ordered_json::array();
-    for (const rpc::ChatMessage& message : request.chat) {
-      messages.push_back({{"role", message.role}, {"content", message.content}});
-    }
-    return text.encode_chat(messages);
-  }
-  std::vector<int32_t> prompt =
-      text.tokenizer->Encode(request.text, text::SpecialTokens::kRecognized);
-  const std::optional<int32_t> bos = text.tokenizer->bos_to_add();
-  if (bos) prompt.insert(prompt.begin(), *bos);
-  return prompt;
+StreamError ToStreamError(const RequestError& error) {
+  const bool too_large = error.kind == RequestError::Kind::kContextExceeded ||
+                         error.kind == RequestError::Kind::kCacheExceeded;
+  return MakeStreamError(too_large ? BusyReason::kTooLarge : BusyReason::kInvalid, error.what());
 }
 
-rpc::EncodedPrompt EncodePrompt(const rpc::GenerateRequest& request, const TextService& text,
-                                int32_t vocab_size) {
-  rpc::EncodedPrompt prompt;
+kj::Own<rpc::EncodedPrompt> EncodePrompt(const rpc::GenerateRequest& request,
+                                         const TextService& text, const ServedModel& model) {
+  auto encoded = kj::heap<rpc::EncodedPrompt>();
   try {
-    prompt.tokens = Encode(request, text);
-    CheckPrompt(prompt.tokens, vocab_size);
-    CheckGrammar({request.params.grammar, "grammar"}, text);
-  } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
-    prompt.busy = {"invalid", error.what(), 0};
+    auto all = PromptEncoder(text, model, kRpcWords)
+                   .Encode({.prompts = {&request.prompt, 1},
+                            .stops_at_eos = HasText(request),
+                            .params = request.params,
+                            .tokens_max = request.params.tokens_max});
+    encoded->tokens = std::move(all[0].ids);
+    encoded->params = std::move(all[0].params);
+  } catch (const RequestError& error) {  // The RPC boundary: the caller reads it in the reply.
+    encoded->refusal = ToStreamError(error);
   }
-  return prompt;
-}
-
-rpc::BusyInfo ToInfo(const core::StreamError& error) {
-  return {std::string(ToString(error.reason)), error.message, error.retry_after_ms};
+  return encoded;
 }
 
 }  // namespace
@@ -112,8 +83,8 @@ class RpcGateway::Listener : public core::StreamListener {
     gateway_.listeners_.erase(number_);
   }
 
-  void OnError(const core::StreamError& error) override {
-    sink_.Fail(ToInfo(error));
+  void OnError(const StreamError& error) override {
+    sink_.Fail(error);
     gateway_.listeners_.erase(number_);
   }
 
@@ -143,49 +114,40 @@ RpcGateway::~RpcGateway() noexcept {
   for (const auto& [number, listener] : listeners_) generation_.Cancel(listener->stream());
 }
 
-kj::Promise<rpc::EncodedPrompt> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
-  const int32_t vocab_size = VocabSize(text_, generation_.model());
+kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
+  ServedModel model = generation_.model();
   TextThread* thread = text_threads_.For(TextBytes(request));
-  if (thread == nullptr) return EncodePrompt(request, text_, vocab_size);
+  if (thread == nullptr) return EncodePrompt(request, text_, model);
   if (thread->full()) {
-    return rpc::EncodedPrompt{
-        {},
-        ToInfo(core::MakeStreamError(core::BusyReason::kQueueFull,
-                                     "too many prompts are waiting to be tokenized"))};
+    auto refused = kj::heap<rpc::EncodedPrompt>();
+    refused->refusal =
+        MakeStreamError(BusyReason::kQueueFull, "too many prompts are waiting to be tokenized");
+    return kj::mv(refused);
   }
   return thread
-      ->Run(std::function(
-          [request, text = text_, vocab_size] { return EncodePrompt(request, text, vocab_size); }))
-      .then([](kj::Own<Outcome<rpc::EncodedPrompt>>&& outcome) { return outcome->Take(); });
+      ->Run(std::function([request, text = text_, model = std::move(model)] {
+        return EncodePrompt(request, text, model);
+      }))
+      .then(
+          [](kj::Own<Outcome<kj::Own<rpc::EncodedPrompt>>>&& outcome) { return outcome->Take(); });
 }
 
 rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
                                           rpc::EncodedPrompt prompt, rpc::GenerationSink& sink) {
   rpc::GenerateReply reply;
-  if (!prompt.busy.reason.empty()) {
-    reply.busy = std::move(prompt.busy);
+  if (prompt.refusal) {
+    reply.refusal = *std::move(prompt.refusal);
     return reply;
   }
-  GenerationParams params = request.params;
-  const bool has_text = HasText(request);
-  if (has_text) {
-    params.stop_ids.insert(params.stop_ids.end(), text_.eos_ids.begin(), text_.eos_ids.end());
-  }
-  try {
-    CheckParams(params);
-    CheckTokenIds(params, VocabSize(text_, generation_.model()));
-  } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
-    reply.busy = {"invalid", error.what(), 0};
-    return reply;
-  }
-  if (!request.seed_given) params.sampling.seed = random_();
-
+  if (!request.seed_given) prompt.params.sampling.seed = random_();
   reply.prompt_tokens = static_cast<int64_t>(prompt.tokens.size());
-  reply.seed = params.sampling.seed;
-  auto listener = std::make_unique<Listener>(*this, sink, has_text ? text_.tokenizer : nullptr);
-  const auto outcome = generation_.Submit({std::move(prompt.tokens), params}, *listener);
-  if (const auto* refusal = std::get_if<core::StreamError>(&outcome)) {
-    reply.busy = ToInfo(*refusal);
+  reply.seed = prompt.params.sampling.seed;
+  auto listener =
+      std::make_unique<Listener>(*this, sink, HasText(request) ? text_.tokenizer : nullptr);
+  const auto outcome =
+      generation_.Submit({std::move(prompt.tokens), std::move(prompt.params)}, *listener);
+  if (const auto* refusal = std::get_if<StreamError>(&outcome)) {
+    reply.refusal = *refusal;
     return reply;
   }
   reply.generation = next_generation_++;
@@ -201,23 +163,8 @@ void RpcGateway::OnCancel(uint64_t generation) {
   listeners_.erase(listener);
 }
 
-std::vector<rpc::ModelInfo> RpcGateway::OnModels() {
-  const core::ServedModel model = generation_.model();
-  return {{model.name, model.numerics_id, model.context_tokens, model.kv_cache_tokens}};
-}
+std::vector<ServedModel> RpcGateway::OnModels() { return {generation_.model()}; }
 
-rpc::StatusInfo RpcGateway::OnStatus() {
-  const core::RegionStatus status = generation_.status();
-  rpc::StatusInfo info;
-  for (const core::GroupStatus& group : status.groups) {
-    info.groups.push_back({group.group, group.epoch, group.name, group.tensor_parallel,
-                           group.pipeline_parallel, group.ranks, group.ready, group.stats});
-  }
-  info.requests_waiting = status.requests_waiting;
-  info.requests_total = status.requests_total;
-  info.streams_live = status.streams_live;
-  info.group_losses_total = status.group_losses_total;
-  return info;
-}
+RegionStatus RpcGateway::OnStatus() { return generation_.status(); }
 
 }  // namespace shoal::gateway

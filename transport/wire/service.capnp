@@ -23,13 +23,15 @@ struct GenerateRequest {
     chat @2 :List(ChatMessage); # Put through the model's chat template.
   }
   params @3 :Gen.GenerationParams;
-  # With `text` or `chat` the model's end-of-sequence ids are added to the stop ids.
+  # With `text` or `chat` the model's end-of-sequence ids are added to the stop ids. With `tokens`
+  # they are the sender's to name, and a grammar needs all of them.
   seedGiven @4 :Bool;          # False: the coordinator draws the seed.
 }
 
 struct ChatMessage {
-  role @0 :Text;
+  role @0 :Text;               # system, developer, user, assistant, tool or function.
   content @1 :Text;
+  name @2 :Text;               # Of who speaks, for templates that show it. Null: none.
 }
 
 struct GenerateOutcome {
@@ -72,7 +74,9 @@ struct ModelInfo {
   name @0 :Text;
   numericsId @1 :Text;         # Empty until a group has joined.
   contextTokens @2 :Int64;
-  kvCacheTokens @3 :Int64;
+  kvCacheTokens @3 :Int64;     # Of the largest group that is ready; this and the next two are 0
+  vocabSize @4 :Int32;         # where that is not known. Token ids are below it.
+  requestsMax @5 :Int64;       # Most requests that can be held at once, running and waiting.
 }
 
 struct Status {
@@ -81,6 +85,8 @@ struct Status {
   requestsTotal @2 :Int64;
   streamsLive @3 :Int64;
   groupLossesTotal @4 :Int64;
+  totals @5 :Worker.SchedulerStats;
+  # Its counters, of all groups that were ever here: they never fall. The other fields are 0.
 }
 
 struct GroupStatus {

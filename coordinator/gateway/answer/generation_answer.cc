@@ -79,7 +79,7 @@ bool GenerationAnswer::Start() {
       continue;
     }
     const auto outcome = service_.Submit({choice->plan().ids, params}, *choice);
-    if (const auto* refusal = std::get_if<core::StreamError>(&outcome)) {
+    if (const auto* refusal = std::get_if<StreamError>(&outcome)) {
       CancelAll();
       done_ = true;
       throw FromStreamError(*refusal);

@@ -11,7 +11,7 @@
 
 #include "coordinator/gateway/answer/generation_answer.h"
 #include "coordinator/gateway/api/api_request.h"
-#include "coordinator/gateway/api/parameters.h"
+#include "coordinator/gateway/api/fields/parameters.h"
 #include "coordinator/gateway/json/strict_json.h"
 #include "transport/base/system_random.h"
 #include "transport/rpc/secret.h"
@@ -98,7 +98,7 @@ struct HttpGateway::Call {
 struct HttpGateway::Reading {
   Endpoint endpoint = Endpoint::kCompletions;
   std::vector<std::string> served_names;
-  core::ServedModel model;
+  ServedModel model;
   uint64_t seed = 0;                    // For a request that brings none.
   std::optional<ApiError> unavailable;  // Nobody can answer, however good the request is.
   bool strict = false;                  // Unknown fields are refused.
@@ -286,7 +286,7 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
   if (!model.numerics_id.empty()) format.fingerprint = "fp_" + model.numerics_id.substr(0, 16);
   format.return_token_ids = setup.request.return_token_ids;
   format.include_usage = setup.request.include_usage;
-  format.top_logprobs = setup.request.top_logprobs;
+  format.top_logprobs = setup.request.params.top_logprobs;
   format.tokenizer = text.tokenizer;
   format.warnings = WarningsAbout(setup.request.ignored);
   return setup;
@@ -301,11 +301,11 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
                   .unavailable = std::nullopt,
                   .strict = options_.strict_params || (strict != nullptr && *strict == "1")};
   if (stopping_) {
-    reading.unavailable = FromStreamError(
-        core::MakeStreamError(core::BusyReason::kDraining, "the server is stopping"));
+    reading.unavailable =
+        FromStreamError(MakeStreamError(BusyReason::kDraining, "the server is stopping"));
   } else if (reading.model.context_tokens <= 0) {
-    reading.unavailable = FromStreamError(
-        core::MakeStreamError(core::BusyReason::kNoGroup, "no group has joined yet"));
+    reading.unavailable =
+        FromStreamError(MakeStreamError(BusyReason::kNoGroup, "no group has joined yet"));
   }
   return reading;
 }
@@ -350,8 +350,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   TextThread* thread = text_threads_.For(call.request.body.size());
   if (thread == nullptr) return Start(call, MakeReading(call).Read(call.request.body, text_));
   if (thread->full()) {
-    throw FromStreamError(core::MakeStreamError(core::BusyReason::kQueueFull,
-                                                "too many requests are waiting to be read"));
+    throw FromStreamError(
+        MakeStreamError(BusyReason::kQueueFull, "too many requests are waiting to be read"));
   }
   return std::make_unique<LargeCall>(*this, *thread, call);
 }
@@ -415,9 +415,9 @@ void HttpGateway::SendParameters(Call& call) { SendJson(call, 200, ParametersJso
 void HttpGateway::SendVersion(Call& call) { SendJson(call, 200, options_.version_json); }
 
 void HttpGateway::SendReady(Call& call) {
-  const core::RegionStatus status = generation_.status();
+  const RegionStatus status = generation_.status();
   const auto ready = std::count_if(status.groups.begin(), status.groups.end(),
-                                   [](const core::GroupStatus& group) { return group.ready; });
+                                   [](const GroupStatus& group) { return group.ready; });
   const bool serving = ready > 0 && !stopping_;
   JsonWriter json;
   json.BeginObject().Key("status");

@@ -74,19 +74,19 @@ constexpr GaugeSample kGaugeSamples[] = {
      [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
 };
 
-void WriteRegion(const core::RegionStatus& region, std::string& text) {
+void WriteRegion(const RegionStatus& region, std::string& text) {
   for (const CounterSample& sample : kCounterSamples) {
     WriteSample(text, sample.name, "counter", sample.help, region.totals.*sample.value);
   }
   for (const GaugeSample& sample : kGaugeSamples) {
     int64_t sum = 0;
-    for (const core::GroupStatus& group : region.groups) sum += sample.value(group.stats);
+    for (const GroupStatus& group : region.groups) sum += sample.value(group.stats);
     WriteSample(text, sample.name, sample.type, sample.help, sum);
   }
   int64_t waiting = region.requests_waiting;
   int64_t ready = 0;
   uint64_t epoch = 0;
-  for (const core::GroupStatus& group : region.groups) {
+  for (const GroupStatus& group : region.groups) {
     waiting += group.stats.requests_waiting;
     ready += group.ready ? 1 : 0;
     epoch = std::max(epoch, group.epoch);
@@ -134,7 +134,7 @@ void GatewayMetrics::CountRequest(const std::string& route, int status) {
   ++requests_[{route, status}];
 }
 
-std::string GatewayMetrics::Write(const core::RegionStatus& region, size_t connection_count) const {
+std::string GatewayMetrics::Write(const RegionStatus& region, size_t connection_count) const {
   std::string text;
   WriteRegion(region, text);
   text +=

@@ -59,11 +59,11 @@ class FakeGeneration : public core::GenerationService {
     int64_t cached_tokens = 0;  // Said with its next tokens.
   };
 
-  std::variant<core::StreamId, core::StreamError> Submit(core::Request request,
-                                                         core::StreamListener& listener) override;
+  std::variant<core::StreamId, StreamError> Submit(core::Request request,
+                                                   core::StreamListener& listener) override;
   void Cancel(core::StreamId stream) override;
-  core::ServedModel model() const override { return served; }
-  core::RegionStatus status() const override { return region; }
+  ServedModel model() const override { return served; }
+  RegionStatus status() const override { return region; }
 
   // The sequence's next tokens, a byte each; log-probabilities, if asked for, as Logprobs() makes
   // them. `index`: in the order of Submit.
@@ -73,15 +73,15 @@ class FakeGeneration : public core::GenerationService {
   // The log-probabilities of its prompt's tokens [begin, end); otherwise all come with its first
   // update.
   void DeliverPrompt(size_t index, size_t begin, size_t end);
-  void Fail(size_t index, core::BusyReason reason);
+  void Fail(size_t index, BusyReason reason);
   // A few ids with log-probabilities that depend on the token alone.
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
 
   std::vector<Sequence> sequences;
-  std::optional<core::StreamError> refusal;  // Of the next Submits.
+  std::optional<StreamError> refusal;  // Of the next Submits.
   size_t accepted_before_refusal = 0;
-  core::ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0};
-  core::RegionStatus region;
+  ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0};
+  RegionStatus region;
 
  private:
   SequenceUpdate Update(Sequence& sequence, std::vector<int32_t> tokens);
@@ -151,6 +151,7 @@ class GatewayFixture {
   kj::WaitScope wait_scope{loop};
   kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
   ByteTokenizer tokenizer;
+  TextService text;
   FakeGeneration generation;
   std::unique_ptr<HttpGateway> gateway;
 };

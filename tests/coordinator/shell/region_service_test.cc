@@ -199,7 +199,7 @@ class FakeWorker {
 
 rpc::GenerateRequest Request(std::vector<int32_t> prompt, int64_t tokens_max) {
   rpc::GenerateRequest request;
-  request.tokens = std::move(prompt);
+  request.prompt = std::move(prompt);
   request.params.tokens_max = tokens_max;
   return request;
 }
@@ -265,9 +265,9 @@ TEST(RegionService, RefusesWhatIsWrongByName) {
   request.params.stop_ids.assign(kStopIdsMax + 1, 3);
   expect_refusal(request, "stop_ids");
   request = Request({}, 5);
-  request.text = "words";
+  request.prompt = "words";
   expect_refusal(request, "no tokenizer");
-  request.text.assign(2 * kLargeTextBytes, 'a');  // Tokenized beside the loop.
+  request.prompt = std::string(2 * kLargeTextBytes, 'a');  // Tokenized beside the loop.
   expect_refusal(request, "no tokenizer");
   expect_refusal(Request(std::vector<int32_t>(65, 1), 5), "too_large");
 }
