@@ -1,4 +1,4 @@
-// shoal-coordinator: the region's front door. Everything it does is in coordinator/gateway; here
+// shoal-coordinator: the region's front door. Everything it does is in coordinator/shell; here
 // are its flags and its one line of output.
 
 #include <exception>

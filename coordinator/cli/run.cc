@@ -14,6 +14,7 @@
 #include "coordinator/shell/serve.h"
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::cli {
 namespace {
@@ -30,23 +31,7 @@ constexpr TimeNs kAfterEndNs = kSecondNs;
 
 struct RunOptions {
   CutOptions cut;
-  std::string served_model_name;
-  std::string bind = "127.0.0.1";
-  int32_t port = 8000;
-  int32_t threads = 0;
-  int64_t context_tokens_max = 0;
-  int64_t prefill_chunk_tokens = 512;
-  int32_t sequences_max = 32;
-  int32_t queue_requests_max = 1024;
-  std::string prefix_cache = "on";
-  std::string speculation = "prompt-lookup";
-  int32_t speculation_tokens_max = 8;
-  std::string batch_policy = "continuous";
-  int32_t batch_queue_min = 10;
-  int64_t batch_delay_max_ms = 50;
-  std::string comm = "auto";
-  std::string api_keys_file;
-  bool strict_params = false;
+  gateway::CoordinatorOptions coordinator;
   int64_t ready_timeout_ms = 60'000;
 };
 
@@ -74,92 +59,52 @@ config::OptionTable MakeRunTable(RunOptions& options) {
                   "address of --bind), once a token has passed through all ranks; everything else "
                   "goes to stderr.",
        .epilog = kRunEpilog});
+  gateway::CoordinatorOptions& coordinator = options.coordinator;
   AddCut(table, options.cut);
-  table.AddInt("threads", "T", options.threads, {0, 4096},
-               "Threads of each rank. 0: cores / ranks, at least 1.");
-  table.AddString("bind", "ADDRESS", options.bind,
+  config::PassGroupFlag(table, "threads");
+  table.AddString("bind", "ADDRESS", coordinator.bind,
                   "Address of the HTTP port. Anything but a loopback address lets the network in: "
                   "set a key file first. The ranks talk over this machine's own in any case.");
-  table.AddInt("port", "PORT", options.port, {0, 65535}, "HTTP port. 0: any free one.");
-  table.AddString("served-model-name", "NAME", options.served_model_name,
-                  "What clients call the model. Empty: the file's or folder's name without .gguf.");
-  table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT32_MAX},
-               "Longest sequence, prompt and answer. 0: the model's.");
+  gateway::AddServingOptions(table, coordinator);
+  config::AddGroupFlag(table, "context-tokens-max", coordinator.region.context_tokens_max);
   AddCache(table, options.cut);
-  AddNumerics(table, options.cut);
-  table.AddInt("prefill-chunk-tokens", "N", options.prefill_chunk_tokens, {1, 1 << 20},
-               "Prompt positions of one step, all sequences together.");
-  table.AddInt("sequences-max", "N", options.sequences_max, {1, 1 << 16},
-               "Sequences that run at once.");
-  table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
+  for (const std::string_view name : {"numerics", "prefill-chunk-tokens", "sequences-max"}) {
+    config::PassGroupFlag(table, name);
+  }
+  table.AddInt("queue-requests-max", "N", coordinator.region.queue_requests_max, {0, 1 << 20},
                "Requests that wait while all sequences are taken; one more gets 503.");
-  table.AddChoice<std::string>("prefix-cache", options.prefix_cache, {{"on", "on"}, {"off", "off"}},
-                               "Keep the blocks of ended sequences, and start later ones of the "
-                               "same prefix behind them.");
-  table.AddChoice<std::string>(
-      "speculation", options.speculation, {{"off", "off"}, {"prompt-lookup", "prompt-lookup"}},
-      "Guess the next tokens from what the sequence said before, and verify several "
-      "in one step. Changes no answer.");
-  table.AddInt("speculation-tokens-max", "N", options.speculation_tokens_max, {1, 16},
-               "Tokens that one sequence may guess in a step.");
-  table.AddChoice<std::string>(
-      "batch-policy", options.batch_policy,
-      {{"continuous", "continuous"}, {"threshold", "threshold"}},
-      "When waiting requests join the running ones: with the next step, or all at "
-      "once when enough of them wait or one has waited long enough.");
-  table.AddInt("batch-queue-min", "N", options.batch_queue_min, {0, 1 << 20},
-               "With the threshold policy: more than N must wait.");
-  table.AddInt("batch-delay-max-ms", "N", options.batch_delay_max_ms, {0, 3'600'000},
-               "With the threshold policy: or one has waited for so long.");
-  table.AddChoice<std::string>("comm", options.comm,
-                               {{"auto", "auto"}, {"shm", "shm"}, {"tcp", "tcp"}, {"mpi", "mpi"}},
-                               "How ranks reach each other. auto: shared memory.");
+  for (const std::string_view name :
+       {"prefix-cache", "speculation", "speculation-tokens-max", "batch-policy", "batch-queue-min",
+        "batch-delay-max-ms", "comm"}) {
+    config::PassGroupFlag(table, name);
+  }
   AddMemory(table, options.cut);
-  table.AddString("api-keys-file", "FILE", options.api_keys_file,
-                  "API keys, one a line; clients must show one. Empty: none is asked for.");
-  table.AddBool("strict-params", options.strict_params,
-                "Refuse requests with fields that nobody here knows, instead of naming them in "
-                "the answer. GET /v1/parameters names all that there are.");
   table.AddInt("ready-timeout-ms", "N", options.ready_timeout_ms, {100, INT32_MAX},
                "Give up if not ready after so long.");
   return table;
 }
 
+// What follows from the flags that were read.
 gateway::CoordinatorOptions MakeCoordinatorOptions(const RunOptions& options) {
-  gateway::CoordinatorOptions coordinator;
+  gateway::CoordinatorOptions coordinator = options.coordinator;
   coordinator.model = options.cut.model;
-  coordinator.served_model_name = options.served_model_name;
-  coordinator.bind = options.bind;
   coordinator.rpc_bind = "127.0.0.1";
-  coordinator.port = options.port;
   coordinator.rpc_port = 0;
-  coordinator.api_keys_file = options.api_keys_file;
-  coordinator.strict_params = options.strict_params;
-  coordinator.context_tokens_max = options.context_tokens_max;
-  coordinator.queue_requests_max = options.queue_requests_max;
-  coordinator.join_timeout_ms = options.ready_timeout_ms;
+  coordinator.region.join_timeout_ms = options.ready_timeout_ms;
   return coordinator;
 }
 
-launch::LocalGroupOptions MakeGroupOptions(const RunOptions& options, uint16_t rpc_port) {
+// `group_flags`: of the ranks, as they were given here.
+launch::LocalGroupOptions MakeGroupOptions(const RunOptions& options,
+                                           const std::vector<std::string>& group_flags,
+                                           uint16_t rpc_port) {
   launch::LocalGroupOptions group;
   group.rank_count = static_cast<int32_t>(options.cut.rank_count());
   group.worker = ProgramPath("shoal-worker");
-  group.arguments = WorkerArguments(options.cut);
+  group.arguments = group_flags;
   std::vector<std::string>& arguments = group.arguments;
   arguments.insert(arguments.end(), {"--model", options.cut.model});
   arguments.insert(arguments.end(), {"--coordinator", Str("127.0.0.1:", rpc_port)});
-  arguments.insert(arguments.end(), {"--comm", options.comm});
-  arguments.insert(arguments.end(), {"--prefix-cache", options.prefix_cache});
-  arguments.insert(arguments.end(), {"--speculation", options.speculation});
-  AppendFlag(arguments, "--speculation-tokens-max", options.speculation_tokens_max);
-  arguments.insert(arguments.end(), {"--batch-policy", options.batch_policy});
-  AppendFlag(arguments, "--batch-queue-min", options.batch_queue_min);
-  AppendFlag(arguments, "--batch-delay-max-ms", options.batch_delay_max_ms);
-  AppendFlag(arguments, "--threads", options.threads);
-  AppendFlag(arguments, "--context-tokens-max", options.context_tokens_max);
-  AppendFlag(arguments, "--prefill-chunk-tokens", options.prefill_chunk_tokens);
-  AppendFlag(arguments, "--sequences-max", options.sequences_max);
   AppendFlag(arguments, "--join-timeout-ms", options.ready_timeout_ms);
   // Requests wait in the coordinator alone, or the bound would count twice.
   AppendFlag(arguments, "--queue-requests-max", 0);
@@ -169,12 +114,14 @@ launch::LocalGroupOptions MakeGroupOptions(const RunOptions& options, uint16_t r
 // Watches the group and its mpirun, and decides when to end and with which exit status.
 class GroupWatch {
  public:
-  explicit GroupWatch(const RunOptions& options)
-      : options_(options), ready_deadline_(Deadline::After(clock_, options.ready_timeout_ms)) {}
+  GroupWatch(const RunOptions& options, std::vector<std::string> group_flags)
+      : options_(options),
+        group_flags_(std::move(group_flags)),
+        ready_deadline_(Deadline::After(clock_, options.ready_timeout_ms)) {}
 
   void OnListening(const gateway::Listening& where) {
     url_ = where.url;
-    group_.emplace(MakeGroupOptions(options_, where.rpc_port));
+    group_.emplace(MakeGroupOptions(options_, group_flags_, where.rpc_port));
   }
 
   void OnReady() {
@@ -240,6 +187,7 @@ class GroupWatch {
   }
 
   const RunOptions& options_;
+  const std::vector<std::string> group_flags_;
   SteadyClock clock_;
   Deadline ready_deadline_;
   std::string url_;
@@ -263,12 +211,13 @@ int RunVerb(int argc, const char* const* argv) {
     const auto model = model::Model::Open(options.cut.model);
     Plan(*model, options.cut);
     const int64_t longest = model->config().context_tokens;
-    if (options.context_tokens_max > longest) {
-      Throw(ErrorCode::kInvalidArgument, "--context-tokens-max ", options.context_tokens_max, ": ",
-            options.cut.model, " was made for ", longest, " tokens: lower it");
+    const int64_t asked = options.coordinator.region.context_tokens_max;
+    if (asked > longest) {
+      Throw(ErrorCode::kInvalidArgument, "--context-tokens-max ", asked, ": ", options.cut.model,
+            " was made for ", longest, " tokens: lower it");
     }
   }
-  GroupWatch watch(options);
+  GroupWatch watch(options, config::GroupArguments(table));
   gateway::Serve(MakeCoordinatorOptions(options), kDismissMs,
                  {.on_listening = [&](const auto& where) { watch.OnListening(where); },
                   .region = {.on_group_ready = [&](const std::string&) { watch.OnReady(); },

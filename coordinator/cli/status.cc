@@ -50,7 +50,7 @@ std::string ReadKey(const StatusOptions& options) {
   return options.api_key_file.empty() ? "" : rpc::ReadSecretFile(options.api_key_file);
 }
 
-std::string GroupText(const rpc::GroupInfo& group) {
+std::string GroupText(const GroupStatus& group) {
   std::ostringstream out;
   out << group.name << ": " << (group.ready ? "ready" : "not ready") << "\n"
       << "  serves " << group.model_name << ", numerics " << group.numerics_id << "\n"
@@ -69,10 +69,10 @@ std::string GroupText(const rpc::GroupInfo& group) {
 }
 
 std::string RpcText(rpc::Client& client) {
-  const rpc::StatusInfo status = client.Status();
+  const RegionStatus status = client.Status();
   std::ostringstream out;
   std::string name;
-  for (const rpc::ModelInfo& model : client.Models()) {
+  for (const ServedModel& model : status.models) {
     out << "model " << model.name << ", context " << model.context_tokens << " tokens, numerics "
         << (model.numerics_id.empty() ? "not known yet" : model.numerics_id) << "\n  "
         << (model.name == name ? "takes no new requests, " : "") << "groups ready "
@@ -83,7 +83,7 @@ std::string RpcText(rpc::Client& client) {
   out << "requests " << status.requests_total << ", streams " << status.streams_live << ", waiting "
       << status.requests_waiting << ", groups lost " << status.group_losses_total << "\n";
   if (status.groups.empty()) out << "no group has joined\n";
-  for (const rpc::GroupInfo& group : status.groups) out << GroupText(group);
+  for (const GroupStatus& group : status.groups) out << GroupText(group);
   return out.str();
 }
 

@@ -13,6 +13,7 @@
 #include "coordinator/cli/verbs.h"
 #include "coordinator/launch/local_group.h"
 #include "transport/base/error.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::cli {
 namespace {
@@ -23,8 +24,6 @@ constexpr std::string_view kDigest = "digest ";
 
 struct VerifyOptions {
   CutOptions cut;
-  int32_t threads = 0;
-  std::string comm = "auto";
   std::string write;
   std::string against;
 };
@@ -45,12 +44,9 @@ config::OptionTable MakeVerifyTable(VerifyOptions& options) {
                  "  2  wrong usage, a bad model, an impossible cut, the model is not in --against\n"
                  "  4  the instruction set asked for is not there\n"});
   AddCut(table, options.cut);
-  table.AddInt("threads", "T", options.threads, {0, 4096},
-               "Threads of each rank. 0: cores / ranks, at least 1.");
+  config::PassGroupFlag(table, "threads");
   AddCache(table, options.cut);
-  table.AddChoice<std::string>("comm", options.comm,
-                               {{"auto", "auto"}, {"shm", "shm"}, {"tcp", "tcp"}, {"mpi", "mpi"}},
-                               "How ranks reach each other. auto: shared memory.");
+  config::PassGroupFlag(table, "comm");
   AddMemory(table, options.cut);
   table.AddString("write", "FILE", options.write,
                   "Keep the digests in this file; those of other models in it stay.");
@@ -70,17 +66,16 @@ nlohmann::ordered_json ReadDigestFile(const std::string& path) {
   return content;
 }
 
-// Runs the ranks. Result: their exit status, with 1 for a signal; what they print goes to `digests`
-// and stdout.
-int ComputeDigests(const VerifyOptions& options, Digests& digests) {
+// Runs the ranks with these flags. Result: their exit status, with 1 for a signal; what they print
+// goes to `digests` and stdout.
+int ComputeDigests(const VerifyOptions& options, const std::vector<std::string>& group_flags,
+                   Digests& digests) {
   launch::LocalGroupOptions group_options;
   group_options.rank_count = static_cast<int32_t>(options.cut.rank_count());
   group_options.worker = ProgramPath("shoal-worker");
   group_options.arguments = {"verify", options.cut.model};
-  const std::vector<std::string> arguments = WorkerArguments(options.cut);
-  group_options.arguments.insert(group_options.arguments.end(), arguments.begin(), arguments.end());
-  AppendFlag(group_options.arguments, "--threads", options.threads);
-  group_options.arguments.insert(group_options.arguments.end(), {"--comm", options.comm});
+  group_options.arguments.insert(group_options.arguments.end(), group_flags.begin(),
+                                 group_flags.end());
   group_options.on_stdout = [&digests](std::string_view line) {
     std::cout << line << std::endl;
     const size_t space = line.rfind(' ');
@@ -139,7 +134,8 @@ int VerifyVerb(int argc, const char* const* argv) {
     }
   }
   Digests found = Digests::object();
-  if (const int status = ComputeDigests(options, found); status != 0) return status;
+  if (const int status = ComputeDigests(options, config::GroupArguments(table), found); status != 0)
+    return status;
   if (!options.write.empty()) Write(options.write, model->name(), found);
   return options.against.empty() || Compare(options.against, kept, found) ? 0 : 1;
 }

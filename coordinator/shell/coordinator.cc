@@ -45,17 +45,9 @@ std::map<std::string, std::string> ParseCanaryDigests(const std::string& list) {
 }
 
 core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
-  core::RegionOptions region;
+  core::RegionOptions region = options.region;
   region.model_name = model;
-  region.other_models = options.other_models;
   region.canary_digests = ParseCanaryDigests(options.canary_digests);
-  region.served_model_name = options.served_model_name;
-  region.context_tokens_max = options.context_tokens_max;
-  region.queue_requests_max = options.queue_requests_max;
-  region.heartbeat_ms = options.heartbeat_ms;
-  region.heartbeats_missed_max = options.heartbeats_missed_max;
-  region.progress_timeout_ms = options.progress_timeout_ms;
-  region.join_timeout_ms = options.join_timeout_ms;
   return region;
 }
 
@@ -110,7 +102,7 @@ rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options,
   if (!options.group_token_file.empty()) {
     server.group_token = rpc::ReadSecretFile(options.group_token_file);
   }
-  server.heartbeat_ms = options.heartbeat_ms;
+  server.heartbeat_ms = options.region.heartbeat_ms;
   return server;
 }
 
@@ -126,15 +118,24 @@ std::vector<std::string> ReadApiKeys(const CoordinatorOptions& options) {
 
 }  // namespace
 
+void AddServingOptions(config::OptionTable& table, CoordinatorOptions& options) {
+  table.AddInt("port", "PORT", options.port, {0, 65535}, "HTTP port. 0: any free one.");
+  table.AddString("served-model-name", "NAME", options.region.served_model_name,
+                  "What clients call the model. Empty: the file's or folder's name without .gguf.");
+  table.AddString("api-keys-file", "FILE", options.api_keys_file,
+                  "API keys, one a line; clients must show one. Empty: none is asked for.");
+  table.AddBool("strict-params", options.strict_params,
+                "Refuse requests with fields that nobody here knows, instead of naming them in "
+                "the answer. GET /v1/parameters names all that there are.");
+}
+
 void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& options) {
   table
       .AddString("model", "PATH", options.model,
                  "The model that the workers serve, a .gguf file or a safetensors folder. The "
                  "coordinator reads its tokenizer and chat template.")
       .required = true;
-  table.AddString("served-model-name", "NAME", options.served_model_name,
-                  "What clients call the model. Empty: the file's or folder's name without .gguf.");
-  table.AddBool("other-models", options.other_models,
+  table.AddBool("other-models", options.region.other_models,
                 "Let groups of other models than --model join, and serve them to requests that "
                 "name them: with prompts of token ids, because only --model's tokenizer is read.");
   table.AddString("canary-digests", "ID=DIGEST,...", options.canary_digests,
@@ -144,33 +145,28 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
   table.AddString("bind", "ADDRESS", options.bind,
                   "Address that both ports listen on. Anything but a loopback address lets the "
                   "network in: set key and token files first.");
-  table.AddInt("port", "PORT", options.port, {0, 65535}, "HTTP port. 0: any free one.");
+  AddServingOptions(table, options);
   table.AddInt("rpc-port", "PORT", options.rpc_port, {0, 65535},
                "Port for workers and upstream programs. 0: any free one.");
-  table.AddString("api-keys-file", "FILE", options.api_keys_file,
-                  "API keys, one a line; clients must show one. Empty: none is asked for.");
-  table.AddBool("strict-params", options.strict_params,
-                "Refuse requests with fields that nobody here knows, instead of naming them in "
-                "the answer. GET /v1/parameters names all that there are.");
   table.AddString("group-token-file", "FILE", options.group_token_file,
                   "One line that workers must show. Empty: none is asked for.");
-  table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT64_MAX},
+  table.AddInt("context-tokens-max", "N", options.region.context_tokens_max, {0, INT64_MAX},
                "Longest prompt plus answer. 0: what the workers offer.");
   table.AddInt(
-      "queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
+      "queue-requests-max", "N", options.region.queue_requests_max, {0, 1 << 20},
       "Requests that wait here while all groups of their model are full; one more gets 503.");
-  table.AddInt("heartbeat-ms", "N", options.heartbeat_ms, {10, 60'000},
+  table.AddInt("heartbeat-ms", "N", options.region.heartbeat_ms, {10, 60'000},
                "How often each rank shows that it lives.");
   table.AddInt(
-      "heartbeats-missed-max", "N", options.heartbeats_missed_max, {2, 10'000},
+      "heartbeats-missed-max", "N", options.region.heartbeats_missed_max, {2, 10'000},
       "A rank silent for so many heartbeats is lost. A rank that dies is noticed at once by "
       "its connection; this is for one that is stopped or cut off. 20 (2 s) rather than 4, "
       "because where ranks outnumber cores a live rank's heartbeat can be half a second "
       "late, and a group taken out by mistake costs all its streams.");
-  table.AddInt("progress-timeout-ms", "N", options.progress_timeout_ms, {100, INT32_MAX},
+  table.AddInt("progress-timeout-ms", "N", options.region.progress_timeout_ms, {100, INT32_MAX},
                "A rank that has work and gets nowhere for so long hangs, and is lost. Above the "
                "longest step, which is a full prefill chunk.");
-  table.AddInt("join-timeout-ms", "N", options.join_timeout_ms, {100, INT32_MAX},
+  table.AddInt("join-timeout-ms", "N", options.region.join_timeout_ms, {100, INT32_MAX},
                "From a group's first rank to its canary token; then the group is given up.");
 }
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/core/region.h"
+#include "coordinator/core/region_options.h"
 #include "coordinator/shell/region_service.h"
 #include "transport/config/options.h"
 
@@ -18,8 +18,6 @@ namespace shoal::gateway {
 
 struct CoordinatorOptions {
   std::string model;  // A .gguf file or a safetensors folder; read for its text side only.
-  std::string served_model_name;  // Empty: the model's own.
-  bool other_models = false;      // Whether groups of others may join.
   std::string bind = "127.0.0.1";
   std::string rpc_bind;     // Of the RPC port; empty: `bind`. No flag: `shoal run` sets it.
   int32_t port = 8000;      // 0: any free one.
@@ -27,16 +25,16 @@ struct CoordinatorOptions {
   std::string api_keys_file;
   bool strict_params = false;
   std::string group_token_file;
-  std::string canary_digests;      // "ID=DIGEST,...".
-  int64_t context_tokens_max = 0;  // 0: what the groups offer.
-  int32_t queue_requests_max = 1024;
-  int64_t heartbeat_ms = 100;
-  int32_t heartbeats_missed_max = 20;
-  int64_t progress_timeout_ms = 30'000;
-  int64_t join_timeout_ms = 60'000;
+  std::string canary_digests;  // "ID=DIGEST,...".
+  // But for model_name, which is the model's own, and canary_digests, which are those above.
+  core::RegionOptions region;
 };
 
-// Rows for all of the above but rpc_bind. `options` must outlive the table.
+// Rows for what clients see of it: HTTP port, served name, keys, strictness.
+void AddServingOptions(config::OptionTable& table, CoordinatorOptions& options);
+
+// Rows for all of the above but rpc_bind, and what of the region has a flag. `options` must outlive
+// the table.
 void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& options);
 
 // Threading: owned by the event loop.

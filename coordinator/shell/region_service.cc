@@ -15,20 +15,6 @@ namespace {
 
 constexpr int64_t kLookAgainMs = 20;
 
-rpc::RegisterReply::Kind ToReply(core::RegisterOutcome::Kind kind) {
-  switch (kind) {
-    case core::RegisterOutcome::Kind::kAccepted:
-      return rpc::RegisterReply::Kind::kAccepted;
-    case core::RegisterOutcome::Kind::kRetry:
-      return rpc::RegisterReply::Kind::kRetry;
-    case core::RegisterOutcome::Kind::kMismatch:
-      return rpc::RegisterReply::Kind::kMismatch;
-    case core::RegisterOutcome::Kind::kStale:
-      return rpc::RegisterReply::Kind::kStale;
-  }
-  return rpc::RegisterReply::Kind::kRetry;
-}
-
 }  // namespace
 
 RegionService::RegionService(core::RegionOptions options, const Clock& clock, kj::Timer& timer,
@@ -59,8 +45,8 @@ kj::Promise<void> RegionService::AwaitGroupsGone(int64_t rest_ms) {
 
 // ---- Gateways ----
 
-std::variant<core::StreamId, core::StreamError> RegionService::Submit(
-    core::Request request, core::StreamListener& listener) {
+std::variant<core::StreamId, StreamError> RegionService::Submit(core::Request request,
+                                                                core::StreamListener& listener) {
   auto outcome = region_.Submit(std::move(request));
   if (const auto* stream = std::get_if<core::StreamId>(&outcome)) {
     listeners_[*stream] = &listener;
@@ -75,15 +61,15 @@ void RegionService::Cancel(core::StreamId stream) {
   Schedule();
 }
 
-std::vector<core::ServedModel> RegionService::models() const { return region_.models(); }
+std::vector<ServedModel> RegionService::models() const { return region_.models(); }
 
-core::RegionStatus RegionService::status() const { return region_.status(); }
+RegionStatus RegionService::status() const { return region_.status(); }
 
 // ---- Ranks ----
 
-rpc::RegisterReply RegionService::OnRegister(uint64_t connection, const RankRegistration& rank) {
-  const core::RegisterOutcome outcome = region_.Register(connection, rank);
-  if (outcome.kind == core::RegisterOutcome::Kind::kAccepted) {
+RegisterOutcome RegionService::OnRegister(uint64_t connection, const RankRegistration& rank) {
+  const RegisterOutcome outcome = region_.Register(connection, rank);
+  if (outcome.kind == RegisterOutcome::Kind::kAccepted) {
     LOG(INFO) << core::Name(rank) << " of " << rank.size << " joined group " << outcome.group
               << ", epoch " << outcome.epoch << ": " << rank.isa << ", " << rank.thread_count
               << " threads, KV cache of " << rank.kv_cache_tokens << " tokens";
@@ -91,7 +77,7 @@ rpc::RegisterReply RegionService::OnRegister(uint64_t connection, const RankRegi
     LOG(WARNING) << core::Name(rank) << " was refused: " << outcome.message;
   }
   Schedule();
-  return {ToReply(outcome.kind), outcome.message, outcome.epoch, outcome.group};
+  return outcome;
 }
 
 bool RegionService::OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress,

@@ -43,13 +43,13 @@ class RegionService : public core::GenerationService,
 
   const store::Journal& journal() const { return journal_; }
 
-  std::variant<core::StreamId, core::StreamError> Submit(core::Request request,
-                                                         core::StreamListener& listener) override;
+  std::variant<core::StreamId, StreamError> Submit(core::Request request,
+                                                   core::StreamListener& listener) override;
   void Cancel(core::StreamId stream) override;
-  std::vector<core::ServedModel> models() const override;
-  core::RegionStatus status() const override;
+  std::vector<ServedModel> models() const override;
+  RegionStatus status() const override;
 
-  rpc::RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) override;
+  RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                  const SchedulerStats& stats) override;

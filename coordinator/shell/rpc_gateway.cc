@@ -1,103 +1,63 @@
 #include "coordinator/shell/rpc_gateway.h"
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 #include <variant>
 
-#include "coordinator/gateway/answer/generation_plan.h"
-#include "coordinator/gateway/api/response_format.h"
-#include "coordinator/gateway/text/other_text.h"
+#include "coordinator/gateway/text/prompt_encoder.h"
 #include "transport/base/error.h"
-#include "transport/rpc/connection.h"
 
 namespace shoal::gateway {
 
 namespace {
 
-void CheckPrompt(const std::vector<int32_t>& prompt, int32_t vocab_size) {
-  if (prompt.empty()) Throw(ErrorCode::kInvalidArgument, "prompt: expected at least one token");
-  if (prompt.size() > rpc::kPromptTokensMax) {
-    Throw(ErrorCode::kInvalidArgument, "prompt has ", prompt.size(), " tokens: expected at most ",
-          rpc::kPromptTokensMax);
-  }
-  for (size_t i = 0; i < prompt.size(); ++i) {
-    if (prompt[i] < 0 || prompt[i] >= vocab_size) {
-      Throw(ErrorCode::kInvalidArgument, "prompt[", i, "] is ", prompt[i],
-            ": expected a token id from 0 to ", vocab_size - 1);
-    }
-  }
-}
+// As in service.capnp, spelled as the structs of this project spell it.
+constexpr ApiWords kRpcWords = {.stop_ids = "stop_ids",
+                                .tokens_max = "tokens_max",
+                                .instead_of_text = "send token ids",
+                                .instead_of_chat = "send text"};
 
 bool HasText(const rpc::GenerateRequest& request) {
-  return !request.text.empty() || !request.chat.empty();
+  return !std::holds_alternative<std::vector<int32_t>>(request.prompt);
 }
 
 size_t TextBytes(const rpc::GenerateRequest& request) {
-  size_t bytes = request.text.size() + request.params.grammar.text.size();
+  size_t bytes = request.params.grammar.text.size();
+  if (const auto* text = std::get_if<std::string>(&request.prompt)) bytes += text->size();
+  const auto* chat = std::get_if<Conversation>(&request.prompt);
+  if (chat == nullptr) return bytes;
   // A message without text costs the template something as well.
   constexpr size_t kMessageBytes = 16;
-  for (const rpc::ChatMessage& message : request.chat) {
+  for (const ChatMessage& message : *chat) {
     bytes += kMessageBytes + message.role.size() + message.content.size();
   }
   return bytes;
 }
 
-std::vector<int32_t> Encode(const rpc::GenerateRequest& request, const TextService& text) {
-  if (!HasText(request)) return request.tokens;
-  if (text.tokenizer == nullptr) {
-    Throw(ErrorCode::kInvalidArgument, "prompt: this model has no tokenizer",
-          text.tokenizer_refusal.empty() ? ""
-                                         : Str(" that can be used (", text.tokenizer_refusal, ")"),
-          ", send token ids");
-  }
-  if (!request.chat.empty()) {
-    if (!text.encode_chat) {
-      Throw(ErrorCode::kInvalidArgument, "prompt: this model has no chat template",
-            text.chat_refusal.empty() ? "" : Str(" that can be used (", text.chat_refusal, ")"),
-            ", send text");
-    }
-    auto messages = nlohmann::ordered_json::array();
-    for (const rpc::ChatMessage& message : request.chat) {
-      messages.push_back({{"role", message.role}, {"content", message.content}});
-    }
-    return text.encode_chat(messages);
-  }
-  std::vector<int32_t> prompt =
-      text.tokenizer->Encode(request.text, text::SpecialTokens::kRecognized);
-  const std::optional<int32_t> bos = text.tokenizer->bos_to_add();
-  if (bos) prompt.insert(prompt.begin(), *bos);
-  return prompt;
+StreamError ToStreamError(const RequestError& error) {
+  const bool too_large = error.kind == RequestError::Kind::kContextExceeded ||
+                         error.kind == RequestError::Kind::kCacheExceeded;
+  return MakeStreamError(too_large ? BusyReason::kTooLarge : BusyReason::kInvalid, error.what());
 }
 
-// Errors: kInvalidArgument, with the names that are served.
-const core::ServedModel& GetModel(const std::vector<core::ServedModel>& models,
-                                  const std::string& name) {
-  const core::ServedModel* model = core::FindModel(models, name);
-  if (model != nullptr) return *model;
-  Throw(ErrorCode::kInvalidArgument, "model: ", name,
-        " is not served here; served: ", core::JoinNames(models));
-}
-
-rpc::EncodedPrompt EncodePrompt(const rpc::GenerateRequest& request, const TextService& own,
-                                const std::vector<core::ServedModel>& models) {
-  rpc::EncodedPrompt prompt;
+kj::Own<rpc::EncodedPrompt> EncodePrompt(const rpc::GenerateRequest& request,
+                                         const TextService& own,
+                                         const std::vector<ServedModel>& models) {
+  auto encoded = kj::heap<rpc::EncodedPrompt>();
   try {
-    const core::ServedModel& model = GetModel(models, request.model);
-    const std::optional<TextService> other = OtherText(model, own);
-    const TextService& text = other ? *other : own;
-    prompt.numerics_id = model.numerics_id;
-    prompt.tokens = Encode(request, text);
-    CheckPrompt(prompt.tokens, VocabSize(text, model));
-    CheckGrammar({request.params.grammar, "grammar"}, text);
-  } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
-    prompt.busy = {"invalid", error.what(), 0};
+    const ServedModel& model = NeedModel(models, request.model);
+    encoded->numerics_id = model.numerics_id;
+    auto all = PromptEncoder(own, model, kRpcWords)
+                   .Encode({.prompts = {&request.prompt, 1},
+                            .stops_at_eos = HasText(request),
+                            .params = request.params,
+                            .tokens_max = request.params.tokens_max});
+    encoded->tokens = std::move(all[0].ids);
+    encoded->params = std::move(all[0].params);
+  } catch (const RequestError& error) {  // The RPC boundary: the caller reads it in the reply.
+    encoded->refusal = ToStreamError(error);
   }
-  return prompt;
-}
-
-rpc::BusyInfo ToInfo(const core::StreamError& error) {
-  return {std::string(ToString(error.reason)), error.message, error.retry_after_ms};
+  return encoded;
 }
 
 }  // namespace
@@ -126,8 +86,8 @@ class RpcGateway::Listener : public core::StreamListener {
     gateway_.listeners_.erase(number_);
   }
 
-  void OnError(const core::StreamError& error) override {
-    sink_.Fail(ToInfo(error));
+  void OnError(const StreamError& error) override {
+    sink_.Fail(error);
     gateway_.listeners_.erase(number_);
   }
 
@@ -157,59 +117,41 @@ RpcGateway::~RpcGateway() noexcept {
   for (const auto& [number, listener] : listeners_) generation_.Cancel(listener->stream());
 }
 
-kj::Promise<rpc::EncodedPrompt> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
-  std::vector<core::ServedModel> models = generation_.models();
+kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
+  std::vector<ServedModel> models = generation_.models();
   TextThread* thread = text_threads_.For(TextBytes(request));
   if (thread == nullptr) return EncodePrompt(request, text_, models);
   if (thread->full()) {
-    return rpc::EncodedPrompt{
-        {},
-        {},
-        ToInfo(core::MakeStreamError(core::BusyReason::kQueueFull,
-                                     "too many prompts are waiting to be tokenized"))};
+    auto refused = kj::heap<rpc::EncodedPrompt>();
+    refused->refusal =
+        MakeStreamError(BusyReason::kQueueFull, "too many prompts are waiting to be tokenized");
+    return kj::mv(refused);
   }
   return thread
-      ->Run(std::function(
-          [request, text = text_, models] { return EncodePrompt(request, text, models); }))
-      .then([](kj::Own<Outcome<rpc::EncodedPrompt>>&& outcome) { return outcome->Take(); });
+      ->Run(std::function([request, text = text_, models = std::move(models)] {
+        return EncodePrompt(request, text, models);
+      }))
+      .then(
+          [](kj::Own<Outcome<kj::Own<rpc::EncodedPrompt>>>&& outcome) { return outcome->Take(); });
 }
 
 rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
                                           rpc::EncodedPrompt prompt, rpc::GenerationSink& sink) {
   rpc::GenerateReply reply;
-  if (!prompt.busy.reason.empty()) {
-    reply.busy = std::move(prompt.busy);
+  if (prompt.refusal) {
+    reply.refusal = *std::move(prompt.refusal);
     return reply;
   }
-  const std::vector<core::ServedModel> models = generation_.models();
-  const core::ServedModel* model = core::FindModel(models, request.model);
-  if (model == nullptr || model->numerics_id != prompt.numerics_id) {
-    reply.busy = ToInfo(core::MakeStreamError(
-        core::BusyReason::kNoGroup, "the version of the model that was to answer is gone"));
-    return reply;
-  }
-  const std::optional<TextService> other = OtherText(*model, text_);
-  GenerationParams params = request.params;
-  const bool has_text = HasText(request);
-  if (has_text) {
-    params.stop_ids.insert(params.stop_ids.end(), text_.eos_ids.begin(), text_.eos_ids.end());
-  }
-  try {
-    CheckParams(params);
-    CheckTokenIds(params, VocabSize(other ? *other : text_, *model));
-  } catch (const Error& error) {  // The RPC boundary: the caller reads it in the reply.
-    reply.busy = {"invalid", error.what(), 0};
-    return reply;
-  }
-  if (!request.seed_given) params.sampling.seed = random_();
-
+  if (!request.seed_given) prompt.params.sampling.seed = random_();
   reply.prompt_tokens = static_cast<int64_t>(prompt.tokens.size());
-  reply.seed = params.sampling.seed;
-  auto listener = std::make_unique<Listener>(*this, sink, has_text ? text_.tokenizer : nullptr);
-  const auto outcome = generation_.Submit(
-      {std::move(prompt.tokens), params, model->name, model->numerics_id}, *listener);
-  if (const auto* refusal = std::get_if<core::StreamError>(&outcome)) {
-    reply.busy = ToInfo(*refusal);
+  reply.seed = prompt.params.sampling.seed;
+  auto listener =
+      std::make_unique<Listener>(*this, sink, HasText(request) ? text_.tokenizer : nullptr);
+  const auto outcome = generation_.Submit({std::move(prompt.tokens), std::move(prompt.params),
+                                           request.model, std::move(prompt.numerics_id)},
+                                          *listener);
+  if (const auto* refusal = std::get_if<StreamError>(&outcome)) {
+    reply.refusal = *refusal;
     return reply;
   }
   reply.generation = next_generation_++;
@@ -225,28 +167,8 @@ void RpcGateway::OnCancel(uint64_t generation) {
   listeners_.erase(listener);
 }
 
-std::vector<rpc::ModelInfo> RpcGateway::OnModels() {
-  std::vector<rpc::ModelInfo> models;
-  for (const core::ServedModel& model : generation_.models()) {
-    models.push_back({model.name, model.numerics_id, model.context_tokens, model.kv_cache_tokens,
-                      model.groups_ready, model.requests_waiting, model.canary_digest});
-  }
-  return models;
-}
+std::vector<ServedModel> RpcGateway::OnModels() { return generation_.models(); }
 
-rpc::StatusInfo RpcGateway::OnStatus() {
-  const core::RegionStatus status = generation_.status();
-  rpc::StatusInfo info;
-  for (const core::GroupStatus& group : status.groups) {
-    info.groups.push_back({group.group, group.epoch, group.name, group.model_name,
-                           group.numerics_id, group.tensor_parallel, group.pipeline_parallel,
-                           group.ranks, group.ready, group.stats});
-  }
-  info.requests_waiting = status.requests_waiting;
-  info.requests_total = status.requests_total;
-  info.streams_live = status.streams_live;
-  info.group_losses_total = status.group_losses_total;
-  return info;
-}
+RegionStatus RpcGateway::OnStatus() { return generation_.status(); }
 
 }  // namespace shoal::gateway

@@ -24,12 +24,12 @@ class RpcGateway : public rpc::UpstreamListener {
              std::function<uint64_t()> random, kj::UnixEventPort& port);
   ~RpcGateway() noexcept override;
 
-  kj::Promise<rpc::EncodedPrompt> OnPrompt(const rpc::GenerateRequest& request) override;
+  kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
                                 rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
-  std::vector<rpc::ModelInfo> OnModels() override;
-  rpc::StatusInfo OnStatus() override;
+  std::vector<ServedModel> OnModels() override;
+  RegionStatus OnStatus() override;
 
  private:
   class Listener;

@@ -12,7 +12,7 @@ int main(int argc, char** argv) {
   try {
     shoal::rpc::Client client({.address = argv[1]});
     shoal::rpc::GenerateRequest request;
-    request.chat = {{"user", argv[2]}};
+    request.prompt = shoal::Conversation{{"user", argv[2]}};
     request.params.tokens_max = 64;
     request.params.sampling.temperature = 0;
     const shoal::rpc::GenerateResult result =

@@ -14,7 +14,7 @@
 namespace shoal {
 
 // Why an operation could not be completed, named after what the caller may do about it. The set is
-// closed: a new code needs a case in transport/rpc/error_map.cc, and -Wswitch points there.
+// closed: a new code needs a case in transport/rpc/convert/error_map.cc, and -Wswitch points there.
 enum class ErrorCode : uint8_t {
   kInvalidArgument,   // No retry can help: report it to whoever wrote the request, file or flag.
   kOverloaded,        // A bounded queue or pool is full: retry later, with backoff.

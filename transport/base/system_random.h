@@ -7,7 +7,7 @@
 #include <memory>
 #include <random>
 
-namespace shoal::gateway {
+namespace shoal {
 
 // 64 bits of the system's at each call. Threading: one thread.
 inline std::function<uint64_t()> SystemRandom() {
@@ -16,4 +16,4 @@ inline std::function<uint64_t()> SystemRandom() {
   };
 }
 
-}  // namespace shoal::gateway
+}  // namespace shoal

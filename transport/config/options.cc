@@ -137,6 +137,13 @@ bool OptionTable::IsGiven(std::string_view name) const {
   return given_.contains(name);
 }
 
+const std::string& OptionTable::ValueText(std::string_view name) const {
+  const Option* const option = Find(name);
+  SHOAL_CHECK(option != nullptr, "no option ", name);
+  const auto given = given_.find(name);
+  return given == given_.end() ? option->default_text : given->second;
+}
+
 ParseOutcome OptionTable::Parse(int argc, const char* const* argv) {
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   for (const std::string& argument : arguments) {
@@ -204,7 +211,7 @@ void OptionTable::ReadCommandLine(std::vector<std::string> arguments) {
       Throw(ErrorCode::kInvalidArgument, option.Flag(), ": expected ", option.expected, ", found '",
             found[0], "'");
     }
-    given_[option.name] = "the command line";
+    given_[option.name] = found[0];
   }
 }
 
@@ -223,7 +230,7 @@ void OptionTable::ReadFile(const std::string& path) {
       Throw(ErrorCode::kInvalidArgument, where(), ": expected ", option.expected, ", found ",
             entry.quoted ? "the text " : "", "'", entry.value, "'");
     }
-    given_[option.name] = path;
+    given_[option.name] = entry.value;
   }
 }
 

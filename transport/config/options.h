@@ -96,6 +96,8 @@ class OptionTable {
 
   // Whether the option was given, on the command line or in the file.
   bool IsGiven(std::string_view name) const;
+  // Its value as text: as it was given, or the default.
+  const std::string& ValueText(std::string_view name) const;
 
   std::string Help() const;
   const std::vector<Option>& options() const { return options_; }
@@ -109,7 +111,7 @@ class OptionTable {
 
   ProgramText text_;
   std::vector<Option> options_;
-  std::map<std::string, std::string, std::less<>> given_;  // By name: where it was given.
+  std::map<std::string, std::string, std::less<>> given_;  // By name: the value's text.
   std::string file_;
 };
 

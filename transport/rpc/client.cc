@@ -8,29 +8,27 @@
 
 #include "transport/base/error.h"
 #include "transport/rpc/connection.h"
-#include "transport/rpc/convert.h"
-#include "transport/rpc/error_map.h"
-#include "transport/rpc/server/cluster_server.h"
+#include "transport/rpc/convert/convert.h"
+#include "transport/rpc/convert/error_map.h"
 
 namespace shoal::rpc {
 
 namespace {
 
-[[noreturn]] void ThrowBusy(const BusyInfo& busy) {
+// Also of a reason that this build does not know: then to be tried again.
+Error ReadError(wire::Busy::Reader from) {
+  const std::string reason = ToString(from.getReason());
+  const auto is = [&](BusyReason known) { return reason == ToString(known); };
   auto code = ErrorCode::kOverloaded;
-  if (busy.reason == "too_large" || busy.reason == "invalid") code = ErrorCode::kInvalidArgument;
-  if (busy.reason == "group_lost" || busy.reason == "refused") code = ErrorCode::kPeerFailed;
-  Throw(code, busy.reason, ": ", busy.message);
-}
-
-BusyInfo ReadBusy(wire::Busy::Reader from) {
-  return {ToString(from.getReason()), ToString(from.getMessage()), from.getRetryAfterMs()};
+  if (is(BusyReason::kTooLarge) || is(BusyReason::kInvalid)) code = ErrorCode::kInvalidArgument;
+  if (is(BusyReason::kGroupLost) || is(BusyReason::kRefused)) code = ErrorCode::kPeerFailed;
+  return Error(code, Str(reason, ": ", ToString(from.getMessage())));
 }
 
 // What a generation's sink has heard, for the thread that waits in Generate. Outlives the sink.
 struct Inbox {
   std::vector<GenerateChunk> chunks;
-  std::optional<BusyInfo> failure;
+  std::optional<Error> failure;
   kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> waiter;
 
   void Wake() {
@@ -52,7 +50,7 @@ class Sink : public wire::TokenSink::Server {
     return Take(context.getParams().getUpdate(), context.getParams().getText());
   }
   kj::Promise<void> fail(FailContext context) override {
-    inbox_->failure = ReadBusy(context.getParams().getError());
+    inbox_->failure = ReadError(context.getParams().getError());
     inbox_->Wake();
     return kj::READY_NOW;
   }
@@ -60,7 +58,7 @@ class Sink : public wire::TokenSink::Server {
  private:
   kj::Promise<void> Take(wire::SequenceUpdate::Reader update, ::capnp::Text::Reader text) {
     return TranslateErrors([&] {
-      inbox_->chunks.push_back({Read(update), ToString(text)});
+      inbox_->chunks.push_back({shoal::rpc::Read(update), ToString(text)});
       inbox_->Wake();
       return kj::Promise<void>(kj::READY_NOW);
     });
@@ -109,7 +107,7 @@ class Client::Impl {
       call.setSink(kj::heap<Sink>(inbox));
       auto reply = Await(call.send(), idle_timeout_ms);
       const auto outcome = reply.getOutcome();
-      if (outcome.isRefused()) ThrowBusy(ReadBusy(outcome.getRefused()));
+      if (outcome.isRefused()) throw ReadError(outcome.getRefused());
       GenerateResult result;
       result.prompt_tokens = outcome.getAccepted().getPromptTokens();
       result.seed = outcome.getAccepted().getSeed();
@@ -125,7 +123,7 @@ class Client::Impl {
           }
           if (result.finish != FinishReason::kNone) return result;
         }
-        if (inbox->failure) ThrowBusy(*inbox->failure);
+        if (inbox->failure) throw Error(*inbox->failure);
         auto more = kj::newPromiseAndFulfiller<void>();
         inbox->waiter = kj::mv(more.fulfiller);
         Await(kj::mv(more.promise), idle_timeout_ms);
@@ -133,19 +131,19 @@ class Client::Impl {
     });
   }
 
-  std::vector<ModelInfo> Models() {
+  std::vector<ServedModel> Models() {
     return Translate([&] {
       auto reply = Await(coordinator_.modelsRequest().send(), options_.connect_timeout_ms);
-      std::vector<ModelInfo> models;
-      for (const auto model : reply.getModels()) models.push_back(Read(model));
+      std::vector<ServedModel> models;
+      for (const auto model : reply.getModels()) models.push_back(shoal::rpc::Read(model));
       return models;
     });
   }
 
-  StatusInfo Status() {
+  RegionStatus Status() {
     return Translate([&] {
       auto reply = Await(coordinator_.statusRequest().send(), options_.connect_timeout_ms);
-      return Read(reply.getStatus());
+      return shoal::rpc::Read(reply.getStatus());
     });
   }
 
@@ -200,8 +198,8 @@ GenerateResult Client::Generate(const GenerateRequest& request,
   return impl_->Generate(request, on_chunk, idle_timeout_ms);
 }
 
-std::vector<ModelInfo> Client::Models() { return impl_->Models(); }
+std::vector<ServedModel> Client::Models() { return impl_->Models(); }
 
-StatusInfo Client::Status() { return impl_->Status(); }
+RegionStatus Client::Status() { return impl_->Status(); }
 
 }  // namespace shoal::rpc

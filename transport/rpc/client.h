@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/prompt.h"
 #include "transport/base/group.h"
 
 namespace shoal::rpc {
@@ -20,23 +21,17 @@ struct ClientOptions {
   int64_t connect_timeout_ms = 10'000;
 };
 
-struct ChatMessage {
-  std::string role;  // system, user, assistant
-  std::string content;
-};
-
-// Exactly one of tokens, text and chat is set.
 struct GenerateRequest {
   std::string model;  // As Models names it. Empty: the region's own.
-  std::vector<int32_t> tokens;
-  std::string text;
-  std::vector<ChatMessage> chat;
+  PromptInput prompt;
   GenerationParams params;
   bool seed_given = false;  // Otherwise the coordinator draws params.sampling.seed.
+
+  bool operator==(const GenerateRequest&) const = default;
 };
 
-// Tokens as they came, and for `text` and `chat` the text they complete. The log-probabilities of
-// a long prompt come in several chunks, before the first token.
+// Tokens as they came, and for a text or a conversation the text they complete. The
+// log-probabilities of a long prompt come in several chunks, before the first token.
 struct GenerateChunk {
   SequenceUpdate update;
   std::string text;
@@ -48,37 +43,6 @@ struct GenerateResult {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
   uint64_t seed = 0;
-};
-
-struct ModelInfo {
-  std::string name;
-  std::string numerics_id;  // Empty until a group has joined.
-  int64_t context_tokens = 0;
-  int64_t kv_cache_tokens = 0;
-  int64_t groups_ready = 0;
-  int64_t requests_waiting = 0;
-  std::string canary_digest{};  // Of its groups' canaries. Empty until one was ready.
-};
-
-struct GroupInfo {
-  uint64_t group = 0;
-  uint64_t epoch = 0;
-  std::string name;  // Host and cut, for people.
-  std::string model_name;
-  std::string numerics_id;
-  int32_t tensor_parallel = 0;
-  int32_t pipeline_parallel = 0;
-  std::vector<std::string> ranks;  // One line each.
-  bool ready = false;
-  SchedulerStats stats;
-};
-
-struct StatusInfo {
-  std::vector<GroupInfo> groups;
-  int32_t requests_waiting = 0;  // In the coordinator's own queue.
-  int64_t requests_total = 0;
-  int64_t streams_live = 0;
-  int64_t group_losses_total = 0;
 };
 
 // One connection, used from one thread; every call waits for its answer.
@@ -98,8 +62,8 @@ class Client {
                           int64_t idle_timeout_ms = 60'000);
 
   // Errors of both: kPeerLost, kDeadlineExceeded after connect_timeout_ms.
-  std::vector<ModelInfo> Models();
-  StatusInfo Status();
+  std::vector<ServedModel> Models();
+  RegionStatus Status();
 
  private:
   class Impl;

@@ -21,8 +21,8 @@
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
 #include "transport/rpc/connection.h"
-#include "transport/rpc/convert.h"
-#include "transport/rpc/error_map.h"
+#include "transport/rpc/convert/convert.h"
+#include "transport/rpc/convert/error_map.h"
 #include "transport/rpc/update_queue.h"
 
 namespace shoal::rpc {

@@ -25,14 +25,16 @@ struct GenerateRequest {
     chat @2 :List(ChatMessage); # Put through the model's chat template.
   }
   params @3 :Gen.GenerationParams;
-  # With `text` or `chat` the model's end-of-sequence ids are added to the stop ids.
+  # With `text` or `chat` the model's end-of-sequence ids are added to the stop ids. With `tokens`
+  # they are the sender's to name, and a grammar needs all of them.
   seedGiven @4 :Bool;          # False: the coordinator draws the seed.
   model @5 :Text;              # A name of `models`. Empty: the region's own.
 }
 
 struct ChatMessage {
-  role @0 :Text;
+  role @0 :Text;               # system, developer, user, assistant, tool or function.
   content @1 :Text;
+  name @2 :Text;               # Of who speaks, for templates that show it. Null: none.
 }
 
 struct GenerateOutcome {
@@ -75,10 +77,14 @@ struct ModelInfo {
   name @0 :Text;
   numericsId @1 :Text;         # Empty until a group has joined.
   contextTokens @2 :Int64;
-  kvCacheTokens @3 :Int64;
+  kvCacheTokens @3 :Int64;     # Of the largest group that is ready. 0 while there is none.
   groupsReady @4 :Int64;
   requestsWaiting @5 :Int64;
   canaryDigest @6 :Text;       # Of its groups' canaries. Empty until one was ready.
+  vocabSize @7 :Int32;         # Token ids are below it. 0 until a group has joined.
+  requestsMax @8 :Int64;       # Most requests that can be held at once, running and waiting, by all
+  # that are ready. 0 while there is none.
+  modelName @9 :Text;          # Its own, as its groups register it.
 }
 
 struct Status {
@@ -87,6 +93,9 @@ struct Status {
   requestsTotal @2 :Int64;
   streamsLive @3 :Int64;
   groupLossesTotal @4 :Int64;
+  totals @5 :Worker.SchedulerStats;
+  # Its counters, of all groups that were ever here: they never fall. The other fields are 0.
+  models @6 :List(ModelInfo);  # As the call `models` lists them.
 }
 
 struct GroupStatus {

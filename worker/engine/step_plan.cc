@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "transport/base/error.h"
+#include "transport/base/generation/fields.h"
 
 namespace shoal::engine {
 namespace {
@@ -128,59 +129,60 @@ constexpr size_t kItemBytesMin = 4 + 4 + 4 + 1 + 1 + 4 + 4;
 constexpr size_t kChosenBytesMin = 4 + kLogprobsBytesMin;
 constexpr size_t kItemResultBytesMin = 4 + 4 + 4 + 4 + 4;
 
-void PutParams(Writer& out, const GenerationParams& params) {
-  const SamplingParams& sampling = params.sampling;
-  out.Put(sampling.temperature);
-  out.Put(sampling.top_k);
-  out.Put(sampling.top_p);
-  out.Put(sampling.min_p);
-  out.Put(sampling.seed);
-  out.Put(sampling.choice);
-  out.Put(sampling.typical_p);
-  out.Put(sampling.repetition_penalty);
-  out.Put(sampling.frequency_penalty);
-  out.Put(sampling.presence_penalty);
-  out.PutCount(sampling.logit_bias.size());
-  for (const LogitBias& entry : sampling.logit_bias) {
-    out.Put(entry.token);
-    out.Put(entry.bias);
-  }
-  out.Put(sampling.min_tokens);
-  out.Put(params.tokens_max);
-  out.PutArray(params.stop_ids);
-  out.PutBool(params.prompt_logprobs);
-  out.Put(params.top_logprobs);
-  out.Put(static_cast<uint8_t>(params.grammar.kind));
-  out.PutString(params.grammar.text);
-}
+// One field of GenerationParams, by its type.
+struct FieldWriter {
+  Writer& out;
 
-GenerationParams GetParams(Reader& in) {
-  GenerationParams params;
-  SamplingParams& sampling = params.sampling;
-  sampling.temperature = in.Get<double>();
-  sampling.top_k = in.Get<int32_t>();
-  sampling.top_p = in.Get<double>();
-  sampling.min_p = in.Get<double>();
-  sampling.seed = in.Get<uint64_t>();
-  sampling.choice = in.Get<uint32_t>();
-  sampling.typical_p = in.Get<double>();
-  sampling.repetition_penalty = in.Get<double>();
-  sampling.frequency_penalty = in.Get<double>();
-  sampling.presence_penalty = in.Get<double>();
-  sampling.logit_bias.resize(in.GetCount(sizeof(int32_t) + sizeof(float)));
-  for (LogitBias& entry : sampling.logit_bias) {
-    entry.token = in.Get<int32_t>();
-    entry.bias = in.Get<float>();
+  template <typename Number>
+  requires std::is_arithmetic_v<Number>
+  void operator()(const ParamField&, Number number) const { out.Put(number); }
+  void operator()(const ParamField&, bool flag) const { out.PutBool(flag); }
+  void operator()(const ParamField&, const std::string& text) const { out.PutString(text); }
+  void operator()(const ParamField&, const std::vector<int32_t>& tokens) const {
+    out.PutArray(tokens);
   }
-  sampling.min_tokens = in.Get<int64_t>();
-  params.tokens_max = in.Get<int64_t>();
-  params.stop_ids = in.GetArray<int32_t>();
-  params.prompt_logprobs = in.GetBool();
-  params.top_logprobs = in.Get<int32_t>();
-  params.grammar.kind = in.GetGrammarKind();
-  params.grammar.text = in.GetString();
-  return params;
-}
+  void operator()(const ParamField&, const std::vector<LogitBias>& biases) const {
+    out.PutCount(biases.size());
+    for (const LogitBias& entry : biases) {
+      out.Put(entry.token);
+      out.Put(entry.bias);
+    }
+  }
+  void operator()(const ParamField&, const GrammarSource& grammar) const {
+    out.Put(static_cast<uint8_t>(grammar.kind));
+    out.PutString(grammar.text);
+  }
+  void operator()(const ParamField&, const SamplingParams& sampling) const {
+    ForEachField(sampling, *this);
+  }
+};
+
+struct FieldReader {
+  Reader& in;
+
+  template <typename Number>
+  requires std::is_arithmetic_v<Number>
+  void operator()(const ParamField&, Number& number) const { number = in.Get<Number>(); }
+  void operator()(const ParamField&, bool& flag) const { flag = in.GetBool(); }
+  void operator()(const ParamField&, std::string& text) const { text = in.GetString(); }
+  void operator()(const ParamField&, std::vector<int32_t>& tokens) const {
+    tokens = in.GetArray<int32_t>();
+  }
+  void operator()(const ParamField&, std::vector<LogitBias>& biases) const {
+    biases.resize(in.GetCount(sizeof(int32_t) + sizeof(float)));
+    for (LogitBias& entry : biases) {
+      entry.token = in.Get<int32_t>();
+      entry.bias = in.Get<float>();
+    }
+  }
+  void operator()(const ParamField&, GrammarSource& grammar) const {
+    grammar.kind = in.GetGrammarKind();
+    grammar.text = in.GetString();
+  }
+  void operator()(const ParamField&, SamplingParams& sampling) const {
+    ForEachField(sampling, *this);
+  }
+};
 
 void PutLogprobs(Writer& out, const TokenLogprobs& logprobs) {
   out.Put(logprobs.logprob);
@@ -216,7 +218,7 @@ std::vector<std::byte> Encode(const StepPlan& plan) {
     out.Put(start.id);
     out.PutArray(start.tokens);
     out.Put(start.prompt_count);
-    PutParams(out, start.params);
+    ForEachField(start.params, FieldWriter{out});
     out.PutArray(start.blocks);
   }
   out.PutCount(plan.known.size());
@@ -250,7 +252,7 @@ StepPlan DecodeStepPlan(std::span<const std::byte> bytes) {
     start.id = in.Get<uint64_t>();
     start.tokens = in.GetArray<int32_t>();
     start.prompt_count = in.Get<uint32_t>();
-    start.params = GetParams(in);
+    ForEachField(start.params, FieldReader{in});
     start.blocks = in.GetArray<int32_t>();
   }
   plan.known.resize(in.GetCount(kKnownBytes));

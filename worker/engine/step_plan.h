@@ -22,7 +22,7 @@ struct SequenceStart {
   uint64_t id = 0;
   std::vector<int32_t> tokens;  // The prompt and, after a preemption, the tokens generated so far.
   uint32_t prompt_count = 0;    // How many of them are the prompt.
-  GenerationParams params;      // What choosing needs; the rest stays with the leader.
+  GenerationParams params;
   std::vector<int32_t> blocks;  // Full ones that hold its first positions already.
 };
 

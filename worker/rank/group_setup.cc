@@ -69,13 +69,14 @@ std::string ModelText(const GroupSetup& setup) {
 int64_t BudgetCache(const comm::MpiEnvironment& environment, const WorkerOptions& options,
                     GroupSetup& setup) {
   const int32_t rank = environment.rank();
-  setup.needs = ComputeNeeds(*setup.model, setup.shards[static_cast<size_t>(rank)],
-                             {.cut = setup.cut,
-                              .rows_max = options.prefill_chunk_tokens + options.sequences_max,
-                              .context_tokens = setup.context_tokens,
-                              .threads = setup.threads,
-                              .fast = options.numerics == forward::Numerics::kFast,
-                              .staged = options.comm == comm::CommKind::kMpi});
+  setup.needs = ComputeNeeds(
+      *setup.model, setup.shards[static_cast<size_t>(rank)],
+      {.cut = setup.cut,
+       .rows_max = options.scheduler.prefill_chunk_tokens + options.scheduler.sequences_max,
+       .context_tokens = setup.context_tokens,
+       .threads = setup.threads,
+       .fast = options.numerics == forward::Numerics::kFast,
+       .staged = options.comm == comm::CommKind::kMpi});
   const int64_t available = options.memory_bytes_max > 0
                                 ? options.memory_bytes_max
                                 : ReadAvailableBytes() / environment.local_size();
@@ -90,7 +91,7 @@ int64_t BudgetCache(const comm::MpiEnvironment& environment, const WorkerOptions
   return DefaultCacheTokens(
       rank, setup.needs, available,
       {.context_tokens = setup.context_tokens,
-       .sequences_max = options.sequences_max,
+       .sequences_max = options.scheduler.sequences_max,
        .tokens_least = options.context_tokens_max > 0 ? setup.context_tokens : kKvBlockTokens,
        .bytes_max = options.kv_cache_bytes_max});
 }
@@ -147,8 +148,8 @@ void MakeMember(const WorkerOptions& options, const Clock& clock, forward::Logit
   member.model.numerics = options.numerics;
   member.model.kv_block_count = setup.cache_blocks();
   member.model.context_tokens = setup.context_tokens;
-  member.model.sequences_max = options.sequences_max;
-  member.model.prefill_chunk_tokens = options.prefill_chunk_tokens;
+  member.model.sequences_max = options.scheduler.sequences_max;
+  member.model.prefill_chunk_tokens = options.scheduler.prefill_chunk_tokens;
   member.model.on_logits = std::move(on_logits);
   member.model.on_input = std::move(on_input);
   try {

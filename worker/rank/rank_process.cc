@@ -8,9 +8,9 @@
 
 #include <cstdlib>
 #include <iostream>
-#include <random>
 
 #include "transport/base/error.h"
+#include "transport/base/system_random.h"
 #include "transport/rpc/secret.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/group_setup.h"
@@ -31,8 +31,7 @@ constexpr int64_t kJoinPollMs = 50;
 constexpr int64_t kEndMs = 1'500;
 
 uint64_t SharedGroupId(comm::MpiEnvironment& environment, Deadline deadline) {
-  std::random_device random;
-  uint64_t id = (uint64_t{random()} << 32) | random();
+  uint64_t id = SystemRandom()();
   environment.Broadcast(std::as_writable_bytes(std::span(&id, 1)), 0, deadline);
   return id;
 }
@@ -40,10 +39,8 @@ uint64_t SharedGroupId(comm::MpiEnvironment& environment, Deadline deadline) {
 // Clients must not know it: with it they could make prefixes whose hashes are equal.
 std::string PrefixSecret(const WorkerOptions& options) {
   if (!options.group_token_file.empty()) return rpc::ReadSecretFile(options.group_token_file);
-  std::random_device random;
-  std::string secret;
-  for (int word = 0; word < 4; ++word) secret += Str(random(), " ");
-  return secret;
+  const auto random = SystemRandom();
+  return Str(random(), " ", random());
 }
 
 rpc::LinkCallbacks MakeCallbacks(Inbox& inbox) {
@@ -76,8 +73,8 @@ class RankProcess {
     if (outcome == config::ParseOutcome::kPrinted) return false;
     const char* force_isa = std::getenv("SHOAL_FORCE_ISA");
     setup_ = SetUpGroup(environment_, options_, force_isa == nullptr ? "" : force_isa, clock_);
-    inbox_ = std::make_unique<Inbox>(
-        static_cast<size_t>(options_.queue_requests_max + options_.sequences_max));
+    inbox_ = std::make_unique<Inbox>(static_cast<size_t>(options_.scheduler.requests_waiting_max +
+                                                         options_.scheduler.sequences_max));
     return true;
   }
 
@@ -136,18 +133,11 @@ class RankProcess {
   }
 
   engine::SchedulerOptions MakeSchedulerOptions() const {
-    engine::SchedulerOptions scheduler;
-    scheduler.sequences_max = options_.sequences_max;
-    scheduler.requests_waiting_max = options_.queue_requests_max;
-    scheduler.prefill_chunk_tokens = options_.prefill_chunk_tokens;
+    engine::SchedulerOptions scheduler = options_.scheduler;
     scheduler.kv_block_count = setup_->cache_blocks();
     scheduler.context_tokens = setup_->context_tokens;
     scheduler.steps_in_flight_max = options_.pipeline_parallel;
-    scheduler.batch_policy = options_.batch_policy;
-    scheduler.batch_queue_min = options_.batch_queue_min;
-    scheduler.batch_delay_max_ns = options_.batch_delay_max_ms * kMillisecondNs;
-    scheduler.speculation_tokens_max = options_.speculation ? options_.speculation_tokens_max : 0;
-    scheduler.prefix_cache = options_.prefix_cache;
+    if (!options_.speculation) scheduler.speculation_tokens_max = 0;
     scheduler.prefix_secret = PrefixSecret(options_);
     scheduler.numerics_id = setup_->member->model().numerics_id();
     return scheduler;
@@ -174,8 +164,8 @@ class RankProcess {
     rank.numerics_id = setup_->member->model().numerics_id();
     rank.context_tokens = setup_->context_tokens;
     rank.kv_cache_tokens = setup_->cache_tokens;
-    rank.sequences_max = options_.sequences_max;
-    rank.queue_requests_max = options_.queue_requests_max;
+    rank.sequences_max = options_.scheduler.sequences_max;
+    rank.queue_requests_max = options_.scheduler.requests_waiting_max;
     rank.vocab_size = static_cast<int32_t>(setup_->model->config().vocab_size);
     return link;
   }

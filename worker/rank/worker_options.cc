@@ -5,6 +5,7 @@
 #include <set>
 
 #include "transport/base/check.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::rank {
 namespace {
@@ -34,50 +35,22 @@ Example, with a coordinator at port 7400:
 }  // namespace
 
 void AddGroupOptions(config::OptionTable& table, WorkerOptions& options) {
-  table.AddInt("tensor-parallel", "N", options.tensor_parallel, {1, 4096},
-               "Ranks that share each layer.");
-  table.AddInt(
-      "pipeline-parallel", "N", options.pipeline_parallel, {1, 4096},
-      "Stages that the layers are dealt to. Tensor times pipeline is the number of ranks.");
-  table.AddInt("threads", "N", options.threads, {0, 4096},
-               "Threads of this rank's kernels. 0: cores / ranks on this machine.");
-  table.AddInt("context-tokens-max", "N", options.context_tokens_max, {0, INT32_MAX},
-               "Longest sequence, prompt and answer. 0: the model's.");
-  table.AddInt(
-      "kv-cache-tokens", "N", options.kv_cache_tokens, {0, INT32_MAX},
-      "Positions that the KV cache holds, all sequences together. 0: every sequence at full "
-      "length, within 1 GiB a rank (or one sequence, or the weights' size, if more) and half of "
-      "the free memory.");
-  table.AddInt("kv-cache-bytes-max", "N", options.kv_cache_bytes_max, {0, INT64_MAX},
-               "Upper bound for this rank's KV cache. 0: that of --kv-cache-tokens.");
-  table.AddChoice<KvDType>(
-      "kv-dtype", options.kv_dtype,
-      {{"f16", KvDType::kF16},
-       {"f32", KvDType::kF32},
-       {"bf16", KvDType::kBF16},
-       {"int8", KvDType::kInt8}},
-      "What keys and values are rounded to. int8: with one scale for each key and value, in "
-      "half the memory of f16. Part of the numerics id.");
-  table.AddChoice<forward::Numerics>(
-      "numerics", options.numerics,
-      {{"exact", forward::Numerics::kExact}, {"fast", forward::Numerics::kFast}},
-      "How sums cross a cut. exact: the same bits for every cut. fast: half the bytes between "
-      "ranks, other bits for every cut. Part of the numerics id.");
-  table.AddInt("prefill-chunk-tokens", "N", options.prefill_chunk_tokens, {1, 1 << 20},
-               "Prompt positions of one step, all sequences together.");
-  table.AddInt("sequences-max", "N", options.sequences_max, {1, 1 << 16},
-               "Sequences that run at once.");
-  table.AddChoice<comm::CommKind>(
-      "comm", options.comm,
-      {{"auto", comm::CommKind::kAuto},
-       {"shm", comm::CommKind::kShm},
-       {"tcp", comm::CommKind::kTcp},
-       {"mpi", comm::CommKind::kMpi}},
-      "How ranks reach each other. auto: shm on one machine, else tcp.");
-  table.AddInt(
-      "memory-bytes-max", "N", options.memory_bytes_max, {0, INT64_MAX},
-      "Upper bound for weights, KV cache and activations of this rank. 0: its share of what "
-      "the machine has available.");
+  config::AddGroupFlag(table, "tensor-parallel", options.tensor_parallel);
+  config::AddGroupFlag(table, "pipeline-parallel", options.pipeline_parallel);
+  config::AddGroupFlag(table, "threads", options.threads);
+  config::AddGroupFlag(table, "context-tokens-max", options.context_tokens_max);
+  config::AddGroupFlag(table, "kv-cache-tokens", options.kv_cache_tokens);
+  config::AddGroupFlag(table, "kv-cache-bytes-max", options.kv_cache_bytes_max);
+  config::AddGroupFlag(table, "kv-dtype", options.kv_dtype,
+                       {KvDType::kF16, KvDType::kF32, KvDType::kBF16, KvDType::kInt8});
+  config::AddGroupFlag(table, "numerics", options.numerics,
+                       {forward::Numerics::kExact, forward::Numerics::kFast});
+  config::AddGroupFlag(table, "prefill-chunk-tokens", options.scheduler.prefill_chunk_tokens);
+  config::AddGroupFlag(table, "sequences-max", options.scheduler.sequences_max);
+  config::AddGroupFlag(
+      table, "comm", options.comm,
+      {comm::CommKind::kAuto, comm::CommKind::kShm, comm::CommKind::kTcp, comm::CommKind::kMpi});
+  config::AddGroupFlag(table, "memory-bytes-max", options.memory_bytes_max);
   table.AddInt("step-timeout-ms", "N", options.step_timeout_ms, {1, INT32_MAX},
                "A step that takes longer ends the group.");
 }
@@ -98,27 +71,16 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
                  "Where to join. Dials again until --join-timeout-ms.")
       .required = true;
   AddGroupOptions(table, options);
-  table.AddInt("queue-requests-max", "N", options.queue_requests_max, {0, 1 << 20},
+  engine::SchedulerOptions& scheduler = options.scheduler;
+  table.AddInt("queue-requests-max", "N", scheduler.requests_waiting_max, {0, 1 << 20},
                "Requests that wait for a sequence's place; more are refused.");
-  table.AddChoice<bool>("prefix-cache", options.prefix_cache, {{"on", true}, {"off", false}},
-                        "Keep the blocks of ended sequences, and start later ones of the same "
-                        "prefix behind them.");
-  table.AddChoice<bool>(
-      "speculation", options.speculation, {{"off", false}, {"prompt-lookup", true}},
-      "Guess the next tokens from what the sequence said before, and verify several "
-      "in one step. Changes no answer.");
-  table.AddInt("speculation-tokens-max", "N", options.speculation_tokens_max, {1, 16},
-               "Tokens that one sequence may guess in a step.");
-  table.AddChoice<engine::BatchPolicy>(
-      "batch-policy", options.batch_policy,
-      {{"continuous", engine::BatchPolicy::kContinuous},
-       {"threshold", engine::BatchPolicy::kThreshold}},
-      "When waiting requests join the running ones: with the next step, or all at "
-      "once when enough of them wait or one has waited long enough.");
-  table.AddInt("batch-queue-min", "N", options.batch_queue_min, {0, 1 << 20},
-               "With the threshold policy: more than N must wait.");
-  table.AddInt("batch-delay-max-ms", "N", options.batch_delay_max_ms, {0, 3'600'000},
-               "With the threshold policy: or one has waited for so long.");
+  config::AddGroupFlag(table, "prefix-cache", scheduler.prefix_cache, {true, false});
+  config::AddGroupFlag(table, "speculation", options.speculation, {false, true});
+  config::AddGroupFlag(table, "speculation-tokens-max", scheduler.speculation_tokens_max);
+  config::AddGroupFlag(table, "batch-policy", scheduler.batch_policy,
+                       {engine::BatchPolicy::kContinuous, engine::BatchPolicy::kThreshold});
+  config::AddGroupFlag(table, "batch-queue-min", scheduler.batch_queue_min);
+  config::AddGroupFlag(table, "batch-delay-max-ms", scheduler.batch_delay_max_ms);
   table.AddInt("join-timeout-ms", "N", options.join_timeout_ms, {1, INT32_MAX},
                "Give up joining, or joining again, after this long.");
   table.AddString("group-token-file", "FILE", options.group_token_file,

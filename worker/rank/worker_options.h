@@ -24,15 +24,9 @@ struct WorkerOptions {
   int64_t kv_cache_bytes_max = 0;  // Bounds either; 0: no bound of the user's.
   KvDType kv_dtype = KvDType::kF16;
   forward::Numerics numerics = forward::Numerics::kExact;
-  int64_t prefill_chunk_tokens = 512;
-  int32_t sequences_max = 32;
-  int32_t queue_requests_max = 1024;
-  bool prefix_cache = true;
-  bool speculation = true;
-  int32_t speculation_tokens_max = 8;
-  engine::BatchPolicy batch_policy = engine::BatchPolicy::kContinuous;
-  int32_t batch_queue_min = 10;
-  int64_t batch_delay_max_ms = 50;
+  // What flags say of it; the rest follows from the model, the cut and the memory.
+  engine::SchedulerOptions scheduler{.speculation_tokens_max = 8, .prefix_cache = true};
+  bool speculation = true;  // Otherwise no token is guessed, whatever speculation_tokens_max.
   comm::CommKind comm = comm::CommKind::kAuto;
   int64_t memory_bytes_max = 0;  // 0: this rank's share of what the machine has available.
   int64_t join_timeout_ms = 30'000;

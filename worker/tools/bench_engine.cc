@@ -23,9 +23,9 @@ class Bench {
   Bench(GroupSetup& setup, const WorkerOptions& options, const Clock& clock)
       : setup_(setup),
         clock_(clock),
-        prefill_chunk_tokens_(options.prefill_chunk_tokens),
-        scheduler_({.sequences_max = options.sequences_max,
-                    .prefill_chunk_tokens = options.prefill_chunk_tokens,
+        prefill_chunk_tokens_(options.scheduler.prefill_chunk_tokens),
+        scheduler_({.sequences_max = options.scheduler.sequences_max,
+                    .prefill_chunk_tokens = options.scheduler.prefill_chunk_tokens,
                     .kv_block_count = setup.cache_blocks(),
                     .context_tokens = setup.context_tokens,
                     .steps_in_flight_max = setup.cut.pipeline_parallel}) {}
@@ -222,7 +222,7 @@ nlohmann::ordered_json BenchEngine(GroupSetup& setup, const WorkerOptions& optio
   }
   result["decode_tokens_per_second_batch_1"] = Median(std::move(singles));
   for (const int64_t batch : bench.batches) {
-    if (batch > options.sequences_max) continue;  // Would run one after another.
+    if (batch > options.scheduler.sequences_max) continue;  // Would run one after another.
     result["decode_tokens_per_second_batch_" + std::to_string(batch)] = MedianOf(bench.repeat, [&] {
       return engine.Decode(batch, bench.context_tokens, bench.decode_tokens);
     });

@@ -85,8 +85,8 @@ VerifyDigests ComputeDigests(GroupSetup& setup, const WorkerOptions& options,
   }
   const std::vector<TrialAnswer> answers =
       RunTrial(*setup.member,
-               {.sequences_max = options.sequences_max,
-                .prefill_chunk_tokens = options.prefill_chunk_tokens,
+               {.sequences_max = options.scheduler.sequences_max,
+                .prefill_chunk_tokens = options.scheduler.prefill_chunk_tokens,
                 .kv_block_count = setup.cache_blocks(),
                 .context_tokens = setup.context_tokens,
                 .steps_in_flight_max = setup.cut.pipeline_parallel},

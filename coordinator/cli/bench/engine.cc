@@ -5,7 +5,7 @@
 
 #include "coordinator/cli/bench/bench.h"
 #include "coordinator/cli/bench/engine_run.h"
-#include "transport/base/error.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::cli {
 
@@ -23,7 +23,7 @@ int BenchEngineVerb(int argc, const char* const* argv) {
                  "  4  the instruction set asked for is not there\n"});
   AddEngineOptions(table, options);
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
-  std::cout << MeasureEngine(options).dump() << std::endl;
+  std::cout << MeasureEngine(options, config::GroupArguments(table)).dump() << std::endl;
   return 0;
 }
 

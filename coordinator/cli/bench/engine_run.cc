@@ -6,6 +6,7 @@
 #include "coordinator/cli/support/programs.h"
 #include "coordinator/launch/local_group.h"
 #include "transport/base/error.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::cli {
 namespace {
@@ -21,13 +22,10 @@ ErrorCode CodeOf(const launch::GroupEnd& end) {
 void AddEngineOptions(config::OptionTable& table, EngineOptions& options) {
   AddCut(table, options.cut);
   AddCache(table, options.cut);
-  AddNumerics(table, options.cut);
   AddMemory(table, options.cut);
-  table.AddInt("threads", "T", options.threads, {0, 4096},
-               "Threads of each rank. 0: cores / ranks, at least 1.");
-  table.AddChoice<std::string>("comm", options.comm,
-                               {{"auto", "auto"}, {"shm", "shm"}, {"tcp", "tcp"}, {"mpi", "mpi"}},
-                               "How ranks reach each other. auto: shared memory.");
+  config::PassGroupFlag(table, "numerics");
+  config::PassGroupFlag(table, "threads");
+  config::PassGroupFlag(table, "comm");
   table.AddInt("prompt-tokens", "N", options.prompt_tokens, {1, INT32_MAX},
                "Length of the prompt whose prefill is timed.");
   table.AddInt("decode-tokens", "N", options.decode_tokens, {1, INT32_MAX},
@@ -36,19 +34,17 @@ void AddEngineOptions(config::OptionTable& table, EngineOptions& options) {
                "Each figure is the median of as many runs, after one that is not counted.");
 }
 
-nlohmann::ordered_json MeasureEngine(const EngineOptions& options) {
+nlohmann::ordered_json MeasureEngine(const EngineOptions& options,
+                                     const std::vector<std::string>& group_flags) {
   launch::LocalGroupOptions group_options;
   group_options.rank_count = static_cast<int32_t>(options.cut.rank_count());
   group_options.worker = ProgramPath("shoal-worker");
   std::vector<std::string>& arguments = group_options.arguments;
   arguments = {"bench", "engine", options.cut.model};
-  const std::vector<std::string> cut = WorkerArguments(options.cut);
-  arguments.insert(arguments.end(), cut.begin(), cut.end());
-  AppendFlag(arguments, "--threads", options.threads);
+  arguments.insert(arguments.end(), group_flags.begin(), group_flags.end());
   AppendFlag(arguments, "--prompt-tokens", options.prompt_tokens);
   AppendFlag(arguments, "--decode-tokens", options.decode_tokens);
   AppendFlag(arguments, "--repeat", options.repeat);
-  arguments.insert(arguments.end(), {"--comm", options.comm});
   nlohmann::ordered_json result;
   group_options.on_stdout = [&result](std::string_view line) {
     if (line.starts_with('{')) {

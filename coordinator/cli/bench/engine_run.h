@@ -12,8 +12,6 @@ namespace shoal::cli {
 
 struct EngineOptions {
   CutOptions cut;
-  int32_t threads = 0;
-  std::string comm = "auto";
   int64_t prompt_tokens = 512;
   int64_t decode_tokens = 64;
   int32_t repeat = 3;
@@ -21,8 +19,10 @@ struct EngineOptions {
 
 void AddEngineOptions(config::OptionTable& table, EngineOptions& options);
 
+// `group_flags`: of the ranks, as config::GroupArguments gives them.
 // Result: what rank 0 prints (worker/tools/bench_engine.h). Errors: kInvalidArgument, kFailed or
 // kMissingHardware if the ranks ended with 2, 1 or 4; they have then said why on stderr.
-nlohmann::ordered_json MeasureEngine(const EngineOptions& options);
+nlohmann::ordered_json MeasureEngine(const EngineOptions& options,
+                                     const std::vector<std::string>& group_flags);
 
 }  // namespace shoal::cli

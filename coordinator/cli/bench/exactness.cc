@@ -1,5 +1,6 @@
 // shoal bench exactness: what the promise of equal bits costs.
 
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +9,7 @@
 #include "coordinator/cli/bench/load/progress.h"
 #include "coordinator/cli/bench/pairs.h"
 #include "transport/base/error.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::cli {
 namespace {
@@ -45,14 +47,16 @@ int BenchExactness(int argc, const char* const* argv) {
   table.AddBool("json", json, "Print one JSON object instead of a table.");
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
 
+  std::vector<std::string> group_flags = config::GroupArguments(table);
+  std::string& numerics = *(std::ranges::find(group_flags, "--numerics") + 1);
   std::vector<nlohmann::ordered_json> exact, fast;
   {
     Progress progress;
     for (int64_t pair = 0; pair < pairs; ++pair) {
       progress.ShowNow(Str("pair ", pair + 1, " of ", pairs));
       for (const bool is_exact : {pair % 2 == 0, pair % 2 != 0}) {
-        options.cut.numerics = is_exact ? "exact" : "fast";
-        (is_exact ? exact : fast).push_back(MeasureEngine(options));
+        numerics = is_exact ? "exact" : "fast";
+        (is_exact ? exact : fast).push_back(MeasureEngine(options, group_flags));
       }
     }
   }

@@ -8,6 +8,7 @@
 #include "coordinator/cli/bench/engine_run.h"
 #include "parallel/plan/predict.h"
 #include "transport/base/error.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::cli {
 namespace {
@@ -46,7 +47,7 @@ int BenchPlan(int argc, const char* const* argv) {
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
   const auto model = model::Model::Open(options.cut.model);
   const std::vector<plan::RankShard> shards = Plan(*model, options.cut);
-  const nlohmann::ordered_json measured = MeasureEngine(options);
+  const nlohmann::ordered_json measured = MeasureEngine(options, config::GroupArguments(table));
   const plan::SpeedPrediction predicted = plan::PredictSpeed(
       *model, shards,
       {.read_bytes_per_second = Figure(measured, "streaming_read_bytes_per_second"),

@@ -13,19 +13,6 @@
 
 namespace shoal::core {
 
-struct RegisterOutcome {
-  enum class Kind : uint8_t {
-    kAccepted,
-    kRetry,     // Not now.
-    kMismatch,  // Never, as it is.
-    kStale,     // The group was given up already.
-  };
-  Kind kind = Kind::kAccepted;
-  std::string message;
-  uint64_t epoch = 0;
-  uint64_t group = 0;
-};
-
 // Models without a group that are remembered.
 constexpr size_t kModelsRememberedMax = 64;
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "transport/base/check.h"
+
 namespace shoal::gateway {
 namespace {
 
@@ -73,6 +75,7 @@ void AnswerChoice::EchoText(size_t end, AnswerPiece& piece) {
 }
 
 void AnswerChoice::EchoToken(const TokenLogprobs* logprobs, AnswerPiece& piece) {
+  SHOAL_CHECK(echoed_count_ < plan_.ids.size(), "log-probabilities beyond the prompt");
   const bool is_first = echoed_count_ == 0;
   const int32_t id = plan_.ids[echoed_count_++];
   piece.tokens.push_back(id);
@@ -120,6 +123,8 @@ void AnswerChoice::AddToken(int32_t id, AnswerPiece& piece) {
 
 // True if a stop string was found.
 bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
+  SHOAL_CHECK(plan_.params.top_logprobs < 0 || update.logprobs.size() == update.tokens.size(),
+              update.logprobs.size(), " log-probabilities of ", update.tokens.size(), " tokens");
   if (!begun_) Begin(piece);
   piece.cached_tokens += update.cached_tokens;
   for (const TokenLogprobs& logprobs : update.prompt_logprobs) EchoToken(&logprobs, piece);
@@ -137,27 +142,8 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
   return false;
 }
 
-bool AnswerChoice::CheckUpdate(const SequenceUpdate& update) {
-  const bool wants = plan_.params.top_logprobs >= 0;
-  // Those of the prompt come in parts, all before the first token.
-  const size_t owed =
-      plan_.params.prompt_logprobs ? plan_.ids.size() - std::max<size_t>(echoed_count_, 1) : 0;
-  const bool all_due = !update.tokens.empty() || update.finish == FinishReason::kStop ||
-                       update.finish == FinishReason::kLength;
-  if ((!wants || update.logprobs.size() == update.tokens.size()) &&
-      update.prompt_logprobs.size() <= owed &&
-      (!all_due || update.prompt_logprobs.size() == owed)) {
-    return true;
-  }
-  ApiError error("", "the group's log-probabilities do not match its tokens", "internal_error");
-  error.status = 500;
-  error.type = "server_error";
-  Fail(error);
-  return false;
-}
-
 void AnswerChoice::OnTokens(const SequenceUpdate& update) {
-  if (finished_ || !CheckUpdate(update)) return;
+  if (finished_) return;
   AnswerPiece piece;
   const bool stopped = Consume(update, piece);
   if (stopped) {
@@ -175,9 +161,8 @@ void AnswerChoice::OnFinish(const SequenceUpdate& update) {
   if (finished_) return;
   if (failed) return Fail(NumericError(update.detail));
   if (update.finish != FinishReason::kStop && update.finish != FinishReason::kLength) {
-    return Fail(FromStreamError({core::BusyReason::kGroupLost, "the group ended the sequence", 0}));
+    return Fail(FromStreamError({BusyReason::kGroupLost, "the group ended the sequence", 0}));
   }
-  if (!CheckUpdate(update)) return;
   AnswerPiece piece;
   const bool stopped = Consume(update, piece);
   if (!stopped) {
@@ -189,7 +174,7 @@ void AnswerChoice::OnFinish(const SequenceUpdate& update) {
   owner_.OnPiece(*this, std::move(piece), false);
 }
 
-void AnswerChoice::OnError(const core::StreamError& error) {
+void AnswerChoice::OnError(const StreamError& error) {
   if (!finished_) Fail(FromStreamError(error));
 }
 

@@ -41,7 +41,7 @@ class AnswerChoice : public core::StreamListener {
 
   void OnTokens(const SequenceUpdate& update) override;
   void OnFinish(const SequenceUpdate& update) override;
-  void OnError(const core::StreamError& error) override;
+  void OnError(const StreamError& error) override;
 
   std::optional<core::StreamId> stream;  // Of the generation service, once taken.
 
@@ -57,8 +57,6 @@ class AnswerChoice : public core::StreamListener {
   void AddToken(int32_t id, AnswerPiece& piece);
   bool IsPromised() const;
   bool IsStopId(int32_t id) const;
-  // False, with the failure reported, if the arrays do not fit each other.
-  bool CheckUpdate(const SequenceUpdate& update);
   void Fail(const ApiError& error);
 
   const int64_t index_;

@@ -80,7 +80,7 @@ bool GenerationAnswer::Start() {
     }
     const auto outcome = service_.Submit(
         {choice->plan().ids, params, setup_.model.name, setup_.model.numerics_id}, *choice);
-    if (const auto* refusal = std::get_if<core::StreamError>(&outcome)) {
+    if (const auto* refusal = std::get_if<StreamError>(&outcome)) {
       CancelAll();
       done_ = true;
       throw FromStreamError(*refusal);

@@ -20,7 +20,7 @@ namespace shoal::gateway {
 
 struct AnswerSetup {
   ApiRequest request;
-  core::ServedModel model;
+  ServedModel model;
   std::vector<PromptPlan> prompts;
   AnswerFormat format;
   std::string request_id;

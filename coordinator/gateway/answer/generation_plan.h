@@ -6,9 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/core/generation_service.h"
 #include "coordinator/gateway/api/api_request.h"
-#include "coordinator/gateway/text/text_service.h"
+#include "coordinator/gateway/text/prompt_encoder.h"
 
 namespace shoal::gateway {
 
@@ -19,15 +18,15 @@ struct PromptPlan {
   GenerationParams params;
 };
 
-// Ids below it are what every group takes: of the model that the tokenizer came with, and of the
-// groups.
-int32_t VocabSize(const TextService& text, const core::ServedModel& model);
+inline constexpr ApiWords kHttpWords = {
+    .stop_ids = "stop_token_ids",
+    .tokens_max = "max_tokens",
+    .instead_of_text = "send a prompt of token ids and no stop strings",
+    .instead_of_chat = "use /v1/completions"};
 
 // One for each prompt of the request, its `choice` 0. `seed` is used if the request has none.
-// Errors: ApiError: context_length_exceeded with both numbers, kv_cache_exceeded, ids outside the
-// vocabulary, text without a tokenizer, a chat without a template or refused by it, a grammar
-// that cannot be compiled.
-std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const TextService& text,
-                                       const core::ServedModel& model, uint64_t seed);
+// Errors: ApiError: what PromptEncoder refuses, and stop strings without a tokenizer.
+std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const PromptEncoder& encoder,
+                                       uint64_t seed);
 
 }  // namespace shoal::gateway

@@ -38,12 +38,39 @@ HttpResponse ErrorResponse(const ApiError& error, const std::string& request_id)
   return response;
 }
 
-ApiError FromStreamError(const core::StreamError& error) {
-  ApiError result("", error.message, std::string(core::ToString(error.reason)));
-  if (error.reason == core::BusyReason::kTooLarge) return result;
+ApiError FromRequestError(const RequestError& error) {
+  const auto code = [&]() -> std::string {
+    switch (error.kind) {
+      case RequestError::Kind::kInvalid:
+        return "invalid_value";
+      case RequestError::Kind::kUnknownModel:
+        return "model_not_found";
+      case RequestError::Kind::kInvalidGrammar:
+        return "invalid_grammar";
+      case RequestError::Kind::kNoTokenizer:
+        return "no_tokenizer";
+      case RequestError::Kind::kNoChatTemplate:
+        return "no_chat_template";
+      case RequestError::Kind::kContextExceeded:
+        return "context_length_exceeded";
+      case RequestError::Kind::kCacheExceeded:
+        return "kv_cache_exceeded";
+    }
+    return "invalid_value";
+  };
+  ApiError result(error.field, error.what(), code());
+  if (error.kind == RequestError::Kind::kUnknownModel) result.status = 404;
+  result.prompt_tokens = error.prompt_tokens;
+  result.max_context = error.context_tokens;
+  return result;
+}
+
+ApiError FromStreamError(const StreamError& error) {
+  ApiError result("", error.message, std::string(ToString(error.reason)));
+  if (error.reason == BusyReason::kTooLarge || error.reason == BusyReason::kInvalid) return result;
   result.status = 503;
   result.type = "server_error";
-  if (error.reason == core::BusyReason::kRefused) {
+  if (error.reason == BusyReason::kRefused) {
     result.status = 500;
     return result;
   }

@@ -7,6 +7,7 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/gateway/http/http_message.h"
+#include "coordinator/gateway/text/request_error.h"
 #include "transport/base/error.h"
 
 namespace shoal::gateway {
@@ -35,8 +36,12 @@ std::string ErrorObject(const ApiError& error, const std::string& request_id);
 // With Retry-After where it belongs.
 HttpResponse ErrorResponse(const ApiError& error, const std::string& request_id);
 
-// 400 if it is too large for any group, 500 if a group refused it after all, else 503.
-ApiError FromStreamError(const core::StreamError& error);
+// What a request's reading finds: 404 for a model that is not served, else 400, with a code for
+// each kind.
+ApiError FromRequestError(const RequestError& error);
+
+// 400 if it is wrong or too large for any group, 500 if a group refused it after all, else 503.
+ApiError FromStreamError(const StreamError& error);
 
 // A generation whose numbers were not finite: 500, code numeric_error.
 ApiError NumericError(const std::string& detail);

@@ -3,13 +3,15 @@
 // One function per group of fields; the order of checks is the order of complaints.
 
 #include <algorithm>
-#include <charconv>
-#include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "coordinator/gateway/api/api_error.h"
+#include "coordinator/gateway/api/fields/response_format.h"
+#include "coordinator/gateway/api/fields/sampling_fields.h"
 #include "coordinator/gateway/json/json_reader.h"
 #include "coordinator/gateway/json/json_writer.h"
+#include "coordinator/gateway/text/prompt_encoder.h"
 
 namespace shoal::gateway {
 namespace {
@@ -42,71 +44,6 @@ void NoteUnknown(const Json& body, ApiRequest& request) {
   }
 }
 
-// A number in (0, max].
-double ReadPositive(JsonReader& fields, const char* name, double max, double absent) {
-  const double value = fields.Number(name, 0, max).value_or(absent);
-  if (value == 0) throw ApiError(name, Str(name, " must be above 0 and at most ", max, ", not 0"));
-  return value;
-}
-
-// An object's key: a token id as a decimal number, in its one spelling.
-int32_t ReadBiasToken(const std::string& key) {
-  int32_t token = -1;
-  const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token);
-  if (error != std::errc() || token < 0 || std::to_string(token) != key) {
-    throw ApiError("logit_bias",
-                   Str("logit_bias has the key \"", key, "\": expected token ids like \"50256\""));
-  }
-  return token;
-}
-
-void ReadLogitBias(JsonReader& fields, SamplingParams& sampling) {
-  const Json* const value = fields.Find("logit_bias");
-  if (value == nullptr) return;
-  JsonReader biases(*value, "logit_bias");
-  if (static_cast<int64_t>(value->size()) > kLogitBiasesMax) {
-    throw ApiError("logit_bias", Str("logit_bias must have at most ", kLogitBiasesMax,
-                                     " tokens, not ", value->size()));
-  }
-  for (auto member = value->begin(); member != value->end(); ++member) {
-    const int32_t token = ReadBiasToken(member.key());
-    const auto bias = biases.Number(member.key(), -kLogitBiasMax, kLogitBiasMax);
-    if (bias) sampling.logit_bias.push_back({token, static_cast<float>(*bias)});
-  }
-}
-
-void ReadPenalties(JsonReader& fields, SamplingParams& sampling) {
-  sampling.repetition_penalty =
-      ReadPositive(fields, "repetition_penalty", kRepetitionPenaltyMax, 1);
-  const auto count_penalty = [&](const char* name) {
-    return fields.Number(name, -kCountPenaltyMax, kCountPenaltyMax).value_or(0);
-  };
-  sampling.frequency_penalty = count_penalty("frequency_penalty");
-  sampling.presence_penalty = count_penalty("presence_penalty");
-  ReadLogitBias(fields, sampling);
-}
-
-void ReadSampling(JsonReader& fields, ApiRequest& request) {
-  SamplingParams& sampling = request.sampling;
-  // Nearer to 0 than the arithmetic of a choice reaches (kernels/ARITHMETIC.md, section 6): it is
-  // 0.
-  sampling.temperature = fields.Number("temperature", 0, 100).value_or(1);
-  if (sampling.temperature < kTemperatureMin) sampling.temperature = 0;
-  sampling.typical_p = ReadPositive(fields, "typical_p", 1, 1);
-  // 0 means the most likely token alone. So does the least positive share: the first token that is
-  // left has it.
-  sampling.top_p = fields.Number("top_p", 0, 1).value_or(1);
-  if (sampling.top_p == 0) sampling.top_p = std::numeric_limits<double>::min();
-  // -1 is another spelling of "all" among OpenAI-compatible servers.
-  const int64_t top_k = fields.Int("top_k", -1, INT32_MAX).value_or(0);
-  sampling.top_k = static_cast<int32_t>(top_k < 0 ? 0 : top_k);
-  sampling.min_p = fields.Number("min_p", 0, 1).value_or(0);
-  if (const auto seed = fields.Int("seed", INT64_MIN, INT64_MAX)) {
-    request.seeded = true;
-    sampling.seed = static_cast<uint64_t>(*seed);
-  }
-}
-
 void ReadStops(JsonReader& fields, ApiRequest& request) {
   const auto add = [&](const Json& value, const std::string& path) {
     if (!value.is_string()) ThrowWrongType(path, "a string", value);
@@ -135,7 +72,7 @@ void ReadStops(JsonReader& fields, ApiRequest& request) {
       throw ApiError("stop_token_ids", Str("stop_token_ids must have at most ", kStopsMax, " ids"));
     }
     for (size_t i = 0; i < ids->size(); ++i) {
-      request.stop_token_ids.push_back(ReadTokenId((*ids)[i], Str("stop_token_ids[", i, "]")));
+      request.params.stop_ids.push_back(ReadTokenId((*ids)[i], Str("stop_token_ids[", i, "]")));
     }
   }
 }
@@ -143,7 +80,7 @@ void ReadStops(JsonReader& fields, ApiRequest& request) {
 void ReadLogprobs(JsonReader& fields, ApiRequest& request) {
   if (request.endpoint == Endpoint::kCompletions) {
     const auto count = fields.Int("logprobs", 0, kTopLogprobsMax);
-    request.top_logprobs = static_cast<int32_t>(count.value_or(-1));
+    request.params.top_logprobs = static_cast<int32_t>(count.value_or(-1));
     return;
   }
   const bool wanted = fields.Bool("logprobs").value_or(false);
@@ -151,7 +88,7 @@ void ReadLogprobs(JsonReader& fields, ApiRequest& request) {
   if (top.value_or(0) > 0 && !wanted) {
     throw ApiError("top_logprobs", "top_logprobs needs logprobs to be true");
   }
-  if (wanted) request.top_logprobs = static_cast<int32_t>(top.value_or(0));
+  if (wanted) request.params.top_logprobs = static_cast<int32_t>(top.value_or(0));
 }
 
 void ReadLengths(JsonReader& fields, ApiRequest& request) {
@@ -171,13 +108,13 @@ void ReadLengths(JsonReader& fields, ApiRequest& request) {
                      "max_tokens may be 0 only with echo");
     }
   }
-  request.sampling.min_tokens =
+  request.params.sampling.min_tokens =
       fields.Int("min_tokens", 0, request.tokens_max.value_or(kTokensMaxMax)).value_or(0);
 }
 
 // When it is served, and beside whom: the fields of vLLM.
 void ReadService(JsonReader& fields, ApiRequest& request) {
-  request.priority =
+  request.params.priority =
       static_cast<int32_t>(fields.Int("priority", kPriorityMin, kPriorityMax).value_or(0));
   const auto salt = fields.String("cache_salt");
   if (!salt) return;
@@ -185,7 +122,7 @@ void ReadService(JsonReader& fields, ApiRequest& request) {
     throw ApiError("cache_salt", Str("cache_salt must have 1 to ", kCacheSaltBytesMax,
                                      " bytes, not ", salt->size()));
   }
-  request.cache_salt = *salt;
+  request.params.cache_salt = *salt;
 }
 
 PromptInput ReadIds(const Json& value, const std::string& path) {
@@ -262,14 +199,10 @@ std::string ReadContent(const Json& content, const std::string& path, bool is_as
 }
 
 std::string ReadRole(JsonReader& message) {
-  constexpr std::string_view kRoles[] = {"system",    "developer", "user",
-                                         "assistant", "tool",      "function"};
   const auto role = message.String("role");
   const std::string path = message.Path("role");
   if (!role) throw ApiError(path, path + " is missing", "missing_field");
-  if (std::find(std::begin(kRoles), std::end(kRoles), *role) == std::end(kRoles)) {
-    throw ApiError(path, path + " must be system, developer, user, assistant, tool or function");
-  }
+  if (!IsChatRole(*role)) throw ApiError(path, Str(path, " must be ", kChatRoles));
   return *role;
 }
 
@@ -315,10 +248,12 @@ void ReadMessages(JsonReader& fields, ApiRequest& request) {
   if (messages == nullptr) throw ApiError("messages", "messages is missing", "missing_field");
   if (!messages->is_array()) ThrowWrongType("messages", "an array", *messages);
   if (messages->empty()) throw ApiError("messages", "messages must not be empty");
+  Conversation chat;
   for (size_t i = 0; i < messages->size(); ++i) {
     JsonReader message((*messages)[i], Str("messages[", i, "]"));
-    request.messages.push_back(ReadMessage(message, request));
+    chat.push_back(ReadMessage(message, request));
   }
+  request.prompts.emplace_back(std::move(chat));
 }
 
 void ReadStream(JsonReader& fields, ApiRequest& request) {
@@ -335,7 +270,7 @@ void ReadStream(JsonReader& fields, ApiRequest& request) {
 
 void ReadCounts(JsonReader& fields, ApiRequest& request) {
   request.answers_per_prompt = static_cast<int32_t>(fields.Int("n", 1, kAnswersMax).value_or(1));
-  const auto prompts = std::max<int64_t>(1, static_cast<int64_t>(request.prompts.size()));
+  const auto prompts = static_cast<int64_t>(request.prompts.size());
   if (prompts * request.answers_per_prompt > kSequencesMax) {
     throw ApiError("n", Str("n times the number of prompts must be at most ", kSequencesMax));
   }
@@ -353,15 +288,17 @@ ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
   request.model = fields.String("model").value_or("");
   endpoint == Endpoint::kChat ? ReadMessages(fields, request) : ReadPrompts(fields, request);
   ReadStream(fields, request);
-  ReadSampling(fields, request);
-  ReadPenalties(fields, request.sampling);
+  ReadSampling(fields, request.params.sampling);
+  request.seeded = fields.Find("seed") != nullptr;
   ReadLengths(fields, request);
   ReadStops(fields, request);
   ReadLogprobs(fields, request);
   request.ignore_eos = fields.Bool("ignore_eos").value_or(false);
-  request.grammar = ReadGrammar(fields);
-  if (request.ignore_eos && request.grammar.source.kind != GrammarKind::kNone) {
-    throw ApiError("ignore_eos", Str("ignore_eos and ", request.grammar.param,
+  AskedGrammar grammar = ReadGrammar(fields);
+  request.params.grammar = std::move(grammar.source);
+  request.grammar_field = std::move(grammar.param);
+  if (request.ignore_eos && request.params.grammar.kind != GrammarKind::kNone) {
+    throw ApiError("ignore_eos", Str("ignore_eos and ", request.grammar_field,
                                      " exclude each other: the answer would go on after its end"));
   }
   request.return_token_ids = fields.Bool("return_token_ids").value_or(false);

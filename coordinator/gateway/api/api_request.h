@@ -7,22 +7,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
-#include "coordinator/gateway/api/parameters.h"
-#include "coordinator/gateway/api/response_format.h"
+#include "coordinator/gateway/api/fields/parameters.h"
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/prompt.h"
 
 namespace shoal::gateway {
-
-using PromptInput = std::variant<std::string, std::vector<int32_t>>;
-
-struct ChatMessage {
-  std::string role;
-  std::string content;  // Text parts joined.
-  std::optional<std::string> name;
-};
 
 constexpr int64_t kPromptsMax = 64;
 constexpr int64_t kAnswersMax = 128;     // Of each prompt.
@@ -38,24 +29,21 @@ struct ApiRequest {
   bool stream = false;
   bool include_usage = false;
   bool continuous_usage = false;  // In every chunk.
-  SamplingParams sampling;        // The seed only if `seeded`.
+  // Of each answer: the seed only if `seeded`; tokens_max stands below, as it was asked for.
+  GenerationParams params;
   bool seeded = false;
   std::optional<int64_t> tokens_max;
   int32_t answers_per_prompt = 1;  // "n"
   std::vector<std::string> stop;
-  std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
   bool shows_stop = false;     // What ended the answer is part of its text.
   bool shows_special = false;  // So are special tokens.
-  AskedGrammar grammar;
+  std::string grammar_field;   // That params.grammar came from.
   bool echo = false;
   bool return_token_ids = false;
-  int32_t priority = 0;  // As GenerationParams, like the two below.
-  std::string cache_salt;
-  int32_t top_logprobs = -1;
-  std::vector<PromptInput> prompts;   // Completions; at most kSequencesMax with all answers.
-  bool adds_bos = true;               // To prompts of text, where that is the model's rule.
-  std::vector<ChatMessage> messages;  // Chat.
+  std::vector<PromptInput> prompts;  // Of chat the one conversation; with all answers at most
+                                     // kSequencesMax.
+  bool adds_bos = true;              // To prompts of text, where that is the model's rule.
   // Fields nobody here knows, each once: "nonsense", "messages.nonsense". At most kIgnoredMax, cut
   // at kIgnoredBytesMax, and then "...".
   std::vector<std::string> ignored;

@@ -11,9 +11,8 @@
 
 #include "coordinator/gateway/answer/generation_answer.h"
 #include "coordinator/gateway/api/api_request.h"
-#include "coordinator/gateway/api/parameters.h"
+#include "coordinator/gateway/api/fields/parameters.h"
 #include "coordinator/gateway/json/strict_json.h"
-#include "coordinator/gateway/text/other_text.h"
 #include "transport/base/system_random.h"
 #include "transport/rpc/secret.h"
 
@@ -35,16 +34,12 @@ ApiError MakeError(int status, std::string type, std::string code, const std::st
 }
 
 // Errors: ApiError 404, with the names that are served.
-const core::ServedModel& GetModel(const std::vector<core::ServedModel>& models,
-                                  const std::string& name) {
-  const core::ServedModel* model = core::FindModel(models, name);
-  if (model != nullptr) return *model;
-  ApiError error("model",
-                 Str("the model ", nlohmann::json(name).dump(),
-                     " is not served here; served: ", core::JoinNames(models)),
-                 "model_not_found");
-  error.status = 404;
-  throw error;
+const ServedModel& GetModel(const std::vector<ServedModel>& models, const std::string& name) {
+  try {
+    return NeedModel(models, name);
+  } catch (const RequestError& error) {  // Becomes what HTTP answers.
+    throw FromRequestError(error);
+  }
 }
 
 // A browser asks first before it sends JSON for a foreign page, but not before it sends what a form
@@ -69,7 +64,7 @@ void CheckBodyForm(const HttpRequest& request) {
           ": send the header Content-Type: application/json"));
 }
 
-void WriteModel(JsonWriter& json, const core::ServedModel& model, int64_t created) {
+void WriteModel(JsonWriter& json, const ServedModel& model, int64_t created) {
   json.BeginObject().Key("id").String(model.name).Key("object").String("model");
   json.Key("created").Int(created).Key("owned_by").String("shoal");
   json.Key("max_model_len").Int(model.context_tokens).EndObject();
@@ -96,7 +91,7 @@ struct HttpGateway::Call {
 
 struct HttpGateway::Reading {
   Endpoint endpoint = Endpoint::kCompletions;
-  std::vector<core::ServedModel> models;
+  std::vector<ServedModel> models;
   uint64_t seed = 0;                    // For a request that brings none.
   std::optional<ApiError> unavailable;  // Nobody can answer, however good the request is.
   bool strict = false;                  // Unknown fields are refused.
@@ -266,24 +261,22 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
   AnswerSetup setup;
   setup.request = ParseApiRequest(endpoint, json);
   if (strict) RefuseIgnored(setup.request.ignored);
-  const core::ServedModel& model = setup.model = GetModel(models, setup.request.model);
+  const ServedModel& model = setup.model = GetModel(models, setup.request.model);
   setup.request.model = model.name;
   if (unavailable) throw *unavailable;
   if (model.context_tokens <= 0) {
-    throw FromStreamError(
-        core::MakeStreamError(core::BusyReason::kNoGroup, "no group has joined yet"));
+    throw FromStreamError(MakeStreamError(BusyReason::kNoGroup, "no group has joined yet"));
   }
-  const std::optional<TextService> other = OtherText(model, own);
-  const TextService& text = other ? *other : own;
-  setup.prompts = PlanGeneration(setup.request, text, model, seed);
+  const PromptEncoder encoder(own, model, kHttpWords);
+  setup.prompts = PlanGeneration(setup.request, encoder, seed);
   AnswerFormat& format = setup.format;
   format.endpoint = endpoint;
   format.model = setup.request.model;
   if (!model.numerics_id.empty()) format.fingerprint = "fp_" + model.numerics_id.substr(0, 16);
   format.return_token_ids = setup.request.return_token_ids;
   format.include_usage = setup.request.include_usage;
-  format.top_logprobs = setup.request.top_logprobs;
-  format.tokenizer = text.tokenizer;
+  format.top_logprobs = setup.request.params.top_logprobs;
+  format.tokenizer = encoder.tokenizer();
   format.warnings = WarningsAbout(setup.request.ignored);
   return setup;
 }
@@ -296,8 +289,8 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
                   .unavailable = std::nullopt,
                   .strict = options_.strict_params || (strict != nullptr && *strict == "1")};
   if (stopping_) {
-    reading.unavailable = FromStreamError(
-        core::MakeStreamError(core::BusyReason::kDraining, "the server is stopping"));
+    reading.unavailable =
+        FromStreamError(MakeStreamError(BusyReason::kDraining, "the server is stopping"));
   }
   return reading;
 }
@@ -342,8 +335,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   TextThread* thread = text_threads_.For(call.request.body.size());
   if (thread == nullptr) return Start(call, MakeReading(call).Read(call.request.body, text_));
   if (thread->full()) {
-    throw FromStreamError(core::MakeStreamError(core::BusyReason::kQueueFull,
-                                                "too many requests are waiting to be read"));
+    throw FromStreamError(
+        MakeStreamError(BusyReason::kQueueFull, "too many requests are waiting to be read"));
   }
   return std::make_unique<LargeCall>(*this, *thread, call);
 }
@@ -385,8 +378,8 @@ void HttpGateway::SendJson(Call& call, int status, std::string body) {
 void HttpGateway::SendModels(Call& call) {
   JsonWriter json;
   json.BeginObject().Key("object").String("list").Key("data").BeginArray();
-  const std::vector<core::ServedModel> models = generation_.models();
-  for (const core::ServedModel& model : models) {
+  const std::vector<ServedModel> models = generation_.models();
+  for (const ServedModel& model : models) {
     // Each name once, as the version that takes new requests.
     if (&model == core::FindModel(models, model.name)) WriteModel(json, model, started_seconds_);
   }
@@ -407,9 +400,9 @@ void HttpGateway::SendParameters(Call& call) { SendJson(call, 200, ParametersJso
 void HttpGateway::SendVersion(Call& call) { SendJson(call, 200, options_.version_json); }
 
 void HttpGateway::SendReady(Call& call) {
-  const core::RegionStatus status = generation_.status();
+  const RegionStatus status = generation_.status();
   const auto ready = std::count_if(status.groups.begin(), status.groups.end(),
-                                   [](const core::GroupStatus& group) { return group.ready; });
+                                   [](const GroupStatus& group) { return group.ready; });
   const bool serving = ready > 0 && !stopping_;
   JsonWriter json;
   json.BeginObject().Key("status");

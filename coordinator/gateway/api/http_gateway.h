@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
-#include "coordinator/gateway/api/ignored_fields.h"
+#include "coordinator/gateway/api/fields/ignored_fields.h"
 #include "coordinator/gateway/api/metrics.h"
 #include "coordinator/gateway/http/http_server.h"
 #include "coordinator/gateway/text/text_service.h"

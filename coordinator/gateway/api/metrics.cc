@@ -84,19 +84,19 @@ constexpr GaugeSample kGaugeSamples[] = {
      [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
 };
 
-void WriteRegion(const core::RegionStatus& region, std::string& text) {
+void WriteRegion(const RegionStatus& region, std::string& text) {
   for (const CounterSample& sample : kCounterSamples) {
     WriteSample(text, sample.name, "counter", sample.help, region.totals.*sample.value);
   }
   for (const GaugeSample& sample : kGaugeSamples) {
     int64_t sum = 0;
-    for (const core::GroupStatus& group : region.groups) sum += sample.value(group.stats);
+    for (const GroupStatus& group : region.groups) sum += sample.value(group.stats);
     WriteSample(text, sample.name, sample.type, sample.help, sum);
   }
   int64_t waiting = region.requests_waiting;
   int64_t ready = 0;
   uint64_t epoch = 0;
-  for (const core::GroupStatus& group : region.groups) {
+  for (const GroupStatus& group : region.groups) {
     waiting += group.stats.requests_waiting;
     ready += group.ready ? 1 : 0;
     epoch = std::max(epoch, group.epoch);
@@ -112,19 +112,19 @@ void WriteRegion(const core::RegionStatus& region, std::string& text) {
   WriteSample(text, "shoal_streams_live", "gauge", "Sequences not yet ended.", region.streams_live);
 }
 
-void WriteModels(const std::vector<core::ServedModel>& models, std::string& text) {
+void WriteModels(const std::vector<ServedModel>& models, std::string& text) {
   const auto write = [&](std::string_view name, std::string_view help,
-                         int64_t core::ServedModel::*value) {
+                         int64_t ServedModel::*value) {
     text += Preamble(name, "gauge", help);
-    for (const core::ServedModel& model : models) {
+    for (const ServedModel& model : models) {
       text += Str(name, "{model=\"", LabelValue(model.name), "\",numerics_id=\"",
                   LabelValue(model.numerics_id), "\"} ", model.*value, "\n");
     }
   };
   write("shoal_model_groups_ready", "Groups of a version of a model that answer.",
-        &core::ServedModel::groups_ready);
+        &ServedModel::groups_ready);
   write("shoal_model_requests_waiting", "Sequences that wait for a group of it.",
-        &core::ServedModel::requests_waiting);
+        &ServedModel::requests_waiting);
 }
 
 }  // namespace
@@ -159,7 +159,7 @@ void GatewayMetrics::CountRequest(const std::string& route, int status) {
   ++requests_[{route, status}];
 }
 
-std::string GatewayMetrics::Write(const core::RegionStatus& region, size_t connection_count) const {
+std::string GatewayMetrics::Write(const RegionStatus& region, size_t connection_count) const {
   std::string text;
   WriteRegion(region, text);
   WriteModels(region.models, text);

@@ -45,7 +45,7 @@ class GatewayMetrics {
   uint64_t cancelled = 0;  // Generations whose client hung up.
   uint64_t ignored_fields = 0;
 
-  std::string Write(const core::RegionStatus& region, size_t connection_count) const;
+  std::string Write(const RegionStatus& region, size_t connection_count) const;
 
  private:
   std::map<std::pair<std::string, int>, uint64_t> requests_;

@@ -4,7 +4,7 @@
 
 namespace shoal::gateway {
 
-std::optional<TextService> OtherText(const core::ServedModel& model, const TextService& own) {
+std::optional<TextService> OtherText(const ServedModel& model, const TextService& own) {
   if (own.model_name.empty() || model.model_name == own.model_name) return std::nullopt;
   TextService text;
   text.model_name = model.model_name;

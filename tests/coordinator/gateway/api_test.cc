@@ -324,7 +324,7 @@ TEST(Completions, DoesNotAskToRetryWhatAGroupRefuses) {
   GatewayFixture fixture;
   auto client = fixture.Connect();
   client->Request("POST", kCompletions, R"({"prompt":"a"})");
-  fixture.generation.Fail(0, core::BusyReason::kRefused);
+  fixture.generation.Fail(0, BusyReason::kRefused);
   const Reply reply = client->TakeReply();
   EXPECT_EQ(reply.status, 500);
   EXPECT_FALSE(reply.headers.contains("retry-after"));
@@ -336,7 +336,7 @@ TEST(Completions, HoldsTheStatusLineUntilTheFirstToken) {
   auto client = fixture.Connect();
   client->Request("POST", kCompletions, R"({"prompt":"a","stream":true})");
   EXPECT_EQ(client->received(), "");
-  fixture.generation.Fail(0, core::BusyReason::kGroupLost);
+  fixture.generation.Fail(0, BusyReason::kGroupLost);
   const Reply lost = client->TakeReply();
   EXPECT_EQ(lost.status, 503);
   EXPECT_EQ(lost.headers.at("retry-after"), "2");
@@ -345,7 +345,7 @@ TEST(Completions, HoldsTheStatusLineUntilTheFirstToken) {
 
   client->Request("POST", kCompletions, R"({"prompt":"a","stream":true})");
   fixture.generation.Deliver(1, "x");
-  fixture.generation.Fail(1, core::BusyReason::kGroupLost);
+  fixture.generation.Fail(1, BusyReason::kGroupLost);
   const Reply later = client->TakeReply();
   EXPECT_EQ(later.status, 200);
   EXPECT_EQ(later.events().size(), 3U);
@@ -408,7 +408,7 @@ TEST(Completions, OneFailedChoiceEndsTheOthers) {
   const Reply reply =
       Ask(fixture, kCompletions, {{"prompt", "a"}, {"n", 3}}, [](FakeGeneration& generation) {
         generation.Finish(0, FinishReason::kLength, {'x'});
-        generation.Fail(1, core::BusyReason::kGroupLost);
+        generation.Fail(1, BusyReason::kGroupLost);
         EXPECT_TRUE(generation.sequences[2].cancelled);
       });
   EXPECT_EQ(reply.status, 503);
@@ -416,7 +416,7 @@ TEST(Completions, OneFailedChoiceEndsTheOthers) {
 
 TEST(Completions, TakesBackWhatWasSubmittedWhenAChoiceIsRefused) {
   GatewayFixture fixture;
-  fixture.generation.refusal = {core::BusyReason::kQueueFull, "the queue is full", 100};
+  fixture.generation.refusal = {BusyReason::kQueueFull, "the queue is full", 100};
   fixture.generation.accepted_before_refusal = 2;
   const Reply reply = fixture.Post(kCompletions, R"({"prompt":"a","n":3})");
   EXPECT_EQ(reply.status, 503);

@@ -184,7 +184,7 @@ TEST(LargeBodies, AreRefusedLikeSmallOnes) {
   const Reply too_long = post(R"({"prompt":")" + std::string(101, 'a') + R"("})");
   EXPECT_EQ(too_long.json()["error"]["prompt_tokens"], 101);
   EXPECT_TRUE(too_long.headers.contains("x-request-id"));
-  fixture.generation.refusal = {core::BusyReason::kQueueFull, "full", 1'000};
+  fixture.generation.refusal = {BusyReason::kQueueFull, "full", 1'000};
   EXPECT_EQ(post(R"({"prompt":"a"})").headers.at("retry-after"), "1");
 }
 

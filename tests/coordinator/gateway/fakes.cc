@@ -39,8 +39,8 @@ std::string ByteTokenizer::TokenBytes(int32_t id, bool skip_special) const {
   return id == kEos ? "<eos>" : "<bos>";
 }
 
-std::variant<core::StreamId, core::StreamError> FakeGeneration::Submit(
-    core::Request request, core::StreamListener& listener) {
+std::variant<core::StreamId, StreamError> FakeGeneration::Submit(core::Request request,
+                                                                 core::StreamListener& listener) {
   auto& [prompt, params, model, numerics_id] = request;
   // What a gateway takes, a group takes.
   CheckParams(params);
@@ -51,8 +51,8 @@ std::variant<core::StreamId, core::StreamError> FakeGeneration::Submit(
   return core::StreamId{0, sequences.size()};
 }
 
-std::vector<core::ServedModel> FakeGeneration::models() const {
-  std::vector<core::ServedModel> models = {served};
+std::vector<ServedModel> FakeGeneration::models() const {
+  std::vector<ServedModel> models = {served};
   models.insert(models.end(), others.begin(), others.end());
   return models;
 }
@@ -123,7 +123,7 @@ void FakeGeneration::Finish(size_t index, FinishReason reason, std::vector<int32
   std::exchange(sequence.listener, nullptr)->OnFinish(update);
 }
 
-void FakeGeneration::Fail(size_t index, core::BusyReason reason) {
+void FakeGeneration::Fail(size_t index, BusyReason reason) {
   Sequence& sequence = sequences.at(index);
   if (sequence.listener == nullptr) return;
   std::exchange(sequence.listener, nullptr)->OnError({reason, "rank 1 was lost", 1500});
@@ -179,7 +179,6 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
   options.unix_seconds = []() { return int64_t{1000}; };
   generation.region.groups.push_back({});
   generation.region.groups.back().ready = true;
-  TextService text;
   text.model_name = "bytes";
   text.tokenizer = &tokenizer;
   text.grammar_bytes = text::grammar::ByteSet::All();
@@ -191,12 +190,12 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
       if (message["content"] == "forbidden") {
         Throw(ErrorCode::kInvalidArgument, "roles must alternate");
       }
-      rendered += message["role"].get<std::string>() + ":" + message["content"].get<std::string>();
+      rendered += message["role"].get<std::string>() + message.value("name", "") + ":" +
+                  message["content"].get<std::string>();
     }
     return tokenizer.Encode(rendered + ">", text::SpecialTokens::kPlainText);
   };
-  gateway =
-      std::make_unique<HttpGateway>(std::move(options), generation, std::move(text), timer, port);
+  gateway = std::make_unique<HttpGateway>(std::move(options), generation, text, timer, port);
 }
 
 GatewayFixture::~GatewayFixture() noexcept = default;

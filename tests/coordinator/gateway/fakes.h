@@ -61,11 +61,11 @@ class FakeGeneration : public core::GenerationService {
     std::string numerics_id{};  // and in which version.
   };
 
-  std::variant<core::StreamId, core::StreamError> Submit(core::Request request,
-                                                         core::StreamListener& listener) override;
+  std::variant<core::StreamId, StreamError> Submit(core::Request request,
+                                                   core::StreamListener& listener) override;
   void Cancel(core::StreamId stream) override;
-  std::vector<core::ServedModel> models() const override;
-  core::RegionStatus status() const override { return region; }
+  std::vector<ServedModel> models() const override;
+  RegionStatus status() const override { return region; }
 
   // The sequence's next tokens, a byte each; log-probabilities, if asked for, as Logprobs() makes
   // them. `index`: in the order of Submit.
@@ -75,16 +75,16 @@ class FakeGeneration : public core::GenerationService {
   // The log-probabilities of its prompt's tokens [begin, end); otherwise all come with its first
   // update.
   void DeliverPrompt(size_t index, size_t begin, size_t end);
-  void Fail(size_t index, core::BusyReason reason);
+  void Fail(size_t index, BusyReason reason);
   // A few ids with log-probabilities that depend on the token alone.
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
 
   std::vector<Sequence> sequences;
-  std::optional<core::StreamError> refusal;  // Of the next Submits.
+  std::optional<StreamError> refusal;  // Of the next Submits.
   size_t accepted_before_refusal = 0;
-  core::ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes"};
-  std::vector<core::ServedModel> others;
-  core::RegionStatus region;
+  ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes"};
+  std::vector<ServedModel> others;
+  RegionStatus region;
 
  private:
   SequenceUpdate Update(Sequence& sequence, std::vector<int32_t> tokens);
@@ -154,6 +154,7 @@ class GatewayFixture {
   kj::WaitScope wait_scope{loop};
   kj::TimerImpl timer{kj::origin<kj::TimePoint>()};
   ByteTokenizer tokenizer;
+  TextService text;
   FakeGeneration generation;
   std::unique_ptr<HttpGateway> gateway;
 };

@@ -236,7 +236,7 @@ TEST(LongAnswers, SayTheErrorBehindWhatCameBeforeIt) {
   const auto fixture = LongFixture();
   const Reply reply = Ask(*fixture, request, [](FakeGeneration& generation) {
     generation.Deliver(0, "xy");
-    generation.Fail(0, core::BusyReason::kGroupLost);
+    generation.Fail(0, BusyReason::kGroupLost);
   });
   const std::vector<std::string> events = reply.events();
   ASSERT_GE(events.size(), 3U);

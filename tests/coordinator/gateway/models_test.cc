@@ -17,9 +17,9 @@ constexpr std::string_view kCompletions = "/v1/completions";
 class TwoModels : public ::testing::Test {
  protected:
   TwoModels() {
-    core::ServedModel newer = fixture_.generation.served;
+    ServedModel newer = fixture_.generation.served;
     newer.numerics_id = "11111111111111111111111111111111";
-    core::ServedModel other{"other", "22222222222222222222222222222222", 50, 40, 500, 3, "other"};
+    ServedModel other{"other", "22222222222222222222222222222222", 50, 40, 500, 3, "other"};
     fixture_.generation.others = {newer, other};
   }
 
@@ -56,7 +56,7 @@ TEST_F(TwoModels, AreToldApartByNameAndPinnedToTheVersionThatTheRequestWasReadFo
 TEST_F(TwoModels, HaveContextsCachesAndVocabulariesOfTheirOwn) {
   const Reply id = fixture_.Post(kCompletions, R"({"prompt":[500],"model":"other"})");
   EXPECT_EQ(id.status, 400);
-  EXPECT_THAT(id.body, HasSubstr("the vocabulary has 500 tokens"));
+  EXPECT_THAT(id.body, HasSubstr("prompt[0] is 500: expected a token id from 0 to 499"));
   const Reply large =
       fixture_.Post(kCompletions, R"({"prompt":[1],"max_tokens":45,"model":"other"})");
   EXPECT_EQ(large.json()["error"]["code"], "kv_cache_exceeded");

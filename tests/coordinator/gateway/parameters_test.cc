@@ -6,8 +6,8 @@
 
 #include <limits>
 
-#include "coordinator/gateway/api/ignored_fields.h"
-#include "coordinator/gateway/api/parameters.h"
+#include "coordinator/gateway/api/fields/ignored_fields.h"
+#include "coordinator/gateway/api/fields/parameters.h"
 #include "tests/coordinator/gateway/fakes.h"
 #include "transport/base/check.h"
 
@@ -216,7 +216,7 @@ TEST(Parameters, WhatOpenAisChatSchemaAllowsIsTaken) {
   EXPECT_FALSE(reply.headers.contains("x-shoal-ignored")) << reply.headers.at("x-shoal-ignored");
   const auto& prompt = fixture.generation.sequences.at(0).prompt;
   EXPECT_EQ(std::string(prompt.begin(), prompt.end()),
-            "developer:duser:uassistant:assistant:noassistant:abfunction:tool:t>");
+            "developern:duser:uassistant:assistant:noassistant:abfunctionf:tool:t>");
 }
 
 TEST(UnknownFields, AreNamedOnceInHeaderAndAnswer) {

@@ -175,7 +175,7 @@ TEST(BadRequest, GivesTheRangeAndTheValue) {
   EXPECT_EQ(message("logit_bias", R"({"7":-200})"),
             "logit_bias.7 must be from -100 to 100, not -200");
   EXPECT_EQ(message("logit_bias", R"({"258":1})"),
-            "logit_bias names token 258, but the vocabulary has 258 tokens");
+            "logit_bias names token 258: expected an id from 0 to 257");
   std::string many = "{\"0\":1";
   for (int64_t token = 1; token <= kLogitBiasesMax; ++token) many += Str(",\"", token, "\":1");
   EXPECT_EQ(message("logit_bias", many + "}"),
@@ -406,7 +406,7 @@ TEST(Overload, IsATypedRefusalBeforeTheFirstByte) {
   EXPECT_EQ(none.json()["error"]["code"], "no_group");
   EXPECT_EQ(none.headers.at("retry-after"), "5");
   fixture.generation.served.context_tokens = 100;
-  fixture.generation.refusal = {core::BusyReason::kTooLarge, "too large for any group", 0};
+  fixture.generation.refusal = {BusyReason::kTooLarge, "too large for any group", 0};
   EXPECT_EQ(fixture.Post(kCompletions, R"({"prompt":"a"})").status, 400);
 }
 
@@ -429,7 +429,7 @@ TEST(Metrics, AreThereFromTheStart) {
         "shoal_prefix_cache_queries_total", "shoal_prefix_cache_hit_tokens_total"}) {
     EXPECT_THAT(empty, HasSubstr("\n" + std::string(name) + " 0\n"));
   }
-  core::GroupStatus group;
+  GroupStatus group;
   group.ready = true;
   group.epoch = 3;
   group.stats.requests_waiting = 2;
@@ -437,7 +437,7 @@ TEST(Metrics, AreThereFromTheStart) {
   fixture.generation.region.totals.prefix_cache_hit_tokens_total = 192;
   fixture.generation.region.groups = {group, group};
   fixture.generation.region.requests_waiting = 10;
-  core::ServedModel model{"by\"tes", "00ff"};
+  ServedModel model{"by\"tes", "00ff"};
   model.groups_ready = 2;
   model.requests_waiting = 10;
   fixture.generation.region.models = {model};

@@ -205,7 +205,7 @@ class FakeWorker {
 
 rpc::GenerateRequest Request(std::vector<int32_t> prompt, int64_t tokens_max) {
   rpc::GenerateRequest request;
-  request.tokens = std::move(prompt);
+  request.prompt = std::move(prompt);
   request.params.tokens_max = tokens_max;
   return request;
 }
@@ -260,7 +260,7 @@ TEST(RegionService, ServesEachRequestWithTheModelThatItNames) {
   rpc::GenerateRequest request = Request({1, 15}, 3);
   request.model = "giraffe";
   EXPECT_EQ(Generate(client, request), (std::vector<int32_t>{16, 17, 18}));
-  request.tokens = {1, 20};
+  request.prompt = std::vector<int32_t>{1, 20};
   const auto outside = ErrorOf([&] { Generate(client, request); });
   ASSERT_TRUE(outside.has_value());
   EXPECT_THAT(outside->what(), HasSubstr("prompt[1] is 20: expected a token id from 0 to 19"));
@@ -270,7 +270,7 @@ TEST(RegionService, ServesEachRequestWithTheModelThatItNames) {
   const auto unknown = ErrorOf([&] { Generate(client, request); });
   ASSERT_TRUE(unknown.has_value());
   EXPECT_EQ(unknown->code(), ErrorCode::kInvalidArgument);
-  EXPECT_THAT(unknown->what(), HasSubstr("lion is not served here; served: toy, giraffe"));
+  EXPECT_THAT(unknown->what(), HasSubstr(R"("lion" is not served here; served: toy, giraffe)"));
 }
 
 TEST(RegionService, RefusesWhatIsWrongByName) {
@@ -304,9 +304,9 @@ TEST(RegionService, RefusesWhatIsWrongByName) {
   request.params.stop_ids.assign(kStopIdsMax + 1, 3);
   expect_refusal(request, "stop_ids");
   request = Request({}, 5);
-  request.text = "words";
+  request.prompt = "words";
   expect_refusal(request, "no tokenizer");
-  request.text.assign(2 * kLargeTextBytes, 'a');  // Tokenized beside the loop.
+  request.prompt = std::string(2 * kLargeTextBytes, 'a');  // Tokenized beside the loop.
   expect_refusal(request, "no tokenizer");
   expect_refusal(Request(std::vector<int32_t>(65, 1), 5), "too_large");
 }

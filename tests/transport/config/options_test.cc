@@ -10,11 +10,13 @@
 #include <sstream>
 
 #include "transport/base/error.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::config {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 enum class Dtype { kF16, kF32 };
@@ -183,6 +185,33 @@ TEST_F(OptionTableTest, ListsEveryOptionInTheHelpWithItsDefault) {
   for (const Option& option : table_.options()) EXPECT_THAT(help, HasSubstr(option.Flag()));
   std::istringstream lines(help);
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100U) << line;
+}
+
+TEST_F(OptionTableTest, PassesOnTheFlagsOfAGroupAsTheyWereGiven) {
+  int32_t tensor_parallel = 2;
+  std::string own;
+  OptionTable table({.program = "shoal test"});
+  AddGroupFlag(table, "tensor-parallel", tensor_parallel);
+  table.AddString("own", "TEXT", own, "Of this program.");
+  for (const char* name : {"batch-delay-max-ms", "prefix-cache", "comm", "sequences-max"}) {
+    PassGroupFlag(table, name);
+  }
+  const std::string file = File("batch_delay_max_ms: 7\nprefix_cache: off\ncomm: shm\n");
+  const char* arguments[] = {"program", "--comm", "tcp", "--own", "x", "--config", file.c_str()};
+  EXPECT_EQ(table.Parse(7, arguments), ParseOutcome::kRun);
+  EXPECT_THAT(GroupArguments(table),
+              ElementsAre("--tensor-parallel", "2", "--batch-delay-max-ms", "7", "--prefix-cache",
+                          "off", "--comm", "tcp", "--sequences-max", "32"));
+}
+
+TEST_F(OptionTableTest, ChecksTheFlagsOfAGroupThatItOnlyPassesOn) {
+  PassGroupFlag(table_, "comm");
+  PassGroupFlag(table_, "batch-queue-min");
+  EXPECT_EQ(Refusal({"m", "--comm", "pigeon"}),
+            "--comm: expected one of auto|shm|tcp|mpi, found 'pigeon'");
+  EXPECT_EQ(Refusal({"m", "--batch-queue-min", "-1"}),
+            "--batch-queue-min: expected an integer from 0 to 1048576, found '-1'");
+  EXPECT_THAT(table_.Help(), HasSubstr("auto|shm|tcp|mpi"));
 }
 
 }  // namespace

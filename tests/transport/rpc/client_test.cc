@@ -10,12 +10,13 @@
 
 #include "tests/transport/rpc/server_thread.h"
 #include "transport/base/error.h"
-#include "transport/rpc/error_map.h"
+#include "transport/rpc/convert/error_map.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::rpc {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -49,12 +50,12 @@ TEST(Client, StreamsAGeneration) {
   server.AnswerGenerate({1, 5, 42, {}});
   std::thread answer = Answer(server, [](GenerationSink& sink) {
     sink.Tokens(Update({1, 2}), "ab");
-    sink.Tokens(Update({3}), "c");
+    sink.Tokens(Update({3}), std::string("c\0", 2));  // A NUL is a character like others.
     sink.Finish(Update({4}, FinishReason::kLength), "d");
   });
   Client client({.address = server.address()});
   GenerateRequest request;
-  request.tokens = {7, 8, 9};
+  request.prompt = std::vector<int32_t>{7, 8, 9};
   request.params.tokens_max = 4;
   std::vector<int32_t> tokens;
   std::string text;
@@ -65,14 +66,12 @@ TEST(Client, StreamsAGeneration) {
   });
   answer.join();
   EXPECT_EQ(tokens, (std::vector<int32_t>{1, 2, 3, 4}));
-  EXPECT_EQ(text, "abcd");
+  EXPECT_EQ(text, std::string("abc\0d", 5));
   EXPECT_EQ(result.finish, FinishReason::kLength);
   EXPECT_EQ(result.prompt_tokens, 5);
   EXPECT_EQ(result.completion_tokens, 4);
   EXPECT_EQ(result.seed, 42u);
-  EXPECT_TRUE(server.Wait([&](const auto& heard) {
-    return heard.requests[0].tokens == request.tokens && heard.requests[0].params == request.params;
-  }));
+  EXPECT_TRUE(server.Wait([&](const auto& heard) { return heard.requests[0] == request; }));
 }
 
 // More log-probabilities, and more text, than a connection takes as one message.
@@ -90,7 +89,7 @@ TEST(Client, StreamsMoreThanAMessageHolds) {
   });
   Client client({.address = server.address()});
   GenerateRequest request;
-  request.tokens = {7};
+  request.prompt = std::vector<int32_t>{7};
   size_t positions = 0;
   std::vector<int32_t> tokens;
   std::string text;
@@ -113,7 +112,7 @@ TEST(Client, RefusesARequestThatNoMessageHolds) {
   ServerThread server;
   Client client({.address = server.address()});
   GenerateRequest request;
-  request.tokens.resize(17'000'000);
+  request.prompt = std::vector<int32_t>(17'000'000);
   const std::optional<Error> error =
       ErrorOf([&] { client.Generate(request, [](const GenerateChunk&) { return true; }); });
   ASSERT_TRUE(error.has_value());
@@ -124,21 +123,21 @@ TEST(Client, RefusesARequestThatNoMessageHolds) {
 
 TEST(Client, CarriesTextAndChatPrompts) {
   ServerThread server;
-  server.AnswerGenerate({0, 0, 0, {"invalid", "enough", 0}});
+  server.AnswerGenerate({.refusal = MakeStreamError(BusyReason::kInvalid, "enough")});
   Client client({.address = server.address()});
   GenerateRequest text;
-  text.text = "Once upon";
+  text.prompt = std::string("Once\0upon", 9);
   GenerateRequest chat;
-  chat.chat = {{"system", "Be kind."}, {"user", "Who are you?"}};
+  chat.prompt = Conversation{{"system", "Be kind."}, {"user", std::string("Who\0?", 5), "Ada"}};
   chat.seed_given = true;
   chat.model = "toy";
-  for (const GenerateRequest& request : {text, chat}) {
+  GenerateRequest nothing;
+  nothing.prompt = "";  // A text all the same: that of the BOS token alone.
+  for (const GenerateRequest& request : {text, chat, nothing}) {
     EXPECT_TRUE(ErrorOf([&] { client.Generate(request, nullptr); }).has_value());
   }
-  EXPECT_TRUE(server.Wait([](const auto& heard) {
-    return heard.requests[0].text == "Once upon" && heard.requests[1].chat.size() == 2 &&
-           heard.requests[1].chat[1].content == "Who are you?" && heard.requests[1].seed_given &&
-           heard.requests[1].model == "toy";
+  EXPECT_TRUE(server.Wait([&](const auto& heard) {
+    return heard.requests[0] == text && heard.requests[1] == chat && heard.requests[2] == nothing;
   }));
 }
 
@@ -147,7 +146,7 @@ TEST(Client, CancelsByReturningFalse) {
   std::thread answer = Answer(server, [](GenerationSink& sink) { sink.Tokens(Update({1}), ""); });
   Client client({.address = server.address()});
   GenerateRequest request;
-  request.tokens = {1};
+  request.prompt = std::vector<int32_t>{1};
   const GenerateResult result =
       client.Generate(request, [](const GenerateChunk&) { return false; });
   answer.join();
@@ -162,7 +161,7 @@ TEST(Client, CancelsWhatRunsWhenItsConnectionGoes) {
     std::thread answer = Answer(server, [](GenerationSink& sink) { sink.Tokens(Update({1}), ""); });
     Client client({.address = server.address()});
     GenerateRequest request;
-    request.tokens = {1};
+    request.prompt = std::vector<int32_t>{1};
     const auto error = ErrorOf([&] {
       client.Generate(
           request, [](const GenerateChunk&) { return true; }, /*idle_timeout_ms=*/500);
@@ -176,10 +175,10 @@ TEST(Client, CancelsWhatRunsWhenItsConnectionGoes) {
 
 TEST(Client, SaysThatTheCoordinatorIsBusyAndWhy) {
   ServerThread server;
-  server.AnswerGenerate({0, 0, 0, {"queue_full", "3 requests wait", 1'000}});
+  server.AnswerGenerate({.refusal = MakeStreamError(BusyReason::kQueueFull, "3 requests wait")});
   Client client({.address = server.address()});
   GenerateRequest request;
-  request.tokens = {1};
+  request.prompt = std::vector<int32_t>{1};
   const auto error = ErrorOf([&] { client.Generate(request, nullptr); });
   ASSERT_TRUE(error.has_value());
   EXPECT_EQ(error->code(), ErrorCode::kOverloaded);
@@ -190,11 +189,11 @@ TEST(Client, SaysThatAGroupWasLostOnTheWay) {
   ServerThread server;
   std::thread answer = Answer(server, [](GenerationSink& sink) {
     sink.Tokens(Update({1}), "");
-    sink.Fail({"group_lost", "group 0 was lost", 1'000});
+    sink.Fail(MakeStreamError(BusyReason::kGroupLost, "group 0 was lost"));
   });
   Client client({.address = server.address()});
   GenerateRequest request;
-  request.tokens = {1};
+  request.prompt = std::vector<int32_t>{1};
   int64_t tokens = 0;
   const auto error = ErrorOf([&] {
     client.Generate(request, [&](const GenerateChunk& chunk) {
@@ -221,13 +220,14 @@ TEST(Client, NeedsAKnownKey) {
 TEST(Client, ReadsModelsAndStatus) {
   const ServerThread server;
   Client client({.address = server.address()});
-  const ModelInfo model = client.Models().at(0);
+  const ServedModel model = client.Models().at(0);
   EXPECT_EQ(model.name, "toy");
   EXPECT_EQ(model.kv_cache_tokens, 256);
   EXPECT_EQ(model.groups_ready, 2);
   EXPECT_EQ(model.requests_waiting, 3);
   EXPECT_EQ(model.canary_digest, "ca4a");
-  const StatusInfo status = client.Status();
+  const RegionStatus status = client.Status();
+  EXPECT_THAT(status.models, ElementsAre(model));
   ASSERT_THAT(status.groups, SizeIs(1));
   EXPECT_EQ(status.groups[0].epoch, 9u);
   EXPECT_EQ(status.groups[0].model_name, "toy");

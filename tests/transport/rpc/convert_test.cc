@@ -1,15 +1,19 @@
 // Our structs through their wire form and back, and messages that are not ours.
 
-#include "transport/rpc/convert.h"
+#include "transport/rpc/convert/convert.h"
 
+#include <capnp/dynamic.h>
 #include <capnp/message.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/every_field.h"
 #include "transport/base/error.h"
 
 namespace shoal::rpc {
 namespace {
+
+using ::testing::IsEmpty;
 
 GenerationParams RoundTrip(const GenerationParams& params) {
   ::capnp::MallocMessageBuilder message;
@@ -19,25 +23,79 @@ GenerationParams RoundTrip(const GenerationParams& params) {
 }
 
 TEST(ConvertGenerationParams, GivesBackEveryField) {
-  GenerationParams params;
-  params.sampling = {.temperature = 0.5,
-                     .top_k = 40,
-                     .top_p = 0.9,
-                     .min_p = 0.05,
-                     .seed = 0xfedcba9876543210,
-                     .choice = 3,
-                     .typical_p = 0.75,
-                     .repetition_penalty = 1.1,
-                     .frequency_penalty = -2,
-                     .presence_penalty = 0.3,
-                     .logit_bias = {{49151, -100.0F}, {0, 0.1F}},
-                     .min_tokens = 12};
-  params.tokens_max = int64_t{1} << 40;
-  params.stop_ids = {5, -6};
-  params.prompt_logprobs = true;
-  params.top_logprobs = 20;
-  EXPECT_EQ(RoundTrip(params), params);
+  const GenerationParams every = test::EveryFieldSet();
+  EXPECT_THAT(test::DifferentFields(RoundTrip(every), every), IsEmpty());
   EXPECT_EQ(RoundTrip({}), GenerationParams{});
+}
+
+// The other way round: what the schema has and the structs have not would be lost without a word.
+TEST(ConvertGenerationParams, FillsEveryFieldOfTheSchema) {
+  ::capnp::MallocMessageBuilder message;
+  auto params = message.initRoot<wire::GenerationParams>();
+  Write(test::EveryFieldSet(), params);
+  for (::capnp::DynamicStruct::Builder filled :
+       {::capnp::toDynamic(params), ::capnp::toDynamic(params.getSampling())}) {
+    for (const auto field : filled.getSchema().getFields()) {
+      EXPECT_TRUE(filled.has(field, ::capnp::HasMode::NON_DEFAULT))
+          << field.getProto().getName().cStr();
+    }
+  }
+}
+
+// Programs of other builds read the same fields at the same places.
+TEST(ConvertGenerationParams, PutsEachFieldWhereTheSchemaHasIt) {
+  ::capnp::MallocMessageBuilder message;
+  auto wire = message.initRoot<wire::GenerationParams>();
+  GenerationParams params;
+  params.sampling.top_p = 0.9;
+  params.sampling.min_p = 0.05;
+  params.sampling.seed = 0xfedcba9876543210;
+  params.sampling.logit_bias = {{5, -1.5F}};
+  params.stop_ids = {5, -6};
+  params.top_logprobs = 20;
+  params.grammar = {GrammarKind::kRegex, "a+"};
+  Write(params, wire);
+  EXPECT_EQ(wire.getSampling().getTopP(), 0.9);
+  EXPECT_EQ(wire.getSampling().getMinP(), 0.05);
+  EXPECT_EQ(wire.getSampling().getSeed(), 0xfedcba9876543210);
+  EXPECT_EQ(wire.getSampling().getBiasIds()[0], 5);
+  EXPECT_EQ(wire.getSampling().getBiases()[0], -1.5F);
+  EXPECT_EQ(wire.getStopIds()[1], -6);
+  EXPECT_EQ(wire.getTopLogprobs(), 20);
+  EXPECT_EQ(wire.getGrammarKind(), wire::GrammarKind::REGEX);
+  EXPECT_STREQ(wire.getGrammar().cStr(), "a+");
+}
+
+TEST(ConvertServedModel, GivesBackEveryField) {
+  const ServedModel model = {"toy", "00ff", 64, 256, 49'152, 96, "toy-1b", "ca4a", 2, 3};
+  ::capnp::MallocMessageBuilder message;
+  auto wire = message.initRoot<wire::ModelInfo>();
+  Write(model, wire);
+  EXPECT_EQ(Read(wire.asReader()), model);
+}
+
+TEST(ConvertRegionStatus, GivesBackEveryField) {
+  RegionStatus status;
+  status.groups.push_back({2,
+                           9,
+                           "group 2",
+                           "toy-1b",
+                           "00ff",
+                           2,
+                           3,
+                           {"rank 0", "rank 1"},
+                           true,
+                           {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}});
+  status.models = {{"toy", "00ff", 64}, {"other", "11ff", 32}};
+  status.totals.steps_total = 13;
+  status.requests_waiting = 6;
+  status.requests_total = 7;
+  status.streams_live = 8;
+  status.group_losses_total = 9;
+  ::capnp::MallocMessageBuilder message;
+  auto wire = message.initRoot<wire::Status>();
+  Write(status, wire);
+  EXPECT_EQ(Read(wire.asReader()), status);
 }
 
 // A peer that does not know a field leaves it out, and means what it meant before there was one.

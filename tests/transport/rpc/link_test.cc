@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 
+#include "tests/support/every_field.h"
 #include "tests/support/patience.h"
 #include "tests/transport/rpc/server_thread.h"
 #include "transport/base/error.h"
@@ -122,7 +123,7 @@ TEST(CoordinatorLink, CannotJoinWithAWrongToken) {
 
 TEST(CoordinatorLink, SaysWhyTheGroupDoesNotFit) {
   ServerThread server;
-  server.AnswerRegister({RegisterReply::Kind::kMismatch, "this region serves giraffe"});
+  server.AnswerRegister({RegisterOutcome::Kind::kMismatch, "this region serves giraffe"});
   const std::optional<Error> error = JoinError(Options(server));
   ASSERT_TRUE(error.has_value());
   EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
@@ -131,7 +132,7 @@ TEST(CoordinatorLink, SaysWhyTheGroupDoesNotFit) {
 
 TEST(CoordinatorLink, TriesUntilItsDeadlineWhilePutOff) {
   ServerThread server;
-  server.AnswerRegister({RegisterReply::Kind::kRetry, "this coordinator is stopping"});
+  server.AnswerRegister({RegisterOutcome::Kind::kRetry, "this coordinator is stopping"});
   LinkOptions options = Options(server);
   options.join_timeout_ms = 600;
   const std::optional<Error> error = JoinError(options);
@@ -166,21 +167,7 @@ TEST(CoordinatorLink, RefusesAnAddressWithoutAPort) {
 }
 
 TEST(CoordinatorLink, HandsOnSubmitCancelAndStopInOrder) {
-  GenerationParams params;
-  params.sampling = {0.5, 40, 0.9, 0.05, 0xfedcba9876543210, 3};
-  params.sampling.typical_p = 0.75;
-  params.sampling.repetition_penalty = 1.1;
-  params.sampling.frequency_penalty = -2;
-  params.sampling.presence_penalty = 0.3;
-  params.sampling.logit_bias = {{49151, -100.0F}, {0, 0.1F}};
-  params.sampling.min_tokens = 12;
-  params.grammar = {GrammarKind::kJsonSchema, R"({"type":"string","const":"\u00e9"})"};
-  params.tokens_max = 1234;
-  params.stop_ids = {5, 6};
-  params.prompt_logprobs = true;
-  params.top_logprobs = 20;
-  params.priority = -7;
-  params.cache_salt = "tenant";
+  const GenerationParams params = test::EveryFieldSet();
   const std::vector<int32_t> long_prompt(100'000, 77);
 
   std::vector<std::string> calls;
@@ -236,11 +223,11 @@ TEST(CoordinatorLink, ForgetsWhatWasAskedByACoordinatorThatDidNotTakeIt) {
   callbacks.on_cancel = [&](uint64_t) { cancelled.Set(true); };
   ServerThread server;
   server.SubmitOnRegister(11);
-  server.AnswerRegister({RegisterReply::Kind::kRetry, "not now", 7, 3});
+  server.AnswerRegister({RegisterOutcome::Kind::kRetry, "not now", 7, 3});
   const auto accept = std::async(std::launch::async, [&] {
     const bool tried = server.Wait([](const auto& heard) { return !heard.ranks.empty(); });
     server.SubmitOnRegister(0);
-    server.AnswerRegister({RegisterReply::Kind::kAccepted, "", 7, 3});
+    server.AnswerRegister({RegisterOutcome::Kind::kAccepted, "", 7, 3});
     return tried;
   });
   CoordinatorLink link(Options(server), callbacks);
@@ -387,20 +374,22 @@ TEST(ClusterServer, NamesAPortThatIsTaken) {
   const ServerThread server;
   auto io = kj::setupAsyncIo();
   struct Nobody : RankListener, UpstreamListener {
-    RegisterReply OnRegister(uint64_t, const RankRegistration&) override { return {}; }
+    RegisterOutcome OnRegister(uint64_t, const RankRegistration&) override { return {}; }
     bool OnHeartbeat(uint64_t, uint64_t, uint64_t, bool) override { return false; }
     bool OnUpdates(uint64_t, uint64_t, std::vector<SequenceUpdate>,
                    const SchedulerStats&) override {
       return false;
     }
     void OnDisconnected(uint64_t, const std::string&) override {}
-    kj::Promise<EncodedPrompt> OnPrompt(const GenerateRequest&) override { return EncodedPrompt(); }
+    kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest&) override {
+      return kj::heap<EncodedPrompt>();
+    }
     GenerateReply OnGenerate(const GenerateRequest&, EncodedPrompt, GenerationSink&) override {
       return {};
     }
     void OnCancel(uint64_t) override {}
-    std::vector<ModelInfo> OnModels() override { return {}; }
-    StatusInfo OnStatus() override { return {}; }
+    std::vector<ServedModel> OnModels() override { return {}; }
+    RegionStatus OnStatus() override { return {}; }
   } nobody;
   try {
     const ClusterServer second(io, {.port = server.port()}, nobody, nobody);

@@ -38,7 +38,7 @@ bool ServerThread::Wait(const std::function<bool(const Heard&)>& done) {
                            [&] { return done(heard_); });
 }
 
-void ServerThread::AnswerRegister(RegisterReply reply) {
+void ServerThread::AnswerRegister(RegisterOutcome reply) {
   Note([&](Heard&) { register_reply_ = std::move(reply); });
 }
 
@@ -58,8 +58,8 @@ void ServerThread::Run(const std::function<void(ClusterServer&)>& what) {
   jobs_.Run([&] { what(*server_); });
 }
 
-RegisterReply ServerThread::OnRegister(uint64_t connection, const RankRegistration& rank) {
-  RegisterReply reply;
+RegisterOutcome ServerThread::OnRegister(uint64_t connection, const RankRegistration& rank) {
+  RegisterOutcome reply;
   uint64_t id = 0;
   Note([&](Heard& heard) {
     heard.ranks.push_back(rank);
@@ -97,8 +97,8 @@ void ServerThread::OnDisconnected(uint64_t, const std::string& why) {
   Note([&](Heard& heard) { heard.disconnects.push_back(why); });
 }
 
-kj::Promise<EncodedPrompt> ServerThread::OnPrompt(const GenerateRequest& request) {
-  return EncodedPrompt{.tokens = request.tokens};
+kj::Promise<kj::Own<EncodedPrompt>> ServerThread::OnPrompt(const GenerateRequest&) {
+  return kj::heap<EncodedPrompt>();
 }
 
 GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, EncodedPrompt,
@@ -116,10 +116,13 @@ void ServerThread::OnCancel(uint64_t generation) {
   Note([&](Heard& heard) { heard.cancels.push_back(generation); });
 }
 
-std::vector<ModelInfo> ServerThread::OnModels() { return {{"toy", "00ff", 64, 256, 2, 3, "ca4a"}}; }
+std::vector<ServedModel> ServerThread::OnModels() {
+  return {{"toy", "00ff", 64, 256, 512, 40, "toy", "ca4a", 2, 3}};
+}
 
-StatusInfo ServerThread::OnStatus() {
-  StatusInfo status;
+RegionStatus ServerThread::OnStatus() {
+  RegionStatus status;
+  status.models = OnModels();
   status.groups.push_back(
       {2, 9, "group 2", "toy", "00ff", 2, 3, {"rank 0", "rank 1"}, true, {1, 2, 3, 4, 5}});
   status.requests_waiting = 6;

@@ -45,7 +45,7 @@ class ServerThread : private RankListener, private UpstreamListener {
   bool Wait(const std::function<bool(const Heard&)>& done);
 
   // What the handlers answer from now on.
-  void AnswerRegister(RegisterReply reply);
+  void AnswerRegister(RegisterOutcome reply);
   void RefuseEpochs();
   // A request for each rank that registers, before it is told whether it was taken. 0: none.
   void SubmitOnRegister(uint64_t id);
@@ -60,17 +60,17 @@ class ServerThread : private RankListener, private UpstreamListener {
 
  private:
   void Serve(ClusterServerOptions options, std::promise<void> started);
-  RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) override;
+  RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                  const SchedulerStats& stats) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
-  kj::Promise<EncodedPrompt> OnPrompt(const GenerateRequest& request) override;
+  kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request) override;
   GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
                            GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
-  std::vector<ModelInfo> OnModels() override;
-  StatusInfo OnStatus() override;
+  std::vector<ServedModel> OnModels() override;
+  RegionStatus OnStatus() override;
 
   template <typename Change>
   void Note(Change&& change) {
@@ -88,7 +88,7 @@ class ServerThread : private RankListener, private UpstreamListener {
 
   std::mutex mutex_;  // Guards what follows up to changed_.
   Heard heard_;
-  RegisterReply register_reply_;
+  RegisterOutcome register_reply_;
   uint64_t submit_on_register_ = 0;
   bool refuse_epochs_ = false;
   GenerateReply generate_reply_;

@@ -46,12 +46,12 @@ void FakeCoordinator::GiveUp() {
   for (const uint64_t connection : connections_) server_->Close(connection);
 }
 
-rpc::RegisterReply FakeCoordinator::OnRegister(uint64_t connection, const RankRegistration& rank) {
-  rpc::RegisterReply reply;
+RegisterOutcome FakeCoordinator::OnRegister(uint64_t connection, const RankRegistration& rank) {
+  RegisterOutcome reply;
   reply.epoch = kEpoch;
   reply.group = 1;
   if (given_up_) {
-    reply.kind = rpc::RegisterReply::Kind::kStale;
+    reply.kind = RegisterOutcome::Kind::kStale;
     reply.message = "it was given up";
     return reply;
   }
@@ -85,8 +85,8 @@ bool FakeCoordinator::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUp
 
 void FakeCoordinator::OnDisconnected(uint64_t, const std::string&) { ++disconnects; }
 
-kj::Promise<rpc::EncodedPrompt> FakeCoordinator::OnPrompt(const rpc::GenerateRequest& request) {
-  return rpc::EncodedPrompt{.tokens = request.tokens};
+kj::Promise<kj::Own<rpc::EncodedPrompt>> FakeCoordinator::OnPrompt(const rpc::GenerateRequest&) {
+  return kj::heap<rpc::EncodedPrompt>();
 }
 
 rpc::GenerateReply FakeCoordinator::OnGenerate(const rpc::GenerateRequest&, rpc::EncodedPrompt,
@@ -96,8 +96,8 @@ rpc::GenerateReply FakeCoordinator::OnGenerate(const rpc::GenerateRequest&, rpc:
 
 void FakeCoordinator::OnCancel(uint64_t) {}
 
-std::vector<rpc::ModelInfo> FakeCoordinator::OnModels() { return {}; }
+std::vector<ServedModel> FakeCoordinator::OnModels() { return {}; }
 
-rpc::StatusInfo FakeCoordinator::OnStatus() { return {}; }
+RegionStatus FakeCoordinator::OnStatus() { return {}; }
 
 }  // namespace shoal::rank

@@ -45,17 +45,17 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   int64_t disconnects = 0;
 
  private:
-  rpc::RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) override;
+  RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                  const SchedulerStats& group_stats) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
-  kj::Promise<rpc::EncodedPrompt> OnPrompt(const rpc::GenerateRequest& request) override;
+  kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
                                 rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
-  std::vector<rpc::ModelInfo> OnModels() override;
-  rpc::StatusInfo OnStatus() override;
+  std::vector<ServedModel> OnModels() override;
+  RegionStatus OnStatus() override;
 
   static constexpr uint64_t kEpoch = 3;
 

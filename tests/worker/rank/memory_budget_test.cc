@@ -120,7 +120,7 @@ TEST(SetUpGroup, LeavesTheContextToTheModelWhateverMemoryThereIs) {
   {
     const auto roomy = SetUpGroup(environment, options, "", clock);
     EXPECT_EQ(roomy->context_tokens, context);
-    EXPECT_EQ(roomy->cache_tokens, context * options.sequences_max);
+    EXPECT_EQ(roomy->cache_tokens, context * options.scheduler.sequences_max);
     needs = roomy->needs;
   }
   for (const int64_t tokens : {64, 96}) {

@@ -8,6 +8,7 @@
 #include "tests/support/patience.h"
 #include "tests/transport/rpc/server_thread.h"
 #include "transport/base/clock.h"
+#include "transport/config/group_flags.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/serving/coordinator_session.h"
 #include "worker/rank/serving/end_watch.h"
@@ -93,7 +94,7 @@ TEST(FindDifference, NamesTheOptionBothValuesAndBothRanks) {
   options.memory_bytes_max = 12345;
   EXPECT_EQ(GroupOptionsText(options), same) << "each rank's own";
   EXPECT_EQ(FindDifference({same, same, same}), "");
-  options.prefill_chunk_tokens = 256;
+  options.scheduler.prefill_chunk_tokens = 256;
   EXPECT_EQ(FindDifference({same, same, GroupOptionsText(options), same}),
             "--prefill-chunk-tokens is 512 on rank 0 and 256 on rank 2: give all ranks of a group "
             "the same");
@@ -113,15 +114,17 @@ TEST(GroupOptionsText, HasWhateverTheRanksMustShare) {
   EXPECT_THAT(differs([](auto& options) { options.kv_dtype = KvDType::kF32; }),
               HasSubstr("--kv-dtype is f16 on rank 0 and f32 on rank 1"));
   EXPECT_NE(differs([](auto& options) { options.numerics = forward::Numerics::kFast; }), "");
-  EXPECT_NE(differs([](auto& options) { options.sequences_max = 5; }), "");
-  EXPECT_NE(differs([](auto& options) { options.queue_requests_max = 5; }), "");
-  EXPECT_NE(differs([](auto& options) { options.prefix_cache = false; }), "");
+  EXPECT_NE(differs([](auto& options) { options.scheduler.sequences_max = 5; }), "");
+  EXPECT_NE(differs([](auto& options) { options.scheduler.requests_waiting_max = 5; }), "");
+  EXPECT_NE(differs([](auto& options) { options.scheduler.prefix_cache = false; }), "");
   EXPECT_NE(differs([](auto& options) { options.speculation = false; }), "");
-  EXPECT_NE(differs([](auto& options) { options.speculation_tokens_max = 3; }), "");
-  EXPECT_NE(differs([](auto& options) { options.batch_policy = engine::BatchPolicy::kThreshold; }),
+  EXPECT_NE(differs([](auto& options) { options.scheduler.speculation_tokens_max = 3; }), "");
+  EXPECT_NE(differs([](auto& options) {
+              options.scheduler.batch_policy = engine::BatchPolicy::kThreshold;
+            }),
             "");
-  EXPECT_NE(differs([](auto& options) { options.batch_queue_min = 3; }), "");
-  EXPECT_NE(differs([](auto& options) { options.batch_delay_max_ms = 3; }), "");
+  EXPECT_NE(differs([](auto& options) { options.scheduler.batch_queue_min = 3; }), "");
+  EXPECT_NE(differs([](auto& options) { options.scheduler.batch_delay_max_ms = 3; }), "");
   EXPECT_NE(differs([](auto& options) { options.comm = comm::CommKind::kTcp; }), "");
   EXPECT_NE(differs([](auto& options) { options.step_timeout_ms = 3; }), "");
 }
@@ -147,8 +150,17 @@ TEST(WorkerOptions, HaveTheDefaultsOfTheirHelp) {
   EXPECT_EQ(table.Parse(9, argv), config::ParseOutcome::kRun);
   EXPECT_EQ(options.kv_dtype, KvDType::kBF16);
   EXPECT_EQ(options.comm, comm::CommKind::kMpi);
-  EXPECT_EQ(options.prefill_chunk_tokens, 512);
+  EXPECT_EQ(options.scheduler.prefill_chunk_tokens, 512);
   EXPECT_THAT(table.Help(), HasSubstr("Exit status:"));
+}
+
+// What `shoal run` shows as defaults, and passes on.
+TEST(GroupFlags, HaveTheDefaultsOfTheWorker) {
+  WorkerOptions options;
+  const config::OptionTable table = MakeWorkerTable(options);
+  for (const config::GroupFlag& flag : config::GroupFlags()) {
+    EXPECT_EQ(table.ValueText(flag.name), flag.default_text) << flag.name;
+  }
 }
 
 TEST(CoordinatorSession, FailsWhenNobodyAnswersUntilTheDeadline) {

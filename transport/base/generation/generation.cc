@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "transport/base/error.h"
+#include "transport/base/generation/fields.h"
 
 // The only place that knows what a generation's parameters may be: gateways, the RPC layer and the
 // ranks all ask here, so that none of them takes what another refuses.
@@ -17,49 +18,65 @@ void CheckRange(std::string_view name, double value, double lowest, double highe
         " to ", highest);
 }
 
-// A value in (0, highest].
-void CheckPositive(std::string_view name, double value, double highest) {
-  if (value > 0 && value <= highest) return;
-  Throw(ErrorCode::kInvalidArgument, name, " is ", value, ": expected a value above 0 and at most ",
-        highest);
-}
-
-void CheckLogitBias(const std::vector<LogitBias>& biases) {
-  if (static_cast<int64_t>(biases.size()) > kLogitBiasesMax) {
-    Throw(ErrorCode::kInvalidArgument, "logit_bias has ", biases.size(),
-          " tokens: expected at most ", kLogitBiasesMax);
+// Each field by itself.
+struct FieldCheck {
+  template <typename Number>
+  requires std::is_arithmetic_v<Number>
+  void operator()(const ParamField& field, Number number) const {
+    const auto value = static_cast<double>(number);
+    if (!field.above_lowest) return CheckRange(field.name, value, field.lowest, field.highest);
+    if (value > field.lowest && value <= field.highest) return;
+    Throw(ErrorCode::kInvalidArgument, field.name, " is ", value, ": expected a value above ",
+          field.lowest, " and at most ", field.highest);
   }
-  std::vector<int32_t> tokens;
-  for (const LogitBias& entry : biases) {
-    CheckRange(Str("logit_bias of token ", entry.token), entry.bias, -kLogitBiasMax, kLogitBiasMax);
-    tokens.push_back(entry.token);
+  void operator()(const ParamField& field, const std::string& text) const {
+    CheckSize(field, text.size(), "bytes");
   }
-  std::sort(tokens.begin(), tokens.end());
-  const auto twice = std::adjacent_find(tokens.begin(), tokens.end());
-  if (twice != tokens.end()) {
-    Throw(ErrorCode::kInvalidArgument, "logit_bias names token ", *twice,
+  void operator()(const ParamField& field, const std::vector<int32_t>& tokens) const {
+    CheckSize(field, tokens.size(), "tokens");
+  }
+  void operator()(const ParamField& field, const std::vector<LogitBias>& biases) const {
+    CheckSize(field, biases.size(), "tokens");
+    std::vector<int32_t> tokens;
+    for (const LogitBias& entry : biases) {
+      CheckRange(Str(field.name, " of token ", entry.token), entry.bias, -kLogitBiasMax,
+                 kLogitBiasMax);
+      tokens.push_back(entry.token);
+    }
+    std::sort(tokens.begin(), tokens.end());
+    const auto twice = std::adjacent_find(tokens.begin(), tokens.end());
+    if (twice == tokens.end()) return;
+    Throw(ErrorCode::kInvalidArgument, field.name, " names token ", *twice,
           " twice: expected each token once");
   }
-}
+  void operator()(const ParamField& field, const GrammarSource& grammar) const {
+    if (grammar.kind > GrammarKind::kChoice) {
+      Throw(ErrorCode::kInvalidArgument, field.name, " is of kind ", static_cast<int>(grammar.kind),
+            ": expected one of those of GrammarKind");
+    }
+    CheckSize(field, grammar.text.size(), "bytes");
+  }
+  void operator()(const ParamField&, const SamplingParams& sampling) const {
+    ForEachField(sampling, *this);
+  }
+
+ private:
+  static void CheckSize(const ParamField& field, size_t size, std::string_view unit) {
+    if (static_cast<double>(size) <= field.highest) return;
+    Throw(ErrorCode::kInvalidArgument, field.name, " has ", size, " ", unit, ": expected at most ",
+          field.highest);
+  }
+};
 
 }  // namespace
 
 void CheckParams(const GenerationParams& params) {
+  ForEachField(params, FieldCheck());
   const SamplingParams& sampling = params.sampling;
-  CheckRange("temperature", sampling.temperature, 0, kTemperatureMax);
   if (sampling.temperature > 0 && sampling.temperature < kTemperatureMin) {
     Throw(ErrorCode::kInvalidArgument, "temperature is ", sampling.temperature,
           ": expected 0 for the most likely token, or at least ", kTemperatureMin);
   }
-  CheckRange("top_k", sampling.top_k, 0, INT32_MAX);
-  CheckPositive("typical_p", sampling.typical_p, 1);
-  CheckPositive("top_p", sampling.top_p, 1);
-  CheckRange("min_p", sampling.min_p, 0, 1);
-  CheckPositive("repetition_penalty", sampling.repetition_penalty, kRepetitionPenaltyMax);
-  CheckRange("frequency_penalty", sampling.frequency_penalty, -kCountPenaltyMax, kCountPenaltyMax);
-  CheckRange("presence_penalty", sampling.presence_penalty, -kCountPenaltyMax, kCountPenaltyMax);
-  CheckLogitBias(sampling.logit_bias);
-  CheckRange("top_logprobs", params.top_logprobs, -1, kTopLogprobsMax);
   if (params.tokens_max < 0 || (params.tokens_max == 0 && !params.prompt_logprobs)) {
     Throw(ErrorCode::kInvalidArgument, "tokens_max is ", params.tokens_max,
           ": expected at least 1, or 0 with the prompt's log-probabilities");
@@ -67,23 +84,6 @@ void CheckParams(const GenerationParams& params) {
   if (sampling.min_tokens < 0 || sampling.min_tokens > params.tokens_max) {
     Throw(ErrorCode::kInvalidArgument, "min_tokens is ", sampling.min_tokens,
           ": expected a value from 0 to tokens_max, ", params.tokens_max);
-  }
-  if (params.grammar.kind > GrammarKind::kChoice) {
-    Throw(ErrorCode::kInvalidArgument, "the grammar is of kind ",
-          static_cast<int>(params.grammar.kind), ": expected one of those of GrammarKind");
-  }
-  if (params.grammar.text.size() > kGrammarBytesMax) {
-    Throw(ErrorCode::kInvalidArgument, "the grammar has ", params.grammar.text.size(),
-          " bytes: expected at most ", kGrammarBytesMax);
-  }
-  if (static_cast<int64_t>(params.stop_ids.size()) > kStopIdsMax) {
-    Throw(ErrorCode::kInvalidArgument, "stop_ids are ", params.stop_ids.size(),
-          ": expected at most ", kStopIdsMax);
-  }
-  CheckRange("priority", params.priority, kPriorityMin, kPriorityMax);
-  if (static_cast<int64_t>(params.cache_salt.size()) > kCacheSaltBytesMax) {
-    Throw(ErrorCode::kInvalidArgument, "cache_salt has ", params.cache_salt.size(),
-          " bytes: expected at most ", kCacheSaltBytesMax);
   }
 }
 

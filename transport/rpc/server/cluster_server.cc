@@ -13,8 +13,8 @@
 
 #include "transport/base/error.h"
 #include "transport/rpc/connection.h"
-#include "transport/rpc/convert.h"
-#include "transport/rpc/error_map.h"
+#include "transport/rpc/convert/convert.h"
+#include "transport/rpc/convert/error_map.h"
 #include "transport/rpc/server/accept_loop.h"
 #include "transport/rpc/server/gate_port.h"
 #include "transport/rpc/server/service_port.h"

@@ -6,29 +6,23 @@
 #include <kj/memory.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
 #include "transport/rpc/client.h"
 
 namespace shoal::rpc {
-
-struct RegisterReply {
-  enum class Kind : uint8_t { kAccepted, kRetry, kMismatch, kStale };
-  Kind kind = Kind::kAccepted;
-  std::string message{};  // Why not.
-  uint64_t epoch = 0;
-  uint64_t group = 0;
-};
 
 // Hears what ranks do. Connections are numbered from 1 and a number is never used again.
 // Threading, for all of this file: the event loop of the server.
 class RankListener {
  public:
   virtual ~RankListener() = default;
-  virtual RegisterReply OnRegister(uint64_t connection, const RankRegistration& rank) = 0;
+  virtual RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) = 0;
   // False: the epoch is over, the message is refused.
   virtual bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress,
                            bool pending) = 0;
@@ -38,12 +32,6 @@ class RankListener {
   virtual void OnDisconnected(uint64_t connection, const std::string& why) = 0;
 };
 
-struct BusyInfo {
-  std::string reason{};  // As in service.capnp.
-  std::string message{};
-  int64_t retry_after_ms = 0;
-};
-
 // Where one upstream generation's tokens go. Takes any amount: what a slow reader has not read is
 // merged, and bounded by the generation's own length.
 class GenerationSink {
@@ -51,36 +39,37 @@ class GenerationSink {
   virtual ~GenerationSink() = default;
   virtual void Tokens(const SequenceUpdate& update, const std::string& text) = 0;
   virtual void Finish(const SequenceUpdate& update, const std::string& text) = 0;
-  virtual void Fail(const BusyInfo& error) = 0;
+  virtual void Fail(const StreamError& error) = 0;
 };
 
 struct GenerateReply {
-  uint64_t generation = 0;  // 0: refused, and `busy` says why.
+  uint64_t generation = 0;  // 0: refused, and `refusal` says why.
   int64_t prompt_tokens = 0;
   uint64_t seed = 0;
-  BusyInfo busy{};
+  StreamError refusal{};
 };
 
-// A prompt in tokens, or why it cannot be.
+// A request in tokens, as a group takes it, or why it cannot be.
 struct EncodedPrompt {
   std::vector<int32_t> tokens{};
   std::string numerics_id{};  // Of the version of the model that they are for.
-  BusyInfo busy{};            // Without a reason: the tokens are there.
+  GenerationParams params{};
+  std::optional<StreamError> refusal{};
 };
 
 // Answers upstream programs.
 class UpstreamListener {
  public:
   virtual ~UpstreamListener() = default;
-  // The prompt of `request`, which need not outlive the call. Long texts take their time.
-  virtual kj::Promise<EncodedPrompt> OnPrompt(const GenerateRequest& request) = 0;
+  // The request, which need not outlive the call, in tokens. Long texts take their time.
+  virtual kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request) = 0;
   // On success the sink lives until its Finish or Fail, or until OnCancel, and is called later,
   // never from inside OnGenerate.
   virtual GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
                                    GenerationSink& sink) = 0;
   virtual void OnCancel(uint64_t generation) = 0;
-  virtual std::vector<ModelInfo> OnModels() = 0;
-  virtual StatusInfo OnStatus() = 0;
+  virtual std::vector<ServedModel> OnModels() = 0;
+  virtual RegionStatus OnStatus() = 0;
 };
 
 struct ClusterServerOptions {

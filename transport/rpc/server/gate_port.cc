@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "transport/base/error.h"
-#include "transport/rpc/convert.h"
-#include "transport/rpc/error_map.h"
+#include "transport/rpc/convert/convert.h"
+#include "transport/rpc/convert/error_map.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::rpc {
@@ -58,14 +58,14 @@ class UpdateSink : public wire::UpdateSink::Server {
   const uint64_t connection_;
 };
 
-wire::Refusal::Reason ToWire(RegisterReply::Kind kind) {
+wire::Refusal::Reason ToWire(RegisterOutcome::Kind kind) {
   switch (kind) {
-    case RegisterReply::Kind::kMismatch:
+    case RegisterOutcome::Kind::kMismatch:
       return wire::Refusal::Reason::MISMATCH;
-    case RegisterReply::Kind::kStale:
+    case RegisterOutcome::Kind::kStale:
       return wire::Refusal::Reason::STALE;
-    case RegisterReply::Kind::kAccepted:
-    case RegisterReply::Kind::kRetry:
+    case RegisterOutcome::Kind::kAccepted:
+    case RegisterOutcome::Kind::kRetry:
       break;
   }
   return wire::Refusal::Reason::RETRY;
@@ -89,8 +89,8 @@ class WorkerPort : public wire::WorkerPort::Server {
       if (!host_.BeginRegistration(connection_, kj::mv(leader))) {
         Throw(ErrorCode::kInvalidArgument, "this connection has registered a rank already");
       }
-      const RegisterReply reply = host_.ranks().OnRegister(connection_, rank);
-      const bool accepted = reply.kind == RegisterReply::Kind::kAccepted;
+      const RegisterOutcome reply = host_.ranks().OnRegister(connection_, rank);
+      const bool accepted = reply.kind == RegisterOutcome::Kind::kAccepted;
       host_.EndRegistration(connection_, accepted);
       auto outcome = context.getResults().initOutcome();
       if (!accepted) {

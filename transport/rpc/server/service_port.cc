@@ -7,19 +7,13 @@
 #include <string>
 #include <utility>
 
-#include "transport/rpc/convert.h"
-#include "transport/rpc/error_map.h"
+#include "transport/rpc/convert/convert.h"
+#include "transport/rpc/convert/error_map.h"
 #include "transport/rpc/update_queue.h"
 
 namespace shoal::rpc {
 
 namespace {
-
-void Write(const BusyInfo& info, wire::Busy::Builder to) {
-  to.setReason(info.reason);
-  to.setMessage(info.message);
-  to.setRetryAfterMs(info.retry_after_ms);
-}
 
 // One generation's way out: at most one call is under way, what comes meanwhile is merged, and a
 // lot goes out in several calls.
@@ -40,7 +34,7 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
     Tokens(update, text);
   }
 
-  void Fail(const BusyInfo& error) override {
+  void Fail(const StreamError& error) override {
     ended_ = true;
     failure_ = error;
     SendNext();
@@ -85,15 +79,15 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
     const std::string text = unsent_.empty() ? std::exchange(text_, {}) : "";
     if (update.finish == FinishReason::kNone) return SendTokens(update, text);
     auto request = sink_.finishRequest();
-    shoal::rpc::Write(update, request.initUpdate());
-    request.setText(text);
+    Write(update, request.initUpdate());
+    request.setText(ToText(text));
     return request.send().ignoreResult();
   }
 
   kj::Promise<void> SendTokens(const SequenceUpdate& update, const std::string& text) {
     auto request = sink_.tokensRequest();
-    shoal::rpc::Write(update, request.initUpdate());
-    request.setText(text);
+    Write(update, request.initUpdate());
+    request.setText(ToText(text));
     return request.send();
   }
 
@@ -112,7 +106,7 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   uint64_t generation_ = 0;
   UpdateQueue unsent_;
   std::string text_;  // Of what is unsent.
-  std::optional<BusyInfo> failure_;
+  std::optional<StreamError> failure_;
   bool sending_ = false;
   bool ended_ = false;    // The listener calls no more.
   bool dropped_ = false;  // The reader is gone.
@@ -137,21 +131,22 @@ class ServicePort : public wire::Coordinator::Server {
     return TranslateErrors([&] {
       auto request = kj::heap<GenerateRequest>(Read(context.getParams().getRequest()));
       auto prompt = listener_.OnPrompt(*request);
-      return prompt.then([this, context, request = kj::mv(request)](EncodedPrompt prompt) mutable {
-        Generate(context, *request, std::move(prompt));
-      });
+      return prompt.then(
+          [this, context, request = kj::mv(request)](kj::Own<EncodedPrompt>&& prompt) mutable {
+            Generate(context, *request, std::move(*prompt));
+          });
     });
   }
 
   kj::Promise<void> status(StatusContext context) override {
-    shoal::rpc::Write(listener_.OnStatus(), context.getResults().initStatus());
+    Write(listener_.OnStatus(), context.getResults().initStatus());
     return kj::READY_NOW;
   }
 
   kj::Promise<void> models(ModelsContext context) override {
-    const std::vector<ModelInfo> models = listener_.OnModels();
+    const std::vector<ServedModel> models = listener_.OnModels();
     auto list = context.getResults().initModels(static_cast<unsigned>(models.size()));
-    for (unsigned i = 0; i < models.size(); ++i) shoal::rpc::Write(models[i], list[i]);
+    for (unsigned i = 0; i < models.size(); ++i) Write(models[i], list[i]);
     return kj::READY_NOW;
   }
 
@@ -161,7 +156,7 @@ class ServicePort : public wire::Coordinator::Server {
     const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), *sink);
     auto outcome = context.getResults().initOutcome();
     if (reply.generation == 0) {
-      Write(reply.busy, outcome.initRefused());
+      Write(reply.refusal, outcome.initRefused());
       return;
     }
     sink->Started(reply.generation);

@@ -22,12 +22,12 @@ Scheduler::Scheduler(const SchedulerOptions& options) {
   SHOAL_CHECK(options.sequences_max > 0 && options.requests_waiting_max >= 0 &&
                   options.prefill_chunk_tokens > 0 && options.kv_block_count > 0 &&
                   options.context_tokens > 0 && options.steps_in_flight_max > 0 &&
-                  options.batch_queue_min >= 0 && options.batch_delay_max_ns >= 0 &&
+                  options.batch_queue_min >= 0 && options.batch_delay_max_ms >= 0 &&
                   options.speculation_tokens_max >= 0,
               "sequences ", options.sequences_max, ", waiting ", options.requests_waiting_max,
               ", chunk ", options.prefill_chunk_tokens, ", blocks ", options.kv_block_count,
               ", context ", options.context_tokens, ", in flight ", options.steps_in_flight_max,
-              ", batch from ", options.batch_queue_min, " or ", options.batch_delay_max_ns, " ns",
+              ", batch from ", options.batch_queue_min, " or ", options.batch_delay_max_ms, " ms",
               ", drafts ", options.speculation_tokens_max);
   state_ = std::make_unique<State>(options);
 }

@@ -21,7 +21,7 @@ namespace shoal::engine {
 // When requests that wait may join the running ones.
 enum class BatchPolicy : uint8_t {
   kContinuous,  // With the next step.
-  // All at once: when more than batch_queue_min wait, or one has waited for batch_delay_max_ns.
+  // All at once: when more than batch_queue_min wait, or one has waited for batch_delay_max_ms.
   kThreshold,
 };
 
@@ -34,7 +34,7 @@ struct SchedulerOptions {
   int32_t steps_in_flight_max = 1;      // The number of pipeline stages.
   BatchPolicy batch_policy = BatchPolicy::kContinuous;
   int32_t batch_queue_min = 10;
-  TimeNs batch_delay_max_ns = 50 * kMillisecondNs;
+  int64_t batch_delay_max_ms = 50;
   // Tokens of one sequence that a step may guess and verify; 0: none.
   int32_t speculation_tokens_max = 0;
   // Blocks are found by sequences of the same prefix, and kept when theirs have ended.

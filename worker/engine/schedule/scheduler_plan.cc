@@ -209,7 +209,7 @@ void Scheduler::State::PlanStartsBefore(const Turn& turn, Pass& pass) {
 
 std::optional<TimeNs> Scheduler::State::merge_time() const {
   if (gathering.empty()) return std::nullopt;
-  return gathering.begin()->second->submitted + options.batch_delay_max_ns;
+  return gathering.begin()->second->submitted + options.batch_delay_max_ms * kMillisecondNs;
 }
 
 void Scheduler::State::MergeGathering() {

@@ -124,7 +124,7 @@ std::vector<LayerChannels> Calibrate(const std::string& model, const std::string
   options.threads = threads;
   options.context_tokens_max =
       std::min(kWindowTokens, model::Model::Open(model)->config().context_tokens);
-  options.sequences_max = 1;
+  options.scheduler.sequences_max = 1;
   options.step_timeout_ms = 600'000;
   InputRanges ranges;
   comm::MpiEnvironment environment;

@@ -73,14 +73,14 @@ TEST(CheckRequest, NamesTheParameterThatIsOutOfRange) {
               StartsWith("logit_bias has 1025 tokens: expected at most 1024"));
   EXPECT_THAT(with([](Params& p) { p.sampling.min_tokens = -1; }), StartsWith("min_tokens is -1"));
   EXPECT_THAT(with([](Params& p) { p.grammar.text.resize(kGrammarBytesMax + 1); }),
-              StartsWith("the grammar has 65537 bytes: expected at most 65536"));
+              StartsWith("grammar has 65537 bytes: expected at most 65536"));
   EXPECT_THAT(with([](Params& p) { p.sampling.min_tokens = p.tokens_max + 1; }),
               StartsWith("min_tokens is 17: expected a value from 0 to tokens_max, 16"));
   EXPECT_THAT(with([](Params& p) { p.top_logprobs = 21; }), StartsWith("top_logprobs is"));
   EXPECT_THAT(with([](Params& p) { p.tokens_max = 0; }), StartsWith("tokens_max is"));
   EXPECT_THAT(with([](Params& p) { p.tokens_max = -1; }), StartsWith("tokens_max is"));
   EXPECT_THAT(with([](Params& p) { p.stop_ids.resize(kStopIdsMax + 1); }),
-              StartsWith("stop_ids are 1025"));
+              StartsWith("stop_ids has 1025 tokens"));
 }
 
 TEST(CheckRequest, TakesEveryBound) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
 #include "transport/rpc/client.h"
 #include "transport/wire/generation.capnp.h"
@@ -16,6 +17,8 @@
 namespace shoal::rpc {
 
 std::string ToString(::capnp::Text::Reader text);
+// All of it, also what stands after a NUL. Refers to `text`.
+::capnp::Text::Reader ToText(const std::string& text);
 
 std::vector<int32_t> ReadTokens(::capnp::List<int32_t>::Reader list);
 template <typename Init>  // Init: an initX(size) of a List(Int32) field
@@ -40,10 +43,16 @@ SchedulerStats Read(wire::SchedulerStats::Reader from);
 void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to);
 GenerateRequest Read(wire::GenerateRequest::Reader from);
 
-void Write(const ModelInfo& model, wire::ModelInfo::Builder to);
-ModelInfo Read(wire::ModelInfo::Reader from);
+// What reads it turns it into an Error at once, whatever the reason is called.
+void Write(const StreamError& error, wire::Busy::Builder to);
 
-void Write(const StatusInfo& status, wire::Status::Builder to);
-StatusInfo Read(wire::Status::Reader from);
+void Write(const ServedModel& model, wire::ModelInfo::Builder to);
+ServedModel Read(wire::ModelInfo::Reader from);
+
+void Write(const GroupStatus& group, wire::GroupStatus::Builder to);
+GroupStatus Read(wire::GroupStatus::Reader from);
+
+void Write(const RegionStatus& status, wire::Status::Builder to);
+RegionStatus Read(wire::Status::Reader from);
 
 }  // namespace shoal::rpc

@@ -1,10 +1,10 @@
-#include "coordinator/gateway/api/ignored_fields.h"
+#include "coordinator/gateway/api/fields/ignored_fields.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "coordinator/gateway/api/api_error.h"
-#include "coordinator/gateway/api/parameters.h"
+#include "coordinator/gateway/api/fields/parameters.h"
 #include "coordinator/gateway/http/http_message.h"
 #include "transport/config/options.h"
 

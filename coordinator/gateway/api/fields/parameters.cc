@@ -1,11 +1,13 @@
-#include "coordinator/gateway/api/parameters.h"
+#include "coordinator/gateway/api/fields/parameters.h"
 
 // The table. A field that an engine out there reads and that would change the answer is a row here,
 // so that it is never dropped as unknown.
 
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "coordinator/gateway/api/api_error.h"
+#include "coordinator/gateway/api/fields/sampling_fields.h"
 #include "coordinator/gateway/json/json_writer.h"
 
 namespace shoal::gateway {
@@ -36,7 +38,7 @@ constexpr Parameter Chat(Parameter parameter) {
   return parameter;
 }
 
-constexpr Parameter kParameters[] = {
+constexpr Parameter kRequestParameters[] = {
     // The request and its length.
     Honoured("model", "a served name; absent: whatever is served"),
     Completions(Honoured("prompt",
@@ -54,17 +56,10 @@ constexpr Parameter kParameters[] = {
     Chat(Unsupported("echo", "[false]", "only /v1/completions has it")),
     Completions(Honoured("add_special_tokens", "false: no BOS before a prompt of text")),
     Chat(Unsupported("add_special_tokens", "[false]", "the chat template writes them")),
-    // How tokens are chosen.
-    Honoured("temperature", "0 to 100; below 1e-05 it is 0, the most likely token"),
-    Honoured("top_k", "0 or more; 0 and -1: all"),
-    Honoured("top_p", "0 to 1; 0: the most likely token alone"),
-    Honoured("min_p", "0 to 1"),
-    Honoured("typical_p", "above 0 to 1"),
-    Honoured("seed", "an int64"),
-    Honoured("frequency_penalty", "-2 to 2"),
-    Honoured("presence_penalty", "-2 to 2"),
-    Honoured("repetition_penalty", "above 0 to 100000"),
-    Honoured("logit_bias", "an object of at most 1024 token ids, -100 to 100 each"),
+};
+
+// The sampling parameters (sampling_fields.h) stand between the two.
+constexpr Parameter kOtherParameters[] = {
     // Where the answer ends.
     Honoured("stop", "a string or an array of up to 16"),
     Honoured("stop_token_ids", "an array of up to 16 token ids"),
@@ -211,10 +206,21 @@ std::string_view ToString(ParameterClass what) {
 
 }  // namespace
 
-std::span<const Parameter> Parameters() { return kParameters; }
+std::span<const Parameter> Parameters() {
+  static const std::vector<Parameter> kAll = [] {
+    std::vector<Parameter> all;
+    for (const std::span<const Parameter> part :
+         {std::span<const Parameter>(kRequestParameters), SamplingParameters(),
+          std::span<const Parameter>(kOtherParameters)}) {
+      all.insert(all.end(), part.begin(), part.end());
+    }
+    return all;
+  }();
+  return kAll;
+}
 
 const Parameter* FindParameter(Endpoint endpoint, std::string_view name) {
-  for (const Parameter& parameter : kParameters) {
+  for (const Parameter& parameter : Parameters()) {
     const bool speaks = endpoint == Endpoint::kChat ? parameter.chat : parameter.completions;
     if (speaks && parameter.name == name) return &parameter;
   }
@@ -236,7 +242,7 @@ void RefuseUnsupported(Endpoint endpoint, const Json& body) {
 std::string ParametersJson() {
   JsonWriter json;
   json.BeginObject().Key("object").String("list").Key("data").BeginArray();
-  for (const Parameter& parameter : kParameters) {
+  for (const Parameter& parameter : Parameters()) {
     json.BeginObject().Key("name").String(parameter.name);
     json.Key("class").String(ToString(parameter.what)).Key("endpoints").BeginArray();
     if (parameter.completions) json.String("/v1/completions");

@@ -1,10 +1,9 @@
-#include "coordinator/gateway/api/response_format.h"
+#include "coordinator/gateway/api/fields/response_format.h"
 
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "coordinator/gateway/api/api_error.h"
-#include "parallel/text/grammar/grammar.h"
 
 namespace shoal::gateway {
 namespace {
@@ -128,22 +127,6 @@ AskedGrammar ReadGrammar(JsonReader& fields) {
     asked.AddChoice(*choice, "guided_choice");
   }
   return asked.Take();
-}
-
-void CheckGrammar(const AskedGrammar& grammar, const TextService& text) {
-  const std::string& param = grammar.param;
-  if (grammar.source.kind == GrammarKind::kNone) return;
-  if (text.tokenizer == nullptr || text.eos_ids.empty()) {
-    throw ApiError(param,
-                   Str(param, " needs a model with a tokenizer and an end-of-sequence token"),
-                   "no_tokenizer");
-  }
-  try {
-    text::grammar::CompileGrammar(grammar.source, text.grammar_bytes);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kInvalidArgument) throw;
-    throw ApiError(param, Str(param, ": ", error.what()), "invalid_grammar");
-  }
 }
 
 }  // namespace shoal::gateway

@@ -1,4 +1,4 @@
-#include "transport/rpc/error_map.h"
+#include "transport/rpc/convert/error_map.h"
 
 #include <kj/string.h>
 

@@ -1,4 +1,4 @@
-#include "transport/rpc/convert.h"
+#include "transport/rpc/convert/convert.h"
 
 #include <algorithm>
 
@@ -46,29 +46,6 @@ std::vector<TokenLogprobs> ReadLogprobs(wire::TokenLogprobs::Reader from) {
   return to;
 }
 
-void WriteLogitBias(const std::vector<LogitBias>& from, wire::SamplingParams::Builder to) {
-  if (from.empty()) return;
-  const auto count = static_cast<unsigned>(from.size());
-  auto ids = to.initBiasIds(count);
-  auto biases = to.initBiases(count);
-  for (unsigned i = 0; i < count; ++i) {
-    ids.set(i, from[i].token);
-    biases.set(i, from[i].bias);
-  }
-}
-
-std::vector<LogitBias> ReadLogitBias(wire::SamplingParams::Reader from) {
-  const auto ids = from.getBiasIds();
-  const auto biases = from.getBiases();
-  if (ids.size() != biases.size()) {
-    Throw(ErrorCode::kInvalidArgument, "logit biases: expected one value for each of ", ids.size(),
-          " ids, found ", biases.size());
-  }
-  std::vector<LogitBias> to(ids.size());
-  for (unsigned i = 0; i < ids.size(); ++i) to[i] = {ids[i], biases[i]};
-  return to;
-}
-
 wire::FinishReason ToWire(FinishReason reason) {
   switch (reason) {
     case FinishReason::kNone:
@@ -101,97 +78,16 @@ FinishReason FromWire(wire::FinishReason reason) {
   Throw(ErrorCode::kInvalidArgument, "unknown finish reason ", static_cast<int>(reason));
 }
 
-wire::GrammarKind ToWire(GrammarKind kind) {
-  switch (kind) {
-    case GrammarKind::kNone:
-      return wire::GrammarKind::NONE;
-    case GrammarKind::kJsonObject:
-      return wire::GrammarKind::JSON_OBJECT;
-    case GrammarKind::kJsonSchema:
-      return wire::GrammarKind::JSON_SCHEMA;
-    case GrammarKind::kRegex:
-      return wire::GrammarKind::REGEX;
-    case GrammarKind::kChoice:
-      return wire::GrammarKind::CHOICE;
-  }
-  return wire::GrammarKind::NONE;
-}
-
-// A kind that this build does not know must not become an answer without structure.
-GrammarKind FromWire(wire::GrammarKind kind) {
-  switch (kind) {
-    case wire::GrammarKind::NONE:
-      return GrammarKind::kNone;
-    case wire::GrammarKind::JSON_OBJECT:
-      return GrammarKind::kJsonObject;
-    case wire::GrammarKind::JSON_SCHEMA:
-      return GrammarKind::kJsonSchema;
-    case wire::GrammarKind::REGEX:
-      return GrammarKind::kRegex;
-    case wire::GrammarKind::CHOICE:
-      return GrammarKind::kChoice;
-  }
-  Throw(ErrorCode::kInvalidArgument, "unknown grammar kind ", static_cast<int>(kind));
-}
-
 }  // namespace
 
 std::string ToString(::capnp::Text::Reader text) { return {text.begin(), text.size()}; }
+
+::capnp::Text::Reader ToText(const std::string& text) { return {text.c_str(), text.size()}; }
 
 std::vector<int32_t> ReadTokens(::capnp::List<int32_t>::Reader list) {
   std::vector<int32_t> tokens(list.size());
   for (unsigned i = 0; i < list.size(); ++i) tokens[i] = list[i];
   return tokens;
-}
-
-void Write(const GenerationParams& params, wire::GenerationParams::Builder to) {
-  auto sampling = to.initSampling();
-  sampling.setTemperature(params.sampling.temperature);
-  sampling.setTopK(params.sampling.top_k);
-  sampling.setTopP(params.sampling.top_p);
-  sampling.setMinP(params.sampling.min_p);
-  sampling.setSeed(params.sampling.seed);
-  sampling.setChoice(params.sampling.choice);
-  sampling.setTypicalP(params.sampling.typical_p);
-  sampling.setRepetitionPenalty(params.sampling.repetition_penalty);
-  sampling.setFrequencyPenalty(params.sampling.frequency_penalty);
-  sampling.setPresencePenalty(params.sampling.presence_penalty);
-  WriteLogitBias(params.sampling.logit_bias, sampling);
-  sampling.setMinTokens(params.sampling.min_tokens);
-  to.setTokensMax(params.tokens_max);
-  WriteTokens(params.stop_ids, [&](unsigned size) { return to.initStopIds(size); });
-  to.setPromptLogprobs(params.prompt_logprobs);
-  to.setTopLogprobs(params.top_logprobs);
-  to.setPriority(params.priority);
-  to.setCacheSalt(params.cache_salt);
-  to.setGrammarKind(ToWire(params.grammar.kind));
-  to.setGrammar(params.grammar.text);
-}
-
-GenerationParams Read(wire::GenerationParams::Reader from) {
-  GenerationParams params;
-  const auto sampling = from.getSampling();
-  params.sampling.temperature = sampling.getTemperature();
-  params.sampling.top_k = sampling.getTopK();
-  params.sampling.top_p = sampling.getTopP();
-  params.sampling.min_p = sampling.getMinP();
-  params.sampling.seed = sampling.getSeed();
-  params.sampling.choice = sampling.getChoice();
-  params.sampling.typical_p = sampling.getTypicalP();
-  params.sampling.repetition_penalty = sampling.getRepetitionPenalty();
-  params.sampling.frequency_penalty = sampling.getFrequencyPenalty();
-  params.sampling.presence_penalty = sampling.getPresencePenalty();
-  params.sampling.logit_bias = ReadLogitBias(sampling);
-  params.sampling.min_tokens = sampling.getMinTokens();
-  params.tokens_max = from.getTokensMax();
-  params.stop_ids = ReadTokens(from.getStopIds());
-  params.prompt_logprobs = from.getPromptLogprobs();
-  params.top_logprobs = from.getTopLogprobs();
-  params.priority = from.getPriority();
-  params.cache_salt = ToString(from.getCacheSalt());
-  params.grammar.kind = FromWire(from.getGrammarKind());
-  params.grammar.text = ToString(from.getGrammar());
-  return params;
 }
 
 void Write(const SequenceUpdate& update, wire::SequenceUpdate::Builder to) {
@@ -200,7 +96,7 @@ void Write(const SequenceUpdate& update, wire::SequenceUpdate::Builder to) {
   WriteLogprobs(update.logprobs, to.initLogprobs());
   WriteLogprobs(update.prompt_logprobs, to.initPromptLogprobs());
   to.setFinish(ToWire(update.finish));
-  to.setDetail(update.detail);
+  to.setDetail(ToText(update.detail));
   to.setCachedTokens(update.cached_tokens);
 }
 
@@ -290,16 +186,18 @@ SchedulerStats Read(wire::SchedulerStats::Reader from) {
 
 void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
   auto prompt = to.initPrompt();
-  if (!request.chat.empty()) {
-    auto chat = prompt.initChat(static_cast<unsigned>(request.chat.size()));
-    for (unsigned i = 0; i < request.chat.size(); ++i) {
-      chat[i].setRole(request.chat[i].role);
-      chat[i].setContent(request.chat[i].content);
-    }
-  } else if (!request.text.empty()) {
-    prompt.setText(request.text);
+  if (const auto* tokens = std::get_if<std::vector<int32_t>>(&request.prompt)) {
+    WriteTokens(*tokens, [&](unsigned size) { return prompt.initTokens(size); });
+  } else if (const auto* text = std::get_if<std::string>(&request.prompt)) {
+    prompt.setText(ToText(*text));
   } else {
-    WriteTokens(request.tokens, [&](unsigned size) { return prompt.initTokens(size); });
+    const auto& messages = std::get<Conversation>(request.prompt);
+    auto chat = prompt.initChat(static_cast<unsigned>(messages.size()));
+    for (unsigned i = 0; i < messages.size(); ++i) {
+      chat[i].setRole(ToText(messages[i].role));
+      chat[i].setContent(ToText(messages[i].content));
+      if (messages[i].name) chat[i].setName(ToText(*messages[i].name));
+    }
   }
   Write(request.params, to.initParams());
   to.setSeedGiven(request.seed_given);
@@ -311,16 +209,22 @@ GenerateRequest Read(wire::GenerateRequest::Reader from) {
   const auto prompt = from.getPrompt();
   switch (prompt.which()) {
     case wire::GenerateRequest::Prompt::TOKENS:
-      request.tokens = ReadTokens(prompt.getTokens());
+      request.prompt = ReadTokens(prompt.getTokens());
       break;
     case wire::GenerateRequest::Prompt::TEXT:
-      request.text = ToString(prompt.getText());
+      request.prompt = ToString(prompt.getText());
       break;
-    case wire::GenerateRequest::Prompt::CHAT:
-      for (const auto message : prompt.getChat()) {
-        request.chat.push_back({ToString(message.getRole()), ToString(message.getContent())});
+    case wire::GenerateRequest::Prompt::CHAT: {
+      Conversation chat;
+      for (const auto from_message : prompt.getChat()) {
+        ChatMessage& message = chat.emplace_back();
+        message.role = ToString(from_message.getRole());
+        message.content = ToString(from_message.getContent());
+        if (from_message.hasName()) message.name = ToString(from_message.getName());
       }
+      request.prompt = std::move(chat);
       break;
+    }
   }
   request.params = Read(from.getParams());
   request.seed_given = from.getSeedGiven();
@@ -328,7 +232,13 @@ GenerateRequest Read(wire::GenerateRequest::Reader from) {
   return request;
 }
 
-void Write(const ModelInfo& model, wire::ModelInfo::Builder to) {
+void Write(const StreamError& error, wire::Busy::Builder to) {
+  to.setReason(std::string(ToString(error.reason)));
+  to.setMessage(ToText(error.message));
+  to.setRetryAfterMs(error.retry_after_ms);
+}
+
+void Write(const ServedModel& model, wire::ModelInfo::Builder to) {
   to.setName(model.name);
   to.setNumericsId(model.numerics_id);
   to.setContextTokens(model.context_tokens);
@@ -336,52 +246,70 @@ void Write(const ModelInfo& model, wire::ModelInfo::Builder to) {
   to.setGroupsReady(model.groups_ready);
   to.setRequestsWaiting(model.requests_waiting);
   to.setCanaryDigest(model.canary_digest);
+  to.setVocabSize(model.vocab_size);
+  to.setRequestsMax(model.requests_max);
+  to.setModelName(model.model_name);
 }
 
-ModelInfo Read(wire::ModelInfo::Reader from) {
-  return {ToString(from.getName()),        ToString(from.getNumericsId()),
-          from.getContextTokens(),         from.getKvCacheTokens(),
-          from.getGroupsReady(),           from.getRequestsWaiting(),
-          ToString(from.getCanaryDigest())};
+ServedModel Read(wire::ModelInfo::Reader from) {
+  return {.name = ToString(from.getName()),
+          .numerics_id = ToString(from.getNumericsId()),
+          .context_tokens = from.getContextTokens(),
+          .kv_cache_tokens = from.getKvCacheTokens(),
+          .vocab_size = from.getVocabSize(),
+          .requests_max = from.getRequestsMax(),
+          .model_name = ToString(from.getModelName()),
+          .canary_digest = ToString(from.getCanaryDigest()),
+          .groups_ready = from.getGroupsReady(),
+          .requests_waiting = from.getRequestsWaiting()};
 }
 
-void Write(const StatusInfo& status, wire::Status::Builder to) {
+void Write(const GroupStatus& group, wire::GroupStatus::Builder to) {
+  to.setGroup(group.group);
+  to.setEpoch(group.epoch);
+  to.setName(group.name);
+  to.setModelName(group.model_name);
+  to.setNumericsId(group.numerics_id);
+  to.setTensorParallel(group.tensor_parallel);
+  to.setPipelineParallel(group.pipeline_parallel);
+  auto ranks = to.initRanks(static_cast<unsigned>(group.ranks.size()));
+  for (unsigned i = 0; i < group.ranks.size(); ++i) ranks.set(i, group.ranks[i]);
+  to.setReady(group.ready);
+  Write(group.stats, to.initStats());
+}
+
+GroupStatus Read(wire::GroupStatus::Reader from) {
+  GroupStatus group;
+  group.group = from.getGroup();
+  group.epoch = from.getEpoch();
+  group.name = ToString(from.getName());
+  group.model_name = ToString(from.getModelName());
+  group.numerics_id = ToString(from.getNumericsId());
+  group.tensor_parallel = from.getTensorParallel();
+  group.pipeline_parallel = from.getPipelineParallel();
+  for (const auto rank : from.getRanks()) group.ranks.push_back(ToString(rank));
+  group.ready = from.getReady();
+  group.stats = Read(from.getStats());
+  return group;
+}
+
+void Write(const RegionStatus& status, wire::Status::Builder to) {
   auto groups = to.initGroups(static_cast<unsigned>(status.groups.size()));
-  for (unsigned i = 0; i < status.groups.size(); ++i) {
-    const GroupInfo& from = status.groups[i];
-    groups[i].setGroup(from.group);
-    groups[i].setEpoch(from.epoch);
-    groups[i].setName(from.name);
-    groups[i].setModelName(from.model_name);
-    groups[i].setNumericsId(from.numerics_id);
-    groups[i].setTensorParallel(from.tensor_parallel);
-    groups[i].setPipelineParallel(from.pipeline_parallel);
-    auto ranks = groups[i].initRanks(static_cast<unsigned>(from.ranks.size()));
-    for (unsigned j = 0; j < from.ranks.size(); ++j) ranks.set(j, from.ranks[j]);
-    groups[i].setReady(from.ready);
-    Write(from.stats, groups[i].initStats());
-  }
+  for (unsigned i = 0; i < status.groups.size(); ++i) Write(status.groups[i], groups[i]);
+  auto models = to.initModels(static_cast<unsigned>(status.models.size()));
+  for (unsigned i = 0; i < status.models.size(); ++i) Write(status.models[i], models[i]);
+  Write(status.totals, to.initTotals());
   to.setRequestsWaiting(status.requests_waiting);
   to.setRequestsTotal(status.requests_total);
   to.setStreamsLive(status.streams_live);
   to.setGroupLossesTotal(status.group_losses_total);
 }
 
-StatusInfo Read(wire::Status::Reader from) {
-  StatusInfo status;
-  for (const auto group : from.getGroups()) {
-    GroupInfo& to = status.groups.emplace_back();
-    to.group = group.getGroup();
-    to.epoch = group.getEpoch();
-    to.name = ToString(group.getName());
-    to.model_name = ToString(group.getModelName());
-    to.numerics_id = ToString(group.getNumericsId());
-    to.tensor_parallel = group.getTensorParallel();
-    to.pipeline_parallel = group.getPipelineParallel();
-    for (const auto rank : group.getRanks()) to.ranks.push_back(ToString(rank));
-    to.ready = group.getReady();
-    to.stats = Read(group.getStats());
-  }
+RegionStatus Read(wire::Status::Reader from) {
+  RegionStatus status;
+  for (const auto group : from.getGroups()) status.groups.push_back(Read(group));
+  for (const auto model : from.getModels()) status.models.push_back(Read(model));
+  status.totals = Read(from.getTotals());
   status.requests_waiting = from.getRequestsWaiting();
   status.requests_total = from.getRequestsTotal();
   status.streams_live = from.getStreamsLive();

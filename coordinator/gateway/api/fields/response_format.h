@@ -5,7 +5,6 @@
 #include <string>
 
 #include "coordinator/gateway/json/json_reader.h"
-#include "coordinator/gateway/text/text_service.h"
 #include "transport/base/generation/grammar_source.h"
 
 namespace shoal::gateway {
@@ -21,9 +20,5 @@ struct AskedGrammar {
 // json_schema may be either: answers always hold to the schema. Errors: ApiError naming the field.
 // What the schema or expression itself says is not looked at.
 AskedGrammar ReadGrammar(JsonReader& fields);
-
-// Compiles it, as the ranks will. Errors: ApiError, code invalid_grammar, naming what is wrong or
-// unsupported and where; no_tokenizer.
-void CheckGrammar(const AskedGrammar& grammar, const TextService& text);
 
 }  // namespace shoal::gateway

@@ -1,0 +1,36 @@
+#pragma once
+
+// Why a request was not taken, or why a stream ended early.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace shoal {
+
+// The names are part of the HTTP and RPC interfaces.
+enum class BusyReason : uint8_t {
+  kQueueFull,
+  kNoGroup,
+  kGroupLost,
+  kTooLarge,
+  kDraining,
+  kRefused,  // By the leader of a group that this coordinator had thought fit.
+  kInvalid,  // The request is wrong, whoever would answer it.
+};
+
+// "queue_full", "no_group", "group_lost", "too_large", "draining", "refused", "invalid".
+std::string_view ToString(BusyReason reason);
+
+struct StreamError {
+  BusyReason reason = BusyReason::kInvalid;
+  std::string message{};
+  int64_t retry_after_ms = 0;  // 0: do not retry as is.
+
+  bool operator==(const StreamError&) const = default;
+};
+
+// With the time after which that reason may have gone.
+StreamError MakeStreamError(BusyReason reason, std::string message);
+
+}  // namespace shoal
