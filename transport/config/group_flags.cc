@@ -12,7 +12,7 @@ constexpr GroupFlag kFlags[] = {
      "N",
      {1, 4096},
      "1",
-     "Stages that the layers are dealt to. Tensor times pipeline is the number of ranks."},
+     "Stages, each with some of the layers. Tensor times pipeline is the number of ranks."},
     {"threads",
      "T",
      {0, 4096},
@@ -57,7 +57,8 @@ constexpr GroupFlag kFlags[] = {
      "on|off",
      {},
      "on",
-     "Keep the blocks of ended sequences, and start later ones of the same prefix behind them."},
+     "Keep the blocks of ended sequences, so that later ones with the same prefix need not compute "
+     "it."},
     {"speculation",
      "off|prompt-lookup",
      {},
