@@ -37,7 +37,7 @@ class Streams {
 
   // Never given out before: for a canary, which is no stream.
   SequenceId TakeSequence() { return next_sequence_++; }
-  // It waits, in its priority behind those that have come before it.
+  // It waits, after those of its priority that have come before it.
   StreamId Add(Stream stream);
   // What waits leaves its queue for a group. Result: the stream.
   Stream& Place(StreamId id, uint64_t group);

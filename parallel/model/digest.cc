@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <cstring>
 
-// Units are small (a row of weights), so copying them behind their prefix and hashing once is
+// Units are small (a row of weights), so copying them after their prefix and hashing once is
 // cheaper than xxHash's streaming state.
 
 namespace shoal::model {

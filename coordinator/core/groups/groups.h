@@ -25,7 +25,7 @@ class Groups {
   // Takes the rank in, or says why not. The connection is new.
   RegisterOutcome Register(ConnectionId connection, const RankRegistration& rank);
 
-  // The group of a connection's rank; null if there is no rank behind it (any more).
+  // The group of a connection's rank; null if no rank has it (any more).
   Group* FindByConnection(ConnectionId connection);
   // Null if there is none.
   Group* Find(uint64_t number);

@@ -12,7 +12,7 @@ namespace {
 
 bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
-// Where `text` goes on behind so many code points after byte `at`.
+// The byte of `text` that is so many code points after byte `at`.
 size_t SkipCodePoints(const std::string& text, size_t at, int64_t count) {
   for (; count > 0 && at < text.size(); --count) {
     ++at;
@@ -56,7 +56,8 @@ void AnswerChoice::Begin(AnswerPiece& piece) {
       HandOverIfFull(piece);
     }
   }
-  // Offsets are in the prompt's text with the answer's behind it, whether or not it is echoed.
+  // Offsets count from the start of the prompt's text, which the answer follows, whether or not it
+  // is echoed.
   decoded_code_points_ = CountCodePoints(plan_.text);
   if (!echo_) return;
   // Stop strings are looked for in what is generated, not in the prompt.
@@ -106,7 +107,7 @@ void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
   piece.text += IsPromised() ? text : matcher_.Push(text);
 }
 
-// Stop strings are looked for behind what min_tokens promises.
+// Stop strings are looked for after the tokens that min_tokens promises.
 bool AnswerChoice::IsPromised() const {
   return generated_count_ <= plan_.params.sampling.min_tokens;
 }

@@ -55,7 +55,7 @@ void WriteChatEntry(JsonWriter& json, const AnswerFormat& format, int32_t id, fl
 struct ArrayField {
   std::string_view key;
   size_t (*begin)(const AnswerPiece&);  // Its first element of a piece,
-  size_t (*end)(const AnswerPiece&);    // and behind its last one.
+  size_t (*end)(const AnswerPiece&);    // and after its last one.
   void (*write)(JsonWriter&, const AnswerFormat&, const AnswerPiece&, size_t i);
 };
 

@@ -83,7 +83,7 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   std::vector<std::unique_ptr<AnswerChoice>> choices_;
   PieceQueue waiting_;
   std::shared_ptr<AnswerBody> body_;  // Unstreamed, complete, and too long to be written at once.
-  std::optional<ApiError> failure_;   // Said behind what waits.
+  std::optional<ApiError> failure_;   // Told to the client after what waits.
   Usage usage_;
   size_t finished_count_ = 0;
   bool streaming_ = false;  // The status line is out.

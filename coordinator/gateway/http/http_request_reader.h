@@ -36,7 +36,7 @@ class HttpRequestReader {
   // True once for each request whose sender waits for "100 Continue" before its body.
   bool TakeContinue();
 
-  // The complete request; the bytes behind it are kept for the next Advance(). Only in kComplete.
+  // The complete request; the bytes after it are kept for the next Advance(). Only in kComplete.
   HttpRequest Take();
 
   // Only in kFailed.
@@ -59,7 +59,7 @@ class HttpRequestReader {
   State state_ = State::kIdle;
   std::string buffer_;
   size_t offset_ = 0;
-  size_t scanned_ = 0;  // Bytes behind offset_ that hold no end of headers.
+  size_t scanned_ = 0;  // Bytes after offset_ that hold no end of headers.
   bool wants_continue_ = false;
   HttpRequest request_;
   HttpFailure failure_;

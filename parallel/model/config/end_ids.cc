@@ -14,7 +14,7 @@ using nlohmann::json;
 
 // Control tokens that published models end a turn or a document with, and generate for nothing
 // else. Not among them: tokens that open a turn, that pad, and those between the parts and files of
-// code (<|fim_pad|>, <|file_sep|>, <|repo_name|>), which an answer may go on behind.
+// code (<|fim_pad|>, <|file_sep|>, <|repo_name|>), after which an answer may go on.
 constexpr std::string_view kEndTexts[] = {
     "<|im_end|>",                               // ChatML: Qwen, SmolLM2, Yi
     "<|endoftext|>",                            // GPT-2 and its heirs, Qwen, SmolLM2, Phi

@@ -28,7 +28,7 @@ struct GgufContents {
 // Errors: kInvalidArgument for anything that is not a whole, consistent file: truncated anywhere, a
 // count or length larger than the bytes left, a name or key that stands twice, an unknown value or
 // tensor type, a dimension of 0 or too large, tensors that overlap, are misaligned or lie past the
-// end. Nothing is allocated from a count before the bytes behind it are known to be there.
+// end. Nothing is allocated from a count before the bytes that it counts are known to be there.
 GgufContents ParseGguf(std::span<const std::byte> bytes, const std::string& where);
 
 // Errors: kInvalidArgument for another architecture than llama, a missing or ill-typed key, and

@@ -10,7 +10,7 @@
 #include "parallel/model/files/refuse.h"
 #include "parallel/model/tensor_layout.h"
 
-// A length, a JSON header, and the data behind it without holes.
+// A length, a JSON header, and then the data, without holes.
 
 namespace shoal::model {
 namespace {

@@ -12,7 +12,7 @@
 
 namespace shoal::rpc {
 
-// The server behind the ports. Every port names its connection by number and dies with it, so
+// The server that all ports share. Every port names its connection by number and dies with it, so
 // nothing that a peer keeps can act for another connection.
 class PortHost {
  public:
