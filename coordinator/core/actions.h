@@ -45,6 +45,7 @@ struct FailAction {  // The stream's last.
 struct GroupReadyAction {
   uint64_t group;
   std::string name;
+  ModelKey key;
   VersionChoice serving;  // Of its model: what takes new requests from now on.
 };
 struct GroupLostAction {

@@ -111,7 +111,7 @@ void Region::ApplyCanary(Group& group, const SequenceUpdate& update) {
   // The group may have been dismissed meanwhile.
   if (group.state != GroupState::kCanary) return;
   groups_.SetReady(group, digest);
-  actions_.emplace_back(GroupReadyAction{group.number, group.Name(),
+  actions_.emplace_back(GroupReadyAction{group.number, group.Name(), group.key,
                                          *ChooseVersion(groups_.models(), group.key.name)});
 }
 
@@ -162,12 +162,12 @@ void Region::LoseGroup(Group& group, const std::string& why) {
     actions_.emplace_back(GroupLostAction{group.number, message});
   }
   const ModelKey key = group.key;
-  RemoveGroup(group.number);
+  RemoveGroup(group.number, why);
   Dispatch(key);
 }
 
-void Region::RemoveGroup(uint64_t number) {
-  const Group group = groups_.Remove(number);
+void Region::RemoveGroup(uint64_t number, const std::string& why) {
+  const Group group = groups_.Remove(number, why);
   for (const auto& rank : group.ranks) {
     if (rank) actions_.emplace_back(CloseAction{rank->connection, Str(group.Name(), " is out")});
   }
@@ -260,7 +260,8 @@ void Region::Stop() {
       groups_.SetStopping(groups_.at(number));
       actions_.emplace_back(StopAction{group.leader(), group.epoch});
     } else {
-      RemoveGroup(number);  // Without a leader there is nobody to dismiss.
+      RemoveGroup(number,
+                  "the coordinator is stopping");  // Without a leader there is nobody to dismiss.
     }
   }
 }

@@ -75,7 +75,7 @@ class Region {
   std::string FindFault(const Group& group, const SequenceUpdate& update);
   void ApplyUpdate(Group& group, SequenceUpdate update);
   void LoseGroup(Group& group, const std::string& why);
-  void RemoveGroup(uint64_t number);
+  void RemoveGroup(uint64_t number, const std::string& why);
   void FailStream(StreamId stream, BusyReason reason, const std::string& message);
   // Forgets it: its last action is made.
   void EndStream(StreamId stream);

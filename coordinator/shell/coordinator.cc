@@ -39,7 +39,10 @@ std::map<std::string, std::string> ParseCanaryDigests(const std::string& list) {
             ": expected a numerics id, =, and a digest, of 32 hex digits each, as `shoal status` "
             "shows them");
     }
-    digests[id] = digest;
+    if (!digests.emplace(id, digest).second) {
+      Throw(ErrorCode::kInvalidArgument, "--canary-digests names ", id,
+            " twice: leave one of them");
+    }
   }
   return digests;
 }
@@ -167,7 +170,7 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
                "A rank that has work and gets nowhere for so long hangs, and is lost. Above the "
                "longest step, which is a full prefill chunk.");
   table.AddInt("join-timeout-ms", "N", options.region.join_timeout_ms, {100, INT32_MAX},
-               "From a group's first rank to its canary token; then the group is given up.");
+               "From a group's first rank to the end of its canary; then the group is given up.");
 }
 
 struct Coordinator::Parts {

@@ -160,6 +160,10 @@ void RegionService::Do(core::GroupReadyAction& action) {
   LOG(INFO) << action.name << " is ready; new requests for " << action.serving.key.name
             << " go to numerics id " << action.serving.key.numerics_id << ", "
             << action.serving.reason;
+  if (action.key != action.serving.key) {
+    LOG(WARNING) << action.name << " gets none of them: it has numerics id "
+                 << action.key.numerics_id << ", other weights, --kv-dtype or --numerics";
+  }
   if (events_.on_group_ready) events_.on_group_ready(action.name);
 }
 

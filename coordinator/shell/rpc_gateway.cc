@@ -30,6 +30,7 @@ size_t TextBytes(const rpc::GenerateRequest& request) {
   constexpr size_t kMessageBytes = 16;
   for (const ChatMessage& message : *chat) {
     bytes += kMessageBytes + message.role.size() + message.content.size();
+    if (message.name) bytes += message.name->size();
   }
   return bytes;
 }

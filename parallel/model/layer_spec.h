@@ -2,7 +2,7 @@
 
 // The tensors of one layer as a table: their names, their shapes, how a cut divides them and what
 // they read. Whoever finds, counts, cuts, packs or converts tensors goes through this table; a
-// family of models is a file that fills it (families/).
+// family of models is a file that fills it (families/), and its keys in the readers of config/.
 
 #include <cstddef>
 #include <cstdint>

@@ -91,15 +91,19 @@ int64_t WidestMlp(const ModelConfig& config) {
   return *std::max_element(config.ffn_dims.begin(), config.ffn_dims.end());
 }
 
-// Each layer's leaves dealt for themselves.
-std::vector<Range> DealMlp(const Model& model, const Range& layers, size_t place,
-                           std::span<const double> speeds) {
-  std::vector<Range> columns;
+// The columns of each place of a stage in each of its layers, whose leaves are divided layer by
+// layer; empty if all layers are alike. Shape: [places][layers].
+std::vector<std::vector<Range>> DivideMlp(const Model& model, const Range& layers,
+                                          std::span<const double> speeds) {
+  std::vector<std::vector<Range>> columns(speeds.size());
+  if (model.config().ffn_dims.size() <= 1) return columns;
   const int64_t leaf_width = model.leaves().mlp_leaf_width;
   for (int64_t layer = layers.begin; layer < layers.end; ++layer) {
     const int64_t ffn_dim = model.config().ffn_dim(layer);
-    const int64_t leaf_count = model::MlpLeafCount(ffn_dim, leaf_width);
-    columns.push_back(Scale(DealUnits(leaf_count, speeds)[place], leaf_width, ffn_dim));
+    const std::vector<Range> leaves = DealUnits(model::MlpLeafCount(ffn_dim, leaf_width), speeds);
+    for (size_t place = 0; place < speeds.size(); ++place) {
+      columns[place].push_back(Scale(leaves[place], leaf_width, ffn_dim));
+    }
   }
   return columns;
 }
@@ -220,6 +224,7 @@ std::vector<RankShard> PlanCut(const Model& model, const PlanOptions& options) {
                                          place_count);
     const std::vector<Range> attention = DealUnits(leaves.attention_leaf_count, places);
     const std::vector<Range> mlp = DealUnits(leaves.mlp_leaf_count, places);
+    const auto mlp_columns = DivideMlp(model, stages[static_cast<size_t>(stage)], places);
     const std::vector<Range> vocab = DealUnits(leaves.vocab_unit_count, places);
     for (size_t place = 0; place < place_count; ++place) {
       RankShard shard;
@@ -232,9 +237,7 @@ std::vector<RankShard> PlanCut(const Model& model, const PlanOptions& options) {
                         (shard.heads.end - 1) / heads_per_kv_head + 1};
       shard.mlp_leaves = mlp[place];
       shard.mlp_columns = Scale(mlp[place], leaves.mlp_leaf_width, WidestMlp(config));
-      if (config.ffn_dims.size() > 1) {
-        shard.layer_mlp_columns = DealMlp(model, shard.layers, place, places);
-      }
+      shard.layer_mlp_columns = mlp_columns[place];
       if (first || last) {
         shard.vocab_rows = Scale(vocab[place], model::kVocabUnitRows, config.vocab_size);
       }

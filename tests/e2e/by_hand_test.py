@@ -282,6 +282,9 @@ class SeveralModels(ByHand):
         wait_until(lambda: f"digest {digest}, those of" in coordinator.log(), END_SECONDS, "why")
         self.assert_ends(2, ["--canary-digests has 5"], program("shoal-coordinator"), "--model", model,
                          "--canary-digests", "5")
+        self.assert_ends(2, [f"--canary-digests names {numerics_id} twice"], program("shoal-coordinator"),
+                         "--model", model, "--canary-digests",
+                         f"{numerics_id}={digest},{numerics_id}={wrong}")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communic
 
 std::string NumericsId(const model::Model& model, const model::WeightDigest& weights,
                        KvDType kv_dtype, std::span<const double> rope_frequencies,
-                       Numerics numerics) {
+                       Numerics numerics, int32_t tensor_parallel) {
   const model::ModelConfig& config = model.config();
   std::vector<double> rope(rope_frequencies.begin(), rope_frequencies.end());
   rope.push_back(kRopeGain);
@@ -120,7 +120,7 @@ std::string NumericsId(const model::Model& model, const model::WeightDigest& wei
           " columns; segments ", cpu::kSegmentKeys, " ", cpu::kSpanKeys, "; kv ",
           ToString(kv_dtype), "; rope ", adjacent ? "adjacent " : "halves ",
           Hex(XXH3_128bits(rope.data(), rope.size() * sizeof(double))),
-          numerics == Numerics::kExact ? "; exact" : "; fast");
+          numerics == Numerics::kExact ? "; exact" : Str("; fast over ", tensor_parallel));
   return Hex(XXH3_128bits(line.data(), line.size()));
 }
 

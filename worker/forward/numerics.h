@@ -34,10 +34,10 @@ model::WeightDigest SumOverRanks(const model::WeightDigest& part, comm::Communic
 
 // XXH3-128, in hex, of a line of text with the contract's version, the weights' digest, the
 // formats, the shape of the heads, the norms' epsilon, leaf and segment sizes, the cache's dtype,
-// the rope's layout, frequencies and gain, and how sums cross a cut. Independent of the cut and of
-// the context's length.
+// the rope's layout, frequencies and gain, and how sums cross a cut. Independent of the context's
+// length and, unless sums are fast, of the cut: floats of another number of ranks are other sums.
 std::string NumericsId(const model::Model& model, const model::WeightDigest& weights,
                        KvDType kv_dtype, std::span<const double> rope_frequencies,
-                       Numerics numerics);
+                       Numerics numerics, int32_t tensor_parallel);
 
 }  // namespace shoal::forward

@@ -122,7 +122,7 @@ RankModel::Parts::Parts(const model::Model& model, std::span<const plan::RankSha
   CheckStoredFrequencies(model, frequencies);
   rope_ = math::BuildRopeTable(frequencies, kRopeGain, options.context_tokens);
   numerics_id_ = NumericsId(model, SumOverRanks(weights_.digest(), group), options.kv_dtype,
-                            frequencies, options.numerics);
+                            frequencies, options.numerics, options.cut.tensor_parallel);
   if (exchange_.fast()) activations_.float_sums.resize(activations_.all.fixed.size());
 }
 

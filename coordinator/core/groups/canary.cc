@@ -80,7 +80,8 @@ std::string FindDigestFault(const ModelKey& key, const std::string& digest,
   return Str("its canary's logits have the digest ", digest, ", those of ", key, " have ", expected,
              ": it computes other bits, so the same request would get another answer there. Look "
              "for a program built otherwise (a miscompiled kernel), bad memory, or a damaged copy "
-             "of the weights");
+             "of the weights, here or in the groups before it; the coordinator's --canary-digests "
+             "says which is right");
 }
 
 }  // namespace shoal::core

@@ -11,7 +11,7 @@ namespace shoal::core {
 namespace {
 
 // Enough for the stragglers of a group that was lost a moment ago.
-constexpr size_t kLostIdsMax = 256;
+constexpr size_t kLostGroupsMax = 256;
 
 }  // namespace
 
@@ -33,9 +33,10 @@ RegisterOutcome Groups::FindRefusal(const RankRegistration& rank, const Group* g
   using Kind = RegisterOutcome::Kind;
   const std::string fault = FindFault(rank);
   if (!fault.empty()) return {Kind::kMismatch, Str(Name(rank), " registered badly: ", fault)};
-  if (std::find(lost_ids_.begin(), lost_ids_.end(), rank.group_id) != lost_ids_.end()) {
-    return {Kind::kStale, Str("the group of ", Name(rank),
-                              " was given up: end all its ranks and start a new group")};
+  const auto lost = std::ranges::find(lost_, rank.group_id, &LostGroup::id);
+  if (lost != lost_.end()) {
+    return {Kind::kStale, Str("the group of ", Name(rank), " was given up (", lost->why,
+                              "): end all its ranks and start a new group")};
   }
   const std::string mismatch = FindModelMismatch(rank);
   if (!mismatch.empty()) return {Kind::kMismatch, mismatch};
@@ -125,7 +126,11 @@ std::string Groups::ExpectedDigest(const ModelKey& key) const {
 
 void Groups::SetReady(Group& group, std::string canary_digest) {
   group.state = GroupState::kReady;
-  models_.at(group.key).canary_digest = group.canary_digest = std::move(canary_digest);
+  Model& model = models_.at(group.key);
+  model.has_served = true;
+  model.is_digest_proven = model.is_digest_proven || model.canary_digest == canary_digest ||
+                           options_.canary_digests.contains(group.key.numerics_id);
+  model.canary_digest = group.canary_digest = std::move(canary_digest);
   UpdateModel(group.key);
 }
 
@@ -147,10 +152,11 @@ void Groups::UpdateModel(const ModelKey& key) {
   }
   std::erase(remembered_, key);
   if (HasGroup(key)) return;
-  if (model.canary_digest.empty()) {
+  if (!model.has_served) {
     models_.erase(key);  // A group that never worked decides nothing for those after it.
     return;
   }
+  if (!model.is_digest_proven) model.canary_digest.clear();  // Nor what one group alone computed.
   remembered_.push_back(key);
   if (remembered_.size() <= kModelsRememberedMax) return;
   models_.erase(remembered_.front());
@@ -165,10 +171,10 @@ void Groups::RemoveRank(ConnectionId connection) {
   connections_.erase(number);
 }
 
-Group Groups::Remove(uint64_t number) {
+Group Groups::Remove(uint64_t number, std::string why) {
   Group group = std::move(groups_.extract(number).mapped());
-  lost_ids_.push_back(group.shape().group_id);
-  if (lost_ids_.size() > kLostIdsMax) lost_ids_.pop_front();
+  lost_.push_back({group.shape().group_id, std::move(why)});
+  if (lost_.size() > kLostGroupsMax) lost_.pop_front();
   for (const auto& rank : group.ranks) {
     if (rank) connections_.erase(rank->connection);
   }

@@ -42,7 +42,7 @@ class Groups {
   // Forgets one rank. It must not be its group's last.
   void RemoveRank(ConnectionId connection);
   // Gives the group up, so that its stragglers hear of it. Result: the group as it was.
-  Group Remove(uint64_t number);
+  Group Remove(uint64_t number, std::string why);
 
   const GroupMap& all() const { return groups_; }
   const std::map<ConnectionId, uint64_t>& connections() const { return connections_; }
@@ -53,6 +53,11 @@ class Groups {
   const SchedulerStats& totals() const { return totals_; }
 
  private:
+  struct LostGroup {
+    uint64_t id = 0;  // Its own, as its ranks register it.
+    std::string why;
+  };
+
   RegisterOutcome FindRefusal(const RankRegistration& rank, const Group* group) const;
   // Why it cannot serve beside the others; empty if it can.
   std::string FindModelMismatch(const RankRegistration& rank) const;
@@ -67,7 +72,7 @@ class Groups {
   uint64_t next_ready_ = 1;
   GroupMap groups_;
   std::map<ConnectionId, uint64_t> connections_;  // Of every rank, to its group's number.
-  std::deque<uint64_t> lost_ids_;  // Group ids given up lately, so that stragglers hear of it.
+  std::deque<LostGroup> lost_;                    // Given up lately, so that stragglers hear of it.
   ModelMap models_;
   std::deque<ModelKey> remembered_;  // Those of models_ without a group, the latest last.
   SchedulerStats totals_;

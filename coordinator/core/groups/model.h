@@ -34,6 +34,10 @@ struct Model {
   // What a canary comes to: as configured, or else as of the first group that was ready. Empty:
   // none has been.
   std::string canary_digest;
+  // It is configured, or two groups agreed on it. Then it counts also for groups that come when all
+  // others have gone; what one group alone computed does not, for it may have been the broken one.
+  bool is_digest_proven = false;
+  bool has_served = false;  // Some group of it has been ready.
 };
 using ModelMap = std::map<ModelKey, Model>;
 

@@ -400,9 +400,8 @@ void HttpGateway::SendParameters(Call& call) { SendJson(call, 200, ParametersJso
 void HttpGateway::SendVersion(Call& call) { SendJson(call, 200, options_.version_json); }
 
 void HttpGateway::SendReady(Call& call) {
-  const RegionStatus status = generation_.status();
-  const auto ready = std::count_if(status.groups.begin(), status.groups.end(),
-                                   [](const GroupStatus& group) { return group.ready; });
+  // Of the model that requests get if they name none.
+  const int64_t ready = generation_.models().front().groups_ready;
   const bool serving = ready > 0 && !stopping_;
   JsonWriter json;
   json.BeginObject().Key("status");

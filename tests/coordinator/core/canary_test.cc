@@ -110,14 +110,39 @@ TEST_F(RegionTest, TakesOutAGroupWhoseLogitsDifferInOneBitAndSaysWhy) {
   EXPECT_EQ(region_.models().front().canary_digest, CanaryDigestOf(MakeRank(1)));
 }
 
-TEST_F(RegionTest, AsksTheSameBitsOfAGroupThatComesAfterAllOthersAreGone) {
+TEST_F(RegionTest, AsksTheBitsThatTwoGroupsHadOfOneThatComesWhenAllAreGone) {
   JoinReady(1, MakeRank(1));
+  JoinReady(2, MakeRank(2));
   region_.Disconnected(1, "closed");
-  const uint64_t epoch = Join(2, MakeRank(2)).front().epoch;
+  region_.Disconnected(2, "closed");
+  Take();
+  const uint64_t epoch = Join(3, MakeRank(3)).front().epoch;
   const auto canary = Select<SubmitAction>(Take());
-  EXPECT_TRUE(region_.Update(2, epoch, {AnswerCanary(canary.front(), kOneBit)}, {}));
+  EXPECT_TRUE(region_.Update(3, epoch, {AnswerCanary(canary.front(), kOneBit)}, {}));
   EXPECT_THAT(Select<GroupLostAction>(Take()), SizeIs(1));
-  JoinReady(3, MakeRank(3));
+  JoinReady(4, MakeRank(4));
+}
+
+TEST_F(RegionTest, ForgetsTheBitsOfAGroupThatNoneAgreedWithOnceItIsGone) {
+  const uint64_t broken = Join(1, MakeRank(1)).front().epoch;
+  const SubmitAction canary = Select<SubmitAction>(Take()).front();
+  EXPECT_TRUE(region_.Update(1, broken, {AnswerCanary(canary, kOneBit)}, {}));
+  EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
+  region_.Disconnected(1, "closed");
+  Take();
+  EXPECT_EQ(region_.models().front().canary_digest, "");
+  JoinReady(2, MakeRank(2));
+  EXPECT_EQ(region_.models().front().canary_digest, CanaryDigestOf(MakeRank(2)));
+}
+
+TEST_F(RegionTest, TellsTheRanksOfALostGroupWhyItWasGivenUp) {
+  JoinReady(1, MakeRank(1));
+  const uint64_t epoch = Join(2, MakeRank(2)).front().epoch;
+  const SubmitAction canary = Select<SubmitAction>(Take()).front();
+  EXPECT_TRUE(region_.Update(2, epoch, {AnswerCanary(canary, kOneBit)}, {}));
+  const RegisterOutcome outcome = region_.Register(3, MakeRank(2));
+  EXPECT_EQ(outcome.kind, RegisterOutcome::Kind::kStale);
+  EXPECT_THAT(outcome.message, HasSubstr("was given up (its canary's logits have the digest"));
 }
 
 TEST_F(RegionTest, ComparesNoGroupWithOneOfAnotherVersion) {

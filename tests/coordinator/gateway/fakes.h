@@ -82,7 +82,7 @@ class FakeGeneration : public core::GenerationService {
   std::vector<Sequence> sequences;
   std::optional<StreamError> refusal;  // Of the next Submits.
   size_t accepted_before_refusal = 0;
-  ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes"};
+  ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};
   std::vector<ServedModel> others;
   RegionStatus region;
 

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <utf8proc.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -220,6 +221,11 @@ TEST(NormalizeNfc, ComposesAndOrdersAsTheReference) {
   EXPECT_EQ(Nfc("\u1112\u1161\u11AB"), "\uD55C");              // Hangul, by arithmetic.
   EXPECT_EQ(Nfc("\uAC00\u11A7\u11A8"), "\uAC00\u11A7\u11A8");  // U+11A7 is not a tail.
   EXPECT_EQ(Nfc("e\uFB01\u00BD"), "e\uFB01\u00BD");            // Compatibility is another form.
+}
+
+// Newer tables know marks that nfc.cc must then leave alone, too: list them in kAfterUnicode9.
+TEST(NormalizeNfc, HasTablesOfAUnicodeThatItKnows) {
+  EXPECT_STREQ(utf8proc_unicode_version(), "15.0.0");
 }
 
 TEST(NormalizeNfc, LeavesWhatCameAfterUnicode9AsTheReferenceDoes) {

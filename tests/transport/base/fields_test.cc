@@ -127,5 +127,15 @@ TEST(CheckParams, BoundsEveryListAndText) {
   EXPECT_THAT(Refusal(params), StartsWith("grammar is of kind 9"));
 }
 
+TEST(CheckParams, RefusesAGrammarsTextWhoseKindTakesNone) {
+  for (const GrammarKind kind : {GrammarKind::kNone, GrammarKind::kJsonObject}) {
+    GenerationParams params;
+    params.grammar = {kind, "a+"};
+    EXPECT_THAT(Refusal(params), StartsWith("grammar has a text of 2 bytes"));
+    params.grammar.text.clear();
+    EXPECT_EQ(Refusal(params), "");
+  }
+}
+
 }  // namespace
 }  // namespace shoal

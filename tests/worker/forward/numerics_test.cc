@@ -30,6 +30,20 @@ TEST(ModelRopeFrequencies, AreDividedByALinearFactor) {
   for (size_t j = 0; j < plain.size(); ++j) EXPECT_EQ(scaled[j], plain[j] / 3);
 }
 
+TEST(NumericsId, TellsFastSumsOverOtherNumbersOfRanksApartAndExactOnesNot) {
+  const ScratchFolder folder;
+  const auto model = model::Model::Open(WriteModel(Q4_1Spec(), folder.path()));
+  const std::vector<double> frequencies = forward::ModelRopeFrequencies(model->config());
+  const auto id = [&](forward::Numerics numerics, int32_t tensor_parallel) {
+    return forward::NumericsId(*model, {1, 2}, KvDType::kF16, frequencies, numerics,
+                               tensor_parallel);
+  };
+  using forward::Numerics;
+  EXPECT_EQ(id(Numerics::kExact, 1), id(Numerics::kExact, 2));
+  EXPECT_NE(id(Numerics::kFast, 1), id(Numerics::kFast, 2));
+  EXPECT_NE(id(Numerics::kFast, 1), id(Numerics::kExact, 1));
+}
+
 // A model with the frequencies' tensor beside its weights, `changed` times what they should be.
 std::string WriteWithFrequencies(DType dtype, double changed, const std::string& folder) {
   const ModelSpec spec = F32FolderSpec();

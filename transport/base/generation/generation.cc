@@ -85,6 +85,12 @@ void CheckParams(const GenerationParams& params) {
     Throw(ErrorCode::kInvalidArgument, "min_tokens is ", sampling.min_tokens,
           ": expected a value from 0 to tokens_max, ", params.tokens_max);
   }
+  const GrammarKind kind = params.grammar.kind;
+  if ((kind == GrammarKind::kNone || kind == GrammarKind::kJsonObject) &&
+      !params.grammar.text.empty()) {
+    Throw(ErrorCode::kInvalidArgument, "grammar has a text of ", params.grammar.text.size(),
+          " bytes, and a kind that takes none: name the kind that it is of");
+  }
 }
 
 void CheckTokenIds(const GenerationParams& params, int64_t vocab_size) {

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "kernels/format/pack.h"
+#include "transport/base/error.h"
 #include "worker/rank/group_setup.h"
 #include "worker/tools/perplexity.h"
 
@@ -119,11 +120,16 @@ std::vector<LayerChannels> BalanceFactors(const model::Model& model,
 
 std::vector<LayerChannels> Calibrate(const std::string& model, const std::string& text,
                                      int32_t threads) {
+  const int64_t context_tokens = model::Model::Open(model)->config().context_tokens;
+  if (context_tokens < 2) {
+    Throw(ErrorCode::kInvalidArgument, model,
+          ": calibration needs a context of at least 2 tokens, ", "this model has ", context_tokens,
+          ": convert it without --calibration");
+  }
   WorkerOptions options;
   options.model = model;
   options.threads = threads;
-  options.context_tokens_max =
-      std::min(kWindowTokens, model::Model::Open(model)->config().context_tokens);
+  options.context_tokens_max = std::min(kWindowTokens, context_tokens);
   options.scheduler.sequences_max = 1;
   options.step_timeout_ms = 600'000;
   InputRanges ranges;

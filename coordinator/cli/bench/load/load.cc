@@ -3,6 +3,8 @@
 
 #include "coordinator/cli/bench/load/load.h"
 
+#include <utility>  // Before Asio, which uses std::exchange without it.
+
 #include <algorithm>
 #include <array>
 #include <boost/asio/awaitable.hpp>
