@@ -219,7 +219,7 @@ TEST(Groups, RemembersABoundedNumberOfModelsThatAreGone) {
     rank.numerics_id = Str(1000 + i);
     const RegisterOutcome outcome = groups.Register(i + 1, rank);
     groups.SetReady(groups.at(outcome.group), "digest");
-    groups.Remove(outcome.group);
+    groups.Remove(outcome.group, "closed");
   }
   EXPECT_THAT(groups.models(), SizeIs(kModelsRememberedMax));
   EXPECT_EQ(groups.models().begin()->first.numerics_id, "1005") << "the oldest are forgotten";
