@@ -72,7 +72,7 @@ std::string FindBrokenModel(const Groups& groups) {
         groups.all(), [&](const auto& entry) { return entry.second.key == key; });
     if (has_group) continue;
     ++remembered;
-    if (model.canary_digest.empty()) return Str(key, " is remembered, and has never been ready");
+    if (!model.has_served) return Str(key, " is remembered, and has never been ready");
   }
   if (remembered > kModelsRememberedMax) {
     return Str(remembered, " models without a group are remembered, at most ", kModelsRememberedMax,
