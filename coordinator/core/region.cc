@@ -260,8 +260,8 @@ void Region::Stop() {
       groups_.SetStopping(groups_.at(number));
       actions_.emplace_back(StopAction{group.leader(), group.epoch});
     } else {
-      RemoveGroup(number,
-                  "the coordinator is stopping");  // Without a leader there is nobody to dismiss.
+      // Without a leader there is nobody to dismiss.
+      RemoveGroup(number, "the coordinator is stopping");
     }
   }
 }

@@ -67,7 +67,9 @@ TEST(ConvertGenerationParams, PutsEachFieldWhereTheSchemaHasIt) {
 }
 
 TEST(ConvertServedModel, GivesBackEveryField) {
-  const ServedModel model = {"toy", "00ff", 64, 256, 49'152, 96, "toy-1b", "ca4a", 2, 3};
+  // Text is not cut at a NUL: another model's name may begin like it.
+  const std::string name("to\0y", 4);
+  const ServedModel model = {name, "00ff", 64, 256, 49'152, 96, name + "-1b", "ca4a", 2, 3};
   ::capnp::MallocMessageBuilder message;
   auto wire = message.initRoot<wire::ModelInfo>();
   Write(model, wire);

@@ -118,12 +118,12 @@ void Write(const RankRegistration& rank, wire::RankRegistration::Builder to) {
   to.setSize(rank.size);
   to.setTensorParallel(rank.tensor_parallel);
   to.setPipelineParallel(rank.pipeline_parallel);
-  to.setHost(rank.host);
+  to.setHost(ToText(rank.host));
   to.setPid(rank.pid);
-  to.setIsa(rank.isa);
+  to.setIsa(ToText(rank.isa));
   to.setThreadCount(rank.thread_count);
-  to.setModelName(rank.model_name);
-  to.setNumericsId(rank.numerics_id);
+  to.setModelName(ToText(rank.model_name));
+  to.setNumericsId(ToText(rank.numerics_id));
   to.setContextTokens(rank.context_tokens);
   to.setKvCacheTokens(rank.kv_cache_tokens);
   to.setSequencesMax(rank.sequences_max);
@@ -201,7 +201,7 @@ void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
   }
   Write(request.params, to.initParams());
   to.setSeedGiven(request.seed_given);
-  to.setModel(request.model);
+  to.setModel(ToText(request.model));
 }
 
 GenerateRequest Read(wire::GenerateRequest::Reader from) {
@@ -239,16 +239,16 @@ void Write(const StreamError& error, wire::Busy::Builder to) {
 }
 
 void Write(const ServedModel& model, wire::ModelInfo::Builder to) {
-  to.setName(model.name);
-  to.setNumericsId(model.numerics_id);
+  to.setName(ToText(model.name));
+  to.setNumericsId(ToText(model.numerics_id));
   to.setContextTokens(model.context_tokens);
   to.setKvCacheTokens(model.kv_cache_tokens);
   to.setGroupsReady(model.groups_ready);
   to.setRequestsWaiting(model.requests_waiting);
-  to.setCanaryDigest(model.canary_digest);
+  to.setCanaryDigest(ToText(model.canary_digest));
   to.setVocabSize(model.vocab_size);
   to.setRequestsMax(model.requests_max);
-  to.setModelName(model.model_name);
+  to.setModelName(ToText(model.model_name));
 }
 
 ServedModel Read(wire::ModelInfo::Reader from) {
@@ -267,9 +267,9 @@ ServedModel Read(wire::ModelInfo::Reader from) {
 void Write(const GroupStatus& group, wire::GroupStatus::Builder to) {
   to.setGroup(group.group);
   to.setEpoch(group.epoch);
-  to.setName(group.name);
-  to.setModelName(group.model_name);
-  to.setNumericsId(group.numerics_id);
+  to.setName(ToText(group.name));
+  to.setModelName(ToText(group.model_name));
+  to.setNumericsId(ToText(group.numerics_id));
   to.setTensorParallel(group.tensor_parallel);
   to.setPipelineParallel(group.pipeline_parallel);
   auto ranks = to.initRanks(static_cast<unsigned>(group.ranks.size()));

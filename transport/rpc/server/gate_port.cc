@@ -96,7 +96,7 @@ class WorkerPort : public wire::WorkerPort::Server {
       if (!accepted) {
         auto refused = outcome.initRefused();
         refused.setReason(ToWire(reply.kind));
-        refused.setMessage(reply.message);
+        refused.setMessage(ToText(reply.message));
         return kj::Promise<void>(kj::READY_NOW);
       }
       auto answer = outcome.initAccepted();
