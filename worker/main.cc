@@ -7,8 +7,8 @@
 #include <string_view>
 
 #include "kernels/cpu/table.h"
-#include "transport/base/descriptors.h"
 #include "transport/base/error.h"
+#include "transport/base/host/descriptors.h"
 #include "transport/base/log.h"
 #include "worker/rank/rank_process.h"
 #include "worker/rank/serving/stop_signal.h"

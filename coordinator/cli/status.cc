@@ -52,7 +52,7 @@ std::string ReadKey(const StatusOptions& options) {
 
 std::string GroupText(const GroupStatus& group) {
   std::ostringstream out;
-  out << group.name << ": " << (group.ready ? "ready" : "not ready") << "\n"
+  out << group.name << ": " << ToString(group.state) << "\n"
       << "  serves " << group.model_name << ", numerics " << group.numerics_id << "\n"
       << "  steps " << group.stats.steps_total << ", running " << group.stats.sequences_running
       << ", waiting " << group.stats.requests_waiting << ", KV blocks "
@@ -64,7 +64,10 @@ std::string GroupText(const GroupStatus& group) {
       << " blocks kept\n"
       << "  speculation: " << group.stats.accepted_tokens_total << " of "
       << group.stats.drafted_tokens_total << " guessed tokens right\n";
-  for (const std::string& rank : group.ranks) out << "  " << rank << "\n";
+  for (const RankStatus& rank : group.ranks) {
+    out << "  rank " << rank.rank << " (" << rank.host << ", pid " << rank.pid << "), " << rank.isa
+        << ", " << rank.threads << " threads, " << rank.state << "\n";
+  }
   return out.str();
 }
 

@@ -12,16 +12,22 @@
 #include "coordinator/core/groups/model.h"
 #include "coordinator/core/groups/routing.h"
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/sequence_request.h"
 
 namespace shoal::core {
 
 struct SubmitAction {
   ConnectionId leader;
   uint64_t epoch;
-  SequenceId sequence;
-  Request request;
+  SequenceRequest request;
 };
 struct CancelAction {
+  ConnectionId leader;
+  uint64_t epoch;
+  SequenceId sequence;
+};
+// What came of a resumable sequence that has ended need not be held any more.
+struct ReleaseAction {
   ConnectionId leader;
   uint64_t epoch;
   SequenceId sequence;
@@ -50,6 +56,7 @@ struct GroupReadyAction {
 };
 struct GroupLostAction {
   uint64_t group;
+  LossCause cause;
   std::string why;
 };
 
@@ -69,7 +76,8 @@ struct JournalAction {
   std::variant<JournalBegin, JournalTokens, JournalEnd> what;
 };
 
-using Action = std::variant<SubmitAction, CancelAction, StopAction, CloseAction, DeliverAction,
-                            FailAction, GroupReadyAction, GroupLostAction, JournalAction>;
+using Action =
+    std::variant<SubmitAction, CancelAction, ReleaseAction, StopAction, CloseAction, DeliverAction,
+                 FailAction, GroupReadyAction, GroupLostAction, JournalAction>;
 
 }  // namespace shoal::core

@@ -1,16 +1,8 @@
 #include "coordinator/core/generation_service.h"
 
 #include <algorithm>
-#include <iomanip>
-#include <sstream>
 
 namespace shoal::core {
-
-std::ostream& operator<<(std::ostream& out, const StreamId& id) {
-  std::ostringstream digits;
-  digits << std::hex << std::setfill('0') << std::setw(16) << id.high << std::setw(16) << id.low;
-  return out << digits.str();
-}
 
 const ServedModel* FindModel(const std::vector<ServedModel>& models, const std::string& name) {
   if (name.empty()) return &models.front();

@@ -3,28 +3,20 @@
 // What the gateways (HTTP, RPC) need from a region: submit a generation, hear of its tokens, cancel
 // it.
 
-#include <compare>
 #include <cstdint>
-#include <ostream>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/stream_error.h"
+#include "transport/base/generation/stream_id.h"
 #include "transport/base/group.h"
 
 namespace shoal::core {
 
-// 128 random bits: no other stream has them, of this region or of another.
-struct StreamId {
-  uint64_t high = 0;
-  uint64_t low = 0;
-
-  auto operator<=>(const StreamId&) const = default;
-};
-// 32 hex digits.
-std::ostream& operator<<(std::ostream& out, const StreamId& id);
+using shoal::StreamId;
 
 // What a client asks for. Its service class is params.priority.
 struct Request {
@@ -32,6 +24,10 @@ struct Request {
   GenerationParams params;
   std::string model{};        // As clients call it. Empty: the region's own.
   std::string numerics_id{};  // Empty: whichever version of it takes new requests.
+  // Its client may come back for it: it goes on for a while when nobody listens, and its group
+  // holds all that came of it for another coordinator.
+  bool resumable = false;
+  std::optional<StreamId> stream{};  // Drawn by whoever asks. None: the region draws one.
 
   bool operator==(const Request&) const = default;
 };
@@ -65,8 +61,28 @@ class GenerationService {
   // later, never from inside Submit.
   virtual std::variant<StreamId, StreamError> Submit(Request request, StreamListener& listener) = 0;
 
+  // Goes on with request.stream, which must be given, for a client that comes back. The listener
+  // hears all of it from its first token on, later, whoever has heard it before and however it
+  // comes to be known here: because it was detached, because its group brought it, or, with
+  // Resumed::recomputing, because it is generated anew from the same request. Another listener that
+  // it still has hears OnError (kDraining). Errors: as Submit; kInvalid if the stream that is known
+  // here is of another request.
+  struct Resumed {
+    bool recomputing = false;
+  };
+  virtual std::variant<Resumed, StreamError> Resume(Request request, StreamListener& listener) = 0;
+
+  // The listener hears nothing more; a resumable stream goes on for the region's orphan grace, any
+  // other is cancelled. Unknown ids are ignored.
+  virtual void Detach(StreamId stream) = 0;
+
   // The listener hears nothing more. Unknown ids are ignored.
   virtual void Cancel(StreamId stream) = 0;
+
+  // Takes a group out of service without losing its streams (RegionStatus::groups has the numbers).
+  // Result: empty if it was begun, otherwise why not. `restart`: a managed group is started anew
+  // once it has ended; otherwise it stays away.
+  virtual std::string Drain(uint64_t group, bool restart) = 0;
 
   // As RegionStatus::models. Never empty: the region's own is there before its first group.
   virtual std::vector<ServedModel> models() const = 0;

@@ -95,7 +95,10 @@ void Region::StartCanary(Group& group) {
   const Canary& canary =
       group.canary.emplace(streams_.TakeSequence(), options_.canary_prompt, group.shape());
   group.sequences.insert(canary.sequence);
-  actions_.emplace_back(SubmitAction{group.leader(), group.epoch, canary.sequence, canary.request});
+  actions_.emplace_back(SubmitAction{
+      group.leader(),
+      group.epoch,
+      {.id = canary.sequence, .prompt = canary.request.prompt, .params = canary.request.params}});
 }
 
 void Region::ApplyCanary(Group& group, const SequenceUpdate& update) {
@@ -159,7 +162,7 @@ void Region::LoseGroup(Group& group, const std::string& why) {
   }
   if (group.state != GroupState::kStopping) {
     ++group_losses_total_;
-    actions_.emplace_back(GroupLostAction{group.number, message});
+    actions_.emplace_back(GroupLostAction{group.number, LossCause::kRankDied, message});
   }
   const ModelKey key = group.key;
   RemoveGroup(group.number, why);
@@ -227,8 +230,15 @@ void Region::Dispatch(const ModelKey& key) {
       Group& group = groups_.at(*number);
       const Stream& stream = streams_.Place(id, *number);
       group.sequences.insert(stream.sequence);
-      actions_.emplace_back(
-          SubmitAction{group.leader(), group.epoch, stream.sequence, stream.request});
+      actions_.emplace_back(SubmitAction{group.leader(),
+                                         group.epoch,
+                                         {.id = stream.sequence,
+                                          .prompt = stream.request.prompt,
+                                          .params = stream.request.params,
+                                          .generated = stream.tokens,
+                                          .prompt_logprobs_given = stream.prompt_logprobs_left == 0,
+                                          .stream = id,
+                                          .resumable = stream.request.resumable}});
     }
   }
 }

@@ -13,9 +13,9 @@
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/rpc_gateway.h"
 #include "transport/base/check.h"
-#include "transport/base/descriptors.h"
 #include "transport/base/error.h"
-#include "transport/base/system_random.h"
+#include "transport/base/host/descriptors.h"
+#include "transport/base/host/system_random.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::gateway {

@@ -7,7 +7,7 @@
 #include <variant>
 
 #include "transport/base/check.h"
-#include "transport/base/system_random.h"
+#include "transport/base/host/system_random.h"
 
 namespace shoal::gateway {
 
@@ -55,6 +55,19 @@ std::variant<core::StreamId, StreamError> RegionService::Submit(core::Request re
   return outcome;
 }
 
+std::variant<core::GenerationService::Resumed, StreamError> RegionService::Resume(
+    core::Request request, core::StreamListener& listener) {
+  auto outcome = Submit(std::move(request), listener);
+  if (auto* error = std::get_if<StreamError>(&outcome)) return std::move(*error);
+  return Resumed{.recomputing = true};
+}
+
+void RegionService::Detach(core::StreamId stream) { Cancel(stream); }
+
+std::string RegionService::Drain(uint64_t group, bool) {
+  return Str("group ", group, " cannot be drained");
+}
+
 void RegionService::Cancel(core::StreamId stream) {
   if (TakeListener(stream) == nullptr) return;
   region_.Cancel(stream);
@@ -92,6 +105,15 @@ bool RegionService::OnUpdates(uint64_t connection, uint64_t epoch,
   return taken;
 }
 
+bool RegionService::OnHandOver(uint64_t, uint64_t, std::vector<HeldStream>, bool) { return true; }
+
+bool RegionService::OnDrain(uint64_t, uint64_t) { return true; }
+
+bool RegionService::OnFault(uint64_t, uint64_t, LossCause cause, const std::string& message) {
+  LOG(ERROR) << ToString(cause) << ": " << message;
+  return true;
+}
+
 void RegionService::OnDisconnected(uint64_t connection, const std::string& why) {
   region_.Disconnected(connection, why);
   Schedule();
@@ -126,12 +148,15 @@ void RegionService::RunActions() {
 }
 
 void RegionService::Do(core::SubmitAction& action) {
-  server_->Submit(action.leader, action.epoch, action.sequence, std::move(action.request.prompt),
-                  action.request.params);
+  server_->Submit(action.leader, action.epoch, action.request);
 }
 
 void RegionService::Do(core::CancelAction& action) {
   server_->Cancel(action.leader, action.epoch, action.sequence);
+}
+
+void RegionService::Do(core::ReleaseAction& action) {
+  server_->Release(action.leader, action.epoch, action.sequence);
 }
 
 void RegionService::Do(core::StopAction& action) { server_->Stop(action.leader, action.epoch); }

@@ -45,7 +45,11 @@ class RegionService : public core::GenerationService,
 
   std::variant<core::StreamId, StreamError> Submit(core::Request request,
                                                    core::StreamListener& listener) override;
+  std::variant<Resumed, StreamError> Resume(core::Request request,
+                                            core::StreamListener& listener) override;
+  void Detach(core::StreamId stream) override;
   void Cancel(core::StreamId stream) override;
+  std::string Drain(uint64_t group, bool restart) override;
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override;
 
@@ -53,6 +57,11 @@ class RegionService : public core::GenerationService,
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                  const SchedulerStats& stats) override;
+  bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
+                  bool last) override;
+  bool OnDrain(uint64_t connection, uint64_t epoch) override;
+  bool OnFault(uint64_t connection, uint64_t epoch, LossCause cause,
+               const std::string& message) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
 
  private:
@@ -65,6 +74,7 @@ class RegionService : public core::GenerationService,
   void RunActions();
   void Do(core::SubmitAction& action);
   void Do(core::CancelAction& action);
+  void Do(core::ReleaseAction& action);
   void Do(core::StopAction& action);
   void Do(core::CloseAction& action);
   void Do(core::DeliverAction& action);

@@ -172,4 +172,8 @@ std::vector<ServedModel> RpcGateway::OnModels() { return generation_.models(); }
 
 RegionStatus RpcGateway::OnStatus() { return generation_.status(); }
 
+std::string RpcGateway::OnDrainGroup(uint64_t group, bool restart) {
+  return generation_.Drain(group, restart);
+}
+
 }  // namespace shoal::gateway

@@ -30,6 +30,7 @@ class RpcGateway : public rpc::UpstreamListener {
   void OnCancel(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;
+  std::string OnDrainGroup(uint64_t group, bool restart) override;
 
  private:
   class Listener;

@@ -3,8 +3,13 @@
 // What is said of groups of ranks: by the ranks to their coordinator, and by the coordinator to
 // whoever asks how its region is doing.
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace shoal {
@@ -27,6 +32,11 @@ struct RankRegistration {
   int32_t sequences_max = 0;       // Sequences that a step can hold.
   int32_t queue_requests_max = 0;  // Requests that the leader takes beyond those.
   int32_t vocab_size = 0;          // Token ids are below it.
+  // The managed group whose place it takes (--group-number); none: any number that is free.
+  std::optional<uint64_t> group_number{};
+  // The epoch of its last membership, whichever coordinator gave it; 0: none yet. A coordinator
+  // that still has the group under it takes the rank back (RegisterOutcome::continued).
+  uint64_t last_epoch = 0;
 
   bool operator==(const RankRegistration&) const = default;
 };
@@ -43,7 +53,42 @@ struct RegisterOutcome {
   std::string message{};  // Why not.
   uint64_t epoch = 0;
   uint64_t group = 0;
+  // The group is where it was: sequences go on under their ids, and the leader sends again what it
+  // does not know to have been taken (SequenceUpdate::tokens_before says what is known). Otherwise
+  // a leader hands over what it holds (HeldStream) and cancels the rest.
+  bool continued = false;
+  int64_t orphan_grace_ms = 30'000;   // How long a leader holds streams without a coordinator.
+  int64_t drain_timeout_ms = 30'000;  // How long a leader that was told to end waits to be drained.
 };
+
+// Why a group is not there any more. The names are labels of metrics.
+enum class LossCause : uint8_t {
+  kRankDied,     // A rank's connection broke and did not come back, or its process ended.
+  kSilent,       // A rank's heartbeats stayed away: stopped, starved or cut off.
+  kStuck,        // A rank had work and got nowhere.
+  kWrongAnswer,  // Ranks held different bits, or a canary's digest was not the model's.
+  kOutOfMemory,
+  kProtocol,    // Its leader said what it must not say.
+  kNeverReady,  // It did not join, or its canary did not end, in time.
+  kDrained,     // No loss: it was asked to end.
+};
+constexpr int kLossCauses = 8;
+
+// "rank_died", "silent", "stuck", "wrong_answer", "out_of_memory", "protocol", "never_ready",
+// "drained".
+std::string_view ToString(LossCause cause);
+
+enum class GroupState : uint8_t {
+  kForming,   // Not all ranks are there.
+  kCanary,    // All are there; a canary is on its way through them.
+  kReady,     // Takes requests.
+  kDraining,  // Takes no more, and gives its streams away or ends them.
+  kStopping,  // Dismissed; its connections are about to close.
+  kLost,      // A managed group that is not there: about to be started anew, or drained.
+};
+
+// "forming", "canary", "ready", "draining" (kStopping too), "lost".
+std::string_view ToString(GroupState state);
 
 // How the leader's scheduler stands after a step.
 struct SchedulerStats {
@@ -91,6 +136,18 @@ struct ServedModel {
   bool operator==(const ServedModel&) const = default;
 };
 
+struct RankStatus {
+  int32_t rank = 0;
+  int64_t pid = 0;
+  std::string host{};
+  std::string isa{};
+  int32_t threads = 0;
+  std::string state{};   // "joined", "missing".
+  std::string device{};  // "cpu".
+
+  bool operator==(const RankStatus&) const = default;
+};
+
 struct GroupStatus {
   uint64_t group = 0;
   uint64_t epoch = 0;
@@ -99,12 +156,20 @@ struct GroupStatus {
   std::string numerics_id{};
   int32_t tensor_parallel = 0;
   int32_t pipeline_parallel = 0;
-  std::vector<std::string> ranks{};  // One line each: host, pid, instruction set, threads.
-  bool ready = false;
+  std::vector<RankStatus> ranks{};  // All of them, by rank.
+  GroupState state = GroupState::kForming;
   SchedulerStats stats{};
+  bool managed = false;        // This coordinator starts it anew when it is lost.
+  int64_t streams = 0;         // That it was given and that have not ended.
+  std::string last_loss{};     // Why the last group of this number was lost; empty: none was.
+  int64_t restarts_total = 0;  // Of a managed group.
+  int64_t next_start_ms = 0;   // Of a managed group that waits to be started: from now on.
 
   bool operator==(const GroupStatus&) const = default;
 };
+
+// Upper bounds of the buckets of RegionStatus::stalls.
+inline constexpr double kStallSeconds[] = {0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30};
 
 struct RegionStatus {
   std::vector<GroupStatus> groups{};
@@ -117,7 +182,16 @@ struct RegionStatus {
   int32_t requests_waiting = 0;  // In the coordinator's own queue.
   int64_t requests_total = 0;
   int64_t streams_live = 0;
-  int64_t group_losses_total = 0;
+  int64_t group_losses_total = 0;                      // Of all causes.
+  std::array<int64_t, kLossCauses> group_losses{};     // By LossCause; kDrained stays 0.
+  std::array<int64_t, kLossCauses> streams_resumed{};  // By why the last group did not end them.
+  // Streams that went on after another coordinator's end.
+  int64_t streams_adopted_total = 0;
+  int64_t group_restarts_total = 0;
+  // How long a stream that was resumed brought nothing: from its last token before to its first
+  // one after. Not cumulative; the last one is of those above all bounds.
+  std::array<int64_t, std::size(kStallSeconds) + 1> stalls{};
+  double stall_seconds_sum = 0;
 
   bool operator==(const RegionStatus&) const = default;
 };

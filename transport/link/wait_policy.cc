@@ -1,6 +1,6 @@
 #include "transport/link/wait_policy.h"
 
-#include "transport/base/cores.h"
+#include "transport/base/host/cores.h"
 
 // Chooses between spinning and sleeping from the cores that are really there.
 

@@ -26,6 +26,11 @@ struct GenerateRequest {
   PromptInput prompt;
   GenerationParams params;
   bool seed_given = false;  // Otherwise the coordinator draws params.sampling.seed.
+  // Its stream outlives its reader, and can be gone on with by a cursor. Client does both itself.
+  bool resumable = false;
+  std::string cursor{};  // Not empty: of the generation to go on with, of the very same request.
+  int64_t tokens_taken = 0;  // What its reader has of it.
+  int64_t prompt_logprobs_taken = 0;
 
   bool operator==(const GenerateRequest&) const = default;
 };

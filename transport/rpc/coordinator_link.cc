@@ -46,14 +46,19 @@ class LeaderServer : public wire::Leader::Server {
   kj::Promise<void> submit(SubmitContext context) override {
     return Take(context, [this](wire::Leader::SubmitParams::Reader params) {
       if (!callbacks_.on_submit) return;
-      callbacks_.on_submit(params.getId(), ReadTokens(params.getPrompt()),
-                           Read(params.getParams()));
+      callbacks_.on_submit(Read(params));
     });
   }
 
   kj::Promise<void> cancel(CancelContext context) override {
     return Take(context, [this](wire::Leader::CancelParams::Reader params) {
       if (callbacks_.on_cancel) callbacks_.on_cancel(params.getId());
+    });
+  }
+
+  kj::Promise<void> release(ReleaseContext context) override {
+    return Take(context, [this](wire::Leader::ReleaseParams::Reader params) {
+      if (callbacks_.on_release) callbacks_.on_release(params.getId());
     });
   }
 

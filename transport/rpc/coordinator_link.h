@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/sequence_request.h"
 #include "transport/base/group.h"
 
 namespace shoal::rpc {
@@ -18,10 +19,11 @@ namespace shoal::rpc {
 // return at once and not throw. What the coordinator asks before Start() waits for it.
 struct LinkCallbacks {
   // Leader only. Every submitted sequence must end with an update whose `finish` is set.
-  std::function<void(uint64_t id, std::vector<int32_t> prompt, const GenerationParams& params)>
-      on_submit;
+  std::function<void(SequenceRequest request)> on_submit;
   // Leader only. The sequence may have ended already; then there is nothing to do.
   std::function<void(uint64_t id)> on_cancel;
+  // Leader only: what it holds of a sequence that has ended is not needed any more.
+  std::function<void(uint64_t id)> on_release;
   // Leader only: the group is dismissed and ends with exit code 0.
   std::function<void()> on_stop;
   // The coordinator is gone or has given this group up; once, and nothing follows it. Comes before

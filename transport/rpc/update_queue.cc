@@ -62,6 +62,7 @@ void UpdateQueue::Add(SequenceUpdate update) {
   earlier.cached_tokens += update.cached_tokens;
   earlier.finish = update.finish;
   earlier.detail = std::move(update.detail);
+  earlier.resumes = update.resumes;
 }
 
 bool UpdateQueue::TakePart(Waiting& from, size_t bytes_max, SequenceUpdate& part) {
@@ -73,6 +74,9 @@ bool UpdateQueue::TakePart(Waiting& from, size_t bytes_max, SequenceUpdate& part
     return std::min(left, std::max<size_t>(room / std::max<size_t>(bytes_each, 1), 1));
   };
   part.id = rest.id;
+  part.tokens_before = rest.tokens_before + static_cast<int64_t>(from.tokens_taken);
+  part.prompt_logprobs_before =
+      rest.prompt_logprobs_before + static_cast<int64_t>(from.prompt_taken);
   const size_t prompt_count = fits(prompt_left, PositionBytes(rest.prompt_logprobs));
   room -= std::min(room, prompt_count * PositionBytes(rest.prompt_logprobs));
   MoveRange(rest.prompt_logprobs, from.prompt_taken, prompt_count, part.prompt_logprobs);
@@ -87,6 +91,7 @@ bool UpdateQueue::TakePart(Waiting& from, size_t bytes_max, SequenceUpdate& part
   if (token_count < tokens_left) return false;
   part.finish = rest.finish;
   part.detail = std::move(rest.detail);
+  part.resumes = rest.resumes;
   return true;
 }
 

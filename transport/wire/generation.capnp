@@ -79,4 +79,10 @@ struct SequenceUpdate {
   # to cancel it.
   cachedTokens @6 :Int64;
   # Of the prompt, found in the group's prefix cache; once, with the first token.
+  tokensBefore @7 :Int64;
+  # Tokens of the answer that came before these, those included that the request brought along.
+  promptLogprobsBefore @8 :Int64;
+  # Positions of the prompt that came before these.
+  resumes @9 :Int32;
+  # From the coordinator, with the end: how often another group went on with the stream.
 }

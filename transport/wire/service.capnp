@@ -16,6 +16,10 @@ interface Coordinator {
   models @2 () -> (models :List(ModelInfo));
   # Every version of every model: the region's own model first, and of each name first the version
   # that takes new requests.
+
+  drain @3 (group :UInt64, restart :Bool) -> (refusal :Text);
+  # Takes a group out of service without losing its streams; it ends with status 0. Returns when
+  # that was begun (`refusal` empty) or why it was not. `restart`: a managed group is started anew.
 }
 
 struct GenerateRequest {
@@ -29,6 +33,12 @@ struct GenerateRequest {
   # they are the sender's to name, and a grammar needs all of them.
   seedGiven @4 :Bool;          # False: the coordinator draws the seed.
   model @5 :Text;              # A name of `models`. Empty: the region's own.
+  resumable @6 :Bool;          # The outcome then has a cursor, and the stream outlives its reader.
+  cursor @7 :Text;
+  # Not empty: go on with the generation that was given this cursor, for the very same request. The
+  # sink hears of what comes after the next two.
+  tokensTaken @8 :Int64;
+  promptLogprobsTaken @9 :Int64;
 }
 
 struct ChatMessage {
@@ -47,6 +57,8 @@ struct GenerateOutcome {
     generation @0 :Generation;
     promptTokens @1 :Int64;
     seed @2 :UInt64;
+    cursor @3 :Text;           # Of a resumable generation: opaque.
+    recomputing @4 :Bool;      # Nobody knows the stream any more: it is generated anew, exactly.
   }
 }
 
@@ -68,7 +80,8 @@ interface TokenSink {
 
 struct Busy {
   reason @0 :Text;             # queue_full, no_group, group_lost, too_large, draining, invalid,
-  # refused (by the group that was to answer).
+  # refused (by the group that was to answer), request_suspect (groups were lost that had it);
+  # cursor_invalid, cursor_mismatch, cursor_expired (of a request with a cursor).
   message @1 :Text;
   retryAfterMs @2 :Int64;      # 0: do not retry as is.
 }
@@ -96,6 +109,13 @@ struct Status {
   totals @5 :Worker.SchedulerStats;
   # Its counters, of all groups that were ever here: they never fall. The other fields are 0.
   models @6 :List(ModelInfo);  # As the call `models` lists them.
+  groupLosses @7 :List(Int64); # By LossCause, as transport/base/group.h has them.
+  streamsResumed @8 :List(Int64);
+  # Likewise, by why their last group did not end them.
+  streamsAdoptedTotal @9 :Int64; # Of another coordinator, whose end they outlived.
+  groupRestartsTotal @10 :Int64;
+  stalls @11 :List(Int64);     # By the bounds kStallSeconds, not cumulative.
+  stallSecondsSum @12 :Float64;
 }
 
 struct GroupStatus {
@@ -104,9 +124,24 @@ struct GroupStatus {
   name @2 :Text;               # Host, ranks and cut, for people.
   tensorParallel @3 :Int32;
   pipelineParallel @4 :Int32;
-  ranks @5 :List(Text);
-  ready @6 :Bool;
+  ranks @5 :List(RankStatus);
+  state @6 :Worker.GroupState;
   stats @7 :Worker.SchedulerStats;
   modelName @8 :Text;
   numericsId @9 :Text;
+  managed @10 :Bool;           # The coordinator starts it anew when it is lost.
+  streams @11 :Int64;
+  lastLoss @12 :Text;          # Why the last group of this number was lost. Empty: none was.
+  restartsTotal @13 :Int64;
+  nextStartMs @14 :Int64;      # Of a managed group that waits to be started: from now on.
+}
+
+struct RankStatus {
+  rank @0 :Int32;
+  pid @1 :Int64;
+  host @2 :Text;
+  isa @3 :Text;
+  threads @4 :Int32;
+  state @5 :Text;              # joined or missing.
+  device @6 :Text;             # cpu.
 }

@@ -48,6 +48,8 @@ struct RankRegistration {
   # Requests the leader takes beyond those: the coordinator never has more than sequencesMax +
   # queueRequestsMax in flight to one group.
   vocabSize @15 :Int32;        # Token ids are below it.
+  groupNumber @16 :Int64 = -1; # The managed group whose place it takes; -1: none.
+  lastEpoch @17 :Epoch;        # Of the rank's last membership, of any coordinator; 0: none.
 }
 
 struct RegisterOutcome {
@@ -64,6 +66,14 @@ struct Accepted {
   updates @3 :UpdateSink;      # For the leader only; null for the others.
   heartbeatMs @4 :UInt32 = 100;
   # How often to call `heartbeat`.
+  continued @5 :Bool;
+  # The coordinator still had this group: sequences go on under their ids, and the leader sends
+  # again what it does not know to have been taken. Otherwise a leader calls `handOver`, also if it
+  # holds nothing, and cancels all that it did not hand over.
+  orphanGraceMs @6 :UInt32 = 30000;
+  # How long a leader goes on with resumable streams while it has no coordinator.
+  drainTimeoutMs @7 :UInt32 = 30000;
+  # How long a leader that was told to end waits for `stop` after it has called `drain`.
 }
 
 struct Refusal {
@@ -81,6 +91,13 @@ interface RankSession {
   heartbeat @0 (epoch :Epoch, progress :UInt64, pending :Bool) -> ();
   # The rank lives. `progress` is any number that changes whenever the rank gets on with its work;
   # `pending` says that it has work. Sent from a thread that the work cannot hold up.
+
+  drain @1 (epoch :Epoch) -> ();
+  # By the leader that was told to end: give the group no more work, take its streams away, and call
+  # `stop` then.
+
+  fault @2 (epoch :Epoch, cause :Text, message :Text) -> ();
+  # The rank's last words: why it ends itself and with it its group. `cause` is a name of LossCause.
 }
 
 interface UpdateSink {
@@ -92,6 +109,33 @@ interface UpdateSink {
 
   done @1 (epoch :Epoch) -> ();
   # No update follows. Returns when all before it have been taken.
+
+  handOver @2 (epoch :Epoch, streams :List(HeldStream), last :Bool) -> ();
+  # After a registration that was not `continued`: the resumable streams that the leader holds, in
+  # several calls of about 256 KiB if they are long; a long stream's `all` comes in parts, in order.
+  # Updates of these sequences follow the last call.
+}
+
+struct HeldStream {
+  # As in transport/base/generation/sequence_request.h.
+
+  id @0 :UInt64;
+  prompt @1 :List(Int32);
+  params @2 :Gen.GenerationParams;
+  generated @3 :List(Int32);
+  promptLogprobsGiven @4 :Bool;
+  streamHigh @5 :UInt64;
+  streamLow @6 :UInt64;
+  all @7 :Gen.SequenceUpdate;
+}
+
+enum GroupState {
+  forming @0;                  # Not all ranks are there.
+  canary @1;
+  ready @2;
+  draining @3;
+  stopping @4;
+  lost @5;                     # A managed group that is not there.
 }
 
 struct SchedulerStats {
@@ -112,13 +156,19 @@ struct SchedulerStats {
 interface Leader {
   # Implemented by rank 0. All calls return at once; what comes of them is in the updates.
 
-  submit @0 (epoch :Epoch, id :UInt64, prompt :List(Int32), params :Gen.GenerationParams)
-      -> ();
-  # Starts a sequence. Every one ends with an update whose `finish` is set, a cancelled one too.
+  submit @0 (epoch :Epoch, id :UInt64, prompt :List(Int32), params :Gen.GenerationParams,
+      generated :List(Int32), promptLogprobsGiven :Bool, streamHigh :UInt64, streamLow :UInt64,
+      resumable :Bool) -> ();
+  # Starts a sequence, or with `generated` goes on with one: SequenceRequest in
+  # transport/base/generation/sequence_request.h. Every one ends with an update whose `finish` is
+  # set, a cancelled one too.
 
   cancel @1 (epoch :Epoch, id :UInt64) -> ();
   # Ends a sequence within one step. Does nothing if it has ended: its last update is under way.
 
   stop @2 (epoch :Epoch) -> ();
   # The group is dismissed: all its ranks end with exit code 0.
+
+  release @3 (epoch :Epoch, id :UInt64) -> ();
+  # The client of a resumable sequence that has ended has all of it: the leader need not hold it.
 }

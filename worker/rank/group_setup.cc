@@ -8,8 +8,8 @@
 #include <string>
 
 #include "parallel/comm/make_communicator.h"
-#include "transport/base/cores.h"
 #include "transport/base/error.h"
+#include "transport/base/host/cores.h"
 #include "transport/rpc/secret.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/local_address.h"

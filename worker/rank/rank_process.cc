@@ -10,7 +10,7 @@
 #include <iostream>
 
 #include "transport/base/error.h"
-#include "transport/base/system_random.h"
+#include "transport/base/host/system_random.h"
 #include "transport/rpc/secret.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/group_setup.h"
@@ -45,9 +45,9 @@ std::string PrefixSecret(const WorkerOptions& options) {
 
 rpc::LinkCallbacks MakeCallbacks(Inbox& inbox) {
   rpc::LinkCallbacks callbacks;
-  callbacks.on_submit = [&inbox](uint64_t id, std::vector<int32_t> prompt,
-                                 const GenerationParams& params) {
-    inbox.Push({InboxEvent::Kind::kSubmit, id, std::move(prompt), params});
+  callbacks.on_submit = [&inbox](SequenceRequest request) {
+    const uint64_t id = request.id;
+    inbox.Push({InboxEvent::Kind::kSubmit, id, std::move(request)});
   };
   callbacks.on_cancel = [&inbox](uint64_t id) {
     inbox.Push({.kind = InboxEvent::Kind::kCancel, .id = id});

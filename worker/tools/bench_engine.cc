@@ -73,7 +73,7 @@ class Bench {
     GenerationParams params;
     params.sampling.temperature = 0;
     params.tokens_max = tokens_max;
-    if (scheduler_.Submit(next_id_++, std::move(prompt), params) !=
+    if (scheduler_.Submit({next_id_++, std::move(prompt), params}) !=
         engine::SubmitOutcome::kAccepted) {
       Throw(ErrorCode::kInvalidArgument, "a sequence of ", prompt_tokens + tokens_max,
             " tokens does not fit: raise --context-tokens-max, --kv-cache-tokens or "

@@ -12,20 +12,6 @@ namespace {
 // Far beyond any group, so that a registration cannot make the coordinator reserve memory for it.
 constexpr int32_t kRanksMax = 4096;
 
-std::string_view ToString(GroupState state) {
-  switch (state) {
-    case GroupState::kForming:
-      return "forming";
-    case GroupState::kCanary:
-      return "canary";
-    case GroupState::kReady:
-      return "ready";
-    case GroupState::kStopping:
-      return "stopping";
-  }
-  return "unknown";
-}
-
 }  // namespace
 
 const RankRegistration& Group::shape() const {
@@ -71,12 +57,19 @@ GroupStatus Group::Status() const {
   status.tensor_parallel = shape().tensor_parallel;
   status.pipeline_parallel = shape().pipeline_parallel;
   for (size_t i = 0; i < ranks.size(); ++i) {
-    status.ranks.push_back(ranks[i] ? Str(shoal::core::Name(ranks[i]->info), ", ",
-                                          ranks[i]->info.isa, ", ", ranks[i]->info.thread_count,
-                                          " threads, ", ToString(state))
-                                    : Str("rank ", i, " has not joined"));
+    RankStatus& rank = status.ranks.emplace_back();
+    rank.rank = static_cast<int32_t>(i);
+    rank.state = ranks[i] ? "joined" : "missing";
+    if (!ranks[i]) continue;
+    const RankRegistration& info = ranks[i]->info;
+    rank.pid = info.pid;
+    rank.host = info.host;
+    rank.isa = info.isa;
+    rank.threads = info.thread_count;
+    rank.device = "cpu";
   }
-  status.ready = state == GroupState::kReady;
+  status.state = state;
+  status.streams = static_cast<int64_t>(sequences.size());
   status.stats = stats.value_or(SchedulerStats{});
   return status;
 }

@@ -25,13 +25,6 @@ struct GroupRank {
   RankRegistration info;
 };
 
-enum class GroupState : uint8_t {
-  kForming,   // Not all ranks are there.
-  kCanary,    // All are there; a canary is on its way through them.
-  kReady,     // Takes requests.
-  kStopping,  // Dismissed; its connections are about to close.
-};
-
 // Plain data with the questions that only concern one group.
 struct Group {
   uint64_t number = 0;  // The lowest one free when it registered: a restarted group gets it again.

@@ -13,7 +13,7 @@
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/api/fields/parameters.h"
 #include "coordinator/gateway/json/strict_json.h"
-#include "transport/base/system_random.h"
+#include "transport/base/host/system_random.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::gateway {

@@ -98,7 +98,7 @@ void WriteRegion(const RegionStatus& region, std::string& text) {
   uint64_t epoch = 0;
   for (const GroupStatus& group : region.groups) {
     waiting += group.stats.requests_waiting;
-    ready += group.ready ? 1 : 0;
+    ready += group.state == GroupState::kReady ? 1 : 0;
     epoch = std::max(epoch, group.epoch);
   }
   WriteSample(text, "shoal_requests_waiting", "gauge", "Sequences that wait for room.", waiting);

@@ -58,7 +58,7 @@ TEST_F(RegionTest, QueuesWhatTheGroupsCannotTakeUpToABound) {
   EXPECT_TRUE(Answer(1, epoch, streams[0], {1}, FinishReason::kStop));
   const auto submits = Select<SubmitAction>(Take());
   ASSERT_THAT(submits, SizeIs(1));
-  EXPECT_EQ(submits[0].sequence, SequenceOf(streams[3]));
+  EXPECT_EQ(submits[0].request.id, SequenceOf(streams[3]));
   EXPECT_THAT(submits[0].request.prompt, SizeIs(3));
 }
 
@@ -73,11 +73,11 @@ TEST_F(RegionTest, HandsOutTheMoreUrgentOfThoseThatWaitFirst) {
   EXPECT_TRUE(Answer(1, epoch, streams[0], {1}, FinishReason::kStop));
   const auto first = Select<SubmitAction>(Take());
   ASSERT_THAT(first, SizeIs(1));
-  EXPECT_EQ(first[0].sequence, SequenceOf(vip));
+  EXPECT_EQ(first[0].request.id, SequenceOf(vip));
   EXPECT_TRUE(Answer(1, epoch, streams[1], {1}, FinishReason::kStop));
   const auto second = Select<SubmitAction>(Take());
   ASSERT_THAT(second, SizeIs(1));
-  EXPECT_EQ(second[0].sequence, SequenceOf(streams[3]));
+  EXPECT_EQ(second[0].request.id, SequenceOf(streams[3]));
 }
 
 TEST_F(RegionTest, RefusesWhatNoGroupCanEverHold) {
@@ -154,10 +154,10 @@ TEST_F(RegionTest, LetsALargeRequestWaitWithoutHoldingUpTheSmall) {
   Submit();
   const auto submits = Select<SubmitAction>(Take());
   ASSERT_THAT(submits, SizeIs(2));
-  EXPECT_EQ(submits[0].sequence, SequenceOf(first));
+  EXPECT_EQ(submits[0].request.id, SequenceOf(first));
   EXPECT_EQ(submits[1].leader, 1u);
   EXPECT_TRUE(Answer(2, epoch, first, {1}, FinishReason::kStop));
-  EXPECT_EQ(Select<SubmitAction>(Take()).front().sequence, SequenceOf(second));
+  EXPECT_EQ(Select<SubmitAction>(Take()).front().request.id, SequenceOf(second));
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ constexpr uint32_t kOneBit = 1;
 
 Canary MakeAnswered(const std::function<void(SequenceUpdate&)>& change) {
   Canary canary(5, {1, 2, 3}, MakeRank(1));
-  SequenceUpdate update = AnswerCanary({0, 0, canary.sequence, canary.request});
+  SequenceUpdate update = AnswerCanary(SubmitOf(canary));
   change(update);
   canary.Apply(update);
   return canary;
@@ -43,7 +43,7 @@ TEST(Canary, HasADigestThatEveryBitOfItsAnswerChangesAndItsPartsDoNot) {
   EXPECT_THAT(digests, SizeIs(changes.size() + 1));
 
   Canary canary(5, {1, 2, 3}, MakeRank(1));
-  SequenceUpdate rest = AnswerCanary({0, 0, canary.sequence, canary.request});
+  SequenceUpdate rest = AnswerCanary(SubmitOf(canary));
   SequenceUpdate first;
   first.prompt_logprobs.push_back(rest.prompt_logprobs.front());
   rest.prompt_logprobs.erase(rest.prompt_logprobs.begin());
@@ -54,7 +54,7 @@ TEST(Canary, HasADigestThatEveryBitOfItsAnswerChangesAndItsPartsDoNot) {
 
 TEST_F(RegionTest, AsksItsCanaryForWhatDependsOnEveryLogit) {
   Join(1, MakeRank(1));
-  const Request canary = Select<SubmitAction>(Take()).front().request;
+  const SequenceRequest canary = Select<SubmitAction>(Take()).front().request;
   EXPECT_EQ(canary.params.sampling.temperature, 0);
   EXPECT_TRUE(canary.params.prompt_logprobs);
   EXPECT_EQ(canary.params.top_logprobs, kTopLogprobsMax);
@@ -66,14 +66,14 @@ TEST_F(RegionTest, KeepsTheCanaryInsideAToyVocabularyAndContext) {
   toy.vocab_size = 2;
   toy.context_tokens = 3;
   Join(1, toy);
-  const Request canary = Select<SubmitAction>(Take()).front().request;
+  const SequenceRequest canary = Select<SubmitAction>(Take()).front().request;
   EXPECT_EQ(canary.prompt, (std::vector<int32_t>{1, 1}));
   EXPECT_EQ(canary.params.tokens_max, 1);
 }
 
 TEST_F(RegionTest, LosesAGroupWhoseCanaryFails) {
   const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
-  const SequenceId canary = Select<SubmitAction>(Take()).front().sequence;
+  const SequenceId canary = Select<SubmitAction>(Take()).front().request.id;
   EXPECT_TRUE(Answer(1, epoch, canary, {}, FinishReason::kNumericError));
   const auto lost = Select<GroupLostAction>(Take());
   ASSERT_THAT(lost, SizeIs(1));
@@ -100,7 +100,7 @@ TEST_F(RegionTest, TakesOutAGroupWhoseLogitsDifferInOneBitAndSaysWhy) {
   EXPECT_THAT(Select<CloseAction>(actions), SizeIs(1));
   const auto lost = Select<GroupLostAction>(actions);
   ASSERT_THAT(lost, SizeIs(1));
-  Canary flipped(canary.sequence, {1, 2, 3}, MakeRank(2));
+  Canary flipped(canary.request.id, {1, 2, 3}, MakeRank(2));
   flipped.Apply(AnswerCanary(canary, kOneBit));
   for (const std::string& word : {flipped.Digest(), CanaryDigestOf(MakeRank(1)),
                                   MakeRank(1).numerics_id, std::string("miscompiled kernel")}) {

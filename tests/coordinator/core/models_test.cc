@@ -96,7 +96,7 @@ TEST_F(RegionTest, LetsNoModelFillTheQueueOfAnother) {
   EXPECT_TRUE(Answer(2, giraffe, giraffes[0], {1}, FinishReason::kStop));
   const auto next = Select<SubmitAction>(Take());
   ASSERT_THAT(next, SizeIs(1));
-  EXPECT_EQ(next[0].sequence, SequenceOf(giraffes[3]));
+  EXPECT_EQ(next[0].request.id, SequenceOf(giraffes[3]));
   EXPECT_EQ(next[0].leader, 2U);
 }
 

@@ -128,7 +128,7 @@ class Simulation {
         ASSERT_NE(group, groups_.end()) << "a request for what is no leader";
         ASSERT_EQ(group->second->epoch, submit->epoch);
         After(Draw(0, 5), [group = group->second, submit = *submit] {
-          group->sequences[submit.sequence] = {submit};
+          group->sequences[submit.request.id] = {submit};
         });
         if (!submit->request.params.prompt_logprobs) CheckPlace(*group->second, *submit);
       } else if (const auto* cancel = std::get_if<CancelAction>(&action)) {
@@ -154,7 +154,7 @@ class Simulation {
   // A stream goes only to a group of the key that it was admitted to, and that computes soundly.
   void CheckPlace(const FakeGroup& group, const SubmitAction& submit) {
     EXPECT_TRUE(group.sound) << "a request for a group whose canary was wrong";
-    const auto stream = std::ranges::find(region_->streams(), submit.sequence,
+    const auto stream = std::ranges::find(region_->streams(), submit.request.id,
                                           [](const auto& entry) { return entry.second.sequence; });
     // Cancelled in the same turn; nobody will hear of it.
     if (stream == region_->streams().end()) return;
@@ -239,7 +239,7 @@ class Simulation {
   }
 
   SequenceUpdate Advance(const FakeGroup& group, SequenceId id, Sequence& sequence) {
-    const Request& request = sequence.submit.request;
+    const SequenceRequest& request = sequence.submit.request;
     if (request.params.prompt_logprobs) {
       if (!group.sound) ++unsound_lost_;
       return AnswerCanary(sequence.submit, group.sound ? 0 : 1);

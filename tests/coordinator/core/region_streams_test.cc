@@ -136,7 +136,7 @@ TEST_F(RegionTest, FreesACancelledStreamsRoomOnlyWhenTheLeaderSaysSo) {
   const auto after = Take();
   EXPECT_THAT(Select<DeliverAction>(after), IsEmpty());
   ASSERT_THAT(Select<SubmitAction>(after), SizeIs(1));
-  EXPECT_EQ(Select<SubmitAction>(after)[0].sequence, SequenceOf(second));
+  EXPECT_EQ(Select<SubmitAction>(after)[0].request.id, SequenceOf(second));
 }
 
 TEST_F(RegionTest, CancelsWhatWaitsWithoutTroublingAnyGroup) {

@@ -131,7 +131,7 @@ TEST_F(RegionTest, ReportsWhatTheLeadersReport) {
   ASSERT_THAT(status.groups, SizeIs(1));
   EXPECT_EQ(status.groups[0].stats.steps_total, 12);
   EXPECT_EQ(status.groups[0].stats.sequences_running, 3);
-  EXPECT_TRUE(status.groups[0].ready);
+  EXPECT_EQ(status.groups[0].state, GroupState::kReady);
   EXPECT_THAT(status.groups[0].ranks, SizeIs(2));
   EXPECT_EQ(region_.models().front().kv_cache_tokens, 256);
   EXPECT_EQ(region_.models().front().context_tokens, 64);

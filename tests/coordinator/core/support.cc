@@ -32,13 +32,17 @@ RankRegistration MakeRank(uint64_t group_id, int32_t rank, int32_t tensor_parall
   return registration;
 }
 
+SubmitAction SubmitOf(const Canary& canary) {
+  return {0, 0, {canary.sequence, canary.request.prompt, canary.request.params}};
+}
+
 SequenceUpdate AnswerCanary(const SubmitAction& canary, uint32_t flipped_bits) {
   const auto logprobs = [&](size_t position) {
     const float logprob = -0.125F * static_cast<float>(position + 1);
     return TokenLogprobs{logprob, {{7, logprob}, {3, -5.5F}}};
   };
   SequenceUpdate update;
-  update.id = canary.sequence;
+  update.id = canary.request.id;
   const size_t positions = canary.request.prompt.size() - 1;
   for (size_t i = 0; i < positions; ++i) update.prompt_logprobs.push_back(logprobs(i));
   const auto tokens = static_cast<size_t>(canary.request.params.tokens_max);
@@ -52,7 +56,7 @@ SequenceUpdate AnswerCanary(const SubmitAction& canary, uint32_t flipped_bits) {
 
 std::string CanaryDigestOf(const RankRegistration& rank) {
   Canary canary(1, RegionOptions().canary_prompt, rank);
-  canary.Apply(AnswerCanary({0, 0, canary.sequence, canary.request}));
+  canary.Apply(AnswerCanary(SubmitOf(canary)));
   return canary.Digest();
 }
 

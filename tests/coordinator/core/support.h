@@ -32,6 +32,9 @@ std::function<uint64_t()> MakeTestRandom(uint64_t seed = 1);
 RankRegistration MakeRank(uint64_t group_id, int32_t rank = 0, int32_t tensor_parallel = 1,
                           int32_t pipeline_parallel = 1);
 
+// By which a leader is given it.
+SubmitAction SubmitOf(const Canary& canary);
+
 // What a group answers to its canary, all at once. Groups of one version say the same;
 // `flipped_bits` of one number are not as they should be.
 SequenceUpdate AnswerCanary(const SubmitAction& canary, uint32_t flipped_bits = 0);

@@ -41,13 +41,14 @@ std::string ByteTokenizer::TokenBytes(int32_t id, bool skip_special) const {
 
 std::variant<core::StreamId, StreamError> FakeGeneration::Submit(core::Request request,
                                                                  core::StreamListener& listener) {
-  auto& [prompt, params, model, numerics_id] = request;
+  std::vector<int32_t>& prompt = request.prompt;
   // What a gateway takes, a group takes.
-  CheckParams(params);
-  CheckTokenIds(params, kByteVocabSize);
+  CheckParams(request.params);
+  CheckTokenIds(request.params, kByteVocabSize);
   SHOAL_CHECK(!prompt.empty() && *std::max_element(prompt.begin(), prompt.end()) < kByteVocabSize);
   if (refusal && sequences.size() >= accepted_before_refusal) return *refusal;
-  sequences.push_back({std::move(prompt), params, &listener, false, 0, model, numerics_id});
+  sequences.push_back(
+      {std::move(prompt), request.params, &listener, false, 0, request.model, request.numerics_id});
   return core::StreamId{0, sequences.size()};
 }
 
@@ -56,6 +57,15 @@ std::vector<ServedModel> FakeGeneration::models() const {
   models.insert(models.end(), others.begin(), others.end());
   return models;
 }
+
+std::variant<core::GenerationService::Resumed, StreamError> FakeGeneration::Resume(
+    core::Request request, core::StreamListener& listener) {
+  auto outcome = Submit(std::move(request), listener);
+  if (auto* error = std::get_if<StreamError>(&outcome)) return std::move(*error);
+  return Resumed{.recomputing = true};
+}
+
+void FakeGeneration::Detach(core::StreamId stream) { Cancel(stream); }
 
 void FakeGeneration::Cancel(core::StreamId stream) {
   if (stream.low == 0 || stream.low > sequences.size()) return;
@@ -178,7 +188,7 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
   options.random = [next = uint64_t{0xFFFFFFFFFFFFFFF0}]() mutable { return next++; };
   options.unix_seconds = []() { return int64_t{1000}; };
   generation.region.groups.push_back({});
-  generation.region.groups.back().ready = true;
+  generation.region.groups.back().state = GroupState::kReady;
   text.model_name = "bytes";
   text.tokenizer = &tokenizer;
   text.grammar_bytes = text::grammar::ByteSet::All();

@@ -63,7 +63,11 @@ class FakeGeneration : public core::GenerationService {
 
   std::variant<core::StreamId, StreamError> Submit(core::Request request,
                                                    core::StreamListener& listener) override;
+  std::variant<Resumed, StreamError> Resume(core::Request request,
+                                            core::StreamListener& listener) override;
+  void Detach(core::StreamId stream) override;
   void Cancel(core::StreamId stream) override;
+  std::string Drain(uint64_t, bool) override { return "nothing is drained here"; }
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override { return region; }
 

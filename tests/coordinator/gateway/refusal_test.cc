@@ -415,7 +415,7 @@ TEST(Readiness, FollowsTheGroups) {
   EXPECT_EQ(fixture.Get("/readyz").status, 200);
   // A group of another model, which requests that name none do not get, does not count.
   fixture.generation.served.groups_ready = 0;
-  ASSERT_TRUE(fixture.generation.region.groups[0].ready);
+  ASSERT_TRUE(fixture.generation.region.groups[0].state == GroupState::kReady);
   EXPECT_EQ(fixture.Get("/readyz").status, 503);
   EXPECT_EQ(fixture.Get("/health").status, 503);
   EXPECT_EQ(fixture.Get("/livez").status, 200);
@@ -432,7 +432,7 @@ TEST(Metrics, AreThereFromTheStart) {
     EXPECT_THAT(empty, HasSubstr("\n" + std::string(name) + " 0\n"));
   }
   GroupStatus group;
-  group.ready = true;
+  group.state = GroupState::kReady;
   group.epoch = 3;
   group.stats.requests_waiting = 2;
   group.stats.kv_blocks_used = 5;

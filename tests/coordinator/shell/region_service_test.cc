@@ -114,9 +114,8 @@ class FakeWorker {
     options.address = address;
     options.rank = rank;
     rpc::LinkCallbacks callbacks;
-    callbacks.on_submit = [this](uint64_t id, std::vector<int32_t> prompt,
-                                 const GenerationParams& params) {
-      Post([=, this] { Answer(id, prompt, params); });
+    callbacks.on_submit = [this](const SequenceRequest& request) {
+      Post([=, this] { Answer(request.id, request.prompt, request.params); });
     };
     callbacks.on_cancel = [this](uint64_t id) {
       Post([=, this] {

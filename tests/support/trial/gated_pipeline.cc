@@ -52,7 +52,7 @@ std::string Lead(rank::GroupMember& member, const engine::SchedulerOptions& opti
   engine::Scheduler scheduler(options);
   for (int64_t id = 0; id < requests; ++id) {
     const std::vector<int32_t> prompt = {static_cast<int32_t>(id % 300)};
-    SHOAL_CHECK(scheduler.Submit(static_cast<uint64_t>(id), prompt, Params()) ==
+    SHOAL_CHECK(scheduler.Submit({static_cast<uint64_t>(id), prompt, Params()}) ==
                 engine::SubmitOutcome::kAccepted);
   }
   // In the order of ids: updates of different sequences come in that of the plans.

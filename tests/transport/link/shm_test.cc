@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
-#include "transport/base/cores.h"
 #include "transport/base/error.h"
+#include "transport/base/host/cores.h"
 #include "transport/link/process_identity.h"
 #include "transport/link/shm/shared_counter.h"
 #include "transport/link/shm/shared_segment.h"

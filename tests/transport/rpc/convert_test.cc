@@ -85,15 +85,26 @@ TEST(ConvertRegionStatus, GivesBackEveryField) {
                            "00ff",
                            2,
                            3,
-                           {"rank 0", "rank 1"},
+                           {{0, 41, "node1", "avx2", 2, "joined", "cpu"}, {1}},
+                           GroupState::kLost,
+                           {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
                            true,
-                           {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}});
+                           6,
+                           "rank 1 died",
+                           7,
+                           800});
   status.models = {{"toy", "00ff", 64}, {"other", "11ff", 32}};
   status.totals.steps_total = 13;
   status.requests_waiting = 6;
   status.requests_total = 7;
   status.streams_live = 8;
   status.group_losses_total = 9;
+  status.group_losses = {1, 2, 3, 4, 5, 6, 7, 8};
+  status.streams_resumed = {8, 7, 6, 5, 4, 3, 2, 1};
+  status.streams_adopted_total = 10;
+  status.group_restarts_total = 11;
+  status.stalls = {3, 2, 1};
+  status.stall_seconds_sum = 1.5;
   ::capnp::MallocMessageBuilder message;
   auto wire = message.initRoot<wire::Status>();
   Write(status, wire);

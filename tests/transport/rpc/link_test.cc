@@ -167,40 +167,44 @@ TEST(CoordinatorLink, RefusesAnAddressWithoutAPort) {
 }
 
 TEST(CoordinatorLink, HandsOnSubmitCancelAndStopInOrder) {
-  const GenerationParams params = test::EveryFieldSet();
-  const std::vector<int32_t> long_prompt(100'000, 77);
+  const SequenceRequest request{.id = 11,
+                                .prompt = std::vector<int32_t>(100'000, 77),
+                                .params = test::EveryFieldSet(),
+                                .generated = {1, 2},
+                                .prompt_logprobs_given = true,
+                                .stream = {3, 4},
+                                .resumable = true};
 
   std::vector<std::string> calls;
-  GenerationParams got_params;
-  std::vector<int32_t> got_prompt;
+  SequenceRequest got;
   Once<bool> stopped;
   LinkCallbacks callbacks;
-  callbacks.on_submit = [&](uint64_t id, std::vector<int32_t> prompt, const GenerationParams& p) {
-    calls.push_back(Str("submit ", id));
-    got_prompt = std::move(prompt);
-    got_params = p;
+  callbacks.on_submit = [&](SequenceRequest submitted) {
+    calls.push_back(Str("submit ", submitted.id));
+    got = std::move(submitted);
   };
+  callbacks.on_release = [&](uint64_t id) { calls.push_back(Str("release ", id)); };
   callbacks.on_cancel = [&](uint64_t id) { calls.push_back(Str("cancel ", id)); };
   callbacks.on_stop = [&] { stopped.Set(true); };
   ServerThread server;
   CoordinatorLink link(Options(server), callbacks);
   server.Run([&](ClusterServer& cluster) {
-    cluster.Submit(1, 7, 11, long_prompt, params);
+    cluster.Submit(1, 7, request);
     cluster.Cancel(1, 7, 11);
+    cluster.Release(1, 7, 11);
     cluster.Stop(1, 7);
   });
   link.Start();
   ASSERT_TRUE(stopped.Get().has_value());
-  EXPECT_THAT(calls, ::testing::ElementsAre("submit 11", "cancel 11"));
-  EXPECT_EQ(got_prompt, long_prompt);
-  EXPECT_EQ(got_params, params);
+  EXPECT_THAT(calls, ::testing::ElementsAre("submit 11", "cancel 11", "release 11"));
+  EXPECT_EQ(got, request);
 }
 
 TEST(CoordinatorLink, HandsNothingOnBeforeItsOwnerIsReady) {
   std::atomic<int> submits = 0;
   Once<bool> cancelled;
   LinkCallbacks callbacks;
-  callbacks.on_submit = [&](uint64_t, std::vector<int32_t>, const GenerationParams&) { ++submits; };
+  callbacks.on_submit = [&](const SequenceRequest&) { ++submits; };
   callbacks.on_cancel = [&](uint64_t) { cancelled.Set(true); };
   ServerThread server({.heartbeat_ms = 5});
   server.SubmitOnRegister(11);
@@ -219,7 +223,7 @@ TEST(CoordinatorLink, ForgetsWhatWasAskedByACoordinatorThatDidNotTakeIt) {
   std::atomic<int> submits = 0;
   Once<bool> cancelled;
   LinkCallbacks callbacks;
-  callbacks.on_submit = [&](uint64_t, std::vector<int32_t>, const GenerationParams&) { ++submits; };
+  callbacks.on_submit = [&](const SequenceRequest&) { ++submits; };
   callbacks.on_cancel = [&](uint64_t) { cancelled.Set(true); };
   ServerThread server;
   server.SubmitOnRegister(11);
@@ -380,6 +384,9 @@ TEST(ClusterServer, NamesAPortThatIsTaken) {
                    const SchedulerStats&) override {
       return false;
     }
+    bool OnHandOver(uint64_t, uint64_t, std::vector<HeldStream>, bool) override { return false; }
+    bool OnDrain(uint64_t, uint64_t) override { return false; }
+    bool OnFault(uint64_t, uint64_t, LossCause, const std::string&) override { return false; }
     void OnDisconnected(uint64_t, const std::string&) override {}
     kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest&) override {
       return kj::heap<EncodedPrompt>();
@@ -390,6 +397,7 @@ TEST(ClusterServer, NamesAPortThatIsTaken) {
     void OnCancel(uint64_t) override {}
     std::vector<ServedModel> OnModels() override { return {}; }
     RegionStatus OnStatus() override { return {}; }
+    std::string OnDrainGroup(uint64_t, bool) override { return ""; }
   } nobody;
   try {
     const ClusterServer second(io, {.port = server.port()}, nobody, nobody);

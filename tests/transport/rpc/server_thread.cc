@@ -67,7 +67,7 @@ RegisterOutcome ServerThread::OnRegister(uint64_t connection, const RankRegistra
     reply = register_reply_;
     id = submit_on_register_;
   });
-  if (id != 0) server_->Submit(connection, reply.epoch, id, {1}, {});
+  if (id != 0) server_->Submit(connection, reply.epoch, {id, {1}});
   return reply;
 }
 
@@ -91,6 +91,24 @@ bool ServerThread::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUpdat
     taken = epoch == register_reply_.epoch;
   });
   return taken;
+}
+
+bool ServerThread::OnHandOver(uint64_t, uint64_t, std::vector<HeldStream> streams, bool last) {
+  Note([&](Heard& heard) {
+    for (HeldStream& held : streams) heard.held.push_back(std::move(held));
+    heard.hand_overs_ended += last ? 1 : 0;
+  });
+  return true;
+}
+
+bool ServerThread::OnDrain(uint64_t, uint64_t) {
+  Note([&](Heard& heard) { ++heard.drains; });
+  return true;
+}
+
+bool ServerThread::OnFault(uint64_t, uint64_t, LossCause cause, const std::string& message) {
+  Note([&](Heard& heard) { heard.faults.emplace_back(cause, message); });
+  return true;
 }
 
 void ServerThread::OnDisconnected(uint64_t, const std::string& why) {
@@ -123,13 +141,36 @@ std::vector<ServedModel> ServerThread::OnModels() {
 RegionStatus ServerThread::OnStatus() {
   RegionStatus status;
   status.models = OnModels();
-  status.groups.push_back(
-      {2, 9, "group 2", "toy", "00ff", 2, 3, {"rank 0", "rank 1"}, true, {1, 2, 3, 4, 5}});
+  status.groups.push_back({2,
+                           9,
+                           "group 2",
+                           "toy",
+                           "00ff",
+                           2,
+                           3,
+                           {{0, 41, "node1", "avx2", 2, "joined", "cpu"}, {1}},
+                           GroupState::kDraining,
+                           {1, 2, 3, 4, 5},
+                           true,
+                           6,
+                           "rank 1 died",
+                           7,
+                           800});
   status.requests_waiting = 6;
   status.requests_total = 7;
   status.streams_live = 8;
   status.group_losses_total = 9;
+  status.group_losses = {1, 2, 3, 4, 5, 6, 7, 8};
+  status.streams_resumed = {8, 7, 6, 5, 4, 3, 2, 1};
+  status.streams_adopted_total = 10;
+  status.group_restarts_total = 11;
+  status.stalls = {3, 2, 1};
+  status.stall_seconds_sum = 1.5;
   return status;
+}
+
+std::string ServerThread::OnDrainGroup(uint64_t group, bool restart) {
+  return group == 2 && restart ? "" : "there is no such group";
 }
 
 }  // namespace shoal::rpc

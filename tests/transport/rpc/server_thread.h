@@ -36,6 +36,10 @@ class ServerThread : private RankListener, private UpstreamListener {
     bool pending = false;
     std::vector<SequenceUpdate> updates;
     SchedulerStats stats;
+    std::vector<HeldStream> held;
+    int hand_overs_ended = 0;
+    int drains = 0;
+    std::vector<std::pair<LossCause, std::string>> faults;
     std::vector<std::string> disconnects;
     std::vector<GenerateRequest> requests;
     std::vector<uint64_t> cancels;
@@ -64,6 +68,11 @@ class ServerThread : private RankListener, private UpstreamListener {
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                  const SchedulerStats& stats) override;
+  bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
+                  bool last) override;
+  bool OnDrain(uint64_t connection, uint64_t epoch) override;
+  bool OnFault(uint64_t connection, uint64_t epoch, LossCause cause,
+               const std::string& message) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
   kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request) override;
   GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
@@ -71,6 +80,7 @@ class ServerThread : private RankListener, private UpstreamListener {
   void OnCancel(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;
+  std::string OnDrainGroup(uint64_t group, bool restart) override;
 
   template <typename Change>
   void Note(Change&& change) {

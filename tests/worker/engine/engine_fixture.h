@@ -40,7 +40,7 @@ struct Engine {
       : scheduler(options), group(options), context_tokens(options.context_tokens) {}
 
   void Submit(uint64_t id, const std::vector<int32_t>& prompt, const GenerationParams& params) {
-    ASSERT_EQ(scheduler.Submit(id, prompt, params), SubmitOutcome::kAccepted);
+    ASSERT_EQ(scheduler.Submit({id, prompt, params}), SubmitOutcome::kAccepted);
   }
   // Plans, applies and answers one step. Result: the plan, or nothing if there was none.
   std::optional<StepPlan> Step() {

@@ -34,7 +34,7 @@ bool FakeCoordinator::RunUntil(const std::function<bool()>& done, int64_t timeou
 
 void FakeCoordinator::Submit(uint64_t id, std::vector<int32_t> prompt,
                              const GenerationParams& params) {
-  server_->Submit(leader_, kEpoch, id, std::move(prompt), params);
+  server_->Submit(leader_, kEpoch, {id, std::move(prompt), params});
 }
 
 void FakeCoordinator::Cancel(uint64_t id) { server_->Cancel(leader_, kEpoch, id); }
@@ -83,6 +83,16 @@ bool FakeCoordinator::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUp
   return epoch == kEpoch;
 }
 
+bool FakeCoordinator::OnHandOver(uint64_t, uint64_t epoch, std::vector<HeldStream>, bool) {
+  return epoch == kEpoch;
+}
+
+bool FakeCoordinator::OnDrain(uint64_t, uint64_t epoch) { return epoch == kEpoch; }
+
+bool FakeCoordinator::OnFault(uint64_t, uint64_t epoch, LossCause, const std::string&) {
+  return epoch == kEpoch;
+}
+
 void FakeCoordinator::OnDisconnected(uint64_t, const std::string&) { ++disconnects; }
 
 kj::Promise<kj::Own<rpc::EncodedPrompt>> FakeCoordinator::OnPrompt(const rpc::GenerateRequest&) {
@@ -99,5 +109,7 @@ void FakeCoordinator::OnCancel(uint64_t) {}
 std::vector<ServedModel> FakeCoordinator::OnModels() { return {}; }
 
 RegionStatus FakeCoordinator::OnStatus() { return {}; }
+
+std::string FakeCoordinator::OnDrainGroup(uint64_t, bool) { return ""; }
 
 }  // namespace shoal::rank

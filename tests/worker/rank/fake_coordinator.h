@@ -49,6 +49,11 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                  const SchedulerStats& group_stats) override;
+  bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
+                  bool last) override;
+  bool OnDrain(uint64_t connection, uint64_t epoch) override;
+  bool OnFault(uint64_t connection, uint64_t epoch, LossCause cause,
+               const std::string& message) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
   kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
@@ -56,6 +61,7 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   void OnCancel(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;
+  std::string OnDrainGroup(uint64_t group, bool restart) override;
 
   static constexpr uint64_t kEpoch = 3;
 

@@ -23,7 +23,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 InboxEvent SubmitEvent(uint64_t id) {
-  return {.kind = InboxEvent::Kind::kSubmit, .id = id, .prompt = {1, 2, 3}};
+  return {.kind = InboxEvent::Kind::kSubmit, .id = id, .request = {id, {1, 2, 3}}};
 }
 
 TEST(Inbox, GivesEventsOutInTheOrderTheyCameIn) {
@@ -33,7 +33,7 @@ TEST(Inbox, GivesEventsOutInTheOrderTheyCameIn) {
   inbox.Push({.kind = InboxEvent::Kind::kLost});
   const std::vector<InboxEvent> events = inbox.Take();
   ASSERT_EQ(events.size(), 3U);
-  EXPECT_EQ(events[0].prompt.size(), 3U);
+  EXPECT_EQ(events[0].request.prompt.size(), 3U);
   EXPECT_EQ(events[1].kind, InboxEvent::Kind::kCancel);
   EXPECT_EQ(events[2].kind, InboxEvent::Kind::kLost);
   EXPECT_TRUE(inbox.Take().empty());
@@ -47,7 +47,7 @@ TEST(Inbox, RefusesSubmitsBeyondItsBoundButKeepsTheirIds) {
   ASSERT_EQ(events.size(), 2U);
   EXPECT_EQ(events[1].kind, InboxEvent::Kind::kRefused);
   EXPECT_EQ(events[1].id, 2U);
-  EXPECT_TRUE(events[1].prompt.empty());
+  EXPECT_TRUE(events[1].request.prompt.empty());
   inbox.Push(SubmitEvent(3));
   EXPECT_EQ(inbox.Take().at(0).kind, InboxEvent::Kind::kSubmit);
 }
@@ -190,10 +190,10 @@ TEST(CoordinatorSession, SendsAnAnswerHoweverEarlyTheRequestCame) {
   options.rank.size = 1;
   std::promise<CoordinatorSession*> made;
   rpc::LinkCallbacks callbacks;
-  callbacks.on_submit = [&](uint64_t id, std::vector<int32_t>, const GenerationParams&) {
+  callbacks.on_submit = [&](const SequenceRequest& request) {
     CoordinatorSession& session = *made.get_future().get();
     SequenceUpdate update;
-    update.id = id;
+    update.id = request.id;
     update.tokens = {5};
     session.QueueUpdates({update}, {}, 0);
     session.SendQueued();

@@ -103,6 +103,14 @@ struct SequenceUpdate {
   // For kNumericError: "layer 7, position 12". For kCancelled: why the leader refused the request;
   // empty if it was asked to cancel it.
   std::string detail;
+  // What came of the sequence before this update: tokens of its answer (those that its request
+  // brought along too), and positions of its prompt's log-probabilities.
+  int64_t tokens_before = 0;
+  int64_t prompt_logprobs_before = 0;
+  // Of a stream that ends: how often another group went on with it. A leader leaves it 0.
+  int32_t resumes = 0;
+
+  bool operator==(const SequenceUpdate&) const = default;
 };
 
 }  // namespace shoal

@@ -9,6 +9,7 @@ namespace {
 // takes.
 constexpr int64_t kRetryAfterBusyMs = 1'000;
 constexpr int64_t kRetryAfterNoGroupMs = 5'000;
+constexpr int64_t kRetryAfterSuspectMs = 600'000;
 
 int64_t RetryAfterMs(BusyReason reason) {
   switch (reason) {
@@ -18,6 +19,8 @@ int64_t RetryAfterMs(BusyReason reason) {
     case BusyReason::kNoGroup:
     case BusyReason::kDraining:
       return kRetryAfterNoGroupMs;
+    case BusyReason::kRequestSuspect:
+      return kRetryAfterSuspectMs;
     case BusyReason::kTooLarge:
     case BusyReason::kRefused:
     case BusyReason::kInvalid:
@@ -44,6 +47,8 @@ std::string_view ToString(BusyReason reason) {
       return "refused";
     case BusyReason::kInvalid:
       return "invalid";
+    case BusyReason::kRequestSuspect:
+      return "request_suspect";
   }
   return "unknown";
 }

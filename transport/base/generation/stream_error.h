@@ -15,11 +15,13 @@ enum class BusyReason : uint8_t {
   kGroupLost,
   kTooLarge,
   kDraining,
-  kRefused,  // By the leader of a group that this coordinator had thought fit.
-  kInvalid,  // The request is wrong, whoever would answer it.
+  kRefused,         // By the leader of a group that this coordinator had thought fit.
+  kInvalid,         // The request is wrong, whoever would answer it.
+  kRequestSuspect,  // Groups were lost that had it or its like: it may be the cause.
 };
 
-// "queue_full", "no_group", "group_lost", "too_large", "draining", "refused", "invalid".
+// "queue_full", "no_group", "group_lost", "too_large", "draining", "refused", "invalid",
+// "request_suspect".
 std::string_view ToString(BusyReason reason);
 
 struct StreamError {

@@ -78,6 +78,41 @@ FinishReason FromWire(wire::FinishReason reason) {
   Throw(ErrorCode::kInvalidArgument, "unknown finish reason ", static_cast<int>(reason));
 }
 
+// What a submit and a held stream say alike.
+template <typename Builder>
+void WriteRequest(const SequenceRequest& request, Builder& to) {
+  to.setId(request.id);
+  WriteTokens(request.prompt, [&](unsigned size) { return to.initPrompt(size); });
+  Write(request.params, to.initParams());
+  WriteTokens(request.generated, [&](unsigned size) { return to.initGenerated(size); });
+  to.setPromptLogprobsGiven(request.prompt_logprobs_given);
+  to.setStreamHigh(request.stream.high);
+  to.setStreamLow(request.stream.low);
+}
+
+template <typename Reader>
+SequenceRequest ReadRequest(const Reader& from) {
+  SequenceRequest request;
+  request.id = from.getId();
+  request.prompt = ReadTokens(from.getPrompt());
+  request.params = Read(from.getParams());
+  request.generated = ReadTokens(from.getGenerated());
+  request.prompt_logprobs_given = from.getPromptLogprobsGiven();
+  request.stream = {from.getStreamHigh(), from.getStreamLow()};
+  return request;
+}
+
+template <typename Counts>
+void WriteCounts(const Counts& counts, ::capnp::List<int64_t>::Builder to) {
+  for (unsigned i = 0; i < counts.size(); ++i) to.set(i, counts[i]);
+}
+
+// Of a list that another release made longer or shorter, what both know.
+template <typename Counts>
+void ReadCounts(::capnp::List<int64_t>::Reader from, Counts& counts) {
+  for (unsigned i = 0; i < std::min<size_t>(from.size(), counts.size()); ++i) counts[i] = from[i];
+}
+
 }  // namespace
 
 std::string ToString(::capnp::Text::Reader text) { return {text.begin(), text.size()}; }
@@ -98,6 +133,9 @@ void Write(const SequenceUpdate& update, wire::SequenceUpdate::Builder to) {
   to.setFinish(ToWire(update.finish));
   to.setDetail(ToText(update.detail));
   to.setCachedTokens(update.cached_tokens);
+  to.setTokensBefore(update.tokens_before);
+  to.setPromptLogprobsBefore(update.prompt_logprobs_before);
+  to.setResumes(update.resumes);
 }
 
 SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
@@ -109,7 +147,32 @@ SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
   update.finish = FromWire(from.getFinish());
   update.detail = ToString(from.getDetail());
   update.cached_tokens = from.getCachedTokens();
+  update.tokens_before = from.getTokensBefore();
+  update.prompt_logprobs_before = from.getPromptLogprobsBefore();
+  update.resumes = from.getResumes();
   return update;
+}
+
+void Write(const SequenceRequest& request, wire::Leader::SubmitParams::Builder to) {
+  WriteRequest(request, to);
+  to.setResumable(request.resumable);
+}
+
+SequenceRequest Read(wire::Leader::SubmitParams::Reader from) {
+  SequenceRequest request = ReadRequest(from);
+  request.resumable = from.getResumable();
+  return request;
+}
+
+void Write(const HeldStream& held, wire::HeldStream::Builder to) {
+  WriteRequest(held.request, to);
+  Write(held.all, to.initAll());
+}
+
+HeldStream Read(wire::HeldStream::Reader from) {
+  HeldStream held{ReadRequest(from), Read(from.getAll())};
+  held.request.resumable = true;
+  return held;
 }
 
 void Write(const RankRegistration& rank, wire::RankRegistration::Builder to) {
@@ -129,6 +192,8 @@ void Write(const RankRegistration& rank, wire::RankRegistration::Builder to) {
   to.setSequencesMax(rank.sequences_max);
   to.setQueueRequestsMax(rank.queue_requests_max);
   to.setVocabSize(rank.vocab_size);
+  to.setGroupNumber(rank.group_number ? static_cast<int64_t>(*rank.group_number) : -1);
+  to.setLastEpoch(rank.last_epoch);
 }
 
 RankRegistration Read(wire::RankRegistration::Reader from) {
@@ -149,6 +214,8 @@ RankRegistration Read(wire::RankRegistration::Reader from) {
   rank.sequences_max = from.getSequencesMax();
   rank.queue_requests_max = from.getQueueRequestsMax();
   rank.vocab_size = from.getVocabSize();
+  if (from.getGroupNumber() >= 0) rank.group_number = static_cast<uint64_t>(from.getGroupNumber());
+  rank.last_epoch = from.getLastEpoch();
   return rank;
 }
 
@@ -202,6 +269,10 @@ void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
   Write(request.params, to.initParams());
   to.setSeedGiven(request.seed_given);
   to.setModel(ToText(request.model));
+  to.setResumable(request.resumable);
+  to.setCursor(ToText(request.cursor));
+  to.setTokensTaken(request.tokens_taken);
+  to.setPromptLogprobsTaken(request.prompt_logprobs_taken);
 }
 
 GenerateRequest Read(wire::GenerateRequest::Reader from) {
@@ -229,6 +300,10 @@ GenerateRequest Read(wire::GenerateRequest::Reader from) {
   request.params = Read(from.getParams());
   request.seed_given = from.getSeedGiven();
   request.model = ToString(from.getModel());
+  request.resumable = from.getResumable();
+  request.cursor = ToString(from.getCursor());
+  request.tokens_taken = from.getTokensTaken();
+  request.prompt_logprobs_taken = from.getPromptLogprobsTaken();
   return request;
 }
 
@@ -264,6 +339,26 @@ ServedModel Read(wire::ModelInfo::Reader from) {
           .requests_waiting = from.getRequestsWaiting()};
 }
 
+void Write(const RankStatus& rank, wire::RankStatus::Builder to) {
+  to.setRank(rank.rank);
+  to.setPid(rank.pid);
+  to.setHost(ToText(rank.host));
+  to.setIsa(ToText(rank.isa));
+  to.setThreads(rank.threads);
+  to.setState(ToText(rank.state));
+  to.setDevice(ToText(rank.device));
+}
+
+RankStatus Read(wire::RankStatus::Reader from) {
+  return {.rank = from.getRank(),
+          .pid = from.getPid(),
+          .host = ToString(from.getHost()),
+          .isa = ToString(from.getIsa()),
+          .threads = from.getThreads(),
+          .state = ToString(from.getState()),
+          .device = ToString(from.getDevice())};
+}
+
 void Write(const GroupStatus& group, wire::GroupStatus::Builder to) {
   to.setGroup(group.group);
   to.setEpoch(group.epoch);
@@ -273,9 +368,14 @@ void Write(const GroupStatus& group, wire::GroupStatus::Builder to) {
   to.setTensorParallel(group.tensor_parallel);
   to.setPipelineParallel(group.pipeline_parallel);
   auto ranks = to.initRanks(static_cast<unsigned>(group.ranks.size()));
-  for (unsigned i = 0; i < group.ranks.size(); ++i) ranks.set(i, group.ranks[i]);
-  to.setReady(group.ready);
+  for (unsigned i = 0; i < group.ranks.size(); ++i) Write(group.ranks[i], ranks[i]);
+  to.setState(static_cast<wire::GroupState>(group.state));
   Write(group.stats, to.initStats());
+  to.setManaged(group.managed);
+  to.setStreams(group.streams);
+  to.setLastLoss(ToText(group.last_loss));
+  to.setRestartsTotal(group.restarts_total);
+  to.setNextStartMs(group.next_start_ms);
 }
 
 GroupStatus Read(wire::GroupStatus::Reader from) {
@@ -287,9 +387,14 @@ GroupStatus Read(wire::GroupStatus::Reader from) {
   group.numerics_id = ToString(from.getNumericsId());
   group.tensor_parallel = from.getTensorParallel();
   group.pipeline_parallel = from.getPipelineParallel();
-  for (const auto rank : from.getRanks()) group.ranks.push_back(ToString(rank));
-  group.ready = from.getReady();
+  for (const auto rank : from.getRanks()) group.ranks.push_back(Read(rank));
+  group.state = static_cast<GroupState>(from.getState());
   group.stats = Read(from.getStats());
+  group.managed = from.getManaged();
+  group.streams = from.getStreams();
+  group.last_loss = ToString(from.getLastLoss());
+  group.restarts_total = from.getRestartsTotal();
+  group.next_start_ms = from.getNextStartMs();
   return group;
 }
 
@@ -303,6 +408,12 @@ void Write(const RegionStatus& status, wire::Status::Builder to) {
   to.setRequestsTotal(status.requests_total);
   to.setStreamsLive(status.streams_live);
   to.setGroupLossesTotal(status.group_losses_total);
+  WriteCounts(status.group_losses, to.initGroupLosses(status.group_losses.size()));
+  WriteCounts(status.streams_resumed, to.initStreamsResumed(status.streams_resumed.size()));
+  to.setStreamsAdoptedTotal(status.streams_adopted_total);
+  to.setGroupRestartsTotal(status.group_restarts_total);
+  WriteCounts(status.stalls, to.initStalls(status.stalls.size()));
+  to.setStallSecondsSum(status.stall_seconds_sum);
 }
 
 RegionStatus Read(wire::Status::Reader from) {
@@ -314,6 +425,12 @@ RegionStatus Read(wire::Status::Reader from) {
   status.requests_total = from.getRequestsTotal();
   status.streams_live = from.getStreamsLive();
   status.group_losses_total = from.getGroupLossesTotal();
+  ReadCounts(from.getGroupLosses(), status.group_losses);
+  ReadCounts(from.getStreamsResumed(), status.streams_resumed);
+  status.streams_adopted_total = from.getStreamsAdoptedTotal();
+  status.group_restarts_total = from.getGroupRestartsTotal();
+  ReadCounts(from.getStalls(), status.stalls);
+  status.stall_seconds_sum = from.getStallSecondsSum();
   return status;
 }
 

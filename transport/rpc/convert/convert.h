@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/sequence_request.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
 #include "transport/rpc/client.h"
@@ -34,6 +35,13 @@ GenerationParams Read(wire::GenerationParams::Reader from);
 void Write(const SequenceUpdate& update, wire::SequenceUpdate::Builder to);
 SequenceUpdate Read(wire::SequenceUpdate::Reader from);
 
+// Without the epoch, which is its sender's.
+void Write(const SequenceRequest& request, wire::Leader::SubmitParams::Builder to);
+SequenceRequest Read(wire::Leader::SubmitParams::Reader from);
+
+void Write(const HeldStream& held, wire::HeldStream::Builder to);
+HeldStream Read(wire::HeldStream::Reader from);
+
 void Write(const RankRegistration& rank, wire::RankRegistration::Builder to);
 RankRegistration Read(wire::RankRegistration::Reader from);
 
@@ -48,6 +56,9 @@ void Write(const StreamError& error, wire::Busy::Builder to);
 
 void Write(const ServedModel& model, wire::ModelInfo::Builder to);
 ServedModel Read(wire::ModelInfo::Reader from);
+
+void Write(const RankStatus& rank, wire::RankStatus::Builder to);
+RankStatus Read(wire::RankStatus::Reader from);
 
 void Write(const GroupStatus& group, wire::GroupStatus::Builder to);
 GroupStatus Read(wire::GroupStatus::Reader from);

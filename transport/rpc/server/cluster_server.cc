@@ -197,14 +197,20 @@ ClusterServer::~ClusterServer() = default;
 
 uint16_t ClusterServer::port() const { return impl_->port(); }
 
-void ClusterServer::Submit(uint64_t connection, uint64_t epoch, uint64_t id,
-                           std::vector<int32_t> prompt, const GenerationParams& params) {
+void ClusterServer::Submit(uint64_t connection, uint64_t epoch, const SequenceRequest& request) {
   impl_->CallLeader(connection, [&](wire::Leader::Client& leader) {
-    auto request = leader.submitRequest();
+    auto message = leader.submitRequest();
+    message.setEpoch(epoch);
+    Write(request, message);
+    return message.send().ignoreResult();
+  });
+}
+
+void ClusterServer::Release(uint64_t connection, uint64_t epoch, uint64_t id) {
+  impl_->CallLeader(connection, [&](wire::Leader::Client& leader) {
+    auto request = leader.releaseRequest();
     request.setEpoch(epoch);
     request.setId(id);
-    WriteTokens(prompt, [&](unsigned size) { return request.initPrompt(size); });
-    Write(params, request.initParams());
     return request.send().ignoreResult();
   });
 }

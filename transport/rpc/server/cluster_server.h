@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/sequence_request.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
 #include "transport/rpc/client.h"
@@ -28,6 +29,13 @@ class RankListener {
                            bool pending) = 0;
   virtual bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                          const SchedulerStats& stats) = 0;
+  // From a leader; as worker.capnp says.
+  virtual bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
+                          bool last) = 0;
+  virtual bool OnDrain(uint64_t connection, uint64_t epoch) = 0;
+  // From any rank, before it ends.
+  virtual bool OnFault(uint64_t connection, uint64_t epoch, LossCause cause,
+                       const std::string& message) = 0;
   // A registered rank's connection is gone, and not by Close.
   virtual void OnDisconnected(uint64_t connection, const std::string& why) = 0;
 };
@@ -47,6 +55,8 @@ struct GenerateReply {
   int64_t prompt_tokens = 0;
   uint64_t seed = 0;
   StreamError refusal{};
+  std::string cursor{};      // Of a resumable generation.
+  bool recomputing = false;  // It goes on, and nobody knew it any more.
 };
 
 // A request in tokens, as a group takes it, or why it cannot be.
@@ -70,6 +80,8 @@ class UpstreamListener {
   virtual void OnCancel(uint64_t generation) = 0;
   virtual std::vector<ServedModel> OnModels() = 0;
   virtual RegionStatus OnStatus() = 0;
+  // As core::GenerationService::Drain.
+  virtual std::string OnDrainGroup(uint64_t group, bool restart) = 0;
 };
 
 struct ClusterServerOptions {
@@ -95,9 +107,9 @@ class ClusterServer {
   uint16_t port() const;  // The real one.
 
   // To the leader on that connection; one that is gone is ignored, its OnDisconnected is under way.
-  void Submit(uint64_t connection, uint64_t epoch, uint64_t id, std::vector<int32_t> prompt,
-              const GenerationParams& params);
+  void Submit(uint64_t connection, uint64_t epoch, const SequenceRequest& request);
   void Cancel(uint64_t connection, uint64_t epoch, uint64_t id);
+  void Release(uint64_t connection, uint64_t epoch, uint64_t id);
   void Stop(uint64_t connection, uint64_t epoch);
 
   // Closes a rank's connection soon, not from inside this call.

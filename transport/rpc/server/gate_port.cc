@@ -16,6 +16,15 @@ void RequireEpoch(bool taken, uint64_t epoch) {
   if (!taken) Throw(ErrorCode::kPeerFailed, "epoch ", epoch, " is over: this group was given up");
 }
 
+// What a rank of another release may call otherwise is a rank that died.
+LossCause ReadCause(::capnp::Text::Reader name) {
+  for (int i = 0; i < kLossCauses; ++i) {
+    const auto cause = static_cast<LossCause>(i);
+    if (ToString(name) == ToString(cause)) return cause;
+  }
+  return LossCause::kRankDied;
+}
+
 class RankSession : public wire::RankSession::Server {
  public:
   RankSession(PortHost& host, uint64_t connection) : host_(host), connection_(connection) {}
@@ -26,6 +35,25 @@ class RankSession : public wire::RankSession::Server {
       RequireEpoch(host_.ranks().OnHeartbeat(connection_, params.getEpoch(), params.getProgress(),
                                              params.getPending()),
                    params.getEpoch());
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+  kj::Promise<void> drain(DrainContext context) override {
+    return TranslateErrors([&] {
+      const uint64_t epoch = context.getParams().getEpoch();
+      RequireEpoch(host_.ranks().OnDrain(connection_, epoch), epoch);
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+  kj::Promise<void> fault(FaultContext context) override {
+    return TranslateErrors([&] {
+      const auto params = context.getParams();
+      RequireEpoch(
+          host_.ranks().OnFault(connection_, params.getEpoch(), ReadCause(params.getCause()),
+                                ToString(params.getMessage())),
+          params.getEpoch());
       return kj::Promise<void>(kj::READY_NOW);
     });
   }
@@ -46,6 +74,18 @@ class UpdateSink : public wire::UpdateSink::Server {
       for (const auto update : params.getSequences()) updates.push_back(Read(update));
       RequireEpoch(host_.ranks().OnUpdates(connection_, params.getEpoch(), std::move(updates),
                                            Read(params.getStats())),
+                   params.getEpoch());
+      return kj::Promise<void>(kj::READY_NOW);
+    });
+  }
+
+  kj::Promise<void> handOver(HandOverContext context) override {
+    return TranslateErrors([&] {
+      const auto params = context.getParams();
+      std::vector<HeldStream> streams;
+      for (const auto held : params.getStreams()) streams.push_back(Read(held));
+      RequireEpoch(host_.ranks().OnHandOver(connection_, params.getEpoch(), std::move(streams),
+                                            params.getLast()),
                    params.getEpoch());
       return kj::Promise<void>(kj::READY_NOW);
     });
@@ -105,6 +145,9 @@ class WorkerPort : public wire::WorkerPort::Server {
       answer.setSession(kj::heap<RankSession>(host_, connection_));
       if (rank.rank == 0) answer.setUpdates(kj::heap<UpdateSink>(host_, connection_));
       answer.setHeartbeatMs(static_cast<uint32_t>(host_.options().heartbeat_ms));
+      answer.setContinued(reply.continued);
+      answer.setOrphanGraceMs(static_cast<uint32_t>(reply.orphan_grace_ms));
+      answer.setDrainTimeoutMs(static_cast<uint32_t>(reply.drain_timeout_ms));
       return kj::Promise<void>(kj::READY_NOW);
     });
   }

@@ -143,6 +143,13 @@ class ServicePort : public wire::Coordinator::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> drain(DrainContext context) override {
+    const auto params = context.getParams();
+    const std::string refusal = listener_.OnDrainGroup(params.getGroup(), params.getRestart());
+    context.getResults().setRefusal(ToText(refusal));
+    return kj::READY_NOW;
+  }
+
   kj::Promise<void> models(ModelsContext context) override {
     const std::vector<ServedModel> models = listener_.OnModels();
     auto list = context.getResults().initModels(static_cast<unsigned>(models.size()));
@@ -163,6 +170,8 @@ class ServicePort : public wire::Coordinator::Server {
     auto accepted = outcome.initAccepted();
     accepted.setPromptTokens(reply.prompt_tokens);
     accepted.setSeed(reply.seed);
+    accepted.setCursor(ToText(reply.cursor));
+    accepted.setRecomputing(reply.recomputing);
     accepted.setGeneration(kj::heap<GenerationServer>(kj::mv(sink)));
   }
 

@@ -4,22 +4,39 @@
 
 #include "worker/engine/schedule/request_check.h"
 
+#include <cstddef>
+#include <span>
+#include <string_view>
+
 #include "transport/base/error.h"
 
 namespace shoal::engine {
 
-void CheckRequest(std::span<const int32_t> prompt, const GenerationParams& params,
-                  int64_t vocab_size) {
-  if (prompt.empty()) {
-    Throw(ErrorCode::kInvalidArgument, "the prompt has no tokens: expected at least one");
-  }
-  for (size_t i = 0; i < prompt.size(); ++i) {
-    if (prompt[i] >= 0 && prompt[i] < vocab_size) continue;
-    Throw(ErrorCode::kInvalidArgument, "prompt token ", i, " is ", prompt[i],
+namespace {
+
+void CheckTokens(std::span<const int32_t> tokens, std::string_view of, int64_t vocab_size) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] >= 0 && tokens[i] < vocab_size) continue;
+    Throw(ErrorCode::kInvalidArgument, of, " token ", i, " is ", tokens[i],
           ": expected an id from 0 to ", vocab_size - 1);
   }
-  CheckParams(params);
-  CheckTokenIds(params, vocab_size);
+}
+
+}  // namespace
+
+void CheckRequest(const SequenceRequest& request, int64_t vocab_size) {
+  if (request.prompt.empty()) {
+    Throw(ErrorCode::kInvalidArgument, "the prompt has no tokens: expected at least one");
+  }
+  CheckTokens(request.prompt, "prompt", vocab_size);
+  CheckTokens(request.generated, "generated", vocab_size);
+  CheckParams(request.params);
+  CheckTokenIds(request.params, vocab_size);
+  const auto generated = static_cast<int64_t>(request.generated.size());
+  if (generated > 0 && generated >= request.params.tokens_max) {
+    Throw(ErrorCode::kInvalidArgument, "the answer has ", generated, " tokens already, tokens_max ",
+          request.params.tokens_max, " were asked for: expected fewer");
+  }
 }
 
 }  // namespace shoal::engine

@@ -3,15 +3,13 @@
 // Checks a request before the scheduler sees it.
 
 #include <cstdint>
-#include <span>
 
-#include "transport/base/generation/generation.h"
+#include "transport/base/generation/sequence_request.h"
 
 namespace shoal::engine {
 
-// Errors: kInvalidArgument, naming the parameter, its value and its range; also for an empty prompt
-// and for tokens outside [0, vocab_size).
-void CheckRequest(std::span<const int32_t> prompt, const GenerationParams& params,
-                  int64_t vocab_size);
+// Errors: kInvalidArgument, naming the parameter, its value and its range; also for an empty
+// prompt, for tokens outside [0, vocab_size), and for an answer that has all its tokens already.
+void CheckRequest(const SequenceRequest& request, int64_t vocab_size);
 
 }  // namespace shoal::engine

@@ -34,12 +34,13 @@ Scheduler::Scheduler(const SchedulerOptions& options) {
 
 Scheduler::~Scheduler() = default;
 
-SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
-                                const GenerationParams& params) {
-  SHOAL_CHECK(!prompt.empty(), "sequence ", id, " has no prompt");
+SubmitOutcome Scheduler::Submit(SequenceRequest request) {
+  const uint64_t id = request.id;
+  const GenerationParams& params = request.params;
+  SHOAL_CHECK(!request.prompt.empty(), "sequence ", id, " has no prompt");
   SHOAL_CHECK(!state_->sequences.contains(id), "sequence ", id, " is there already");
   const SchedulerOptions& options = state_->options;
-  const auto prompt_count = static_cast<int64_t>(prompt.size());
+  const auto prompt_count = static_cast<int64_t>(request.prompt.size());
   const int64_t room = options.context_tokens - prompt_count;
   if (room < std::min<int64_t>(params.tokens_max, 1)) return SubmitOutcome::kNeverFits;
   const int64_t tokens_max = std::min(params.tokens_max, room);
@@ -58,7 +59,9 @@ SubmitOutcome Scheduler::Submit(uint64_t id, std::vector<int32_t> prompt,
   sequence.params = params;
   sequence.params.tokens_max = tokens_max;  // Bounded, so that sums with it cannot overflow.
   sequence.prompt_count = prompt_count;
-  sequence.tokens = std::move(prompt);
+  sequence.prompt_delivered = request.prompt_logprobs_given;
+  sequence.tokens = std::move(request.prompt);
+  sequence.tokens.insert(sequence.tokens.end(), request.generated.begin(), request.generated.end());
   Sequence& stored = state_->sequences.emplace(id, std::move(sequence)).first->second;
   if (options.batch_policy == BatchPolicy::kThreshold) {
     stored.submitted = state_->now;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "transport/base/clock.h"
-#include "transport/base/generation/generation.h"
+#include "transport/base/generation/sequence_request.h"
 #include "transport/base/group.h"
 #include "worker/engine/step_plan.h"
 
@@ -72,10 +72,11 @@ class Scheduler {
   explicit Scheduler(const SchedulerOptions& options);
   ~Scheduler();
 
-  // kNeverFits: the prompt leaves no room in the context (for one token, unless tokens_max is 0),
-  // or the prompt and tokens_max, cut at the context, exceed the cache. The prompt must not be
-  // empty, nor `id` that of a live sequence.
-  SubmitOutcome Submit(uint64_t id, std::vector<int32_t> prompt, const GenerationParams& params);
+  // As CheckRequest wants it, and its id is not that of a live sequence. With `generated` it goes
+  // on as if it had generated those tokens here and had been preempted since; updates tell of what
+  // comes after them. kNeverFits: the prompt leaves no room in the context (for one token, unless
+  // tokens_max is 0), or the prompt and tokens_max, cut at the context, exceed the cache.
+  SubmitOutcome Submit(SequenceRequest request);
 
   // Frees the sequence's slot and blocks with the next plan; TakeUpdates reports kCancelled.
   // Unknown or finished ids are ignored.

@@ -9,9 +9,17 @@
 
 namespace shoal::engine {
 
-SequenceUpdate& Scheduler::State::UpdateOf(uint64_t id) {
-  const auto [entry, inserted] = update_of.try_emplace(id, updates.size());
-  if (inserted) updates.emplace_back().id = id;
+// To be called before anything is added to the sequence that the update tells of.
+SequenceUpdate& Scheduler::State::UpdateOf(const Sequence& sequence) {
+  const auto [entry, inserted] = update_of.try_emplace(sequence.id, updates.size());
+  if (inserted) {
+    SequenceUpdate& update = updates.emplace_back();
+    update.id = sequence.id;
+    update.tokens_before = sequence.token_count() - sequence.prompt_count;
+    if (sequence.params.prompt_logprobs && sequence.prompt_delivered) {
+      update.prompt_logprobs_before = sequence.prompt_count - 1;
+    }
+  }
   return updates[entry->second];
 }
 
@@ -25,7 +33,7 @@ void Scheduler::State::Finish(uint64_t id, FinishReason reason, std::string deta
   } else if (gathering.erase(sequence.turn.arrival) == 0) {
     waiting.Remove(sequence.turn.arrival);
   }
-  SequenceUpdate& update = UpdateOf(id);
+  SequenceUpdate& update = UpdateOf(sequence);
   update.finish = reason;
   update.detail = std::move(detail);
   update_of.erase(id);  // Nothing may be added to what is finished.
@@ -44,7 +52,7 @@ void Scheduler::State::TakePromptLogprobs(Sequence& sequence, const StepItem& it
     sequence.prompt_logprobs.insert(sequence.prompt_logprobs.end(), begin, begin + wanted);
   }
   if (item.position_begin + item.row_count < sequence.prompt_count) return;
-  UpdateOf(sequence.id).prompt_logprobs = std::move(sequence.prompt_logprobs);
+  UpdateOf(sequence).prompt_logprobs = std::move(sequence.prompt_logprobs);
   sequence.prompt_logprobs.clear();
   sequence.prompt_delivered = true;
 }
@@ -52,8 +60,8 @@ void Scheduler::State::TakePromptLogprobs(Sequence& sequence, const StepItem& it
 // Result: false if the sequence has ended.
 bool Scheduler::State::TakeToken(Sequence& sequence, ChosenToken chosen) {
   SHOAL_CHECK(chosen.token >= 0, "sequence ", sequence.id, " sampled no token");
+  SequenceUpdate& update = UpdateOf(sequence);
   sequence.tokens.push_back(chosen.token);
-  SequenceUpdate& update = UpdateOf(sequence.id);
   update.tokens.push_back(chosen.token);
   if (sequence.token_count() == sequence.prompt_count + 1) {
     update.cached_tokens = sequence.found_count;

@@ -93,7 +93,7 @@ struct Scheduler::State {
   static void NoteTaker(Sequence& sequence, uint64_t taker, Pass& pass);
   void CountPassedOver(Sequence& sequence);
 
-  SequenceUpdate& UpdateOf(uint64_t id);
+  SequenceUpdate& UpdateOf(const Sequence& sequence);
   void TakePromptLogprobs(Sequence& sequence, const StepItem& item, ItemResult& result);
   void TakeChosen(Sequence& sequence, const StepItem& item, ItemResult& result);
   bool TakeToken(Sequence& sequence, ChosenToken chosen);

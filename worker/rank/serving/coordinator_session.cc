@@ -49,10 +49,14 @@ struct CoordinatorSession::Shared {
 
   rpc::LinkCallbacks MakeCallbacks() {
     rpc::LinkCallbacks made;
-    made.on_submit = [this](uint64_t id, std::vector<int32_t> prompt,
-                            const GenerationParams& params) {
+    made.on_submit = [this](SequenceRequest request) {
       Call([&](rpc::LinkCallbacks& to) {
-        if (to.on_submit) to.on_submit(id, std::move(prompt), params);
+        if (to.on_submit) to.on_submit(std::move(request));
+      });
+    };
+    made.on_release = [this](uint64_t id) {
+      Call([&](rpc::LinkCallbacks& to) {
+        if (to.on_release) to.on_release(id);
       });
     };
     made.on_cancel = [this](uint64_t id) {

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <vector>
 
-#include "transport/base/generation/generation.h"
+#include "transport/base/generation/sequence_request.h"
 
 namespace shoal::rank {
 
@@ -22,9 +22,8 @@ struct InboxEvent {
     kStop,  // The coordinator dismisses the group.
   };
   Kind kind = Kind::kStop;
-  uint64_t id = 0;
-  std::vector<int32_t> prompt{};
-  GenerationParams params{};
+  uint64_t id = 0;            // Of a sequence.
+  SequenceRequest request{};  // Of a submit.
 };
 
 // Order:     events come out as they went in.

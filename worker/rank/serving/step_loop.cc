@@ -83,13 +83,13 @@ void LeaderLoop::TakeEvents() {
 
 void LeaderLoop::Submit(InboxEvent& event) {
   try {
-    engine::CheckRequest(event.prompt, event.params, vocab_size_);
-    context_.step.model().CheckGrammar(event.params.grammar);
+    engine::CheckRequest(event.request, vocab_size_);
+    context_.step.model().CheckGrammar(event.request.params.grammar);
   } catch (const Error& error) {  // The RPC boundary: the answer to a bad request is its refusal.
     Refuse(event.id, error.what());
     return;
   }
-  switch (scheduler_.Submit(event.id, std::move(event.prompt), event.params)) {
+  switch (scheduler_.Submit(std::move(event.request))) {
     case engine::SubmitOutcome::kAccepted:
       return;
     case engine::SubmitOutcome::kQueueFull:

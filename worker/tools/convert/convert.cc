@@ -18,8 +18,8 @@
 #include "parallel/model/files/gguf_writer.h"
 #include "parallel/model/model.h"
 #include "parallel/model/resolve.h"
-#include "transport/base/cores.h"
 #include "transport/base/error.h"
+#include "transport/base/host/cores.h"
 #include "worker/tools/convert/new_file.h"
 
 // Tensor by tensor, a few rows at a time: memory stays small whatever the model's size.

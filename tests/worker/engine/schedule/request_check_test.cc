@@ -14,7 +14,7 @@ namespace {
 
 std::string Refusal(const std::vector<int32_t>& prompt, const GenerationParams& params) {
   try {
-    CheckRequest(prompt, params, 100);
+    CheckRequest({.prompt = prompt, .params = params}, 100);
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
     return error.what();

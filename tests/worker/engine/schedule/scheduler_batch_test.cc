@@ -80,7 +80,7 @@ TEST(BatchThreshold, CountsWhatGathersAgainstTheQueue) {
   options.requests_waiting_max = 3;
   Engine engine(options);
   for (uint64_t id = 1; id <= 5; ++id) engine.Submit(id, Prompt(4), Tokens(2));
-  EXPECT_EQ(engine.scheduler.Submit(6, Prompt(4), Tokens(2)), SubmitOutcome::kQueueFull);
+  EXPECT_EQ(engine.scheduler.Submit({6, Prompt(4), Tokens(2)}), SubmitOutcome::kQueueFull);
 }
 
 TEST(BatchThreshold, ChangesNoStream) {

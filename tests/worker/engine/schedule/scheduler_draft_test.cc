@@ -39,7 +39,7 @@ StepResult Answer(const StepPlan& plan, const Choose& choose) {
 // A scheduler whose one sequence has a prompt that repeats, and has its first token.
 struct Repeating {
   explicit Repeating(const GenerationParams& params) : scheduler(DraftOptions()) {
-    EXPECT_EQ(scheduler.Submit(1, {1, 2, 3, 4, 5, 1, 2, 3}, params), SubmitOutcome::kAccepted);
+    EXPECT_EQ(scheduler.Submit({1, {1, 2, 3, 4, 5, 1, 2, 3}, params}), SubmitOutcome::kAccepted);
     Respond([](const StepItem&, size_t) { return 4; });
     static_cast<void>(scheduler.TakeUpdates());
   }
@@ -107,7 +107,7 @@ TEST(SchedulerDrafts, GuessesNoMoreThanTheAnswerMayHave) {
 
 TEST(SchedulerDrafts, CutsTheLongestAnswerToTheContext) {
   Scheduler scheduler(DraftOptions());
-  ASSERT_EQ(scheduler.Submit(1, Prompt(8), Tokens(INT64_MAX)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({1, Prompt(8), Tokens(INT64_MAX)}), SubmitOutcome::kAccepted);
   EXPECT_EQ(scheduler.NextStep()->starts.at(0).params.tokens_max, 256 - 8);
 }
 
@@ -138,7 +138,7 @@ TEST(SchedulerDrafts, ReportsABadNumberWherePlainDecodingMeetsIt) {
 
 TEST(SchedulerDrafts, GuessesNothingWhileAPromptHasWork) {
   Repeating run(Tokens(20));
-  ASSERT_EQ(run.scheduler.Submit(2, Prompt(100, 50), Tokens(2)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(run.scheduler.Submit({2, Prompt(100, 50), Tokens(2)}), SubmitOutcome::kAccepted);
   const auto five = [](const StepItem&, size_t) { return 5; };
   for (int step = 0; step < 2; ++step) {
     for (const StepItem& item : run.Respond(five).items) EXPECT_TRUE(item.drafts.empty());

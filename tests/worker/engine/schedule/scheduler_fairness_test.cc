@@ -136,8 +136,8 @@ class Flood {
 
   void Submit(int64_t prompt, int64_t tokens, int32_t priority) {
     const auto first = static_cast<int32_t>(Draw(400));
-    ASSERT_EQ(scheduler_.Submit(next_id_++, Prompt(static_cast<int32_t>(prompt), first),
-                                ParamsOf(priority, tokens)),
+    ASSERT_EQ(scheduler_.Submit({next_id_++, Prompt(static_cast<int32_t>(prompt), first),
+                                 ParamsOf(priority, tokens)}),
               SubmitOutcome::kAccepted);
   }
 

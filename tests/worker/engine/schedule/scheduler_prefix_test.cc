@@ -95,14 +95,14 @@ TEST(SchedulerPrefixes, NeitherGivesNorTakesWithThePromptsLogprobs) {
 // Alone, the second request would meet the number that is not finite itself.
 TEST(SchedulerPrefixes, KeepsNothingOfRowsWithANumericError) {
   Scheduler scheduler(PrefixOptions());
-  ASSERT_EQ(scheduler.Submit(1, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({1, Prompt(40), Tokens(9)}), SubmitOutcome::kAccepted);
   const StepPlan plan = *scheduler.NextStep();
   ItemResult item;
   item.slot = plan.items.at(0).slot;
   item.bad_row = 20;
   item.detail = "layer 0, position 20";
   scheduler.OnResult({plan.step, {item}});
-  ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({2, Prompt(40), Tokens(9)}), SubmitOutcome::kAccepted);
   EXPECT_TRUE(scheduler.NextStep()->starts.at(0).blocks.empty());
 }
 
@@ -152,8 +152,8 @@ TEST(SchedulerPrefixes, SharesWhatACancelledSequenceStillComputes) {
 
 TEST(SchedulerPrefixes, ComputesAgainWhatStartedBehindRowsWithANumericError) {
   Scheduler scheduler(PrefixOptions());
-  ASSERT_EQ(scheduler.Submit(1, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
-  ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({1, Prompt(40), Tokens(9)}), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({2, Prompt(40), Tokens(9)}), SubmitOutcome::kAccepted);
   const StepPlan plan = *scheduler.NextStep();
   ASSERT_EQ(plan.starts.at(1).blocks.size(), 1U);
   scheduler.OnResult(Failing(plan, plan.items.at(0).slot, 20));
@@ -173,12 +173,12 @@ TEST(SchedulerPrefixes, StaysBehindBlocksBeforeANumericError) {
   SchedulerOptions options = PrefixOptions();
   options.prefill_chunk_tokens = 128;
   Scheduler scheduler(options);
-  ASSERT_EQ(scheduler.Submit(1, Prompt(70), Tokens(9)), SubmitOutcome::kAccepted);
-  ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({1, Prompt(70), Tokens(9)}), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({2, Prompt(40), Tokens(9)}), SubmitOutcome::kAccepted);
   const StepPlan plan = *scheduler.NextStep();
   scheduler.OnResult(Failing(plan, plan.items.at(0).slot, 33));
   EXPECT_EQ(scheduler.stats().preemptions_total, 0);
-  ASSERT_EQ(scheduler.Submit(3, Prompt(70), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({3, Prompt(70), Tokens(9)}), SubmitOutcome::kAccepted);
   EXPECT_EQ(scheduler.NextStep()->starts.at(0).blocks, plan.starts.at(1).blocks);
 }
 
@@ -189,9 +189,9 @@ void ExpectToStartAgain(int64_t chunk_tokens, bool cancel) {
   options.steps_in_flight_max = 2;
   options.prefill_chunk_tokens = chunk_tokens;
   Scheduler scheduler(options);
-  ASSERT_EQ(scheduler.Submit(1, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({1, Prompt(40), Tokens(9)}), SubmitOutcome::kAccepted);
   const StepPlan first = *scheduler.NextStep();
-  ASSERT_EQ(scheduler.Submit(2, Prompt(40), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({2, Prompt(40), Tokens(9)}), SubmitOutcome::kAccepted);
   const StepPlan second = *scheduler.NextStep();
   ASSERT_EQ(second.starts.at(0).blocks.size(), 1U);
   if (cancel) scheduler.Cancel(1);

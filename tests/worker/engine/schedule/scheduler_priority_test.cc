@@ -140,7 +140,7 @@ TEST(SchedulerPriorities, RunsTwoHundredAndFiftySixSequencesAtOnce) {
     engine.Submit(id, Prompt(1 + static_cast<int32_t>(id % 50), static_cast<int32_t>(id)),
                   Tokens(40));
   }
-  EXPECT_EQ(engine.scheduler.Submit(257, Prompt(1), Tokens(1)), SubmitOutcome::kQueueFull);
+  EXPECT_EQ(engine.scheduler.Submit({257, Prompt(1), Tokens(1)}), SubmitOutcome::kQueueFull);
   size_t widest = 0;
   std::map<uint64_t, std::vector<int32_t>> tokens;
   while (!engine.scheduler.idle()) {

@@ -105,7 +105,7 @@ class RandomRun {
     const int64_t total = std::min(count + params.tokens_max, options_.context_tokens);
     const bool fits = count + std::min<int64_t>(params.tokens_max, 1) <= options_.context_tokens &&
                       total <= options_.kv_block_count * 32;
-    const SubmitOutcome outcome = scheduler_.Submit(id, request.prompt, params);
+    const SubmitOutcome outcome = scheduler_.Submit({id, request.prompt, params});
     EXPECT_EQ(outcome != SubmitOutcome::kNeverFits, fits);
     if (outcome == SubmitOutcome::kAccepted) requests_[id] = std::move(request);
   }

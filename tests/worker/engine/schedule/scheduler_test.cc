@@ -45,19 +45,19 @@ TEST(Scheduler, RefusesWhatNeverFits) {
   SchedulerOptions options = kOptions;
   options.kv_block_count = 3;  // 96 positions.
   Scheduler scheduler(options);
-  EXPECT_EQ(scheduler.Submit(1, Prompt(256), Tokens(1)), SubmitOutcome::kNeverFits);
-  EXPECT_EQ(scheduler.Submit(1, Prompt(96), Tokens(1)), SubmitOutcome::kNeverFits);
-  EXPECT_EQ(scheduler.Submit(1, Prompt(90), Tokens(7)), SubmitOutcome::kNeverFits);
-  EXPECT_EQ(scheduler.Submit(1, Prompt(90), Tokens(6)), SubmitOutcome::kAccepted);
+  EXPECT_EQ(scheduler.Submit({1, Prompt(256), Tokens(1)}), SubmitOutcome::kNeverFits);
+  EXPECT_EQ(scheduler.Submit({1, Prompt(96), Tokens(1)}), SubmitOutcome::kNeverFits);
+  EXPECT_EQ(scheduler.Submit({1, Prompt(90), Tokens(7)}), SubmitOutcome::kNeverFits);
+  EXPECT_EQ(scheduler.Submit({1, Prompt(90), Tokens(6)}), SubmitOutcome::kAccepted);
 
   options.kv_block_count = 64;
   Scheduler roomy(options);
   GenerationParams only_prompt = Tokens(0);
   only_prompt.prompt_logprobs = true;
-  EXPECT_EQ(roomy.Submit(1, Prompt(256), Tokens(1)), SubmitOutcome::kNeverFits);
-  EXPECT_EQ(roomy.Submit(2, Prompt(257), only_prompt), SubmitOutcome::kNeverFits);
-  EXPECT_EQ(roomy.Submit(3, Prompt(256), only_prompt), SubmitOutcome::kAccepted);
-  EXPECT_EQ(roomy.Submit(4, Prompt(255), Tokens(INT64_MAX)), SubmitOutcome::kAccepted);
+  EXPECT_EQ(roomy.Submit({1, Prompt(256), Tokens(1)}), SubmitOutcome::kNeverFits);
+  EXPECT_EQ(roomy.Submit({2, Prompt(257), only_prompt}), SubmitOutcome::kNeverFits);
+  EXPECT_EQ(roomy.Submit({3, Prompt(256), only_prompt}), SubmitOutcome::kAccepted);
+  EXPECT_EQ(roomy.Submit({4, Prompt(255), Tokens(INT64_MAX)}), SubmitOutcome::kAccepted);
 }
 
 TEST(Scheduler, SaysWhenTheQueueIsFull) {
@@ -67,11 +67,11 @@ TEST(Scheduler, SaysWhenTheQueueIsFull) {
   Engine engine(options);
   engine.Submit(1, Prompt(4), Tokens(3));
   engine.Submit(2, Prompt(4), Tokens(3));
-  EXPECT_EQ(engine.scheduler.Submit(3, Prompt(4), Tokens(3)), SubmitOutcome::kQueueFull);
+  EXPECT_EQ(engine.scheduler.Submit({3, Prompt(4), Tokens(3)}), SubmitOutcome::kQueueFull);
   engine.Step();
-  EXPECT_EQ(engine.scheduler.Submit(3, Prompt(4), Tokens(3)), SubmitOutcome::kQueueFull);
+  EXPECT_EQ(engine.scheduler.Submit({3, Prompt(4), Tokens(3)}), SubmitOutcome::kQueueFull);
   EXPECT_EQ(engine.Drain().size(), 2U);
-  EXPECT_EQ(engine.scheduler.Submit(3, Prompt(4), Tokens(3)), SubmitOutcome::kAccepted);
+  EXPECT_EQ(engine.scheduler.Submit({3, Prompt(4), Tokens(3)}), SubmitOutcome::kAccepted);
 }
 
 TEST(Scheduler, SharesThePrefillBudgetInArrivalOrder) {
@@ -265,7 +265,7 @@ TEST(Scheduler, EndsAfterThePromptIfNoTokensAreWanted) {
 
 TEST(Scheduler, EndsASequenceWithItsNumericError) {
   Scheduler scheduler(kOptions);
-  ASSERT_EQ(scheduler.Submit(1, Prompt(3), Tokens(9)), SubmitOutcome::kAccepted);
+  ASSERT_EQ(scheduler.Submit({1, Prompt(3), Tokens(9)}), SubmitOutcome::kAccepted);
   const StepPlan plan = *scheduler.NextStep();
   ItemResult item;
   item.slot = plan.items.at(0).slot;

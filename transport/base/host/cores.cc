@@ -1,4 +1,4 @@
-#include "transport/base/cores.h"
+#include "transport/base/host/cores.h"
 
 #include <sched.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "transport/base/descriptors.h"
+#include "transport/base/host/descriptors.h"
 
 #include <glog/logging.h>
 #include <sys/resource.h>
