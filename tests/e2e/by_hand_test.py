@@ -205,7 +205,7 @@ class Managed(ByHand):
         failed = wait_until(lambda: (found := status())["restarts_total"] >= 3 and found,
                             END_SECONDS, "further starts")
         self.assertIn("the command exited with status 7: there is no machine for 0", failed["last_loss"])
-        self.assertIn("it is started again in 1000 ms", coordinator.log())
+        self.assertIn("and is started again in 1000 ms", coordinator.log())
         waiting = wait_until(lambda: (found := status())["next_start_ms"] is not None and found,
                              END_SECONDS, "a pause")
         self.assertEqual(waiting["state"], "lost")

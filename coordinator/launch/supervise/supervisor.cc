@@ -178,10 +178,11 @@ void Supervisor::NoteEnd(uint64_t group, const EndedGroup& ended) {
   } else {
     slot.last_loss = ended.why;
     const auto next = slot.policy.next_start();
-    LOG(ERROR) << "group " << group << (ended.was_ready ? "" : " failed before it was ready")
-               << ": " << ended.why
-               << (next ? Str("; it is started again in ", (*next - now) / kMillisecondNs, " ms")
-                        : std::string());
+    LOG(ERROR) << "group " << group
+               << (ended.was_ready ? " has ended" : " failed before it was ready")
+               << (next ? Str(" and is started again in ", (*next - now) / kMillisecondNs, " ms")
+                        : std::string())
+               << ": " << ended.why;
   }
   if (events_.on_ended) events_.on_ended(ended);
 }

@@ -176,6 +176,7 @@ TEST_F(SupervisorTest, DoesNotTakeTheLossOfTheLastStartForOneOfTheNext) {
   ASSERT_THAT(executor_.starts, SizeIs(2));
   supervisor_->OnLost(0, LossCause::kRankDied, "its processes ended");
   EXPECT_FALSE(executor_.processes[0].killed);
+  supervisor_->OnReady(0, {});
   supervisor_->OnLost(0, LossCause::kRankDied, "another loss");
   Poll();
   EXPECT_TRUE(executor_.processes[0].killed);
@@ -262,6 +263,7 @@ TEST_F(SupervisorTest, LetsAGroupBeFormedForAsLongAsItsExecutorAllows) {
 TEST_F(SupervisorTest, LeavesADrainedGroupAway) {
   Make(2);
   supervisor_->OnReady(0, {});
+  supervisor_->OnReady(1, {});
   supervisor_->ExpectDrain(0, /*restart=*/false);
   executor_.processes[0].end = GroupEnd{};
   Poll(1'000);
