@@ -37,10 +37,10 @@ Supervisor::~Supervisor() = default;
 void Supervisor::Poll() {
   for (uint64_t group = 0; group < slots_.size(); ++group) {
     Slot& slot = slots_[group];
-    if (slot.phase != Phase::kAway) {
-      Look(group);
-      continue;  // A start comes with the next call: the region hears of the end before.
-    }
+    const bool was_there = slot.phase != Phase::kAway;
+    if (was_there) Look(group);
+    // What the region is about to say of the last start comes before the next one.
+    if (slot.phase != Phase::kAway || (was_there && slot.loss_owed)) continue;
     const auto next = slot.policy.next_start();
     if (!stopping_ && next && clock_.now() >= *next) Start(group);
   }
