@@ -77,7 +77,10 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   const bool ends = update.finish != FinishReason::kNone;
   const std::optional<StreamId> found = streams_.FindId(update.id);
   if (ends) group.Forget(update.id);
-  if (!found) return;  // Cancelled here, or taken elsewhere: nobody listens.
+  if (!found) {  // Cancelled here, or taken elsewhere: nobody listens.
+    if (ends) Release({group.number, group.epoch, update.id});
+    return;
+  }
   const StreamId id = *found;
   if (update.finish == FinishReason::kCancelled) return ApplyRefusal(group, id, update);
   Stream& stream = *streams_.Find(id);
@@ -98,6 +101,7 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
 }
 
 void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update) {
+  Release({group.number, group.epoch, update.id});
   if (update.detail.empty()) {
     LoseStreamsGroup(id, {LossCause::kRankDied, Str(group.Name(), " gave the request up")});
   } else {
