@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,9 @@ namespace shoal::core {
 class Health {
  public:
   struct Loss {
-    uint64_t group;  // Its number.
-    std::string why;
+    uint64_t group = 0;  // Its number.
+    LossCause cause = LossCause::kSilent;
+    std::string why{};  // Empty: it is not lost.
   };
 
   Health(const RegionOptions& options, const Clock& clock);
@@ -37,11 +39,12 @@ class Health {
     TimeNs silence_ns = 0;  // Since its last heartbeat, or its first tick.
     uint64_t progress = 0;  // As of its last heartbeat.
     bool pending = false;
-    TimeNs stuck_ns = 0;  // For how long progress has stood still with work pending.
+    std::optional<TimeNs> away_ns;  // Since the first tick that found its connection broken.
+    TimeNs stuck_ns = 0;            // For how long progress has stood still with work pending.
   };
 
-  std::string FindLoss(const Group& group, TimeNs age_ns,
-                       const std::map<ConnectionId, Pulse>& pulses) const;
+  Loss FindLoss(const Group& group, TimeNs age_ns,
+                const std::map<ConnectionId, Pulse>& pulses) const;
 
   const RegionOptions& options_;
   const Clock& clock_;

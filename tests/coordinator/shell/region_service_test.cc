@@ -30,7 +30,7 @@ using ::testing::HasSubstr;
 // The coordinator's loop on a thread of its own.
 class CoordinatorThread {
  public:
-  CoordinatorThread() {
+  explicit CoordinatorThread(core::RegionOptions options = {}) : options_(std::move(options)) {
     std::promise<void> started;
     std::future<void> future = started.get_future();
     thread_ = std::thread([this, &started] { Serve(started); });
@@ -50,6 +50,14 @@ class CoordinatorThread {
   bool WaitForLost(int groups) {
     return Wait([&] { return lost_ >= groups; });
   }
+  std::optional<LossCause> last_loss() {
+    const std::lock_guard lock(mutex_);
+    return last_loss_;
+  }
+  // Has it called on the coordinator's loop.
+  void Do(const std::function<void(RegionService&)>& what) {
+    jobs_.Run([&] { what(*region_); });
+  }
   size_t journal_size() {
     size_t size = 0;
     jobs_.Run([&] { size = region_->journal().size(); });
@@ -61,9 +69,14 @@ class CoordinatorThread {
     auto io = kj::setupAsyncIo();
     const SteadyClock clock;
     RegionEvents events;
-    events.on_group_ready = [this](const std::string&) { Note([&] { ++ready_; }); };
-    events.on_group_lost = [this](const std::string&) { Note([&] { ++lost_; }); };
-    RegionService region({}, clock, io.provider->getTimer(), events);
+    events.on_group_ready = [this](uint64_t, const std::string&) { Note([&] { ++ready_; }); };
+    events.on_group_lost = [this](uint64_t, LossCause cause, const std::string&) {
+      Note([&] {
+        ++lost_;
+        last_loss_ = cause;
+      });
+    };
+    RegionService region(options_, clock, io.provider->getTimer(), events);
     TextService text;
     text.vocab_size = 100;
     RpcGateway upstream(
@@ -93,17 +106,20 @@ class CoordinatorThread {
     return changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs), done);
   }
 
+  const core::RegionOptions options_;
   uint16_t port_ = 0;
   test::LoopJobs jobs_;
   RegionService* region_ = nullptr;
-  std::mutex mutex_;  // Guards the two below.
+  std::mutex mutex_;  // Guards the three below.
   int ready_ = 0;
   int lost_ = 0;
+  std::optional<LossCause> last_loss_;
   std::condition_variable changed_;
   std::thread thread_;
 };
 
-// A group of one rank. Requests whose first token is 99 are taken and never answered.
+// A group of one rank. Of a request whose first token is 99 it brings one token and no more, unless
+// another group has brought some already.
 class FakeWorker {
  public:
   FakeWorker(const std::string& address, uint64_t group_id)
@@ -115,7 +131,7 @@ class FakeWorker {
     options.rank = rank;
     rpc::LinkCallbacks callbacks;
     callbacks.on_submit = [this](const SequenceRequest& request) {
-      Post([=, this] { Answer(request.id, request.prompt, request.params); });
+      Post([=, this] { Answer(request); });
     };
     callbacks.on_cancel = [this](uint64_t id) {
       Post([=, this] {
@@ -173,20 +189,25 @@ class FakeWorker {
     link_.reset();
   }
 
-  void Answer(uint64_t id, const std::vector<int32_t>& prompt, const GenerationParams& params) {
+  void Answer(const SequenceRequest& request) {
     SequenceUpdate update;
-    update.id = id;
-    if (prompt.front() == 99) {
-      update.tokens = {1};
+    update.id = request.id;
+    auto brought = static_cast<int64_t>(request.generated.size());
+    if (request.prompt.front() == 99 && brought == 0) {
+      update.tokens = {(request.prompt.back() + 1) % 100};
       link_->QueueUpdates({update}, {});
       link_->SendQueued();
       return;
     }
-    if (params.prompt_logprobs) update.prompt_logprobs.resize(prompt.size() - 1);
-    for (int64_t i = 1; i <= params.tokens_max; ++i) {
-      update.tokens = {static_cast<int32_t>(prompt.back() + i)};
+    const GenerationParams& params = request.params;
+    if (params.prompt_logprobs && !request.prompt_logprobs_given) {
+      update.prompt_logprobs.resize(request.prompt.size() - 1);
+    }
+    while (brought < params.tokens_max) {
+      update.tokens_before = brought++;
+      update.tokens = {static_cast<int32_t>(request.prompt.back() + brought)};
       if (params.top_logprobs >= 0) update.logprobs.resize(1);
-      if (i == params.tokens_max) update.finish = FinishReason::kLength;
+      if (brought == params.tokens_max) update.finish = FinishReason::kLength;
       link_->QueueUpdates({update}, {});
       link_->SendQueued();
       update.prompt_logprobs.clear();
@@ -324,8 +345,32 @@ TEST(RegionService, CancelsInTheGroupWhatAClientDrops) {
   EXPECT_EQ(coordinator.journal_size(), 0u);
 }
 
-TEST(RegionService, SaysThatTheGroupWasLostAndTakesItBack) {
+TEST(RegionService, GoesOnWithAnotherGroupWhereTheLostOneStopped) {
   CoordinatorThread coordinator;
+  auto worker = std::make_unique<FakeWorker>(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  rpc::Client client({.address = coordinator.address()});
+  std::optional<FakeWorker> restarted;
+  std::vector<int32_t> tokens;
+  int32_t resumes = 0;
+  client.Generate(Request({99, 10}, 5), [&](const rpc::GenerateChunk& chunk) {
+    if (tokens.empty()) {
+      worker.reset();
+      restarted.emplace(coordinator.address(), 2);
+    }
+    tokens.insert(tokens.end(), chunk.update.tokens.begin(), chunk.update.tokens.end());
+    resumes += chunk.update.resumes;
+    return true;
+  });
+  EXPECT_EQ(tokens, (std::vector<int32_t>{11, 12, 13, 14, 15}));
+  EXPECT_EQ(resumes, 1);
+  EXPECT_EQ(coordinator.journal_size(), 0u);
+}
+
+TEST(RegionService, SaysThatTheGroupWasLostAndTakesItBack) {
+  core::RegionOptions options;
+  options.resume_timeout_ms = 0;
+  CoordinatorThread coordinator(options);
   auto worker = std::make_unique<FakeWorker>(coordinator.address(), 1);
   ASSERT_TRUE(coordinator.WaitForReady(1));
   rpc::Client client({.address = coordinator.address()});
@@ -349,6 +394,93 @@ TEST(RegionService, SaysThatTheGroupWasLostAndTakesItBack) {
   ASSERT_TRUE(coordinator.WaitForReady(2));
   EXPECT_EQ(Generate(client, Request({1}, 1)), (std::vector<int32_t>{2}));
   EXPECT_GT(client.Status().groups.at(0).epoch, 1u);
+}
+
+// What a gateway hears of one stream. Waits until it has ended, or has so many tokens.
+class Listener : public core::StreamListener {
+ public:
+  void OnTokens(const SequenceUpdate& update) override { Add(update, ""); }
+  void OnFinish(const SequenceUpdate& update) override { Add(update, ToString(update.finish)); }
+  void OnError(const StreamError& error) override { Add({}, ToString(error.reason)); }
+
+  std::vector<int32_t> Await(size_t tokens) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs),
+                      [&] { return tokens_.size() >= tokens || !end_.empty(); });
+    return tokens_;
+  }
+  std::string end() {
+    const std::lock_guard lock(mutex_);
+    return end_;
+  }
+
+ private:
+  void Add(const SequenceUpdate& update, std::string_view end) {
+    const std::lock_guard lock(mutex_);
+    tokens_.insert(tokens_.end(), update.tokens.begin(), update.tokens.end());
+    end_ = end;
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;  // Guards the two below.
+  std::vector<int32_t> tokens_;
+  std::string end_;
+  std::condition_variable changed_;
+};
+
+TEST(RegionService, TellsAllOfAStreamToAClientThatComesBack) {
+  CoordinatorThread coordinator;
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  core::Request request{{99, 10}, {}};
+  request.params.tokens_max = 5;
+  request.resumable = true;
+  request.stream = StreamId{1, 2};
+  Listener first;
+  Listener second;
+  Listener third;
+  coordinator.Do([&](RegionService& region) {
+    EXPECT_TRUE(std::holds_alternative<StreamId>(region.Submit(request, first)));
+  });
+  EXPECT_EQ(first.Await(1), (std::vector<int32_t>{11}));
+  coordinator.Do([&](RegionService& region) { region.Detach(*request.stream); });
+  coordinator.Do([&](RegionService& region) {
+    const auto outcome = region.Resume(request, second);
+    ASSERT_TRUE(std::holds_alternative<core::GenerationService::Resumed>(outcome));
+    EXPECT_FALSE(std::get<core::GenerationService::Resumed>(outcome).recomputing);
+  });
+  EXPECT_EQ(second.Await(1), (std::vector<int32_t>{11}));
+  EXPECT_EQ(first.end(), "") << "it left";
+  coordinator.Do([&](RegionService& region) {
+    EXPECT_TRUE(
+        std::holds_alternative<core::GenerationService::Resumed>(region.Resume(request, third)));
+    EXPECT_EQ(second.end(), "draining") << "another one took its place";
+    core::Request other = request;
+    other.prompt = {98};
+    EXPECT_TRUE(std::holds_alternative<StreamError>(region.Resume(other, first)));
+  });
+  EXPECT_EQ(third.Await(1), (std::vector<int32_t>{11}));
+  coordinator.Do([&](RegionService& region) { region.Cancel(*request.stream); });
+  EXPECT_TRUE(worker.Cancelled().has_value());
+  EXPECT_EQ(third.end(), "");
+  EXPECT_EQ(coordinator.journal_size(), 0u);
+}
+
+TEST(RegionService, DrainsAGroupAndSaysWhenItIsGone) {
+  CoordinatorThread coordinator;
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  coordinator.Do([](RegionService& region) {
+    EXPECT_EQ(region.Drain(0, /*restart=*/false), "");
+    EXPECT_THAT(region.Drain(7, false), HasSubstr("there is no group 7"));
+    EXPECT_FALSE(region.OnGroupEnded(7, LossCause::kRankDied, "its processes ended"));
+  });
+  EXPECT_TRUE(coordinator.WaitForLost(1));
+  EXPECT_EQ(coordinator.last_loss(), LossCause::kDrained);
+  coordinator.Do([](RegionService& region) {
+    EXPECT_EQ(region.status().group_losses_total, 0);
+    EXPECT_FALSE(region.OnGroupEnded(0, LossCause::kRankDied, "its processes ended"));
+  });
 }
 
 TEST(RegionService, TellsAClientThatItStops) {
