@@ -218,10 +218,12 @@ TEST_F(WorkerContinuity, CancelsWhatNobodyComesBackFor) {
   }
   ASSERT_TRUE(HaveTokens(*coordinator, 1, 4));
   coordinator.reset();
-  FakeCoordinator elsewhere;
-  ASSERT_TRUE(LogHas(elsewhere, "no coordinator: ")) << worker_->Log();
-  // They may all have ended by themselves before.
-  ASSERT_TRUE(elsewhere.RunUntil([rounds = 0]() mutable { return ++rounds > 200; }));
+  {
+    FakeCoordinator elsewhere;
+    ASSERT_TRUE(LogHas(elsewhere, "no coordinator: ")) << worker_->Log();
+    // They may all have ended by themselves before.
+    ASSERT_TRUE(elsewhere.RunUntil([rounds = 0]() mutable { return ++rounds > 200; }));
+  }
   FakeCoordinator next(port, "", 9);
   Join(next, 1);
   EXPECT_TRUE(next.held.empty());
