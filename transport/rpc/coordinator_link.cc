@@ -395,16 +395,16 @@ class CoordinatorLink::Loop {
       ++update_turns_;
     }
     room_.notify_all();
-    const auto go_on = [this, &timer, &wake, &session] { return UpdateLoop(timer, wake, session); };
-    if (fault) return SendFault(timer, session, *fault).then(go_on);
-    if (drain) return SendDrain(timer, session).then(go_on);
+    auto go_on = [this, &timer, &wake, &session] { return UpdateLoop(timer, wake, session); };
+    if (fault) return SendFault(timer, session, *fault).then(kj::mv(go_on));
+    if (drain) return SendDrain(timer, session).then(kj::mv(go_on));
     if (options_.rank.rank == 0 && introducing_)
-      return SendIntroduction(timer, session).then(go_on);
+      return SendIntroduction(timer, session).then(kj::mv(go_on));
     if (options_.rank.rank == 0 && (stats_unsent_ || !unsent_.empty())) {
-      return Send(timer, session).then(go_on);
+      return Send(timer, session).then(kj::mv(go_on));
     }
     if (closing) return SayGoodbye(timer, session);
-    return woken.then(go_on);
+    return woken.then(kj::mv(go_on));
   }
 
   // With mutex_ held.
