@@ -160,7 +160,13 @@ class Conversation {
   static bool Take(std::string_view data, std::string& text) {
     if (data == "[DONE]") return false;
     const Json event = Json::parse(data, nullptr, false);
-    if (!event.is_object() || event.contains("error")) FailWith(event);
+    if (!event.is_object()) FailWith(event);
+    if (event.contains("error")) {
+      // Its server stops, and may be about to be started anew.
+      const bool stops = event["error"].value("code", Json()) == "draining";
+      if (stops) Throw(ErrorCode::kPeerLost, "the server is stopping");
+      FailWith(event);
+    }
     for (const Json& choice : event.value("choices", Json::array())) {
       const Json delta = choice.value("delta", Json::object());
       if (!delta.contains("content") || !delta["content"].is_string()) continue;

@@ -318,7 +318,7 @@ void RpcGateway::GiveUp(const core::StreamId& stream) {
     if (listener->stream() != stream || !listener->resumable()) continue;
     generation_.Detach(stream);
     listener->OnError(
-        MakeStreamError(BusyReason::kDraining, "another connection goes on with the generation"));
+        MakeStreamError(BusyReason::kRefused, "another connection goes on with the generation"));
     return;
   }
 }

@@ -95,7 +95,7 @@ class Client::Impl {
     try {
       Translate([&] { Run(attempt); });
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kPeerLost || attempt.request.cursor.empty()) throw;
+      if (!MayGoOn(error) || attempt.request.cursor.empty()) throw;
       GoOn(attempt, error);
     }
     return attempt.result;
@@ -115,6 +115,16 @@ class Client::Impl {
       auto reply = Await(coordinator_.statusRequest().send(), options_.connect_timeout_ms);
       return shoal::rpc::Read(reply.getStatus());
     });
+  }
+
+  void Drain(uint64_t group, bool restart) {
+    const std::string refusal = Translate([&] {
+      auto request = coordinator_.drainRequest();
+      request.setGroup(group);
+      request.setRestart(restart);
+      return ToString(Await(request.send(), options_.connect_timeout_ms).getRefusal());
+    });
+    if (!refusal.empty()) Throw(ErrorCode::kInvalidArgument, refusal);
   }
 
  private:
@@ -148,6 +158,11 @@ class Client::Impl {
     }
   }
 
+  // The coordinator is gone, or stops, or is not ready yet.
+  static bool MayGoOn(const Error& error) {
+    return error.code() == ErrorCode::kPeerLost || error.code() == ErrorCode::kOverloaded;
+  }
+
   // Until the generation ends, or the time since it last got on is over.
   void GoOn(Attempt& attempt, Error last) {
     const SteadyClock clock;
@@ -164,10 +179,7 @@ class Client::Impl {
         Connect();
         return Translate([&] { Run(attempt); });
       } catch (const Error& error) {  // That of the last attempt is the one to be told.
-        const bool may_pass = error.code() == ErrorCode::kPeerLost ||
-                              error.code() == ErrorCode::kCannotJoin ||
-                              error.code() == ErrorCode::kOverloaded;
-        if (!may_pass) throw;
+        if (!MayGoOn(error) && error.code() != ErrorCode::kCannotJoin) throw;
         last = error;
       }
       if (progress() == before) continue;
@@ -298,5 +310,7 @@ GenerateResult Client::Generate(const GenerateRequest& request,
 std::vector<ServedModel> Client::Models() { return impl_->Models(); }
 
 RegionStatus Client::Status() { return impl_->Status(); }
+
+void Client::Drain(uint64_t group, bool restart) { impl_->Drain(group, restart); }
 
 }  // namespace shoal::rpc

@@ -10,6 +10,7 @@
 
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/api/fields/parameters.h"
+#include "coordinator/gateway/json/status_json.h"
 #include "coordinator/gateway/json/strict_json.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/resume/request_digest.h"
@@ -155,6 +156,7 @@ const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
       {"/readyz", false, false, {}, &HttpGateway::SendReady},
       {"/version", false, false, {}, &HttpGateway::SendVersion},
       {"/metrics", false, true, {}, &HttpGateway::SendMetrics},
+      {"/v1/cluster", false, true, {}, &HttpGateway::SendCluster},
   };
   return kRoutes;
 }
@@ -533,6 +535,8 @@ void HttpGateway::SendReady(Call& call) {
   json.Key("groups_ready").Int(ready).EndObject();
   SendJson(call, serving ? 200 : 503, json.Take());
 }
+
+void HttpGateway::SendCluster(Call& call) { SendJson(call, 200, StatusJson(generation_.status())); }
 
 void HttpGateway::SendMetrics(Call& call) {
   metrics_.CountRequest(call.route, 200);

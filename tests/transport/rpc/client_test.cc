@@ -284,6 +284,23 @@ TEST(Client, GoesOnWhenTheCoordinatorDiesAndComesBack) {
   }));
 }
 
+TEST(Client, GoesOnWhenTheCoordinatorStops) {
+  ServerThread server({}, {1, 5, 42, {}, "cursor"});
+  Generating generating({.address = server.address()});
+  for (size_t count : {1U, 2U}) {
+    EXPECT_TRUE(server.Wait([&](const auto& heard) { return heard.requests.size() == count; }));
+    server.Run([&](ClusterServer&) {
+      if (count == 2) return server.sink().Finish(Update({2}, FinishReason::kStop), "b");
+      server.sink().Tokens(Update({1}), "a");
+      server.sink().Fail(MakeStreamError(BusyReason::kDraining, "this coordinator is stopping"));
+    });
+  }
+  generating.Join();
+  ASSERT_FALSE(generating.error().has_value()) << generating.error()->what();
+  EXPECT_EQ(generating.heard().text, "ab");
+  EXPECT_EQ(generating.result().reconnects, 1);
+}
+
 TEST(Client, GivesUpWhenNoCoordinatorComesBack) {
   std::optional<ServerThread> server(std::in_place);
   server->AnswerGenerate({1, 5, 42, {}, "cursor"});
