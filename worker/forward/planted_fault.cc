@@ -110,10 +110,21 @@ std::optional<PlantedFault> PlantedFaultOfEnvironment() {
   return ParsePlantedFault(text);
 }
 
-FaultSwitch::FaultSwitch(const std::optional<PlantedFault>& fault, int32_t rank,
-                         int64_t first_layer)
-    : first_layer_(first_layer) {
-  if (fault && fault->rank == rank) fault_ = fault;
+FaultSwitch::FaultSwitch(const std::optional<PlantedFault>& fault,
+                         std::span<const plan::RankShard> shards, int32_t rank) {
+  if (!fault) return;
+  const auto ranks = static_cast<int32_t>(shards.size());
+  if (fault->rank >= ranks) {
+    Throw(ErrorCode::kInvalidArgument, kVariable, " names rank ", fault->rank, ", there are ",
+          ranks);
+  }
+  const plan::Range layers = shards[static_cast<size_t>(fault->rank)].layers;
+  layer_ = fault->layer.value_or(layers.begin);
+  if (layer_ < layers.begin || layer_ >= layers.end) {
+    Throw(ErrorCode::kInvalidArgument, kVariable, " names layer ", layer_, ", rank ", fault->rank,
+          " has those from ", layers.begin, " to ", layers.end - 1);
+  }
+  if (fault->rank == rank) fault_ = fault;
 }
 
 void FaultSwitch::Strike() {
@@ -122,7 +133,7 @@ void FaultSwitch::Strike() {
   LOG(WARNING) << kVariable << " strikes rank " << fault.rank;
   switch (fault.kind) {
     case FaultKind::kWrongSum:
-      armed_layer_.store(fault.layer.value_or(first_layer_));
+      armed_layer_.store(layer_);
       return;
     case FaultKind::kExit:
       _exit(kExitStatus);

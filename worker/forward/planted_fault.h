@@ -6,8 +6,11 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+
+#include "parallel/plan/plan.h"
 
 namespace shoal::forward {
 
@@ -23,7 +26,8 @@ struct PlantedFault {
   FaultKind kind = FaultKind::kWrongSum;
   int32_t rank = 0;   // In the group.
   uint64_t step = 0;  // The first step that has rows and a number not below this one is struck.
-  // Of the model, for kWrongSum; none: this rank's first.
+  // Of the model, for kWrongSum; none: this rank's first. The first sum of it from that step on: a
+  // step that only reads a prompt has none in the model's last layer.
   std::optional<int64_t> layer;
   // Strikes only if this file does not exist, and makes it: a group that is started again, with
   // the same environment, is then spared. Empty: every group is struck.
@@ -41,15 +45,17 @@ std::optional<PlantedFault> PlantedFaultOfEnvironment();
 // Threading: OnStep from one thread; TakesSum from any.
 class FaultSwitch {
  public:
-  // `first_layer`: the rank's.
-  FaultSwitch(const std::optional<PlantedFault>& fault, int32_t rank, int64_t first_layer);
+  // `shards`: of all ranks. Errors: kInvalidArgument, on every rank, if there is no such rank or it
+  // has no such layer.
+  FaultSwitch(const std::optional<PlantedFault>& fault, std::span<const plan::RankShard> shards,
+              int32_t rank);
 
   // At the beginning of a step that has rows. Commits the fault if it is time, or arms TakesSum.
   void OnStep(uint64_t step) {
     if (fault_ && step >= fault_->step) [[unlikely]]
       Strike();
   }
-  // True once, for the first sum of the layer in the step that is struck.
+  // True once, for the first sum of the layer after that.
   bool TakesSum(int64_t layer) {
     if (armed_layer_.load(std::memory_order_relaxed) != layer) [[likely]]
       return false;
@@ -62,7 +68,7 @@ class FaultSwitch {
   void Strike();
 
   std::optional<PlantedFault> fault_;  // Of this rank, that has not struck.
-  const int64_t first_layer_;
+  int64_t layer_ = kNoLayer;
   std::atomic<int64_t> armed_layer_{kNoLayer};
 };
 

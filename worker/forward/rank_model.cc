@@ -111,7 +111,7 @@ RankModel::Parts::Parts(const model::Model& model, std::span<const plan::RankSha
       rows_(options.rows_max()),
       activations_(model, shard_, options.rows_max(), team.thread_count(), stage.size()),
       exchange_(group, stage, ExchangeOptions(model, shards, options, stage.size())),
-      fault_(options.planted_fault, options.rank, shard_.layers.begin),
+      fault_(options.planted_fault, shards, options.rank),
       executor_(team, activations_.all, activations_.tiles, /*ranks_meet=*/stage.size() > 1),
       ops_({model, shard_, kv_pool_, rope_, rows_, activations_}, kernels, executor_),
       layer_ops_(ops_, exchange_, activations_, options_.on_input, fault_),

@@ -156,7 +156,7 @@ void ExpectOnlyWhatCameBefore(const json& told, const json& twin, uint64_t step,
     size_t before = 0;
     for (const json& at : twin["steps"][id]) before += at.get<uint64_t>() < step;
     EXPECT_LE(got.size(), before) << "sequence " << id;
-    if (all) EXPECT_EQ(got.size(), before) << "sequence " << id;
+    EXPECT_TRUE(got.size() == before || !all) << "sequence " << id;
     for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], tokens[i]) << "sequence " << id;
   }
 }
@@ -196,12 +196,13 @@ class WrongSumTest : public ::testing::Test {
 };
 
 TEST_F(WrongSumTest, IsFoundInEveryKindOfStep) {
-  // Of chunks of 100 and of few rows: the first steps are of the prompt, the later ones decode.
+  // Of chunks of 100 and of few rows: the first steps are of the prompt, the later ones decode. Not
+  // of the last layer: a step that only reads the prompt has no sums there.
   for (const int64_t chunk : {100, 20}) {
     for (const double temperature : {0.0, 0.8}) {
       for (const uint64_t step : {1, 2, 3, 8}) {
         FaultCase options{.temperature = temperature, .chunk = chunk, .fault = {}};
-        ExpectFound(options, static_cast<int32_t>(step % 2), step, step);
+        ExpectFound(options, static_cast<int32_t>(step % 2), step, step % 3);
       }
     }
   }

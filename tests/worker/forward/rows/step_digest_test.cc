@@ -29,6 +29,7 @@ void ListThree(StepRows& rows) {
   plan.starts[0].tokens = {1, 2, 3};
   plan.items.resize(1);
   plan.items[0].row_count = kThreeRows;
+  plan.items[0].new_blocks = {0};
   SequenceTable sequences(1);
   sequences.Apply(plan);
   rows.List(plan, sequences);
