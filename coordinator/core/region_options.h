@@ -23,16 +23,35 @@ struct RegionOptions {
   int32_t queue_requests_max = 1024;
   int64_t heartbeat_ms = 100;
   // A rank that has been silent for heartbeat_ms x this is lost. A rank that dies is noticed by its
-  // connection, at once; this is for one that is stopped or unreachable. 20 (2 s) rather than 4,
-  // because on a machine with more busy ranks than cores a live rank's heartbeat can be late by
-  // half a second, and a group taken out by mistake costs all its streams.
-  int32_t heartbeats_missed_max = 20;
+  // connection, at once; this is for one that is stopped or unreachable. 15 (1.5 s, 1.6 s with the
+  // tick) rather than 4, because on a machine with more busy ranks than cores a live rank's
+  // heartbeat can be late by half a second, and a group taken out by mistake costs work.
+  int32_t heartbeats_missed_max = 15;
   int64_t progress_timeout_ms = 30'000;  // Work pending, yet progress stands still: the rank hangs.
   int64_t join_timeout_ms = 60'000;      // From a group's first rank to its canary's end.
   std::vector<int32_t> canary_prompt{std::begin(kCanaryPrompt), std::end(kCanaryPrompt)};
   // By numerics id: what the digest of a group's canary must be (Canary::Digest). Of those that are
   // not here, that of the first group to be ready.
   std::map<std::string, std::string> canary_digests;
+  // How often a canary goes through each group that is ready. 0: only before it is.
+  int64_t canary_interval_ms = 60'000;
+  // How long a stream whose group was lost waits for another one of its key. 0: it fails at once.
+  int64_t resume_timeout_ms = 30'000;
+  // How long a group whose rank's connection broke waits for it to come back. 0: it is lost at
+  // once.
+  int64_t rejoin_grace_ms = 200;
+  // How long a resumable stream is kept without a client, also once it has ended; and how long
+  // leaders hold theirs without a coordinator.
+  int64_t orphan_grace_ms = 30'000;
+  // How long a group that was told to end may still work on the streams that no other can take.
+  int64_t drain_timeout_ms = 30'000;
+  // How long requests with the prompt of a suspected one are refused.
+  int64_t suspect_refusal_ms = 600'000;
+  // The groups that this coordinator starts: numbers below it are theirs (--group-number).
+  uint64_t managed_groups = 0;
+  // Upper part of epochs and sequence ids, so that those of a coordinator that was started later
+  // are larger: seconds since 1970 << 20, so that they are exact in JSON.
+  uint64_t boot = 0;
 };
 
 }  // namespace shoal::core
