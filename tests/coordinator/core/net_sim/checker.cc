@@ -86,6 +86,7 @@ void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t e
   ++context_.counters.adopted;
   sequences_.emplace(request.id, request.stream);
   known.place = Place{*number, epoch, request.id};
+  known.was_placed = true;
   placed_[request.id] = request.stream;
   if (request.params.prompt_logprobs) {
     known.prompt_logprobs =
@@ -95,6 +96,7 @@ void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t e
 
 void Checker::Observe(const std::vector<Action>& actions, const Region& region) {
   cancelled_.clear();
+  groups_lost_of_.clear();
   for (const Action& action : actions) {
     if (const auto* submit = std::get_if<SubmitAction>(&action)) {
       Observe(*submit, region);
@@ -167,6 +169,7 @@ void Checker::ObserveStream(const SubmitAction& submit, uint64_t number, const M
   }
   if (!request.generated.empty() && !again) ++context_.counters.continued;
   known.place = Place{number, submit.epoch, request.id};
+  known.was_placed = true;
   placed_[request.id] = request.stream;
 }
 
@@ -219,6 +222,7 @@ void Checker::Observe(const JournalAction& journal) {
     const auto known = known_.find(journal.stream);
     if (known == known_.end()) return;
     if (known->second.place) placed_.erase(known->second.place->sequence);
+    groups_lost_of_[journal.stream] = known->second.groups_lost;
     known_.erase(known);
     return;
   }
@@ -260,10 +264,22 @@ void Checker::CheckIdle(const Region& region) {
   }
 }
 
+int64_t Checker::CountNew(const ModelKey& key) const {
+  return std::ranges::count_if(known_, [&](const auto& entry) {
+    const ClientStream* stream = clients_.Find(entry.first);
+    return !entry.second.was_placed && stream != nullptr && stream->key == key;
+  });
+}
+
 std::string Checker::FindNoReason(const ClientStream& stream, const StreamError& error) const {
-  const auto known = known_.find(stream.id);
-  const int32_t lost = known == known_.end() ? 0 : known->second.groups_lost;
+  const auto ended = groups_lost_of_.find(stream.id);
+  const int32_t lost = ended == groups_lost_of_.end() ? 0 : ended->second;
   switch (error.reason) {
+    case BusyReason::kQueueFull: {
+      const int64_t waiting = CountNew(stream.key);
+      return waiting >= context_.swarm.queue_requests_max ? ""
+                                                          : Str("only ", waiting, " new ones wait");
+    }
     case BusyReason::kRequestSuspect:
       return lost >= 3 ? "" : Str("it lost only ", lost, " groups");
     case BusyReason::kGroupLost:

@@ -43,6 +43,8 @@ class Checker {
   // Now and then: nothing is kept for longer than it may be.
   void CheckIdle(const Region& region);
 
+  // Streams of that key that wait for their first group.
+  int64_t CountNew(const ModelKey& key) const;
   // As Clients::Justify.
   std::string FindNoReason(const ClientStream& stream, const StreamError& error) const;
 
@@ -62,6 +64,7 @@ class Checker {
     size_t tokens = 0;
     size_t prompt_logprobs = 0;
     std::optional<Place> place;
+    bool was_placed = false;
     int32_t groups_lost = 0;
     std::optional<TimeNs> idle_since;  // Without a listener.
   };
@@ -87,7 +90,8 @@ class Checker {
   std::set<std::pair<ConnectionId, uint64_t>> draining_;
   std::map<StreamId, Known> known_;
   std::map<SequenceId, StreamId> placed_;
-  std::set<SequenceId> cancelled_;  // By the last actions.
+  std::set<SequenceId> cancelled_;             // By the last actions.
+  std::map<StreamId, int32_t> groups_lost_of_;  // Of streams that the last actions ended.
   std::map<ModelKey, std::map<int64_t, TimeNs>>
       ready_at_;  // By KV cache tokens, when there last was one.
 };

@@ -27,6 +27,12 @@ void Host::Connect(Clients& clients, Checker& checker) {
 
 void Host::Start() {
   if (region_) return;
+  // Boots are told apart by the second.
+  const int64_t since_ms = (context_.loop.now() - started_) / kMillisecondNs;
+  if (incarnation_ > 0 && since_ms < 1'000) {
+    return context_.loop.After(1'000 - since_ms, [this] { Start(); });
+  }
+  started_ = context_.loop.now();
   RegionOptions options = options_;
   options.boot = (1'000'000'000ULL + static_cast<uint64_t>(context_.loop.now() / kSecondNs)) << 24;
   bugs_.Mutate(options);
@@ -168,10 +174,13 @@ void Host::OnUpdate(Link& link, uint64_t epoch, std::vector<SequenceUpdate> upda
 void Host::Update(ConnectionId id, uint64_t epoch, std::vector<SequenceUpdate> updates,
                   bool is_lie) {
   bugs_.Mutate(updates, *region_);
+  // What is said of a sequence that was cancelled is nobody's.
+  bool is_heard = false;
   for (const SequenceUpdate& update : updates) {
     for (const auto& [stream_id, stream] : region_->streams()) {
-      if (stream.sequence == update.id && !update.tokens.empty() &&
-          update.tokens_before < std::ssize(stream.tokens)) {
+      if (stream.sequence != update.id) continue;
+      is_heard = true;
+      if (!update.tokens.empty() && update.tokens_before < std::ssize(stream.tokens)) {
         ++context_.counters.trimmed;
       }
     }
@@ -179,7 +188,7 @@ void Host::Update(ConnectionId id, uint64_t epoch, std::vector<SequenceUpdate> u
   if (!region_->Update(id, epoch, updates, {.steps_total = ++steps_})) return Refuse(id);
   const bool there = std::ranges::any_of(
       region_->groups(), [&](const auto& entry) { return entry.second.epoch == epoch; });
-  if (there && is_lie) {
+  if (there && is_lie && is_heard) {
     context_.Violation(Str("the lie of the leader of epoch ", epoch, " was taken"));
   }
   if (there) checker_->Updated(updates);
@@ -190,6 +199,7 @@ void Host::OnHandOver(Link& link, uint64_t epoch, std::vector<HeldStream> stream
     if (!CallHandOver(*region_, id, epoch, streams, last)) return Refuse(id);
     Act();
     if (!region_) return;
+    if constexpr (!HasDrain<Region>()) return;
     for (const HeldStream& held : streams) checker_->HandedOver(held, id, epoch, *region_);
   });
 }

@@ -86,6 +86,7 @@ class Host : public RankDoor, public ClientDoor {
   uint64_t incarnation_ = 0;
   int64_t paused_ = 0;
   int64_t steps_ = 0;
+  TimeNs started_ = 0;
   std::deque<std::function<void()>> backlog_;
   ConnectionId next_connection_ = 1;
   std::map<ConnectionId, Connection> connections_;

@@ -33,7 +33,7 @@ void PlantedBugs::Mutate(std::vector<Action>& actions, Region& region) {
     if (bug_ == PlantedBug::kResumesOneTokenShort && !request.generated.empty()) {
       request.generated.pop_back();
     }
-    if (bug_ == PlantedBug::kRepeatsPromptLogprobs && !request.generated.empty()) {
+    if (bug_ == PlantedBug::kRepeatsPromptLogprobs && request.params.prompt_logprobs) {
       request.prompt_logprobs_given = false;
     }
     if (bug_ != PlantedBug::kUsesDrainingGroups) continue;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <utility>
 
+#include "tests/coordinator/core/net_sim/region_calls.h"
 #include "transport/base/check.h"
 
 namespace shoal::core::net_sim {
@@ -112,6 +113,7 @@ std::string Simulation::Run() {
 std::string Simulation::FindUnfinished() const { return clients_.FindOpen(); }
 
 std::string Simulation::FindHeld() const {
+  if constexpr (!HasDrain<Region>()) return "";
   for (const Slot& slot : slots_) {
     if (slot.group && slot.group->alive() && slot.group->leader().held() > 0) {
       return Str(slot.group->Name(), " still holds ", slot.group->leader().held(),
@@ -181,6 +183,11 @@ void Simulation::ScheduleFault() {
 void Simulation::InjectFault() {
   int64_t total = 0;
   for (const int64_t rate : context_.swarm.rates) total += rate;
+  if (total == 0) return;
+  if constexpr (!HasDrain<Region>()) {
+    total -= context_.swarm.rates[static_cast<int>(Fault::kDrain)] + context_.swarm.rates[static_cast<int>(Fault::kTerm)];
+    context_.swarm.rates[static_cast<int>(Fault::kDrain)] = context_.swarm.rates[static_cast<int>(Fault::kTerm)] = 0;
+  }
   if (total == 0) return;
   int64_t ticket = context_.chance.Draw(0, total - 1);
   int chosen = 0;

@@ -17,6 +17,8 @@
 
 namespace shoal::core::net_sim {
 
+constexpr uint64_t kSeedsInCi = 2'400;
+
 class Simulation {
  public:
   explicit Simulation(uint64_t seed, PlantedBug bug = PlantedBug::kNone);

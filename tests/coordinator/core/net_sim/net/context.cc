@@ -9,7 +9,7 @@ namespace {
 constexpr const char* kBugNames[] = {
     "none",         "resumes_one_token_short", "takes_old_epochs", "does_not_trim",
     "loses_parked", "uses_draining_groups",    "forgets_release",  "forgets_detached",
-    "forgets_boot", "repeats_prompt_logprobs"};
+    "forgets_boot", "repeats_prompt_logprobs", "counts_parked"};
 static_assert(std::size(kBugNames) == kPlantedBugs);
 
 constexpr const char* kFaultNames[] = {
@@ -51,14 +51,17 @@ Swarm::Swarm(Chance& chance) {
 }
 
 void Counters::Add(const Counters& other) {
-  constexpr int64_t Counters::*kAll[] = {
-      &Counters::streams,    &Counters::ended,    &Counters::failed,   &Counters::cancelled,
-      &Counters::continued,  &Counters::trimmed,  &Counters::detached, &Counters::resumed,
-      &Counters::recomputed, &Counters::adopted,  &Counters::rejoined, &Counters::groups_lost,
-      &Counters::drained,    &Counters::suspects, &Counters::restarts, &Counters::refused_old,
-      &Counters::canaries};
-  for (const auto counter : kAll) this->*counter += other.*counter;
+  for (const auto& [name, counter] : kCounters) this->*counter += other.*counter;
   for (int i = 0; i < kFaults; ++i) faults[i] += other.faults[i];
+}
+
+std::ostream& operator<<(std::ostream& out, const Counters& counters) {
+  for (const auto& [name, counter] : kCounters) out << name << " " << counters.*counter << ", ";
+  out << "faults:";
+  for (int i = 0; i < kFaults; ++i) {
+    out << " " << ToString(static_cast<Fault>(i)) << " " << counters.faults[i];
+  }
+  return out;
 }
 
 }  // namespace shoal::core::net_sim

@@ -5,8 +5,9 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
+#include <ostream>
 #include <string>
+#include <utility>
 
 #include "tests/coordinator/core/net_sim/net/chance.h"
 #include "tests/coordinator/core/net_sim/net/link.h"
@@ -28,8 +29,9 @@ enum class PlantedBug : uint8_t {
   kForgetsDetached,     // A stream whose client went is kept for ever.
   kForgetsBoot,         // Epochs begin anew with every coordinator.
   kRepeatsPromptLogprobs,  // The next group is asked for them again.
+  kCountsParked,           // Streams that lost their group fill the queue for new ones.
 };
-constexpr int kPlantedBugs = 10;
+constexpr int kPlantedBugs = 11;
 const char* ToString(PlantedBug bug);
 
 enum class Fault : uint8_t {
@@ -111,6 +113,19 @@ struct Counters {
 
   void Add(const Counters& other);
 };
+std::ostream& operator<<(std::ostream& out, const Counters& counters);
+
+// All but those of the faults.
+inline constexpr std::pair<const char*, int64_t Counters::*> kCounters[] = {
+    {"streams", &Counters::streams},         {"ended", &Counters::ended},
+    {"failed", &Counters::failed},           {"cancelled", &Counters::cancelled},
+    {"continued", &Counters::continued},     {"trimmed", &Counters::trimmed},
+    {"detached", &Counters::detached},       {"resumed", &Counters::resumed},
+    {"recomputed", &Counters::recomputed},   {"adopted", &Counters::adopted},
+    {"ranks rejoined", &Counters::rejoined}, {"groups lost", &Counters::groups_lost},
+    {"groups drained", &Counters::drained},  {"suspects", &Counters::suspects},
+    {"restarts", &Counters::restarts},       {"refused as old", &Counters::refused_old},
+    {"canaries of ready groups", &Counters::canaries}};
 
 struct Context {
   Context(uint64_t seed, PlantedBug planted) : chance(seed), swarm(chance), bug(planted) {}

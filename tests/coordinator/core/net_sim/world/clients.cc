@@ -70,8 +70,13 @@ void Clients::Arrive() {
 
 void Clients::Ask(size_t key, Request request) {
   door_.Call([this, key, request = std::move(request)](Region& region) {
-    const auto outcome = region.Submit(request);
-    if (std::holds_alternative<StreamError>(outcome)) return;
+    const auto outcome = Submit(region, key, request);
+    if (const auto* error = std::get_if<StreamError>(&outcome)) {
+      if (error->reason != BusyReason::kQueueFull) return;
+      const std::string fault = justify_({.key = KeyOf(shapes_[key])}, *error);
+      if (!fault.empty()) context_.Violation(Str("a request is refused: queue_full, but ", fault));
+      return;
+    }
     ++context_.counters.streams;
     const StreamId id = std::get<StreamId>(outcome);
     if (request.stream && id != *request.stream) {
@@ -96,6 +101,19 @@ void Clients::Ask(size_t key, Request request) {
     Attach(streams_.at(id));
     Plan(id);
   });
+}
+
+std::variant<StreamId, StreamError> Clients::Submit(Region& region, size_t key,
+                                                    const Request& request) {
+  if (context_.bug == PlantedBug::kCountsParked) {
+    const auto waiting = std::ranges::count_if(region.streams(), [&](const auto& entry) {
+      return !entry.second.group && entry.second.key == KeyOf(shapes_[key]);
+    });
+    if (waiting > 0 && waiting >= context_.swarm.queue_requests_max) {
+      return MakeStreamError(BusyReason::kQueueFull, "by mistake");
+    }
+  }
+  return region.Submit(request);
 }
 
 void Clients::Attach(ClientStream& stream) {
@@ -256,6 +274,7 @@ void Clients::OnFail(StreamId id, const StreamError& error) {
                                   error.message, "), but ", fault));
   }
   ++context_.counters.failed;
+  if (error.reason == BusyReason::kRequestSuspect) ++context_.counters.suspects;
   Finish(found->second);
 }
 

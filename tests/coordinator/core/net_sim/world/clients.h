@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "coordinator/core/region.h"
@@ -25,9 +26,9 @@ class ClientDoor {
 };
 
 struct ClientStream {
-  StreamId id;
-  Request request;  // As it was asked for; a client comes back with the same one.
-  ModelKey key;
+  StreamId id{};
+  Request request{};  // As it was asked for; a client comes back with the same one.
+  ModelKey key{};
   int64_t tokens_needed = 0;
   SequenceRequest granted{};  // What leaders must be given.
   Twin twin{};
@@ -42,7 +43,7 @@ struct ClientStream {
 
 class Clients {
  public:
-  // Whether a stream may fail for that reason now; empty if so, otherwise why not.
+  // Whether a stream may fail, or not be taken, for that reason now; empty if so, otherwise why not.
   using Justify = std::function<std::string(const ClientStream&, const StreamError&)>;
 
   // All outlive it. `shapes`: a group's of each key.
@@ -66,6 +67,7 @@ class Clients {
   Request MakeRequest(size_t key, bool poison);
   void Arrive();
   void Ask(size_t key, Request request);
+  std::variant<StreamId, StreamError> Submit(Region& region, size_t key, const Request& request);
   void Attach(ClientStream& stream);
   void Unattach(ClientStream& stream);
   void Plan(StreamId id);

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/core/groups/generation_state.h"
+#include "coordinator/core/streams/generation_state.h"
 #include "tests/coordinator/core/net_sim/net/chance.h"
 #include "tests/coordinator/core/net_sim/world/twin.h"
 #include "transport/base/clock.h"
