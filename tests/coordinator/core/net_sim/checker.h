@@ -90,7 +90,7 @@ class Checker {
   std::set<std::pair<ConnectionId, uint64_t>> draining_;
   std::map<StreamId, Known> known_;
   std::map<SequenceId, StreamId> placed_;
-  std::set<SequenceId> cancelled_;             // By the last actions.
+  std::set<SequenceId> cancelled_;              // By the last actions.
   std::map<StreamId, int32_t> groups_lost_of_;  // Of streams that the last actions ended.
   std::map<ModelKey, std::map<int64_t, TimeNs>>
       ready_at_;  // By KV cache tokens, when there last was one.

@@ -195,10 +195,15 @@ void Host::Update(ConnectionId id, uint64_t epoch, std::vector<SequenceUpdate> u
 }
 
 void Host::OnHandOver(Link& link, uint64_t epoch, std::vector<HeldStream> streams, bool last) {
-  Arrive(link, [this, epoch, streams = std::move(streams), last](ConnectionId id, Connection&) {
+  Arrive(link, [this, epoch, streams = std::move(streams), last](ConnectionId id,
+                                                                 Connection& connection) {
     if (!CallHandOver(*region_, id, epoch, streams, last)) return Refuse(id);
+    if (last) {
+      connection.link->Send(
+          Side::kCoordinator,
+          [group = connection.group, link = connection.link.get()] { group->OnIntroduced(link); });
+    }
     Act();
-    if (!region_) return;
     if constexpr (!HasDrain<Region>()) return;
     for (const HeldStream& held : streams) checker_->HandedOver(held, id, epoch, *region_);
   });

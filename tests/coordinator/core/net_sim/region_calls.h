@@ -3,7 +3,9 @@
 #include "coordinator/core/region.h"
 namespace shoal::core::net_sim {
 template <typename R>
-constexpr bool HasDrain() { return requires(R& region) { region.Drain(0, true); }; }
+constexpr bool HasDrain() {
+  return requires(R & region) { region.Drain(0, true); };
+}
 template <typename R>
 bool CallHandOver(R& region, ConnectionId id, uint64_t epoch, std::vector<HeldStream> streams,
                   bool last) {

@@ -106,8 +106,20 @@ std::string Simulation::Run() {
     const auto held = [this] { return !FindHeld().empty(); };
     RunWhile(context_.swarm.orphan_grace_ms + 3'000, held);
     if (held()) context_.Violation(FindHeld());
+    if (context_.violation.empty()) StopRegion();
   }
   return context_.violation;
+}
+
+// All groups are dismissed, and end.
+void Simulation::StopRegion() {
+  RunWhile(kHealedWithinMs, [this] { return !host_.up(); });
+  host_.Call([](Region& region) { region.Stop(); });
+  RunWhile(context_.swarm.join_timeout_ms + 2'000,
+           [this] { return !host_.region()->groups().empty(); });
+  for (const auto& [number, group] : host_.region()->groups()) {
+    context_.Violation(Str(group.Name(), " was not dismissed"));
+  }
 }
 
 std::string Simulation::FindUnfinished() const { return clients_.FindOpen(); }
@@ -185,8 +197,10 @@ void Simulation::InjectFault() {
   for (const int64_t rate : context_.swarm.rates) total += rate;
   if (total == 0) return;
   if constexpr (!HasDrain<Region>()) {
-    total -= context_.swarm.rates[static_cast<int>(Fault::kDrain)] + context_.swarm.rates[static_cast<int>(Fault::kTerm)];
-    context_.swarm.rates[static_cast<int>(Fault::kDrain)] = context_.swarm.rates[static_cast<int>(Fault::kTerm)] = 0;
+    total -= context_.swarm.rates[static_cast<int>(Fault::kDrain)] +
+             context_.swarm.rates[static_cast<int>(Fault::kTerm)];
+    context_.swarm.rates[static_cast<int>(Fault::kDrain)] =
+        context_.swarm.rates[static_cast<int>(Fault::kTerm)] = 0;
   }
   if (total == 0) return;
   int64_t ticket = context_.chance.Draw(0, total - 1);

@@ -56,6 +56,7 @@ class Simulation {
   void Inject(Fault fault, FakeGroup& group);
   void CutOff(FakeGroup& group, bool whole);
   void Heal();
+  void StopRegion();
   std::string FindUnfinished() const;
   std::string FindHeld() const;
 

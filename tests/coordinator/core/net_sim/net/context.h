@@ -117,14 +117,22 @@ std::ostream& operator<<(std::ostream& out, const Counters& counters);
 
 // All but those of the faults.
 inline constexpr std::pair<const char*, int64_t Counters::*> kCounters[] = {
-    {"streams", &Counters::streams},         {"ended", &Counters::ended},
-    {"failed", &Counters::failed},           {"cancelled", &Counters::cancelled},
-    {"continued", &Counters::continued},     {"trimmed", &Counters::trimmed},
-    {"detached", &Counters::detached},       {"resumed", &Counters::resumed},
-    {"recomputed", &Counters::recomputed},   {"adopted", &Counters::adopted},
-    {"ranks rejoined", &Counters::rejoined}, {"groups lost", &Counters::groups_lost},
-    {"groups drained", &Counters::drained},  {"suspects", &Counters::suspects},
-    {"restarts", &Counters::restarts},       {"refused as old", &Counters::refused_old},
+    {"streams", &Counters::streams},
+    {"ended", &Counters::ended},
+    {"failed", &Counters::failed},
+    {"cancelled", &Counters::cancelled},
+    {"continued", &Counters::continued},
+    {"trimmed", &Counters::trimmed},
+    {"detached", &Counters::detached},
+    {"resumed", &Counters::resumed},
+    {"recomputed", &Counters::recomputed},
+    {"adopted", &Counters::adopted},
+    {"ranks rejoined", &Counters::rejoined},
+    {"groups lost", &Counters::groups_lost},
+    {"groups drained", &Counters::drained},
+    {"suspects", &Counters::suspects},
+    {"restarts", &Counters::restarts},
+    {"refused as old", &Counters::refused_old},
     {"canaries of ready groups", &Counters::canaries}};
 
 struct Context {

@@ -178,6 +178,21 @@ void Clients::GoAway(StreamId id) {
   if (stream.wanted) context_.loop.After(away_ms, [this, id] { ComeBack(id); });
 }
 
+// Of somebody who has the id and another request, or asks for an id that is taken.
+void Clients::Intrude(Region& region, const ClientStream& stream) {
+  Request other = stream.request;
+  other.prompt.push_back(1);
+  const auto resumed = CallResume(region, other);
+  const auto* refusal = std::get_if<StreamError>(&resumed);
+  if (refusal == nullptr || refusal->reason != BusyReason::kInvalid) {
+    context_.Violation(Str("stream ", stream.id, " was given to another request"));
+  }
+  const auto taken = region.Submit(stream.request);
+  if (!std::holds_alternative<StreamError>(taken)) {
+    context_.Violation(Str("stream ", stream.id, " was taken twice"));
+  }
+}
+
 void Clients::Retry(StreamId id) {
   ClientStream& stream = streams_.at(id);
   // In the end somebody serves it.
@@ -193,6 +208,7 @@ void Clients::ComeBack(StreamId id) {
   if (stream.over || stream.attached) return;
   const bool done = door_.Call([&](Region& region) {
     const bool known = region.streams().contains(id);
+    if (known && context_.chance.OneIn(4)) Intrude(region, stream);
     const auto outcome = CallResume(region, stream.request);
     if (const auto* error = std::get_if<StreamError>(&outcome)) {
       context_.Log("stream ", id, " is not resumed: ", error->message);

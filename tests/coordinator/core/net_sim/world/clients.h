@@ -43,7 +43,8 @@ struct ClientStream {
 
 class Clients {
  public:
-  // Whether a stream may fail, or not be taken, for that reason now; empty if so, otherwise why not.
+  // Whether a stream may fail, or not be taken, for that reason now; empty if so, otherwise why
+  // not.
   using Justify = std::function<std::string(const ClientStream&, const StreamError&)>;
 
   // All outlive it. `shapes`: a group's of each key.
@@ -73,6 +74,7 @@ class Clients {
   void Plan(StreamId id);
   void GoAway(StreamId id);
   void ComeBack(StreamId id);
+  void Intrude(Region& region, const ClientStream& stream);
   void Retry(StreamId id);
   void GiveUp(StreamId id);
   void Finish(ClientStream& stream);

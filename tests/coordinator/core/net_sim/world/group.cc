@@ -9,9 +9,8 @@ namespace shoal::core::net_sim {
 
 namespace {
 
-// A leader cancels what cannot be resumed when it has had no coordinator for so long.
-constexpr int64_t kTransientGraceMs = 2'000;
 // A step that other ranks hold up ends the group.
+constexpr bool kWhole = false;
 constexpr int64_t kStepDeadlineMs = 20'000;
 
 }  // namespace
@@ -23,7 +22,7 @@ FakeGroup::FakeGroup(Context& context, RankDoor& door, RankRegistration shape,
       shape_(std::move(shape)),
       ended_(std::move(ended)),
       ranks_(static_cast<size_t>(shape_.size)),
-      leader_(shape_, context.chance) {}
+      leader_(shape_, context.chance, context.loop) {}
 
 std::string FakeGroup::Name() const {
   return Str("group ", shape_.group_id, " (epoch ", epoch() >> 24, "/", epoch() & 0xffffff, ")");
@@ -77,22 +76,20 @@ void FakeGroup::Redial(int32_t rank, int64_t milliseconds) {
 void FakeGroup::Lost(int32_t rank, const Link* link) {
   if (at(rank).link.get() != link) return;
   at(rank).link = nullptr;
-  at(rank).registered = false;
+  const bool was_registered = std::exchange(at(rank).registered, false);
   context_.Log(Name(), " rank ", rank, " lost its connection");
   if (terminating_) return EndRank(rank);
-  OrphanAfter(rank);
+  if (rank == 0 && was_registered) Orphan();
   Redial(rank, context_.chance.Draw(0, 150));
 }
 
-void FakeGroup::OrphanAfter(int32_t rank) {
-  if (rank != 0) return;
+// It looks for a coordinator for a while longer than it holds streams.
+void FakeGroup::Orphan() {
+  introduced_before_ = std::exchange(introduced_, false);
+  leader_.Orphan(orphan_grace_ms_);
   const uint64_t orphaned = ++orphaned_;
-  const auto still = [this, orphaned] { return orphaned == orphaned_ && !at(0).registered; };
-  After(0, kTransientGraceMs, [this, still] {
-    if (still()) leader_.DropTransient();
-  });
-  After(0, orphan_grace_ms_ + context_.chance.Draw(0, 2'000), [this, still] {
-    if (!still()) return;
+  After(0, orphan_grace_ms_ + context_.chance.Draw(0, 2'000), [this, orphaned] {
+    if (orphaned != orphaned_ || at(0).registered) return;
     context_.Log(Name(), " gives up without a coordinator");
     Blame();
     EndAll();
@@ -125,30 +122,32 @@ void FakeGroup::OnOutcome(int32_t rank, const Link* link, const RegisterOutcome&
 }
 
 void FakeGroup::Joined(bool continued) {
-  if (continued) {
-    std::vector<SequenceUpdate> updates = leader_.TellAgain();
-    context_.Log(Name(), " tells ", updates.size(), " sequences again");
-    if (!updates.empty()) Send(std::move(updates));
-  } else {
-    std::vector<HeldStream> streams = leader_.HandOver();
-    context_.Log(Name(), " hands ", streams.size(), " streams over");
-    const std::shared_ptr<Link>& link = at(0).link;
-    // In one or two parts.
-    std::vector<HeldStream> rest;
-    if (streams.size() > 1 && context_.chance.OneIn(2)) {
-      rest.assign(streams.begin() + 1, streams.end());
-      streams.resize(1);
-    }
-    const bool parts = !rest.empty();
-    const auto hand = [&](std::vector<HeldStream> part, bool last) {
-      link->Send(Side::kRank,
-                 [this, self = shared_from_this(), link = link, epoch = epoch(),
-                  part = std::move(part), last] { door_.OnHandOver(*link, epoch, part, last); });
-    };
-    hand(std::move(streams), !parts);
-    if (parts) hand(std::move(rest), true);
+  rank::HeldStreams::Told told = leader_.Introduce(continued, introduced_before_);
+  context_.Log(Name(), " hands ", told.streams.size(), " streams over, tells ", told.updates.size(),
+               " again");
+  const std::shared_ptr<Link>& link = at(0).link;
+  if (!told.updates.empty()) {
+    link->Send(Side::kRank, [this, self = shared_from_this(), link, epoch = epoch(),
+                             updates = std::move(told.updates)] {
+      door_.OnUpdate(*link, epoch, updates, /*is_lie=*/false);
+    });
+  }
+  // Each in a message of its own, and an empty one at the end.
+  for (size_t i = 0; i <= told.streams.size(); ++i) {
+    const bool last = i == told.streams.size();
+    std::vector<HeldStream> part;
+    if (!last) part.push_back(std::move(told.streams[i]));
+    link->Send(Side::kRank,
+               [this, self = shared_from_this(), link, epoch = epoch(), part = std::move(part),
+                last] { door_.OnHandOver(*link, epoch, part, last); });
   }
   WantStep();
+}
+
+void FakeGroup::OnIntroduced(const Link* link) {
+  Awake(0, [this, link] {
+    if (at(0).link.get() == link) introduced_ = true;
+  });
 }
 
 void FakeGroup::OnRefused(int32_t rank, const Link* link) {
@@ -165,7 +164,11 @@ void FakeGroup::OnRefused(int32_t rank, const Link* link) {
 void FakeGroup::OnSubmit(uint64_t epoch, const SequenceRequest& request) {
   Awake(0, [this, epoch, request] {
     if (!at(0).registered || epoch != at(0).epoch) return;
-    leader_.Submit(request);
+    if (!leader_.Submit(request) && kWhole) {
+      context_.Violation(Str(Name(), " is given more than it has room for"));
+    }
+    std::vector<SequenceUpdate> refusals = leader_.TakeRefusals();
+    if (!refusals.empty()) Send(std::move(refusals));
     WantStep();
   });
 }
@@ -202,6 +205,7 @@ bool FakeGroup::at_work() const {
 }
 
 void FakeGroup::Heartbeat(int32_t rank) {
+  if (rank == 0) leader_.Expire();
   if (at(rank).registered) {
     const std::shared_ptr<Link>& link = at(rank).link;
     link->Send(Side::kRank, [this, self = shared_from_this(), link = link, epoch = at(rank).epoch,

@@ -46,6 +46,7 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
   // ---- What comes from the coordinator.
   void OnOutcome(int32_t rank, const Link* link, const RegisterOutcome& outcome);
   void OnRefused(int32_t rank, const Link* link);
+  void OnIntroduced(const Link* link);
   void OnSubmit(uint64_t epoch, const SequenceRequest& request);
   void OnCancel(uint64_t epoch, SequenceId id);
   void OnRelease(uint64_t epoch, SequenceId id);
@@ -95,7 +96,7 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
   void Dial(int32_t rank);
   void Redial(int32_t rank, int64_t milliseconds);
   void Lost(int32_t rank, const Link* link);
-  void OrphanAfter(int32_t rank);
+  void Orphan();
   void Heartbeat(int32_t rank);
   void Joined(bool continued);
   void WantStep();
@@ -115,7 +116,9 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
   bool blamed_ = false;
   uint64_t hangs_ = 0;
   uint64_t slows_ = 0;
-  uint64_t orphaned_ = 0;  // How often the leader was without a coordinator.
+  bool introduced_ = false;         // The coordinator has heard all that was held.
+  bool introduced_before_ = false;  // The one before it had.
+  uint64_t orphaned_ = 0;           // How often the leader was without a coordinator.
   int64_t orphan_grace_ms_ = 5'000;
   int64_t drain_timeout_ms_ = 5'000;
   bool step_wanted_ = false;

@@ -77,17 +77,16 @@ void FakeGroup::Confess(LossCause cause) {
 }
 
 std::string FakeGroup::PickLie(SequenceUpdate& update) {
-  const std::vector<SequenceUpdate> live = leader_.TellAgain();
+  const auto& live = leader_.live();
   if (live.empty() || context_.chance.OneIn(4)) {
     update.id = context_.chance.Next();
     return "of a sequence of nobody";
   }
-  update = live[static_cast<size_t>(context_.chance.Draw(0, std::ssize(live) - 1))];
-  update.tokens_before += std::ssize(update.tokens);
-  update.prompt_logprobs_before += std::ssize(update.prompt_logprobs);
-  update.logprobs.clear();
-  update.prompt_logprobs.clear();
-  update.finish = FinishReason::kNone;
+  const auto& [id, sequence] =
+      *std::next(live.begin(), context_.chance.Draw(0, std::ssize(live) - 1));
+  update.id = id;
+  update.tokens_before = sequence.tokens;
+  update.prompt_logprobs_before = sequence.prompt_logprobs;
   switch (context_.chance.Draw(0, 2)) {
     case 0:
       update.tokens = {kVocabSize};

@@ -1,12 +1,13 @@
 #pragma once
 
-// What a leader's scheduler and its record of sequences do, without computing anything: tokens come
-// from TwinState, step by step.
+// What a leader does, without computing anything: tokens come from TwinState, step by step. What it
+// remembers of its sequences it remembers as a real one does (held_streams.h).
 
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "coordinator/core/streams/generation_state.h"
@@ -14,55 +15,62 @@
 #include "tests/coordinator/core/net_sim/world/twin.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/sequence_request.h"
+#include "worker/rank/serving/held_streams.h"
 
 namespace shoal::core::net_sim {
 
 class Leader {
  public:
-  // Both outlive it. An unsound one computes canaries with a bit that is wrong.
-  Leader(const RankRegistration& shape, Chance& chance) : shape_(shape), chance_(chance) {}
+  // All outlive it.
+  Leader(const RankRegistration& shape, Chance& chance, const Clock& clock)
+      : shape_(shape), chance_(chance), clock_(clock) {}
 
-  // What is known already, or not any more, changes nothing.
-  void Submit(const SequenceRequest& request);
+  // What is known already changes nothing. Result: false if it has no room for it.
+  bool Submit(const SequenceRequest& request);
   void Cancel(SequenceId id);
-  void Release(SequenceId id);
+  void Release(SequenceId id) { held_.Release(id); }
 
   // One step of up to sequences_max sequences. Result: what came of them.
   std::vector<SequenceUpdate> Step();
+  // Of requests that were refused.
+  std::vector<SequenceUpdate> TakeRefusals() { return std::exchange(refusals_, {}); }
 
-  // Of every live sequence all that came of it, for the coordinator that knows part of it.
-  std::vector<SequenceUpdate> TellAgain() const;
-  // The resumable sequences, for a coordinator that knows nothing; the others are gone.
-  std::vector<HeldStream> HandOver();
-  // Sequences that nobody will ask for.
-  void DropTransient();
-  void DropAll() { records_.clear(); }
+  // As those of HeldStreams.
+  void Orphan(int64_t orphan_grace_ms) { held_.Orphan(clock_.now(), orphan_grace_ms); }
+  void Expire();
+  rank::HeldStreams::Told Introduce(bool continued, bool introduced_before);
+  // Its process is gone.
+  void DropAll() { live_.clear(); }
 
-  bool busy() const;
-  // Of ended ones.
-  size_t held() const;
+  // The live sequences.
+  const auto& live() const { return live_; }
+  bool busy() const { return !live_.empty(); }
+  // Resumable ones that have ended and were not released.
+  size_t held() const { return held_.ended_count(); }
   bool poisoned() const { return poisoned_; }
   uint64_t steps() const { return steps_; }
 
-  bool unsound = false;
+  bool unsound = false;       // It computes canaries with a bit that is wrong.
   int64_t refuse_one_in = 0;  // 0: none.
 
  private:
-  struct Record {
+  struct Live {
     SequenceRequest request;
     TwinState state;
-    SequenceUpdate all{};
+    int64_t tokens = 0;           // With those that it was given.
+    int64_t prompt_logprobs = 0;  // Likewise.
     bool cancelled = false;
-    bool refused = false;
   };
 
-  SequenceUpdate Advance(Record& record);
-  bool IsCanary(const Record& record) const { return record.request.stream == StreamId{}; }
-  void BoundHeld();
+  SequenceUpdate Advance(Live& live);
+  static bool IsCanary(const Live& live) { return live.request.stream == StreamId{}; }
 
   const RankRegistration& shape_;
   Chance& chance_;
-  std::map<SequenceId, Record> records_;
+  const Clock& clock_;
+  std::map<SequenceId, Live> live_;
+  rank::HeldStreams held_;
+  std::vector<SequenceUpdate> refusals_;
   uint64_t steps_ = 0;
   bool poisoned_ = false;
 };
