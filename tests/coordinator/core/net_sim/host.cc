@@ -1,5 +1,4 @@
 #include "tests/coordinator/core/net_sim/host.h"
-#include "tests/coordinator/core/net_sim/region_calls.h"
 
 #include <algorithm>
 #include <utility>
@@ -197,21 +196,20 @@ void Host::Update(ConnectionId id, uint64_t epoch, std::vector<SequenceUpdate> u
 void Host::OnHandOver(Link& link, uint64_t epoch, std::vector<HeldStream> streams, bool last) {
   Arrive(link, [this, epoch, streams = std::move(streams), last](ConnectionId id,
                                                                  Connection& connection) {
-    if (!CallHandOver(*region_, id, epoch, streams, last)) return Refuse(id);
+    if (!region_->HandOver(id, epoch, streams, last)) return Refuse(id);
     if (last) {
       connection.link->Send(
           Side::kCoordinator,
           [group = connection.group, link = connection.link.get()] { group->OnIntroduced(link); });
     }
     Act();
-    if constexpr (!HasDrain<Region>()) return;
     for (const HeldStream& held : streams) checker_->HandedOver(held, id, epoch, *region_);
   });
 }
 
 void Host::OnDrain(Link& link, uint64_t epoch) {
   Arrive(link, [this, epoch](ConnectionId id, Connection&) {
-    if (!CallLeaderDrains(*region_, id, epoch)) return Refuse(id);
+    if (!region_->DrainRequested(id, epoch)) return Refuse(id);
     Act();
     checker_->Draining(id, epoch);
   });
@@ -219,13 +217,13 @@ void Host::OnDrain(Link& link, uint64_t epoch) {
 
 void Host::OnFault(Link& link, uint64_t epoch, LossCause cause) {
   Arrive(link, [this, epoch, cause](ConnectionId id, Connection&) {
-    if (!CallFault(*region_, id, epoch, cause)) Refuse(id);
+    if (!region_->Fault(id, epoch, cause, "as it says")) Refuse(id);
   });
 }
 
 void Host::GroupEnded(uint64_t number) {
   Awake([this, number] {
-    CallGroupEnded(*region_, number);
+    region_->GroupEnded(number, LossCause::kRankDied, "its processes ended");
     Act();
   });
 }
@@ -237,8 +235,7 @@ void Host::Drain() {
   const Gone group = chosen->second;
   const auto leader = connections_.find(group.leader);
   if (leader == connections_.end()) return;
-  const std::string refusal =
-      CallDrain(*region_, group.number, /*restart=*/context_.chance.OneIn(2));
+  const std::string refusal = region_->Drain(group.number);
   context_.Log("group ", group.number, " is to be drained: ", refusal);
   if (refusal.empty()) leader->second.group->Blame();
   Act();

@@ -4,7 +4,6 @@
 #include <functional>
 #include <utility>
 
-#include "tests/coordinator/core/net_sim/region_calls.h"
 #include "transport/base/check.h"
 
 namespace shoal::core::net_sim {
@@ -12,7 +11,7 @@ namespace shoal::core::net_sim {
 namespace {
 
 // After all is healed, what is left must have ended so soon.
-constexpr int64_t kHealedWithinMs = 90'000;
+constexpr int64_t kHealedWithinMs = 60'000;
 
 constexpr int64_t kKvCacheTokens = 200;
 constexpr int64_t kKvCacheTokensSmall = 40;
@@ -125,7 +124,6 @@ void Simulation::StopRegion() {
 std::string Simulation::FindUnfinished() const { return clients_.FindOpen(); }
 
 std::string Simulation::FindHeld() const {
-  if constexpr (!HasDrain<Region>()) return "";
   for (const Slot& slot : slots_) {
     if (slot.group && slot.group->alive() && slot.group->leader().held() > 0) {
       return Str(slot.group->Name(), " still holds ", slot.group->leader().held(),
@@ -195,13 +193,6 @@ void Simulation::ScheduleFault() {
 void Simulation::InjectFault() {
   int64_t total = 0;
   for (const int64_t rate : context_.swarm.rates) total += rate;
-  if (total == 0) return;
-  if constexpr (!HasDrain<Region>()) {
-    total -= context_.swarm.rates[static_cast<int>(Fault::kDrain)] +
-             context_.swarm.rates[static_cast<int>(Fault::kTerm)];
-    context_.swarm.rates[static_cast<int>(Fault::kDrain)] =
-        context_.swarm.rates[static_cast<int>(Fault::kTerm)] = 0;
-  }
   if (total == 0) return;
   int64_t ticket = context_.chance.Draw(0, total - 1);
   int chosen = 0;

@@ -73,6 +73,8 @@ void Link::Reset() {
 void Link::ResetFor(Side side) {
   for (End& each : ends_) each.inbox.clear();
   Lose(side);
+  // What the other end sends goes nowhere, and it gives up in time.
+  Stall(side, true);
   Stall(Other(side), true);
 }
 

@@ -89,8 +89,10 @@ TEST_F(LinkTest, MayBreakForOneEndOnly) {
   RunFor(10'000);
   EXPECT_EQ(heard_, "c");
   Send('1');
-  RunFor(10'000);
+  RunFor(1'000);
   EXPECT_EQ(heard_, "c");
+  RunFor(2'000);
+  EXPECT_EQ(heard_, "cr");
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 #include "tests/coordinator/core/net_sim/world/clients.h"
-#include "tests/coordinator/core/net_sim/region_calls.h"
 
 #include <algorithm>
 #include <optional>
@@ -139,6 +138,10 @@ void Clients::Plan(StreamId id) {
   if (chance.Roll(context_.swarm.impatient)) {
     context_.loop.After(chance.Draw(1, 4'000), [this, id] { GiveUp(id); });
   } else if (chance.Roll(context_.swarm.restless)) {
+    // Some come on another connection before the first one is known to be broken.
+    if (streams_.at(id).request.resumable && chance.OneIn(5)) {
+      return context_.loop.After(chance.Draw(1, 1'000), [this, id] { ComeBack(id); });
+    }
     context_.loop.After(chance.Draw(1, 3'000), [this, id] { GoAway(id); });
   }
 }
@@ -165,7 +168,7 @@ void Clients::GoAway(StreamId id) {
     // What was under way to it is lost.
     stream.seen = std::max(stream.seen, stream.tokens - std::min<size_t>(stream.tokens, 2));
     Unattach(stream);
-    CallDetach(region, id);
+    region.Detach(id);
     stream.wanted = stream.request.resumable && !context_.chance.OneIn(8);
     if (!stream.wanted) Finish(stream);
     if (!stream.request.resumable && region.streams().contains(id)) {
@@ -182,7 +185,7 @@ void Clients::GoAway(StreamId id) {
 void Clients::Intrude(Region& region, const ClientStream& stream) {
   Request other = stream.request;
   other.prompt.push_back(1);
-  const auto resumed = CallResume(region, other);
+  const auto resumed = region.Resume(other);
   const auto* refusal = std::get_if<StreamError>(&resumed);
   if (refusal == nullptr || refusal->reason != BusyReason::kInvalid) {
     context_.Violation(Str("stream ", stream.id, " was given to another request"));
@@ -205,11 +208,11 @@ void Clients::Retry(StreamId id) {
 
 void Clients::ComeBack(StreamId id) {
   ClientStream& stream = streams_.at(id);
-  if (stream.over || stream.attached) return;
+  if (stream.over) return;
   const bool done = door_.Call([&](Region& region) {
-    const bool known = region.streams().contains(id);
+    const bool known = region.streams().contains(id) || region.ended().contains(id);
     if (known && context_.chance.OneIn(4)) Intrude(region, stream);
-    const auto outcome = CallResume(region, stream.request);
+    const auto outcome = region.Resume(stream.request);
     if (const auto* error = std::get_if<StreamError>(&outcome)) {
       context_.Log("stream ", id, " is not resumed: ", error->message);
       if (error->reason == BusyReason::kInvalid) {
@@ -220,7 +223,7 @@ void Clients::ComeBack(StreamId id) {
       }
       return Retry(id);
     }
-    const bool recomputing = std::get<GenerationService::Resumed>(outcome).recomputing;
+    const bool recomputing = std::get<0>(outcome).recomputing;
     context_.Log("the client of stream ", id, " is back", recomputing ? ", recomputing" : "");
     if (recomputing == known) {
       context_.Violation(Str("stream ", id, known ? " was known" : " was not known",

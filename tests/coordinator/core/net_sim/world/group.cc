@@ -10,7 +10,6 @@ namespace shoal::core::net_sim {
 namespace {
 
 // A step that other ranks hold up ends the group.
-constexpr bool kWhole = false;
 constexpr int64_t kStepDeadlineMs = 20'000;
 
 }  // namespace
@@ -164,7 +163,7 @@ void FakeGroup::OnRefused(int32_t rank, const Link* link) {
 void FakeGroup::OnSubmit(uint64_t epoch, const SequenceRequest& request) {
   Awake(0, [this, epoch, request] {
     if (!at(0).registered || epoch != at(0).epoch) return;
-    if (!leader_.Submit(request) && kWhole) {
+    if (!leader_.Submit(request)) {
       context_.Violation(Str(Name(), " is given more than it has room for"));
     }
     std::vector<SequenceUpdate> refusals = leader_.TakeRefusals();
