@@ -22,7 +22,7 @@ Other verbs; those with MODEL have a --help of their own:
   shoal-worker bench engine MODEL  Measure prefill and decode, without a coordinator.
 
 Exit status:
-  0  dismissed by the coordinator, or SIGTERM
+  0  dismissed by the coordinator, or SIGTERM (drained first) or SIGINT
   1  failed while running
   2  wrong usage or configuration, a bad or oversized model, more ranks than leaves
   3  could not join the cluster in time
@@ -85,6 +85,8 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
                "Give up joining, or joining again, after this long.");
   table.AddString("group-token-file", "FILE", options.group_token_file,
                   "A secret that this group shares with the coordinator, one line.");
+  table.AddInt("group-number", "N", options.group_number, {-1, INT32_MAX},
+               "Which of the groups that the coordinator manages it is. -1: none of them.");
   return table;
 }
 
