@@ -74,8 +74,13 @@ void Checker::HandsOver(const HeldStream& held, const Region& region) {
   const bool lacks = (request.params.top_logprobs >= 0 && !request.generated.empty()) ||
                      (request.params.prompt_logprobs && request.prompt_logprobs_given);
   const ClientStream* stream = clients_.Find(request.stream);
-  const bool is_wanted = stream != nullptr && !stream->over;
-  if (is_wanted && !is_known && !lacks) must_take_.insert(request.stream);
+  // The coordinator before may have cancelled what its client had left alone.
+  const int64_t grace_ns =
+      (context_.swarm.orphan_grace_ms - context_.swarm.heartbeat_ms) * kMillisecondNs;
+  const bool is_wanted = stream != nullptr && !stream->over &&
+                         (stream->attached || context_.loop.now() - stream->away_since < grace_ns);
+  const bool was_cancelled = ever_cancelled_.contains(request.id);
+  if (is_wanted && !is_known && !lacks && !was_cancelled) must_take_.insert(request.stream);
 }
 
 void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t epoch,
@@ -198,6 +203,7 @@ void Checker::ObserveStream(const SubmitAction& submit, uint64_t number, const M
 
 void Checker::Observe(const CancelAction& cancel) {
   cancelled_.insert(cancel.sequence);
+  ever_cancelled_.insert(cancel.sequence);
   const auto placed = placed_.find(cancel.sequence);
   if (placed == placed_.end()) return;
   const auto known = known_.find(placed->second);

@@ -93,6 +93,7 @@ class Checker {
   std::map<uint64_t, uint64_t> epochs_;  // Of each group id, the newest.
   uint64_t epoch_max_ = 0;
   std::map<SequenceId, StreamId> sequences_;
+  std::set<SequenceId> ever_cancelled_;
   // Of this one.
   std::map<uint64_t, Member> members_;  // By number.
   std::set<std::pair<ConnectionId, uint64_t>> draining_;
