@@ -137,6 +137,7 @@ class Region {
 
   // ---- region/clients.cc
   StreamId AddStream(Stream stream);
+  void ForgetActionsFor(StreamId id);
   void FailStream(StreamId id, StreamError error);
   void FinishStream(const Group& group, StreamId id, SequenceUpdate last);
   // Its last action is made. Result: the stream as it was.

@@ -66,6 +66,8 @@ struct Group {
   // The connection of rank 0, which must be there.
   ConnectionId leader() const { return ranks[0].value().connection; }
   bool has_leader() const { return !ranks.empty() && ranks[0] && !ranks[0]->away; }
+  // Whether canaries are to go through it.
+  bool wants_canary() const { return state == GroupState::kReady || state == GroupState::kCanary; }
   // Whether a canary is on its way through it.
   bool has_canary() const { return canary && sequences.contains(canary->sequence); }
   // Null if it has none on that connection.

@@ -25,8 +25,10 @@ void Region::StartCanary(Group& group) {
 }
 
 void Region::StartDueCanary(Group& group) {
-  const bool wanted = group.state == GroupState::kReady || group.state == GroupState::kCanary;
-  if (group.canary_due && wanted && group.HasPlace()) StartCanary(group);
+  if (!group.canary_due || !group.HasPlace()) return;
+  StartCanary(group);
+  // What it does not take up is free again.
+  Dispatch(ModelKey(group.key));
 }
 
 void Region::TickCanary(Group& group) {
@@ -53,7 +55,7 @@ void Region::ApplyCanary(Group& group, SequenceUpdate update) {
   if (update.finish == FinishReason::kCancelled && group.sequences.size() > group.capacity()) {
     // Its leader is full with what it has of another coordinator: it gets the next free place.
     group.Forget(update.id);
-    group.canary_due = true;
+    group.canary_due = group.wants_canary();
     return;
   }
   std::string fault = group.canary->FindBadEnd(update);

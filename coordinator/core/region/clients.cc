@@ -47,6 +47,7 @@ std::variant<Region::Resumed, StreamError> Region::Resume(Request request) {
   if (stream == nullptr) {
     auto outcome = Submit(std::move(request));
     if (auto* error = std::get_if<StreamError>(&outcome)) return std::move(*error);
+    ForgetActionsFor(id);
     return Resumed{.recomputing = true};
   }
   const std::string name = ModelName(request.model, options_, groups_).value_or("");
@@ -57,17 +58,22 @@ std::variant<Region::Resumed, StreamError> Region::Resume(Request request) {
     return MakeStreamError(BusyReason::kInvalid,
                            Str("stream ", id, " is of another request: ", difference, " differs"));
   }
-  // What was about to be told to the listener before is part of what this one hears.
-  std::erase_if(actions_, [&](const Action& action) {
-    const auto* deliver = std::get_if<DeliverAction>(&action);
-    return deliver != nullptr && deliver->stream == id;
-  });
+  ForgetActionsFor(id);
   stream->detached_since.reset();
   if (ended != nullptr) ended->until = clock_.now() + options_.orphan_grace_ms * kMillisecondNs;
   for (SequenceUpdate& update : Replay(*stream, ended != nullptr ? &ended->end : nullptr)) {
     actions_.emplace_back(DeliverAction{id, std::move(update)});
   }
   return Resumed{};
+}
+
+// What was about to be told to the listener before is not for the next one, who hears all anew.
+void Region::ForgetActionsFor(StreamId id) {
+  std::erase_if(actions_, [&](const Action& action) {
+    const auto* deliver = std::get_if<DeliverAction>(&action);
+    const auto* fail = std::get_if<FailAction>(&action);
+    return (deliver != nullptr && deliver->stream == id) || (fail != nullptr && fail->stream == id);
+  });
 }
 
 void Region::Detach(StreamId id) {

@@ -44,7 +44,10 @@ RegisterOutcome Region::Register(ConnectionId connection, const RankRegistration
     group.state = GroupState::kCanary;
     StartCanary(group);
   }
-  if (outcome.continued) Dispatch(ModelKey(group.key));
+  if (outcome.continued) {
+    StartDueCanary(group);
+    Dispatch(ModelKey(group.key));
+  }
   return outcome;
 }
 
@@ -69,14 +72,17 @@ void Region::SettleRejoin(Group& group) {
   if (!group.rejoin) return;
   const Rejoin rejoin = *std::exchange(group.rejoin, std::nullopt);
   for (const SequenceId sequence : rejoin.unconfirmed) {
+    if (group.canary && group.canary->sequence == sequence) {
+      group.canary_due = group.wants_canary();
+    }
     group.Forget(sequence);
-    if (group.canary && group.canary->sequence == sequence) group.canary_due = true;
     const std::optional<StreamId> id = streams_.FindId(sequence);
     if (id) {
       streams_.Park(*id, {LossCause::kRankDied, Str(group.Name(), " did not know of it any more")});
     }
   }
   StartDueCanary(group);
+  DismissDrained(group);
   Dispatch(ModelKey(group.key));
 }
 

@@ -50,6 +50,14 @@ class CoordinatorThread {
   bool WaitForLost(int groups) {
     return Wait([&] { return lost_ >= groups; });
   }
+  std::optional<LossCause> last_loss() {
+    const std::lock_guard lock(mutex_);
+    return last_loss_;
+  }
+  // Has it called on the coordinator's loop.
+  void Do(const std::function<void(RegionService&)>& what) {
+    jobs_.Run([&] { what(*region_); });
+  }
   size_t journal_size() {
     size_t size = 0;
     jobs_.Run([&] { size = region_->journal().size(); });
@@ -62,8 +70,11 @@ class CoordinatorThread {
     const SteadyClock clock;
     RegionEvents events;
     events.on_group_ready = [this](uint64_t, const std::string&) { Note([&] { ++ready_; }); };
-    events.on_group_lost = [this](uint64_t, LossCause, const std::string&) {
-      Note([&] { ++lost_; });
+    events.on_group_lost = [this](uint64_t, LossCause cause, const std::string&) {
+      Note([&] {
+        ++lost_;
+        last_loss_ = cause;
+      });
     };
     RegionService region(options_, clock, io.provider->getTimer(), events);
     TextService text;
@@ -99,9 +110,10 @@ class CoordinatorThread {
   uint16_t port_ = 0;
   test::LoopJobs jobs_;
   RegionService* region_ = nullptr;
-  std::mutex mutex_;  // Guards the two below.
+  std::mutex mutex_;  // Guards the three below.
   int ready_ = 0;
   int lost_ = 0;
+  std::optional<LossCause> last_loss_;
   std::condition_variable changed_;
   std::thread thread_;
 };
@@ -382,6 +394,93 @@ TEST(RegionService, SaysThatTheGroupWasLostAndTakesItBack) {
   ASSERT_TRUE(coordinator.WaitForReady(2));
   EXPECT_EQ(Generate(client, Request({1}, 1)), (std::vector<int32_t>{2}));
   EXPECT_GT(client.Status().groups.at(0).epoch, 1u);
+}
+
+// What a gateway hears of one stream. Waits until it has ended, or has so many tokens.
+class Listener : public core::StreamListener {
+ public:
+  void OnTokens(const SequenceUpdate& update) override { Add(update, ""); }
+  void OnFinish(const SequenceUpdate& update) override { Add(update, ToString(update.finish)); }
+  void OnError(const StreamError& error) override { Add({}, ToString(error.reason)); }
+
+  std::vector<int32_t> Await(size_t tokens) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs),
+                      [&] { return tokens_.size() >= tokens || !end_.empty(); });
+    return tokens_;
+  }
+  std::string end() {
+    const std::lock_guard lock(mutex_);
+    return end_;
+  }
+
+ private:
+  void Add(const SequenceUpdate& update, std::string_view end) {
+    const std::lock_guard lock(mutex_);
+    tokens_.insert(tokens_.end(), update.tokens.begin(), update.tokens.end());
+    end_ = end;
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;  // Guards the two below.
+  std::vector<int32_t> tokens_;
+  std::string end_;
+  std::condition_variable changed_;
+};
+
+TEST(RegionService, TellsAllOfAStreamToAClientThatComesBack) {
+  CoordinatorThread coordinator;
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  core::Request request{{99, 10}, {}};
+  request.params.tokens_max = 5;
+  request.resumable = true;
+  request.stream = StreamId{1, 2};
+  Listener first;
+  Listener second;
+  Listener third;
+  coordinator.Do([&](RegionService& region) {
+    EXPECT_TRUE(std::holds_alternative<StreamId>(region.Submit(request, first)));
+  });
+  EXPECT_EQ(first.Await(1), (std::vector<int32_t>{11}));
+  coordinator.Do([&](RegionService& region) { region.Detach(*request.stream); });
+  coordinator.Do([&](RegionService& region) {
+    const auto outcome = region.Resume(request, second);
+    ASSERT_TRUE(std::holds_alternative<core::GenerationService::Resumed>(outcome));
+    EXPECT_FALSE(std::get<core::GenerationService::Resumed>(outcome).recomputing);
+  });
+  EXPECT_EQ(second.Await(1), (std::vector<int32_t>{11}));
+  EXPECT_EQ(first.end(), "") << "it left";
+  coordinator.Do([&](RegionService& region) {
+    EXPECT_TRUE(
+        std::holds_alternative<core::GenerationService::Resumed>(region.Resume(request, third)));
+    EXPECT_EQ(second.end(), "draining") << "another one took its place";
+    core::Request other = request;
+    other.prompt = {98};
+    EXPECT_TRUE(std::holds_alternative<StreamError>(region.Resume(other, first)));
+  });
+  EXPECT_EQ(third.Await(1), (std::vector<int32_t>{11}));
+  coordinator.Do([&](RegionService& region) { region.Cancel(*request.stream); });
+  EXPECT_TRUE(worker.Cancelled().has_value());
+  EXPECT_EQ(third.end(), "");
+  EXPECT_EQ(coordinator.journal_size(), 0u);
+}
+
+TEST(RegionService, DrainsAGroupAndSaysWhenItIsGone) {
+  CoordinatorThread coordinator;
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  coordinator.Do([](RegionService& region) {
+    EXPECT_EQ(region.Drain(0, /*restart=*/false), "");
+    EXPECT_THAT(region.Drain(7, false), HasSubstr("there is no group 7"));
+    EXPECT_FALSE(region.OnGroupEnded(7, LossCause::kRankDied, "its processes ended"));
+  });
+  EXPECT_TRUE(coordinator.WaitForLost(1));
+  EXPECT_EQ(coordinator.last_loss(), LossCause::kDrained);
+  coordinator.Do([](RegionService& region) {
+    EXPECT_EQ(region.status().group_losses_total, 0);
+    EXPECT_FALSE(region.OnGroupEnded(0, LossCause::kRankDied, "its processes ended"));
+  });
 }
 
 TEST(RegionService, TellsAClientThatItStops) {

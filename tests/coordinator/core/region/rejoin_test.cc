@@ -123,6 +123,19 @@ TEST_F(RejoinTest, GoesOnWithWhatTheLeaderStillHas) {
   EXPECT_EQ(Select<CancelAction>(actions)[0].sequence, old);
 }
 
+TEST_F(RejoinTest, DismissesAGroupThatWasDrainedWhileItsLeaderWasAway) {
+  const StreamId stream = Submit();
+  Take();
+  region_.Disconnected(10, "reset");
+  EXPECT_EQ(region_.Drain(0), "");
+  EXPECT_THAT(Take(), IsEmpty()) << "nobody there to hear it";
+  EXPECT_TRUE(Back(20, 0).continued);
+  EXPECT_TRUE(region_.HandOver(20, epoch_, {}, true));
+  const auto actions = Take();
+  EXPECT_THAT(Select<StopAction>(actions), SizeIs(1)) << "it knows of no sequence any more";
+  EXPECT_EQ(region_.streams().at(stream).group, std::nullopt);
+}
+
 TEST_F(RejoinTest, TakesTheNewConnectionWhereTheOldOneStillSeemsToStand) {
   EXPECT_TRUE(Back(21, 1).continued);
   const auto closes = Select<CloseAction>(Take());
