@@ -1,6 +1,7 @@
 #include "tests/coordinator/core/net_sim/planted_bugs.h"
 
 #include <algorithm>
+#include <utility>
 #include <variant>
 
 namespace shoal::core::net_sim {
@@ -14,7 +15,10 @@ void PlantedBugs::Mutate(std::vector<SequenceUpdate>& updates, const Region& reg
   if (bug_ != PlantedBug::kDoesNotTrim) return;
   for (SequenceUpdate& update : updates) {
     for (const auto& [id, stream] : region.streams()) {
-      if (stream.sequence == update.id) update.tokens_before = std::ssize(stream.tokens);
+      const int64_t known = std::ssize(stream.tokens);
+      if (stream.sequence == update.id && update.tokens_before < known) {
+        update.tokens_before = known;
+      }
     }
   }
 }
@@ -45,18 +49,24 @@ void PlantedBugs::Mutate(std::vector<Action>& actions, Region& region) {
   }
 }
 
-// A stream that goes to its third group with no token from its second is dropped on the way.
+// A stream that goes to its third group with no token from its second is forgotten on the way.
 void PlantedBugs::LoseTwiceParked(std::vector<Action>& actions, Region& region) {
+  std::vector<StreamId> lost;
   std::erase_if(actions, [&](const Action& action) {
     const auto* submit = std::get_if<SubmitAction>(&action);
     if (submit == nullptr || submit->request.stream == StreamId{}) return false;
     Placed& placed = placed_[submit->request.stream];
     const size_t tokens = submit->request.generated.size();
-    const bool lost = placed.groups >= 2 && placed.epoch != submit->epoch &&
-                      placed.tokens == tokens && region.streams().contains(submit->request.stream);
+    const bool loses =
+        placed.groups >= 2 && placed.epoch != submit->epoch && placed.tokens == tokens;
     placed = {submit->epoch, tokens, placed.groups + 1};
-    return lost;
+    if (loses) lost.push_back(submit->request.stream);
+    return loses;
   });
+  for (const StreamId id : lost) region.Cancel(id);
+  for (Action& action : region.TakeActions()) {
+    if (std::holds_alternative<JournalAction>(action)) actions.push_back(std::move(action));
+  }
 }
 
 }  // namespace shoal::core::net_sim

@@ -103,7 +103,8 @@ std::string Simulation::Run() {
   } else {
     // What was kept for clients that did not come is forgotten, here and by the leaders.
     const auto held = [this] { return !FindHeld().empty(); };
-    RunWhile(context_.swarm.orphan_grace_ms + 3'000, held);
+    // One that ends at the end of its grace has another one.
+    RunWhile(2 * context_.swarm.orphan_grace_ms + 3'000, held);
     if (held()) context_.Violation(FindHeld());
     if (context_.violation.empty()) StopRegion();
   }
@@ -123,7 +124,7 @@ void Simulation::StopRegion() {
 
 std::string Simulation::FindUnfinished() const { return clients_.FindOpen(); }
 
-std::string Simulation::FindHeld() const {
+std::string Simulation::FindHeld() {
   for (const Slot& slot : slots_) {
     // One that is stopped for a minute will end when it runs again.
     if (slot.group && slot.group->at_work() && slot.group->leader().held() > 0) {

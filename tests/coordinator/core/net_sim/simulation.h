@@ -58,7 +58,7 @@ class Simulation {
   void Heal();
   void StopRegion();
   std::string FindUnfinished() const;
-  std::string FindHeld() const;
+  std::string FindHeld();
 
   Context context_;
   const std::vector<RankRegistration> shapes_;  // Of each key.

@@ -182,13 +182,17 @@ void FakeGroup::OnSubmit(uint64_t epoch, const SequenceRequest& request) {
 
 void FakeGroup::OnCancel(uint64_t epoch, SequenceId id) {
   Awake(0, [this, epoch, id] {
-    if (at(0).registered && epoch == at(0).epoch) leader_.Cancel(id);
+    if (!at(0).registered || epoch != at(0).epoch) return;
+    context_.Log(Name(), " is to cancel sequence ", id);
+    leader_.Cancel(id);
   });
 }
 
 void FakeGroup::OnRelease(uint64_t epoch, SequenceId id) {
   Awake(0, [this, epoch, id] {
-    if (at(0).registered && epoch == at(0).epoch) leader_.Release(id);
+    if (!at(0).registered || epoch != at(0).epoch) return;
+    context_.Log(Name(), " is to release sequence ", id);
+    leader_.Release(id);
   });
 }
 
