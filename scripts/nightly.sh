@@ -95,6 +95,9 @@ part "steps of many rows under ThreadSanitizer" build/tsan/bin/exactness_test \
 part "the whole matrix" env SHOAL_MATRIX=full build/release/bin/exactness_test
 part "fuzzing" fuzz
 part "the programs, $rounds times" chaos
+part "10,000 kills" scripts/soak_failover.sh --state "$(mktemp)"
+part "30 minutes beside busy processes" scripts/false_alarms.sh
+part "what clients notice of faults" scripts/bench_failover.sh --trials 30
 part "benchmark" scripts/bench_engine.sh ${peer:+--peer "$peer"}
 
 if [[ ${#failures[@]} -gt 0 ]]; then

@@ -1,0 +1,47 @@
+#pragma once
+
+// What clients ask for in the tests of failure: a mix of everything that a stream may carry.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "transport/rpc/client.h"
+
+namespace shoal::test {
+
+struct Ask {
+  std::string path;  // Of the HTTP request. Empty: over RPC.
+  std::string body;  // Its JSON.
+  bool streamed = false;
+  rpc::GenerateRequest request;  // Over RPC.
+};
+
+struct AskOptions {
+  uint64_t seed = 1;
+  size_t count = 0;
+  int32_t vocab_size = 0;
+  int64_t context_tokens = 0;
+  int64_t tokens_max = 64;  // Of an answer.
+};
+
+// The same for the same options.
+std::vector<Ask> MakeAsks(const AskOptions& options);
+
+// What the client got. Equal answers have equal `bytes`: tokens, texts, log-probabilities as bits,
+// ends, usage; nothing that depends on when something came.
+struct Answer {
+  std::string bytes;
+  std::string error;    // Not empty: the stream was lost.
+  int64_t resumes = 0;  // Of all its streams.
+};
+
+struct Door {
+  std::string rpc_address;
+  uint16_t port = 0;  // HTTP.
+};
+
+// Asks at either door, over a connection of its own, and waits for the end.
+Answer Get(const Door& door, const Ask& ask);
+
+}  // namespace shoal::test
