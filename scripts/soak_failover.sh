@@ -36,7 +36,7 @@ cmake --preset release >/dev/null
 cmake --build --preset release --target failover_kills_test >&2
 touch "$state"
 
-# Sum of one word's numbers in the state file: "failover kv f16 seed 3 kills 200 answers ...".
+# Sum of one word's numbers in the state file: "failover KvF16 seed 3 kills 200 answers ...".
 total() {
   awk -v word="$1" '{ for (i = 1; i < NF; i++) if ($i == word) sum += $(i + 1) } END { print sum + 0 }' \
     "$state"
@@ -51,11 +51,11 @@ while (($(total kills) < kills)); do
   status=0
   SHOAL_FAILOVER_SEED=$seed SHOAL_FAILOVER_KILLS=$((left < 500 ? left : 500)) \
     build/release/bin/failover_kills_test >"$log" 2>&1 </dev/null || status=$?
-  grep '^failover kv' "$log" >>"$state" || true
+  grep '^failover ' "$log" >>"$state" || true
   if ((status != 0)); then
     cat "$log"
     echo "soak_failover.sh: seed $seed failed; its report is above" >&2
-    if ! grep -q '^failover kv' "$log"; then exit 1; fi
+    if ! grep -q '^failover ' "$log"; then exit 1; fi
   fi
   rm "$log"
   echo "$(total kills) of $kills kills, $(total disturbed) answers disturbed, $(total lost) lost," \

@@ -78,6 +78,7 @@ class Maker {
     params.tokens_max = AnswerTokens();
     params.sampling = Sampling(params.tokens_max);
     request.seed_given = true;
+    request.resumable = options_.resumable;
     if (OneIn(3)) {
       request.prompt = Text(60);
       if (OneIn(2)) DrawGrammar(params);
@@ -106,7 +107,8 @@ class Maker {
     const bool chat = OneIn(3);
     Ask ask;
     ask.path = chat ? "/v1/chat/completions" : "/v1/completions";
-    ask.streamed = OneIn(2);
+    ask.streamed = OneIn(2) || options_.resumable;
+    ask.resumable = options_.resumable;
     json body = {{"max_tokens", AnswerTokens()}, {"return_token_ids", true}};
     AddSampling(body);
     if (ask.streamed)

@@ -14,6 +14,7 @@ struct Ask {
   std::string path;  // Of the HTTP request. Empty: over RPC.
   std::string body;  // Its JSON.
   bool streamed = false;
+  bool resumable = false;        // Over HTTP; over RPC the request says it.
   rpc::GenerateRequest request;  // Over RPC.
 };
 
@@ -23,6 +24,7 @@ struct AskOptions {
   int32_t vocab_size = 0;
   int64_t context_tokens = 0;
   int64_t tokens_max = 64;  // Of an answer.
+  bool resumable = false;   // All of them: over RPC, or streamed.
 };
 
 // The same for the same options.
@@ -33,7 +35,7 @@ std::vector<Ask> MakeAsks(const AskOptions& options);
 struct Answer {
   std::string bytes;
   std::string error;    // Not empty: the stream was lost.
-  int64_t resumes = 0;  // Of all its streams.
+  int64_t resumes = 0;  // Of its streams.
 };
 
 struct Door {

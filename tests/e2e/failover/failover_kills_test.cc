@@ -35,9 +35,13 @@ std::string Tail(const std::string& path) {
 }
 
 struct KillsCase {
-  KvDType kv_dtype;
+  std::string name;
   int64_t percent;  // Of all kills.
+  KvDType kv_dtype = KvDType::kF16;
+  int64_t coordinator_kills_percent = 0;
 };
+
+void PrintTo(const KillsCase& kills, std::ostream* out) { *out << kills.name; }
 
 class FailoverKills : public ::testing::TestWithParam<KillsCase> {};
 
@@ -49,13 +53,14 @@ TEST_P(FailoverKills, ChangeNoStream) {
   options.seed = static_cast<uint64_t>(FromEnvironment("SHOAL_FAILOVER_SEED", 1));
   options.kills = FromEnvironment("SHOAL_FAILOVER_KILLS", 1000) * GetParam().percent / 100;
   options.kv_dtype = GetParam().kv_dtype;
+  options.coordinator_kills_percent = GetParam().coordinator_kills_percent;
   options.folder = folder.path();
   const std::string repeat = Str("to repeat: SHOAL_FAILOVER_SEED=", options.seed,
                                  " SHOAL_FAILOVER_KILLS=", options.kills * 100 / GetParam().percent,
                                  " failover_kills_test");
   SCOPED_TRACE(repeat);
   const FailoverOutcome outcome = RunFailover(*model, path, options);
-  std::cout << "failover kv " << ToString(options.kv_dtype) << " seed " << options.seed << " kills "
+  std::cout << "failover " << GetParam().name << " seed " << options.seed << " kills "
             << outcome.kills << " answers " << outcome.answers << " disturbed " << outcome.disturbed
             << " resumes " << outcome.resumes << " lost " << outcome.lost << " changed "
             << outcome.changed << " unplanned " << outcome.unplanned << std::endl;
@@ -71,11 +76,13 @@ TEST_P(FailoverKills, ChangeNoStream) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    KvDTypes, FailoverKills,
-    ::testing::Values(KillsCase{KvDType::kF16, 40}, KillsCase{KvDType::kInt8, 20},
-                      KillsCase{KvDType::kF32, 20}, KillsCase{KvDType::kBF16, 20}),
-    [](const auto& info) { return std::string(ToString(info.param.kv_dtype)); });
+INSTANTIATE_TEST_SUITE_P(Regions, FailoverKills,
+                         ::testing::Values(KillsCase{"KvF16", 40},
+                                           KillsCase{"KvInt8", 15, KvDType::kInt8},
+                                           KillsCase{"KvF32", 15, KvDType::kF32},
+                                           KillsCase{"KvBf16", 10, KvDType::kBF16},
+                                           KillsCase{"Resumable", 20, KvDType::kF16, 15}),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace shoal::test

@@ -1,7 +1,5 @@
 #include "tests/e2e/failover/failover_run.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <atomic>
 #include <functional>
@@ -9,7 +7,7 @@
 #include <mutex>
 #include <thread>
 
-#include "tests/e2e/failover/forked/forked_coordinator.h"
+#include "tests/e2e/failover/forked/forked_region.h"
 #include "tests/support/model/random_weights.h"
 #include "tests/support/patience.h"
 #include "transport/base/clock.h"
@@ -21,8 +19,6 @@ namespace {
 constexpr size_t kDetailsMax = 5;
 constexpr int64_t kGapMaxMs = 60;
 constexpr int64_t kStopMs = 700;  // Longer than a silent rank is waited for.
-
-void Pause(int64_t milliseconds) { poll(nullptr, 0, static_cast<int>(milliseconds)); }
 
 gateway::CoordinatorOptions RegionFor(const std::string& model_path) {
   gateway::CoordinatorOptions options;
@@ -125,45 +121,35 @@ class Clients {
 // Who kills whom, and when.
 class Killer {
  public:
-  Killer(const Door& door, GroupKeeper& keeper, uint64_t seed)
-      : client_({.address = door.rpc_address}), keeper_(keeper), random_(seed) {}
-
-  // Until `count` groups are ready.
-  void WaitForReady(size_t count) {
-    const SteadyClock clock;
-    const Deadline deadline = Deadline::After(clock, kPatienceMs);
-    while (Groups(true).size() < count) {
-      if (deadline.Passed(clock)) {
-        Throw(ErrorCode::kDeadlineExceeded, "of ", count, " groups not all were ready");
-      }
-      Pause(2);
-    }
-  }
+  Killer(ForkedRegion& region, uint64_t seed) : region_(region), random_(seed) {}
 
   // Result: how many it killed, perhaps none.
-  int64_t Strike() {
-    const bool any_state = random_.Below(8) == 0;
-    if (!any_state) WaitForReady(1);
-    Pause(static_cast<int64_t>(random_.Below(kGapMaxMs + 1)));
-    std::vector<GroupStatus> groups = Groups(!any_state);
-    if (groups.empty()) return 0;
-    if (random_.Below(12) == 0) {  // All at once: nobody is left.
-      int64_t killed = 0;
-      for (const GroupStatus& group : groups) killed += keeper_.Kill(DrawRank(group)) ? 1 : 0;
-      return killed;
+  int64_t Strike(int64_t coordinator_percent) {
+    if (static_cast<int64_t>(random_.Below(100)) < coordinator_percent) {
+      region_.WaitForReady(1);
+      Pause(static_cast<int64_t>(random_.Below(kGapMaxMs + 1)));
+      region_.coordinator().Kill();
+      return 1;
     }
-    const pid_t rank = DrawRank(groups[random_.Below(groups.size())]);
-    if (random_.Below(40) == 0) return keeper_.Stop(rank, kStopMs, random_.Below(2) == 0) ? 1 : 0;
-    return keeper_.Kill(rank) ? 1 : 0;
+    return StrikeRanks();
   }
 
  private:
-  std::vector<GroupStatus> Groups(bool ready_only) {
-    std::vector<GroupStatus> groups = client_.Status().groups;
-    std::erase_if(groups, [&](const GroupStatus& group) {
-      return ready_only && group.state != GroupState::kReady;
-    });
-    return groups;
+  int64_t StrikeRanks() {
+    const bool any_state = random_.Below(8) == 0;
+    if (!any_state) region_.WaitForReady(1);
+    Pause(static_cast<int64_t>(random_.Below(kGapMaxMs + 1)));
+    const std::vector<GroupStatus> groups = region_.Groups(!any_state);
+    if (groups.empty()) return 0;
+    GroupKeeper& keeper = region_.keeper();
+    if (random_.Below(12) == 0) {  // All at once: nobody is left.
+      int64_t killed = 0;
+      for (const GroupStatus& group : groups) killed += keeper.Kill(DrawRank(group)) ? 1 : 0;
+      return killed;
+    }
+    const pid_t rank = DrawRank(groups[random_.Below(groups.size())]);
+    if (random_.Below(40) == 0) return keeper.Stop(rank, kStopMs, random_.Below(2) == 0) ? 1 : 0;
+    return keeper.Kill(rank) ? 1 : 0;
   }
 
   pid_t DrawRank(const GroupStatus& group) {
@@ -171,8 +157,7 @@ class Killer {
     return static_cast<pid_t>(group.ranks[random_.Below(group.ranks.size())].pid);
   }
 
-  rpc::Client client_;
-  GroupKeeper& keeper_;
+  ForkedRegion& region_;
   RandomBits random_;
 };
 
@@ -180,26 +165,25 @@ class Killer {
 
 FailoverOutcome RunFailover(const model::Model& model, const std::string& model_path,
                             const FailoverOptions& options) {
-  ForkedCoordinator coordinator(RegionFor(model_path), options.folder + "/coordinator.log");
-  const Door door{coordinator.rpc_address(), coordinator.port()};
-  GroupKeeper keeper(model, {.coordinator = door.rpc_address,
-                             .seed = options.seed,
-                             .kv_dtype = options.kv_dtype,
-                             .log = options.folder + "/ranks.log"});
-  Killer killer(door, keeper, options.seed);
-  killer.WaitForReady(2);
+  ForkedRegion region(model, {.coordinator = RegionFor(model_path),
+                              .keeper = {.seed = options.seed, .kv_dtype = options.kv_dtype},
+                              .folder = options.folder});
+  region.WaitForReady(2);
   const std::vector<Ask> asks =
       MakeAsks({.seed = options.seed,
                 .count = options.asks,
                 .vocab_size = static_cast<int32_t>(model.config().vocab_size),
-                .context_tokens = model.config().context_tokens});
-  const std::vector<Answer> twins = GetTwins(door, asks, options.clients);
-  Clients clients(door, asks, twins, options);
+                .context_tokens = model.config().context_tokens,
+                .resumable = options.coordinator_kills_percent > 0});
+  const std::vector<Answer> twins = GetTwins(region.door(), asks, options.clients);
+  Clients clients(region.door(), asks, twins, options);
+  Killer killer(region, options.seed);
   int64_t kills = 0;
-  while (kills < options.kills && !clients.Failed()) kills += killer.Strike();
+  while (kills < options.kills && !clients.Failed())
+    kills += killer.Strike(options.coordinator_kills_percent);
   FailoverOutcome outcome = clients.Stop();
   outcome.kills = kills;
-  outcome.unplanned = keeper.UnplannedEnds();
+  outcome.unplanned = region.keeper().UnplannedEnds();
   return outcome;
 }
 

@@ -18,7 +18,8 @@ struct FailoverOptions {
   KvDType kv_dtype = KvDType::kF16;
   size_t asks = 96;
   size_t clients = 8;
-  std::string folder;  // For logs.
+  int64_t coordinator_kills_percent = 0;  // Of all kills. Above 0, all asks are resumable.
+  std::string folder;                     // For logs.
 };
 
 struct FailoverOutcome {

@@ -95,7 +95,7 @@ class Keeper {
     shape.kv_dtype = options_.kv_dtype;
     shape.speculation_tokens_max = static_cast<int32_t>(draw(2) * 4);
     shape.prefill_chunk_tokens = draw(2) == 0 ? 64 : 17;
-    shape.kv_block_count = draw(2) == 0 ? 256 : 12;
+    shape.kv_block_count = draw(2) == 0 ? 256 : options_.kv_block_count_least;
     shape.prefix_cache = draw(4) != 0;
     return shape;
   }
@@ -204,10 +204,9 @@ GroupKeeper::GroupKeeper(const model::Model& model, const KeeperOptions& options
   pid_ = fork();
   if (pid_ < 0) Throw(ErrorCode::kFailed, "fork: ", strerror(errno));
   if (pid_ == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    StartForked(parent, options.log);
     close(ends[0]);
-    SendStderrTo(options.log);
-    if (getppid() == parent) Keeper(model, options, ends[1]).Run();
+    Keeper(model, options, ends[1]).Run();
     _exit(0);
   }
   close(ends[1]);

@@ -14,12 +14,13 @@
 namespace shoal::test {
 
 struct KeeperOptions {
-  std::string coordinator;  // HOST:PORT.
-  uint64_t seed = 1;        // Of the groups' shapes, which change each time.
+  std::string coordinator{};  // HOST:PORT.
+  uint64_t seed = 1;          // Of the groups' shapes, which change each time.
   int32_t group_count = 2;
   int32_t ranks_max = 2;
+  int64_t kv_block_count_least = 12;  // Of a group; some have so many, some many more.
   KvDType kv_dtype = KvDType::kF16;
-  std::string log;  // A file that its stderr and that of the ranks goes to.
+  std::string log{};  // A file that its stderr and that of the ranks goes to.
 };
 
 // Threading: one thread.
