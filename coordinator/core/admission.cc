@@ -11,13 +11,22 @@
 namespace shoal::core {
 
 std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& options,
-                                        const Groups& groups, const Streams& streams) {
+                                        const Groups& groups, const Streams& streams,
+                                        const Suspects& suspects, TimeNs now) {
   SHOAL_CHECK(!request.prompt.empty());
   std::optional<ModelKey> key = FindKey(request, options, groups);
   if (!key) {
     return MakeStreamError(BusyReason::kNoGroup,
                            Str("no group of workers is ready",
                                request.model.empty() ? "" : " that serves ", request.model));
+  }
+  const TimeNs refused_ns = suspects.RefusedFor(*key, request.prompt, now);
+  if (refused_ns > 0) {
+    return StreamError{BusyReason::kRequestSuspect,
+                       Str(kGroupsPerStreamMax,
+                           " groups were lost that had this prompt: it is "
+                           "not taken again for a while"),
+                       (refused_ns + kMillisecondNs - 1) / kMillisecondNs};
   }
   const int64_t context_tokens = ContextTokens(options, groups.models().at(*key));
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
@@ -40,7 +49,7 @@ std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& op
         Str("prompt and answer may need ", needed, " tokens of KV cache, the largest group has ",
             largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
   }
-  const size_t waiting = streams.waiting(*key).size();
+  const size_t waiting = streams.waiting_new(*key);
   if (waiting >= static_cast<size_t>(options.queue_requests_max) &&
       !ChooseGroup(groups.all(), *key, needed)) {
     return MakeStreamError(BusyReason::kQueueFull,

@@ -9,7 +9,7 @@
 #include "coordinator/core/groups/groups.h"
 #include "coordinator/core/groups/model.h"
 #include "coordinator/core/region_options.h"
-#include "coordinator/core/streams.h"
+#include "coordinator/core/streams/streams.h"
 
 namespace shoal::core {
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "coordinator/core/groups/routing.h"
+#include "coordinator/core/streams/suspects.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
@@ -83,24 +84,39 @@ std::string FindBrokenModel(const Groups& groups) {
 
 std::string FindBrokenWaiting(const Groups& groups, StreamId id, const Stream& stream,
                               const std::map<StreamId, ModelKey>& waiting) {
+  if (stream.sequence != 0) {
+    return Str("stream ", id, " waits, and has sequence ", stream.sequence);
+  }
   const auto key = waiting.find(id);
   if (key == waiting.end() || key->second != stream.key) {
     return Str("stream ", id, " has no group and does not wait for one of ", stream.key);
   }
   for (const auto& [number, group] : groups.all()) {
-    if (group.key == stream.key && group.HasRoomFor(stream.tokens_needed)) {
+    if (group.key == stream.key && group.HasRoomFor(stream.tokens_needed) &&
+        !(stream.on_trial() && group.trial)) {
       return Str("stream ", id, " waits, and ", group.Name(), " has room for it");
     }
   }
   return "";
 }
 
-std::string FindBrokenPlace(const Groups& groups, StreamId id, const Stream& stream) {
+std::string FindBrokenPlace(const Groups& groups, const Streams& streams, StreamId id,
+                            const Stream& stream) {
+  if (streams.FindId(stream.sequence) != id) {
+    return Str("stream ", id, " is not found by its sequence ", stream.sequence);
+  }
+  if (stream.parked || stream.stranded_since) {
+    return Str("stream ", id, " has a group and is to wait for one");
+  }
   const auto found = groups.all().find(*stream.group);
   if (found == groups.all().end()) return Str("stream ", id, " has a group that is gone");
   const Group& group = found->second;
   if (group.key != stream.key) {
     return Str("stream ", id, " of ", stream.key, " is with ", group.Name(), " of ", group.key);
+  }
+  if (stream.on_trial() && group.trial != stream.sequence) {
+    return Str("stream ", id, " has lost ", stream.groups_lost, " groups and is not alone with ",
+               group.Name());
   }
   if (group.state != GroupState::kReady) {
     return Str("stream ", id, " is with ", group.Name(), ", which is not ready");
@@ -120,9 +136,10 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
   std::map<StreamId, ModelKey> waiting;
   for (const auto& [key, queue] : streams.waiting()) {
     for (const Turn& turn : queue.turns()) waiting[queue.at(turn)] = key;
-    if (queue.empty() || queue.size() > static_cast<size_t>(options.queue_requests_max)) {
-      return Str(queue.size(), " streams wait for ", key, ", at least 1 and at most ",
-                 options.queue_requests_max, " may");
+    const size_t fresh = streams.waiting_new(key);
+    if (queue.empty() || fresh > static_cast<size_t>(options.queue_requests_max)) {
+      return Str(fresh, " new streams wait for ", key, ", at most ", options.queue_requests_max,
+                 " may");
     }
   }
   size_t waiting_count = 0;
@@ -132,14 +149,11 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
     if (tokens > stream.request.params.tokens_max || stream.prompt_logprobs_left < 0) {
       return Str("stream ", id, " was brought more than it asked for");
     }
-    if (!groups.models().contains(stream.key)) {
-      return Str("stream ", id, " is of ", stream.key, ", of which nothing is known");
+    if (stream.groups_lost >= kGroupsPerStreamMax) {
+      return Str("stream ", id, " has lost ", stream.groups_lost, " groups and goes on");
     }
     if (!stream.group) ++waiting_count;
-    if (streams.FindId(stream.sequence) != id) {
-      return Str("stream ", id, " is not found by its sequence ", stream.sequence);
-    }
-    std::string broken = stream.group ? FindBrokenPlace(groups, id, stream)
+    std::string broken = stream.group ? FindBrokenPlace(groups, streams, id, stream)
                                       : FindBrokenWaiting(groups, id, stream, waiting);
     if (!broken.empty()) return broken;
   }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -15,7 +16,9 @@
 #include "coordinator/core/groups/groups.h"
 #include "coordinator/core/groups/health.h"
 #include "coordinator/core/region_options.h"
-#include "coordinator/core/streams.h"
+#include "coordinator/core/streams/generation_state.h"
+#include "coordinator/core/streams/streams.h"
+#include "coordinator/core/streams/suspects.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
@@ -39,8 +42,8 @@ class Region {
                             std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
   void Disconnected(ConnectionId connection, const std::string& why);
 
-  // ---- Events from gateways. A stream that was taken ends with exactly one DeliverAction whose
-  // update has a finish, or one FailAction, or Cancel.
+  // ---- Events from gateways (region/placing.cc). A stream that was taken ends with exactly one
+  // DeliverAction whose update has a finish, or one FailAction, or Cancel.
   std::variant<StreamId, StreamError> Submit(Request request);
   void Cancel(StreamId stream);
 
@@ -69,28 +72,45 @@ class Region {
  private:
   // The group of a connection's rank, if it is still there and of that epoch.
   Group* FindGroup(ConnectionId connection, uint64_t epoch);
+
+  // ---- region/updates.cc
   void StartCanary(Group& group);
-  void ApplyCanary(Group& group, const SequenceUpdate& update);
-  // What is wrong with an update; empty if nothing.
-  std::string FindFault(const Group& group, const SequenceUpdate& update);
+  void ApplyCanary(Group& group, SequenceUpdate update);
+  // What is wrong with an update.
+  std::optional<UpdateFault> FindFault(const Group& group, const SequenceUpdate& update);
   void ApplyUpdate(Group& group, SequenceUpdate update);
-  void LoseGroup(Group& group, const std::string& why);
+  // Its leader does not go on with the stream.
+  void ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update);
+  // The stream shows that it lives.
+  void NoteToken(Stream& stream);
+
+  void LoseGroup(Group& group, LossCause cause, const std::string& why);
   void RemoveGroup(uint64_t number, const std::string& why);
-  void FailStream(StreamId stream, BusyReason reason, const std::string& message);
+
+  // ---- region/placing.cc
+  // The stream's group is no more: it waits for another one, unless it may be the cause.
+  void LoseStreamsGroup(StreamId id, Parked why);
+  void FailStream(StreamId id, StreamError error);
   // Forgets it: its last action is made.
-  void EndStream(StreamId stream);
-  // Of what waits for groups of that key: fails what none can serve any more, hands out what fits.
+  void EndStream(StreamId id);
+  // Hands out what waits for groups of that key and fits.
   void Dispatch(const ModelKey& key);
+  void Place(StreamId id, Group& group);
+  // No group that is ready could ever hold what waits.
+  void Strand(StreamId id, Stream& stream);
+  void FailStranded();
+  StreamError StrandedError(const Stream& stream) const;
 
   const RegionOptions options_;
+  const Clock& clock_;
   bool stopping_ = false;
   Groups groups_;
   Health health_;
   Streams streams_;
+  Suspects suspects_;
   std::vector<Action> actions_;
   int64_t ticks_total_ = 0;
-  int64_t requests_total_ = 0;
-  int64_t group_losses_total_ = 0;
+  RegionStatus counts_;  // Only what it counts; the rest is read off when it is asked for.
 };
 
 }  // namespace shoal::core

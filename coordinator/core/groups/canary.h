@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
-#include "coordinator/core/groups/generation_state.h"
 #include "coordinator/core/groups/model.h"
+#include "coordinator/core/streams/generation_state.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
 

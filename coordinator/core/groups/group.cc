@@ -42,6 +42,11 @@ bool Group::HasRoomFor(int64_t tokens) const {
          tokens <= shape().kv_cache_tokens;
 }
 
+void Group::Forget(SequenceId sequence) {
+  sequences.erase(sequence);
+  if (trial == sequence) trial.reset();
+}
+
 std::string Group::Name() const {
   return Str("group ", number, " (epoch ", epoch, ", ", shape().host, ", tensor ",
              shape().tensor_parallel, " x pipeline ", shape().pipeline_parallel, ")");

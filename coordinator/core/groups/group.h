@@ -36,6 +36,9 @@ struct Group {
   // What it was given. A cancelled stream's sequence stays until the leader has confirmed its end,
   // because until then it takes up room there.
   std::set<SequenceId> sequences;
+  // Of those, that of a stream that may take groups along (Stream::on_trial): at most one, so that
+  // no other one is blamed for what it does.
+  std::optional<SequenceId> trial;
   std::optional<Canary> canary;  // None: not sent yet.
   std::string canary_digest;     // Empty: not all there yet.
 
@@ -49,6 +52,8 @@ struct Group {
   size_t capacity() const;
   // Whether a request that will hold so many tokens fits now.
   bool HasRoomFor(int64_t tokens) const;
+  // A sequence that it was given has ended there.
+  void Forget(SequenceId sequence);
   // "group 1 (epoch 4, node7, tensor 2 x pipeline 1)"
   std::string Name() const;
   GroupStatus Status() const;

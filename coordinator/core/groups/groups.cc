@@ -15,7 +15,7 @@ constexpr size_t kLostGroupsMax = 256;
 
 }  // namespace
 
-Groups::Groups(const RegionOptions& options) : options_(options) {}
+Groups::Groups(const RegionOptions& options) : options_(options), last_epoch_(options.boot) {}
 
 RegisterOutcome Groups::Register(ConnectionId connection, const RankRegistration& rank) {
   SHOAL_CHECK(!connections_.contains(connection), "connection ", connection);
@@ -89,7 +89,7 @@ Group& Groups::Add(const RankRegistration& rank) {
   while (groups_.contains(number)) ++number;
   Group& group = groups_[number];
   group.number = number;
-  group.epoch = next_epoch_++;
+  group.epoch = ++last_epoch_;
   group.ranks.resize(static_cast<size_t>(rank.size));
   group.key = KeyOf(rank);
   Model& model = models_[group.key];

@@ -68,7 +68,7 @@ class Groups {
   void UpdateModel(const ModelKey& key);
 
   const RegionOptions& options_;
-  uint64_t next_epoch_ = 1;
+  uint64_t last_epoch_;
   uint64_t next_ready_ = 1;
   GroupMap groups_;
   std::map<ConnectionId, uint64_t> connections_;  // Of every rank, to its group's number.

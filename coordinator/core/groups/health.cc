@@ -33,21 +33,23 @@ std::vector<Health::Loss> Health::Tick(const GroupMap& groups) {
       pulse.silence_ns += elapsed;
       if (pulse.pending) pulse.stuck_ns += elapsed;
     }
-    std::string why = FindLoss(group, age_ns, pulses);
-    if (!why.empty()) losses.push_back({number, std::move(why)});
+    Loss loss = FindLoss(group, age_ns, pulses);
+    if (!loss.why.empty()) losses.push_back(std::move(loss));
   }
   pulses_ = std::move(pulses);
   ages_ns_ = std::move(ages_ns);
   return losses;
 }
 
-std::string Health::FindLoss(const Group& group, TimeNs age_ns,
-                             const std::map<ConnectionId, Pulse>& pulses) const {
-  std::string why;
+Health::Loss Health::FindLoss(const Group& group, TimeNs age_ns,
+                              const std::map<ConnectionId, Pulse>& pulses) const {
+  Loss loss{group.number};
   if ((group.state == GroupState::kForming || group.state == GroupState::kCanary) &&
       age_ns > options_.join_timeout_ms * kMillisecondNs) {
-    why = Str("not ready within ", options_.join_timeout_ms,
-              " ms: ", group.complete() ? "its canary has not come back" : "not all ranks joined");
+    loss.cause = LossCause::kNeverReady;
+    loss.why =
+        Str("not ready within ", options_.join_timeout_ms,
+            " ms: ", group.complete() ? "its canary has not come back" : "not all ranks joined");
   }
   const TimeNs silence_max_ns =
       options_.heartbeat_ms * options_.heartbeats_missed_max * kMillisecondNs;
@@ -55,13 +57,16 @@ std::string Health::FindLoss(const Group& group, TimeNs age_ns,
     if (!rank) continue;
     const Pulse& pulse = pulses.at(rank->connection);
     if (pulse.silence_ns > silence_max_ns) {
-      why = Str(Name(rank->info), ": no heartbeat for ", pulse.silence_ns / kMillisecondNs, " ms");
+      loss.cause = LossCause::kSilent;
+      loss.why =
+          Str(Name(rank->info), ": no heartbeat for ", pulse.silence_ns / kMillisecondNs, " ms");
     } else if (pulse.stuck_ns > options_.progress_timeout_ms * kMillisecondNs) {
-      why = Str(Name(rank->info), ": no progress for ", pulse.stuck_ns / kMillisecondNs,
-                " ms with work pending");
+      loss.cause = LossCause::kStuck;
+      loss.why = Str(Name(rank->info), ": no progress for ", pulse.stuck_ns / kMillisecondNs,
+                     " ms with work pending");
     }
   }
-  return why;
+  return loss;
 }
 
 }  // namespace shoal::core

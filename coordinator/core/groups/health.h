@@ -18,8 +18,9 @@ namespace shoal::core {
 class Health {
  public:
   struct Loss {
-    uint64_t group;  // Its number.
-    std::string why;
+    uint64_t group = 0;  // Its number.
+    LossCause cause = LossCause::kSilent;
+    std::string why{};  // Empty: it is not lost.
   };
 
   Health(const RegionOptions& options, const Clock& clock);
@@ -40,8 +41,8 @@ class Health {
     TimeNs stuck_ns = 0;  // For how long progress has stood still with work pending.
   };
 
-  std::string FindLoss(const Group& group, TimeNs age_ns,
-                       const std::map<ConnectionId, Pulse>& pulses) const;
+  Loss FindLoss(const Group& group, TimeNs age_ns,
+                const std::map<ConnectionId, Pulse>& pulses) const;
 
   const RegionOptions& options_;
   const Clock& clock_;

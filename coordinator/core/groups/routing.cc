@@ -31,10 +31,11 @@ std::optional<VersionChoice> ChooseVersion(const ModelMap& models, const std::st
                                           : Str("ready the longest of ", count, " versions")};
 }
 
-std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens) {
+std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens,
+                                    bool on_trial) {
   const Group* best = nullptr;
   for (const auto& [number, group] : groups) {
-    if (group.key != key || !group.HasRoomFor(tokens)) continue;
+    if (group.key != key || !group.HasRoomFor(tokens) || (on_trial && group.trial)) continue;
     // a / b < c / d as a * d < c * b; strictly, so that the lowest number wins a tie.
     if (best == nullptr ||
         group.sequences.size() * best->capacity() < best->sequences.size() * group.capacity()) {

@@ -25,7 +25,9 @@ std::optional<VersionChoice> ChooseVersion(const ModelMap& models, const std::st
 
 // The ready group of that key with the least share of its capacity in use, of those that have room
 // for a request that will hold so many tokens; ties to the lowest number. None if none has room.
-std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens);
+// `on_trial`: a group that has such a stream already has no room for another one.
+std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens,
+                                    bool on_trial = false);
 
 size_t CountReady(const GroupMap& groups);
 size_t CountReady(const GroupMap& groups, const ModelKey& key);

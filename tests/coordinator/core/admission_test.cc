@@ -10,6 +10,7 @@ namespace shoal::core {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 TEST(ChooseGroup, TakesOnlyWhatIsReadyHasRoomAndHoldsTheRequest) {
@@ -125,7 +126,7 @@ TEST_F(RegionTest, KeepsGroupsWithDifferentCachesSideBySide) {
   EXPECT_EQ(Refuse(MakeRequest(/*tokens_max=*/46)).reason, BusyReason::kTooLarge);
 }
 
-TEST_F(RegionTest, SendsAwayForNowWhatOnlyALostGroupCouldHold) {
+TEST_F(RegionTest, SendsAwayInTheEndWhatOnlyALostGroupCouldHold) {
   RankRegistration small = MakeRank(1);
   small.kv_cache_tokens = 32;
   JoinReady(1, small);
@@ -134,10 +135,13 @@ TEST_F(RegionTest, SendsAwayForNowWhatOnlyALostGroupCouldHold) {
   const StreamId waits = Submit(MakeRequest(/*tokens_max=*/50));
   Take();
   region_.Disconnected(2, "closed");
+  EXPECT_THAT(Select<FailAction>(Take()), IsEmpty());
+  KeepAlive(1, 3'000);
   const auto fails = Select<FailAction>(Take());
   ASSERT_THAT(fails, SizeIs(4));
   EXPECT_EQ(fails[3].stream, waits);
   EXPECT_EQ(fails[3].error.reason, BusyReason::kGroupLost);
+  EXPECT_THAT(fails[3].error.message, HasSubstr("no group with 53 tokens of KV cache"));
   EXPECT_GT(fails[3].error.retry_after_ms, 0);
 }
 
@@ -157,7 +161,7 @@ TEST_F(RegionTest, LetsALargeRequestWaitWithoutHoldingUpTheSmall) {
   EXPECT_EQ(submits[0].request.id, SequenceOf(first));
   EXPECT_EQ(submits[1].leader, 1u);
   EXPECT_TRUE(Answer(2, epoch, first, {1}, FinishReason::kStop));
-  EXPECT_EQ(Select<SubmitAction>(Take()).front().request.id, SequenceOf(second));
+  EXPECT_EQ(Select<SubmitAction>(Take()).front().request.stream, second);
 }
 
 }  // namespace

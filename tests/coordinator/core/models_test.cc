@@ -100,16 +100,18 @@ TEST_F(RegionTest, LetsNoModelFillTheQueueOfAnother) {
   EXPECT_EQ(next[0].leader, 2U);
 }
 
-TEST_F(RegionTest, FailsOnlyWhatWaitsForTheModelThatIsGone) {
+TEST_F(RegionTest, FailsInTheEndOnlyWhatWaitsForTheModelThatIsGone) {
   JoinReady(1, MakeRank(1));
   JoinReady(2, Giraffe(2));
   for (int i = 0; i < 4; ++i) Submit(For("toy"));
   for (int i = 0; i < 4; ++i) Submit(For("giraffe"));
   Take();
   region_.Disconnected(2, "closed");
+  EXPECT_THAT(Select<FailAction>(Take()), IsEmpty());
+  KeepAlive(1, 3'000);
   const auto fails = Select<FailAction>(Take());
   ASSERT_THAT(fails, SizeIs(4));
-  EXPECT_EQ(fails[3].error.reason, BusyReason::kNoGroup);
+  EXPECT_EQ(fails[3].error.reason, BusyReason::kGroupLost);
   EXPECT_THAT(fails[3].error.message, HasSubstr("giraffe"));
   EXPECT_THAT(region_.streams(), SizeIs(4));
   EXPECT_EQ(Refuse(For("giraffe")).reason, BusyReason::kNoGroup);
@@ -133,14 +135,19 @@ TEST_F(RegionTest, GivesNewRequestsToTheVersionThatHasBeenReadyTheLongest) {
   EXPECT_EQ(JoinNames(region_.models()), "toy");
 
   region_.Disconnected(1, "closed");
-  const auto fails = Select<FailAction>(Take());
-  ASSERT_THAT(fails, SizeIs(1)) << "another version cannot go on with it";
-  EXPECT_EQ(fails[0].stream, old);
+  const auto actions = Take();
+  EXPECT_THAT(Select<SubmitAction>(actions), IsEmpty()) << "another version cannot go on with it";
+  EXPECT_EQ(region_.streams().at(old).group, std::nullopt);
   const StreamId next = Submit(For("toy"));
   Take();
   EXPECT_EQ(region_.streams().at(next).key, KeyOf(NewToy(2)));
-  JoinReady(3, MakeRank(3));
+  Join(3, MakeRank(3));
+  const auto back = Select<SubmitAction>(Take());
+  EXPECT_TRUE(region_.Update(3, back[0].epoch, {AnswerCanary(back[0])}, {}));
   EXPECT_THAT(Listed(region_), ElementsAre("toy 2 1", "toy 0 1")) << "who comes back is the newer";
+  const auto resumed = Select<SubmitAction>(Take());
+  ASSERT_THAT(resumed, SizeIs(1));
+  EXPECT_EQ(resumed[0].request.stream, old);
 }
 
 TEST_F(RegionTest, KeepsAVersionReadyWhileAnyGroupOfItIs) {

@@ -19,6 +19,9 @@ class RegionTest : public ::testing::Test {
  protected:
   std::vector<Action> Take() {
     std::vector<Action> actions = region_.TakeActions();
+    for (const SubmitAction& submit : Select<SubmitAction>(actions)) {
+      sequences_[submit.request.stream] = submit.request.id;
+    }
     invariants_.Observe(actions);
     invariants_.Check(region_);
     return actions;
@@ -39,21 +42,28 @@ class RegionTest : public ::testing::Test {
   // Joins a group and answers its canary. Result: its epoch.
   uint64_t JoinReady(ConnectionId connection, const RankRegistration& shape) {
     const uint64_t epoch = Join(connection, shape).front().epoch;
-    const auto submits = Select<SubmitAction>(Take());
-    EXPECT_THAT(submits, ::testing::SizeIs(1));
-    EXPECT_TRUE(region_.Update(connection, epoch, {AnswerCanary(submits.front())}, {}));
+    auto canaries = Select<SubmitAction>(Take());
+    std::erase_if(canaries, [&](const SubmitAction& submit) {
+      return submit.leader != connection || submit.request.stream != StreamId{};
+    });
+    EXPECT_THAT(canaries, ::testing::SizeIs(1));
+    EXPECT_TRUE(region_.Update(connection, epoch, {AnswerCanary(canaries.front())}, {}));
     EXPECT_THAT(Select<GroupReadyAction>(Take()), ::testing::SizeIs(1));
     return epoch;
   }
 
   bool Answer(ConnectionId connection, uint64_t epoch, StreamId stream, std::vector<int32_t> tokens,
               FinishReason finish = FinishReason::kNone) {
-    return Answer(connection, epoch, SequenceOf(stream), std::move(tokens), finish);
+    const auto found = region_.streams().find(stream);
+    const size_t before = found == region_.streams().end() ? 0 : found->second.tokens.size();
+    return Answer(connection, epoch, SequenceOf(stream), std::move(tokens), finish, before);
   }
 
   bool Answer(ConnectionId connection, uint64_t epoch, SequenceId sequence,
-              std::vector<int32_t> tokens, FinishReason finish = FinishReason::kNone) {
+              std::vector<int32_t> tokens, FinishReason finish = FinishReason::kNone,
+              size_t before = 0) {
     SequenceUpdate update;
+    update.tokens_before = static_cast<int64_t>(before);
     update.id = sequence;
     update.tokens = std::move(tokens);
     update.finish = finish;
@@ -70,11 +80,12 @@ class RegionTest : public ::testing::Test {
   StreamId Submit(Request request = MakeRequest()) {
     const auto stream = std::get<StreamId>(region_.Submit(std::move(request)));
     invariants_.Submitted(stream);
-    sequences_[stream] = region_.streams().at(stream).sequence;
+    const SequenceId sequence = region_.streams().at(stream).sequence;
+    if (sequence != 0) sequences_[stream] = sequence;
     return stream;
   }
 
-  // Of a stream that Submit took, also when it has ended.
+  // Of a stream that Submit took, in the last group that it was given to, as Take has seen it.
   SequenceId SequenceOf(StreamId stream) const { return sequences_.at(stream); }
 
   // The request is not taken. Result: why.
@@ -94,8 +105,22 @@ class RegionTest : public ::testing::Test {
     }
   }
 
+  // As TickFor, with heartbeats of the group whose first rank has that connection.
+  void KeepAlive(ConnectionId leader, int64_t milliseconds) {
+    for (int64_t passed = 0; passed < milliseconds; passed += 100) {
+      for (const auto& [number, group] : region_.groups()) {
+        if (!group.ranks[0] || group.leader() != leader) continue;
+        for (const auto& rank : group.ranks) {
+          EXPECT_TRUE(region_.Heartbeat(rank->connection, group.epoch, 0, false));
+        }
+      }
+      TickFor(100);
+    }
+  }
+
   static RegionOptions Options() {
     RegionOptions options;
+    options.resume_timeout_ms = 3'000;
     options.queue_requests_max = 2;
     options.join_timeout_ms = 5'000;
     options.progress_timeout_ms = 1'000;

@@ -43,6 +43,9 @@ class Simulation {
     options.heartbeats_missed_max = 5;
     options.progress_timeout_ms = 3'000;
     options.join_timeout_ms = 4'000;
+    options.resume_timeout_ms = Draw(0, 3) * 2'000;
+    options.suspect_refusal_ms = 1'000;
+    options.boot = seed << 24;
     for (size_t key = 0; key < kKeys; ++key) {
       const RankRegistration rank = MakeRankOf(key);
       options.canary_digests[rank.numerics_id] = CanaryDigestOf(rank);
@@ -77,6 +80,7 @@ class Simulation {
   int64_t lost() const { return lost_; }
   int64_t ended_of(size_t key) const { return ended_of_[key]; }
   int64_t unsound_lost() const { return unsound_lost_; }
+  int64_t resumes() const { return resumes_; }
 
  private:
   struct Sequence {
@@ -128,7 +132,7 @@ class Simulation {
         ASSERT_NE(group, groups_.end()) << "a request for what is no leader";
         ASSERT_EQ(group->second->epoch, submit->epoch);
         After(Draw(0, 5), [group = group->second, submit = *submit] {
-          group->sequences[submit.request.id] = {submit};
+          group->sequences[submit.request.id] = {submit, submit.request.generated.size()};
         });
         if (!submit->request.params.prompt_logprobs) CheckPlace(*group->second, *submit);
       } else if (const auto* cancel = std::get_if<CancelAction>(&action)) {
@@ -159,10 +163,14 @@ class Simulation {
     // Cancelled in the same turn; nobody will hear of it.
     if (stream == region_->streams().end()) return;
     EXPECT_EQ(stream->second.key, KeyOf(group.shape));
+    const size_t brought = submit.request.generated.size();
+    EXPECT_EQ(brought, stream->second.tokens.size());
+    EXPECT_LT(brought, static_cast<size_t>(submit.request.params.tokens_max));
   }
 
   void Receive(StreamId stream, const SequenceUpdate& update) {
     auto& [key, prompt, count] = received_.at(stream);
+    EXPECT_EQ(update.tokens_before, static_cast<int64_t>(count));
     for (const int32_t token : update.tokens) {
       EXPECT_EQ(token, TokenAt(key, prompt, count)) << "stream " << stream << " at " << count;
       ++count;
@@ -170,6 +178,7 @@ class Simulation {
     if (update.finish == FinishReason::kNone) return;
     ++ended_;
     ++ended_of_[key];
+    resumes_ += update.resumes;
     received_.erase(stream);
   }
 
@@ -246,6 +255,7 @@ class Simulation {
     }
     SequenceUpdate update;
     update.id = id;
+    update.tokens_before = static_cast<int64_t>(sequence.sent);
     if (sequence.cancelled) {
       update.finish = FinishReason::kCancelled;
       return update;
@@ -380,6 +390,7 @@ class Simulation {
   int64_t ended_ = 0;
   int64_t lost_ = 0;
   int64_t unsound_lost_ = 0;
+  int64_t resumes_ = 0;
   std::array<int64_t, kKeys> ended_of_{};
 };
 
@@ -398,6 +409,7 @@ TEST(RegionSimulationItself, HasBothAnswersAndLosses) {
   int64_t ended = 0;
   int64_t lost = 0;
   int64_t unsound_lost = 0;
+  int64_t resumes = 0;
   std::array<int64_t, kKeys> ended_of{};
   for (uint64_t seed = 0; seed < 20; ++seed) {
     Simulation simulation(seed);
@@ -405,10 +417,12 @@ TEST(RegionSimulationItself, HasBothAnswersAndLosses) {
     ended += simulation.ended();
     lost += simulation.lost();
     unsound_lost += simulation.unsound_lost();
+    resumes += simulation.resumes();
     for (size_t key = 0; key < kKeys; ++key) ended_of[key] += simulation.ended_of(key);
   }
   EXPECT_GT(ended, 100);
-  EXPECT_GT(lost, 20);
+  EXPECT_GT(lost, 0);
+  EXPECT_GT(resumes, 10);
   EXPECT_GT(unsound_lost, 0);
   for (const int64_t of_key : ended_of) EXPECT_GT(of_key, 20);
 }

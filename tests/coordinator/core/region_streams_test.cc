@@ -71,23 +71,6 @@ TEST_F(RegionTest, TellsTheJournalBeforeTheGroupAndTheClientAndOfTheEndLast) {
   EXPECT_TRUE(std::holds_alternative<JournalEnd>(journal(6)));
 }
 
-TEST_F(RegionTest, FailsTheStreamsOfALostGroupAndNamesTheRank) {
-  JoinReady(10, MakeRank(1, 0, 2));
-  JoinReady(20, MakeRank(2));
-  const StreamId lost = Submit();
-  const StreamId kept = Submit();
-  Take();
-  region_.Disconnected(11, "its connection closed");
-  const auto actions = Take();
-  const auto fails = Select<FailAction>(actions);
-  ASSERT_THAT(fails, SizeIs(1));
-  EXPECT_EQ(fails[0].stream, lost);
-  EXPECT_EQ(fails[0].error.reason, BusyReason::kGroupLost);
-  EXPECT_THAT(fails[0].error.message, HasSubstr("rank 1 (node7, pid 4001)"));
-  EXPECT_THAT(Select<CloseAction>(actions), SizeIs(2)) << "the other rank must end too";
-  EXPECT_TRUE(region_.streams().contains(kept));
-}
-
 TEST_F(RegionTest, PassesOnWhyALeaderRefusedARequest) {
   const uint64_t epoch = JoinReady(1, MakeRank(1));
   const StreamId refused = Submit();
@@ -99,24 +82,15 @@ TEST_F(RegionTest, PassesOnWhyALeaderRefusedARequest) {
   update.detail = "top_k is odd";
   EXPECT_TRUE(region_.Update(1, epoch, {update}, {}));
   EXPECT_TRUE(Answer(1, epoch, dropped, {}, FinishReason::kCancelled));
-  const auto fails = Select<FailAction>(Take());
-  ASSERT_THAT(fails, SizeIs(2));
+  const auto actions = Take();
+  const auto fails = Select<FailAction>(actions);
+  ASSERT_THAT(fails, SizeIs(1));
   EXPECT_EQ(fails[0].error.reason, BusyReason::kRefused);
   EXPECT_EQ(fails[0].error.message, "refused by the group: top_k is odd");
   EXPECT_EQ(fails[0].error.retry_after_ms, 0);
-  EXPECT_EQ(fails[1].error.reason, BusyReason::kGroupLost) << "it said nothing of why";
+  EXPECT_THAT(Select<SubmitAction>(actions), SizeIs(1)) << "it said nothing of why: tried again";
+  EXPECT_TRUE(region_.streams().contains(dropped));
   EXPECT_EQ(region_.groups_ready(), 1U);
-}
-
-TEST_F(RegionTest, FailsWhatWaitsWhenTheLastGroupIsLost) {
-  JoinReady(1, MakeRank(1));
-  for (int i = 0; i < 4; ++i) Submit();
-  Take();
-  region_.Disconnected(1, "closed");
-  const auto fails = Select<FailAction>(Take());
-  ASSERT_THAT(fails, SizeIs(4));
-  EXPECT_EQ(fails[2].error.reason, BusyReason::kGroupLost);
-  EXPECT_EQ(fails[3].error.reason, BusyReason::kNoGroup);
 }
 
 TEST_F(RegionTest, FreesACancelledStreamsRoomOnlyWhenTheLeaderSaysSo) {
@@ -158,6 +132,9 @@ TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
     const auto lost = Select<GroupLostAction>(Take());
     ASSERT_THAT(lost, SizeIs(1));
     EXPECT_THAT(lost[0].why, HasSubstr(why));
+    EXPECT_EQ(lost[0].cause, LossCause::kProtocol);
+    Cancel(stream);
+    Take();
   };
   expect_lost(
       1, [&](auto epoch, auto stream) { (void)Answer(1, epoch, SequenceOf(stream) + 5, {1}); },
@@ -184,8 +161,11 @@ TEST_F(RegionTest, LosesALeaderThatBreaksTheProtocol) {
 }
 
 TEST_F(RegionTest, TakesThePromptsLogProbabilitiesInPartsBeforeTheFirstToken) {
-  const auto part = [this](StreamId stream, size_t positions, std::vector<int32_t> tokens) {
+  const auto part = [this](StreamId stream, int64_t positions_before, size_t positions,
+                           int64_t tokens_before, std::vector<int32_t> tokens) {
     SequenceUpdate update;
+    update.prompt_logprobs_before = positions_before;
+    update.tokens_before = tokens_before;
     update.id = SequenceOf(stream);
     update.prompt_logprobs.resize(positions);
     update.logprobs.resize(tokens.size());
@@ -202,8 +182,8 @@ TEST_F(RegionTest, TakesThePromptsLogProbabilitiesInPartsBeforeTheFirstToken) {
   };
   uint64_t epoch = JoinReady(1, MakeRank(1));
   const StreamId good = submit();
-  EXPECT_TRUE(region_.Update(1, epoch, {part(good, 1, {}), part(good, 2, {})}, {}));
-  EXPECT_TRUE(region_.Update(1, epoch, {part(good, 1, {9}), part(good, 0, {9})}, {}));
+  EXPECT_TRUE(region_.Update(1, epoch, {part(good, 0, 1, 0, {}), part(good, 1, 2, 0, {})}, {}));
+  EXPECT_TRUE(region_.Update(1, epoch, {part(good, 3, 1, 0, {9}), part(good, 4, 0, 1, {9})}, {}));
   std::vector<size_t> delivered;
   for (const DeliverAction& action : Select<DeliverAction>(Take())) {
     delivered.push_back(action.update.prompt_logprobs.size());
@@ -214,7 +194,7 @@ TEST_F(RegionTest, TakesThePromptsLogProbabilitiesInPartsBeforeTheFirstToken) {
   for (const auto& [positions, tokens] :
        std::vector<std::pair<size_t, std::vector<int32_t>>>{{5, {}}, {3, {9}}}) {
     const StreamId bad = submit();
-    EXPECT_TRUE(region_.Update(connection, epoch, {part(bad, positions, tokens)}, {}));
+    EXPECT_TRUE(region_.Update(connection, epoch, {part(bad, 0, positions, 0, tokens)}, {}));
     const auto lost = Select<GroupLostAction>(Take());
     ASSERT_THAT(lost, SizeIs(1)) << positions;
     EXPECT_THAT(lost[0].why, HasSubstr("log-probabilities of its prompt, 4 "));

@@ -30,7 +30,7 @@ using ::testing::HasSubstr;
 // The coordinator's loop on a thread of its own.
 class CoordinatorThread {
  public:
-  CoordinatorThread() {
+  explicit CoordinatorThread(core::RegionOptions options = {}) : options_(std::move(options)) {
     std::promise<void> started;
     std::future<void> future = started.get_future();
     thread_ = std::thread([this, &started] { Serve(started); });
@@ -63,7 +63,7 @@ class CoordinatorThread {
     RegionEvents events;
     events.on_group_ready = [this](const std::string&) { Note([&] { ++ready_; }); };
     events.on_group_lost = [this](const std::string&) { Note([&] { ++lost_; }); };
-    RegionService region({}, clock, io.provider->getTimer(), events);
+    RegionService region(options_, clock, io.provider->getTimer(), events);
     TextService text;
     text.vocab_size = 100;
     RpcGateway upstream(
@@ -93,6 +93,7 @@ class CoordinatorThread {
     return changed_.wait_for(lock, std::chrono::milliseconds(test::kPatienceMs), done);
   }
 
+  const core::RegionOptions options_;
   uint16_t port_ = 0;
   test::LoopJobs jobs_;
   RegionService* region_ = nullptr;
@@ -103,7 +104,8 @@ class CoordinatorThread {
   std::thread thread_;
 };
 
-// A group of one rank. Requests whose first token is 99 are taken and never answered.
+// A group of one rank. Of a request whose first token is 99 it brings one token and no more, unless
+// another group has brought some already.
 class FakeWorker {
  public:
   FakeWorker(const std::string& address, uint64_t group_id)
@@ -115,7 +117,7 @@ class FakeWorker {
     options.rank = rank;
     rpc::LinkCallbacks callbacks;
     callbacks.on_submit = [this](const SequenceRequest& request) {
-      Post([=, this] { Answer(request.id, request.prompt, request.params); });
+      Post([=, this] { Answer(request); });
     };
     callbacks.on_cancel = [this](uint64_t id) {
       Post([=, this] {
@@ -173,20 +175,25 @@ class FakeWorker {
     link_.reset();
   }
 
-  void Answer(uint64_t id, const std::vector<int32_t>& prompt, const GenerationParams& params) {
+  void Answer(const SequenceRequest& request) {
     SequenceUpdate update;
-    update.id = id;
-    if (prompt.front() == 99) {
-      update.tokens = {1};
+    update.id = request.id;
+    auto brought = static_cast<int64_t>(request.generated.size());
+    if (request.prompt.front() == 99 && brought == 0) {
+      update.tokens = {(request.prompt.back() + 1) % 100};
       link_->QueueUpdates({update}, {});
       link_->SendQueued();
       return;
     }
-    if (params.prompt_logprobs) update.prompt_logprobs.resize(prompt.size() - 1);
-    for (int64_t i = 1; i <= params.tokens_max; ++i) {
-      update.tokens = {static_cast<int32_t>(prompt.back() + i)};
+    const GenerationParams& params = request.params;
+    if (params.prompt_logprobs && !request.prompt_logprobs_given) {
+      update.prompt_logprobs.resize(request.prompt.size() - 1);
+    }
+    while (brought < params.tokens_max) {
+      update.tokens_before = brought++;
+      update.tokens = {static_cast<int32_t>(request.prompt.back() + brought)};
       if (params.top_logprobs >= 0) update.logprobs.resize(1);
-      if (i == params.tokens_max) update.finish = FinishReason::kLength;
+      if (brought == params.tokens_max) update.finish = FinishReason::kLength;
       link_->QueueUpdates({update}, {});
       link_->SendQueued();
       update.prompt_logprobs.clear();
@@ -324,8 +331,32 @@ TEST(RegionService, CancelsInTheGroupWhatAClientDrops) {
   EXPECT_EQ(coordinator.journal_size(), 0u);
 }
 
-TEST(RegionService, SaysThatTheGroupWasLostAndTakesItBack) {
+TEST(RegionService, GoesOnWithAnotherGroupWhereTheLostOneStopped) {
   CoordinatorThread coordinator;
+  auto worker = std::make_unique<FakeWorker>(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  rpc::Client client({.address = coordinator.address()});
+  std::optional<FakeWorker> restarted;
+  std::vector<int32_t> tokens;
+  int32_t resumes = 0;
+  client.Generate(Request({99, 10}, 5), [&](const rpc::GenerateChunk& chunk) {
+    if (tokens.empty()) {
+      worker.reset();
+      restarted.emplace(coordinator.address(), 2);
+    }
+    tokens.insert(tokens.end(), chunk.update.tokens.begin(), chunk.update.tokens.end());
+    resumes += chunk.update.resumes;
+    return true;
+  });
+  EXPECT_EQ(tokens, (std::vector<int32_t>{11, 12, 13, 14, 15}));
+  EXPECT_EQ(resumes, 1);
+  EXPECT_EQ(coordinator.journal_size(), 0u);
+}
+
+TEST(RegionService, SaysThatTheGroupWasLostAndTakesItBack) {
+  core::RegionOptions options;
+  options.resume_timeout_ms = 0;
+  CoordinatorThread coordinator(options);
   auto worker = std::make_unique<FakeWorker>(coordinator.address(), 1);
   ASSERT_TRUE(coordinator.WaitForReady(1));
   rpc::Client client({.address = coordinator.address()});

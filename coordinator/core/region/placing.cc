@@ -1,0 +1,125 @@
+// Where streams are: with a group, or waiting for one.
+
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "coordinator/core/admission.h"
+#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/region.h"
+#include "transport/base/check.h"
+
+namespace shoal::core {
+
+std::variant<StreamId, StreamError> Region::Submit(Request request) {
+  if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
+  if (request.stream && streams_.Find(*request.stream) != nullptr) {
+    return MakeStreamError(BusyReason::kInvalid,
+                           Str("there is a stream ", *request.stream, " already"));
+  }
+  auto admitted = Admit(std::move(request), options_, groups_, streams_, suspects_, clock_.now());
+  if (auto* refusal = std::get_if<StreamError>(&admitted)) return std::move(*refusal);
+  ++counts_.requests_total;
+  const StreamId id = streams_.Add(std::get<Stream>(std::move(admitted)));
+  Stream& stream = *streams_.Find(id);
+  stream.token_time = clock_.now();
+  actions_.emplace_back(JournalAction{id, JournalBegin{stream.request, stream.key}});
+  Dispatch(ModelKey(stream.key));
+  return id;
+}
+
+void Region::Cancel(StreamId id) {
+  const Stream* stream = streams_.Find(id);
+  if (stream == nullptr) return;
+  if (stream->group) {
+    const Group& group = groups_.at(*stream->group);
+    actions_.emplace_back(CancelAction{group.leader(), group.epoch, stream->sequence});
+  }
+  EndStream(id);
+}
+
+void Region::FailStream(StreamId id, StreamError error) {
+  actions_.emplace_back(FailAction{id, std::move(error)});
+  EndStream(id);
+}
+
+void Region::EndStream(StreamId id) {
+  streams_.Remove(id);
+  actions_.emplace_back(JournalAction{id, JournalEnd{}});
+}
+
+void Region::LoseStreamsGroup(StreamId id, Parked why) {
+  Stream& stream = *streams_.Find(id);
+  if (++stream.groups_lost < kGroupsPerStreamMax) return streams_.Park(id, std::move(why));
+  const TimeNs refusal_ns = options_.suspect_refusal_ms * kMillisecondNs;
+  suspects_.Add(stream.key, stream.request.prompt, clock_.now() + refusal_ns);
+  FailStream(id, {BusyReason::kRequestSuspect,
+                  Str(kGroupsPerStreamMax, " groups were lost that had this request, the last: ",
+                      why.why, ". It may be the cause: it is not tried again"),
+                  options_.suspect_refusal_ms});
+}
+
+void Region::Dispatch(const ModelKey& key) {
+  const int64_t largest = LargestKvCacheTokens(groups_.all(), key);
+  // One pass in order, of a copy, because what is served leaves the queue: a request passes one
+  // whose turn is before its own only where that one does not fit.
+  for (const Turn turn : std::set<Turn>(streams_.waiting(key).turns())) {
+    const StreamId id = streams_.waiting(key).at(turn);
+    Stream& stream = *streams_.Find(id);
+    if (stream.tokens_needed > largest) {
+      Strand(id, stream);
+    } else {
+      stream.stranded_since.reset();
+      const auto number = ChooseGroup(groups_.all(), key, stream.tokens_needed, stream.on_trial());
+      if (number) Place(id, groups_.at(*number));
+    }
+  }
+}
+
+void Region::Place(StreamId id, Group& group) {
+  Stream& stream = *streams_.Find(id);
+  if (stream.parked) ++counts_.streams_resumed[static_cast<size_t>(stream.parked->cause)];
+  streams_.Place(id, group.number);
+  group.sequences.insert(stream.sequence);
+  if (stream.on_trial()) group.trial = stream.sequence;
+  actions_.emplace_back(SubmitAction{group.leader(),
+                                     group.epoch,
+                                     {.id = stream.sequence,
+                                      .prompt = stream.request.prompt,
+                                      .params = stream.request.params,
+                                      .generated = stream.tokens,
+                                      .prompt_logprobs_given = stream.prompt_logprobs_left == 0,
+                                      .stream = id,
+                                      .resumable = stream.request.resumable}});
+}
+
+void Region::Strand(StreamId id, Stream& stream) {
+  if (!stream.stranded_since) stream.stranded_since = clock_.now();
+  if (options_.resume_timeout_ms == 0) FailStream(id, StrandedError(stream));
+}
+
+void Region::FailStranded() {
+  const TimeNs latest = clock_.now() - options_.resume_timeout_ms * kMillisecondNs;
+  std::vector<StreamId> stranded;
+  for (const auto& [key, queue] : streams_.waiting()) {
+    for (const Turn& turn : queue.turns()) {
+      const auto since = streams_.Find(queue.at(turn))->stranded_since;
+      if (since && *since <= latest) stranded.push_back(queue.at(turn));
+    }
+  }
+  for (const StreamId id : stranded) FailStream(id, StrandedError(*streams_.Find(id)));
+}
+
+StreamError Region::StrandedError(const Stream& stream) const {
+  const int64_t largest = LargestKvCacheTokens(groups_.all(), stream.key);
+  // It was not too large when it came: whoever comes again is told, or finds a group.
+  const std::string lack = largest == 0
+                               ? Str("no group of workers with ", stream.key)
+                               : Str("no group with ", stream.tokens_needed, " tokens of KV cache");
+  return MakeStreamError(BusyReason::kGroupLost,
+                         Str(stream.parked ? stream.parked->why : std::string("its group was lost"),
+                             "; ", lack, " came within ", options_.resume_timeout_ms, " ms"));
+}
+
+}  // namespace shoal::core

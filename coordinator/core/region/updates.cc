@@ -1,0 +1,138 @@
+// What leaders say came of their sequences.
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "coordinator/core/groups/canary.h"
+#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/region.h"
+#include "transport/base/check.h"
+
+namespace shoal::core {
+
+namespace {
+
+bool IsCanary(const Group& group, const SequenceUpdate& update) {
+  return group.canary && group.canary->sequence == update.id;
+}
+
+size_t StallBucket(double seconds) {
+  const auto bound = std::ranges::lower_bound(kStallSeconds, seconds);
+  return static_cast<size_t>(bound - std::begin(kStallSeconds));
+}
+
+}  // namespace
+
+bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
+                    const SchedulerStats& stats) {
+  Group* group = FindGroup(connection, epoch);
+  if (group == nullptr || group->FindRank(connection)->info.rank != 0) return false;
+  const uint64_t number = group->number;
+  const ModelKey key = group->key;
+  groups_.ApplyStats(*group, stats);
+  for (SequenceUpdate& update : updates) {
+    const std::optional<UpdateFault> fault = FindFault(*group, update);
+    if (fault) {
+      // A leader that answers what it was not asked cannot be trusted with the rest.
+      LoseGroup(*group, fault->cause,
+                Str(Name(group->ranks[0]->info), " broke the protocol: ", fault->what));
+      return true;
+    }
+    if (IsCanary(*group, update)) {
+      ApplyCanary(*group, std::move(update));
+      if (groups_.Find(number) == nullptr) return true;
+    } else {
+      ApplyUpdate(*group, std::move(update));
+    }
+  }
+  Dispatch(key);
+  return true;
+}
+
+std::optional<UpdateFault> Region::FindFault(const Group& group, const SequenceUpdate& update) {
+  std::string fault = group.FindFault(update);
+  if (!fault.empty()) return UpdateFault{.what = std::move(fault)};
+  if (IsCanary(group, update)) return group.canary->FindFault(update);
+  const std::optional<StreamId> id = streams_.FindId(update.id);
+  return id ? streams_.Find(*id)->FindFault(update) : std::nullopt;
+}
+
+void Region::StartCanary(Group& group) {
+  group.state = GroupState::kCanary;
+  const Canary& canary =
+      group.canary.emplace(streams_.TakeSequence(), options_.canary_prompt, group.shape());
+  group.sequences.insert(canary.sequence);
+  actions_.emplace_back(SubmitAction{
+      group.leader(),
+      group.epoch,
+      {.id = canary.sequence, .prompt = canary.request.prompt, .params = canary.request.params}});
+}
+
+void Region::ApplyCanary(Group& group, SequenceUpdate update) {
+  group.canary->Trim(update);
+  group.canary->Apply(update);
+  if (update.finish == FinishReason::kNone) return;
+  std::string fault = group.canary->FindBadEnd(update);
+  if (!fault.empty()) {
+    return LoseGroup(group,
+                     update.finish == FinishReason::kNumericError ? LossCause::kWrongAnswer
+                                                                  : LossCause::kProtocol,
+                     fault);
+  }
+  const std::string digest = group.canary->Digest();
+  fault = FindDigestFault(group.key, digest, groups_.ExpectedDigest(group.key));
+  if (!fault.empty()) return LoseGroup(group, LossCause::kWrongAnswer, fault);
+  group.Forget(update.id);
+  // The group may have been dismissed meanwhile.
+  if (group.state != GroupState::kCanary) return;
+  groups_.SetReady(group, digest);
+  actions_.emplace_back(GroupReadyAction{group.number, group.Name(), group.key,
+                                         *ChooseVersion(groups_.models(), group.key.name)});
+}
+
+void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
+  const bool ends = update.finish != FinishReason::kNone;
+  if (ends) group.Forget(update.id);
+  const std::optional<StreamId> found = streams_.FindId(update.id);
+  if (!found) return;  // Cancelled here, or taken elsewhere: nobody listens.
+  const StreamId id = *found;
+  if (update.finish == FinishReason::kCancelled) return ApplyRefusal(group, id, update);
+  Stream& stream = *streams_.Find(id);
+  stream.Trim(update);
+  if (!ends && update.tokens.empty() && update.prompt_logprobs.empty()) return;
+  // Only the first group knows what an undisturbed run would have found in its cache.
+  if (stream.cached_told) update.cached_tokens = 0;
+  stream.cached_told = stream.cached_told || !update.tokens.empty();
+  if (ends) update.resumes = stream.resumes;
+  stream.Apply(update);
+  if (ends || !update.tokens.empty()) NoteToken(stream);
+  if (!update.tokens.empty()) {
+    actions_.emplace_back(JournalAction{id, JournalTokens{update.tokens}});
+  }
+  actions_.emplace_back(DeliverAction{id, std::move(update)});
+  if (ends) EndStream(id);
+}
+
+void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update) {
+  if (update.detail.empty()) {
+    LoseStreamsGroup(id, {LossCause::kRankDied, Str(group.Name(), " gave the request up")});
+  } else {
+    FailStream(id,
+               MakeStreamError(BusyReason::kRefused, Str("refused by the group: ", update.detail)));
+  }
+}
+
+void Region::NoteToken(Stream& stream) {
+  const TimeNs now = clock_.now();
+  if (std::exchange(stream.stalls, false)) {
+    const double seconds =
+        static_cast<double>(now - stream.token_time) / static_cast<double>(kSecondNs);
+    ++counts_.stalls[StallBucket(seconds)];
+    counts_.stall_seconds_sum += seconds;
+  }
+  stream.token_time = now;
+}
+
+}  // namespace shoal::core

@@ -1,0 +1,105 @@
+#include "coordinator/core/streams/streams.h"
+
+#include <utility>
+
+#include "coordinator/core/streams/suspects.h"
+#include "transport/base/check.h"
+
+namespace shoal::core {
+
+bool Stream::on_trial() const { return groups_lost >= kGroupsPerStreamMax - 1; }
+
+Streams::Streams(std::function<uint64_t()> random, uint64_t boot)
+    : random_(std::move(random)), last_sequence_(boot) {}
+
+StreamId Streams::Add(Stream stream) {
+  // In this order, which the arguments of a constructor would not keep.
+  StreamId id;
+  if (stream.request.stream) {
+    id = *stream.request.stream;
+  } else {
+    id.high = random_();
+    id.low = random_();
+  }
+  stream.arrival = ++last_arrival_;
+  const auto [entry, added] = streams_.emplace(id, std::move(stream));
+  SHOAL_CHECK(added, "two streams are ", id);
+  Wait(id, entry->second);
+  return id;
+}
+
+Stream& Streams::Place(StreamId id, uint64_t group) {
+  Stream& stream = streams_.at(id);
+  const auto queue = waiting_.find(stream.key);
+  queue->second.Serve({stream.request.params.priority, stream.arrival});
+  StopWaiting(stream);
+  if (stream.parked) {
+    ++stream.resumes;
+    stream.stalls = true;
+    stream.parked.reset();
+  }
+  stream.stranded_since.reset();
+  stream.group = group;
+  stream.sequence = TakeSequence();
+  ids_[stream.sequence] = id;
+  return stream;
+}
+
+void Streams::Park(StreamId id, Parked why) {
+  Stream& stream = streams_.at(id);
+  ids_.erase(stream.sequence);
+  stream.sequence = 0;
+  stream.group.reset();
+  stream.parked = std::move(why);
+  Wait(id, stream);
+}
+
+void Streams::Remove(StreamId id) {
+  const auto stream = streams_.find(id);
+  StopWaiting(stream->second);
+  ids_.erase(stream->second.sequence);
+  streams_.erase(stream);
+}
+
+void Streams::Wait(StreamId id, const Stream& stream) {
+  waiting_[stream.key].Add({stream.request.params.priority, stream.arrival}, id);
+  if (stream.parked) ++parked_[stream.key];
+}
+
+void Streams::StopWaiting(const Stream& stream) {
+  const auto queue = waiting_.find(stream.key);
+  if (queue != waiting_.end()) {
+    queue->second.Remove(stream.arrival);
+    if (queue->second.empty()) waiting_.erase(queue);
+  }
+  if (stream.parked && --parked_.at(stream.key) == 0) parked_.erase(stream.key);
+}
+
+const ClassQueue<StreamId>& Streams::waiting(const ModelKey& key) const {
+  static const ClassQueue<StreamId> kEmpty;
+  const auto queue = waiting_.find(key);
+  return queue == waiting_.end() ? kEmpty : queue->second;
+}
+
+size_t Streams::waiting_count() const {
+  size_t count = 0;
+  for (const auto& [key, queue] : waiting_) count += queue.size();
+  return count;
+}
+
+size_t Streams::waiting_new(const ModelKey& key) const {
+  const auto parked = parked_.find(key);
+  return waiting(key).size() - (parked == parked_.end() ? 0 : parked->second);
+}
+
+Stream* Streams::Find(StreamId id) {
+  const auto stream = streams_.find(id);
+  return stream == streams_.end() ? nullptr : &stream->second;
+}
+
+std::optional<StreamId> Streams::FindId(SequenceId sequence) const {
+  const auto id = ids_.find(sequence);
+  return id == ids_.end() ? std::nullopt : std::optional(id->second);
+}
+
+}  // namespace shoal::core

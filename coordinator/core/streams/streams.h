@@ -1,0 +1,100 @@
+#pragma once
+
+// The streams that have not ended: all that it takes to continue each, where it runs, and in which
+// order those are served that wait for the same model.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "coordinator/core/generation_service.h"
+#include "coordinator/core/groups/model.h"
+#include "coordinator/core/streams/generation_state.h"
+#include "transport/base/class_queue.h"
+#include "transport/base/clock.h"
+#include "transport/base/generation/generation.h"
+#include "transport/base/group.h"
+
+namespace shoal::core {
+
+// Why a stream waits that had a group already.
+struct Parked {
+  LossCause cause = LossCause::kRankDied;
+  std::string why{};  // "group 1 (...) was lost: rank 0 (...): its connection closed"
+};
+
+// Plain data.
+struct Stream : GenerationState {
+  explicit Stream(Request granted) : GenerationState(std::move(granted)) {}
+
+  // It lost so many groups that the next one may be its doing: no other such stream is beside it.
+  bool on_trial() const;
+
+  ModelKey key;               // Only groups of it may answer.
+  int64_t tokens_needed = 0;  // Prompt and answer at their longest.
+  uint64_t arrival = 0;       // The later it came, the higher; its turn, however often it waits.
+  std::optional<uint64_t> group;  // None: waiting.
+  SequenceId sequence = 0;        // In its group; new with every group. 0: waiting.
+  std::optional<Parked> parked;   // While it waits for its next group.
+  int32_t groups_lost = 0;
+  int32_t resumes = 0;  // Groups that went on with it.
+  // While it waits and no group that is ready could ever hold it: since when.
+  std::optional<TimeNs> stranded_since;
+  TimeNs token_time = 0;     // Of its last token; before its first one, of its coming.
+  bool stalls = false;       // It was resumed, and its next token is due.
+  bool cached_told = false;  // Its listener knows how many tokens of the prompt were cached.
+};
+using StreamMap = std::map<StreamId, Stream>;
+
+// A stream without a group waits; one that waits has no group. Threading: none; owned by Region.
+class Streams {
+ public:
+  // `random`: 64 bits that nobody can guess. Sequences are above `boot`.
+  Streams(std::function<uint64_t()> random, uint64_t boot);
+
+  // Never given out before: for a canary, which is no stream.
+  SequenceId TakeSequence() { return ++last_sequence_; }
+  // It waits, after those of its priority that have come before it. Its id is the request's, which
+  // no other stream has, or else drawn.
+  StreamId Add(Stream stream);
+  // What waits leaves its queue for a group, as a sequence of its own. Result: the stream.
+  Stream& Place(StreamId id, uint64_t group);
+  // It leaves its group and waits again, in its old turn.
+  void Park(StreamId id, Parked why);
+  // It has ended, wherever it was.
+  void Remove(StreamId id);
+
+  // Null if there is none.
+  Stream* Find(StreamId id);
+  // None if no stream has that sequence any more, or it is a canary's.
+  std::optional<StreamId> FindId(SequenceId sequence) const;
+
+  const StreamMap& all() const { return streams_; }
+  // By priority, then by arrival. Each key has a queue of its own, so that what is served of one
+  // model never counts as having passed what waits for another.
+  const ClassQueue<StreamId>& waiting(const ModelKey& key) const;
+  const std::map<ModelKey, ClassQueue<StreamId>>& waiting() const { return waiting_; }
+  size_t waiting_count() const;
+  // Of those that wait for that key, those that had no group yet: only they count as a queue that
+  // may be full.
+  size_t waiting_new(const ModelKey& key) const;
+
+ private:
+  void Wait(StreamId id, const Stream& stream);
+  // No longer, wherever it stood in its queue.
+  void StopWaiting(const Stream& stream);
+
+  const std::function<uint64_t()> random_;
+  SequenceId last_sequence_;
+  uint64_t last_arrival_ = 0;
+  StreamMap streams_;
+  std::map<SequenceId, StreamId> ids_;                // Of every stream that has a group.
+  std::map<ModelKey, ClassQueue<StreamId>> waiting_;  // None is empty.
+  std::map<ModelKey, size_t> parked_;                 // Of those that wait; none is 0.
+};
+
+}  // namespace shoal::core
