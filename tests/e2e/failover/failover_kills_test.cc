@@ -67,7 +67,7 @@ TEST_P(FailoverKills, ChangeNoStream) {
   for (const std::string& detail : outcome.details) ADD_FAILURE() << detail;
   EXPECT_EQ(outcome.lost, 0);
   EXPECT_EQ(outcome.changed, 0);
-  EXPECT_EQ(outcome.kills, options.kills);
+  EXPECT_GE(outcome.kills, options.kills);
   EXPECT_GT(outcome.disturbed, outcome.kills / 5) << "the kills met too few streams to prove much";
   if (HasFailure()) {
     std::cout << "the coordinator's last words:\n"

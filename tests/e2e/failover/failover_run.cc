@@ -26,6 +26,7 @@ gateway::CoordinatorOptions RegionFor(const std::string& model_path) {
   options.region.heartbeat_ms = 50;
   options.region.heartbeats_missed_max = 10;
   options.region.resume_timeout_ms = kPatienceMs;
+  options.region.groups_per_stream_max = INT32_MAX;
   return options;
 }
 

@@ -20,8 +20,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kRetryMs = 20;
-
 class Socket {
  public:
   explicit Socket(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
