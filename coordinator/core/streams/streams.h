@@ -42,7 +42,7 @@ struct Stream : GenerationState {
   std::optional<Parked> parked;   // While it waits for its next group.
   int32_t groups_lost = 0;
   int32_t groups_lost_max = 0;  // Then it ends.
-  int32_t resumes = 0;  // Groups that went on with it.
+  int32_t resumes = 0;          // Groups that went on with it.
   // While it waits and no group that is ready could ever hold it: since when.
   std::optional<TimeNs> stranded_since;
   TimeNs token_time = 0;     // Of its last token; before its first one, of its coming.
