@@ -27,6 +27,7 @@ constexpr std::array kVerbs = {
     Verb{"chat", shoal::cli::ChatVerb, "Talk with a model in the terminal."},
     Verb{"plan", shoal::cli::PlanVerb, "Show how a model would be cut over ranks."},
     Verb{"status", shoal::cli::StatusVerb, "Show a coordinator's groups, epochs and ranks."},
+    Verb{"drain", shoal::cli::DrainVerb, "Take a group out of service and keep its streams."},
     Verb{"verify", shoal::cli::VerifyVerb, "Digest a model's answers; equal for every cut."},
     Verb{"bench", shoal::cli::BenchVerb, "Measure: the engine, a server under load."},
     Verb{"convert", shoal::cli::ConvertVerb, "Write a model in another weight format."},

@@ -7,9 +7,11 @@
 #include <iostream>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 #include "coordinator/cli/support/http_client.h"
 #include "coordinator/cli/verbs.h"
+#include "coordinator/gateway/json/status_json.h"
 #include "transport/base/error.h"
 #include "transport/config/options.h"
 #include "transport/rpc/client.h"
@@ -22,6 +24,7 @@ struct StatusOptions {
   std::string coordinator = "127.0.0.1:7400";
   std::string url;
   std::string api_key_file;
+  bool json = false;
   bool watch = false;
   int64_t interval_ms = 1'000;
 };
@@ -30,8 +33,9 @@ config::OptionTable MakeStatusTable(StatusOptions& options) {
   config::OptionTable table(
       {.program = "shoal status",
        .usage = "[options]",
-       .summary = "Shows the groups of a coordinator: epoch, ranks, load. Asks its RPC port, or "
-                  "with --url its HTTP port, which tells only the totals of all groups.",
+       .summary = "Shows the groups of a coordinator: epoch, state, why the last one was lost, "
+                  "ranks, load. Asks its RPC port, or with --url its HTTP port, which as text "
+                  "tells only the totals of all groups.",
        .epilog = "Exit status:\n"
                  "  0  shown; with --watch, SIGINT ends it\n"
                  "  3  the coordinator cannot be reached\n"});
@@ -40,6 +44,7 @@ config::OptionTable MakeStatusTable(StatusOptions& options) {
                   "The coordinator's HTTP port, http://HOST:PORT; instead of --coordinator.");
   table.AddString("api-key-file", "FILE", options.api_key_file,
                   "A file with an API key, one line, if the coordinator asks for one.");
+  table.AddBool("json", options.json, "One line of JSON, as GET /v1/cluster has it.");
   table.AddBool("watch", options.watch, "Show it again until interrupted.");
   table.AddInt("interval-ms", "N", options.interval_ms, {50, 3'600'000},
                "With --watch: how often.");
@@ -50,9 +55,26 @@ std::string ReadKey(const StatusOptions& options) {
   return options.api_key_file.empty() ? "" : rpc::ReadSecretFile(options.api_key_file);
 }
 
+// Of a group that this coordinator starts; nothing of any other.
+std::string ManagedText(const GroupStatus& group) {
+  std::ostringstream out;
+  if (group.managed) {
+    out << "  managed, started again " << group.restarts_total << " times";
+    if (group.state == GroupState::kLost) {
+      out << (group.next_start_ms < 0 ? std::string(", stays away: shoal drain --restart starts it")
+                                      : Str(", next start in ", group.next_start_ms, " ms"));
+    }
+    out << "\n";
+  }
+  if (!group.last_loss.empty()) out << "  last loss: " << group.last_loss << "\n";
+  return out.str();
+}
+
 std::string GroupText(const GroupStatus& group) {
   std::ostringstream out;
-  out << group.name << ": " << ToString(group.state) << "\n"
+  out << group.name << ": " << ToString(group.state) << "\n" << ManagedText(group);
+  if (group.ranks.empty()) return out.str();  // It is not there.
+  out << "  streams " << group.streams << "\n"
       << "  serves " << group.model_name << ", numerics " << group.numerics_id << "\n"
       << "  steps " << group.stats.steps_total << ", running " << group.stats.sequences_running
       << ", waiting " << group.stats.requests_waiting << ", KV blocks "
@@ -84,20 +106,34 @@ std::string RpcText(rpc::Client& client) {
     name = model.name;
   }
   out << "requests " << status.requests_total << ", streams " << status.streams_live << ", waiting "
-      << status.requests_waiting << ", groups lost " << status.group_losses_total << "\n";
+      << status.requests_waiting << ", groups lost " << status.group_losses_total
+      << ", started again " << status.group_restarts_total << "\nstreams resumed";
+  int64_t resumed = 0;
+  for (size_t cause = 0; cause < status.streams_resumed.size(); ++cause) {
+    const int64_t count = status.streams_resumed.at(cause);
+    resumed += count;
+    if (count > 0) out << " " << count << " (" << ToString(static_cast<LossCause>(cause)) << ")";
+  }
+  if (resumed == 0) out << " 0";
+  out << ", adopted " << status.streams_adopted_total << "\n";
   if (status.groups.empty()) out << "no group has joined\n";
   for (const GroupStatus& group : status.groups) out << GroupText(group);
   return out.str();
 }
 
-// The samples of /metrics that have no labels, one a line.
-std::string HttpText(const HttpClient& client) {
-  const HttpAnswer answer = client.Get("/metrics");
+// Errors: kPeerFailed unless it is 200.
+std::string GetBody(const HttpClient& client, const std::string& path) {
+  HttpAnswer answer = client.Get(path);
   if (answer.status != 200) {
-    Throw(ErrorCode::kPeerFailed, "/metrics answered with status ", answer.status,
+    Throw(ErrorCode::kPeerFailed, path, " answered with status ", answer.status,
           answer.status == 401 ? ": give --api-key-file" : "");
   }
-  std::istringstream lines(answer.body);
+  return std::move(answer.body);
+}
+
+// The samples of /metrics that have no labels, one a line.
+std::string HttpText(const HttpClient& client) {
+  std::istringstream lines(GetBody(client, "/metrics"));
   std::ostringstream out;
   for (std::string line; std::getline(lines, line);) {
     if (!line.starts_with("shoal_") || line.find('{') != std::string::npos) continue;
@@ -108,6 +144,16 @@ std::string HttpText(const HttpClient& client) {
   return out.str();
 }
 
+std::string AskRpc(const StatusOptions& options, const std::string& key) {
+  rpc::Client client({.address = options.coordinator, .api_key = key});
+  return options.json ? gateway::StatusJson(client.Status()) + "\n" : RpcText(client);
+}
+
+std::string AskHttp(const StatusOptions& options, const std::string& key) {
+  const HttpClient client(options.url, key);
+  return options.json ? GetBody(client, "/v1/cluster") + "\n" : HttpText(client);
+}
+
 }  // namespace
 
 int StatusVerb(int argc, const char* const* argv) {
@@ -115,17 +161,12 @@ int StatusVerb(int argc, const char* const* argv) {
   config::OptionTable table = MakeStatusTable(options);
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
   const std::string key = ReadKey(options);
-  const bool clear = options.watch && isatty(STDOUT_FILENO) == 1;
+  const bool clear = options.watch && !options.json && isatty(STDOUT_FILENO) == 1;
   do {
     // A connection each time: the coordinator may come and go while this watches.
     std::string text;
     try {
-      if (options.url.empty()) {
-        rpc::Client client({.address = options.coordinator, .api_key = key});
-        text = RpcText(client);
-      } else {
-        text = HttpText(HttpClient(options.url, key));
-      }
+      text = options.url.empty() ? AskRpc(options, key) : AskHttp(options, key);
     } catch (const Error& error) {
       if (!options.watch) throw;
       text = std::string(error.what()) + "\n";  // Shown; it may be back the next time.

@@ -49,7 +49,7 @@ struct RegionOptions {
   // The groups that this coordinator starts: numbers below it are theirs (--group-number).
   uint64_t managed_groups = 0;
   // Upper part of epochs and sequence ids, so that those of a coordinator that was started later
-  // are larger: seconds since 1970 << 24.
+  // are larger: seconds since 1970 << 20, so that they are exact in JSON.
   uint64_t boot = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <glog/logging.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "transport/base/check.h"
 #include "transport/base/error.h"
 
 namespace shoal::launch {
@@ -75,14 +77,22 @@ class LineSplitter {
   std::string rest_;
 };
 
-// Until both ends are closed by all who could write to them.
-void ReadLines(int out, int err, LineSplitter out_lines, LineSplitter err_lines) {
-  std::array<pollfd, 2> files = {{{out, POLLIN, 0}, {err, POLLIN, 0}}};
+// Until both ends are closed by all who could write to them, or, once `stop` can be read, until
+// they are empty: a process that has left the session may hold them open for ever.
+void ReadLines(int out, int err, int stop, LineSplitter out_lines, LineSplitter err_lines) {
+  std::array<pollfd, 3> files = {{{out, POLLIN, 0}, {err, POLLIN, 0}, {stop, POLLIN, 0}}};
   std::array<LineSplitter*, 2> splitters = {&out_lines, &err_lines};
   std::array<char, 4096> buffer{};
+  bool stopping = false;
   while (files[0].fd >= 0 || files[1].fd >= 0) {
-    if (poll(files.data(), files.size(), -1) < 0 && errno != EINTR) break;
-    for (size_t i = 0; i < files.size(); ++i) {
+    const int events = poll(files.data(), files.size(), stopping ? 0 : -1);
+    if (events < 0 && errno == EINTR) continue;
+    if (events <= 0) break;
+    if (files[2].revents != 0) {
+      stopping = true;
+      files[2].fd = -1;  // poll ignores it from here on.
+    }
+    for (size_t i = 0; i < splitters.size(); ++i) {
       if (files[i].fd < 0 || files[i].revents == 0) continue;
       const ssize_t count = read(files[i].fd, buffer.data(), buffer.size());
       if (count < 0 && errno == EINTR) continue;
@@ -90,10 +100,13 @@ void ReadLines(int out, int err, LineSplitter out_lines, LineSplitter err_lines)
         splitters[i]->Add({buffer.data(), static_cast<size_t>(count)});
         continue;
       }
-      splitters[i]->Finish();
       close(files[i].fd);
-      files[i].fd = -1;  // poll ignores it from here on.
+      files[i].fd = -1;
     }
+  }
+  for (size_t i = 0; i < splitters.size(); ++i) {
+    splitters[i]->Finish();
+    if (files[i].fd >= 0) close(files[i].fd);
   }
 }
 
@@ -179,11 +192,16 @@ ChildProcess::ChildProcess(ChildOptions options) : options_(std::move(options)) 
     Throw(ErrorCode::kFailed, options_.command[0],
           " cannot be started: ", std::strerror(pid_ < 0 ? fork_reason : reason));
   }
-  reader_ = std::thread(ReadLines, out.read_end, err.read_end, LineSplitter(options_.on_stdout),
-                        LineSplitter(options_.on_stderr));
+  stop_reading_ = eventfd(0, EFD_CLOEXEC);
+  SHOAL_CHECK(stop_reading_ >= 0, std::strerror(errno));
+  reader_ = std::thread(ReadLines, out.read_end, err.read_end, stop_reading_,
+                        LineSplitter(options_.on_stdout), LineSplitter(options_.on_stderr));
 }
 
-ChildProcess::~ChildProcess() { Stop(0); }
+ChildProcess::~ChildProcess() {
+  Stop(0);
+  close(stop_reading_);
+}
 
 std::optional<ChildEnd> ChildProcess::TryWait() {
   if (end_) return end_;
@@ -213,24 +231,33 @@ ChildEnd ChildProcess::Stop(int64_t grace_ms) {
   }
   // Also when the child has ended: what it started may not have.
   EndSession();
+  const uint64_t one = 1;
+  static_cast<void>(!write(stop_reading_, &one, sizeof(one)));
   if (reader_.joinable()) reader_.join();
   return end_.value_or(ChildEnd{.signal = SIGKILL});
 }
 
+bool ChildProcess::KillSession() {
+  if (session_gone_) return true;
+  const std::vector<SessionMember> members = MembersOf(pid_);
+  for (const SessionMember& member : members) {
+    if (!member.ended) kill(member.pid, SIGKILL);
+    // Orphans are this process's children now, and stay in the process table until it asks.
+    if (member.pid != pid_) waitpid(member.pid, nullptr, WNOHANG);
+  }
+  TryWait();
+  session_gone_ = members.empty();
+  return session_gone_;
+}
+
 void ChildProcess::EndSession() {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kKillMs);
-  std::vector<SessionMember> members = MembersOf(pid_);
-  while (!members.empty() && std::chrono::steady_clock::now() < deadline) {
-    for (const SessionMember& member : members) {
-      if (!member.ended) kill(member.pid, SIGKILL);
-      // Orphans are this process's children now, and stay in the process table until it asks.
-      if (member.pid != pid_) waitpid(member.pid, nullptr, WNOHANG);
+  while (!KillSession()) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      LOG(ERROR) << options_.command[0] << ", process " << pid_ << ": what it started does not end";
+      return;
     }
-    WaitFor(kLookAgainMs);
-    members = MembersOf(pid_);
-  }
-  if (!members.empty()) {
-    LOG(ERROR) << options_.command[0] << ": process " << members[0].pid << " does not end";
+    std::this_thread::sleep_for(std::chrono::milliseconds(kLookAgainMs));
   }
 }
 

@@ -49,8 +49,12 @@ class ChildProcess {
   std::optional<ChildEnd> WaitFor(int64_t milliseconds);
   void Signal(int signal) const;
 
+  // SIGKILL to all that is left of its session; never waits. Result: whether nothing is left. Call
+  // it again until then: what is killed takes a moment to end.
+  bool KillSession();
+
   // Ends it and everything it started: SIGTERM to the child, and SIGKILL to what is left after
-  // `grace_ms`. All lines have been handed on when it returns.
+  // `grace_ms`. All lines that they wrote have been handed on when it returns.
   ChildEnd Stop(int64_t grace_ms);
 
  private:
@@ -60,6 +64,8 @@ class ChildProcess {
   ChildOptions options_;
   pid_t pid_ = -1;
   std::optional<ChildEnd> end_;
+  bool session_gone_ = false;  // Its number may be another session's by now.
+  int stop_reading_ = -1;      // An eventfd: the reader ends once it has read what is there.
   std::thread reader_;
 };
 

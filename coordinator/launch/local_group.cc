@@ -14,6 +14,8 @@ namespace {
 // mpirun, like a shell, exits with this plus the number of the signal that ended a rank.
 constexpr int kSignalBase = 128;
 constexpr int kSignalsMax = 64;
+constexpr std::string_view kMpirun = "mpirun";
+constexpr size_t kLastWordsBytesMax = 300;
 
 bool IsRule(std::string_view line) {
   return line.size() >= 60 && line.find_first_not_of('-') == std::string_view::npos;
@@ -38,8 +40,15 @@ void WriteLines(const std::vector<std::string>& lines) {
 }  // namespace
 
 std::string GroupEnd::Text() const {
-  // mpirun names the rank that a signal ended, unless it was ended itself.
-  const std::string who = rank >= 0 ? Str("rank ", rank) : signal != 0 ? "mpirun" : "a rank";
+  if (clean()) return "the ranks ended although nobody dismissed them";
+  // mpirun names the rank that a signal ended, unless it was ended itself; and it exits with the
+  // status of a rank.
+  std::string who = starter;
+  if (rank >= 0) {
+    who = Str("rank ", rank);
+  } else if (signal == 0 && starter == kMpirun) {
+    who = "a rank";
+  }
   if (signal != 0) return Str(who, " was ended by signal ", signal, " (", strsignal(signal), ")");
   return Str(who, " exited with status ", status);
 }
@@ -82,10 +91,12 @@ void MpirunReport::ReadNotice() {
 }
 
 std::vector<std::string> MpirunCommand(const LocalGroupOptions& options, bool as_root) {
-  // All ranks are on this machine: mpirun needs no port that others could reach. Where ranks run is
-  // the kernel's choice; a thread team that is bound to one core would be slower, not safer.
-  std::vector<std::string> command = {"mpirun", "--bind-to",          "none", "--oversubscribe",
-                                      "--mca",  "oob_tcp_if_include", "lo"};
+  // All ranks are on this machine: mpirun needs no port that others could reach, and looking for
+  // other networks than shared memory would take MPI_Init another quarter of a second. Where ranks
+  // run is the kernel's choice; a thread team that is bound to one core would be slower, not safer.
+  std::vector<std::string> command = {
+      "mpirun", "--bind-to", "none", "--oversubscribe", "--mca", "oob_tcp_if_include", "lo",
+      "--mca",  "pml",       "ob1"};
   if (as_root) command.emplace_back("--allow-run-as-root");
   command.emplace_back("-np");
   command.push_back(std::to_string(options.rank_count));
@@ -95,12 +106,24 @@ std::vector<std::string> MpirunCommand(const LocalGroupOptions& options, bool as
 }
 
 LocalGroup::LocalGroup(const LocalGroupOptions& options)
-    : child_({.command = MpirunCommand(options, geteuid() == 0),
-              .on_stdout = options.on_stdout,
-              .on_stderr = [this](std::string_view line) {
-                const std::lock_guard lock(mutex_);
-                WriteLines(report_.TakeLine(line));
-              }}) {}
+    : LocalGroup(MpirunCommand(options, geteuid() == 0), std::string(kMpirun), options.on_stdout) {}
+
+LocalGroup::LocalGroup(std::vector<std::string> command, std::string starter,
+                       std::function<void(std::string_view line)> on_stdout)
+    : starter_(std::move(starter)),
+      child_({.command = std::move(command),
+              .on_stdout = std::move(on_stdout),
+              .on_stderr = [this](std::string_view line) { TakeLine(line); }}) {}
+
+void LocalGroup::TakeLine(std::string_view line) {
+  const std::lock_guard lock(mutex_);
+  const std::vector<std::string> lines = report_.TakeLine(line);
+  WriteLines(lines);
+  for (const std::string& shown : lines) {
+    if (shown.find_first_not_of(" \t\r") == std::string::npos) continue;
+    last_words_ = shown.substr(0, kLastWordsBytesMax);
+  }
+}
 
 std::optional<GroupEnd> LocalGroup::TryWait() { return WaitFor(0); }
 
@@ -115,7 +138,11 @@ GroupEnd LocalGroup::Stop(int64_t grace_ms) { return MakeEnd(child_.Stop(grace_m
 GroupEnd LocalGroup::MakeEnd(const ChildEnd& end) {
   const std::lock_guard lock(mutex_);
   WriteLines(report_.TakeRest());
-  GroupEnd group{.status = end.status, .signal = end.signal, .rank = report_.rank()};
+  GroupEnd group{.status = end.status,
+                 .signal = end.signal,
+                 .rank = report_.rank(),
+                 .starter = starter_,
+                 .last_words = last_words_};
   if (report_.signal() != 0) group.signal = report_.signal();
   if (group.signal == 0 && end.status > kSignalBase && end.status <= kSignalBase + kSignalsMax) {
     group.signal = end.status - kSignalBase;

@@ -1,8 +1,10 @@
 #pragma once
 
-// A group of workers on this machine, started by mpirun.
+// A group of workers that mpirun, or another command of this machine, starts.
 
+#include <csignal>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -22,11 +24,15 @@ struct LocalGroupOptions {
 };
 
 struct GroupEnd {
-  int status = 0;     // Of the first rank that failed.
-  int signal = 0;     // That ended a rank, or mpirun itself; 0: none.
-  int32_t rank = -1;  // Which rank failed first, if mpirun said so.
+  int status = 0;                  // Of the first rank that failed.
+  int signal = 0;                  // That ended a rank, or mpirun itself; 0: none.
+  int32_t rank = -1;               // Which rank failed first, if mpirun said so.
+  std::string starter = "mpirun";  // What started the ranks, for people.
+  std::string last_words{};        // The last line that it or a rank wrote to stderr.
+
+  bool clean() const { return status == 0 && signal == 0; }
   // "rank 1 was ended by signal 9 (Killed)", "rank 0 exited with status 2", "mpirun was ended by
-  // signal 9 (Killed)"
+  // signal 9 (Killed)", "the ranks ended although nobody dismissed them"
   std::string Text() const;
 };
 
@@ -58,6 +64,9 @@ class LocalGroup {
  public:
   // Errors: kFailed if mpirun cannot be started.
   explicit LocalGroup(const LocalGroupOptions& options);
+  // By any command. `starter`: as GroupEnd has it.
+  LocalGroup(std::vector<std::string> command, std::string starter,
+             std::function<void(std::string_view line)> on_stdout);
 
   // How it ended; nothing while it runs.
   std::optional<GroupEnd> TryWait();
@@ -65,11 +74,21 @@ class LocalGroup {
   // SIGTERM, which mpirun passes on to its ranks; SIGKILL to all that is left after `grace_ms`.
   GroupEnd Stop(int64_t grace_ms);
 
+  // The same in steps that never wait. Stop(0) after KillAll's true does not either.
+  bool HasEnded() { return child_.TryWait().has_value(); }
+  void Terminate() const { child_.Signal(SIGTERM); }
+  bool KillAll() { return child_.KillSession(); }
+  const std::string& starter() const { return starter_; }
+  pid_t session() const { return child_.pid(); }
+
  private:
+  void TakeLine(std::string_view line);
   GroupEnd MakeEnd(const ChildEnd& end);
 
-  std::mutex mutex_;  // Guards report_, which the child's thread feeds.
+  const std::string starter_;
+  std::mutex mutex_;  // Guards the two below, which the child's thread feeds.
   MpirunReport report_;
+  std::string last_words_;
   ChildProcess child_;
 };
 

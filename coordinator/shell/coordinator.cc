@@ -1,8 +1,12 @@
 #include "coordinator/shell/coordinator.h"
 
 #include <glog/logging.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -10,6 +14,7 @@
 #include <utility>
 
 #include "coordinator/gateway/api/http_gateway.h"
+#include "coordinator/gateway/http/http_server.h"
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/rpc_gateway.h"
 #include "transport/base/check.h"
@@ -47,11 +52,48 @@ std::map<std::string, std::string> ParseCanaryDigests(const std::string& list) {
   return digests;
 }
 
+// Larger for a coordinator that was started later. Of the 53 bits that a JSON number holds exactly,
+// 33 are the seconds until the year 2242, and 20 count what is drawn: less than 2^20 a second.
+uint64_t BootPart() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+  return static_cast<uint64_t>(seconds) << 20;
+}
+
+std::string HostName() {
+  char name[256] = {};
+  if (gethostname(name, sizeof(name) - 1) != 0) {
+    Throw(ErrorCode::kFailed, "gethostname: ", std::strerror(errno));
+  }
+  return name;
+}
+
 core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
   core::RegionOptions region = options.region;
   region.model_name = model;
   region.canary_digests = ParseCanaryDigests(options.canary_digests);
+  region.managed_groups = options.launch.managed_groups();
+  // Nobody can go on with a stream here: it fails with its group.
+  if (!options.launch.relaunch && region.managed_groups == 1) region.resume_timeout_ms = 0;
+  region.boot = BootPart();
   return region;
+}
+
+// An address of the RPC port for groups that are started from here. With an address of one network
+// interface it is that; otherwise this machine's own, or its name for `elsewhere`.
+std::string GroupAddress(const CoordinatorOptions& options, uint16_t rpc_port, bool elsewhere) {
+  const std::string& bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
+  std::string host = bind;
+  if (bind == "*" || bind == "0.0.0.0" || bind == "::" || bind == "[::]") {
+    host = elsewhere ? HostName() : "127.0.0.1";
+  }
+  return Str(UrlHost(host), ":", rpc_port);
+}
+
+launch::GroupPlace MakeGroupPlace(const CoordinatorOptions& options, uint16_t rpc_port) {
+  const bool elsewhere = options.launch.executor == launch::ExecutorKind::kCommand;
+  return {.coordinator = GroupAddress(options, rpc_port, elsewhere),
+          .token_file = options.group_token_file};
 }
 
 // Descriptors that no connection may take: the loop's own, model and key files, child processes,
@@ -158,23 +200,44 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
   table.AddInt(
       "queue-requests-max", "N", options.region.queue_requests_max, {0, 1 << 20},
       "Requests that wait here while all groups of their model are full; one more gets 503.");
-  table.AddInt("heartbeat-ms", "N", options.region.heartbeat_ms, {10, 60'000},
+  AddContinuityOptions(table, options);
+  table.AddInt("join-timeout-ms", "N", options.region.join_timeout_ms, {100, INT32_MAX},
+               "From a group's first rank to the end of its canary; then the group is given up. "
+               "For those of --executor local: from their start.");
+}
+
+void AddContinuityOptions(config::OptionTable& table, CoordinatorOptions& options) {
+  core::RegionOptions& region = options.region;
+  table.AddInt("heartbeat-ms", "N", region.heartbeat_ms, {10, 60'000},
                "How often each rank shows that it lives.");
   table.AddInt(
-      "heartbeats-missed-max", "N", options.region.heartbeats_missed_max, {2, 10'000},
+      "heartbeats-missed-max", "N", region.heartbeats_missed_max, {2, 10'000},
       "A rank silent for so many heartbeats is lost. A rank that dies is noticed at once by "
-      "its connection; this is for one that is stopped or cut off. 20 (2 s) rather than 4, "
+      "its connection; this is for one that is stopped or cut off. 15 (1.5 s) rather than 4, "
       "because where ranks outnumber cores a live rank's heartbeat can be half a second "
-      "late, and a group taken out by mistake costs all its streams.");
-  table.AddInt("progress-timeout-ms", "N", options.region.progress_timeout_ms, {100, INT32_MAX},
+      "late, and what a group taken out by mistake has computed is computed again.");
+  table.AddInt("progress-timeout-ms", "N", region.progress_timeout_ms, {100, INT32_MAX},
                "A rank that has work and gets nowhere for so long hangs, and is lost. Above the "
                "longest step, which is a full prefill chunk.");
-  table.AddInt("join-timeout-ms", "N", options.region.join_timeout_ms, {100, INT32_MAX},
-               "From a group's first rank to the end of its canary; then the group is given up.");
+  table.AddInt("canary-interval-ms", "N", region.canary_interval_ms, {0, INT32_MAX},
+               "How often a canary goes through each group that is ready; one that answers other "
+               "bits is taken out. 0: only before it is ready.");
+  table.AddInt("resume-timeout-ms", "N", region.resume_timeout_ms, {0, INT32_MAX},
+               "How long a stream that lost its group waits for another one, or for that one to "
+               "be started anew; then it fails. 0: it fails at once.");
+  table.AddInt("orphan-grace-ms", "N", region.orphan_grace_ms, {0, INT32_MAX},
+               "How long a resumable stream is kept when its client has gone, also once it has "
+               "ended; and how long groups keep theirs when this coordinator has.");
+  table.AddInt("drain-timeout-ms", "N", region.drain_timeout_ms, {0, INT32_MAX},
+               "How long a group that was told to end may go on with the streams that no other "
+               "group can take.");
+  table.AddString("state-dir", "DIR", options.state_dir,
+                  "A folder for what a restarted coordinator needs of this one: the key of "
+                  "cursors. Empty: its clients cannot resume across a restart.");
 }
 
 struct Coordinator::Parts {
-  Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, RegionEvents events)
+  Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
       : bounds(ShareDescriptors(RaiseDescriptorLimit())),
         api_keys(ReadApiKeys(options)),
         text(options.model),
@@ -187,8 +250,9 @@ struct Coordinator::Parts {
     // loop. Listening takes turns, so their port comes last: whoever hears of a ready group then
     // knows both ports.
     http.Listen(io.provider->getNetwork(), io.waitScope);
-    server.emplace(io, MakeRpcOptions(options, api_keys, bounds), region, upstream);
-    region.Connect(*server);
+    server.emplace(io, MakeRpcOptions(options, api_keys, bounds), region.region(), upstream);
+    region.region().Connect(*server);
+    region.Start(options.launch, MakeGroupPlace(options, server->port()));
   }
 
   // Each uses those above it.
@@ -196,14 +260,14 @@ struct Coordinator::Parts {
   const std::vector<std::string> api_keys;
   const ModelText text;
   const SteadyClock clock;
-  RegionService region;
+  ManagedRegion region;
   RpcGateway upstream;
   std::optional<rpc::ClusterServer> server;
   HttpGateway http;
 };
 
 Coordinator::Coordinator(kj::AsyncIoContext& io, const CoordinatorOptions& options,
-                         RegionEvents events)
+                         ManagedRegionEvents events)
     : parts_(std::make_unique<Parts>(io, options, std::move(events))) {
   const std::string& rpc_bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
   LOG(INFO) << "serving " << parts_->text.name() << ": HTTP on " << options.bind << ":" << port()
@@ -221,8 +285,6 @@ uint16_t Coordinator::port() const { return parts_->http.port(); }
 uint16_t Coordinator::rpc_port() const { return parts_->server->port(); }
 
 std::string Coordinator::url() const { return parts_->http.url(); }
-
-const RegionService& Coordinator::region() const { return parts_->region; }
 
 kj::Promise<void> Coordinator::Stop(int64_t grace_ms) {
   return kj::joinPromises(kj::arr(parts_->region.Stop(grace_ms), parts_->http.Stop(grace_ms)));

@@ -1,7 +1,7 @@
 #pragma once
 
 // A whole coordinator on one event loop: region, RPC port, HTTP gateway. `shoal-coordinator` is
-// this and a signal handler; `shoal run` is this and a group that it launches itself.
+// this and a signal handler; `shoal run` is this with groups that it starts on this machine.
 
 #include <kj/async-io.h>
 
@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "coordinator/core/region_options.h"
-#include "coordinator/shell/region_service.h"
+#include "coordinator/launch/launch_options.h"
+#include "coordinator/shell/managed_region.h"
 #include "transport/config/options.h"
 
 namespace shoal::gateway {
@@ -26,33 +27,40 @@ struct CoordinatorOptions {
   bool strict_params = false;
   std::string group_token_file;
   std::string canary_digests;  // "ID=DIGEST,...".
-  // But for model_name, which is the model's own, and canary_digests, which are those above.
+  std::string state_dir;       // Empty: nothing outlives the process.
+  launch::LaunchOptions launch;
+  // But for model_name, which is the model's own, canary_digests, which are those above, and what
+  // follows from the others: boot, managed_groups.
   core::RegionOptions region;
 };
 
 // Rows for what clients see of it: HTTP port, served name, keys, strictness.
 void AddServingOptions(config::OptionTable& table, CoordinatorOptions& options);
 
-// Rows for all of the above but rpc_bind, and what of the region has a flag. `options` must outlive
-// the table.
+// Rows for how groups are watched and streams outlive them.
+void AddContinuityOptions(config::OptionTable& table, CoordinatorOptions& options);
+
+// Rows for all of the above but rpc_bind and `launch`, and what of the region has a flag. `options`
+// must outlive the table.
 void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& options);
 
 // Threading: owned by the event loop.
 class Coordinator {
  public:
-  // Opens the model's tokenizer and listens on both ports. `io` outlives it.
-  // Errors: kInvalidArgument for a bad model, key file or token file, or a port in use.
-  Coordinator(kj::AsyncIoContext& io, const CoordinatorOptions& options, RegionEvents events);
+  // Opens the model's tokenizer and listens on both ports; starts the groups that it manages, with
+  // the next turn of the event loop. `io` outlives it.
+  // Errors: kInvalidArgument for a bad model, key file, token file or executor, or a port in use.
+  Coordinator(kj::AsyncIoContext& io, const CoordinatorOptions& options,
+              ManagedRegionEvents events);
   ~Coordinator();
 
   uint16_t port() const;      // HTTP; the real one.
   uint16_t rpc_port() const;  // The real one.
   // "http://127.0.0.1:8000", with the address that it is bound to; what the `ready` line names.
   std::string url() const;
-  const RegionService& region() const;
 
   // Refuses new work, ends the streams, dismisses the groups and lets answers out; resolves within
-  // about `grace_ms`.
+  // about `grace_ms`, and 2 s more if groups that it manages do not leave.
   kj::Promise<void> Stop(int64_t grace_ms);
 
  private:

@@ -30,6 +30,10 @@ RegionService::~RegionService() noexcept = default;
 
 void RegionService::Connect(rpc::ClusterServer& server) { server_ = &server; }
 
+bool RegionService::OnGroupEnded(uint64_t group, LossCause, const std::string&) {
+  return region_.groups().contains(group);
+}
+
 kj::Promise<void> RegionService::Stop(int64_t grace_ms) {
   region_.Stop();
   Schedule();
@@ -189,12 +193,12 @@ void RegionService::Do(core::GroupReadyAction& action) {
     LOG(WARNING) << action.name << " gets none of them: it has numerics id "
                  << action.key.numerics_id << ", other weights, --kv-dtype or --numerics";
   }
-  if (events_.on_group_ready) events_.on_group_ready(action.name);
+  if (events_.on_group_ready) events_.on_group_ready(action.group, action.name);
 }
 
 void RegionService::Do(core::GroupLostAction& action) {
   LOG(ERROR) << action.why;
-  if (events_.on_group_lost) events_.on_group_lost(action.why);
+  if (events_.on_group_lost) events_.on_group_lost(action.group, action.cause, action.why);
 }
 
 void RegionService::Do(core::JournalAction& action) { journal_.Apply(std::move(action)); }

@@ -22,8 +22,8 @@ namespace shoal::gateway {
 
 // What others may want to know as it happens; called from the event loop, may be null.
 struct RegionEvents {
-  std::function<void(const std::string& group)> on_group_ready;
-  std::function<void(const std::string& why)> on_group_lost;
+  std::function<void(uint64_t group, const std::string& name)> on_group_ready;
+  std::function<void(uint64_t group, LossCause cause, const std::string& why)> on_group_lost;
 };
 
 // Threading: owned by the event loop. `clock` and `timer` outlive it.
@@ -37,6 +37,10 @@ class RegionService : public core::GenerationService,
 
   // Where its groups are; before any rank registers. `server` must outlive every later event.
   void Connect(rpc::ClusterServer& server);
+
+  // The processes of a managed group have ended. Result: whether it was there; then
+  // RegionEvents::on_group_lost follows, later.
+  bool OnGroupEnded(uint64_t group, LossCause cause, const std::string& why);
 
   // Ends all streams and dismisses all groups; resolves when they are gone, or after `grace_ms`.
   kj::Promise<void> Stop(int64_t grace_ms);

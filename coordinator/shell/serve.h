@@ -18,8 +18,8 @@ struct Listening {
 struct ServeHooks {
   // Both ports are open.
   std::function<void(const Listening& where)> on_listening;
-  RegionEvents region;
-  // Asked some fifty times a second; false ends serving. May be null.
+  ManagedRegionEvents region;
+  // Asked ten times a second; false ends serving. May be null.
   std::function<bool()> go_on;
 };
 
@@ -28,8 +28,9 @@ struct ServeHooks {
 void EndOnSignals();
 
 // Returns after SIGINT, SIGTERM or go_on's false, when the groups have been dismissed and answers
-// are out, `stop_grace_ms` later at most. Takes the two signals over for the process: they stay
-// blocked. Errors: as Coordinator's constructor, and what the hooks throw.
+// are out, `stop_grace_ms` later at most; groups that it started itself are gone, 2 s later at
+// most. Takes the two signals over for the process: they stay blocked. Errors: as Coordinator's
+// constructor, and what the hooks throw.
 void Serve(const CoordinatorOptions& options, int64_t stop_grace_ms, ServeHooks hooks);
 
 }  // namespace shoal::gateway

@@ -60,7 +60,7 @@ class Pieces(ByHand):
         self.assertEqual(len(complete(url, PROMPT, max_tokens=8, ignore_eos=True)), 8)
         status = subprocess.run([program("shoal"), "status", "--coordinator", rpc],
                                 capture_output=True, text=True, timeout=END_SECONDS, check=True).stdout
-        for words in ("epoch 1", "tensor 2 x pipeline 1", "rank 0", "rank 1", "ready"):
+        for words in ("epoch ", "tensor 2 x pipeline 1", "rank 0", "rank 1", "ready"):
             self.assertIn(words, status)
         group.look()
         self.assert_stops(coordinator)
@@ -119,7 +119,7 @@ class Losses(ByHand):
 
     def test_a_stream_of_a_lost_group_ends_with_its_error(self):
         model = self.write_model("very_long")
-        coordinator, rpc = self.start_coordinator(model)
+        coordinator, rpc = self.start_coordinator(model, "--resume-timeout-ms", "0")
         group = self.start_group(model, rpc, 2)
         url = coordinator.wait_until_ready()
         leader = group.ranks()[0]
@@ -140,6 +140,91 @@ class Losses(ByHand):
         coordinator.wait()
         self.assertEqual(group.wait()[0], 3, group.log())
         self.assertEqual(group.living_descendants(), [])
+
+
+class Managed(ByHand):
+    """Groups that the coordinator starts itself."""
+
+    def command(self, model, *flags):
+        return " ".join(map(str, [*mpirun(2), program("shoal-worker"), "--model", model,
+                                  "--tensor-parallel", "2", "--threads", "1", "--coordinator",
+                                  "{coordinator}", "--group-number", "{group}", *flags]))
+
+    def wait_for_state(self, url, group, state):
+        return wait_until(lambda: (found := programs.groups(url).get(group)) and
+                          found["state"] == state and found, programs.READY_SECONDS, state)
+
+    def test_by_mpirun_on_this_machine_beside_one_that_is_not(self):
+        model = self.write_model("q4_1")
+        coordinator, rpc = self.start_coordinator(model, "--executor", "local", "--groups", "2",
+                                                  "--tensor-parallel", "2", "--threads", "1")
+        url = coordinator.wait_until_ready()
+        self.start_group(model, rpc, 3)
+        self.wait_for_groups(url, 3)
+        found = programs.groups(url)
+        self.assertEqual([(n, g["managed"], g["tensor_parallel"]) for n, g in sorted(found.items())],
+                         [(0, True, 2), (1, True, 2), (2, False, 3)])
+        self.assert_stops(coordinator)
+
+    def test_by_a_command(self):
+        model = self.write_model("q4_1")
+        token = self.folder / "group token"
+        token.write_text("a secret\n")
+        coordinator, _ = self.start_coordinator(
+            model, "--executor", "command", "--groups", "2", "--group-token-file", token,
+            "--executor-command", self.command(model, "--group-token-file", "{token-file}"))
+        url = coordinator.wait_until_ready()
+        self.wait_for_groups(url, 2)
+        before = programs.groups(url)[1]
+        os.kill(coordinator.ranks(group=1)[0], signal.SIGKILL)
+        wait_until(lambda: self.wait_for_state(url, 1, "ready")["epoch"] > before["epoch"],
+                   programs.READY_SECONDS, "another group 1")
+        self.assertTrue(complete(url, PROMPT, max_tokens=2))
+        self.assert_stops(coordinator)
+
+    def test_are_gone_with_a_coordinator_that_is_killed(self):
+        model = self.write_model("q4_1")
+        coordinator, _ = self.start_coordinator(model, "--executor", "command", "--executor-command",
+                                                self.command(model))
+        coordinator.wait_until_ready()
+        coordinator.look()
+        coordinator.signal(signal.SIGKILL)
+        coordinator.wait()
+        wait_until(lambda: not coordinator.living_descendants(), programs.STOP_SECONDS, "the end of all")
+
+    def test_that_fail_at_once_are_tried_again_later_and_say_why(self):
+        coordinator, rpc = self.start_coordinator(
+            self.write_model("q4_1"), "--executor", "command", "--executor-command",
+            "sh -c 'echo there is no machine for {group} >&2; exit 7' {coordinator}")
+
+        def status():
+            done = subprocess.run([program("shoal"), "status", "--json", "--coordinator", rpc],
+                                  capture_output=True, text=True, timeout=END_SECONDS, check=True)
+            return json.loads(done.stdout)["groups"][0]
+
+        failed = wait_until(lambda: (found := status())["restarts_total"] >= 3 and found,
+                            END_SECONDS, "further starts")
+        self.assertIn("the command exited with status 7: there is no machine for 0", failed["last_loss"])
+        self.assertIn("and is started again in 1000 ms", coordinator.log())
+        waiting = wait_until(lambda: (found := status())["next_start_ms"] is not None and found,
+                             END_SECONDS, "a pause")
+        self.assertEqual(waiting["state"], "lost")
+        self.assert_stops(coordinator)
+
+    def test_are_refused_if_nobody_could_start_them(self):
+        model = self.write_model("q4_1")
+        for words, flags in (
+                (["{coordinator}", "--coordinator {coordinator}"],
+                 ["--executor", "command", "--executor-command", "run {group}"]),
+                (["--group-number {group}"],
+                 ["--executor", "command", "--executor-command", "run {coordinator}"]),
+                (["is empty"], ["--executor", "command"]),
+                (["--group-token-file"], ["--executor", "command", "--executor-command",
+                                          "run {coordinator} {group} {token-file}"]),
+                (["--groups 2", "--executor local"], ["--groups", "2"]),
+                (["one of none|local|command"], ["--executor", "slurm"])):
+            self.assert_ends(2, words, program("shoal-coordinator"), "--model", model, "--port", "0",
+                             "--rpc-port", "0", *flags)
 
 
 class Descriptors(ByHand):

@@ -12,6 +12,8 @@ from programs import ProgramTest, program
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Not options of their own, but of every program.
 COMMON = {"config", "help"}
+# Keys that only go together with another value than the default of a second one.
+NOT_WITH_DEFAULTS = {"executor_command"}
 
 
 def read_options(*command):
@@ -31,7 +33,7 @@ def read_config(name):
     """Key to value, and the keys that are commented out."""
     values, commented = {}, {}
     for line in (CONFIGS / name).read_text().splitlines():
-        match = re.fullmatch(r"(# )?([a-z_]+): (\S+)", line)
+        match = re.fullmatch(r"(# )?([a-z_]+): (\S+|\".*\")", line)
         if match:
             (commented if match[1] else values)[match[2]] = match[3]
         else:
@@ -53,7 +55,12 @@ class ConfigFiles(ProgramTest):
     def with_all_keys(self, name):
         """A copy in which no key is commented out, with files that exist."""
         values, commented = read_config(name)
+        for key in NOT_WITH_DEFAULTS:
+            commented.pop(key, None)
         for key in commented:
+            if key.endswith("_dir"):
+                commented[key] = self.folder / f"{name}.{key}"
+                commented[key].mkdir(exist_ok=True)
             if key.endswith("_file"):
                 path = self.folder / f"{name}.{key}"
                 path.write_text("secret\n")

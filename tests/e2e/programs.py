@@ -116,6 +116,10 @@ def wait_until(condition, seconds, what):
     raise AssertionError(f"{what}: not within {seconds} s")
 
 
+def word_after(command, flag):
+    return command[command.index(flag) + 1] if flag in command else None
+
+
 class Running:
     """A program that was started in a session of its own; stderr goes to a file."""
 
@@ -147,11 +151,13 @@ class Running:
         self.seen.update(descendants(self.pid))
         return self.seen
 
-    def ranks(self):
-        """Process ids of the ranks, in rank order."""
+    def ranks(self, group=None):
+        """Process ids of the ranks, in rank order; with `group`, of that managed group."""
         ranks = {}
         for pid, command in self.look().items():
             if not command[0].endswith("shoal-worker") or not is_running(pid):
+                continue
+            if group is not None and str(group) != word_after(command, "--group-number"):
                 continue
             environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
             rank = next(v for v in environment if v.startswith("OMPI_COMM_WORLD_RANK="))
@@ -255,8 +261,14 @@ def complete(url, prompt, **parameters):
     return answer["choices"][0]["token_ids"]
 
 
-def metrics(url):
-    """The samples without labels."""
+def metrics(url, labels=False):
+    """The samples without labels; with `labels`, all of them, with theirs in the name."""
     lines = request(url, "/metrics")[1].splitlines()
-    samples = (line.split() for line in lines if line.startswith("shoal_") and "{" not in line)
+    samples = (line.rsplit(None, 1) for line in lines
+               if line.startswith("shoal_") and (labels or "{" not in line))
     return {name: float(value) for name, value in samples}
+
+
+def groups(url):
+    """What GET /v1/cluster says of each group, by its number."""
+    return {group["group"]: group for group in request(url, "/v1/cluster")[1]["groups"]}

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """`shoal run`: what it prints, answers and returns, and that no process outlives it."""
 
+import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +15,7 @@ import programs
 from programs import ProgramTest, complete, program, request, wait_until
 
 PROMPT = list(range(7, 40))
-JSON = ("--header", "Content-Type: application/json")
+JSON_HEADER = ("--header", "Content-Type: application/json")
 
 
 class RunAnswers(ProgramTest):
@@ -73,7 +75,7 @@ class RunStops(ProgramTest):
         running = self.start_run(self.write_model("long"), "--tensor-parallel", "2")
         model = request(running.url, "/v1/models")[1]["data"][0]["id"]
         asking = subprocess.Popen(
-            ["curl", "-sN", running.url + "/v1/completions", *JSON, "-d",
+            ["curl", "-sN", running.url + "/v1/completions", *JSON_HEADER, "-d",
              '{"model":"%s","prompt":[1,2,3],"max_tokens":500,"stream":true,"ignore_eos":true}' % model],
             stdout=subprocess.PIPE)
         self.addCleanup(asking.stdout.close)
@@ -114,8 +116,10 @@ class RunStops(ProgramTest):
 
 
 class RunFails(ProgramTest):
+    """Without relaunching: the first loss is the end."""
+
     def assert_names_the_rank(self, flags, rank):
-        running = self.start_run(self.write_model("q4_1"), *flags)
+        running = self.start_run(self.write_model("q4_1"), "--relaunch", "off", *flags)
         os.kill(running.ranks()[rank], signal.SIGKILL)
         status, _ = running.wait()
         self.assertEqual(status, 1, running.log())
@@ -132,7 +136,8 @@ class RunFails(ProgramTest):
         self.assert_names_the_rank([], 0)
 
     def test_with_1_when_a_rank_is_stopped(self):
-        running = self.start_run(self.write_model("q4_1"), "--tensor-parallel", "2")
+        running = self.start_run(self.write_model("q4_1"), "--relaunch", "off", "--tensor-parallel",
+                                 "2")
         stopped = running.ranks()[1]
         os.kill(stopped, signal.SIGSTOP)
         status, _ = running.wait()
@@ -141,12 +146,13 @@ class RunFails(ProgramTest):
         self.assertEqual(running.living_descendants(), [])
 
     def test_with_1_when_mpirun_is_killed(self):
-        running = self.start_run(self.write_model("very_long"), "--tensor-parallel", "2")
+        running = self.start_run(self.write_model("very_long"), "--relaunch", "off",
+                                 "--tensor-parallel", "2")
         model = request(running.url, "/v1/models")[1]["data"][0]["id"]
         # Found before, so that the signal comes while the answer has thousands of tokens to go.
         mpirun = next(pid for pid, command in running.look().items() if command[0] == "mpirun")
         asking = subprocess.Popen(
-            ["curl", "-sN", running.url + "/v1/completions", *JSON, "-d",
+            ["curl", "-sN", running.url + "/v1/completions", *JSON_HEADER, "-d",
              '{"model":"%s","prompt":[1,2,3],"max_tokens":8000,"stream":true,"ignore_eos":true}' % model],
             stdout=subprocess.PIPE, text=True)
         self.addCleanup(asking.stdout.close)
@@ -173,6 +179,129 @@ class RunFails(ProgramTest):
         self.assert_ends(1, ["not ready within 100 ms", "--ready-timeout-ms"], program("shoal"),
                          "run", self.write_model("q4_1"), "--port", "0", "--tensor-parallel", "8",
                          "--ready-timeout-ms", "100")
+
+
+class RunStartsGroupsAnew(ProgramTest):
+    def start_groups(self, count, *flags, model="q4_1"):
+        running = self.start_run(self.write_model(model), "--groups", str(count), *flags)
+        wait_until(lambda: self.ready(running) == set(range(count)), programs.READY_SECONDS,
+                   f"{count} groups")
+        return running
+
+    def ready(self, running):
+        return {n for n, group in programs.groups(running.url).items() if group["state"] == "ready"}
+
+    def pids(self, running, group):
+        return [rank["pid"] for rank in programs.groups(running.url)[group]["ranks"]]
+
+    def wait_for_another(self, running, group, before):
+        """Waits until the group is ready under another epoch than `before`; returns its status."""
+        def found():
+            status = programs.groups(running.url)[group]
+            return status["state"] == "ready" and status["epoch"] > before["epoch"] and status
+        return wait_until(found, programs.READY_SECONDS, f"group {group} again")
+
+    def status_json(self, running):
+        """What `shoal status --json` says, which must be what GET /v1/cluster does."""
+        rpc = re.search(r"upstream programs on (127\.0\.0\.1:\d+)", running.log())[1]
+        done = subprocess.run([program("shoal"), "status", "--coordinator", rpc, "--json"],
+                              capture_output=True, text=True, timeout=programs.END_SECONDS, check=True)
+        status = json.loads(done.stdout)
+        cluster = request(running.url, "/v1/cluster")[1]
+        self.assertEqual(sorted(status), sorted(cluster))
+        return status
+
+    def test_one_of_two_while_the_other_serves(self):
+        running = self.start_groups(2, "--tensor-parallel", "2")
+        expected = complete(running.url, PROMPT, max_tokens=8, seed=3, ignore_eos=True)
+        before = programs.groups(running.url)
+        killed = self.pids(running, 0)
+        self.assertEqual(sorted(killed), sorted(running.ranks(group=0)))
+        os.kill(killed[1], signal.SIGKILL)
+        for _ in range(5):
+            self.assertEqual(complete(running.url, PROMPT, max_tokens=8, seed=3, ignore_eos=True),
+                             expected)
+        after = self.wait_for_another(running, 0, before[0])
+        self.assertTrue(set(self.pids(running, 0)).isdisjoint(killed))
+        self.assertIn(str(killed[1]), after["last_loss"])
+        self.assertTrue(after["managed"])
+        self.assertEqual(programs.groups(running.url)[1]["epoch"], before[1]["epoch"])
+        wait_until(lambda: not any(programs.is_running(pid) for pid in killed),
+                   programs.STOP_SECONDS, "the end of the lost group's ranks")
+        status = self.status_json(running)
+        self.assertEqual(status["groups_lost_total"], 1)
+        self.assertEqual([group["restarts_total"] for group in status["groups"]], [1, 0])
+        samples = programs.metrics(running.url, labels=True)
+        self.assertEqual(samples["shoal_group_restarts_total"], 1)
+        self.assertEqual(samples['shoal_groups_lost_total{cause="rank_died"}'], 1)
+        self.assertEqual(complete(running.url, PROMPT, max_tokens=8, seed=3, ignore_eos=True), expected)
+        self.assert_stops(running)
+
+    def test_the_only_one(self):
+        running = self.start_groups(1)
+        expected = complete(running.url, PROMPT, max_tokens=8, seed=3, ignore_eos=True)
+        before = programs.groups(running.url)[0]
+        os.kill(running.ranks()[0], signal.SIGKILL)
+        self.wait_for_another(running, 0, before)
+        self.assertEqual(complete(running.url, PROMPT, max_tokens=8, seed=3, ignore_eos=True), expected)
+        self.assert_stops(running)
+        self.assertEqual(running.process.stdout.read(), "", "ready is said once")
+
+    def test_when_mpirun_is_killed(self):
+        running = self.start_groups(1, "--tensor-parallel", "2")
+        before = programs.groups(running.url)[0]
+        ranks = running.ranks()
+        mpirun = next(pid for pid, command in running.look().items() if command[0] == "mpirun")
+        os.kill(mpirun, signal.SIGKILL)
+        after = self.wait_for_another(running, 0, before)
+        self.assertIn("mpirun", after["last_loss"])
+        self.assertFalse([pid for pid in ranks if programs.is_running(pid)])
+        self.assert_stops(running)
+
+    def test_when_a_rank_is_stopped(self):
+        running = self.start_groups(1, "--tensor-parallel", "2")
+        before = programs.groups(running.url)[0]
+        stopped = running.ranks()[1]
+        os.kill(stopped, signal.SIGSTOP)
+        after = self.wait_for_another(running, 0, before)
+        self.assertIn(f"pid {stopped}", after["last_loss"])
+        self.assertFalse(programs.is_running(stopped))
+
+    def test_and_takes_all_with_it_when_it_is_killed_itself(self):
+        running = self.start_groups(2, "--tensor-parallel", "2")
+        before = programs.groups(running.url)[0]
+        os.kill(running.ranks(group=0)[0], signal.SIGKILL)
+        self.wait_for_another(running, 0, before)
+        running.look()
+        running.signal(signal.SIGKILL)
+        running.wait()
+        wait_until(lambda: not running.living_descendants(), programs.STOP_SECONDS, "the end of all")
+
+    def test_unless_it_is_drained(self):
+        running = self.start_groups(2)
+        rpc = re.search(r"upstream programs on (127\.0\.0\.1:\d+)", running.log())[1]
+        before = programs.groups(running.url)[1]
+
+        def drain(*arguments, status=0):
+            done = subprocess.run([program("shoal"), "drain", *arguments, "--coordinator", rpc],
+                                  capture_output=True, text=True, timeout=programs.END_SECONDS)
+            self.assertEqual(done.returncode, status, done.stderr)
+            return done.stderr
+
+        drain("1", "--wait")
+        away = programs.groups(running.url)[1]
+        self.assertEqual((away["state"], away["next_start_ms"]), ("lost", None))
+        self.assertTrue(complete(running.url, PROMPT, max_tokens=8))
+        drain("1", "--restart", "--wait")
+        again = programs.groups(running.url)[1]
+        self.assertEqual(again["state"], "ready")
+        self.assertGreater(again["epoch"], before["epoch"])
+        drain("1", "--restart", "--wait")
+        self.assertGreater(programs.groups(running.url)[1]["epoch"], again["epoch"])
+        self.assertEqual(self.status_json(running)["groups_lost_total"], 0)
+        self.assertIn("7", drain("7", status=2))
+        self.assertIn("expected a number", drain("one", status=2))
+        self.assert_stops(running)
 
 
 class RunRefuses(ProgramTest):
@@ -246,7 +375,7 @@ class OtherVerbs(ProgramTest):
 
     def test_each_has_help(self):
         self.assertIn("Usage: shoal VERB", self.output_of("--help"))
-        for verb in ("run", "chat", "plan", "status", "verify", "doctor", "version"):
+        for verb in ("run", "chat", "plan", "status", "drain", "verify", "doctor", "version"):
             self.assertIn(f"Usage: shoal {verb}", self.output_of(verb, "--help"))
 
     def test_an_unknown_one_lists_them_all(self):
@@ -269,6 +398,7 @@ class OtherVerbs(ProgramTest):
     def test_status_without_a_coordinator_ends_with_3(self):
         self.output_of("status", "--coordinator", f"127.0.0.1:{programs.free_port()}", status=3)
         self.output_of("status", "--url", f"http://127.0.0.1:{programs.free_port()}", status=3)
+        self.output_of("drain", "0", "--coordinator", f"127.0.0.1:{programs.free_port()}", status=3)
 
     def test_chat_without_a_server_ends_with_3(self):
         self.output_of("chat", "--url", f"http://127.0.0.1:{programs.free_port()}", status=3)

@@ -163,7 +163,8 @@ struct GroupStatus {
   int64_t streams = 0;         // That it was given and that have not ended.
   std::string last_loss{};     // Why the last group of this number was lost; empty: none was.
   int64_t restarts_total = 0;  // Of a managed group.
-  int64_t next_start_ms = 0;   // Of a managed group that waits to be started: from now on.
+  int64_t next_start_ms = -1;  // Of a managed group that waits to be started: from now on.
+                               // -1: it does not wait.
 
   bool operator==(const GroupStatus&) const = default;
 };

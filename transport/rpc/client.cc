@@ -147,6 +147,16 @@ class Client::Impl {
     });
   }
 
+  void Drain(uint64_t group, bool restart) {
+    const std::string refusal = Translate([&] {
+      auto request = coordinator_.drainRequest();
+      request.setGroup(group);
+      request.setRestart(restart);
+      return ToString(Await(request.send(), options_.connect_timeout_ms).getRefusal());
+    });
+    if (!refusal.empty()) Throw(ErrorCode::kInvalidArgument, refusal);
+  }
+
  private:
   // Waits with a deadline, and not longer than the connection lasts.
   template <typename Result>
@@ -201,5 +211,7 @@ GenerateResult Client::Generate(const GenerateRequest& request,
 std::vector<ServedModel> Client::Models() { return impl_->Models(); }
 
 RegionStatus Client::Status() { return impl_->Status(); }
+
+void Client::Drain(uint64_t group, bool restart) { impl_->Drain(group, restart); }
 
 }  // namespace shoal::rpc

@@ -70,6 +70,10 @@ class Client {
   std::vector<ServedModel> Models();
   RegionStatus Status();
 
+  // As core::GenerationService::Drain: takes a group out of service. Errors: as those, and
+  // kInvalidArgument, saying why it cannot be.
+  void Drain(uint64_t group, bool restart);
+
  private:
   class Impl;
   std::unique_ptr<Impl> impl_;

@@ -133,7 +133,8 @@ struct GroupStatus {
   streams @11 :Int64;
   lastLoss @12 :Text;          # Why the last group of this number was lost. Empty: none was.
   restartsTotal @13 :Int64;
-  nextStartMs @14 :Int64;      # Of a managed group that waits to be started: from now on.
+  nextStartMs @14 :Int64 = -1; # Of a managed group that waits to be started: from now on. -1: it
+  # does not wait.
 }
 
 struct RankStatus {

@@ -1,21 +1,9 @@
 #include "coordinator/cli/support/programs.h"
 
-#include <filesystem>
-
 #include "coordinator/launch/child_process.h"
 #include "transport/base/error.h"
 
 namespace shoal::cli {
-
-std::string ProgramPath(const std::string& name) {
-  const std::filesystem::path own = std::filesystem::read_symlink("/proc/self/exe");
-  const std::filesystem::path path = own.parent_path() / name;
-  if (!std::filesystem::exists(path)) {
-    Throw(ErrorCode::kFailed, path.string(), " is not there: it is built and installed beside ",
-          own.filename().string());
-  }
-  return path;
-}
 
 ProgramOutput RunProgram(const std::vector<std::string>& command, int64_t timeout_ms) {
   ProgramOutput output;

@@ -1,15 +1,16 @@
 #pragma once
 
-// Finds and runs the other programs of this build, which lie in the same folder as this one.
+// Finds and runs the other programs of this build.
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "coordinator/launch/program_path.h"
+
 namespace shoal::cli {
 
-// Path of a program of this build, "shoal-worker" for one. Errors: kFailed if it is not there.
-std::string ProgramPath(const std::string& name);
+using launch::ProgramPath;
 
 struct ProgramOutput {
   int status = 0;                   // 128 plus the signal's number if a signal ended it.

@@ -12,6 +12,7 @@
 #include "coordinator/gateway/answer/generation_answer.h"
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/api/fields/parameters.h"
+#include "coordinator/gateway/json/status_json.h"
 #include "coordinator/gateway/json/strict_json.h"
 #include "transport/base/host/system_random.h"
 #include "transport/rpc/secret.h"
@@ -113,6 +114,7 @@ const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
       {"/readyz", false, false, {}, &HttpGateway::SendReady},
       {"/version", false, false, {}, &HttpGateway::SendVersion},
       {"/metrics", false, true, {}, &HttpGateway::SendMetrics},
+      {"/v1/cluster", false, true, {}, &HttpGateway::SendCluster},
   };
   return kRoutes;
 }
@@ -409,6 +411,8 @@ void HttpGateway::SendReady(Call& call) {
   json.Key("groups_ready").Int(ready).EndObject();
   SendJson(call, serving ? 200 : 503, json.Take());
 }
+
+void HttpGateway::SendCluster(Call& call) { SendJson(call, 200, StatusJson(generation_.status())); }
 
 void HttpGateway::SendMetrics(Call& call) {
   metrics_.CountRequest(call.route, 200);

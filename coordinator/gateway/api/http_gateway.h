@@ -85,6 +85,7 @@ class HttpGateway : private HttpService {
   void SendReady(Call& call);
   void SendVersion(Call& call);
   void SendMetrics(Call& call);
+  void SendCluster(Call& call);
   std::string RequestId(const HttpRequest* request);
   std::string RandomHex(int digits);
 

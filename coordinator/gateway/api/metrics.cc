@@ -3,8 +3,10 @@
 // Names promised to outsiders carry no labels, so that they are there before the first group is.
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <iterator>
+#include <span>
 
 #include "transport/base/check.h"
 
@@ -26,6 +28,23 @@ template <typename Value>
 void WriteSample(std::string& text, const std::string& name, std::string_view type,
                  std::string_view help, Value value) {
   text += Preamble(name, type, help) + Str(name, " ", value, "\n");
+}
+
+// A histogram of these buckets, which are not cumulative; the last one is of what is above all
+// bounds.
+template <typename Counts>
+void WriteBuckets(std::string& text, const std::string& name, std::string_view help,
+                  std::span<const double> bounds, const Counts& counts, double sum) {
+  SHOAL_CHECK(counts.size() == bounds.size() + 1, name);
+  text += Preamble(name, "histogram", help);
+  int64_t below = 0;
+  for (size_t i = 0; i < bounds.size(); ++i) {
+    below += static_cast<int64_t>(counts[i]);
+    text += Str(name, "_bucket{le=\"", bounds[i], "\"} ", below, "\n");
+  }
+  below += static_cast<int64_t>(counts.back());
+  text += Str(name, "_bucket{le=\"+Inf\"} ", below, "\n", name, "_sum ", FormatDouble(sum), "\n",
+              name, "_count ", below, "\n");
 }
 
 // `value` as a label may hold it.
@@ -112,6 +131,33 @@ void WriteRegion(const RegionStatus& region, std::string& text) {
   WriteSample(text, "shoal_streams_live", "gauge", "Sequences not yet ended.", region.streams_live);
 }
 
+// A family with a sample for each cause, all from the start.
+void WriteCauses(std::string& text, std::string_view name, std::string_view help, int causes,
+                 const std::array<int64_t, kLossCauses>& counts) {
+  text += Preamble(name, "counter", help);
+  for (int cause = 0; cause < causes; ++cause) {
+    text += Str(name, "{cause=\"", ToString(static_cast<LossCause>(cause)), "\"} ",
+                counts.at(static_cast<size_t>(cause)), "\n");
+  }
+}
+
+void WriteContinuity(const RegionStatus& region, std::string& text) {
+  static_assert(static_cast<int>(LossCause::kDrained) == kLossCauses - 1);
+  WriteCauses(text, "shoal_groups_lost_total", "Groups lost, by cause.", kLossCauses - 1,
+              region.group_losses);
+  WriteCauses(text, "shoal_streams_resumed_total",
+              "Streams that went on in another group, by why the last one did not end them.",
+              kLossCauses, region.streams_resumed);
+  WriteSample(text, "shoal_streams_adopted_total", "counter",
+              "Streams that went on after another coordinator's end.",
+              region.streams_adopted_total);
+  WriteSample(text, "shoal_group_restarts_total", "counter",
+              "Managed groups that were started again.", region.group_restarts_total);
+  WriteBuckets(text, "shoal_stream_stall_seconds",
+               "How long streams that went on in another group brought nothing.", kStallSeconds,
+               region.stalls, region.stall_seconds_sum);
+}
+
 void WriteModels(const std::vector<ServedModel>& models, std::string& text) {
   const auto write = [&](std::string_view name, std::string_view help,
                          int64_t ServedModel::*value) {
@@ -139,15 +185,7 @@ void Histogram::Observe(double value) {
 }
 
 void Histogram::Write(const std::string& name, std::string_view help, std::string& text) const {
-  text += Preamble(name, "histogram", help);
-  uint64_t below = 0;
-  for (size_t i = 0; i < bounds_.size(); ++i) {
-    below += counts_[i];
-    text += Str(name, "_bucket{le=\"", bounds_[i], "\"} ", below, "\n");
-  }
-  below += counts_.back();
-  text += Str(name, "_bucket{le=\"+Inf\"} ", below, "\n", name, "_sum ", FormatDouble(sum_), "\n",
-              name, "_count ", below, "\n");
+  WriteBuckets(text, name, help, bounds_, counts_, sum_);
 }
 
 GatewayMetrics::GatewayMetrics()
@@ -162,6 +200,7 @@ void GatewayMetrics::CountRequest(const std::string& route, int status) {
 std::string GatewayMetrics::Write(const RegionStatus& region, size_t connection_count) const {
   std::string text;
   WriteRegion(region, text);
+  WriteContinuity(region, text);
   WriteModels(region.models, text);
   text +=
       Preamble("shoal_http_requests_total", "counter", "Requests answered, by path and status.");

@@ -61,8 +61,10 @@ class CoordinatorThread {
     auto io = kj::setupAsyncIo();
     const SteadyClock clock;
     RegionEvents events;
-    events.on_group_ready = [this](const std::string&) { Note([&] { ++ready_; }); };
-    events.on_group_lost = [this](const std::string&) { Note([&] { ++lost_; }); };
+    events.on_group_ready = [this](uint64_t, const std::string&) { Note([&] { ++ready_; }); };
+    events.on_group_lost = [this](uint64_t, LossCause, const std::string&) {
+      Note([&] { ++lost_; });
+    };
     RegionService region(options_, clock, io.provider->getTimer(), events);
     TextService text;
     text.vocab_size = 100;

@@ -1,0 +1,88 @@
+#include "coordinator/launch/launch_options.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "coordinator/launch/program_path.h"
+#include "transport/base/error.h"
+#include "transport/base/host/cores.h"
+
+namespace shoal::launch {
+
+void AddGroupsOptions(config::OptionTable& table, LaunchOptions& options) {
+  table.AddInt("groups", "N", options.groups, {1, 1024},
+               "Groups that are started here, each with all of the model. When one is lost, its "
+               "streams go on in the others.");
+  table.AddChoice<bool>("relaunch", options.relaunch, {{"on", true}, {"off", false}},
+                        "Whether a group that is lost is started anew: at once, then with growing "
+                        "pauses of up to 30 s while it keeps failing.");
+}
+
+void AddExecutorOptions(config::OptionTable& table, LaunchOptions& options) {
+  table.AddChoice<ExecutorKind>("executor", options.executor,
+                                {{"none", ExecutorKind::kNone},
+                                 {"local", ExecutorKind::kLocal},
+                                 {"command", ExecutorKind::kCommand}},
+                                "What starts the groups. none: others do, with shoal-worker. "
+                                "local: mpirun, on this machine. command: --executor-command, for "
+                                "each group. Others may join beside them.");
+  table.AddString("executor-command", "COMMAND", options.command,
+                  "The command line that starts a group, with {group}, {coordinator} and "
+                  "{token-file} where its number, this coordinator's HOST:PORT and the path of "
+                  "--group-token-file belong. It runs as long as its group. Quotes are a shell's; "
+                  "no shell runs it.");
+}
+
+void CheckLaunchOptions(const LaunchOptions& options, bool has_token_file) {
+  switch (options.executor) {
+    case ExecutorKind::kNone:
+      if (options.groups > 1) {
+        Throw(ErrorCode::kInvalidArgument, "--groups ", options.groups,
+              " with --executor none: nobody would start them; give --executor local or command");
+      }
+      break;
+    case ExecutorKind::kLocal:
+      break;
+    case ExecutorKind::kCommand:
+      CommandExecutor(CommandTemplate(options.command),
+                      {.coordinator = {}, .token_file = has_token_file ? "given" : ""});
+      return;
+  }
+  if (!options.command.empty()) {
+    Throw(ErrorCode::kInvalidArgument,
+          "--executor-command is only for --executor command: leave it away, or give that");
+  }
+}
+
+std::unique_ptr<Executor> MakeExecutor(const LaunchOptions& options, const GroupPlace& place) {
+  CheckLaunchOptions(options, !place.token_file.empty());
+  switch (options.executor) {
+    case ExecutorKind::kNone:
+      break;
+    case ExecutorKind::kLocal:
+      return std::make_unique<LocalExecutor>(options.local, place, options.start_timeout_ms);
+    case ExecutorKind::kCommand:
+      return std::make_unique<CommandExecutor>(CommandTemplate(options.command), place);
+  }
+  return nullptr;
+}
+
+LocalGroupOptions MakeLocalGroup(const std::string& model, std::vector<std::string> group_flags,
+                                 int64_t rank_count, const LaunchOptions& options) {
+  for (size_t i = 0; i + 1 < group_flags.size(); i += 2) {
+    if (group_flags[i] != "--threads" || group_flags[i + 1] != "0") continue;
+    const int64_t ranks = rank_count * options.groups;
+    group_flags[i + 1] = std::to_string(std::max<int64_t>(1, MachineCores() / ranks));
+  }
+  LocalGroupOptions group{.rank_count = static_cast<int32_t>(rank_count),
+                          .worker = ProgramPath("shoal-worker"),
+                          .arguments = std::move(group_flags)};
+  group.arguments.insert(
+      group.arguments.end(),
+      {"--model", model, "--join-timeout-ms", std::to_string(options.start_timeout_ms),
+       // Requests wait in the coordinator alone, or the bound would count twice.
+       "--queue-requests-max", "0"});
+  return group;
+}
+
+}  // namespace shoal::launch
