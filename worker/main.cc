@@ -11,6 +11,7 @@
 #include "transport/base/host/descriptors.h"
 #include "transport/base/log.h"
 #include "worker/rank/rank_process.h"
+#include "worker/rank/serving/parent_watch.h"
 #include "worker/rank/serving/stop_signal.h"
 #include "worker/tools/kernel_report.h"
 #include "worker/tools/verbs.h"
@@ -36,6 +37,7 @@ int RunRank(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  shoal::rank::EndWithLauncher();
   try {
     shoal::StartLogging("shoal-worker");
     shoal::RaiseDescriptorLimit();

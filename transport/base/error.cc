@@ -18,6 +18,8 @@ std::string_view ToString(ErrorCode code) {
       return "missing hardware";
     case ErrorCode::kPeerFailed:
       return "peer failed";
+    case ErrorCode::kWrongAnswer:
+      return "wrong answer";
     case ErrorCode::kFailed:
       return "failed";
   }
@@ -36,6 +38,7 @@ int ExitStatus(ErrorCode code) {
     case ErrorCode::kPeerLost:
     case ErrorCode::kDeadlineExceeded:
     case ErrorCode::kPeerFailed:
+    case ErrorCode::kWrongAnswer:
     case ErrorCode::kFailed:
       return 1;
   }

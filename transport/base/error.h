@@ -23,6 +23,7 @@ enum class ErrorCode : uint8_t {
   kCannotJoin,        // The coordinator was not reached, or refused this group, until the deadline.
   kMissingHardware,   // This machine lacks the device or instruction set that was asked for.
   kPeerFailed,        // The peer answered that it could not, and why: do not retry as is.
+  kWrongAnswer,       // Ranks that must hold equal bits do not: no result of theirs may be used.
   kFailed,            // It broke while running; the message says how.
 };
 

@@ -3,6 +3,7 @@
 #include <kj/timer.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include "transport/base/error.h"
 
@@ -11,7 +12,7 @@ namespace shoal::rpc {
 namespace {
 
 kj::Own<kj::AsyncIoStream> Dial(kj::AsyncIoContext& io, const std::string& address,
-                                int64_t dial_timeout_ms, int64_t call_timeout_ms) {
+                                int64_t dial_timeout_ms, int64_t socket_timeout_ms) {
   kj::Timer& timer = io.provider->getTimer();
   auto dialled = io.provider->getNetwork()
                      .parseAddress(address.c_str())
@@ -21,7 +22,7 @@ kj::Own<kj::AsyncIoStream> Dial(kj::AsyncIoContext& io, const std::string& addre
                      });
   auto stream =
       timer.timeoutAfter(dial_timeout_ms * kj::MILLISECONDS, kj::mv(dialled)).wait(io.waitScope);
-  TuneSocket(*stream, call_timeout_ms);
+  TuneSocket(*stream, socket_timeout_ms);
   return stream;
 }
 
@@ -39,6 +40,11 @@ void TuneSocket(kj::AsyncIoStream& stream, int64_t timeout_ms) {
   const unsigned user_timeout = static_cast<unsigned>(timeout_ms);
   stream.setsockopt(IPPROTO_TCP, TCP_NODELAY, &no_delay, sizeof(no_delay));
   stream.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof(user_timeout));
+  const int keep_alive = 1;
+  const int seconds = 1;  // Of silence before the first question, and between two.
+  stream.setsockopt(SOL_SOCKET, SO_KEEPALIVE, &keep_alive, sizeof(keep_alive));
+  stream.setsockopt(IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+  stream.setsockopt(IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
 }
 
 void CheckAddress(const std::string& address) {
@@ -53,8 +59,8 @@ void CheckAddress(const std::string& address) {
 }
 
 DialledConnection::DialledConnection(kj::AsyncIoContext& io, const std::string& address,
-                                     int64_t dial_timeout_ms, int64_t call_timeout_ms)
-    : stream_(Dial(io, address, dial_timeout_ms, call_timeout_ms)),
+                                     int64_t dial_timeout_ms, int64_t socket_timeout_ms)
+    : stream_(Dial(io, address, dial_timeout_ms, socket_timeout_ms)),
       network_(*stream_, ::capnp::rpc::twoparty::Side::CLIENT, MessageLimits()),
       system_(::capnp::makeRpcClient(network_)) {
   system_.setFlowLimit(kFlowBytesMax / sizeof(::capnp::word));

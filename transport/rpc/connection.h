@@ -26,7 +26,8 @@ constexpr uint64_t kFlowBytesMax = uint64_t{16} << 20;
 ::capnp::ReaderOptions MessageLimits();
 
 // Small messages leave at once, and unacknowledged bytes break the connection after `timeout_ms`
-// instead of the kernel's quarter of an hour.
+// instead of the kernel's quarter of an hour. One that has nothing to say asks after a second
+// whether the other end is there, and breaks by the same rule.
 void TuneSocket(kj::AsyncIoStream& stream, int64_t timeout_ms);
 
 // "HOST:PORT", checked. Errors: kInvalidArgument.
@@ -35,10 +36,10 @@ void CheckAddress(const std::string& address);
 // The dialling end of one connection to a coordinator's RPC port.
 class DialledConnection {
  public:
-  // Once it stands, `call_timeout_ms` is TuneSocket's. Errors: kj::Exception if nobody answers
+  // Once it stands, `socket_timeout_ms` is TuneSocket's. Errors: kj::Exception if nobody answers
   // within `dial_timeout_ms`.
   DialledConnection(kj::AsyncIoContext& io, const std::string& address, int64_t dial_timeout_ms,
-                    int64_t call_timeout_ms);
+                    int64_t socket_timeout_ms);
 
   wire::Gate::Client gate();
   // Resolves when the connection is gone.

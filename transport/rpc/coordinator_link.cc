@@ -6,6 +6,7 @@
 #include <kj/async-unix.h>
 #include <kj/timer.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -23,13 +24,22 @@
 #include "transport/rpc/connection.h"
 #include "transport/rpc/convert/convert.h"
 #include "transport/rpc/convert/error_map.h"
+#include "transport/rpc/hand_over_queue.h"
 #include "transport/rpc/update_queue.h"
 
 namespace shoal::rpc {
 
 namespace {
 
-constexpr int64_t kDialAgainMs = 250;
+// The pause between two attempts to join grows from the first to the second.
+constexpr int64_t kDialAgainMinMs = 20;
+constexpr int64_t kDialAgainMaxMs = 250;
+// An attempt takes no longer, so that one into a dead network does not outlast the network's
+// return.
+constexpr int64_t kDialMs = 2'000;
+// Heartbeats that may be under way; a coordinator that answers late still gets one each time.
+constexpr int kHeartbeatsMax = 16;
+constexpr int kLinkNice = -10;
 constexpr int64_t kGoodbyeMs = 1'000;
 // Unsent updates from which on the step loop is made to wait. The log-probabilities of a prompt of
 // half a million positions with 20 alternatives take 86 MB.
@@ -92,11 +102,27 @@ struct Session {
   std::unique_ptr<DialledConnection> connection;
   wire::RankSession::Client session = nullptr;
   wire::UpdateSink::Client updates = nullptr;
-  uint64_t epoch = 0;
-  uint64_t group = 0;
+  RegisterOutcome outcome;
   int64_t heartbeat_ms = 100;
   kj::Own<kj::PromiseFulfiller<uint64_t>> start;  // Gives the leader's server the epoch.
 };
+
+struct Introduction {
+  UpdateQueue again;
+  HandOverQueue held;
+  SchedulerStats stats;
+};
+
+struct Fault {
+  LossCause cause;
+  std::string message;
+};
+
+// Where the system lets it; a rank works without.
+void RaiseThisThread() {
+  // Of the calling thread: Linux has a nice value for each.
+  static_cast<void>(setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kLinkNice));
+}
 
 struct Batch {
   std::vector<SequenceUpdate> updates;
@@ -156,8 +182,38 @@ class CoordinatorLink::Loop {
     pending_.store(pending, std::memory_order_relaxed);
   }
 
-  uint64_t epoch() const { return epoch_; }
-  uint64_t group() const { return group_; }
+  void Introduce(std::vector<HeldStream> held, std::vector<SequenceUpdate> again,
+                 const SchedulerStats& stats) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_) return;
+      introduction_.emplace();
+      introduction_->stats = stats;
+      for (SequenceUpdate& update : again) introduction_->again.Add(std::move(update));
+      for (HeldStream& stream : held) introduction_->held.Add(std::move(stream));
+    }
+    Wake();
+  }
+
+  void Drain() {
+    {
+      const std::lock_guard lock(mutex_);
+      drain_ = true;
+    }
+    Wake();
+  }
+
+  void ReportFault(LossCause cause, const std::string& message, int64_t timeout_ms) {
+    std::unique_lock lock(mutex_);
+    fault_ = {cause, message};
+    fault_told_ = false;
+    Wake();
+    room_.wait_for(lock, std::chrono::milliseconds(timeout_ms),
+                   [this] { return ended_ || fault_told_; });
+  }
+
+  const RegisterOutcome& outcome() const { return outcome_; }
+  bool introduced() const { return introduced_; }
 
   void Wake() noexcept {
     const uint64_t one = 1;
@@ -168,12 +224,12 @@ class CoordinatorLink::Loop {
  private:
   // The thread.
   void Run() {
+    RaiseThisThread();
     auto io = kj::setupAsyncIo();
     Session session;
     try {
       session = Join(io);
-      epoch_ = session.epoch;
-      group_ = session.group;
+      outcome_ = session.outcome;
     } catch (const Error&) {  // Handed to the constructor's thread.
       joined_.set_exception(std::current_exception());
       return;
@@ -196,7 +252,8 @@ class CoordinatorLink::Loop {
     const SteadyClock clock;
     const Deadline deadline = Deadline::After(clock, options_.join_timeout_ms);
     std::string last;
-    while (!deadline.Passed(clock)) {
+    for (int64_t pause_ms = kDialAgainMinMs; !deadline.Passed(clock);
+         pause_ms = std::min(2 * pause_ms, kDialAgainMaxMs)) {
       try {
         std::optional<Session> session = TryJoin(io, deadline.RemainingMs(clock) + 1, last);
         if (session) return std::move(*session);
@@ -204,22 +261,23 @@ class CoordinatorLink::Loop {
         // What the deadline cut short says less than an attempt that came to its end.
         if (last.empty() || !deadline.Passed(clock)) last = FromKj(exception).what();
       }
-      const int64_t pause_ms = std::min(kDialAgainMs, deadline.RemainingMs(clock));
-      io.provider->getTimer().afterDelay(pause_ms * kj::MILLISECONDS).wait(io.waitScope);
+      const int64_t wait_ms = std::min(pause_ms, deadline.RemainingMs(clock));
+      io.provider->getTimer().afterDelay(wait_ms * kj::MILLISECONDS).wait(io.waitScope);
     }
     Throw(ErrorCode::kCannotJoin, "coordinator ", options_.address, " did not take rank ",
           options_.rank.rank, " within ", options_.join_timeout_ms, " ms; last: ", last);
   }
 
   // Nothing if the coordinator says to try again; `last` then says why.
-  std::optional<Session> TryJoin(kj::AsyncIoContext& io, int64_t timeout_ms, std::string& last) {
+  std::optional<Session> TryJoin(kj::AsyncIoContext& io, int64_t left_ms, std::string& last) {
     kj::Timer& timer = io.provider->getTimer();
+    const int64_t timeout_ms = std::min(left_ms, options_.call_timeout_ms);
     const auto within = [&](auto promise) {
       return timer.timeoutAfter(timeout_ms * kj::MILLISECONDS, kj::mv(promise)).wait(io.waitScope);
     };
     Session session;
-    session.connection = std::make_unique<DialledConnection>(io, options_.address, timeout_ms,
-                                                             options_.call_timeout_ms);
+    session.connection = std::make_unique<DialledConnection>(
+        io, options_.address, std::min(left_ms, kDialMs), options_.socket_timeout_ms);
     auto join = session.connection->gate().joinAsWorkerRequest();
     join.setProtocol(wire::PROTOCOL_VERSION);
     join.setGroupToken(
@@ -252,8 +310,12 @@ class CoordinatorLink::Loop {
     auto accepted = outcome.getAccepted();
     session.session = accepted.getSession();
     if (accepted.hasUpdates()) session.updates = accepted.getUpdates();
-    session.epoch = accepted.getEpoch();
-    session.group = accepted.getGroup();
+    RegisterOutcome& reached = session.outcome;
+    reached.epoch = accepted.getEpoch();
+    reached.group = accepted.getGroup();
+    reached.continued = accepted.getContinued();
+    reached.orphan_grace_ms = accepted.getOrphanGraceMs();
+    reached.drain_timeout_ms = accepted.getDrainTimeoutMs();
     session.heartbeat_ms = std::max<int64_t>(1, accepted.getHeartbeatMs());
     return session;
   }
@@ -278,17 +340,39 @@ class CoordinatorLink::Loop {
     return "";
   }
 
+  // Beats whether or not the last beat was answered: a coordinator that was held up finds those
+  // that it missed. Ends only by what it throws.
   kj::Promise<void> HeartbeatLoop(kj::Timer& timer, Session& session) {
-    auto request = session.session.heartbeatRequest();
-    request.setEpoch(session.epoch);
-    request.setProgress(progress_.load(std::memory_order_relaxed));
-    request.setPending(pending_.load(std::memory_order_relaxed));
-    return timer
-        .timeoutAfter(options_.call_timeout_ms * kj::MILLISECONDS, request.send().ignoreResult())
-        .then([&timer, &session] {
-          return timer.afterDelay(session.heartbeat_ms * kj::MILLISECONDS);
-        })
-        .then([this, &timer, &session] { return HeartbeatLoop(timer, session); });
+    auto failed = kj::newPromiseAndFulfiller<void>();
+    struct Beats : kj::TaskSet::ErrorHandler {
+      explicit Beats(kj::Own<kj::PromiseFulfiller<void>> fulfiller)
+          : failure(kj::mv(fulfiller)), tasks(*this) {}
+      void taskFailed(kj::Exception&& exception) override { failure->reject(kj::mv(exception)); }
+      kj::Own<kj::PromiseFulfiller<void>> failure;
+      int open = 0;
+      kj::TaskSet tasks;
+    };
+    auto beats = kj::heap<Beats>(kj::mv(failed.fulfiller));
+    auto beating = BeatOn(timer, session, beats->open, beats->tasks);
+    return beating.exclusiveJoin(kj::mv(failed.promise)).attach(kj::mv(beats));
+  }
+
+  kj::Promise<void> BeatOn(kj::Timer& timer, Session& session, int& open, kj::TaskSet& tasks) {
+    if (open < kHeartbeatsMax) {
+      auto request = session.session.heartbeatRequest();
+      request.setEpoch(session.outcome.epoch);
+      request.setProgress(progress_.load(std::memory_order_relaxed));
+      request.setPending(pending_.load(std::memory_order_relaxed));
+      ++open;
+      tasks.add(timer
+                    .timeoutAfter(options_.heartbeat_timeout_ms * kj::MILLISECONDS,
+                                  request.send().ignoreResult())
+                    .then([&open] { --open; }));
+    }
+    return timer.afterDelay(session.heartbeat_ms * kj::MILLISECONDS)
+        .then([this, &timer, &session, &open, &tasks] {
+          return BeatOn(timer, session, open, tasks);
+        });
   }
 
   kj::Promise<void> UpdateLoop(kj::Timer& timer, kj::UnixEventPort::FdObserver& wake,
@@ -298,21 +382,29 @@ class CoordinatorLink::Loop {
     uint64_t wakes = 0;
     [[maybe_unused]] const ssize_t got = read(wake_fd_.get(), &wakes, sizeof(wakes));
     bool closing = false;
+    bool drain = false;
+    std::optional<Fault> fault;
     {
       const std::lock_guard lock(mutex_);
-      if (started_) session.start->fulfill(kj::cp(session.epoch));
+      if (started_) session.start->fulfill(kj::cp(session.outcome.epoch));
+      if (introduction_) introducing_ = std::exchange(introduction_, std::nullopt);
       if (unsent_.bytes() < kUnsentBytesMax) TakeMailbox();
       closing = closing_ && mailbox_.empty();
+      drain = std::exchange(drain_, false);
+      fault = std::exchange(fault_, std::nullopt);
       ++update_turns_;
     }
     room_.notify_all();
+    auto go_on = [this, &timer, &wake, &session] { return UpdateLoop(timer, wake, session); };
+    if (fault) return SendFault(timer, session, *fault).then(kj::mv(go_on));
+    if (drain) return SendDrain(timer, session).then(kj::mv(go_on));
+    if (options_.rank.rank == 0 && introducing_)
+      return SendIntroduction(timer, session).then(kj::mv(go_on));
     if (options_.rank.rank == 0 && (stats_unsent_ || !unsent_.empty())) {
-      return Send(timer, session).then([this, &timer, &wake, &session] {
-        return UpdateLoop(timer, wake, session);
-      });
+      return Send(timer, session).then(kj::mv(go_on));
     }
     if (closing) return SayGoodbye(timer, session);
-    return woken.then([this, &timer, &wake, &session] { return UpdateLoop(timer, wake, session); });
+    return woken.then(kj::mv(go_on));
   }
 
   // With mutex_ held.
@@ -324,21 +416,70 @@ class CoordinatorLink::Loop {
     }
   }
 
+  template <typename Promise>
+  kj::Promise<void> WithinCallTime(kj::Timer& timer, Promise promise) {
+    return timer.timeoutAfter(options_.call_timeout_ms * kj::MILLISECONDS, kj::mv(promise));
+  }
+
   kj::Promise<void> Send(kj::Timer& timer, Session& session) {
     stats_unsent_ = false;
-    const std::vector<SequenceUpdate> updates = unsent_.Take(kUpdateBytesMax);
+    return SendUpdates(timer, session, unsent_.Take(kUpdateBytesMax), stats_);
+  }
+
+  kj::Promise<void> SendUpdates(kj::Timer& timer, Session& session,
+                                const std::vector<SequenceUpdate>& updates,
+                                const SchedulerStats& stats) {
     auto request = session.updates.updateRequest();
-    request.setEpoch(session.epoch);
+    request.setEpoch(session.outcome.epoch);
     auto list = request.initSequences(static_cast<unsigned>(updates.size()));
     for (unsigned i = 0; i < updates.size(); ++i) Write(updates[i], list[i]);
-    Write(stats_, request.initStats());
-    return timer.timeoutAfter(options_.call_timeout_ms * kj::MILLISECONDS, request.send());
+    Write(stats, request.initStats());
+    return WithinCallTime(timer, request.send());
+  }
+
+  // The next message of what the leader held before.
+  kj::Promise<void> SendIntroduction(kj::Timer& timer, Session& session) {
+    if (!introducing_->again.empty()) {
+      return SendUpdates(timer, session, introducing_->again.Take(kUpdateBytesMax),
+                         introducing_->stats);
+    }
+    const std::vector<HeldStream> held = introducing_->held.Take(kUpdateBytesMax);
+    const bool last = introducing_->held.empty();
+    if (last) introducing_.reset();
+    auto request = session.updates.handOverRequest();
+    request.setEpoch(session.outcome.epoch);
+    auto list = request.initStreams(static_cast<unsigned>(held.size()));
+    for (unsigned i = 0; i < held.size(); ++i) Write(held[i], list[i]);
+    request.setLast(last);
+    return WithinCallTime(timer, request.send().ignoreResult()).then([this, last] {
+      introduced_ = last;
+    });
+  }
+
+  kj::Promise<void> SendDrain(kj::Timer& timer, Session& session) {
+    auto request = session.session.drainRequest();
+    request.setEpoch(session.outcome.epoch);
+    return WithinCallTime(timer, request.send().ignoreResult());
+  }
+
+  kj::Promise<void> SendFault(kj::Timer& timer, Session& session, const Fault& fault) {
+    auto request = session.session.faultRequest();
+    request.setEpoch(session.outcome.epoch);
+    request.setCause(std::string(ToString(fault.cause)));
+    request.setMessage(ToText(fault.message));
+    return WithinCallTime(timer, request.send().ignoreResult()).then([this] {
+      {
+        const std::lock_guard lock(mutex_);
+        fault_told_ = true;
+      }
+      room_.notify_all();
+    });
   }
 
   kj::Promise<void> SayGoodbye(kj::Timer& timer, Session& session) {
     if (options_.rank.rank != 0) return kj::READY_NOW;
     auto request = session.updates.doneRequest();
-    request.setEpoch(session.epoch);
+    request.setEpoch(session.outcome.epoch);
     return timer.timeoutAfter(kGoodbyeMs * kj::MILLISECONDS, request.send().ignoreResult());
   }
 
@@ -348,16 +489,21 @@ class CoordinatorLink::Loop {
   std::promise<void> joined_;
   std::atomic<uint64_t> progress_{0};
   std::atomic<bool> pending_{false};
-  std::atomic<uint64_t> epoch_{0};
-  std::atomic<uint64_t> group_{0};
+  std::atomic<bool> introduced_{false};
+  RegisterOutcome outcome_;  // Written before the constructor returns.
 
   // The thread's own: what messages still have to say.
+  std::optional<Introduction> introducing_;
   UpdateQueue unsent_;
   SchedulerStats stats_;
   bool stats_unsent_ = false;
 
-  std::mutex mutex_;  // Guards the five below.
+  std::mutex mutex_;  // Guards what follows up to room_.
   std::deque<Batch> mailbox_;
+  std::optional<Introduction> introduction_;
+  bool drain_ = false;
+  std::optional<Fault> fault_;
+  bool fault_told_ = false;
   uint64_t update_turns_ = 0;  // Of UpdateLoop: that it gets on.
   bool started_ = false;
   bool closing_ = false;
@@ -387,8 +533,19 @@ void CoordinatorLink::SetProgress(uint64_t counter, bool pending) {
   loop_->SetProgress(counter, pending);
 }
 
-uint64_t CoordinatorLink::epoch() const { return loop_->epoch(); }
+void CoordinatorLink::Introduce(std::vector<HeldStream> held, std::vector<SequenceUpdate> again,
+                                const SchedulerStats& stats) {
+  loop_->Introduce(std::move(held), std::move(again), stats);
+}
 
-uint64_t CoordinatorLink::group() const { return loop_->group(); }
+void CoordinatorLink::Drain() { loop_->Drain(); }
+
+void CoordinatorLink::ReportFault(LossCause cause, const std::string& message, int64_t timeout_ms) {
+  loop_->ReportFault(cause, message, timeout_ms);
+}
+
+bool CoordinatorLink::introduced() const { return loop_->introduced(); }
+
+const RegisterOutcome& CoordinatorLink::outcome() const { return loop_->outcome(); }
 
 }  // namespace shoal::rpc

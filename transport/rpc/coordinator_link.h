@@ -15,6 +15,9 @@
 
 namespace shoal::rpc {
 
+// For both ends of a rank's connection.
+constexpr int64_t kRankSocketTimeoutMs = 1'500;
+
 // What the coordinator asks of this rank. Called on the link's own thread, one at a time; they must
 // return at once and not throw. What the coordinator asks before Start() waits for it.
 struct LinkCallbacks {
@@ -35,16 +38,22 @@ struct LinkOptions {
   std::string address;      // HOST:PORT of the coordinator's RPC port.
   std::string group_token;  // Content of the group token file; empty if there is none.
   RankRegistration rank;
-  int64_t join_timeout_ms = 30'000;  // Dials again every quarter of a second until then.
-  // A heartbeat or update that is not answered for so long: the coordinator counts as lost. Long,
-  // because a broken connection is seen at once: this is for a coordinator that hangs.
+  int64_t join_timeout_ms = 30'000;  // Dials again until then, at least every quarter of a second.
+  // An update that is not answered for so long: the coordinator counts as lost. Long, because a
+  // broken connection is seen at once: this is for a coordinator that hangs.
   int64_t call_timeout_ms = 10'000;
+  // Likewise for a heartbeat.
+  int64_t heartbeat_timeout_ms = 10'000;
+  // Bytes that nobody acknowledges for so long: the connection counts as broken (TuneSocket).
+  int64_t socket_timeout_ms = kRankSocketTimeoutMs;
   // Steps whose updates may wait for the coordinator; then QueueUpdates makes the step loop wait.
   size_t updates_waiting_max = 64;
 };
 
 // Owns a thread with an event loop of its own, so heartbeats go out whatever the step loop does.
-// Threading: all methods from any thread, except that the destructor must not run in a callback.
+// The thread runs before others of the machine (nice -10) where the process may ask for that, and
+// does little: what competes for its core delays heartbeats by less. Threading: all methods from
+// any thread, except that the destructor must not run in a callback.
 class CoordinatorLink {
  public:
   // Returns once the coordinator has taken this rank.
@@ -72,8 +81,25 @@ class CoordinatorLink {
   // `pending`: it has work. Cost: two relaxed stores.
   void SetProgress(uint64_t counter, bool pending);
 
-  uint64_t epoch() const;
-  uint64_t group() const;  // The group's number at the coordinator, for logs.
+  // Leader only: what it held before the coordinator took it, the first thing to be sent and before
+  // any queued update: updates, then the hand-over, in messages of about 256 KiB. A coordinator
+  // that still had the group gets an empty hand-over, which says that `again` was all.
+  void Introduce(std::vector<HeldStream> held, std::vector<SequenceUpdate> again,
+                 const SchedulerStats& stats);
+  // The coordinator has taken all of it.
+  bool introduced() const;
+
+  // Leader only: asks that the group be drained.
+  void Drain();
+
+  // The last words of a rank that ends itself. Returns when the coordinator has heard them, and
+  // after `timeout_ms` anyway.
+  void ReportFault(LossCause cause, const std::string& message, int64_t timeout_ms);
+
+  // What the coordinator made of the registration: kAccepted, with all that this brings.
+  const RegisterOutcome& outcome() const;
+  uint64_t epoch() const { return outcome().epoch; }
+  uint64_t group() const { return outcome().group; }  // Its number at the coordinator, for logs.
 
  private:
   class Loop;

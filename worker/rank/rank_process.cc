@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <exception>
 #include <iostream>
+#include <new>
 
 #include "transport/base/error.h"
 #include "transport/base/host/system_random.h"
@@ -27,6 +29,8 @@ namespace {
 // Added to the time for joining, for the ranks to agree on how it went.
 constexpr int64_t kJoinSlackMs = 5'000;
 constexpr int64_t kJoinPollMs = 50;
+// How long a rank that ends itself waits for the coordinator to hear why.
+constexpr int64_t kFaultMs = 200;
 // How long a rank of an ending group waits for the others to say how it ended for them.
 constexpr int64_t kEndMs = 1'500;
 
@@ -43,26 +47,42 @@ std::string PrefixSecret(const WorkerOptions& options) {
   return Str(random(), " ", random());
 }
 
-rpc::LinkCallbacks MakeCallbacks(Inbox& inbox) {
-  rpc::LinkCallbacks callbacks;
-  callbacks.on_submit = [&inbox](SequenceRequest request) {
+SessionCallbacks MakeCallbacks(Inbox& inbox) {
+  SessionCallbacks callbacks;
+  rpc::LinkCallbacks& link = callbacks.link;
+  link.on_submit = [&inbox](SequenceRequest request) {
     const uint64_t id = request.id;
     inbox.Push({InboxEvent::Kind::kSubmit, id, std::move(request)});
   };
-  callbacks.on_cancel = [&inbox](uint64_t id) {
+  link.on_cancel = [&inbox](uint64_t id) {
     inbox.Push({.kind = InboxEvent::Kind::kCancel, .id = id});
   };
-  callbacks.on_stop = [&inbox] { inbox.Push({.kind = InboxEvent::Kind::kStop}); };
-  callbacks.on_lost = [&inbox](const std::string&) {
-    inbox.Push({.kind = InboxEvent::Kind::kLost});
+  link.on_release = [&inbox](uint64_t id) {
+    inbox.Push({.kind = InboxEvent::Kind::kRelease, .id = id});
+  };
+  link.on_stop = [&inbox] { inbox.Push({.kind = InboxEvent::Kind::kStop}); };
+  link.on_lost = [&inbox](const std::string&) { inbox.Push({.kind = InboxEvent::Kind::kLost}); };
+  callbacks.on_joined = [&inbox](const Membership& membership) {
+    InboxEvent event;
+    event.kind = InboxEvent::Kind::kJoined;
+    event.membership = membership;
+    inbox.Push(std::move(event));
   };
   return callbacks;
+}
+
+// What a rank that ends with this error tells the coordinator. What it only hears of another rank's
+// end comes later than that rank's own words.
+LossCause CauseOf(ErrorCode code) {
+  if (code == ErrorCode::kWrongAnswer) return LossCause::kWrongAnswer;
+  if (code == ErrorCode::kDeadlineExceeded) return LossCause::kStuck;
+  return LossCause::kRankDied;
 }
 
 class RankProcess {
  public:
   RankProcess(comm::MpiEnvironment& environment, const StopSignal& stop)
-      : environment_(environment), stop_(stop.flag()) {}
+      : environment_(environment), stop_(stop.request()) {}
 
   // Result: false if there is nothing to run, only something that was printed.
   bool SetUp(int argc, const char* const* argv) {
@@ -86,7 +106,7 @@ class RankProcess {
           std::make_unique<CoordinatorSession>(MakeLinkOptions(group_id), MakeCallbacks(*inbox_));
       // A stop ends the wait; the leader's loop then tells the others.
       while (session_->WaitWhileJoining(kJoinPollMs) == CoordinatorSession::State::kJoining) {
-        if (stop_.load(std::memory_order_relaxed)) return;
+        if (stop_.load(std::memory_order_relaxed) != StopRequest::kNone) return;
       }
       if (session_->state() == CoordinatorSession::State::kFailed) session_->ThrowFailure();
     });
@@ -97,10 +117,16 @@ class RankProcess {
     try {
       RunLoop();
     } catch (const Error& error) {  // Rethrown: the others may wait for this rank.
+      ReportFault(CauseOf(error.code()), error.what());
       setup_->group->Abort();
       if (error.code() == ErrorCode::kPeerLost) ThrowCause(watch.verdict());
       throw;
+    } catch (const std::bad_alloc&) {  // Likewise.
+      ReportFault(LossCause::kOutOfMemory, "out of memory");
+      setup_->group->Abort();
+      throw;
     } catch (...) {  // Likewise.
+      ReportFault(LossCause::kRankDied, "an exception without a text");
       setup_->group->Abort();
       throw;
     }
@@ -110,6 +136,15 @@ class RankProcess {
   bool Close() { return session_ == nullptr || session_->Close(); }
 
  private:
+  // Before the group is aborted, so that the cause is heard before its echo from other ranks.
+  void ReportFault(LossCause cause, const std::string& message) noexcept {
+    try {
+      session_->ReportFault(cause, Str("rank ", environment_.rank(), ": ", message), kFaultMs);
+    } catch (const std::exception& error) {  // The group's end is what matters, not its reason.
+      LOG(ERROR) << "the coordinator is not told why this rank ends: " << error.what();
+    }
+  }
+
   void RunLoop() {
     const LoopContext context{
         setup_->member->step(), *setup_->team, *setup_->group, *session_, clock_, stop_};
@@ -169,12 +204,15 @@ class RankProcess {
     rank.kv_cache_tokens = setup_->cache_tokens;
     rank.sequences_max = options_.scheduler.sequences_max;
     rank.queue_requests_max = options_.scheduler.requests_waiting_max;
+    if (options_.group_number >= 0) {
+      rank.group_number = static_cast<uint64_t>(options_.group_number);
+    }
     rank.vocab_size = static_cast<int32_t>(setup_->model->config().vocab_size);
     return link;
   }
 
   comm::MpiEnvironment& environment_;
-  const std::atomic<bool>& stop_;
+  const std::atomic<StopRequest>& stop_;
   SteadyClock clock_;
   WorkerOptions options_;
   std::unique_ptr<GroupSetup> setup_;

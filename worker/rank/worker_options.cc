@@ -22,7 +22,7 @@ Other verbs; those with MODEL have a --help of their own:
   shoal-worker bench engine MODEL  Measure prefill and decode, without a coordinator.
 
 Exit status:
-  0  dismissed by the coordinator, or SIGTERM
+  0  dismissed by the coordinator, or SIGTERM (drained first) or SIGINT
   1  failed while running
   2  wrong usage or configuration, a bad or oversized model, more ranks than leaves
   3  could not join the cluster in time

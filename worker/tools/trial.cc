@@ -8,7 +8,8 @@ namespace shoal::rank {
 namespace {
 
 void Submit(engine::Scheduler& scheduler, const TrialRequest& request, uint64_t id) {
-  if (scheduler.Submit({id, request.prompt, request.params}) != engine::SubmitOutcome::kAccepted) {
+  if (scheduler.Submit({id, request.prompt, request.params, request.generated,
+                        request.prompt_logprobs_given}) != engine::SubmitOutcome::kAccepted) {
     Throw(ErrorCode::kInvalidArgument, "request ", id, ": a prompt of ", request.prompt.size(),
           " tokens and up to ", request.params.tokens_max,
           " more do not fit; raise the context or the cache");

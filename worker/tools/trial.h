@@ -18,6 +18,9 @@ struct TrialRequest {
   GenerationParams params;
   int64_t arrival_step = 0;  // Submitted before this step, or as soon as there is nothing to do.
   int64_t cancel_step = -1;  // Cancelled before this step; -1: never.
+  // As SequenceRequest has them; the answer is what comes after these tokens.
+  std::vector<int32_t> generated{};
+  bool prompt_logprobs_given = false;
 };
 
 struct TrialAnswer {

@@ -11,6 +11,7 @@
 #include <future>
 #include <mutex>
 #include <optional>
+#include <thread>
 
 #include "tests/support/every_field.h"
 #include "tests/support/patience.h"
@@ -99,14 +100,104 @@ bool SomeSocketGivesUpAfter(unsigned milliseconds) {
   return false;
 }
 
-TEST(CoordinatorLink, HoldsTheConnectionToTheTimeOfACallNotOfJoining) {
+TEST(CoordinatorLink, HoldsTheConnectionToItsOwnTimeNotThatOfJoining) {
   ServerThread server;
   LinkOptions options = Options(server);
   options.join_timeout_ms = test::kPatienceMs;
-  options.call_timeout_ms = 4'321;
+  options.socket_timeout_ms = 4'321;
   EXPECT_FALSE(SomeSocketGivesUpAfter(4'321));
+  EXPECT_FALSE(SomeSocketGivesUpAfter(kRankSocketTimeoutMs));
   const CoordinatorLink link(options, {});
   EXPECT_TRUE(SomeSocketGivesUpAfter(4'321));
+  EXPECT_TRUE(SomeSocketGivesUpAfter(kRankSocketTimeoutMs)) << "at the coordinator's end";
+}
+
+TEST(CoordinatorLink, KnowsWhatTheCoordinatorMadeOfIt) {
+  ServerThread server;
+  RegisterOutcome outcome{.epoch = 7, .group = 3, .continued = true};
+  outcome.orphan_grace_ms = 1'234;
+  outcome.drain_timeout_ms = 5'678;
+  server.AnswerRegister(outcome);
+  const CoordinatorLink link(Options(server), {});
+  EXPECT_TRUE(link.outcome().continued);
+  EXPECT_EQ(link.outcome().orphan_grace_ms, 1'234);
+  EXPECT_EQ(link.outcome().drain_timeout_ms, 5'678);
+}
+
+SequenceUpdate TokensOf(uint64_t id, int64_t before, std::vector<int32_t> tokens) {
+  SequenceUpdate update;
+  update.id = id;
+  update.tokens_before = before;
+  update.tokens = std::move(tokens);
+  return update;
+}
+
+TEST(CoordinatorLink, IntroducesItselfBeforeAnyUpdateAndInMessagesOfABoundedSize) {
+  ServerThread server;
+  CoordinatorLink link(Options(server), {});
+  std::vector<HeldStream> held(3);
+  for (size_t i = 0; i < held.size(); ++i) {
+    held[i].request = {.id = 10 + i, .prompt = std::vector<int32_t>(50'000, 7), .resumable = true};
+    held[i].request.generated = {1, 2};
+    held[i].request.stream = {5, i};
+    held[i].all = TokensOf(10 + i, 2, std::vector<int32_t>(100'000, static_cast<int32_t>(i)));
+  }
+  link.Introduce(held, {TokensOf(4, 0, {1}), TokensOf(5, 0, {})}, {9});
+  link.QueueUpdates({TokensOf(10, 100'002, {6})}, {10});
+  link.SendQueued();
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.updates.size() == 3; }));
+  EXPECT_TRUE(server.Wait([&](const auto& heard) {
+    EXPECT_EQ(heard.updates[0].id, 4U);
+    EXPECT_EQ(heard.updates[1].id, 5U) << "that it is there, although nothing came of it";
+    EXPECT_EQ(heard.updates[2].id, 10U);
+    EXPECT_EQ(heard.hand_overs_ended, 1) << "before the update";
+    EXPECT_GT(heard.held.size(), 3U) << "in parts";
+    std::vector<HeldStream> joined;
+    for (const HeldStream& part : heard.held) {
+      if (part.request.prompt.empty()) {
+        SequenceUpdate& all = joined.back().all;
+        EXPECT_EQ(part.request.id, joined.back().request.id);
+        EXPECT_EQ(part.all.tokens_before, 2 + static_cast<int64_t>(all.tokens.size()));
+        all.tokens.insert(all.tokens.end(), part.all.tokens.begin(), part.all.tokens.end());
+      } else {
+        joined.push_back(part);
+      }
+    }
+    EXPECT_EQ(joined, held);
+    return true;
+  }));
+  EXPECT_TRUE(link.introduced());
+}
+
+TEST(CoordinatorLink, AsksToBeDrainedAndSaysItsLastWords) {
+  ServerThread server;
+  CoordinatorLink link(Options(server), {});
+  link.Drain();
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.drains == 1; }));
+  link.ReportFault(LossCause::kWrongAnswer, "layer 3", test::kPatienceMs);
+  EXPECT_TRUE(server.Wait([](const auto& heard) {
+    return heard.faults ==
+           std::vector<std::pair<LossCause, std::string>>{{LossCause::kWrongAnswer, "layer 3"}};
+  }));
+}
+
+// Nobody reads at the other end, as when a coordinator is stopped: the kernel goes on answering.
+TEST(CoordinatorLink, IsLostByAHeartbeatAloneAndDoesNotWaitLongForItsLastWords) {
+  Once<std::string> lost;
+  LinkCallbacks callbacks;
+  callbacks.on_lost = [&](const std::string& why) { lost.Set(why); };
+  ServerThread server({.heartbeat_ms = 5});
+  LinkOptions options = Options(server);
+  options.call_timeout_ms = 10 * test::kPatienceMs;
+  options.heartbeat_timeout_ms = 50;
+  CoordinatorLink link(options, callbacks);
+  std::promise<void> wake;
+  std::thread stopped([&] { server.Run([&](ClusterServer&) { wake.get_future().wait(); }); });
+  link.ReportFault(LossCause::kRankDied, "x", 1);
+  EXPECT_TRUE(lost.Get().has_value());
+  link.ReportFault(LossCause::kRankDied, "x", 10 * test::kPatienceMs);  // It is lost: at once.
+  wake.set_value();
+  stopped.join();
 }
 
 TEST(CoordinatorLink, CannotJoinWithAWrongToken) {

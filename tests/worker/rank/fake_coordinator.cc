@@ -2,6 +2,7 @@
 
 #include <kj/timer.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "transport/base/check.h"
@@ -11,7 +12,23 @@
 
 namespace shoal::rank {
 
-FakeCoordinator::FakeCoordinator(uint16_t port, std::string group_token) : io_(kj::setupAsyncIo()) {
+namespace {
+
+// Appends what `to`, which began after `to_before`, does not have. Result: whether the rest is the
+// same.
+template <typename T>
+bool Join(const std::vector<T>& from, int64_t skipped, std::vector<T>& to) {
+  const auto known = std::min<size_t>(static_cast<size_t>(skipped), from.size());
+  const auto begin = to.end() - static_cast<ptrdiff_t>(skipped);
+  const bool same = std::equal(from.begin(), from.begin() + static_cast<ptrdiff_t>(known), begin);
+  to.insert(to.end(), from.begin() + static_cast<ptrdiff_t>(known), from.end());
+  return same;
+}
+
+}  // namespace
+
+FakeCoordinator::FakeCoordinator(uint16_t port, std::string group_token, uint64_t epoch)
+    : epoch_(epoch), io_(kj::setupAsyncIo()) {
   rpc::ClusterServerOptions options;
   options.port = port;
   options.group_token = std::move(group_token);
@@ -34,12 +51,22 @@ bool FakeCoordinator::RunUntil(const std::function<bool()>& done, int64_t timeou
 
 void FakeCoordinator::Submit(uint64_t id, std::vector<int32_t> prompt,
                              const GenerationParams& params) {
-  server_->Submit(leader_, kEpoch, {id, std::move(prompt), params});
+  server_->Submit(leader_, epoch_, {id, std::move(prompt), params});
 }
 
-void FakeCoordinator::Cancel(uint64_t id) { server_->Cancel(leader_, kEpoch, id); }
+void FakeCoordinator::Submit(const SequenceRequest& request) {
+  server_->Submit(leader_, epoch_, request);
+}
 
-void FakeCoordinator::Stop() { server_->Stop(leader_, kEpoch); }
+void FakeCoordinator::Release(uint64_t id) { server_->Release(leader_, epoch_, id); }
+
+void FakeCoordinator::Break() {
+  for (const uint64_t connection : std::exchange(connections_, {})) server_->Close(connection);
+}
+
+void FakeCoordinator::Cancel(uint64_t id) { server_->Cancel(leader_, epoch_, id); }
+
+void FakeCoordinator::Stop() { server_->Stop(leader_, epoch_); }
 
 void FakeCoordinator::GiveUp() {
   given_up_ = true;
@@ -47,9 +74,10 @@ void FakeCoordinator::GiveUp() {
 }
 
 RegisterOutcome FakeCoordinator::OnRegister(uint64_t connection, const RankRegistration& rank) {
-  RegisterOutcome reply;
-  reply.epoch = kEpoch;
+  RegisterOutcome reply = terms;
+  reply.epoch = epoch_;
   reply.group = 1;
+  reply.continued = rank.last_epoch == epoch_;
   if (given_up_) {
     reply.kind = RegisterOutcome::Kind::kStale;
     reply.message = "it was given up";
@@ -68,29 +96,68 @@ RegisterOutcome FakeCoordinator::OnRegister(uint64_t connection, const RankRegis
 
 bool FakeCoordinator::OnHeartbeat(uint64_t, uint64_t epoch, uint64_t, bool) {
   ++heartbeats;
-  return epoch == kEpoch;
+  return epoch == epoch_;
 }
 
 bool FakeCoordinator::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUpdate> updates,
                                 const SchedulerStats& group_stats) {
-  for (const SequenceUpdate& update : updates) {
-    SequenceUpdate& stream = streams[update.id];
-    stream.tokens.insert(stream.tokens.end(), update.tokens.begin(), update.tokens.end());
-    stream.finish = update.finish;
-    stream.detail = update.detail;
-  }
+  for (const SequenceUpdate& update : updates) Take(update);
   stats = group_stats;
-  return epoch == kEpoch;
+  return epoch == epoch_;
 }
 
-bool FakeCoordinator::OnHandOver(uint64_t, uint64_t epoch, std::vector<HeldStream>, bool) {
-  return epoch == kEpoch;
+void FakeCoordinator::Take(const SequenceUpdate& update) {
+  const auto [entry, is_new] = streams.try_emplace(update.id);
+  SequenceUpdate& stream = entry->second;
+  if (is_new) {
+    stream.id = update.id;
+    stream.tokens_before = update.tokens_before;
+    stream.prompt_logprobs_before = update.prompt_logprobs_before;
+  }
+  const auto skipped =
+      stream.tokens_before + static_cast<int64_t>(stream.tokens.size()) - update.tokens_before;
+  const auto prompt_skipped = stream.prompt_logprobs_before +
+                              static_cast<int64_t>(stream.prompt_logprobs.size()) -
+                              update.prompt_logprobs_before;
+  if (skipped < 0 || prompt_skipped < 0) {
+    ++gaps;
+    return;
+  }
+  const bool same = Join(update.tokens, skipped, stream.tokens) &&
+                    (update.logprobs.empty() || Join(update.logprobs, skipped, stream.logprobs)) &&
+                    (update.prompt_logprobs.empty() ||
+                     Join(update.prompt_logprobs, prompt_skipped, stream.prompt_logprobs));
+  if (!same) ++changes;
+  stream.finish = update.finish;
+  stream.detail = update.detail;
 }
 
-bool FakeCoordinator::OnDrain(uint64_t, uint64_t epoch) { return epoch == kEpoch; }
+bool FakeCoordinator::OnHandOver(uint64_t, uint64_t epoch, std::vector<HeldStream> handed,
+                                 bool last) {
+  ++held_messages;
+  for (const HeldStream& part : handed) {
+    if (!part.request.prompt.empty()) held[part.request.id] = part.request;
+    Take(part.all);
+  }
+  if (last) ++hand_overs;
+  if (std::exchange(breaks_in_hand_over, false)) {
+    held.clear();
+    streams.clear();
+    Break();
+  }
+  return epoch == epoch_;
+}
 
-bool FakeCoordinator::OnFault(uint64_t, uint64_t epoch, LossCause, const std::string&) {
-  return epoch == kEpoch;
+bool FakeCoordinator::OnDrain(uint64_t, uint64_t epoch) {
+  ++drains;
+  if (stops_when_drained) Stop();
+  return epoch == epoch_;
+}
+
+bool FakeCoordinator::OnFault(uint64_t, uint64_t epoch, LossCause cause,
+                              const std::string& message) {
+  faults.emplace_back(cause, message);
+  return epoch == epoch_;
 }
 
 void FakeCoordinator::OnDisconnected(uint64_t, const std::string&) { ++disconnects; }

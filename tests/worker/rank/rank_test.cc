@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "tests/support/patience.h"
 #include "tests/transport/rpc/server_thread.h"
@@ -189,13 +193,13 @@ TEST(CoordinatorSession, SendsAnAnswerHoweverEarlyTheRequestCame) {
   options.address = server.address();
   options.rank.size = 1;
   std::promise<CoordinatorSession*> made;
-  rpc::LinkCallbacks callbacks;
-  callbacks.on_submit = [&](const SequenceRequest& request) {
+  SessionCallbacks callbacks;
+  callbacks.link.on_submit = [&](const SequenceRequest& request) {
     CoordinatorSession& session = *made.get_future().get();
     SequenceUpdate update;
     update.id = request.id;
     update.tokens = {5};
-    session.QueueUpdates({update}, {}, 0);
+    session.QueueUpdates({update}, {}, 1);
     session.SendQueued();
   };
   CoordinatorSession session(options, callbacks);
@@ -205,18 +209,101 @@ TEST(CoordinatorSession, SendsAnAnswerHoweverEarlyTheRequestCame) {
   EXPECT_TRUE(session.Close());
 }
 
+// Every membership has a number, and what was meant for an earlier one goes nowhere.
+TEST(CoordinatorSession, JoinsAgainUnderItsLastEpochAndSaysNothingToTheWrongCoordinator) {
+  rpc::ServerThread server;
+  RegisterOutcome outcome{.epoch = 7, .group = 3, .continued = true, .orphan_grace_ms = 77'000};
+  server.AnswerRegister(outcome);
+  rpc::LinkOptions options;
+  options.address = server.address();
+  options.rank.size = 1;
+  std::mutex mutex;
+  std::vector<std::string> events;
+  const auto note = [&](const std::string& event) {
+    const std::lock_guard lock(mutex);
+    events.push_back(event);
+  };
+  SessionCallbacks callbacks;
+  callbacks.on_joined = [&](const Membership& membership) {
+    note(Str("joined ", membership.number, membership.introduced_before ? " told" : ""));
+  };
+  callbacks.link.on_lost = [&](const std::string&) { note("lost"); };
+  CoordinatorSession session(options, callbacks);
+  ASSERT_EQ(session.WaitWhileJoining(test::kPatienceMs), CoordinatorSession::State::kJoined);
+  session.Introduce({}, {}, {}, 1);
+  ASSERT_TRUE(server.Wait([](const auto& heard) { return heard.hand_overs_ended == 1; }));
+  server.Run([&](rpc::ClusterServer& cluster) { cluster.Close(server.last_connection()); });
+  ASSERT_TRUE(server.Wait([](const auto& heard) { return heard.ranks.size() == 2; }));
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.ranks[1].last_epoch == 7; }));
+  const Deadline deadline = Deadline::After(SteadyClock(), test::kPatienceMs);
+  const auto joined_twice = [&] {
+    const std::lock_guard lock(mutex);
+    return events.size() == 3;
+  };
+  while (!joined_twice() && !deadline.Passed(SteadyClock())) std::this_thread::yield();
+  SequenceUpdate update;
+  update.id = 1;
+  session.QueueUpdates({update}, {}, 1);
+  session.Introduce({}, {update}, {}, 1);
+  session.Drain(1);
+  update.id = 2;
+  session.QueueUpdates({update}, {}, 2);
+  session.SendQueued();
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return !heard.updates.empty(); }));
+  EXPECT_TRUE(server.Wait([](const auto& heard) {
+    return heard.updates.size() == 1 && heard.updates[0].id == 2 && heard.drains == 0;
+  }));
+  session.Drain(2);
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.drains == 1; }));
+  EXPECT_TRUE(session.Close());
+  // The introduction is known to be taken a moment after the coordinator took it.
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[0], "joined 1");
+  EXPECT_EQ(events[1], "lost");
+  EXPECT_THAT(events[2], ::testing::StartsWith("joined 2"));
+}
+
+TEST(CoordinatorSession, EndsWhenItsGroupWasGivenUpMeanwhile) {
+  rpc::ServerThread server;
+  rpc::LinkOptions options;
+  options.address = server.address();
+  options.rank.size = 1;
+  CoordinatorSession session(options, {});
+  ASSERT_EQ(session.WaitWhileJoining(test::kPatienceMs), CoordinatorSession::State::kJoined);
+  server.AnswerRegister({RegisterOutcome::Kind::kStale, "it was given up"});
+  server.Run([&](rpc::ClusterServer& cluster) { cluster.Close(server.last_connection()); });
+  const Deadline deadline = Deadline::After(SteadyClock(), test::kPatienceMs);
+  while (session.state() != CoordinatorSession::State::kFailed && !deadline.Passed(SteadyClock())) {
+    std::this_thread::yield();
+  }
+  EXPECT_THROW(session.ThrowFailure(), Error);
+}
+
 TEST(EndRule, GivesTheStepTimeToEndAndTheOtherRanksTimeToHear) {
   using Verdict = EndRule::Verdict;
   EndRule rule;
-  EXPECT_EQ(rule.Judge(false, false, 0), Verdict::kGoOn);
-  EXPECT_EQ(rule.Judge(false, true, kSecondNs), Verdict::kGoOn);
-  EXPECT_EQ(rule.Judge(false, true, 6 * kSecondNs - 1), Verdict::kGoOn);
-  EXPECT_EQ(rule.Judge(false, true, 6 * kSecondNs), Verdict::kToldToEnd);
+  const StopRequest none = StopRequest::kNone;
+  const StopRequest now = StopRequest::kNow;
+  EXPECT_EQ(rule.Judge(false, none, 1, 0), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, now, 1, kSecondNs), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, now, 2, 6 * kSecondNs - 1), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, now, 3, 6 * kSecondNs), Verdict::kToldToEnd);
 
   EndRule other;
-  EXPECT_EQ(other.Judge(true, true, kSecondNs), Verdict::kGoOn);
-  EXPECT_EQ(other.Judge(true, true, kSecondNs + 249 * kMillisecondNs), Verdict::kGoOn);
-  EXPECT_EQ(other.Judge(true, true, kSecondNs + 250 * kMillisecondNs), Verdict::kSessionFailed);
+  EXPECT_EQ(other.Judge(true, now, 1, kSecondNs), Verdict::kGoOn);
+  EXPECT_EQ(other.Judge(true, now, 1, kSecondNs + 249 * kMillisecondNs), Verdict::kGoOn);
+  EXPECT_EQ(other.Judge(true, now, 1, kSecondNs + 250 * kMillisecondNs), Verdict::kSessionFailed);
+}
+
+TEST(EndRule, LetsAGroupThatIsDrainedGoOnForAsLongAsItGetsOn) {
+  using Verdict = EndRule::Verdict;
+  EndRule rule;
+  const StopRequest drain = StopRequest::kDrain;
+  EXPECT_EQ(rule.Judge(false, drain, 1, 0), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, drain, 2, 4 * kSecondNs), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, drain, 3, 8 * kSecondNs), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, drain, 3, 13 * kSecondNs - 1), Verdict::kGoOn);
+  EXPECT_EQ(rule.Judge(false, drain, 3, 13 * kSecondNs), Verdict::kToldToEnd);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ kj::Exception ToKj(const Error& error) {
     case ErrorCode::kCannotJoin:
     case ErrorCode::kMissingHardware:
     case ErrorCode::kPeerFailed:
+    case ErrorCode::kWrongAnswer:
     case ErrorCode::kFailed:
       type = kj::Exception::Type::FAILED;
       break;

@@ -15,6 +15,7 @@
 #include "transport/rpc/connection.h"
 #include "transport/rpc/convert/convert.h"
 #include "transport/rpc/convert/error_map.h"
+#include "transport/rpc/coordinator_link.h"
 #include "transport/rpc/server/accept_loop.h"
 #include "transport/rpc/server/gate_port.h"
 #include "transport/rpc/server/service_port.h"
@@ -96,7 +97,11 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
   }
 
   void EndRegistration(uint64_t id, bool accepted) override {
-    if (accepted) return;
+    if (accepted) {
+      // Others, which may read slowly, keep the time of a call.
+      TuneSocket(*connections_.at(id)->stream, kRankSocketTimeoutMs);
+      return;
+    }
     connections_.at(id)->registered = false;
     connections_.at(id)->leader = nullptr;
   }

@@ -4,9 +4,11 @@
 
 #include "worker/engine/schedule/request_check.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "transport/base/error.h"
 
@@ -32,6 +34,13 @@ void CheckRequest(const SequenceRequest& request, int64_t vocab_size) {
   CheckTokens(request.generated, "generated", vocab_size);
   CheckParams(request.params);
   CheckTokenIds(request.params, vocab_size);
+  const std::vector<int32_t>& stops = request.params.stop_ids;
+  const auto stop = std::find_first_of(request.generated.begin(), request.generated.end(),
+                                       stops.begin(), stops.end());
+  if (stop != request.generated.end()) {
+    Throw(ErrorCode::kInvalidArgument, "generated token ", stop - request.generated.begin(), " is ",
+          *stop, ", a stop id: the answer has ended, and cannot go on");
+  }
   const auto generated = static_cast<int64_t>(request.generated.size());
   if (generated > 0 && generated >= request.params.tokens_max) {
     Throw(ErrorCode::kInvalidArgument, "the answer has ", generated, " tokens already, tokens_max ",

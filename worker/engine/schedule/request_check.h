@@ -9,7 +9,8 @@
 namespace shoal::engine {
 
 // Errors: kInvalidArgument, naming the parameter, its value and its range; also for an empty
-// prompt, for tokens outside [0, vocab_size), and for an answer that has all its tokens already.
+// prompt, for tokens outside [0, vocab_size), and for an answer that has ended already: it has all
+// its tokens, or a stop id.
 void CheckRequest(const SequenceRequest& request, int64_t vocab_size);
 
 }  // namespace shoal::engine

@@ -41,9 +41,11 @@ SubmitOutcome Scheduler::Submit(SequenceRequest request) {
   SHOAL_CHECK(!state_->sequences.contains(id), "sequence ", id, " is there already");
   const SchedulerOptions& options = state_->options;
   const auto prompt_count = static_cast<int64_t>(request.prompt.size());
+  const auto generated_count = static_cast<int64_t>(request.generated.size());
   const int64_t room = options.context_tokens - prompt_count;
-  if (room < std::min<int64_t>(params.tokens_max, 1)) return SubmitOutcome::kNeverFits;
   const int64_t tokens_max = std::min(params.tokens_max, room);
+  const int64_t tokens_least = params.tokens_max == 0 ? 0 : generated_count + 1;
+  if (tokens_max < tokens_least) return SubmitOutcome::kNeverFits;
   if (prompt_count + tokens_max > options.kv_block_count * BlockPool::kBlockTokens) {
     return SubmitOutcome::kNeverFits;
   }

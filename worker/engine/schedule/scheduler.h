@@ -74,8 +74,9 @@ class Scheduler {
 
   // As CheckRequest wants it, and its id is not that of a live sequence. With `generated` it goes
   // on as if it had generated those tokens here and had been preempted since; updates tell of what
-  // comes after them. kNeverFits: the prompt leaves no room in the context (for one token, unless
-  // tokens_max is 0), or the prompt and tokens_max, cut at the context, exceed the cache.
+  // comes after them. kNeverFits: the prompt and `generated` leave no room in the context (for one
+  // more token, unless tokens_max is 0), or the prompt and tokens_max, cut at the context, exceed
+  // the cache.
   SubmitOutcome Submit(SequenceRequest request);
 
   // Frees the sequence's slot and blocks with the next plan; TakeUpdates reports kCancelled.

@@ -90,7 +90,9 @@ int64_t Scheduler::State::PlanRows(Sequence& sequence, int64_t row_limit, Pass& 
   item.position_begin = static_cast<uint32_t>(sequence.planned);
   item.row_count = static_cast<uint32_t>(row_end - sequence.planned);
   item.sample = row_end == sequence.token_count() && sequence.params.tokens_max > 0;
-  item.prompt_logits = prefilling && sequence.WantsPromptLogits();
+  // Of a sequence that goes on, tokens of its answer may follow: their rows are not the prompt's.
+  item.prompt_logits =
+      prefilling && sequence.WantsPromptLogits() && sequence.planned < sequence.prompt_count;
   if (!prefilling) {
     item.drafts = Draft(sequence, pass);
     row_end += static_cast<int64_t>(item.drafts.size());

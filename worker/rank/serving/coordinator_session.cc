@@ -5,6 +5,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -25,7 +26,7 @@ struct CoordinatorSession::Shared {
   rpc::LinkOptions options;
 
   std::mutex callbacks_mutex;  // Guards the two below; held during a callback.
-  rpc::LinkCallbacks callbacks;
+  SessionCallbacks callbacks;
   bool closed = false;
 
   std::mutex mutex;  // Guards the rest.
@@ -33,10 +34,11 @@ struct CoordinatorSession::Shared {
   State state = State::kJoining;
   std::shared_ptr<rpc::CoordinatorLink> link;  // Calls under way hold it too.
   std::optional<Error> failure;
-  uint64_t losses = 0;
+  Membership membership;    // The newest.
+  bool introduced = false;  // The last link's that was lost.
   uint64_t progress = 0;
   bool pending = false;
-  bool lost = false;
+  std::optional<std::string> lost;  // Why, until its thread has seen it.
   bool closing = false;
   bool finished = false;  // The thread has nothing left to do.
 
@@ -50,65 +52,74 @@ struct CoordinatorSession::Shared {
   rpc::LinkCallbacks MakeCallbacks() {
     rpc::LinkCallbacks made;
     made.on_submit = [this](SequenceRequest request) {
-      Call([&](rpc::LinkCallbacks& to) {
-        if (to.on_submit) to.on_submit(std::move(request));
+      Call([&](SessionCallbacks& to) {
+        if (to.link.on_submit) to.link.on_submit(std::move(request));
       });
     };
     made.on_release = [this](uint64_t id) {
-      Call([&](rpc::LinkCallbacks& to) {
-        if (to.on_release) to.on_release(id);
+      Call([&](SessionCallbacks& to) {
+        if (to.link.on_release) to.link.on_release(id);
       });
     };
     made.on_cancel = [this](uint64_t id) {
-      Call([&](rpc::LinkCallbacks& to) {
-        if (to.on_cancel) to.on_cancel(id);
+      Call([&](SessionCallbacks& to) {
+        if (to.link.on_cancel) to.link.on_cancel(id);
       });
     };
     made.on_stop = [this] {
-      Call([](rpc::LinkCallbacks& to) {
-        if (to.on_stop) to.on_stop();
+      Call([](SessionCallbacks& to) {
+        if (to.link.on_stop) to.link.on_stop();
       });
     };
     made.on_lost = [this](const std::string& why) {
       {
         const std::lock_guard lock(mutex);
-        ++losses;
-      }
-      LOG(WARNING) << why << "; joining again";
-      Call([&](rpc::LinkCallbacks& to) {
-        if (to.on_lost) to.on_lost(why);
-      });
-      {
-        const std::lock_guard lock(mutex);
-        lost = true;
+        lost = why;
       }
       changed.notify_all();
     };
     return made;
   }
 
-  // Result: false if the session ends.
+  // Until the link is lost. Result: false if the session ends.
   bool HoldLink(std::shared_ptr<rpc::CoordinatorLink> made) {
+    Membership begun;
+    {
+      const std::lock_guard lock(mutex);
+      link = made;
+      membership = {membership.number + 1, made->outcome(), introduced};
+      begun = membership;
+      link->SetProgress(progress, pending);
+    }
+    // Before the coordinator can ask anything, and before others see that the rank has joined.
+    Call([&](SessionCallbacks& to) {
+      if (to.on_joined) to.on_joined(begun);
+    });
     std::unique_lock lock(mutex);
     if (!closing) {
-      link = made;
-      link->SetProgress(progress, pending);
-      link->Start();  // What the coordinator asks can be answered from here on.
+      made->Start();  // What the coordinator asks can be answered from here on.
       state = State::kJoined;
       changed.notify_all();
-      changed.wait(lock, [this] { return lost || closing; });
-      link.reset();
-      state = State::kJoining;
-      lost = false;
+      changed.wait(lock, [this] { return lost.has_value() || closing; });
     }
+    link.reset();
+    introduced = made->introduced();
+    if (!closing) state = State::kJoining;
+    const std::optional<std::string> why = std::exchange(lost, std::nullopt);
     const bool go_on = !closing;
     lock.unlock();
+    if (go_on) {
+      LOG(WARNING) << why.value_or("") << "; joining again";
+      Call([&](SessionCallbacks& to) {
+        if (to.link.on_lost) to.link.on_lost(why.value_or(""));
+      });
+    }
     made.reset();  // Says goodbye; may take a moment, so not under the lock.
     return go_on;
   }
 };
 
-CoordinatorSession::CoordinatorSession(rpc::LinkOptions options, rpc::LinkCallbacks callbacks)
+CoordinatorSession::CoordinatorSession(rpc::LinkOptions options, SessionCallbacks callbacks)
     : shared_(std::make_shared<Shared>()) {
   shared_->options = std::move(options);
   shared_->callbacks = std::move(callbacks);
@@ -117,10 +128,14 @@ CoordinatorSession::CoordinatorSession(rpc::LinkOptions options, rpc::LinkCallba
 
 void CoordinatorSession::Run(const std::shared_ptr<Shared>& shared) {
   bool go_on = true;
+  rpc::LinkOptions options = shared->options;
   while (go_on) {
     try {
-      go_on = shared->HoldLink(
-          std::make_shared<rpc::CoordinatorLink>(shared->options, shared->MakeCallbacks()));
+      auto link = std::make_shared<rpc::CoordinatorLink>(options, shared->MakeCallbacks());
+      const RegisterOutcome& outcome = link->outcome();
+      options.rank.last_epoch = outcome.epoch;
+      options.join_timeout_ms = std::max(shared->options.join_timeout_ms, outcome.orphan_grace_ms);
+      go_on = shared->HoldLink(std::move(link));
     } catch (const Error& error) {  // Handed to ThrowFailure's caller, on another thread.
       const std::lock_guard lock(shared->mutex);
       shared->failure = error;
@@ -174,14 +189,46 @@ void CoordinatorSession::ThrowFailure() const {
   throw Error(*shared_->failure);
 }
 
+std::shared_ptr<rpc::CoordinatorLink> CoordinatorSession::LinkOf(uint64_t membership) const {
+  const std::lock_guard lock(shared_->mutex);
+  return membership == shared_->membership.number ? shared_->link : nullptr;
+}
+
+void CoordinatorSession::Introduce(std::vector<HeldStream> held, std::vector<SequenceUpdate> again,
+                                   const SchedulerStats& stats, uint64_t membership) {
+  const auto link = LinkOf(membership);
+  if (link != nullptr) link->Introduce(std::move(held), std::move(again), stats);
+}
+
 void CoordinatorSession::QueueUpdates(std::vector<SequenceUpdate> updates,
-                                      const SchedulerStats& stats, uint64_t losses) {
+                                      const SchedulerStats& stats, uint64_t membership) {
+  const auto link = LinkOf(membership);
+  if (link != nullptr) link->QueueUpdates(std::move(updates), stats);
+}
+
+void CoordinatorSession::Drain(uint64_t membership) {
+  const auto link = LinkOf(membership);
+  if (link != nullptr) link->Drain();
+}
+
+void CoordinatorSession::ReportFault(LossCause cause, const std::string& message,
+                                     int64_t timeout_ms) {
   std::shared_ptr<rpc::CoordinatorLink> link;
   {
     const std::lock_guard lock(shared_->mutex);
-    if (losses == shared_->losses) link = shared_->link;
+    link = shared_->link;
   }
-  if (link != nullptr) link->QueueUpdates(std::move(updates), stats);
+  if (link != nullptr) link->ReportFault(cause, message, timeout_ms);
+}
+
+uint64_t CoordinatorSession::progress() const {
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->progress;
+}
+
+int64_t CoordinatorSession::drain_timeout_ms() const {
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->membership.outcome.drain_timeout_ms;
 }
 
 void CoordinatorSession::SendQueued() noexcept {

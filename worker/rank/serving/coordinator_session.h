@@ -4,24 +4,44 @@
 // when the coordinator was lost, without ever making the step loop wait.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/sequence_request.h"
+#include "transport/base/group.h"
 #include "transport/rpc/coordinator_link.h"
 
 namespace shoal::rank {
+
+// One stretch of time during which a coordinator has the group.
+struct Membership {
+  uint64_t number = 0;  // Of this session's, from 1; 0 is none.
+  RegisterOutcome outcome{};
+  // The coordinator of the membership before this one heard its introduction to the end. If it did
+  // not, and this is that coordinator, it may know some of the streams and not others.
+  bool introduced_before = false;
+};
+
+struct SessionCallbacks {
+  // Those of a link. on_lost ends the membership of the on_joined before it; what a link asks comes
+  // between the two.
+  rpc::LinkCallbacks link{};
+  std::function<void(const Membership& membership)> on_joined{};
+};
 
 // Threading: all methods from any thread.
 class CoordinatorSession {
  public:
   enum class State : uint8_t { kJoining, kJoined, kFailed };
 
-  // Starts to join and returns. The callbacks are those of rpc::LinkCallbacks; on_lost is called
-  // each time the coordinator is lost, before the next join can bring anything. They must stay
-  // callable until this object is gone.
-  CoordinatorSession(rpc::LinkOptions options, rpc::LinkCallbacks callbacks);
+  // Starts to join and returns. When the coordinator was lost it joins again, for join_timeout_ms
+  // or, if that is longer, for as long as streams are held without a coordinator. The callbacks
+  // must stay callable until this object is gone.
+  CoordinatorSession(rpc::LinkOptions options, SessionCallbacks callbacks);
   ~CoordinatorSession() { Close(); }
 
   CoordinatorSession(const CoordinatorSession&) = delete;
@@ -33,12 +53,21 @@ class CoordinatorSession {
   // Throws the error that ended joining. Precondition: state() is kFailed.
   [[noreturn]] void ThrowFailure() const;
 
-  // As CoordinatorLink's. `losses`: how many on_lost calls the sender knew of; updates from before
-  // a loss are dropped, since the next coordinator never heard of their sequences.
+  // As CoordinatorLink's. `membership`: the number of the one that the caller knows of. In another
+  // one nothing happens: what is meant for a coordinator that is gone is not for the next one,
+  // which must be introduced first.
+  void Introduce(std::vector<HeldStream> held, std::vector<SequenceUpdate> again,
+                 const SchedulerStats& stats, uint64_t membership);
   void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
-                    uint64_t losses);
+                    uint64_t membership);
+  void Drain(uint64_t membership);
   void SendQueued() noexcept;
   void SetProgress(uint64_t counter, bool pending);
+  uint64_t progress() const;
+  // Returns at once if no coordinator has the group.
+  void ReportFault(LossCause cause, const std::string& message, int64_t timeout_ms);
+  // As the last coordinator that took the group had it.
+  int64_t drain_timeout_ms() const;
 
   // Says goodbye; no callback runs after it. Result: false if it is still dialling. That attempt
   // goes on in its thread, and the process should end with _exit, because ordinary exit destroys
@@ -47,6 +76,8 @@ class CoordinatorSession {
 
  private:
   struct Shared;
+  // The link, if `membership` is the current one.
+  std::shared_ptr<rpc::CoordinatorLink> LinkOf(uint64_t membership) const;
   static void Run(const std::shared_ptr<Shared>& shared);
 
   std::shared_ptr<Shared> shared_;  // Also its thread's, which may outlive the session.

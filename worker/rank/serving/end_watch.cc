@@ -18,14 +18,18 @@ bool HasBeenFor(bool is, int64_t milliseconds, TimeNs now, Deadline& due) {
 
 }  // namespace
 
-EndRule::Verdict EndRule::Judge(bool session_failed, bool told_to_end, TimeNs now) {
+EndRule::Verdict EndRule::Judge(bool session_failed, StopRequest stop, uint64_t progress,
+                                TimeNs now) {
+  if (stop == StopRequest::kDrain && progress != progress_) told_due_ = {};
+  progress_ = progress;
+  const bool told_to_end = stop != StopRequest::kNone;
   if (HasBeenFor(session_failed, kSessionMs, now, failed_due_)) return Verdict::kSessionFailed;
   if (HasBeenFor(told_to_end, kStepMs, now, told_due_)) return Verdict::kToldToEnd;
   return Verdict::kGoOn;
 }
 
 EndWatch::EndWatch(comm::Communicator& group, const CoordinatorSession& session,
-                   const std::atomic<bool>& stop, const Clock& clock)
+                   const std::atomic<StopRequest>& stop, const Clock& clock)
     : group_(group), session_(session), stop_(stop), clock_(clock), thread_([this] { Watch(); }) {}
 
 EndWatch::~EndWatch() {
@@ -43,7 +47,7 @@ void EndWatch::Watch() {
   while (!changed_.wait_for(lock, kLookEvery, [this] { return closing_; })) {
     const EndRule::Verdict verdict =
         rule.Judge(session_.state() == CoordinatorSession::State::kFailed,
-                   stop_.load(std::memory_order_relaxed), clock_.now());
+                   stop_.load(std::memory_order_relaxed), session_.progress(), clock_.now());
     if (verdict == EndRule::Verdict::kGoOn) continue;
     verdict_.store(verdict);
     group_.Abort();

@@ -13,6 +13,7 @@
 #include "parallel/comm/communicator.h"
 #include "transport/base/clock.h"
 #include "worker/rank/serving/coordinator_session.h"
+#include "worker/rank/serving/stop_signal.h"
 
 namespace shoal::rank {
 
@@ -28,14 +29,17 @@ class EndRule {
   // Time for the other ranks to hear the same from the coordinator, and for the leader's last plan,
   // so that all of them report the cause and not that one of them ended the group.
   static constexpr int64_t kSessionMs = 250;
-  // Time for the step under way and the leader's last plan.
+  // Time for the step under way and the leader's last plan. A group that is to be drained first has
+  // as long for each of its steps.
   static constexpr int64_t kStepMs = 5'000;
 
-  Verdict Judge(bool session_failed, bool told_to_end, TimeNs now);
+  // `progress`: a number that changes whenever the rank gets on.
+  Verdict Judge(bool session_failed, StopRequest stop, uint64_t progress, TimeNs now);
 
  private:
   Deadline failed_due_;
   Deadline told_due_;
+  uint64_t progress_ = 0;
 };
 
 // Looks at the session and the signal for as long as it lives, on a thread of its own, and aborts
@@ -43,7 +47,7 @@ class EndRule {
 class EndWatch {
  public:
   EndWatch(comm::Communicator& group, const CoordinatorSession& session,
-           const std::atomic<bool>& stop, const Clock& clock);
+           const std::atomic<StopRequest>& stop, const Clock& clock);
   ~EndWatch();
   EndWatch(const EndWatch&) = delete;
   EndWatch& operator=(const EndWatch&) = delete;
@@ -56,7 +60,7 @@ class EndWatch {
 
   comm::Communicator& group_;
   const CoordinatorSession& session_;
-  const std::atomic<bool>& stop_;
+  const std::atomic<StopRequest>& stop_;
   const Clock& clock_;
   std::atomic<EndRule::Verdict> verdict_{EndRule::Verdict::kGoOn};
   std::mutex mutex_;  // Guards closing_.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "transport/base/generation/sequence_request.h"
+#include "worker/rank/serving/coordinator_session.h"
 
 namespace shoal::rank {
 
@@ -18,12 +19,15 @@ struct InboxEvent {
     kRefused,  // A submit that found the inbox full: it must be answered, but its prompt is
                // dropped.
     kCancel,
-    kLost,  // The coordinator is gone: what it submitted before has no reader.
-    kStop,  // The coordinator dismisses the group.
+    kRelease,
+    kJoined,  // A coordinator took the group; what it asks comes after this.
+    kLost,    // That coordinator is gone.
+    kStop,    // The coordinator dismisses the group.
   };
   Kind kind = Kind::kStop;
   uint64_t id = 0;            // Of a sequence.
   SequenceRequest request{};  // Of a submit.
+  Membership membership{};    // Of kJoined.
 };
 
 // Order:     events come out as they went in.

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "kernels/device/thread_team.h"
@@ -14,7 +16,9 @@
 #include "worker/engine/schedule/scheduler.h"
 #include "worker/forward/group_step.h"
 #include "worker/rank/serving/coordinator_session.h"
+#include "worker/rank/serving/held_streams.h"
 #include "worker/rank/serving/inbox.h"
+#include "worker/rank/serving/stop_signal.h"
 
 namespace shoal::rank {
 
@@ -25,23 +29,34 @@ struct LoopContext {
   comm::Communicator& group;
   CoordinatorSession& session;
   const Clock& clock;
-  const std::atomic<bool>& stop;  // True once the process was told to end.
+  const std::atomic<StopRequest>& stop;  // Whether the process was told to end.
 };
 
-// Threading: the step thread. Errors: those of the communicator and of the session.
+// Without a coordinator it goes on with what it has, for the times that HeldStreams knows; the next
+// coordinator gets all that is held. Threading: the step thread. Errors: those of the communicator
+// and of the session.
 class LeaderLoop {
  public:
   LeaderLoop(const LoopContext& context, engine::Scheduler& scheduler, Inbox& inbox,
              int64_t vocab_size);
   ~LeaderLoop();
 
-  // Until the process or the group is told to end, or the session fails; the other ranks end too.
+  // Until the process or the group is told to end, or the session fails; the other ranks end too. A
+  // process that has time to end asks the coordinator first to drain the group, and goes on until
+  // it is dismissed, for the coordinator's drain_timeout_ms at most, or a second without one.
   void Run();
 
  private:
+  bool HasToEnd();
   void TakeEvents();
   void Submit(InboxEvent& event);
   void Refuse(uint64_t id, std::string why);
+  void Join(const Membership& membership);
+  void Introduce();
+  void Lose();
+  void CancelExpired();
+  // What is new in the engine is held, and waits to be sent.
+  void CollectUpdates();
   void SendUpdates();
   void Idle();
 
@@ -50,16 +65,21 @@ class LeaderLoop {
   Inbox& inbox_;
   const int64_t vocab_size_;
   const std::function<void()> send_queued_;
-  std::vector<SequenceUpdate> refusals_;
-  SchedulerStats sent_;   // What the coordinator knows.
-  TimeNs last_plan_ = 0;  // When the ranks last heard from the leader.
+  HeldStreams held_;
+  Membership membership_;  // The newest; `joined_` says whether it lasts.
+  bool joined_ = false;
+  std::vector<SequenceUpdate> news_;  // Held, and not yet sent.
+  SchedulerStats sent_;               // What the coordinator knows.
+  TimeNs last_plan_ = 0;              // When the ranks last heard from the leader.
   uint64_t turns_ = 0;
-  uint64_t losses_ = 0;  // kLost events taken so far.
   bool dismissed_ = false;
+  std::optional<TimeNs> drain_began_;
+  Deadline drain_end_;
 };
 
 // The other ranks, until the leader's last plan. A rank that was told to end while the leader goes
-// on ends the group. Errors: as above; kPeerLost when it ends the group.
+// on, for longer than draining may take if there is time for it, ends the group. Errors: as above;
+// kPeerLost when it ends the group.
 void FollowLeader(const LoopContext& context);
 
 }  // namespace shoal::rank

@@ -1,4 +1,4 @@
-// The flag is at namespace scope because a signal handler is given nothing else to write to.
+// The word is at namespace scope because a signal handler is given nothing else to write to.
 
 #include "worker/rank/serving/stop_signal.h"
 
@@ -7,10 +7,14 @@
 namespace shoal::rank {
 namespace {
 
-std::atomic<bool> stop_requested{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may not lock");
+std::atomic<StopRequest> stop_requested{StopRequest::kNone};
+static_assert(std::atomic<StopRequest>::is_always_lock_free, "a signal handler may not lock");
 
-extern "C" void RequestStop(int) { stop_requested.store(true, std::memory_order_relaxed); }
+extern "C" void RequestStop(int signal) {
+  const bool again = stop_requested.load(std::memory_order_relaxed) != StopRequest::kNone;
+  stop_requested.store(signal == SIGINT || again ? StopRequest::kNow : StopRequest::kDrain,
+                       std::memory_order_relaxed);
+}
 
 }  // namespace
 
@@ -26,6 +30,6 @@ StopSignal::StopSignal() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-const std::atomic<bool>& StopSignal::flag() const { return stop_requested; }
+const std::atomic<StopRequest>& StopSignal::request() const { return stop_requested; }
 
 }  // namespace shoal::rank

@@ -1,10 +1,17 @@
 #pragma once
 
-// SIGINT and SIGTERM as a flag that loops look at.
+// SIGINT and SIGTERM as a word that loops look at.
 
 #include <atomic>
+#include <cstdint>
 
 namespace shoal::rank {
+
+enum class StopRequest : uint8_t {
+  kNone,
+  kDrain,  // SIGTERM: end once others have the group's streams.
+  kNow,    // SIGINT, or a second SIGTERM.
+};
 
 // Takes the two signals over for the rest of the process, so one is made, in main(). Signals that
 // other processes of the job get too (a terminal's, mpirun's) reach every rank.
@@ -14,8 +21,8 @@ class StopSignal {
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 
-  // Whether one of them has arrived.
-  const std::atomic<bool>& flag() const;
+  // What has arrived so far; it only rises.
+  const std::atomic<StopRequest>& request() const;
 };
 
 }  // namespace shoal::rank

@@ -104,5 +104,34 @@ TEST(CheckRequest, NamesThePromptTokenOutsideTheVocabulary) {
   EXPECT_THAT(Refusal({}, {}), ::testing::HasSubstr("no tokens"));
 }
 
+std::string RefusalToGoOn(const std::vector<int32_t>& generated, const GenerationParams& params) {
+  try {
+    CheckRequest({.prompt = {1}, .params = params, .generated = generated}, 100);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(CheckRequest, NamesWhyAnAnswerCannotGoOn) {
+  using ::testing::HasSubstr;
+  GenerationParams params;
+  params.tokens_max = 3;
+  params.stop_ids = {50, 60};
+  EXPECT_EQ(RefusalToGoOn({}, params), "");
+  EXPECT_EQ(RefusalToGoOn({7, 99}, params), "");
+  EXPECT_THAT(RefusalToGoOn({7, 100}, params),
+              HasSubstr("generated token 1 is 100: expected an id"));
+  EXPECT_THAT(RefusalToGoOn({-1}, params), HasSubstr("generated token 0 is -1"));
+  EXPECT_THAT(RefusalToGoOn({7, 8, 9}, params),
+              HasSubstr("has 3 tokens already, tokens_max 3 were asked for: expected fewer"));
+  EXPECT_THAT(RefusalToGoOn({7, 60}, params), HasSubstr("generated token 1 is 60, a stop id"));
+  params.tokens_max = 0;
+  params.prompt_logprobs = true;
+  EXPECT_EQ(RefusalToGoOn({}, params), "");
+  EXPECT_THAT(RefusalToGoOn({7}, params), HasSubstr("has 1 tokens already"));
+}
+
 }  // namespace
 }  // namespace shoal::engine

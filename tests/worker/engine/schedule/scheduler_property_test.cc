@@ -1,5 +1,5 @@
 // Random runs: whatever arrives, is cancelled or runs out of blocks, every stream is the one that
-// its request gives alone.
+// its request gives alone; also one that goes on where another group stopped, from any token.
 
 #include <gtest/gtest.h>
 
@@ -17,7 +17,10 @@ namespace {
 struct Request {
   std::vector<int32_t> prompt;
   GenerationParams params;
+  size_t brought = 0;  // Tokens of its answer that it came with.
+  bool prompt_logprobs_given = false;
   Stream received;
+  int64_t cached_tokens = 0;
   bool cancelled = false;
 };
 
@@ -54,6 +57,15 @@ class RandomRun {
 
   SchedulerStats stats() const { return scheduler_.stats(); }
   int64_t finished() const { return finished_; }
+  // Tokens that requests came with, whose streams then ended by themselves.
+  int64_t continued_tokens() const {
+    int64_t count = 0;
+    for (const auto& [id, request] : requests_) {
+      if (request.received.finish == FinishReason::kCancelled) continue;
+      count += static_cast<int64_t>(request.brought);
+    }
+    return count;
+  }
 
  private:
   int64_t Draw(int64_t bound) {
@@ -105,9 +117,25 @@ class RandomRun {
     const int64_t total = std::min(count + params.tokens_max, options_.context_tokens);
     const bool fits = count + std::min<int64_t>(params.tokens_max, 1) <= options_.context_tokens &&
                       total <= options_.kv_block_count * 32;
-    const SubmitOutcome outcome = scheduler_.Submit({id, request.prompt, params});
+    SequenceRequest submitted{id, request.prompt, params};
+    if (fits && Draw(3) == 0) BringTokens(submitted);
+    request.brought = submitted.generated.size();
+    request.prompt_logprobs_given = submitted.prompt_logprobs_given;
+    const SubmitOutcome outcome = scheduler_.Submit(std::move(submitted));
     EXPECT_EQ(outcome != SubmitOutcome::kNeverFits, fits);
     if (outcome == SubmitOutcome::kAccepted) requests_[id] = std::move(request);
+  }
+
+  // As if another group had begun with it, and had got as far as any place in its answer.
+  void BringTokens(SequenceRequest& request) {
+    const Stream alone = RunAlone(request.prompt, request.params, options_.context_tokens);
+    // The last token comes with the end, unless that is an error.
+    const auto count = static_cast<int64_t>(alone.tokens.size());
+    const int64_t places = count + (alone.finish == FinishReason::kNumericError ? 1 : 0);
+    if (places == 0) return;
+    const int64_t brought = Draw(3) == 0 ? places - 1 : Draw(places);
+    request.generated.assign(alone.tokens.begin(), alone.tokens.begin() + brought);
+    request.prompt_logprobs_given = request.params.prompt_logprobs && brought > 0 && Draw(3) != 0;
   }
 
   void CancelOne() {
@@ -139,8 +167,19 @@ class RandomRun {
 
   void Collect() {
     for (SequenceUpdate& update : scheduler_.TakeUpdates()) {
-      Stream& received = requests_.at(update.id).received;
+      Request& request = requests_.at(update.id);
+      Stream& received = request.received;
       EXPECT_EQ(received.finish, FinishReason::kNone) << "an update after the end";
+      EXPECT_EQ(update.tokens_before,
+                static_cast<int64_t>(request.brought + received.tokens.size()));
+      const bool has_prompts = request.prompt_logprobs_given || !received.prompt_logprobs.empty();
+      EXPECT_EQ(update.prompt_logprobs_before,
+                has_prompts ? static_cast<int64_t>(request.prompt.size()) - 1 : 0);
+      request.cached_tokens += update.cached_tokens;
+      if (update.cached_tokens > 0) {
+        EXPECT_TRUE(request.brought == 0 && received.tokens.empty()) << "with the first token";
+        EXPECT_LT(update.cached_tokens, static_cast<int64_t>(request.prompt.size()));
+      }
       if (!update.prompt_logprobs.empty()) {
         EXPECT_TRUE(received.prompt_logprobs.empty()) << "delivered twice";
         EXPECT_TRUE(received.tokens.empty()) << "delivered after a token";
@@ -181,6 +220,13 @@ class RandomRun {
 
   void CheckStream(const Request& request) {
     Stream alone = RunAlone(request.prompt, request.params, options_.context_tokens);
+    alone.tokens.erase(alone.tokens.begin(),
+                       alone.tokens.begin() + static_cast<ptrdiff_t>(request.brought));
+    if (!alone.logprobs.empty()) {
+      alone.logprobs.erase(alone.logprobs.begin(),
+                           alone.logprobs.begin() + static_cast<ptrdiff_t>(request.brought));
+    }
+    if (request.prompt_logprobs_given) alone.prompt_logprobs.clear();
     const Stream& received = request.received;
     if (received.finish == FinishReason::kCancelled) {
       EXPECT_TRUE(request.cancelled);
@@ -214,6 +260,7 @@ TEST(SchedulerProperty, EveryStreamIsTheOneItsRequestGivesAlone) {
   int64_t drafted = 0;
   int64_t accepted = 0;
   int64_t finished = 0;
+  int64_t continued = 0;
   for (uint64_t seed = 1; seed <= 400; ++seed) {
     SCOPED_TRACE(Str("seed ", seed));
     RandomRun run(seed);
@@ -224,6 +271,7 @@ TEST(SchedulerProperty, EveryStreamIsTheOneItsRequestGivesAlone) {
     accepted += run.stats().accepted_tokens_total;
     hit_tokens += run.stats().prefix_cache_hit_tokens_total;
     finished += run.finished();
+    continued += run.continued_tokens();
   }
   // The runs are of use only if they meet the rare paths.
   EXPECT_GT(preemptions, 100);
@@ -231,6 +279,7 @@ TEST(SchedulerProperty, EveryStreamIsTheOneItsRequestGivesAlone) {
   EXPECT_GT(accepted, 1000);
   EXPECT_GT(drafted - accepted, 1000);
   EXPECT_GT(finished, 10000);
+  EXPECT_GT(continued, 10000);
 }
 
 }  // namespace

@@ -60,6 +60,76 @@ TEST(Scheduler, RefusesWhatNeverFits) {
   EXPECT_EQ(roomy.Submit({4, Prompt(255), Tokens(INT64_MAX)}), SubmitOutcome::kAccepted);
 }
 
+TEST(Scheduler, RefusesToGoOnWhereNoRoomIsLeft) {
+  Scheduler scheduler(kOptions);
+  const auto go_on = [&](int32_t prompt, int32_t generated, int64_t tokens_max) {
+    static uint64_t id = 0;
+    return scheduler.Submit({++id, Prompt(prompt), Tokens(tokens_max), Prompt(generated)});
+  };
+  EXPECT_EQ(go_on(200, 56, 100), SubmitOutcome::kNeverFits) << "the context is full";
+  EXPECT_EQ(go_on(200, 57, 100), SubmitOutcome::kNeverFits);
+  EXPECT_EQ(go_on(200, 55, 100), SubmitOutcome::kAccepted);
+}
+
+// What a sequence brings along counts as its own answer's, and takes part in the prompt's budget.
+TEST(Scheduler, GoesOnAfterTheTokensThatARequestBrings) {
+  GenerationParams params = Tokens(5);
+  params.prompt_logprobs = true;
+  params.top_logprobs = 1;
+  const Stream alone = RunAlone(Prompt(100), params, 256);
+  for (const bool given : {false, true}) {
+    Engine engine(kOptions);
+    ASSERT_EQ(engine.scheduler.Submit({.id = 1,
+                                       .prompt = Prompt(100),
+                                       .params = params,
+                                       .generated = {alone.tokens[0], alone.tokens[1]},
+                                       .prompt_logprobs_given = given}),
+              SubmitOutcome::kAccepted);
+    EXPECT_EQ(engine.Step()->items.at(0).row_count, 64U);
+    EXPECT_TRUE(engine.scheduler.TakeUpdates().empty());
+    EXPECT_EQ(engine.Step()->items.at(0).row_count, 38U);
+    const std::vector<SequenceUpdate> updates = engine.scheduler.TakeUpdates();
+    ASSERT_EQ(updates.size(), 1U);
+    EXPECT_EQ(updates[0].tokens, (std::vector{alone.tokens[2]}));
+    EXPECT_EQ(updates[0].tokens_before, 2);
+    EXPECT_EQ(updates[0].cached_tokens, 0);
+    EXPECT_EQ(updates[0].prompt_logprobs_before, given ? 99 : 0);
+    if (given) {
+      EXPECT_TRUE(updates[0].prompt_logprobs.empty());
+    } else {
+      EXPECT_EQ(updates[0].prompt_logprobs, alone.prompt_logprobs);
+    }
+    const SequenceUpdate rest = engine.Drain().at(1);
+    EXPECT_EQ(rest.tokens, (std::vector{alone.tokens[3], alone.tokens[4]}));
+    EXPECT_EQ(rest.finish, FinishReason::kLength);
+  }
+}
+
+// With several steps in flight the rows of the answer are planned before those of the prompt have
+// brought their log-probabilities: these come once all the same.
+TEST(Scheduler, DeliversThePromptsLogprobsOnceBeforeALongAnswerThatWasBrought) {
+  SchedulerOptions options = kOptions;
+  options.steps_in_flight_max = 2;
+  GenerationParams params = Tokens(90);
+  params.prompt_logprobs = true;
+  params.top_logprobs = 1;
+  const Stream alone = RunAlone(Prompt(10), params, 256);
+  Engine engine(options);
+  std::vector<int32_t> generated(alone.tokens.begin(), alone.tokens.begin() + 80);
+  ASSERT_EQ(engine.scheduler.Submit({1, Prompt(10), params, std::move(generated)}),
+            SubmitOutcome::kAccepted);
+  const StepPlan first = *engine.scheduler.NextStep();
+  const StepPlan second = *engine.scheduler.NextStep();
+  EXPECT_TRUE(first.items.at(0).prompt_logits);
+  EXPECT_FALSE(second.items.at(0).prompt_logits);
+  engine.scheduler.OnResult(engine.group.Apply(first));
+  engine.scheduler.OnResult(engine.group.Apply(second));
+  const std::vector<SequenceUpdate> updates = engine.scheduler.TakeUpdates();
+  ASSERT_EQ(updates.size(), 1U);
+  EXPECT_EQ(updates[0].prompt_logprobs, alone.prompt_logprobs);
+  EXPECT_EQ(updates[0].tokens, (std::vector{alone.tokens[80]}));
+}
+
 TEST(Scheduler, SaysWhenTheQueueIsFull) {
   SchedulerOptions options = kOptions;
   options.sequences_max = 1;
