@@ -3,9 +3,12 @@
 // How a region is to behave.
 
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <string>
 #include <vector>
+
+#include "transport/base/generation/canary.h"
 
 namespace shoal::core {
 
@@ -26,7 +29,7 @@ struct RegionOptions {
   int32_t heartbeats_missed_max = 15;
   int64_t progress_timeout_ms = 30'000;  // Work pending, yet progress stands still: the rank hangs.
   int64_t join_timeout_ms = 60'000;      // From a group's first rank to its canary's end.
-  std::vector<int32_t> canary_prompt = {1, 2, 3};
+  std::vector<int32_t> canary_prompt{std::begin(kCanaryPrompt), std::end(kCanaryPrompt)};
   // By numerics id: what the digest of a group's canary must be (Canary::Digest). Of those that are
   // not here, that of the first group to be ready.
   std::map<std::string, std::string> canary_digests;

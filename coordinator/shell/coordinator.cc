@@ -68,6 +68,22 @@ std::string HostName() {
   return name;
 }
 
+// The model's manifest, if there is one, for what no flag speaks of. Errors: kInvalidArgument for
+// a damaged one.
+void AddManifest(const std::string& path, std::map<std::string, std::string>& digests) {
+  const std::optional<model::Manifest> manifest = model::ReadManifest(path);
+  if (!manifest) return;
+  LOG(INFO) << path << " tells what canaries of " << manifest->canaries.size()
+            << " numerics ids come to";
+  for (const model::ManifestCanary& canary : manifest->canaries) {
+    const auto [entry, is_new] = digests.emplace(canary.numerics_id, canary.digest);
+    if (is_new || entry->second == canary.digest) continue;
+    LOG(WARNING) << "--canary-digests has " << entry->second << " for the numerics id "
+                 << canary.numerics_id << ", " << path << " has " << canary.digest
+                 << ": the flag counts";
+  }
+}
+
 core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
   core::RegionOptions region = options.region;
   region.model_name = model;
@@ -76,6 +92,7 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   // Nobody can go on with a stream here: it fails with its group.
   if (!options.launch.relaunch && region.managed_groups == 1) region.resume_timeout_ms = 0;
   region.boot = BootPart();
+  AddManifest(model::ManifestPath(options.model), region.canary_digests);
   return region;
 }
 
@@ -185,8 +202,9 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
                 "name them: with prompts of token ids, because only --model's tokenizer is read.");
   table.AddString("canary-digests", "ID=DIGEST,...", options.canary_digests,
                   "For some numerics ids, the digest that the canary of each of their groups must "
-                  "have; `shoal status` shows it. Of others, that of the first group that was "
-                  "ready. A group that answers other bits is taken out.");
+                  "have; `shoal status` shows it. Of others, what the model's manifest says "
+                  "(`shoal verify MODEL --write`), or that of the first group that was ready. A "
+                  "group that answers other bits is taken out.");
   table.AddString("bind", "ADDRESS", options.bind,
                   "Address that both ports listen on. Anything but a loopback address lets the "
                   "network in: set key and token files first.");
