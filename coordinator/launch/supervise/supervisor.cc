@@ -3,9 +3,10 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
-#include "transport/base/error.h"
+#include "transport/base/check.h"
 
 namespace shoal::launch {
 namespace {
@@ -53,11 +54,8 @@ void Supervisor::Start(uint64_t group) {
   slot.why.clear();
   try {
     slot.started = executor_.Start(group);
-  } catch (const Error& error) {  // As if it had ended at once: it is tried again.
-    NoteEnd(group, {.group = group,
-                    .end = {.status = ExitStatus(error.code())},
-                    .by_itself = true,
-                    .why = error.what()});
+  } catch (const std::exception& error) {  // As if it had ended at once: it is tried again.
+    NoteEnd(group, {.group = group, .why = error.what()});
     return;
   }
   slot.phase = Phase::kRunning;
@@ -156,7 +154,9 @@ void Supervisor::Finish(uint64_t group) {
     ended.why = TextOf(ended.end);
     if (!slot.why.empty()) ended.why += "; " + slot.why;
   }
-  if (!slot.lost) TellRegion(group, LossCause::kRankDied, ended.why);
+  if (!slot.lost) {
+    TellRegion(group, slot.drains ? LossCause::kDrained : LossCause::kRankDied, ended.why);
+  }
   slot.started.reset();
   slot.phase = Phase::kAway;
   NoteEnd(group, ended);
