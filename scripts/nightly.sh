@@ -1,7 +1,7 @@
 #!/bin/bash
 # What is too long for every change: all tests beside busy processes, the unit tests under
-# ThreadSanitizer, the whole matrix of cuts, batches, chunks and instruction sets, minutes of fuzzing
-# for each target (with libFuzzer where clang is installed), the programs' tests again and again, and
+# ThreadSanitizer, the whole matrix of cuts, batches, chunks and instruction sets, 100,000 seeds of
+# simulated regions, minutes of fuzzing for each target (with libFuzzer where clang is installed), the programs' tests again and again, and
 # the benchmark. Takes some hours on two cores. Leaves build/{release,tsan,fuzz}; a finding of the
 # fuzzers stays in build/fuzz.
 #
@@ -93,6 +93,9 @@ part "unit tests under ThreadSanitizer" scripts/test.sh tsan
 part "steps of many rows under ThreadSanitizer" build/tsan/bin/exactness_test \
   --gtest_filter='*ManyRows*:LongContext*:TightCache*'
 part "the whole matrix" env SHOAL_MATRIX=full build/release/bin/exactness_test
+# Other seeds every night.
+part "simulated regions" env SHOAL_SIM_SEEDS=100000 SHOAL_SIM_FIRST="$(($(date +%s) / 86400 * 1000000))" \
+  build/release/bin/coordinator_net_sim_test --gtest_filter='NetSim.Keeps*'
 part "fuzzing" fuzz
 part "the programs, $rounds times" chaos
 part "10,000 kills" scripts/soak_failover.sh --state "$(mktemp)"

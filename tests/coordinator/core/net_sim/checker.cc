@@ -1,0 +1,308 @@
+#include "tests/coordinator/core/net_sim/checker.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "transport/base/check.h"
+
+namespace shoal::core::net_sim {
+
+void Checker::NewRegion() {
+  members_.clear();
+  draining_.clear();
+  known_.clear();
+  placed_.clear();
+  ready_at_.clear();
+}
+
+std::optional<uint64_t> Checker::FindNumber(ConnectionId leader, uint64_t epoch) const {
+  for (const auto& [number, member] : members_) {
+    if (member.leader == leader && member.epoch == epoch) return number;
+  }
+  return std::nullopt;
+}
+
+// Epochs rise, whoever gives them out; only a group that is still there keeps its own.
+void Checker::Registered(ConnectionId connection, const std::shared_ptr<FakeGroup>& group,
+                         const RankRegistration& rank, const RegisterOutcome& outcome) {
+  if (outcome.kind != RegisterOutcome::Kind::kAccepted) return;
+  Member& member = members_[outcome.group];
+  if (member.group != group || member.epoch != outcome.epoch) {
+    if (outcome.epoch <= epoch_max_) {
+      context_.Violation(Str("epoch ", outcome.epoch, " came after ", epoch_max_));
+    }
+    epoch_max_ = std::max(epoch_max_, outcome.epoch);
+    member = {group, outcome.epoch, 0, false};
+  }
+  if (outcome.continued) {
+    ++context_.counters.rejoined;
+    if (rank.last_epoch != outcome.epoch) {
+      context_.Violation(
+          Str("a rank of epoch ", rank.last_epoch, " goes on with epoch ", outcome.epoch));
+    }
+  }
+  uint64_t& newest = epochs_[rank.group_id];
+  if (outcome.epoch < newest) {
+    context_.Violation(
+        Str("group ", rank.group_id, " went back from epoch ", newest, " to ", outcome.epoch));
+  }
+  newest = outcome.epoch;
+  if (rank.rank == 0) member.leader = connection;
+}
+
+void Checker::Updated(const std::vector<SequenceUpdate>& updates) {
+  for (const SequenceUpdate& update : updates) {
+    const auto placed = placed_.find(update.id);
+    if (placed == placed_.end()) continue;
+    Known& known = known_[placed->second];
+    known.prompt_logprobs =
+        std::max(known.prompt_logprobs, static_cast<size_t>(update.prompt_logprobs_before) +
+                                            update.prompt_logprobs.size());
+    if (update.finish == FinishReason::kNone) continue;
+    if (known.place && known.place->sequence == update.id) known.place.reset();
+    placed_.erase(placed);
+  }
+}
+
+void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t epoch,
+                         const Region& region) {
+  const std::optional<uint64_t> number = FindNumber(leader, epoch);
+  const SequenceRequest& request = held.request;
+  const auto stream = region.streams().find(request.stream);
+  if (!number || held.all.finish != FinishReason::kNone) return;
+  if (stream == region.streams().end() || stream->second.sequence != request.id) {
+    if (!cancelled_.contains(request.id)) {
+      context_.Violation(Str("sequence ", request.id, " of stream ", request.stream,
+                             " was handed over, and is neither taken nor cancelled"));
+    }
+    return;
+  }
+  Known& known = known_[request.stream];
+  if (known.place && known.place->sequence != request.id) {
+    context_.Violation(Str("stream ", request.stream, " was handed over as ", request.id,
+                           " and still is generated as ", known.place->sequence));
+  }
+  ++context_.counters.adopted;
+  sequences_.emplace(request.id, request.stream);
+  known.place = Place{*number, epoch, request.id};
+  known.was_placed = true;
+  placed_[request.id] = request.stream;
+  if (request.params.prompt_logprobs) {
+    known.prompt_logprobs =
+        request.prompt_logprobs_given ? request.prompt.size() - 1 : held.all.prompt_logprobs.size();
+  }
+}
+
+void Checker::Observe(const std::vector<Action>& actions, const Region& region) {
+  cancelled_.clear();
+  groups_lost_of_.clear();
+  for (const Action& action : actions) {
+    if (const auto* submit = std::get_if<SubmitAction>(&action)) {
+      Observe(*submit, region);
+    } else if (const auto* cancel = std::get_if<CancelAction>(&action)) {
+      Observe(*cancel);
+    } else if (const auto* ready = std::get_if<GroupReadyAction>(&action)) {
+      Observe(*ready, region);
+    } else if (const auto* lost = std::get_if<GroupLostAction>(&action)) {
+      Observe(*lost);
+    } else if (const auto* journal = std::get_if<JournalAction>(&action)) {
+      Observe(*journal);
+    }
+  }
+}
+
+void Checker::Observe(const SubmitAction& submit, const Region& region) {
+  const SequenceRequest& request = submit.request;
+  const auto [known, fresh] = sequences_.emplace(request.id, request.stream);
+  if (known->second != request.stream) {
+    return context_.Violation(Str("sequence ", request.id, " is of two streams"));
+  }
+  const std::optional<uint64_t> number = FindNumber(submit.leader, submit.epoch);
+  // What is lost in the same event was asked in vain.
+  if (!number) {
+    if (region.groups().empty() || !fresh) return;
+    return context_.Violation(
+        Str("sequence ", request.id, " is for epoch ", submit.epoch, ", which no group has"));
+  }
+  const Member& member = members_.at(*number);
+  if (request.stream == StreamId{}) {
+    if (member.ready) ++context_.counters.canaries;
+    return;
+  }
+  ObserveStream(submit, *number, member);
+}
+
+void Checker::ObserveStream(const SubmitAction& submit, uint64_t number, const Member& member) {
+  const SequenceRequest& request = submit.request;
+  const ClientStream* stream = clients_.Find(request.stream);
+  if (stream == nullptr) return context_.Violation(Str("nobody asked for ", request.stream));
+  Known& known = known_[request.stream];
+  const bool again =
+      known.place && known.place->sequence == request.id && known.place->epoch == submit.epoch;
+  if (known.place && !again) {
+    context_.Violation(Str("stream ", request.stream, " is generated twice: as ",
+                           known.place->sequence, " and as ", request.id));
+  }
+  if (!again && (!member.ready || draining_.contains({submit.leader, submit.epoch}))) {
+    context_.Violation(Str("stream ", request.stream, " is for ", member.group->Name(),
+                           member.ready ? ", which is to end" : ", which is not ready"));
+  }
+  if (KeyOf(member.group->shape()) != stream->key) {
+    context_.Violation(Str("stream ", request.stream, " of ", stream->key, " is for a group of ",
+                           KeyOf(member.group->shape())));
+  }
+  const auto& tokens = stream->twin.tokens;
+  if (!again && (request.generated.size() != known.tokens || known.tokens > tokens.size() ||
+                 !std::equal(request.generated.begin(), request.generated.end(), tokens.begin()))) {
+    context_.Violation(Str("stream ", request.stream, " goes on after ", request.generated.size(),
+                           " tokens, ", known.tokens, " are known"));
+  }
+  const bool given = known.prompt_logprobs == stream->twin.prompt_logprobs.size();
+  if (!again && request.prompt_logprobs_given != given) {
+    context_.Violation(Str("stream ", request.stream, ": the prompt's log-probabilities are ",
+                           given ? "known and asked for" : "not known and not asked for"));
+  }
+  if (request.prompt != stream->granted.prompt || request.params != stream->granted.params ||
+      request.resumable != stream->granted.resumable) {
+    context_.Violation(Str("stream ", request.stream, " is another request now"));
+  }
+  if (!request.generated.empty() && !again) ++context_.counters.continued;
+  known.place = Place{number, submit.epoch, request.id};
+  known.was_placed = true;
+  placed_[request.id] = request.stream;
+}
+
+void Checker::Observe(const CancelAction& cancel) {
+  cancelled_.insert(cancel.sequence);
+  const auto placed = placed_.find(cancel.sequence);
+  if (placed == placed_.end()) return;
+  const auto known = known_.find(placed->second);
+  if (known != known_.end() && known->second.place &&
+      known->second.place->sequence == cancel.sequence) {
+    known->second.place.reset();
+  }
+  placed_.erase(placed);
+}
+
+void Checker::Observe(const GroupReadyAction& ready, const Region&) {
+  const auto member = members_.find(ready.group);
+  if (member == members_.end()) {
+    return context_.Violation(Str("group ", ready.group, " is ready, and has never joined"));
+  }
+  member->second.ready = true;
+  if (member->second.group->leader().unsound) {
+    context_.Violation(Str(member->second.group->Name(), " computes other bits, and is ready"));
+  }
+}
+
+void Checker::Observe(const GroupLostAction& lost) {
+  const auto member = members_.find(lost.group);
+  if (member == members_.end()) {
+    return context_.Violation(Str("group ", lost.group, " is lost, and was not there"));
+  }
+  FakeGroup& group = *member->second.group;
+  context_.Log("the region gives ", group.Name(), " up: ", ToString(lost.cause), ": ", lost.why);
+  ++context_.counters.groups_lost;
+  if (lost.cause == LossCause::kDrained) ++context_.counters.drained;
+  if (!group.blamed() && context_.swarm.link.misdeliver == 0) {
+    context_.Violation(Str(group.Name(), " was given up without a reason: ", lost.why));
+  }
+  for (auto& [id, known] : known_) {
+    if (!known.place || known.place->group != lost.group) continue;
+    placed_.erase(known.place->sequence);
+    known.place.reset();
+    if (lost.cause != LossCause::kDrained) ++known.groups_lost;
+  }
+  members_.erase(member);
+}
+
+void Checker::Observe(const JournalAction& journal) {
+  if (std::holds_alternative<JournalEnd>(journal.what)) {
+    const auto known = known_.find(journal.stream);
+    if (known == known_.end()) return;
+    if (known->second.place) placed_.erase(known->second.place->sequence);
+    groups_lost_of_[journal.stream] = known->second.groups_lost;
+    known_.erase(known);
+    return;
+  }
+  Known& known = known_[journal.stream];
+  const auto* tokens = std::get_if<JournalTokens>(&journal.what);
+  if (tokens != nullptr) known.tokens += tokens->tokens.size();
+}
+
+void Checker::NoteReady(const Region& region) {
+  for (const auto& [number, group] : region.groups()) {
+    if (group.state != GroupState::kReady) continue;
+    ready_at_[group.key][group.shape().kv_cache_tokens] = context_.loop.now();
+  }
+}
+
+void Checker::Check(const Region& region) {
+  NoteReady(region);
+  const std::string broken = region.FindBrokenInvariant();
+  if (!broken.empty()) context_.Violation(broken);
+  for (const StreamId id : clients_.attached()) {
+    if (!region.streams().contains(id)) {
+      context_.Violation(Str("stream ", id, " is not known any more, and has had no end"));
+    }
+  }
+}
+
+void Checker::CheckIdle(const Region& region) {
+  const int64_t slack_ms = 1'000;
+  for (const auto& [id, stream] : region.streams()) {
+    std::optional<TimeNs>& since = known_[id].idle_since;
+    if (clients_.attached().contains(id)) {
+      since.reset();
+    } else if (!since) {
+      since = context_.loop.now();
+    } else if (context_.loop.now() - *since >
+               (context_.swarm.orphan_grace_ms + slack_ms) * kMillisecondNs) {
+      context_.Violation(Str("stream ", id, " has had no listener for longer than the grace"));
+    }
+  }
+}
+
+int64_t Checker::CountNew(const ModelKey& key) const {
+  return std::ranges::count_if(known_, [&](const auto& entry) {
+    const ClientStream* stream = clients_.Find(entry.first);
+    return !entry.second.was_placed && stream != nullptr && stream->key == key;
+  });
+}
+
+std::string Checker::FindNoReason(const ClientStream& stream, const StreamError& error) const {
+  const auto ended = groups_lost_of_.find(stream.id);
+  const int32_t lost = ended == groups_lost_of_.end() ? 0 : ended->second;
+  switch (error.reason) {
+    case BusyReason::kQueueFull: {
+      const int64_t waiting = CountNew(stream.key);
+      return waiting >= context_.swarm.queue_requests_max ? ""
+                                                          : Str("only ", waiting, " new ones wait");
+    }
+    case BusyReason::kRequestSuspect:
+      return lost >= 3 ? "" : Str("it lost only ", lost, " groups");
+    case BusyReason::kGroupLost:
+    case BusyReason::kNoGroup: {
+      const auto key = ready_at_.find(stream.key);
+      TimeNs last = 0;
+      if (key != ready_at_.end()) {
+        for (const auto& [kv_cache_tokens, at] : key->second) {
+          if (kv_cache_tokens >= stream.tokens_needed) last = std::max(last, at);
+        }
+      }
+      const int64_t without_ms = (context_.loop.now() - last) / kMillisecondNs;
+      const int64_t slack_ms = context_.swarm.heartbeat_ms;
+      if (context_.swarm.resume_timeout_ms == 0) return "";
+      return without_ms + slack_ms >= context_.swarm.resume_timeout_ms
+                 ? ""
+                 : Str("there was a group for it ", without_ms, " ms ago");
+    }
+    case BusyReason::kRefused:
+      return context_.swarm.rate(Fault::kRefuse) > 0 ? "" : "no leader refused it";
+    default:
+      return "nothing could be the reason";
+  }
+}
+
+}  // namespace shoal::core::net_sim

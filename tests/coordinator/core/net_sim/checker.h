@@ -1,0 +1,99 @@
+#pragma once
+
+// What must hold of a cluster after every event, seen from outside: by what the region says, and by
+// what was done to it.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/core/region.h"
+#include "tests/coordinator/core/net_sim/net/context.h"
+#include "tests/coordinator/core/net_sim/world/clients.h"
+#include "tests/coordinator/core/net_sim/world/group.h"
+
+namespace shoal::core::net_sim {
+
+class Checker {
+ public:
+  // Both outlive it.
+  Checker(Context& context, const Clients& clients) : context_(context), clients_(clients) {}
+
+  // ---- What happens to a region, before its actions are observed.
+  void NewRegion();
+  void Registered(ConnectionId connection, const std::shared_ptr<FakeGroup>& group,
+                  const RankRegistration& rank, const RegisterOutcome& outcome);
+  // Updates were taken, all of them.
+  void Updated(const std::vector<SequenceUpdate>& updates);
+  // Nothing new may be given to that leader.
+  void Draining(ConnectionId leader, uint64_t epoch) { draining_.insert({leader, epoch}); }
+
+  void Observe(const std::vector<Action>& actions, const Region& region);
+  // After Observe of what came of it: the region goes on with the stream there, or cancels it
+  // there.
+  void HandedOver(const HeldStream& held, ConnectionId leader, uint64_t epoch,
+                  const Region& region);
+  // After every event.
+  void Check(const Region& region);
+  // Now and then: nothing is kept for longer than it may be.
+  void CheckIdle(const Region& region);
+
+  // Streams of that key that wait for their first group.
+  int64_t CountNew(const ModelKey& key) const;
+  // As Clients::Justify.
+  std::string FindNoReason(const ClientStream& stream, const StreamError& error) const;
+
+ private:
+  struct Member {  // A group as it registered.
+    std::shared_ptr<FakeGroup> group;
+    uint64_t epoch = 0;
+    ConnectionId leader = 0;
+    bool ready = false;
+  };
+  struct Place {
+    uint64_t group = 0;
+    uint64_t epoch = 0;
+    SequenceId sequence = 0;
+  };
+  struct Known {  // What the region must know of a stream.
+    size_t tokens = 0;
+    size_t prompt_logprobs = 0;
+    std::optional<Place> place;
+    bool was_placed = false;
+    int32_t groups_lost = 0;
+    std::optional<TimeNs> idle_since;  // Without a listener.
+  };
+
+  void Observe(const SubmitAction& submit, const Region& region);
+  void ObserveStream(const SubmitAction& submit, uint64_t number, const Member& member);
+  void Observe(const CancelAction& cancel);
+  void Observe(const GroupReadyAction& ready, const Region& region);
+  void Observe(const GroupLostAction& lost);
+  void Observe(const JournalAction& journal);
+  // The number of the group with that leader; none if it is gone.
+  std::optional<uint64_t> FindNumber(ConnectionId leader, uint64_t epoch) const;
+  void NoteReady(const Region& region);
+
+  Context& context_;
+  const Clients& clients_;
+  // Of all regions.
+  std::map<uint64_t, uint64_t> epochs_;  // Of each group id, the newest.
+  uint64_t epoch_max_ = 0;
+  std::map<SequenceId, StreamId> sequences_;
+  // Of this one.
+  std::map<uint64_t, Member> members_;  // By number.
+  std::set<std::pair<ConnectionId, uint64_t>> draining_;
+  std::map<StreamId, Known> known_;
+  std::map<SequenceId, StreamId> placed_;
+  std::set<SequenceId> cancelled_;              // By the last actions.
+  std::map<StreamId, int32_t> groups_lost_of_;  // Of streams that the last actions ended.
+  std::map<ModelKey, std::map<int64_t, TimeNs>>
+      ready_at_;  // By KV cache tokens, when there last was one.
+};
+
+}  // namespace shoal::core::net_sim

@@ -1,0 +1,67 @@
+#include "tests/coordinator/core/net_sim/net/context.h"
+
+#include <iterator>
+
+namespace shoal::core::net_sim {
+
+namespace {
+
+constexpr const char* kBugNames[] = {
+    "none",         "resumes_one_token_short", "takes_old_epochs", "does_not_trim",
+    "loses_parked", "uses_draining_groups",    "forgets_release",  "forgets_detached",
+    "forgets_boot", "repeats_prompt_logprobs", "counts_parked"};
+static_assert(std::size(kBugNames) == kPlantedBugs);
+
+constexpr const char* kFaultNames[] = {
+    "kill", "stop",  "hang",  "confess", "lie",   "reset", "half_open", "stall",  "partition",
+    "slow", "crash", "pause", "jump",    "drain", "term",  "unsound",   "poison", "refuse"};
+static_assert(std::size(kFaultNames) == kFaults);
+
+}  // namespace
+
+const char* ToString(PlantedBug bug) { return kBugNames[static_cast<int>(bug)]; }
+const char* ToString(Fault fault) { return kFaultNames[static_cast<int>(fault)]; }
+
+Swarm::Swarm(Chance& chance) {
+  for (int64_t& rate : rates) rate = chance.OneIn(3) ? chance.Draw(1, 8) : 0;
+  fault_every_ms = chance.Draw(300, 4'000);
+  // Few seeds are long: a rank that was stopped for a minute must be able to wake.
+  chaos_ms = rate(Fault::kStop) > 0 && chance.OneIn(10) ? 70'000 : chance.Draw(4'000, 16'000);
+  keys = static_cast<size_t>(chance.OneIn(3) ? chance.Draw(2, 3) : 1);
+  groups_per_key = chance.Draw(1, 3);
+  ranks_max = static_cast<int32_t>(chance.Draw(1, 3));
+  step_ms = chance.Draw(30, 200);
+  relaunch_ms_max = chance.OneIn(4) ? 12'000 : chance.Draw(300, 3'000);
+  request_every_ms = chance.Draw(100, 1'000);
+  tokens_max = chance.Draw(1, 60);
+  resumable = static_cast<double>(chance.Draw(0, 4)) / 4;
+  impatient = static_cast<double>(chance.Draw(0, 3)) / 10;
+  restless = static_cast<double>(chance.Draw(0, 3)) / 4;
+  link.delay_ms_min = chance.Draw(0, 3);
+  link.delay_ms_max = link.delay_ms_min + (chance.OneIn(4) ? 80 : chance.Draw(0, 8));
+  if (chance.OneIn(6)) link.misdeliver = 0.01;
+  managed = chance.OneIn(2);
+  heartbeats_missed_max = static_cast<int32_t>(chance.Draw(4, 8));
+  canary_interval_ms = chance.OneIn(2) ? chance.Draw(1'000, 5'000) : 0;
+  resume_timeout_ms = chance.OneIn(8) ? 0 : chance.Draw(2'000, 8'000);
+  rejoin_grace_ms = chance.OneIn(5) ? 0 : chance.Draw(100, 600);
+  orphan_grace_ms = chance.Draw(2'000, 8'000);
+  drain_timeout_ms = chance.Draw(500, 4'000);
+  queue_requests_max = static_cast<int32_t>(chance.Draw(0, 6));
+}
+
+void Counters::Add(const Counters& other) {
+  for (const auto& [name, counter] : kCounters) this->*counter += other.*counter;
+  for (int i = 0; i < kFaults; ++i) faults[i] += other.faults[i];
+}
+
+std::ostream& operator<<(std::ostream& out, const Counters& counters) {
+  for (const auto& [name, counter] : kCounters) out << name << " " << counters.*counter << ", ";
+  out << "faults:";
+  for (int i = 0; i < kFaults; ++i) {
+    out << " " << ToString(static_cast<Fault>(i)) << " " << counters.faults[i];
+  }
+  return out;
+}
+
+}  // namespace shoal::core::net_sim
