@@ -17,6 +17,7 @@
 #include "coordinator/gateway/http/http_server.h"
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/rpc_gateway.h"
+#include "parallel/model/files/manifest.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
 #include "transport/base/host/descriptors.h"
