@@ -20,11 +20,12 @@ constexpr size_t kDetailsMax = 5;
 constexpr int64_t kGapMaxMs = 60;
 constexpr int64_t kStopMs = 700;  // Longer than a silent rank is waited for.
 
-gateway::CoordinatorOptions RegionFor(const std::string& model_path) {
+gateway::CoordinatorOptions RegionFor(const std::string& model_path, const std::string& folder) {
   gateway::CoordinatorOptions options;
   options.model = model_path;
   options.region.heartbeat_ms = 50;
   options.region.heartbeats_missed_max = 10;
+  options.state_dir = folder;
   options.region.resume_timeout_ms = kPatienceMs;
   options.region.groups_per_stream_max = INT32_MAX;
   return options;
@@ -166,7 +167,7 @@ class Killer {
 
 FailoverOutcome RunFailover(const model::Model& model, const std::string& model_path,
                             const FailoverOptions& options) {
-  ForkedRegion region(model, {.coordinator = RegionFor(model_path),
+  ForkedRegion region(model, {.coordinator = RegionFor(model_path, options.folder),
                               .keeper = {.seed = options.seed, .kv_dtype = options.kv_dtype},
                               .folder = options.folder});
   region.WaitForReady(2);

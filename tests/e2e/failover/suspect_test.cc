@@ -19,7 +19,8 @@ Ask LongAsk(std::vector<int32_t> prompt) {
   Ask ask;
   ask.request.prompt = std::move(prompt);
   ask.request.params.tokens_max = 8000;
-  ask.request.params.sampling.temperature = 0;
+  ask.request.params.sampling = {.temperature = 1, .seed = 1};
+  ask.request.seed_given = true;
   return ask;
 }
 

@@ -3,15 +3,18 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <utility>
 
 #include "kernels/cpu/table.h"
 #include "kernels/device/thread_team.h"
 #include "transport/base/clock.h"
+#include "transport/base/error.h"
 #include "worker/rank/group_member.h"
 #include "worker/rank/serving/coordinator_session.h"
 #include "worker/rank/serving/end_watch.h"
 #include "worker/rank/serving/inbox.h"
 #include "worker/rank/serving/step_loop.h"
+#include "worker/rank/serving/stop_signal.h"
 
 namespace shoal::test {
 namespace {
@@ -20,6 +23,7 @@ constexpr int32_t kSequencesMax = 8;
 constexpr int32_t kWaitingMax = 64;
 constexpr int64_t kStepTimeoutMs = 60'000;
 constexpr int64_t kJoinTimeoutMs = 60'000;
+constexpr int64_t kFaultMs = 200;
 
 rank::GroupMemberOptions MemberOptions(const model::Model& model, const GroupShape& shape) {
   rank::GroupMemberOptions member;
@@ -74,19 +78,27 @@ rpc::LinkOptions LinkOptionsOf(const model::Model& model, const GroupShape& shap
   return link;
 }
 
-rpc::LinkCallbacks Callbacks(rank::Inbox& inbox) {
+rank::SessionCallbacks Callbacks(rank::Inbox& inbox) {
   using rank::InboxEvent;
-  rpc::LinkCallbacks callbacks;
-  callbacks.on_submit = [&inbox](SequenceRequest request) {
+  rank::SessionCallbacks callbacks;
+  rpc::LinkCallbacks& link = callbacks.link;
+  link.on_submit = [&inbox](SequenceRequest request) {
     const uint64_t id = request.id;
     inbox.Push({InboxEvent::Kind::kSubmit, id, std::move(request)});
   };
-  callbacks.on_cancel = [&inbox](uint64_t id) {
+  link.on_cancel = [&inbox](uint64_t id) {
     inbox.Push({.kind = InboxEvent::Kind::kCancel, .id = id});
   };
-  callbacks.on_stop = [&inbox] { inbox.Push({.kind = InboxEvent::Kind::kStop}); };
-  callbacks.on_lost = [&inbox](const std::string&) {
-    inbox.Push({.kind = InboxEvent::Kind::kLost});
+  link.on_release = [&inbox](uint64_t id) {
+    inbox.Push({.kind = InboxEvent::Kind::kRelease, .id = id});
+  };
+  link.on_stop = [&inbox] { inbox.Push({.kind = InboxEvent::Kind::kStop}); };
+  link.on_lost = [&inbox](const std::string&) { inbox.Push({.kind = InboxEvent::Kind::kLost}); };
+  callbacks.on_joined = [&inbox](const rank::Membership& membership) {
+    InboxEvent event;
+    event.kind = InboxEvent::Kind::kJoined;
+    event.membership = membership;
+    inbox.Push(std::move(event));
   };
   return callbacks;
 }
@@ -96,7 +108,7 @@ rpc::LinkCallbacks Callbacks(rank::Inbox& inbox) {
 void ServeRank(const model::Model& model, const GroupShape& shape, const RankPlace& place,
                comm::Communicator& group) {
   const SteadyClock clock;
-  const std::atomic<bool> stop{false};
+  const std::atomic<rank::StopRequest> stop{rank::StopRequest::kNone};
   const cpu::KernelTable& kernels = cpu::SelectKernelTable(cpu::DetectCpuFeatures(), "");
   device::ThreadTeam team(1);
   rank::GroupMember member(model, MemberOptions(model, shape), kernels, team, clock, group);
@@ -110,12 +122,15 @@ void ServeRank(const model::Model& model, const GroupShape& shape, const RankPla
   if (session.state() == State::kFailed) session.ThrowFailure();
   const rank::EndWatch watch(group, session, stop, clock);
   const rank::LoopContext context{member.step(), team, group, session, clock, stop};
-  if (!member.leads()) {
-    rank::FollowLeader(context);
-    return;
+  try {
+    if (!member.leads()) return rank::FollowLeader(context);
+    engine::Scheduler scheduler(LeaderOptions(model, shape, place, numerics_id));
+    rank::LeaderLoop(context, scheduler, inbox, model.config().vocab_size).Run();
+  } catch (const Error& error) {  // Rethrown: the others may wait for this rank.
+    session.ReportFault(LossCause::kRankDied, error.what(), kFaultMs);
+    group.Abort();
+    throw;
   }
-  engine::Scheduler scheduler(LeaderOptions(model, shape, place, numerics_id));
-  rank::LeaderLoop(context, scheduler, inbox, model.config().vocab_size).Run();
 }
 
 }  // namespace shoal::test
