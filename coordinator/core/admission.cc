@@ -56,11 +56,12 @@ std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& op
                            Str("all groups are full and ", waiting, " requests wait already"));
   }
   // A group may have a longer context than this region grants.
-  params.tokens_max = tokens_max;
+  const int64_t tokens_asked = std::exchange(params.tokens_max, tokens_max);
   params.sampling.min_tokens = std::min(params.sampling.min_tokens, tokens_max);
   Stream stream(std::move(request));
   stream.key = *std::move(key);
   stream.tokens_needed = needed;
+  stream.tokens_asked = tokens_asked;
   return stream;
 }
 

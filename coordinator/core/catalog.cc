@@ -49,20 +49,23 @@ ServedModel Describe(const ModelMap::value_type& model, const std::string& own,
 
 }  // namespace
 
+std::optional<std::string> ModelName(const std::string& asked, const RegionOptions& options,
+                                     const Groups& groups) {
+  std::string own = OwnName(options, groups);
+  if (asked.empty() || asked == ServedName(own, own, options)) return own;
+  if (asked == own) return std::nullopt;  // Clients know it by its served name alone.
+  return asked;
+}
+
 std::optional<ModelKey> FindKey(const Request& request, const RegionOptions& options,
                                 const Groups& groups) {
-  const std::string own = OwnName(options, groups);
-  std::string name = request.model;
-  if (name.empty() || name == ServedName(own, own, options)) {
-    name = own;
-  } else if (name == own) {
-    return std::nullopt;  // Clients know it by its served name alone.
-  }
+  const std::optional<std::string> name = ModelName(request.model, options, groups);
+  if (!name) return std::nullopt;
   if (request.numerics_id.empty()) {
-    auto choice = ChooseVersion(groups.models(), name);
+    auto choice = ChooseVersion(groups.models(), *name);
     return choice ? std::optional(std::move(choice->key)) : std::nullopt;
   }
-  const auto model = groups.models().find({name, request.numerics_id});
+  const auto model = groups.models().find({*name, request.numerics_id});
   if (model == groups.models().end() || model->second.ready_since == 0) return std::nullopt;
   return model->first;
 }

@@ -15,6 +15,10 @@ namespace {
 
 std::string FindBrokenRank(const Groups& groups, const Group& group, const GroupRank& rank) {
   const auto number = groups.connections().find(rank.connection);
+  if (rank.away) {
+    if (number == groups.connections().end()) return "";
+    return Str("connection ", rank.connection, " of a rank that is away leads to ", number->second);
+  }
   if (number == groups.connections().end() || number->second != group.number) {
     return Str("connection ", rank.connection, " does not lead to ", group.Name());
   }
@@ -24,36 +28,81 @@ std::string FindBrokenRank(const Groups& groups, const Group& group, const Group
   return "";
 }
 
-std::string FindBrokenGroup(const Groups& groups) {
+std::string FindBrokenState(const Groups& groups, const Group& group) {
+  if (group.state == GroupState::kForming && group.complete()) {
+    return Str(group.Name(), " is complete and sends no canary");
+  }
+  if (group.state == GroupState::kCanary && !group.has_canary() && !group.canary_due) {
+    return Str(group.Name(), " waits for a canary that it was not given");
+  }
+  const bool ends = group.state == GroupState::kDraining || group.state == GroupState::kStopping;
+  if (group.canary_due && ends) return Str(group.Name(), " ends and is to get a canary");
+  if (group.state == GroupState::kDraining && !group.drain_until) {
+    return Str(group.Name(), " is drained without a deadline");
+  }
+  if (!groups.models().contains(group.key)) {
+    return Str(group.Name(), " serves ", group.key, ", of which nothing is known");
+  }
+  if (group.state == GroupState::kReady &&
+      group.canary_digest != groups.models().at(group.key).canary_digest) {
+    return Str(group.Name(), " is ready, and its canary came to ", group.canary_digest,
+               ", that of others to ", groups.models().at(group.key).canary_digest);
+  }
+  return "";
+}
+
+// What it was given: each sequence of one stream, and of one group.
+std::string FindBrokenSequence(const Group& group, const Streams& streams) {
+  const size_t given = group.sequences.size() - (group.has_canary() ? 1 : 0);
+  if (given > group.capacity()) {
+    return Str(group.Name(), " was given ", given, " sequences, it takes ", group.capacity());
+  }
+  if (group.trial && !group.sequences.contains(*group.trial)) {
+    return Str(group.Name(), " has sequence ", *group.trial, " on trial, which it was not given");
+  }
+  for (const SequenceId sequence : group.sequences) {
+    if (sequence > streams.last_sequence()) {
+      return Str(group.Name(), " was given sequence ", sequence, ", the last one is ",
+                 streams.last_sequence());
+    }
+    const auto id = streams.sequences().find(sequence);
+    if (id == streams.sequences().end()) continue;  // A canary, or cancelled.
+    const auto stream = streams.all().find(id->second);
+    if (stream == streams.all().end() || stream->second.group != group.number) {
+      return Str(group.Name(), " was given sequence ", sequence, " of stream ", id->second,
+                 ", which is not with it");
+    }
+  }
+  return "";
+}
+
+std::string FindBrokenGroup(const Groups& groups, const Streams& streams,
+                            const RegionOptions& options) {
   std::set<uint64_t> epochs;
   size_t rank_count = 0;
   for (const auto& [number, group] : groups.all()) {
     if (number != group.number) return Str("group ", group.number, " is known as ", number);
     if (!epochs.insert(group.epoch).second) return Str("two groups have epoch ", group.epoch);
-    if (group.state == GroupState::kForming && group.complete()) {
-      return Str(group.Name(), " is complete and sends no canary");
+    if (group.epoch <= options.boot || group.epoch > groups.last_epoch()) {
+      return Str(group.Name(), " has an epoch that is not above ", options.boot, " and up to ",
+                 groups.last_epoch());
     }
-    if (group.state == GroupState::kCanary &&
-        !(group.canary && group.sequences.contains(group.canary->sequence))) {
-      return Str(group.Name(), " waits for a canary that it was not given");
-    }
-    if (!groups.models().contains(group.key)) {
-      return Str(group.Name(), " serves ", group.key, ", of which nothing is known");
-    }
-    if (group.state == GroupState::kReady &&
-        group.canary_digest != groups.models().at(group.key).canary_digest) {
-      return Str(group.Name(), " is ready, and its canary came to ", group.canary_digest,
-                 ", that of others to ", groups.models().at(group.key).canary_digest);
-    }
-    if (group.sequences.size() > group.capacity()) {
-      return Str(group.Name(), " was given ", group.sequences.size(), " sequences, it takes ",
-                 group.capacity());
-    }
+    std::string broken = FindBrokenState(groups, group);
+    if (broken.empty()) broken = FindBrokenSequence(group, streams);
+    if (!broken.empty()) return broken;
+    int32_t away = 0;
     for (const auto& rank : group.ranks) {
       if (!rank) continue;
-      ++rank_count;
-      std::string broken = FindBrokenRank(groups, group, *rank);
+      if (rank->away) {
+        ++away;
+      } else {
+        ++rank_count;
+      }
+      broken = FindBrokenRank(groups, group, *rank);
       if (!broken.empty()) return broken;
+    }
+    if (away != group.ranks_away) {
+      return Str(away, " ranks of ", group.Name(), " are away, it counts ", group.ranks_away);
     }
   }
   if (rank_count != groups.connections().size()) {
@@ -118,7 +167,11 @@ std::string FindBrokenPlace(const Groups& groups, const Streams& streams, Stream
     return Str("stream ", id, " has lost ", stream.groups_lost, " groups and is not alone with ",
                group.Name());
   }
-  if (group.state != GroupState::kReady) {
+  // One that its group brought along is with it from the start.
+  const bool brought = stream.sequence <= group.ignored_up_to;
+  const bool begins = group.state == GroupState::kForming || group.state == GroupState::kCanary;
+  if (group.state != GroupState::kReady && group.state != GroupState::kDraining &&
+      !(begins && brought)) {
     return Str("stream ", id, " is with ", group.Name(), ", which is not ready");
   }
   if (!group.sequences.contains(stream.sequence)) {
@@ -132,8 +185,9 @@ std::string FindBrokenPlace(const Groups& groups, const Streams& streams, Stream
 }
 
 std::string FindBrokenStream(const Groups& groups, const Streams& streams,
-                             const RegionOptions& options) {
+                             const EndedStreams& ended, const RegionOptions& options) {
   std::map<StreamId, ModelKey> waiting;
+  size_t detached = 0;
   for (const auto& [key, queue] : streams.waiting()) {
     for (const Turn& turn : queue.turns()) waiting[queue.at(turn)] = key;
     const size_t fresh = streams.waiting_new(key);
@@ -152,10 +206,20 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
     if (stream.groups_lost >= stream.groups_lost_max) {
       return Str("stream ", id, " has lost ", stream.groups_lost, " groups and goes on");
     }
+    if (stream.detached_since) {
+      ++detached;
+      if (!stream.request.resumable) return Str("stream ", id, " lives, and nobody can want it");
+    }
+    if (ended.all().contains(id)) return Str("stream ", id, " lives and has ended");
     if (!stream.group) ++waiting_count;
     std::string broken = stream.group ? FindBrokenPlace(groups, streams, id, stream)
                                       : FindBrokenWaiting(groups, id, stream, waiting);
     if (!broken.empty()) return broken;
+  }
+  if (detached > kDetachedStreamsMax || ended.all().size() > kEndedStreamsMax) {
+    return Str(detached, " streams without a listener and ", ended.all().size(),
+               " that have ended are kept, at most ", kDetachedStreamsMax, " and ",
+               kEndedStreamsMax, " may be");
   }
   if (waiting_count != streams.waiting_count()) {
     return Str(streams.waiting_count(), " turns in the queues are of ", waiting_count, " streams");
@@ -166,10 +230,10 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
 }  // namespace
 
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
-                                const RegionOptions& options) {
-  std::string broken = FindBrokenGroup(groups);
+                                const EndedStreams& ended, const RegionOptions& options) {
+  std::string broken = FindBrokenGroup(groups, streams, options);
   if (broken.empty()) broken = FindBrokenModel(groups);
-  return broken.empty() ? FindBrokenStream(groups, streams, options) : broken;
+  return broken.empty() ? FindBrokenStream(groups, streams, ended, options) : broken;
 }
 
 }  // namespace shoal::core

@@ -7,6 +7,7 @@
 
 #include "coordinator/core/groups/groups.h"
 #include "coordinator/core/region_options.h"
+#include "coordinator/core/streams/ended.h"
 #include "coordinator/core/streams/streams.h"
 
 namespace shoal::core {
@@ -14,6 +15,6 @@ namespace shoal::core {
 // The first thing that does not hold; empty if all does. Cost: each stream and rank once, and each
 // stream that waits once a group.
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
-                                const RegionOptions& options);
+                                const EndedStreams& ended, const RegionOptions& options);
 
 }  // namespace shoal::core

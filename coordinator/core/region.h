@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -16,11 +17,13 @@
 #include "coordinator/core/groups/groups.h"
 #include "coordinator/core/groups/health.h"
 #include "coordinator/core/region_options.h"
+#include "coordinator/core/streams/ended.h"
 #include "coordinator/core/streams/generation_state.h"
 #include "coordinator/core/streams/streams.h"
 #include "coordinator/core/streams/suspects.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/sequence_request.h"
 #include "transport/base/group.h"
 
 namespace shoal::core {
@@ -40,11 +43,32 @@ class Region {
                                bool pending);
   [[nodiscard]] bool Update(ConnectionId connection, uint64_t epoch,
                             std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
+  // From a leader that joined, whether or not it was taken back (worker.capnp). Streams that make
+  // no sense here are cancelled there, without harm to the group.
+  [[nodiscard]] bool HandOver(ConnectionId connection, uint64_t epoch,
+                              std::vector<HeldStream> streams, bool last);
+  // From a leader that was told to end: as Drain.
+  [[nodiscard]] bool DrainRequested(ConnectionId connection, uint64_t epoch);
+  // From a rank that ends itself, and with it its group.
+  [[nodiscard]] bool Fault(ConnectionId connection, uint64_t epoch, LossCause cause,
+                           const std::string& message);
+  // Its group has a grace to have it back, unless all its connections have broken.
   void Disconnected(ConnectionId connection, const std::string& why);
 
-  // ---- Events from gateways (region/placing.cc). A stream that was taken ends with exactly one
-  // DeliverAction whose update has a finish, or one FailAction, or Cancel.
+  // ---- Events from whoever started a group.
+  // Its processes have ended. Result: false if it is not here (any more).
+  bool GroupEnded(uint64_t number, LossCause cause, const std::string& why);
+  // As GenerationService::Drain. When it is gone there is a GroupLostAction of kDrained.
+  std::string Drain(uint64_t number);
+
+  // ---- Events from gateways. A stream that was taken ends with exactly one DeliverAction whose
+  // update has a finish, or one FailAction, or Cancel; one that is detached has neither until it is
+  // resumed. request.stream, if given, is that of no stream here.
   std::variant<StreamId, StreamError> Submit(Request request);
+  // As GenerationService::Resume; what the stream has brought is told once more by DeliverActions.
+  using Resumed = GenerationService::Resumed;
+  std::variant<Resumed, StreamError> Resume(Request request);
+  void Detach(StreamId stream);
   void Cancel(StreamId stream);
 
   // Time has passed: call about every heartbeat_ms.
@@ -63,6 +87,7 @@ class Region {
 
   const GroupMap& groups() const { return groups_.all(); }
   const StreamMap& streams() const { return streams_.all(); }
+  const std::map<StreamId, EndedStream>& ended() const { return ended_.all(); }
   const RegionOptions& options() const { return options_; }
 
   // What has gone wrong in here; empty if nothing (invariants.h). Tick looks now and then, and ends
@@ -70,29 +95,59 @@ class Region {
   std::string FindBrokenInvariant() const;
 
  private:
+  // ---- region/region.cc
   // The group of a connection's rank, if it is still there and of that epoch.
   Group* FindGroup(ConnectionId connection, uint64_t epoch);
+  Group* FindLed(ConnectionId connection, uint64_t epoch);  // If the rank is its leader.
+  // Its leader has joined, or is back.
+  void Introduce(Group& group, bool continued);
+  // Its leader has said all that it has: what it does not know of goes on elsewhere.
+  void SettleRejoin(Group& group);
+  void LoseGroup(Group& group, LossCause cause, const std::string& why);
+  void RemoveGroup(uint64_t number, const std::string& why);
+  void TickGroup(Group& group);
+
+  // ---- region/canaries.cc
+  void StartCanary(Group& group);
+  void StartDueCanary(Group& group);  // If one is due and there is a place for it.
+  void TickCanary(Group& group);
+  void ApplyCanary(Group& group, SequenceUpdate update);
 
   // ---- region/updates.cc
-  void StartCanary(Group& group);
-  void ApplyCanary(Group& group, SequenceUpdate update);
-  // What is wrong with an update.
+  // Whether it is of a time that is over.
+  bool IgnoreUpdate(const Group& group, const SequenceUpdate& update);
   std::optional<UpdateFault> FindFault(const Group& group, const SequenceUpdate& update);
   void ApplyUpdate(Group& group, SequenceUpdate update);
   // Its leader does not go on with the stream.
   void ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update);
-  // The stream shows that it lives.
-  void NoteToken(Stream& stream);
+  void NoteToken(Stream& stream);  // It shows that it lives.
 
-  void LoseGroup(Group& group, LossCause cause, const std::string& why);
-  void RemoveGroup(uint64_t number, const std::string& why);
+  // ---- region/hand_over.cc. Result: whether it was taken.
+  bool TakeHeld(Group& group, HeldStream& held);
+  bool TakeHeldPart(Group& group, StreamId id, HeldStream& held);
+  bool AdoptStream(Group& group, HeldStream& held);
+  // What waits is with that group, as that sequence.
+  void Bind(StreamId id, Group& group, SequenceId sequence);
+
+  // ---- region/drain.cc
+  void BeginDrain(Group& group);
+  void MoveStreams(Group& group);
+  void TickDraining(Group& group);
+  void DismissDrained(Group& group);  // If nothing is left there.
+
+  // ---- region/clients.cc
+  StreamId AddStream(Stream stream);
+  void FailStream(StreamId id, StreamError error);
+  void FinishStream(const Group& group, StreamId id, SequenceUpdate last);
+  // Its last action is made. Result: the stream as it was.
+  Stream EndStream(StreamId id);
+  void Release(const Holder& holder);
+  void LimitDetached();
+  void ForgetStreams();  // Those whose clients have stayed away for too long.
 
   // ---- region/placing.cc
   // The stream's group is no more: it waits for another one, unless it may be the cause.
   void LoseStreamsGroup(StreamId id, Parked why);
-  void FailStream(StreamId id, StreamError error);
-  // Forgets it: its last action is made.
-  void EndStream(StreamId id);
   // Hands out what waits for groups of that key and fits.
   void Dispatch(const ModelKey& key);
   void Place(StreamId id, Group& group);
@@ -101,13 +156,17 @@ class Region {
   void FailStranded();
   StreamError StrandedError(const Stream& stream) const;
 
+  void NoteLoss(uint64_t number, std::string why);
+
   const RegionOptions options_;
   const Clock& clock_;
   bool stopping_ = false;
   Groups groups_;
   Health health_;
   Streams streams_;
+  EndedStreams ended_;
   Suspects suspects_;
+  std::map<uint64_t, std::string> last_losses_;  // By number.
   std::vector<Action> actions_;
   int64_t ticks_total_ = 0;
   RegionStatus counts_;  // Only what it counts; the rest is read off when it is asked for.

@@ -30,8 +30,10 @@ RegionService::~RegionService() noexcept = default;
 
 void RegionService::Connect(rpc::ClusterServer& server) { server_ = &server; }
 
-bool RegionService::OnGroupEnded(uint64_t group, LossCause, const std::string&) {
-  return region_.groups().contains(group);
+bool RegionService::OnGroupEnded(uint64_t group, LossCause cause, const std::string& why) {
+  const bool there = region_.GroupEnded(group, cause, why);
+  Schedule();
+  return there;
 }
 
 kj::Promise<void> RegionService::Stop(int64_t grace_ms) {
@@ -61,21 +63,38 @@ std::variant<core::StreamId, StreamError> RegionService::Submit(core::Request re
 
 std::variant<core::GenerationService::Resumed, StreamError> RegionService::Resume(
     core::Request request, core::StreamListener& listener) {
-  auto outcome = Submit(std::move(request), listener);
-  if (auto* error = std::get_if<StreamError>(&outcome)) return std::move(*error);
-  return Resumed{.recomputing = true};
+  SHOAL_CHECK(request.stream, "a request that is to go on with no stream");
+  const core::StreamId stream = *request.stream;
+  auto outcome = region_.Resume(request);
+  core::StreamListener* before =
+      std::holds_alternative<Resumed>(outcome) ? TakeListener(stream) : nullptr;
+  if (before != nullptr) {
+    // At once, so that nothing that it does about the stream can be taken for the new one's. It may
+    // even have cancelled it.
+    before->OnError(MakeStreamError(BusyReason::kDraining, "its client came back elsewhere"));
+    outcome = region_.Resume(std::move(request));
+  }
+  if (std::holds_alternative<Resumed>(outcome)) listeners_[stream] = &listener;
+  Schedule();
+  return outcome;
 }
 
-void RegionService::Detach(core::StreamId stream) { Cancel(stream); }
-
-std::string RegionService::Drain(uint64_t group, bool) {
-  return Str("group ", group, " cannot be drained");
+void RegionService::Detach(core::StreamId stream) {
+  TakeListener(stream);
+  region_.Detach(stream);
+  Schedule();
 }
 
 void RegionService::Cancel(core::StreamId stream) {
-  if (TakeListener(stream) == nullptr) return;
+  TakeListener(stream);
   region_.Cancel(stream);
   Schedule();
+}
+
+std::string RegionService::Drain(uint64_t group, bool) {
+  std::string refusal = region_.Drain(group);
+  Schedule();
+  return refusal;
 }
 
 std::vector<ServedModel> RegionService::models() const { return region_.models(); }
@@ -87,7 +106,8 @@ RegionStatus RegionService::status() const { return region_.status(); }
 RegisterOutcome RegionService::OnRegister(uint64_t connection, const RankRegistration& rank) {
   const RegisterOutcome outcome = region_.Register(connection, rank);
   if (outcome.kind == RegisterOutcome::Kind::kAccepted) {
-    LOG(INFO) << core::Name(rank) << " of " << rank.size << " joined group " << outcome.group
+    LOG(INFO) << core::Name(rank) << " of " << rank.size
+              << (outcome.continued ? " is back in group " : " joined group ") << outcome.group
               << ", epoch " << outcome.epoch << ": " << rank.isa << ", " << rank.thread_count
               << " threads, KV cache of " << rank.kv_cache_tokens << " tokens";
   } else {
@@ -109,13 +129,28 @@ bool RegionService::OnUpdates(uint64_t connection, uint64_t epoch,
   return taken;
 }
 
-bool RegionService::OnHandOver(uint64_t, uint64_t, std::vector<HeldStream>, bool) { return true; }
+bool RegionService::OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
+                               bool last) {
+  if (!streams.empty()) {
+    LOG(INFO) << "the leader on connection " << connection << ", epoch " << epoch << ", brings "
+              << streams.size() << " held streams, or parts of them";
+  }
+  const bool taken = region_.HandOver(connection, epoch, std::move(streams), last);
+  Schedule();
+  return taken;
+}
 
-bool RegionService::OnDrain(uint64_t, uint64_t) { return true; }
+bool RegionService::OnDrain(uint64_t connection, uint64_t epoch) {
+  const bool taken = region_.DrainRequested(connection, epoch);
+  Schedule();
+  return taken;
+}
 
-bool RegionService::OnFault(uint64_t, uint64_t, LossCause cause, const std::string& message) {
-  LOG(ERROR) << ToString(cause) << ": " << message;
-  return true;
+bool RegionService::OnFault(uint64_t connection, uint64_t epoch, LossCause cause,
+                            const std::string& message) {
+  const bool taken = region_.Fault(connection, epoch, cause, message);
+  Schedule();
+  return taken;
 }
 
 void RegionService::OnDisconnected(uint64_t connection, const std::string& why) {
@@ -197,7 +232,11 @@ void RegionService::Do(core::GroupReadyAction& action) {
 }
 
 void RegionService::Do(core::GroupLostAction& action) {
-  LOG(ERROR) << action.why;
+  if (action.cause == LossCause::kDrained) {
+    LOG(INFO) << action.why;
+  } else {
+    LOG(ERROR) << action.why << " (" << ToString(action.cause) << ")";
+  }
   if (events_.on_group_lost) events_.on_group_lost(action.group, action.cause, action.why);
 }
 

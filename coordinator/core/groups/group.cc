@@ -27,7 +27,7 @@ bool Group::complete() const {
 
 const GroupRank* Group::FindRank(ConnectionId connection) const {
   for (const auto& rank : ranks) {
-    if (rank && rank->connection == connection) return &*rank;
+    if (rank && !rank->away && rank->connection == connection) return &*rank;
   }
   return nullptr;
 }
@@ -37,13 +37,16 @@ size_t Group::capacity() const {
          static_cast<size_t>(shape().queue_requests_max);
 }
 
+bool Group::HasPlace() const { return ranks_away == 0 && sequences.size() < capacity(); }
+
 bool Group::HasRoomFor(int64_t tokens) const {
-  return state == GroupState::kReady && sequences.size() < capacity() &&
+  return state == GroupState::kReady && !canary_due && HasPlace() &&
          tokens <= shape().kv_cache_tokens;
 }
 
 void Group::Forget(SequenceId sequence) {
   sequences.erase(sequence);
+  if (rejoin) rejoin->unconfirmed.erase(sequence);
   if (trial == sequence) trial.reset();
 }
 
@@ -64,7 +67,7 @@ GroupStatus Group::Status() const {
   for (size_t i = 0; i < ranks.size(); ++i) {
     RankStatus& rank = status.ranks.emplace_back();
     rank.rank = static_cast<int32_t>(i);
-    rank.state = ranks[i] ? "joined" : "missing";
+    rank.state = ranks[i] && !ranks[i]->away ? "joined" : "missing";
     if (!ranks[i]) continue;
     const RankRegistration& info = ranks[i]->info;
     rank.pid = info.pid;

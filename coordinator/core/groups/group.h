@@ -12,6 +12,7 @@
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/canary.h"
 #include "coordinator/core/groups/model.h"
+#include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
 
@@ -23,6 +24,14 @@ using ConnectionId = uint64_t;
 struct GroupRank {
   ConnectionId connection = 0;
   RankRegistration info;
+  // Its connection broke, and it may come back on another one: why. None: it is there.
+  std::optional<std::string> away{};
+};
+
+// What a group whose rank 0 came back has not said yet.
+struct Rejoin {
+  std::set<SequenceId> unconfirmed;  // Those that it was given and may not know of.
+  TimeNs since = 0;
 };
 
 // Plain data with the questions that only concern one group.
@@ -39,17 +48,32 @@ struct Group {
   // Of those, that of a stream that may take groups along (Stream::on_trial): at most one, so that
   // no other one is blamed for what it does.
   std::optional<SequenceId> trial;
-  std::optional<Canary> canary;  // None: not sent yet.
-  std::string canary_digest;     // Empty: not all there yet.
+  // What its leader says of sequences up to this one that it was not given is of an earlier time,
+  // of this coordinator or another: it is ignored.
+  SequenceId ignored_up_to = 0;
+  int32_t ranks_away = 0;
+  std::optional<Rejoin> rejoin;
+  std::optional<Canary> canary;  // The last one; none: not sent yet.
+  bool canary_due = false;       // It gets the next place that is free.
+  TimeNs canary_time = 0;        // Of the last one's end.
+  int64_t canary_wait_ms = 0;    // How long the last one has had no reason to wait.
+  // It was asked to end, and has until then to end its streams; once it is kStopping, to be gone.
+  std::optional<TimeNs> drain_until;
+  std::string canary_digest;  // Empty: not all there yet.
 
   const RankRegistration& shape() const;  // Of whichever rank came first by number.
   bool complete() const;
   // The connection of rank 0, which must be there.
   ConnectionId leader() const { return ranks[0].value().connection; }
+  bool has_leader() const { return !ranks.empty() && ranks[0] && !ranks[0]->away; }
+  // Whether a canary is on its way through it.
+  bool has_canary() const { return canary && sequences.contains(canary->sequence); }
   // Null if it has none on that connection.
   const GroupRank* FindRank(ConnectionId connection) const;
   // Requests that it may be given at once.
   size_t capacity() const;
+  // Whether it may be given one more, now.
+  bool HasPlace() const;
   // Whether a request that will hold so many tokens fits now.
   bool HasRoomFor(int64_t tokens) const;
   // A sequence that it was given has ended there.

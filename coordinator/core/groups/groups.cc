@@ -12,6 +12,8 @@ namespace {
 
 // Enough for the stragglers of a group that was lost a moment ago.
 constexpr size_t kLostGroupsMax = 256;
+// What a rank says of earlier epochs is believed below it, so that none can use them up.
+constexpr uint64_t kEpochsEnd = uint64_t{1} << 63;
 
 }  // namespace
 
@@ -19,14 +21,20 @@ Groups::Groups(const RegionOptions& options) : options_(options), last_epoch_(op
 
 RegisterOutcome Groups::Register(ConnectionId connection, const RankRegistration& rank) {
   SHOAL_CHECK(!connections_.contains(connection), "connection ", connection);
-  Group* group = FindById(rank.group_id);
-  RegisterOutcome refusal = FindRefusal(rank, group);
+  const Group* found = FindById(rank.group_id);
+  RegisterOutcome refusal = FindRefusal(rank, found);
   if (refusal.kind != RegisterOutcome::Kind::kAccepted) return refusal;
 
-  if (group == nullptr) group = &Add(rank);
-  group->ranks[static_cast<size_t>(rank.rank)] = GroupRank{connection, rank};
-  connections_[connection] = group->number;
-  return {RegisterOutcome::Kind::kAccepted, "", group->epoch, group->number};
+  Group& group = found == nullptr ? Add(rank) : groups_.at(found->number);
+  std::optional<GroupRank>& place = group.ranks[static_cast<size_t>(rank.rank)];
+  const bool continued = place.has_value();
+  if (continued && !place->away) connections_.erase(place->connection);
+  if (continued && place->away) --group.ranks_away;
+  place = GroupRank{connection, rank};
+  connections_[connection] = group.number;
+  RegisterOutcome outcome{RegisterOutcome::Kind::kAccepted, "", group.epoch, group.number};
+  outcome.continued = continued;
+  return outcome;
 }
 
 RegisterOutcome Groups::FindRefusal(const RankRegistration& rank, const Group* group) const {
@@ -40,16 +48,28 @@ RegisterOutcome Groups::FindRefusal(const RankRegistration& rank, const Group* g
   }
   const std::string mismatch = FindModelMismatch(rank);
   if (!mismatch.empty()) return {Kind::kMismatch, mismatch};
-  if (group == nullptr) return {};
+  if (group == nullptr) {
+    const uint64_t number = ChooseNumber(rank);
+    if (!groups_.contains(number)) return {};
+    return {Kind::kRetry, Str(Name(rank), " has --group-number ", number, ", and ",
+                              groups_.at(number).Name(), " is still there")};
+  }
   const std::string difference = FindDifference(group->shape(), rank);
   if (!difference.empty()) {
     return {Kind::kMismatch,
             Str(Name(rank), " differs from the other ranks of ", group->Name(), ": ", difference)};
   }
-  if (group->ranks[static_cast<size_t>(rank.rank)].has_value()) {
-    return {Kind::kMismatch, Str(Name(rank), " registered twice in ", group->Name())};
-  }
-  return {};
+  const std::string taken = FindTakeOverFault(rank, *group);
+  return taken.empty() ? RegisterOutcome{} : RegisterOutcome{Kind::kMismatch, taken};
+}
+
+std::string Groups::FindTakeOverFault(const RankRegistration& rank, const Group& group) const {
+  const auto& place = group.ranks[static_cast<size_t>(rank.rank)];
+  if (!place) return "";
+  // It knows the group's epoch, unless its connection broke before it had heard of it.
+  const bool knows_epoch = rank.last_epoch == group.epoch || (place->away && rank.last_epoch == 0);
+  if (knows_epoch && place->info.pid == rank.pid && place->info.host == rank.host) return "";
+  return Str(Name(rank), " registered twice in ", group.Name());
 }
 
 std::string Groups::FindModelMismatch(const RankRegistration& rank) const {
@@ -77,16 +97,34 @@ std::string Groups::FindModelMismatch(const RankRegistration& rank) const {
   return "";
 }
 
-Group* Groups::FindById(uint64_t group_id) {
-  for (auto& [number, group] : groups_) {
+const Group* Groups::FindById(uint64_t group_id) const {
+  for (const auto& [number, group] : groups_) {
     if (group.shape().group_id == group_id) return &group;
   }
   return nullptr;
 }
 
-Group& Groups::Add(const RankRegistration& rank) {
-  uint64_t number = 0;
+std::optional<ConnectionId> Groups::FindConnection(const RankRegistration& rank) const {
+  const Group* group = FindById(rank.group_id);
+  if (group == nullptr || rank.rank < 0 || rank.rank >= std::ssize(group->ranks)) {
+    return std::nullopt;
+  }
+  const auto& place = group->ranks[static_cast<size_t>(rank.rank)];
+  return place && !place->away ? std::optional(place->connection) : std::nullopt;
+}
+
+uint64_t Groups::ChooseNumber(const RankRegistration& rank) const {
+  // A number that this coordinator does not manage was given by another one.
+  if (rank.group_number && *rank.group_number < options_.managed_groups) return *rank.group_number;
+  uint64_t number = options_.managed_groups;
   while (groups_.contains(number)) ++number;
+  return number;
+}
+
+Group& Groups::Add(const RankRegistration& rank) {
+  const uint64_t number = ChooseNumber(rank);
+  // Larger than any that its ranks have had, also where this machine's clock went back.
+  if (rank.last_epoch < kEpochsEnd) last_epoch_ = std::max(last_epoch_, rank.last_epoch);
   Group& group = groups_[number];
   group.number = number;
   group.epoch = ++last_epoch_;
@@ -134,9 +172,20 @@ void Groups::SetReady(Group& group, std::string canary_digest) {
   UpdateModel(group.key);
 }
 
-void Groups::SetStopping(Group& group) {
-  group.state = GroupState::kStopping;
+void Groups::SetEnding(Group& group, GroupState state) {
+  group.state = state;
+  group.canary_due = false;
   UpdateModel(group.key);
+}
+
+void Groups::SetAway(ConnectionId connection, std::string why) {
+  const auto number = connections_.find(connection);
+  Group& group = groups_.at(number->second);
+  for (auto& rank : group.ranks) {
+    if (rank && rank->connection == connection) rank->away = std::move(why);
+  }
+  ++group.ranks_away;
+  connections_.erase(number);
 }
 
 bool Groups::HasGroup(const ModelKey& key) const {
@@ -176,7 +225,7 @@ Group Groups::Remove(uint64_t number, std::string why) {
   lost_.push_back({group.shape().group_id, std::move(why)});
   if (lost_.size() > kLostGroupsMax) lost_.pop_front();
   for (const auto& rank : group.ranks) {
-    if (rank) connections_.erase(rank->connection);
+    if (rank && !rank->away) connections_.erase(rank->connection);
   }
   UpdateModel(group.key);
   return group;

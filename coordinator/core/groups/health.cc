@@ -30,6 +30,10 @@ std::vector<Health::Loss> Health::Tick(const GroupMap& groups) {
     for (const auto& rank : group.ranks) {
       if (!rank) continue;
       Pulse& pulse = pulses[rank->connection] = pulses_[rank->connection];
+      if (rank->away) {
+        pulse.away_ns = pulse.away_ns ? *pulse.away_ns + elapsed : 0;
+        continue;
+      }
       pulse.silence_ns += elapsed;
       if (pulse.pending) pulse.stuck_ns += elapsed;
     }
@@ -56,7 +60,11 @@ Health::Loss Health::FindLoss(const Group& group, TimeNs age_ns,
   for (const auto& rank : group.ranks) {
     if (!rank) continue;
     const Pulse& pulse = pulses.at(rank->connection);
-    if (pulse.silence_ns > silence_max_ns) {
+    if (rank->away) {
+      if (*pulse.away_ns < options_.rejoin_grace_ms * kMillisecondNs) continue;
+      loss.cause = LossCause::kRankDied;
+      loss.why = Str(Name(rank->info), ": ", *rank->away);
+    } else if (pulse.silence_ns > silence_max_ns) {
       loss.cause = LossCause::kSilent;
       loss.why =
           Str(Name(rank->info), ": no heartbeat for ", pulse.silence_ns / kMillisecondNs, " ms");

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,8 @@ class Health {
     TimeNs silence_ns = 0;  // Since its last heartbeat, or its first tick.
     uint64_t progress = 0;  // As of its last heartbeat.
     bool pending = false;
-    TimeNs stuck_ns = 0;  // For how long progress has stood still with work pending.
+    std::optional<TimeNs> away_ns;  // Since the first tick that found its connection broken.
+    TimeNs stuck_ns = 0;            // For how long progress has stood still with work pending.
   };
 
   Loss FindLoss(const Group& group, TimeNs age_ns,

@@ -5,49 +5,11 @@
 #include <utility>
 #include <vector>
 
-#include "coordinator/core/admission.h"
 #include "coordinator/core/groups/routing.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
-
-std::variant<StreamId, StreamError> Region::Submit(Request request) {
-  if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
-  if (request.stream && streams_.Find(*request.stream) != nullptr) {
-    return MakeStreamError(BusyReason::kInvalid,
-                           Str("there is a stream ", *request.stream, " already"));
-  }
-  auto admitted = Admit(std::move(request), options_, groups_, streams_, suspects_, clock_.now());
-  if (auto* refusal = std::get_if<StreamError>(&admitted)) return std::move(*refusal);
-  ++counts_.requests_total;
-  const StreamId id = streams_.Add(std::get<Stream>(std::move(admitted)));
-  Stream& stream = *streams_.Find(id);
-  stream.token_time = clock_.now();
-  actions_.emplace_back(JournalAction{id, JournalBegin{stream.request, stream.key}});
-  Dispatch(ModelKey(stream.key));
-  return id;
-}
-
-void Region::Cancel(StreamId id) {
-  const Stream* stream = streams_.Find(id);
-  if (stream == nullptr) return;
-  if (stream->group) {
-    const Group& group = groups_.at(*stream->group);
-    actions_.emplace_back(CancelAction{group.leader(), group.epoch, stream->sequence});
-  }
-  EndStream(id);
-}
-
-void Region::FailStream(StreamId id, StreamError error) {
-  actions_.emplace_back(FailAction{id, std::move(error)});
-  EndStream(id);
-}
-
-void Region::EndStream(StreamId id) {
-  streams_.Remove(id);
-  actions_.emplace_back(JournalAction{id, JournalEnd{}});
-}
 
 void Region::LoseStreamsGroup(StreamId id, Parked why) {
   Stream& stream = *streams_.Find(id);
@@ -80,9 +42,7 @@ void Region::Dispatch(const ModelKey& key) {
 void Region::Place(StreamId id, Group& group) {
   Stream& stream = *streams_.Find(id);
   if (stream.parked) ++counts_.streams_resumed[static_cast<size_t>(stream.parked->cause)];
-  streams_.Place(id, group.number);
-  group.sequences.insert(stream.sequence);
-  if (stream.on_trial()) group.trial = stream.sequence;
+  Bind(id, group, streams_.TakeSequence());
   actions_.emplace_back(SubmitAction{group.leader(),
                                      group.epoch,
                                      {.id = stream.sequence,

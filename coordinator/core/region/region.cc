@@ -28,21 +28,66 @@ Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t
   SHOAL_CHECK(!options_.canary_prompt.empty());
 }
 
+// ---- Ranks that come and go ----
+
 RegisterOutcome Region::Register(ConnectionId connection, const RankRegistration& rank) {
   if (stopping_) return {RegisterOutcome::Kind::kRetry, "this coordinator is stopping"};
+  const std::optional<ConnectionId> old = groups_.FindConnection(rank);
   RegisterOutcome outcome = groups_.Register(connection, rank);
+  if (outcome.kind != RegisterOutcome::Kind::kAccepted) return outcome;
   outcome.orphan_grace_ms = options_.orphan_grace_ms;
   outcome.drain_timeout_ms = options_.drain_timeout_ms;
-  if (outcome.kind == RegisterOutcome::Kind::kAccepted) {
-    Group& group = groups_.at(outcome.group);
-    if (group.complete()) StartCanary(group);
+  Group& group = groups_.at(outcome.group);
+  if (old) actions_.emplace_back(CloseAction{*old, Str(Name(rank), " has another connection")});
+  if (rank.rank == 0) Introduce(group, outcome.continued);
+  if (!outcome.continued && group.state == GroupState::kForming && group.complete()) {
+    group.state = GroupState::kCanary;
+    StartCanary(group);
   }
+  if (outcome.continued) Dispatch(ModelKey(group.key));
   return outcome;
+}
+
+void Region::Introduce(Group& group, bool continued) {
+  // Whatever its leader may have sequences of was given out before now, here or elsewhere.
+  group.ignored_up_to = streams_.last_sequence();
+  if (!continued) return;
+  if (group.state == GroupState::kStopping) {
+    actions_.emplace_back(StopAction{group.leader(), group.epoch});
+    return;
+  }
+  group.rejoin = Rejoin{group.sequences, clock_.now()};
+  for (const SequenceId sequence : group.sequences) {
+    const bool canary = group.canary && group.canary->sequence == sequence;
+    if (canary || streams_.FindId(sequence)) continue;
+    // Its cancel may have been lost with the old connection.
+    actions_.emplace_back(CancelAction{group.leader(), group.epoch, sequence});
+  }
+}
+
+void Region::SettleRejoin(Group& group) {
+  if (!group.rejoin) return;
+  const Rejoin rejoin = *std::exchange(group.rejoin, std::nullopt);
+  for (const SequenceId sequence : rejoin.unconfirmed) {
+    group.Forget(sequence);
+    if (group.canary && group.canary->sequence == sequence) group.canary_due = true;
+    const std::optional<StreamId> id = streams_.FindId(sequence);
+    if (id) {
+      streams_.Park(*id, {LossCause::kRankDied, Str(group.Name(), " did not know of it any more")});
+    }
+  }
+  StartDueCanary(group);
+  Dispatch(ModelKey(group.key));
 }
 
 Group* Region::FindGroup(ConnectionId connection, uint64_t epoch) {
   Group* group = groups_.FindByConnection(connection);
   return group != nullptr && group->epoch == epoch ? group : nullptr;
+}
+
+Group* Region::FindLed(ConnectionId connection, uint64_t epoch) {
+  Group* group = FindGroup(connection, epoch);
+  return group != nullptr && group->FindRank(connection)->info.rank == 0 ? group : nullptr;
 }
 
 bool Region::Heartbeat(ConnectionId connection, uint64_t epoch, uint64_t progress, bool pending) {
@@ -51,27 +96,51 @@ bool Region::Heartbeat(ConnectionId connection, uint64_t epoch, uint64_t progres
   return true;
 }
 
+bool Region::Fault(ConnectionId connection, uint64_t epoch, LossCause cause,
+                   const std::string& message) {
+  Group* group = FindGroup(connection, epoch);
+  if (group == nullptr) return false;
+  LoseGroup(*group, cause, Str(Name(group->FindRank(connection)->info), ": ", message));
+  return true;
+}
+
 void Region::Disconnected(ConnectionId connection, const std::string& why) {
   Group* group = groups_.FindByConnection(connection);
   if (group == nullptr) return;
-  const auto count = std::count_if(group->ranks.begin(), group->ranks.end(),
-                                   [](const auto& rank) { return rank.has_value(); });
-  if (group->state == GroupState::kStopping && count > 1) {
+  const auto count = std::count_if(group->ranks.begin(), group->ranks.end(), [](const auto& rank) {
+    return rank.has_value() && !rank->away;
+  });
+  if (count > 1 && group->state == GroupState::kStopping) {
     // The ranks of a dismissed group end one by one; closing on the others could overtake the
     // leader's own word to them.
     groups_.RemoveRank(connection);
-    return;
+  } else if (count > 1 && options_.rejoin_grace_ms > 0) {
+    // The connection alone may have broken. Where all have, nobody is left to come back.
+    groups_.SetAway(connection, why);
+  } else {
+    LoseGroup(*group, LossCause::kRankDied,
+              Str(Name(group->FindRank(connection)->info), ": ", why));
   }
-  LoseGroup(*group, LossCause::kRankDied, Str(Name(group->FindRank(connection)->info), ": ", why));
+}
+
+bool Region::GroupEnded(uint64_t number, LossCause cause, const std::string& why) {
+  Group* group = groups_.Find(number);
+  if (group == nullptr) return false;
+  LoseGroup(*group, cause, why);
+  return true;
 }
 
 void Region::LoseGroup(Group& group, LossCause cause, const std::string& why) {
-  const std::string message = Str(group.Name(), " was lost: ", why);
+  std::string message = Str(group.Name(), " was lost: ", why);
   if (group.state != GroupState::kStopping) {
     ++counts_.group_losses_total;
     ++counts_.group_losses[static_cast<size_t>(cause)];
     actions_.emplace_back(GroupLostAction{group.number, cause, message});
+  } else if (group.drain_until) {
+    message = Str(group.Name(), " was drained");
+    actions_.emplace_back(GroupLostAction{group.number, LossCause::kDrained, message});
   }
+  NoteLoss(group.number, message);
   const std::set<SequenceId> sequences = group.sequences;
   const ModelKey key = group.key;
   RemoveGroup(group.number, why);
@@ -85,18 +154,36 @@ void Region::LoseGroup(Group& group, LossCause cause, const std::string& why) {
 void Region::RemoveGroup(uint64_t number, const std::string& why) {
   const Group group = groups_.Remove(number, why);
   for (const auto& rank : group.ranks) {
-    if (rank) actions_.emplace_back(CloseAction{rank->connection, Str(group.Name(), " is out")});
+    if (!rank || rank->away) continue;
+    actions_.emplace_back(CloseAction{rank->connection, Str(group.Name(), " is out")});
   }
 }
+
+// ---- Time and the end ----
 
 void Region::Tick() {
   for (const Health::Loss& loss : health_.Tick(groups_.all())) {
     LoseGroup(groups_.at(loss.group), loss.cause, loss.why);
   }
+  std::vector<uint64_t> numbers;
+  for (const auto& [number, group] : groups_.all()) numbers.push_back(number);
+  for (const uint64_t number : numbers) TickGroup(groups_.at(number));
   FailStranded();
+  ForgetStreams();
   if (++ticks_total_ % kTicksPerCheck != 0) return;
   const std::string broken = FindBrokenInvariant();
   SHOAL_CHECK(broken.empty(), broken);
+}
+
+void Region::TickGroup(Group& group) {
+  const TimeNs now = clock_.now();
+  if (group.rejoin && now - group.rejoin->since > options_.join_timeout_ms * kMillisecondNs) {
+    return LoseGroup(group, LossCause::kStuck,
+                     Str("its leader came back and has not said within ", options_.join_timeout_ms,
+                         " ms which sequences it has"));
+  }
+  if (group.drain_until) return TickDraining(group);
+  TickCanary(group);
 }
 
 void Region::Stop() {
@@ -106,9 +193,10 @@ void Region::Stop() {
     FailStream(streams_.all().begin()->first,
                MakeStreamError(BusyReason::kDraining, "this coordinator is stopping"));
   }
+  ended_.Clear();
   for (const auto& [number, group] : GroupMap(groups_.all())) {
-    if (group.ranks[0].has_value()) {
-      groups_.SetStopping(groups_.at(number));
+    if (group.has_leader()) {
+      groups_.SetEnding(groups_.at(number), GroupState::kStopping);
       actions_.emplace_back(StopAction{group.leader(), group.epoch});
     } else {
       // Without a leader there is nobody to dismiss.

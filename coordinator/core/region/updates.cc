@@ -5,8 +5,6 @@
 #include <optional>
 #include <utility>
 
-#include "coordinator/core/groups/canary.h"
-#include "coordinator/core/groups/routing.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"
 
@@ -27,12 +25,14 @@ size_t StallBucket(double seconds) {
 
 bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
                     const SchedulerStats& stats) {
-  Group* group = FindGroup(connection, epoch);
-  if (group == nullptr || group->FindRank(connection)->info.rank != 0) return false;
+  Group* group = FindLed(connection, epoch);
+  if (group == nullptr) return false;
   const uint64_t number = group->number;
   const ModelKey key = group->key;
   groups_.ApplyStats(*group, stats);
   for (SequenceUpdate& update : updates) {
+    if (group->rejoin) group->rejoin->unconfirmed.erase(update.id);
+    if (IgnoreUpdate(*group, update)) continue;
     const std::optional<UpdateFault> fault = FindFault(*group, update);
     if (fault) {
       // A leader that answers what it was not asked cannot be trusted with the rest.
@@ -47,7 +47,21 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
       ApplyUpdate(*group, std::move(update));
     }
   }
+  StartDueCanary(*group);
+  DismissDrained(*group);
   Dispatch(key);
+  return true;
+}
+
+bool Region::IgnoreUpdate(const Group& group, const SequenceUpdate& update) {
+  if (group.sequences.contains(update.id)) return false;
+  if (group.state == GroupState::kStopping) return true;  // Its streams are elsewhere.
+  if (update.id > group.ignored_up_to) return false;
+  if (update.finish == FinishReason::kNone) {
+    actions_.emplace_back(CancelAction{group.leader(), group.epoch, update.id});
+  } else {
+    actions_.emplace_back(ReleaseAction{group.leader(), group.epoch, update.id});
+  }
   return true;
 }
 
@@ -59,43 +73,10 @@ std::optional<UpdateFault> Region::FindFault(const Group& group, const SequenceU
   return id ? streams_.Find(*id)->FindFault(update) : std::nullopt;
 }
 
-void Region::StartCanary(Group& group) {
-  group.state = GroupState::kCanary;
-  const Canary& canary =
-      group.canary.emplace(streams_.TakeSequence(), options_.canary_prompt, group.shape());
-  group.sequences.insert(canary.sequence);
-  actions_.emplace_back(SubmitAction{
-      group.leader(),
-      group.epoch,
-      {.id = canary.sequence, .prompt = canary.request.prompt, .params = canary.request.params}});
-}
-
-void Region::ApplyCanary(Group& group, SequenceUpdate update) {
-  group.canary->Trim(update);
-  group.canary->Apply(update);
-  if (update.finish == FinishReason::kNone) return;
-  std::string fault = group.canary->FindBadEnd(update);
-  if (!fault.empty()) {
-    return LoseGroup(group,
-                     update.finish == FinishReason::kNumericError ? LossCause::kWrongAnswer
-                                                                  : LossCause::kProtocol,
-                     fault);
-  }
-  const std::string digest = group.canary->Digest();
-  fault = FindDigestFault(group.key, digest, groups_.ExpectedDigest(group.key));
-  if (!fault.empty()) return LoseGroup(group, LossCause::kWrongAnswer, fault);
-  group.Forget(update.id);
-  // The group may have been dismissed meanwhile.
-  if (group.state != GroupState::kCanary) return;
-  groups_.SetReady(group, digest);
-  actions_.emplace_back(GroupReadyAction{group.number, group.Name(), group.key,
-                                         *ChooseVersion(groups_.models(), group.key.name)});
-}
-
 void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   const bool ends = update.finish != FinishReason::kNone;
-  if (ends) group.Forget(update.id);
   const std::optional<StreamId> found = streams_.FindId(update.id);
+  if (ends) group.Forget(update.id);
   if (!found) return;  // Cancelled here, or taken elsewhere: nobody listens.
   const StreamId id = *found;
   if (update.finish == FinishReason::kCancelled) return ApplyRefusal(group, id, update);
@@ -107,12 +88,13 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   stream.cached_told = stream.cached_told || !update.tokens.empty();
   if (ends) update.resumes = stream.resumes;
   stream.Apply(update);
+  if (stream.request.resumable) stream.Keep(update);
   if (ends || !update.tokens.empty()) NoteToken(stream);
   if (!update.tokens.empty()) {
     actions_.emplace_back(JournalAction{id, JournalTokens{update.tokens}});
   }
-  actions_.emplace_back(DeliverAction{id, std::move(update)});
-  if (ends) EndStream(id);
+  if (!stream.detached_since) actions_.emplace_back(DeliverAction{id, update});
+  if (ends) FinishStream(group, id, std::move(update));
 }
 
 void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update) {

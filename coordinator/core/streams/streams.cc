@@ -1,5 +1,6 @@
 #include "coordinator/core/streams/streams.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "transport/base/check.h"
@@ -7,6 +8,13 @@
 namespace shoal::core {
 
 bool Stream::on_trial() const { return groups_lost >= groups_lost_max - 1; }
+
+void Stream::Keep(const SequenceUpdate& update) {
+  kept.logprobs.insert(kept.logprobs.end(), update.logprobs.begin(), update.logprobs.end());
+  kept.prompt_logprobs.insert(kept.prompt_logprobs.end(), update.prompt_logprobs.begin(),
+                              update.prompt_logprobs.end());
+  kept.cached_tokens += update.cached_tokens;
+}
 
 Streams::Streams(std::function<uint64_t()> random, uint64_t boot, int32_t groups_lost_max)
     : random_(std::move(random)), groups_lost_max_(groups_lost_max), last_sequence_(boot) {}
@@ -28,7 +36,9 @@ StreamId Streams::Add(Stream stream) {
   return id;
 }
 
-Stream& Streams::Place(StreamId id, uint64_t group) {
+void Streams::SkipTo(SequenceId sequence) { last_sequence_ = std::max(last_sequence_, sequence); }
+
+Stream& Streams::Place(StreamId id, uint64_t group, SequenceId sequence) {
   Stream& stream = streams_.at(id);
   const auto queue = waiting_.find(stream.key);
   queue->second.Serve({stream.request.params.priority, stream.arrival});
@@ -40,8 +50,9 @@ Stream& Streams::Place(StreamId id, uint64_t group) {
   }
   stream.stranded_since.reset();
   stream.group = group;
-  stream.sequence = TakeSequence();
-  ids_[stream.sequence] = id;
+  stream.sequence = sequence;
+  const bool added = ids_.emplace(sequence, id).second;
+  SHOAL_CHECK(added, "two streams have sequence ", sequence);
   return stream;
 }
 
@@ -54,11 +65,11 @@ void Streams::Park(StreamId id, Parked why) {
   Wait(id, stream);
 }
 
-void Streams::Remove(StreamId id) {
-  const auto stream = streams_.find(id);
-  StopWaiting(stream->second);
-  ids_.erase(stream->second.sequence);
-  streams_.erase(stream);
+Stream Streams::Remove(StreamId id) {
+  auto node = streams_.extract(id);
+  StopWaiting(node.mapped());
+  ids_.erase(node.mapped().sequence);
+  return std::move(node.mapped());
 }
 
 void Streams::Wait(StreamId id, const Stream& stream) {
@@ -90,6 +101,11 @@ size_t Streams::waiting_count() const {
 size_t Streams::waiting_new(const ModelKey& key) const {
   const auto parked = parked_.find(key);
   return waiting(key).size() - (parked == parked_.end() ? 0 : parked->second);
+}
+
+size_t Streams::detached_count() const {
+  return static_cast<size_t>(std::ranges::count_if(
+      streams_, [](const auto& entry) { return entry.second.detached_since.has_value(); }));
 }
 
 Stream* Streams::Find(StreamId id) {

@@ -27,16 +27,29 @@ struct Parked {
   std::string why{};  // "group 1 (...) was lost: rank 0 (...): its connection closed"
 };
 
+// Streams that nobody listens to.
+constexpr size_t kDetachedStreamsMax = 1'024;
+
+// What a stream brought besides its tokens; only of resumable ones. Bounded by their own length.
+struct Kept {
+  std::vector<TokenLogprobs> logprobs{};
+  std::vector<TokenLogprobs> prompt_logprobs{};
+  int64_t cached_tokens = 0;
+};
+
 // Plain data.
 struct Stream : GenerationState {
   explicit Stream(Request granted) : GenerationState(std::move(granted)) {}
 
+  // Remembers what an update brought besides its tokens.
+  void Keep(const SequenceUpdate& update);
   // It lost so many groups that the next one may be its doing: no other such stream is beside it.
   bool on_trial() const;
 
-  ModelKey key;               // Only groups of it may answer.
-  int64_t tokens_needed = 0;  // Prompt and answer at their longest.
-  uint64_t arrival = 0;       // The later it came, the higher; its turn, however often it waits.
+  ModelKey key;                         // Only groups of it may answer.
+  int64_t tokens_needed = 0;            // Prompt and answer at their longest.
+  std::optional<int64_t> tokens_asked;  // Before tokens_max was cut to the context. None: unknown.
+  uint64_t arrival = 0;  // The later it came, the higher; its turn, however often it waits.
   std::optional<uint64_t> group;  // None: waiting.
   SequenceId sequence = 0;        // In its group; new with every group. 0: waiting.
   std::optional<Parked> parked;   // While it waits for its next group.
@@ -45,8 +58,11 @@ struct Stream : GenerationState {
   int32_t resumes = 0;          // Groups that went on with it.
   // While it waits and no group that is ready could ever hold it: since when.
   std::optional<TimeNs> stranded_since;
-  TimeNs token_time = 0;     // Of its last token; before its first one, of its coming.
-  bool stalls = false;       // It was resumed, and its next token is due.
+  TimeNs token_time = 0;  // Of its last token; before its first one, of its coming.
+  bool stalls = false;    // It was resumed, and its next token is due.
+  // Since when nobody listens; none: somebody does.
+  std::optional<TimeNs> detached_since;
+  Kept kept;
   bool cached_told = false;  // Its listener knows how many tokens of the prompt were cached.
 };
 using StreamMap = std::map<StreamId, Stream>;
@@ -60,22 +76,30 @@ class Streams {
 
   // Never given out before: for a canary, which is no stream.
   SequenceId TakeSequence() { return ++last_sequence_; }
+  SequenceId last_sequence() const { return last_sequence_; }
+  // Another coordinator has given that one out: later ones are above it.
+  void SkipTo(SequenceId sequence);
   // It waits, after those of its priority that have come before it. Its id is the request's, which
   // no other stream has, or else drawn.
   StreamId Add(Stream stream);
-  // What waits leaves its queue for a group, as a sequence of its own. Result: the stream.
-  Stream& Place(StreamId id, uint64_t group);
+  // What waits leaves its queue for a group, as a sequence that no stream has had here. Result: the
+  // stream.
+  Stream& Place(StreamId id, uint64_t group, SequenceId sequence);
   // It leaves its group and waits again, in its old turn.
   void Park(StreamId id, Parked why);
-  // It has ended, wherever it was.
-  void Remove(StreamId id);
+  // It has ended, wherever it was. Result: the stream as it was.
+  Stream Remove(StreamId id);
 
+  // Those that nobody listens to.
+  size_t detached_count() const;
   // Null if there is none.
   Stream* Find(StreamId id);
   // None if no stream has that sequence any more, or it is a canary's.
   std::optional<StreamId> FindId(SequenceId sequence) const;
 
   const StreamMap& all() const { return streams_; }
+  // Of every stream that has a group.
+  const std::map<SequenceId, StreamId>& sequences() const { return ids_; }
   // By priority, then by arrival. Each key has a queue of its own, so that what is served of one
   // model never counts as having passed what waits for another.
   const ClassQueue<StreamId>& waiting(const ModelKey& key) const;

@@ -155,6 +155,84 @@ TEST_F(RegionTest, ComparesNoGroupWithOneOfAnotherVersion) {
   EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
 }
 
+class PeriodicCanaryTest : public ::testing::Test {
+ protected:
+  static RegionOptions Options() {
+    RegionOptions options;
+    options.canary_interval_ms = 10'000;
+    options.join_timeout_ms = 5'000;
+    return options;
+  }
+
+  void TickFor(int64_t milliseconds) {
+    for (int64_t passed = 0; passed < milliseconds; passed += 100) {
+      EXPECT_TRUE(region_.Heartbeat(1, epoch_, 0, false));
+      clock_.Advance(100);
+      region_.Tick();
+      EXPECT_EQ(region_.FindBrokenInvariant(), "");
+    }
+  }
+
+  // Of the canary that is under way. Result: what is to be done then.
+  std::vector<Action> Answer(uint32_t flipped_bits) {
+    const auto submits = Select<SubmitAction>(region_.TakeActions());
+    EXPECT_THAT(submits, SizeIs(1));
+    EXPECT_TRUE(region_.Update(1, epoch_, {AnswerCanary(submits.at(0), flipped_bits)}, {}));
+    return region_.TakeActions();
+  }
+
+  ManualClock clock_;
+  Region region_{Options(), clock_, MakeTestRandom()};
+  uint64_t epoch_ = region_.Register(1, MakeRank(1)).epoch;
+};
+
+TEST_F(PeriodicCanaryTest, TakesOutAGroupThatComputesOtherBitsThanItDid) {
+  EXPECT_THAT(Select<GroupReadyAction>(Answer(0)), SizeIs(1));
+  TickFor(9'900);
+  EXPECT_THAT(region_.TakeActions(), IsEmpty());
+  TickFor(200);
+  EXPECT_THAT(Answer(0), IsEmpty());
+  TickFor(10'000);
+  const auto lost = Select<GroupLostAction>(Answer(kOneBit));
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_EQ(lost[0].cause, LossCause::kWrongAnswer);
+}
+
+TEST_F(PeriodicCanaryTest, GetsTheNextPlaceThatIsFreeAndHasADeadlineOfItsOwn) {
+  Answer(0);
+  std::vector<StreamId> streams;
+  for (int i = 0; i < 4; ++i) {
+    streams.push_back(std::get<StreamId>(region_.Submit({{1, 2}, {}})));
+  }
+  std::vector<SequenceId> sequences;
+  for (const auto& submit : Select<SubmitAction>(region_.TakeActions())) {
+    sequences.push_back(submit.request.id);
+  }
+  ASSERT_THAT(sequences, SizeIs(3));
+  TickFor(11'000);
+  EXPECT_THAT(region_.TakeActions(), IsEmpty()) << "the group is full";
+  const auto end = [&](SequenceId sequence) {
+    SequenceUpdate update;
+    update.id = sequence;
+    update.tokens = {1};
+    update.finish = FinishReason::kStop;
+    EXPECT_TRUE(region_.Update(1, epoch_, {update}, {}));
+    return Select<SubmitAction>(region_.TakeActions());
+  };
+  const auto canary = end(sequences[0]);
+  ASSERT_THAT(canary, SizeIs(1));
+  EXPECT_EQ(canary[0].request.stream, StreamId{});
+  EXPECT_EQ(canary[0].request.params.priority, kPriorityMin);
+  TickFor(6'000);
+  EXPECT_THAT(region_.TakeActions(), IsEmpty()) << "all slots are taken: it may have to wait";
+  EXPECT_THAT(end(sequences[1]), SizeIs(1)) << "the stream that waited";
+  EXPECT_THAT(end(sequences[2]), IsEmpty());
+  for (int i = 0; i < 60 && !region_.groups().empty(); ++i) TickFor(100);
+  const auto lost = Select<GroupLostAction>(region_.TakeActions());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_THAT(lost[0].why, HasSubstr("its canary has not come back within 5000 ms"));
+}
+
 TEST(ConfiguredCanary, IsAskedOfTheFirstGroupToo) {
   ManualClock clock;
   RegionOptions options;

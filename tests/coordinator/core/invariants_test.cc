@@ -25,15 +25,17 @@ struct Parts {
     }
     for (int i = 0; i < 3; ++i) {
       const auto& queue = streams.waiting(group().key);
-      group().sequences.insert(streams.Place(queue.front(), group().number).sequence);
+      group().sequences.insert(
+          streams.Place(queue.front(), group().number, streams.TakeSequence()).sequence);
     }
   }
 
   Group& group() { return groups.at(0); }
   Stream& stream(uint64_t low) { return *streams.Find({0, low}); }
-  std::string Find() const { return FindBrokenInvariant(groups, streams, options); }
+  std::string Find() const { return FindBrokenInvariant(groups, streams, ended, options); }
 
   RegionOptions options;
+  EndedStreams ended;
   Groups groups{options};
   // Streams are 1, 2, ...: every other bit is 0.
   Streams streams{[i = uint64_t{0}]() mutable { return ++i % 2 == 0 ? i / 2 : 0; }, 0, 3};
@@ -76,6 +78,33 @@ TEST(Invariants, NameWhatIsBrokenInAGroup) {
                [](Parts& parts) { parts.group().ranks[1].reset(); });
 }
 
+TEST(Invariants, NameWhatIsBrokenWhereGroupsComeBackAndLeave) {
+  ExpectBroken("has an epoch that is not above 0 and up to 1",
+               [](Parts& parts) { parts.group().epoch = 2; });
+  ExpectBroken("is drained without a deadline",
+               [](Parts& parts) { parts.group().state = GroupState::kDraining; });
+  ExpectBroken("ends and is to get a canary", [](Parts& parts) {
+    parts.group().state = GroupState::kStopping;
+    parts.group().canary_due = true;
+  });
+  ExpectBroken("was given sequence 9, the last one is 3", [](Parts& parts) {
+    parts.group().sequences.erase(3);
+    parts.group().sequences.insert(9);
+  });
+  ExpectBroken("has sequence 9 on trial, which it was not given",
+               [](Parts& parts) { parts.group().trial = 9; });
+  ExpectBroken("was given sequence 2 of stream 00000000000000000000000000000002, which is not",
+               [](Parts& parts) { parts.stream(2).group = 1; });
+  ExpectBroken("connection 2 of a rank that is away leads to 0",
+               [](Parts& parts) { parts.group().ranks[1]->away = "closed"; });
+  ExpectBroken("0 ranks of group 0", [](Parts& parts) { parts.group().ranks_away = 1; });
+  ExpectBroken("02 lives, and nobody can want it",
+               [](Parts& parts) { parts.stream(2).detached_since = 0; });
+  ExpectBroken("02 lives and has ended", [](Parts& parts) {
+    parts.ended.Add({0, 2}, {.stream = parts.stream(2), .end = {}, .holder = {}});
+  });
+}
+
 TEST(Invariants, NameWhatIsBrokenInAStream) {
   ExpectBroken(
       "1 new streams wait for toy (numerics id 00112233445566778899aabbccddeeff), at most 0",
@@ -88,13 +117,18 @@ TEST(Invariants, NameWhatIsBrokenInAStream) {
   ExpectBroken("02 has no group and does not wait for one of toy", [](Parts& parts) {
     parts.stream(2).group.reset();
     parts.stream(2).sequence = 0;
+    parts.group().sequences.erase(2);
   });
   ExpectBroken("04 waits, and group 0",
                [](Parts& parts) { parts.group().ranks[0]->info.sequences_max = 3; });
   ExpectBroken("02 is not found by its sequence 7",
                [](Parts& parts) { parts.stream(2).sequence = 7; });
-  ExpectBroken("02 has a group that is gone", [](Parts& parts) { parts.stream(2).group = 1; });
-  ExpectBroken("which is not ready", [](Parts& parts) { parts.groups.SetStopping(parts.group()); });
+  ExpectBroken("02 has a group that is gone", [](Parts& parts) {
+    parts.stream(2).group = 1;
+    parts.group().sequences.erase(2);
+  });
+  ExpectBroken("which is not ready",
+               [](Parts& parts) { parts.groups.SetEnding(parts.group(), GroupState::kStopping); });
   ExpectBroken("04 waits, and has sequence 9", [](Parts& parts) { parts.stream(4).sequence = 9; });
   ExpectBroken("02 has a group and is to wait for one",
                [](Parts& parts) { parts.stream(2).parked.emplace(); });
@@ -111,15 +145,13 @@ TEST(Invariants, NameWhatIsBrokenInAStream) {
     parts.groups.SetReady(parts.groups.at(1), "digest");
     parts.stream(2).key.numerics_id = "5";
   });
-  ExpectBroken("02 is with group 0", [](Parts& parts) {
-    parts.group().sequences.erase(2);
-    parts.group().sequences.insert(9);
-  });
+  ExpectBroken("02 is with group 0", [](Parts& parts) { parts.group().sequences.erase(2); });
   ExpectBroken("02 needs 300 tokens", [](Parts& parts) { parts.stream(2).tokens_needed = 300; });
   ExpectBroken("1 turns in the queues are of 0 streams", [](Parts& parts) {
     parts.streams.Remove({0, 1});
     parts.stream(4).arrival = 99;
-    parts.group().sequences = {2, 3, parts.streams.Place({0, 4}, 0).sequence};
+    parts.group().sequences = {
+        2, 3, parts.streams.Place({0, 4}, 0, parts.streams.TakeSequence()).sequence};
   });
 }
 

@@ -98,6 +98,38 @@ class RegionTest : public ::testing::Test {
     invariants_.Cancelled(stream);
   }
 
+  void Detach(StreamId stream) {
+    region_.Detach(stream);
+    invariants_.Detached(stream);
+  }
+
+  // It is resumed. Result: whether it is recomputed.
+  bool Resume(const Request& request) {
+    const auto outcome = region_.Resume(request);
+    EXPECT_TRUE(std::holds_alternative<Region::Resumed>(outcome))
+        << std::get<StreamError>(outcome).message;
+    invariants_.Resumed(*request.stream);
+    return std::holds_alternative<Region::Resumed>(outcome) &&
+           std::get<Region::Resumed>(outcome).recomputing;
+  }
+
+  // All that has been delivered of a stream, as one update.
+  static SequenceUpdate Heard(const std::vector<Action>& actions, StreamId stream) {
+    SequenceUpdate all;
+    for (const DeliverAction& deliver : Select<DeliverAction>(actions)) {
+      if (deliver.stream != stream) continue;
+      const SequenceUpdate& next = deliver.update;
+      all.tokens.insert(all.tokens.end(), next.tokens.begin(), next.tokens.end());
+      all.logprobs.insert(all.logprobs.end(), next.logprobs.begin(), next.logprobs.end());
+      all.prompt_logprobs.insert(all.prompt_logprobs.end(), next.prompt_logprobs.begin(),
+                                 next.prompt_logprobs.end());
+      all.cached_tokens += next.cached_tokens;
+      all.finish = next.finish;
+      all.resumes += next.resumes;
+    }
+    return all;
+  }
+
   void TickFor(int64_t milliseconds) {
     for (int64_t passed = 0; passed < milliseconds; passed += 100) {
       clock_.Advance(100);
@@ -121,6 +153,7 @@ class RegionTest : public ::testing::Test {
   static RegionOptions Options() {
     RegionOptions options;
     options.resume_timeout_ms = 3'000;
+    options.canary_interval_ms = 0;
     options.queue_requests_max = 2;
     options.join_timeout_ms = 5'000;
     options.progress_timeout_ms = 1'000;

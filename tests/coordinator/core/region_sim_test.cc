@@ -44,6 +44,10 @@ class Simulation {
     options.progress_timeout_ms = 3'000;
     options.join_timeout_ms = 4'000;
     options.resume_timeout_ms = Draw(0, 3) * 2'000;
+    options.rejoin_grace_ms = Draw(0, 2) * 100;
+    options.canary_interval_ms = Draw(0, 2) * 1'000;
+    options.orphan_grace_ms = 1'500;
+    options.drain_timeout_ms = 1'500;
     options.suspect_refusal_ms = 1'000;
     options.boot = seed << 24;
     for (size_t key = 0; key < kKeys; ++key) {
@@ -81,8 +85,16 @@ class Simulation {
   int64_t ended_of(size_t key) const { return ended_of_[key]; }
   int64_t unsound_lost() const { return unsound_lost_; }
   int64_t resumes() const { return resumes_; }
+  int64_t resumed() const { return resumed_; }
+  int64_t drained() const { return drained_; }
 
  private:
+  struct Received {
+    size_t key = 0;
+    int32_t prompt = 0;  // Its first id.
+    size_t count = 0;    // Tokens so far.
+    Request request{};
+  };
   struct Sequence {
     SubmitAction submit;
     size_t sent = 0;
@@ -169,7 +181,8 @@ class Simulation {
   }
 
   void Receive(StreamId stream, const SequenceUpdate& update) {
-    auto& [key, prompt, count] = received_.at(stream);
+    if (!received_.contains(stream)) return;  // Its client has just left.
+    auto& [key, prompt, count, request] = received_.at(stream);
     EXPECT_EQ(update.tokens_before, static_cast<int64_t>(count));
     for (const int32_t token : update.tokens) {
       EXPECT_EQ(token, TokenAt(key, prompt, count)) << "stream " << stream << " at " << count;
@@ -280,11 +293,12 @@ class Simulation {
 
   void Client() {
     if (quiet_) return;
-    if (Draw(0, 3) == 0 && !received_.empty()) {
-      auto victim =
-          std::next(received_.begin(), Draw(0, static_cast<int64_t>(received_.size()) - 1));
-      invariants_.Cancelled(victim->first);
-      region_->Cancel(victim->first);
+    const auto victim =
+        received_.empty()
+            ? received_.end()
+            : std::next(received_.begin(), Draw(0, static_cast<int64_t>(received_.size()) - 1));
+    if (Draw(0, 3) == 0 && victim != received_.end()) {
+      Leave(victim->first, victim->second);
       received_.erase(victim);
     } else {
       const auto prompt = static_cast<int32_t>(Draw(0, 99));
@@ -294,13 +308,35 @@ class Simulation {
       const ModelKey wanted = KeyOf(MakeRankOf(static_cast<size_t>(Draw(0, kKeys - 1))));
       request.model = wanted.name;
       if (Draw(0, 1) == 0) request.numerics_id = wanted.numerics_id;
-      const auto outcome = region_->Submit(std::move(request));
+      request.resumable = Draw(0, 1) == 0;
+      if (request.resumable) request.stream = StreamId{7, next_group_id_++};
+      const auto outcome = region_->Submit(request);
       if (const auto* stream = std::get_if<StreamId>(&outcome)) {
         invariants_.Submitted(*stream);
-        received_[*stream] = {KeyIndex(*stream, wanted), prompt, 0};
+        received_[*stream] = {KeyIndex(*stream, wanted), prompt, 0, request};
       }
     }
     After(Draw(1, 120), [this] { Client(); });
+  }
+
+  // A client goes for good, or comes back later and hears all of its answer.
+  void Leave(StreamId stream, Received received) {
+    if (!received.request.resumable) {
+      invariants_.Cancelled(stream);
+      region_->Cancel(stream);
+      return;
+    }
+    invariants_.Detached(stream);
+    region_->Detach(stream);
+    // Of the same version: the answer of another one is another answer.
+    received.request.numerics_id = KeyOf(MakeRankOf(received.key)).numerics_id;
+    After(Draw(1, 2'000), [this, stream, received] {
+      const auto outcome = region_->Resume(received.request);
+      if (std::holds_alternative<StreamError>(outcome)) return;
+      invariants_.Resumed(stream);
+      received_[stream] = {received.key, received.prompt, 0, received.request};
+      ++resumed_;
+    });
   }
 
   // Of the version that the stream was admitted to: of the model that was wanted.
@@ -323,7 +359,7 @@ class Simulation {
     if (!alive.empty()) {
       const auto group =
           alive[static_cast<size_t>(Draw(0, static_cast<int64_t>(alive.size()) - 1))];
-      switch (Draw(0, 3)) {
+      switch (Draw(0, 4)) {
         case 0:
           Die(group);
           break;
@@ -335,6 +371,9 @@ class Simulation {
           break;
         case 3:
           group->step_ms *= 10;
+          break;
+        case 4:
+          if (region_->DrainRequested(group->connections.front(), group->epoch)) ++drained_;
           break;
       }
       StartGroup();
@@ -361,7 +400,9 @@ class Simulation {
 
   // What a group says after it was given up must be refused.
   void SpeakFromTheGrave(const std::shared_ptr<FakeGroup>& group) {
-    if (group->alive) return;
+    const bool has_grace = std::ranges::any_of(
+        region_->groups(), [&](const auto& entry) { return entry.second.epoch == group->epoch; });
+    if (group->alive || has_grace) return;
     const ConnectionId leader = group->connections.front();
     EXPECT_FALSE(region_->Heartbeat(leader, group->epoch, 1, true));
     SequenceUpdate update;
@@ -378,19 +419,16 @@ class Simulation {
   RegionInvariants invariants_;
   std::multimap<TimeNs, std::function<void()>> events_;
   std::map<ConnectionId, std::shared_ptr<FakeGroup>> groups_;  // By leader; all there ever were.
-  struct Received {
-    size_t key = 0;
-    int32_t prompt = 0;  // Its first id.
-    size_t count = 0;    // Tokens so far.
-  };
-  std::map<StreamId, Received> received_;  // Live ones.
+  std::map<StreamId, Received> received_;                      // Live ones.
   uint64_t next_group_id_ = 1;
   ConnectionId next_connection_ = 1;
   bool quiet_ = false;
   int64_t ended_ = 0;
   int64_t lost_ = 0;
   int64_t unsound_lost_ = 0;
-  int64_t resumes_ = 0;
+  int64_t resumes_ = 0;  // By groups,
+  int64_t resumed_ = 0;  // and by clients.
+  int64_t drained_ = 0;
   std::array<int64_t, kKeys> ended_of_{};
 };
 
@@ -410,6 +448,8 @@ TEST(RegionSimulationItself, HasBothAnswersAndLosses) {
   int64_t lost = 0;
   int64_t unsound_lost = 0;
   int64_t resumes = 0;
+  int64_t resumed = 0;
+  int64_t drained = 0;
   std::array<int64_t, kKeys> ended_of{};
   for (uint64_t seed = 0; seed < 20; ++seed) {
     Simulation simulation(seed);
@@ -418,11 +458,15 @@ TEST(RegionSimulationItself, HasBothAnswersAndLosses) {
     lost += simulation.lost();
     unsound_lost += simulation.unsound_lost();
     resumes += simulation.resumes();
+    resumed += simulation.resumed();
+    drained += simulation.drained();
     for (size_t key = 0; key < kKeys; ++key) ended_of[key] += simulation.ended_of(key);
   }
   EXPECT_GT(ended, 100);
   EXPECT_GT(lost, 0);
   EXPECT_GT(resumes, 10);
+  EXPECT_GT(resumed, 10);
+  EXPECT_GT(drained, 5);
   EXPECT_GT(unsound_lost, 0);
   for (const int64_t of_key : ended_of) EXPECT_GT(of_key, 20);
 }

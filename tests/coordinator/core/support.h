@@ -59,22 +59,28 @@ std::vector<T> Select(const std::vector<Action>& actions) {
 class RegionInvariants {
  public:
   void Submitted(StreamId stream);
+  // A listener hears all of it, from now on.
+  void Resumed(StreamId stream);
   void Cancelled(StreamId stream);
+  void Detached(StreamId stream);
   void Observe(const std::vector<Action>& actions);
   void Check(const Region& region);
 
-  // Streams that were taken and have had no end.
+  // Streams that somebody listens to and that have had no end.
   const std::set<StreamId>& open() const { return open_; }
 
  private:
   void End(StreamId stream);
+  void ObserveDelivery(const DeliverAction& deliver);
   void CheckStreams(const Region& region);
   void CheckGrowth(const Region& region);
 
   store::Journal journal_;
   std::set<StreamId> open_;
   std::set<StreamId> known_;
-  std::map<uint64_t, uint64_t> epochs_;  // Of each group number, the newest.
+  std::map<StreamId, std::vector<int32_t>> past_;  // Tokens of streams in the journal, or once.
+  std::map<StreamId, int64_t> heard_;              // Tokens that its listener has.
+  std::map<uint64_t, uint64_t> epochs_;            // Of each group number, the newest.
   int64_t checks_ = 0;
   int64_t requests_total_ = 0;
   int64_t group_losses_total_ = 0;

@@ -1,0 +1,78 @@
+// Canaries: a group takes requests only after one has come back with the bits that it must have,
+// and goes on only while others do.
+
+#include <string>
+
+#include "coordinator/core/groups/canary.h"
+#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/region.h"
+#include "transport/base/check.h"
+
+namespace shoal::core {
+
+void Region::StartCanary(Group& group) {
+  group.canary_due = false;
+  group.canary_wait_ms = 0;
+  Canary& canary =
+      group.canary.emplace(streams_.TakeSequence(), options_.canary_prompt, group.shape());
+  // Before all that waits in its leader.
+  canary.request.params.priority = kPriorityMin;
+  group.sequences.insert(canary.sequence);
+  actions_.emplace_back(SubmitAction{
+      group.leader(),
+      group.epoch,
+      {.id = canary.sequence, .prompt = canary.request.prompt, .params = canary.request.params}});
+}
+
+void Region::StartDueCanary(Group& group) {
+  const bool wanted = group.state == GroupState::kReady || group.state == GroupState::kCanary;
+  if (group.canary_due && wanted && group.HasPlace()) StartCanary(group);
+}
+
+void Region::TickCanary(Group& group) {
+  if (group.state != GroupState::kReady) return StartDueCanary(group);
+  if (!group.has_canary()) {
+    const TimeNs interval = options_.canary_interval_ms * kMillisecondNs;
+    const bool due = interval > 0 && clock_.now() - group.canary_time >= interval;
+    group.canary_due = group.canary_due || due;
+    return StartDueCanary(group);
+  }
+  // Where all slots are taken it waits for the next one that is free, however long that takes.
+  const auto slots = static_cast<size_t>(group.shape().sequences_max);
+  if (group.sequences.size() > slots || group.ranks_away > 0) return;
+  group.canary_wait_ms += options_.heartbeat_ms;
+  if (group.canary_wait_ms <= options_.join_timeout_ms) return;
+  LoseGroup(group, LossCause::kStuck,
+            Str("its canary has not come back within ", options_.join_timeout_ms, " ms"));
+}
+
+void Region::ApplyCanary(Group& group, SequenceUpdate update) {
+  group.canary->Trim(update);
+  group.canary->Apply(update);
+  if (update.finish == FinishReason::kNone) return;
+  if (update.finish == FinishReason::kCancelled && group.sequences.size() > group.capacity()) {
+    // Its leader is full with what it has of another coordinator: it gets the next free place.
+    group.Forget(update.id);
+    group.canary_due = true;
+    return;
+  }
+  std::string fault = group.canary->FindBadEnd(update);
+  if (!fault.empty()) {
+    return LoseGroup(group,
+                     update.finish == FinishReason::kNumericError ? LossCause::kWrongAnswer
+                                                                  : LossCause::kProtocol,
+                     fault);
+  }
+  const std::string digest = group.canary->Digest();
+  fault = FindDigestFault(group.key, digest, groups_.ExpectedDigest(group.key));
+  if (!fault.empty()) return LoseGroup(group, LossCause::kWrongAnswer, fault);
+  group.Forget(update.id);
+  group.canary_time = clock_.now();
+  // It is ready already, or has been dismissed meanwhile.
+  if (group.state != GroupState::kCanary) return;
+  groups_.SetReady(group, digest);
+  actions_.emplace_back(GroupReadyAction{group.number, group.Name(), group.key,
+                                         *ChooseVersion(groups_.models(), group.key.name)});
+}
+
+}  // namespace shoal::core

@@ -1,0 +1,141 @@
+// What gateways want: streams that begin, go on, are left alone for a while, and end.
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "coordinator/core/admission.h"
+#include "coordinator/core/catalog.h"
+#include "coordinator/core/region.h"
+#include "coordinator/core/streams/replay.h"
+#include "transport/base/check.h"
+
+namespace shoal::core {
+
+std::variant<StreamId, StreamError> Region::Submit(Request request) {
+  if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
+  if (request.stream &&
+      (streams_.Find(*request.stream) != nullptr || ended_.Find(*request.stream) != nullptr)) {
+    return MakeStreamError(BusyReason::kInvalid,
+                           Str("there is a stream ", *request.stream, " already"));
+  }
+  auto admitted = Admit(std::move(request), options_, groups_, streams_, suspects_, clock_.now());
+  if (auto* refusal = std::get_if<StreamError>(&admitted)) return std::move(*refusal);
+  ++counts_.requests_total;
+  const StreamId id = AddStream(std::get<Stream>(std::move(admitted)));
+  Dispatch(ModelKey(streams_.Find(id)->key));
+  return id;
+}
+
+StreamId Region::AddStream(Stream stream) {
+  stream.token_time = clock_.now();
+  const StreamId id = streams_.Add(std::move(stream));
+  const Stream& added = *streams_.Find(id);
+  actions_.emplace_back(JournalAction{id, JournalBegin{added.request, added.key}});
+  if (!added.tokens.empty()) actions_.emplace_back(JournalAction{id, JournalTokens{added.tokens}});
+  return id;
+}
+
+std::variant<Region::Resumed, StreamError> Region::Resume(Request request) {
+  SHOAL_CHECK(request.stream, "a request that is to go on with no stream");
+  if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
+  const StreamId id = *request.stream;
+  EndedStream* ended = ended_.Find(id);
+  Stream* stream = ended != nullptr ? &ended->stream : streams_.Find(id);
+  if (stream == nullptr) {
+    auto outcome = Submit(std::move(request));
+    if (auto* error = std::get_if<StreamError>(&outcome)) return std::move(*error);
+    return Resumed{.recomputing = true};
+  }
+  const std::string name = ModelName(request.model, options_, groups_).value_or("");
+  const std::string difference = stream->request.resumable
+                                     ? FindRequestDifference(request, name, *stream)
+                                     : "that the stream is not resumable";
+  if (!difference.empty()) {
+    return MakeStreamError(BusyReason::kInvalid,
+                           Str("stream ", id, " is of another request: ", difference, " differs"));
+  }
+  // What was about to be told to the listener before is part of what this one hears.
+  std::erase_if(actions_, [&](const Action& action) {
+    const auto* deliver = std::get_if<DeliverAction>(&action);
+    return deliver != nullptr && deliver->stream == id;
+  });
+  stream->detached_since.reset();
+  if (ended != nullptr) ended->until = clock_.now() + options_.orphan_grace_ms * kMillisecondNs;
+  for (SequenceUpdate& update : Replay(*stream, ended != nullptr ? &ended->end : nullptr)) {
+    actions_.emplace_back(DeliverAction{id, std::move(update)});
+  }
+  return Resumed{};
+}
+
+void Region::Detach(StreamId id) {
+  Stream* stream = streams_.Find(id);
+  if (stream == nullptr) return;
+  if (!stream->request.resumable || options_.orphan_grace_ms == 0) return Cancel(id);
+  if (stream->detached_since) return;
+  stream->detached_since = clock_.now();
+  LimitDetached();
+}
+
+void Region::LimitDetached() {
+  if (streams_.detached_count() <= kDetachedStreamsMax) return;
+  const auto oldest = std::ranges::min_element(streams_.all(), {}, [](const auto& entry) {
+    return entry.second.detached_since.value_or(INT64_MAX);
+  });
+  Cancel(oldest->first);
+}
+
+void Region::Cancel(StreamId id) {
+  if (const std::optional<EndedStream> ended = ended_.Remove(id)) return Release(ended->holder);
+  const Stream* stream = streams_.Find(id);
+  if (stream == nullptr) return;
+  if (stream->group) {
+    const Group& group = groups_.at(*stream->group);
+    actions_.emplace_back(CancelAction{group.leader(), group.epoch, stream->sequence});
+  }
+  EndStream(id);
+}
+
+void Region::FailStream(StreamId id, StreamError error) {
+  // A client that comes back for it has it recomputed, or hears why it is not.
+  if (!streams_.Find(id)->detached_since) {
+    actions_.emplace_back(FailAction{id, std::move(error)});
+  }
+  EndStream(id);
+}
+
+void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) {
+  const Holder holder{group.number, group.epoch, last.id};
+  EndedStream ended{EndStream(id), std::move(last), holder,
+                    clock_.now() + options_.orphan_grace_ms * kMillisecondNs};
+  if (!ended.stream.request.resumable) return;
+  if (options_.orphan_grace_ms == 0) return Release(ended.holder);
+  const std::optional<EndedStream> oldest = ended_.Add(id, std::move(ended));
+  if (oldest) Release(oldest->holder);
+}
+
+Stream Region::EndStream(StreamId id) {
+  actions_.emplace_back(JournalAction{id, JournalEnd{}});
+  return streams_.Remove(id);
+}
+
+void Region::Release(const Holder& holder) {
+  const Group* group = groups_.Find(holder.group);
+  if (group == nullptr || group->epoch != holder.epoch || !group->has_leader()) return;
+  actions_.emplace_back(ReleaseAction{group->leader(), group->epoch, holder.sequence});
+}
+
+void Region::ForgetStreams() {
+  const TimeNs now = clock_.now();
+  for (const StreamId id : ended_.Expired(now)) Cancel(id);
+  std::vector<StreamId> left_alone;
+  for (const auto& [id, stream] : streams_.all()) {
+    const TimeNs grace = options_.orphan_grace_ms * kMillisecondNs;
+    if (stream.detached_since && now - *stream.detached_since >= grace) left_alone.push_back(id);
+  }
+  for (const StreamId id : left_alone) Cancel(id);
+}
+
+}  // namespace shoal::core
