@@ -186,6 +186,9 @@ class RankProcess {
     }
     link.join_timeout_ms = options_.join_timeout_ms;
     RankRegistration& rank = link.rank;
+    if (options_.group_number >= 0) {
+      rank.group_number = static_cast<uint64_t>(options_.group_number);
+    }
     rank.group_id = group_id;
     rank.rank = environment_.rank();
     rank.size = environment_.size();

@@ -85,8 +85,8 @@ config::OptionTable MakeWorkerTable(WorkerOptions& options) {
                "Give up joining, or joining again, after this long.");
   table.AddString("group-token-file", "FILE", options.group_token_file,
                   "A secret that this group shares with the coordinator, one line.");
-  table.AddInt("group-number", "N", options.group_number, {-1, INT64_MAX},
-               "The place among the coordinator's managed groups that this one takes; -1: none.");
+  table.AddInt("group-number", "N", options.group_number, {-1, INT32_MAX},
+               "Which of the groups that the coordinator manages it is. -1: none of them.");
   return table;
 }
 

@@ -32,7 +32,7 @@ struct WorkerOptions {
   int64_t join_timeout_ms = 30'000;
   int64_t step_timeout_ms = 60'000;
   std::string group_token_file;
-  int64_t group_number = -1;  // -1: none.
+  int64_t group_number = -1;  // -1: any that is free.
 };
 
 // The flags that say how a model is cut and run; `verify` and benchmarks have them too.

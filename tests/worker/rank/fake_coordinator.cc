@@ -138,12 +138,13 @@ bool FakeCoordinator::OnHandOver(uint64_t, uint64_t epoch, std::vector<HeldStrea
     if (!part.request.prompt.empty()) held[part.request.id] = part.request;
     Take(part.all);
   }
-  if (last) ++hand_overs;
   if (std::exchange(breaks_in_hand_over, false)) {
     held.clear();
     streams.clear();
     Break();
+    return false;
   }
+  if (last) ++hand_overs;
   return epoch == epoch_;
 }
 
