@@ -1,8 +1,9 @@
 #!/bin/bash
 # What is too long for every change: all tests beside busy processes, the unit tests under
 # ThreadSanitizer, the whole matrix of cuts, batches, chunks and instruction sets, 100,000 seeds of
-# simulated regions, minutes of fuzzing for each target (with libFuzzer where clang is installed), the programs' tests again and again, and
-# the benchmark. Takes some hours on two cores. Leaves build/{release,tsan,fuzz}; a finding of the
+# simulated regions, minutes of fuzzing for each target (with libFuzzer where clang is installed), the
+# programs' tests again and again, 10,000 kills, half an hour beside busy processes, and the
+# benchmarks. Takes some hours on two cores. Leaves build/{release,tsan,fuzz}; a finding of the
 # fuzzers stays in build/fuzz.
 #
 # Usage: scripts/nightly.sh [--fuzz-seconds 300] [--rounds 10] [--peer 'COMMAND']

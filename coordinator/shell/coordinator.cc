@@ -53,22 +53,6 @@ std::map<std::string, std::string> ParseCanaryDigests(const std::string& list) {
   return digests;
 }
 
-// Larger for a coordinator that was started later. Of the 53 bits that a JSON number holds exactly,
-// 33 are the seconds until the year 2242, and 20 count what is drawn: less than 2^20 a second.
-uint64_t BootPart() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
-  return static_cast<uint64_t>(seconds) << 20;
-}
-
-std::string HostName() {
-  char name[256] = {};
-  if (gethostname(name, sizeof(name) - 1) != 0) {
-    Throw(ErrorCode::kFailed, "gethostname: ", std::strerror(errno));
-  }
-  return name;
-}
-
 // The model's manifest, if there is one, for what no flag speaks of. Errors: kInvalidArgument for
 // a damaged one.
 void AddManifest(const std::string& path, std::map<std::string, std::string>& digests) {
@@ -85,15 +69,31 @@ void AddManifest(const std::string& path, std::map<std::string, std::string>& di
   }
 }
 
+// Larger for a coordinator that was started later. Of the 53 bits that a JSON number holds exactly,
+// 33 are the seconds until the year 2242, and 20 count what is drawn: less than 2^20 a second.
+uint64_t BootPart() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+  return static_cast<uint64_t>(seconds) << 20;
+}
+
+std::string HostName() {
+  char name[256] = {};
+  if (gethostname(name, sizeof(name) - 1) != 0) {
+    Throw(ErrorCode::kFailed, "gethostname: ", std::strerror(errno));
+  }
+  return name;
+}
+
 core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
   core::RegionOptions region = options.region;
   region.model_name = model;
   region.canary_digests = ParseCanaryDigests(options.canary_digests);
+  AddManifest(model::ManifestPath(options.model), region.canary_digests);
   region.managed_groups = options.launch.managed_groups();
   // Nobody can go on with a stream here: it fails with its group.
   if (!options.launch.relaunch && region.managed_groups == 1) region.resume_timeout_ms = 0;
   region.boot = BootPart();
-  AddManifest(model::ManifestPath(options.model), region.canary_digests);
   return region;
 }
 

@@ -89,6 +89,7 @@ class Manifest(ProgramTest):
     def test_is_written_beside_the_model_and_compared_with(self):
         model = self.write_model("q4_0")
         path = pathlib.Path(f"{model}.manifest.json")
+        self.addCleanup(path.unlink)  # Other tests have the same model.
         status, output, log = self.verify(model, "--write")
         self.assertEqual(status, 0, log)
         self.assertIn(f"written: {path}", output)
