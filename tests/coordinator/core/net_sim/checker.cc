@@ -37,7 +37,8 @@ void Checker::Registered(ConnectionId connection, const std::shared_ptr<FakeGrou
   }
   if (outcome.continued) {
     ++context_.counters.rejoined;
-    if (rank.last_epoch != outcome.epoch) {
+    // It may not have heard of its epoch.
+    if (rank.last_epoch > outcome.epoch) {
       context_.Violation(
           Str("a rank of epoch ", rank.last_epoch, " goes on with epoch ", outcome.epoch));
     }
@@ -65,12 +66,32 @@ void Checker::Updated(const std::vector<SequenceUpdate>& updates) {
   }
 }
 
+void Checker::HandsOver(const HeldStream& held, const Region& region) {
+  const SequenceRequest& request = held.request;
+  const bool is_known =
+      region.streams().contains(request.stream) || region.ended().contains(request.stream);
+  // What came before the group's part of it may be lost, and must be known.
+  const bool lacks = (request.params.top_logprobs >= 0 && !request.generated.empty()) ||
+                     (request.params.prompt_logprobs && request.prompt_logprobs_given);
+  const ClientStream* stream = clients_.Find(request.stream);
+  const bool is_wanted = stream != nullptr && !stream->over;
+  if (is_wanted && !is_known && !lacks) must_take_.insert(request.stream);
+}
+
 void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t epoch,
                          const Region& region) {
-  const std::optional<uint64_t> number = FindNumber(leader, epoch);
   const SequenceRequest& request = held.request;
+  // A further part has the sequence alone.
+  if (request.stream == StreamId{}) return Updated({held.all});
+  const bool must_take = must_take_.erase(request.stream) > 0;
+  const std::optional<uint64_t> number = FindNumber(leader, epoch);
   const auto stream = region.streams().find(request.stream);
-  if (!number || held.all.finish != FinishReason::kNone) return;
+  if (!number) return;
+  const bool is_known = stream != region.streams().end() || region.ended().contains(request.stream);
+  if (must_take && !is_known && !draining_.contains({leader, epoch})) {
+    context_.Violation(Str("stream ", request.stream, " was handed over, and is not taken"));
+  }
+  if (held.all.finish != FinishReason::kNone) return;
   if (stream == region.streams().end() || stream->second.sequence != request.id) {
     if (!cancelled_.contains(request.id)) {
       context_.Violation(Str("sequence ", request.id, " of stream ", request.stream,
@@ -90,7 +111,7 @@ void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t e
   placed_[request.id] = request.stream;
   if (request.params.prompt_logprobs) {
     known.prompt_logprobs =
-        request.prompt_logprobs_given ? request.prompt.size() - 1 : held.all.prompt_logprobs.size();
+        static_cast<size_t>(held.all.prompt_logprobs_before) + held.all.prompt_logprobs.size();
   }
 }
 
@@ -103,11 +124,13 @@ void Checker::Observe(const std::vector<Action>& actions, const Region& region) 
     } else if (const auto* cancel = std::get_if<CancelAction>(&action)) {
       Observe(*cancel);
     } else if (const auto* ready = std::get_if<GroupReadyAction>(&action)) {
-      Observe(*ready, region);
+      Observe(*ready);
+    } else if (const auto* stop = std::get_if<StopAction>(&action)) {
+      Observe(*stop);
     } else if (const auto* lost = std::get_if<GroupLostAction>(&action)) {
       Observe(*lost);
     } else if (const auto* journal = std::get_if<JournalAction>(&action)) {
-      Observe(*journal);
+      Observe(*journal, region);
     }
   }
 }
@@ -185,7 +208,38 @@ void Checker::Observe(const CancelAction& cancel) {
   placed_.erase(placed);
 }
 
-void Checker::Observe(const GroupReadyAction& ready, const Region&) {
+// A group that is dismissed has nothing to say any more.
+void Checker::Observe(const StopAction& stop) {
+  const std::optional<uint64_t> number = FindNumber(stop.leader, stop.epoch);
+  if (number) Displace(*number, /*is_lost=*/false);
+}
+
+void Checker::Displace(uint64_t number, bool is_lost) {
+  for (auto& [id, known] : known_) {
+    if (!known.place || known.place->group != number) continue;
+    placed_.erase(known.place->sequence);
+    known.place.reset();
+    if (is_lost) ++known.groups_lost;
+  }
+}
+
+// What it does not know was lost on its way to it: the region may give it to another group.
+void Checker::Introduced(ConnectionId leader, uint64_t epoch, const Region& region) {
+  const std::optional<uint64_t> number = FindNumber(leader, epoch);
+  if (!number) return;
+  const auto& live = members_.at(*number).group->leader().live();
+  for (auto& [id, known] : known_) {
+    if (!known.place || known.place->group != *number) continue;
+    const SequenceId sequence = known.place->sequence;
+    const auto stream = region.streams().find(id);
+    if (stream != region.streams().end() && stream->second.sequence == sequence) continue;
+    if (live.contains(sequence) && !live.at(sequence).cancelled) continue;
+    placed_.erase(sequence);
+    known.place.reset();
+  }
+}
+
+void Checker::Observe(const GroupReadyAction& ready) {
   const auto member = members_.find(ready.group);
   if (member == members_.end()) {
     return context_.Violation(Str("group ", ready.group, " is ready, and has never joined"));
@@ -208,21 +262,32 @@ void Checker::Observe(const GroupLostAction& lost) {
   if (!group.blamed() && context_.swarm.link.misdeliver == 0) {
     context_.Violation(Str(group.Name(), " was given up without a reason: ", lost.why));
   }
-  for (auto& [id, known] : known_) {
-    if (!known.place || known.place->group != lost.group) continue;
-    placed_.erase(known.place->sequence);
-    known.place.reset();
-    if (lost.cause != LossCause::kDrained) ++known.groups_lost;
-  }
+  Displace(lost.group, lost.cause != LossCause::kDrained);
   members_.erase(member);
 }
 
-void Checker::Observe(const JournalAction& journal) {
+// A stream whose client is away and may come back is kept, unless it would have failed.
+void Checker::CheckForgotten(StreamId id, const Known& known, const Region& region) {
+  const ClientStream* stream = clients_.Find(id);
+  if (stream == nullptr || stream->over || stream->attached || region.ended().contains(id)) return;
+  if (context_.swarm.rate(Fault::kRefuse) > 0) return;
+  const TimeNs since = std::min(stream->away_since, known.idle_since.value_or(INT64_MAX));
+  const int64_t idle_ms = (context_.loop.now() - since) / kMillisecondNs;
+  if (idle_ms + 2 * context_.swarm.heartbeat_ms >= context_.swarm.orphan_grace_ms) return;
+  if (FindNoReason(*stream, {BusyReason::kRequestSuspect}).empty()) return;
+  const std::string fault = FindNoReason(*stream, {BusyReason::kGroupLost});
+  if (fault.empty()) return;
+  context_.Violation(
+      Str("stream ", id, " is forgotten ", idle_ms, " ms after its client went, but ", fault));
+}
+
+void Checker::Observe(const JournalAction& journal, const Region& region) {
   if (std::holds_alternative<JournalEnd>(journal.what)) {
     const auto known = known_.find(journal.stream);
     if (known == known_.end()) return;
     if (known->second.place) placed_.erase(known->second.place->sequence);
     groups_lost_of_[journal.stream] = known->second.groups_lost;
+    CheckForgotten(journal.stream, known->second, region);
     known_.erase(known);
     return;
   }
@@ -243,6 +308,7 @@ void Checker::Check(const Region& region) {
   const std::string broken = region.FindBrokenInvariant();
   if (!broken.empty()) context_.Violation(broken);
   for (const StreamId id : clients_.attached()) {
+    known_[id].idle_since.reset();
     if (!region.streams().contains(id)) {
       context_.Violation(Str("stream ", id, " is not known any more, and has had no end"));
     }

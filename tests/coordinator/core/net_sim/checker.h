@@ -34,6 +34,10 @@ class Checker {
   void Draining(ConnectionId leader, uint64_t epoch) { draining_.insert({leader, epoch}); }
 
   void Observe(const std::vector<Action>& actions, const Region& region);
+  // A leader has said all that it knows. Before Observe of what comes of it.
+  void Introduced(ConnectionId leader, uint64_t epoch, const Region& region);
+  // Before the region hears of it.
+  void HandsOver(const HeldStream& held, const Region& region);
   // After Observe of what came of it: the region goes on with the stream there, or cancels it
   // there.
   void HandedOver(const HeldStream& held, ConnectionId leader, uint64_t epoch,
@@ -72,9 +76,13 @@ class Checker {
   void Observe(const SubmitAction& submit, const Region& region);
   void ObserveStream(const SubmitAction& submit, uint64_t number, const Member& member);
   void Observe(const CancelAction& cancel);
-  void Observe(const GroupReadyAction& ready, const Region& region);
+  void Observe(const StopAction& stop);
+  void Observe(const GroupReadyAction& ready);
   void Observe(const GroupLostAction& lost);
-  void Observe(const JournalAction& journal);
+  void Observe(const JournalAction& journal, const Region& region);
+  void CheckForgotten(StreamId id, const Known& known, const Region& region);
+  // What was given to that group is not there any more.
+  void Displace(uint64_t number, bool is_lost);
   // The number of the group with that leader; none if it is gone.
   std::optional<uint64_t> FindNumber(ConnectionId leader, uint64_t epoch) const;
   void NoteReady(const Region& region);
@@ -90,6 +98,7 @@ class Checker {
   std::set<std::pair<ConnectionId, uint64_t>> draining_;
   std::map<StreamId, Known> known_;
   std::map<SequenceId, StreamId> placed_;
+  std::set<StreamId> must_take_;                // Of those that are being handed over.
   std::set<SequenceId> cancelled_;              // By the last actions.
   std::map<StreamId, int32_t> groups_lost_of_;  // Of streams that the last actions ended.
   std::map<ModelKey, std::map<int64_t, TimeNs>>

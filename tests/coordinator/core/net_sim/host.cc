@@ -196,8 +196,10 @@ void Host::Update(ConnectionId id, uint64_t epoch, std::vector<SequenceUpdate> u
 void Host::OnHandOver(Link& link, uint64_t epoch, std::vector<HeldStream> streams, bool last) {
   Arrive(link, [this, epoch, streams = std::move(streams), last](ConnectionId id,
                                                                  Connection& connection) {
+    for (const HeldStream& held : streams) checker_->HandsOver(held, *region_);
     if (!region_->HandOver(id, epoch, streams, last)) return Refuse(id);
     if (last) {
+      checker_->Introduced(id, epoch, *region_);
       connection.link->Send(
           Side::kCoordinator,
           [group = connection.group, link = connection.link.get()] { group->OnIntroduced(link); });

@@ -48,6 +48,21 @@ Swarm::Swarm(Chance& chance) {
   orphan_grace_ms = chance.Draw(2'000, 8'000);
   drain_timeout_ms = chance.Draw(500, 4'000);
   queue_requests_max = static_cast<int32_t>(chance.Draw(0, 6));
+  if (chance.OneIn(4)) FavourContinuity(chance);
+}
+
+// Long streams whose clients come back, through coordinators and connections that go.
+void Swarm::FavourContinuity(Chance& chance) {
+  for (int64_t& rate : rates) rate = chance.OneIn(6) ? 1 : 0;
+  for (const Fault fault : {Fault::kCrash, Fault::kReset, Fault::kStall}) {
+    rates[static_cast<int>(fault)] = chance.Draw(0, 4);
+  }
+  fault_every_ms = chance.Draw(1'000, 4'000);
+  tokens_max = 60;
+  resumable = 1;
+  impatient = 0.05;
+  rejoin_grace_ms = chance.Draw(200, 600);
+  ranks_max = 3;
 }
 
 void Counters::Add(const Counters& other) {

@@ -61,6 +61,7 @@ const char* ToString(Fault fault);
 struct Swarm {
   explicit Swarm(Chance& chance);
 
+  void FavourContinuity(Chance& chance);
   int64_t rate(Fault fault) const { return rates[static_cast<int>(fault)]; }
 
   int64_t rates[kFaults] = {};  // Shares; 0: this seed has none of them.

@@ -123,6 +123,7 @@ void Clients::Attach(ClientStream& stream) {
 
 void Clients::Unattach(ClientStream& stream) {
   stream.attached = false;
+  stream.away_since = context_.loop.now();
   attached_.erase(stream.id);
 }
 

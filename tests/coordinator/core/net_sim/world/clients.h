@@ -38,6 +38,7 @@ struct ClientStream {
   size_t tokens = 0;           // That this listener has heard,
   size_t prompt_logprobs = 0;  // as these.
   size_t seen = 0;             // Tokens that the client has, over all its connections.
+  TimeNs away_since = 0;  // While it is not attached.
   int64_t returns = 0;
 };
 

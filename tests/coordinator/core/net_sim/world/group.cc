@@ -4,11 +4,15 @@
 #include <utility>
 
 #include "transport/base/check.h"
+#include "transport/rpc/hand_over_queue.h"
+#include "transport/rpc/update_queue.h"
 
 namespace shoal::core::net_sim {
 
 namespace {
 
+// Of what a leader says at once: so few that most of it is cut.
+constexpr size_t kMessageBytes = 256;
 // A step that other ranks hold up ends the group.
 constexpr int64_t kStepDeadlineMs = 20'000;
 
@@ -125,17 +129,19 @@ void FakeGroup::Joined(bool continued) {
   context_.Log(Name(), " hands ", told.streams.size(), " streams over, tells ", told.updates.size(),
                " again");
   const std::shared_ptr<Link>& link = at(0).link;
-  if (!told.updates.empty()) {
+  rpc::UpdateQueue again;
+  for (SequenceUpdate& update : told.updates) again.Add(std::move(update));
+  while (!again.empty()) {
     link->Send(Side::kRank, [this, self = shared_from_this(), link, epoch = epoch(),
-                             updates = std::move(told.updates)] {
+                             updates = again.Take(kMessageBytes)] {
       door_.OnUpdate(*link, epoch, updates, /*is_lie=*/false);
     });
   }
-  // Each in a message of its own, and an empty one at the end.
-  for (size_t i = 0; i <= told.streams.size(); ++i) {
-    const bool last = i == told.streams.size();
-    std::vector<HeldStream> part;
-    if (!last) part.push_back(std::move(told.streams[i]));
+  rpc::HandOverQueue held;
+  for (HeldStream& stream : told.streams) held.Add(std::move(stream));
+  for (bool last = false; !last;) {
+    std::vector<HeldStream> part = held.Take(kMessageBytes);
+    last = part.empty();
     link->Send(Side::kRank,
                [this, self = shared_from_this(), link, epoch = epoch(), part = std::move(part),
                 last] { door_.OnHandOver(*link, epoch, part, last); });
@@ -163,6 +169,8 @@ void FakeGroup::OnRefused(int32_t rank, const Link* link) {
 void FakeGroup::OnSubmit(uint64_t epoch, const SequenceRequest& request) {
   Awake(0, [this, epoch, request] {
     if (!at(0).registered || epoch != at(0).epoch) return;
+    context_.Log(Name(), " is given sequence ", request.id, " of stream ", request.stream,
+                 " after ", request.generated.size(), " tokens");
     if (!leader_.Submit(request)) {
       context_.Violation(Str(Name(), " is given more than it has room for"));
     }

@@ -11,7 +11,10 @@ namespace shoal::core::net_sim {
 bool Leader::Submit(const SequenceRequest& request) {
   if (held_.Knows(request.id)) return true;
   const auto room = static_cast<size_t>(shape_.sequences_max + shape_.queue_requests_max);
-  const bool is_full = live_.size() >= room;
+  // What is cancelled makes room, though it is there until the next step.
+  const auto count =
+      std::ranges::count_if(live_, [](const auto& entry) { return !entry.second.cancelled; });
+  const bool is_full = static_cast<size_t>(count) >= room;
   const bool is_canary = request.stream == StreamId{};
   if (is_full || (!is_canary && refuse_one_in > 0 && chance_.OneIn(refuse_one_in))) {
     SequenceUpdate update;
@@ -20,7 +23,8 @@ bool Leader::Submit(const SequenceRequest& request) {
     update.detail = is_full ? "this group's queue is full" : "no room for it here";
     held_.Refuse(update, clock_.now());
     refusals_.push_back(std::move(update));
-    return !is_full;
+    // A canary may come before it is known how full it is.
+    return !is_full || is_canary;
   }
   Live live{request, TwinState(shape_.numerics_id, request.prompt, request.params)};
   for (const int32_t token : request.generated) {
@@ -54,14 +58,32 @@ rank::HeldStreams::Told Leader::Introduce(bool continued, bool introduced_before
   return told;
 }
 
+// By priority, then as they came; what runs is not held up.
+void Leader::StartWaiting() {
+  auto running = std::ranges::count_if(
+      live_, [](const auto& entry) { return entry.second.running && !entry.second.cancelled; });
+  while (running < shape_.sequences_max) {
+    Live* first = nullptr;
+    for (auto& [id, live] : live_) {
+      if (live.running || live.cancelled) continue;
+      if (first == nullptr || live.request.params.priority < first->request.params.priority) {
+        first = &live;
+      }
+    }
+    if (first == nullptr) return;
+    first->running = true;
+    ++running;
+  }
+}
+
 std::vector<SequenceUpdate> Leader::Step() {
   ++steps_;
   std::vector<SequenceUpdate> updates;
-  int32_t running = 0;
+  StartWaiting();
   for (auto next = live_.begin(); next != live_.end();) {
     const auto entry = next++;
     Live& live = entry->second;
-    if (!live.cancelled && ++running > shape_.sequences_max) continue;
+    if (!live.cancelled && !live.running) continue;
     if (live.request.prompt.front() == kPoison && !live.cancelled) poisoned_ = true;
     SequenceUpdate update = Advance(live);
     const bool ends = update.finish != FinishReason::kNone;

@@ -59,9 +59,11 @@ class Leader {
     TwinState state;
     int64_t tokens = 0;           // With those that it was given.
     int64_t prompt_logprobs = 0;  // Likewise.
+    bool running = false;         // It has one of the step's places.
     bool cancelled = false;
   };
 
+  void StartWaiting();
   SequenceUpdate Advance(Live& live);
   static bool IsCanary(const Live& live) { return live.request.stream == StreamId{}; }
 
