@@ -15,6 +15,7 @@
 
 #include "coordinator/gateway/api/http_gateway.h"
 #include "coordinator/gateway/http/http_server.h"
+#include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/rpc_gateway.h"
 #include "parallel/model/files/manifest.h"
@@ -143,8 +144,9 @@ ConnectionBounds ShareDescriptors(int64_t limit) {
 
 HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options,
                                    const std::vector<std::string>& api_keys,
-                                   const ConnectionBounds& bounds) {
+                                   const ConnectionBounds& bounds, const std::string& cursor_key) {
   HttpGatewayOptions http;
+  http.cursor_key = cursor_key;
   http.bind = options.bind;
   http.port = static_cast<uint16_t>(options.port);
   http.api_keys = api_keys;
@@ -262,8 +264,10 @@ struct Coordinator::Parts {
         text(options.model),
         region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
                std::move(events)),
-        upstream(region, text.Service(), SystemRandom(), io.unixEventPort),
-        http(MakeHttpOptions(options, api_keys, bounds), region, text.Service(),
+        cursor_key(options.state_dir.empty() ? RandomCursorKey()
+                                             : LoadCursorKey(options.state_dir)),
+        upstream(region, text.Service(), SystemRandom(), io.unixEventPort, cursor_key),
+        http(MakeHttpOptions(options, api_keys, bounds, cursor_key), region, text.Service(),
              io.provider->getTimer(), io.unixEventPort) {
     // Ranks that wait for a coordinator may be here, and ready, with the next turn of the event
     // loop. Listening takes turns, so their port comes last: whoever hears of a ready group then
@@ -280,6 +284,7 @@ struct Coordinator::Parts {
   const ModelText text;
   const SteadyClock clock;
   ManagedRegion region;
+  const std::string cursor_key;
   RpcGateway upstream;
   std::optional<rpc::ClusterServer> server;
   HttpGateway http;

@@ -30,7 +30,9 @@ Answer GetOverRpc(const Door& door, const Ask& ask) {
   Answer answer;
   SequenceUpdate all;
   std::string text;
+  answer.begun = false;
   const auto take = [&](const rpc::GenerateChunk& chunk) {
+    answer.begun = true;
     const SequenceUpdate& update = chunk.update;
     all.tokens.insert(all.tokens.end(), update.tokens.begin(), update.tokens.end());
     all.logprobs.insert(all.logprobs.end(), update.logprobs.begin(), update.logprobs.end());
@@ -65,8 +67,10 @@ Answer Get(const Door& door, const Ask& ask) {
   const Deadline deadline = Deadline::After(clock, kSilenceMs);
   while (true) {
     Answer answer = ask.path.empty() ? GetOverRpc(door, ask) : GetOverHttp(door.port, ask);
-    // Nothing was begun, and the client is told to come again.
-    if (answer.error.find("no_group") == std::string::npos || deadline.Passed(clock)) return answer;
+    // The client is told to come again, or the coordinator died before it had said anything.
+    const bool again = answer.error.find("no_group") != std::string::npos ||
+                       (ask.request.resumable && !answer.begun && !answer.error.empty());
+    if (!again || deadline.Passed(clock)) return answer;
     poll(nullptr, 0, kRetryMs);
   }
 }

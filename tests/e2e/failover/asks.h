@@ -36,6 +36,7 @@ struct Answer {
   std::string bytes;
   std::string error;    // Not empty: the stream was lost.
   int64_t resumes = 0;  // Of its streams.
+  bool begun = true;    // False over RPC: nothing came before the error.
 };
 
 struct Door {
