@@ -45,6 +45,8 @@ struct RegionOptions {
   int64_t orphan_grace_ms = 30'000;
   // How long a group that was told to end may still work on the streams that no other can take.
   int64_t drain_timeout_ms = 30'000;
+  // A stream that loses so many groups is suspected of being the cause, and ends.
+  int32_t groups_per_stream_max = 3;
   // How long requests with the prompt of a suspected one are refused.
   int64_t suspect_refusal_ms = 600'000;
   // The groups that this coordinator starts: numbers below it are theirs (--group-number).
