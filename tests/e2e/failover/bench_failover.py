@@ -203,7 +203,7 @@ class Bench:
         """When the group's log tells of the planted fault. Nothing if it was never reached."""
         group, begin = planted
         while any(stream.is_alive() for stream in asked):
-            told = [line for line in group.log()[begin:].splitlines() if "planted" in line]
+            told = [line for line in group.log()[begin:].splitlines() if "SHOAL_PLANT_FAULT strikes" in line]
             if told:
                 wall = next((t for t in map(log_time, told) if t), time.time())
                 return wall, time.monotonic() - (time.time() - wall)
