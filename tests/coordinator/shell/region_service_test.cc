@@ -69,7 +69,7 @@ class CoordinatorThread {
     TextService text;
     text.vocab_size = 100;
     RpcGateway upstream(
-        region, text, [] { return uint64_t{42}; }, io.unixEventPort);
+        region, text, [next = uint64_t{42}]() mutable { return next++; }, io.unixEventPort);
     rpc::ClusterServerOptions options;
     options.port = 0;
     rpc::ClusterServer server(io, options, region, upstream);
