@@ -388,7 +388,7 @@ TEST(RegionService, TellsAClientThatItStops) {
   auto coordinator = std::make_unique<CoordinatorThread>();
   FakeWorker worker(coordinator->address(), 1);
   ASSERT_TRUE(coordinator->WaitForReady(1));
-  rpc::Client client({.address = coordinator->address()});
+  rpc::Client client({.address = coordinator->address(), .resume_timeout_ms = 0});
   std::thread stopper;
   const auto error = ErrorOf([&] {
     client.Generate(Request({99}, 5), [&](const rpc::GenerateChunk&) {
