@@ -26,7 +26,7 @@ struct CancelAction {
   uint64_t epoch;
   SequenceId sequence;
 };
-// What came of a resumable sequence that has ended need not be held any more.
+// What came of a sequence that has ended need not be held any more, if it is: the leader knows.
 struct ReleaseAction {
   ConnectionId leader;
   uint64_t epoch;
@@ -40,7 +40,9 @@ struct CloseAction {
   ConnectionId connection;
   std::string why;
 };
-struct DeliverAction {  // update.finish says whether it is the stream's last.
+// Only of streams that somebody listens to, as FailAction. update.finish says whether it is the
+// stream's last; a client that comes back is told all of it once more.
+struct DeliverAction {
   StreamId stream;
   SequenceUpdate update;
 };
@@ -54,6 +56,7 @@ struct GroupReadyAction {
   ModelKey key;
   VersionChoice serving;  // Of its model: what takes new requests from now on.
 };
+// It is out. Of kDrained it was no loss: it has left as it was asked to.
 struct GroupLostAction {
   uint64_t group;
   LossCause cause;

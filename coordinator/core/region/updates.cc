@@ -57,6 +57,8 @@ bool Region::IgnoreUpdate(const Group& group, const SequenceUpdate& update) {
   if (group.sequences.contains(update.id)) return false;
   if (group.state == GroupState::kStopping) return true;  // Its streams are elsewhere.
   if (update.id > group.ignored_up_to) return false;
+  // A leader that is back tells also of what it holds for this coordinator.
+  if (ended_.HasHolder({group.number, group.epoch, update.id})) return true;
   if (update.finish == FinishReason::kNone) {
     actions_.emplace_back(CancelAction{group.leader(), group.epoch, update.id});
   } else {
@@ -77,7 +79,10 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   const bool ends = update.finish != FinishReason::kNone;
   const std::optional<StreamId> found = streams_.FindId(update.id);
   if (ends) group.Forget(update.id);
-  if (!found) return;  // Cancelled here, or taken elsewhere: nobody listens.
+  if (!found) {  // Cancelled here, or taken elsewhere: nobody listens.
+    if (ends) Release({group.number, group.epoch, update.id});
+    return;
+  }
   const StreamId id = *found;
   if (update.finish == FinishReason::kCancelled) return ApplyRefusal(group, id, update);
   Stream& stream = *streams_.Find(id);
@@ -98,6 +103,7 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
 }
 
 void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update) {
+  Release({group.number, group.epoch, update.id});
   if (update.detail.empty()) {
     LoseStreamsGroup(id, {LossCause::kRankDied, Str(group.Name(), " gave the request up")});
   } else {

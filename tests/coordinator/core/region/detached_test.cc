@@ -102,6 +102,51 @@ TEST_F(DetachedTest, ForgetsAStreamWhoseClientStaysAway) {
   EXPECT_THAT(region_.ended(), IsEmpty());
 }
 
+TEST_F(DetachedTest, LetsLeadersForgetWhatWasCancelled) {
+  const StreamId stream = Submit(Resumable());
+  Take();
+  const SequenceId sequence = SequenceOf(stream);
+  Cancel(stream);
+  EXPECT_THAT(Select<ReleaseAction>(Take()), IsEmpty()) << "it has not ended there";
+  EXPECT_TRUE(Answer(1, epoch_, sequence, {}, FinishReason::kCancelled));
+  const auto releases = Select<ReleaseAction>(Take());
+  ASSERT_THAT(releases, SizeIs(1));
+  EXPECT_EQ(releases[0].sequence, sequence);
+}
+
+TEST_F(DetachedTest, GoesOnElsewhereWithoutAClientToo) {
+  const StreamId stream = Submit(Resumable());
+  Take();
+  Bring(1, stream, {4});
+  Take();
+  Detach(stream);
+  region_.Disconnected(1, "closed");
+  epoch_ = JoinReady(2, MakeRank(2));
+  EXPECT_EQ(region_.streams().at(stream).group, 0u);
+  Bring(2, stream, {5, 6, 7}, FinishReason::kLength);
+  EXPECT_THAT(Select<DeliverAction>(Take()), IsEmpty());
+  EXPECT_FALSE(Resume(Resumable()));
+  const SequenceUpdate all = Heard(Take(), stream);
+  EXPECT_EQ(all.tokens, (Ints{4, 5, 6, 7}));
+  EXPECT_EQ(all.resumes, 1);
+  EXPECT_THAT(all.prompt_logprobs, SizeIs(2));
+}
+
+TEST_F(DetachedTest, HasItRecomputedWhereItFailedMeanwhile) {
+  const StreamId stream = Submit(Resumable());
+  Take();
+  Detach(stream);
+  region_.Disconnected(1, "closed");
+  TickFor(3'200);
+  EXPECT_THAT(Select<FailAction>(Take()), IsEmpty()) << "nobody would hear it";
+  EXPECT_THAT(region_.streams(), IsEmpty());
+  const auto refused = region_.Resume(Resumable());
+  ASSERT_TRUE(std::holds_alternative<StreamError>(refused));
+  EXPECT_EQ(std::get<StreamError>(refused).reason, BusyReason::kNoGroup);
+  JoinReady(2, MakeRank(2));
+  EXPECT_TRUE(Resume(Resumable()));
+}
+
 TEST_F(DetachedTest, RecomputesWhatNobodyKnows) {
   EXPECT_TRUE(Resume(Resumable()));
   const auto submits = Select<SubmitAction>(Take());
@@ -244,7 +289,11 @@ TEST_F(HandOverTest, GoOnAsStreamsWithoutAClient) {
 
   EXPECT_FALSE(Resume(Resumable(7)));
   EXPECT_FALSE(Resume(Resumable(8)));
+  EXPECT_TRUE(region_.HandOver(2, old_epoch_, {Held(8, {6}, FinishReason::kStop)}, true));
+  EXPECT_TRUE(region_.Update(2, old_epoch_, {Held(8, {6}, FinishReason::kStop).all}, {}));
   const auto told = Take();
+  EXPECT_THAT(Select<ReleaseAction>(told), IsEmpty()) << "what is told again is still wanted";
+  EXPECT_THAT(Select<CancelAction>(told), IsEmpty());
   EXPECT_EQ(Heard(told, {1, 7}).tokens, (Ints{4, 5}));
   EXPECT_EQ(Heard(told, {1, 8}).finish, FinishReason::kStop);
   SequenceUpdate next;
