@@ -1,9 +1,16 @@
 #!/bin/bash
 # What is too long for every change: all tests beside busy processes, the unit tests under
 # ThreadSanitizer, the whole matrix of cuts, batches, chunks and instruction sets, 100,000 seeds of
+<<<<<<< HEAD
 # simulated regions, minutes of fuzzing for each target (with libFuzzer where clang is installed),
 # the programs' tests again and again, and the benchmark. Takes some hours on two cores. Leaves
 # build/{release,tsan,fuzz}; a finding of the fuzzers stays in build/fuzz.
+=======
+# simulated regions, minutes of fuzzing for each target (with libFuzzer where clang is installed), the
+# programs' tests again and again, 10,000 kills, half an hour beside busy processes, and the
+# benchmarks. Takes some hours on two cores. Leaves build/{release,tsan,fuzz}; a finding of the
+# fuzzers stays in build/fuzz.
+>>>>>>> proof
 #
 # Usage: scripts/nightly.sh [--fuzz-seconds 300] [--rounds 10] [--peer 'COMMAND']
 #   COMMAND: as for scripts/bench_engine.sh
@@ -98,6 +105,9 @@ part "simulated regions" env SHOAL_SIM_SEEDS=100000 SHOAL_SIM_FIRST="$(($(date +
   build/release/bin/coordinator_net_sim_test --gtest_filter='NetSim.Keeps*'
 part "fuzzing" fuzz
 part "the programs, $rounds times" chaos
+part "10,000 kills" scripts/soak_failover.sh --state "$(mktemp)"
+part "30 minutes beside busy processes" scripts/false_alarms.sh
+part "what clients notice of faults" scripts/bench_failover.sh --trials 30
 part "benchmark" scripts/bench_engine.sh ${peer:+--peer "$peer"}
 
 if [[ ${#failures[@]} -gt 0 ]]; then

@@ -25,6 +25,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kLookMs = 50;
 constexpr int64_t kStopMs = 5'000;
+constexpr int64_t kResumeMs = 30'000;
 
 struct ChatOptions {
   std::string model;
@@ -45,8 +46,9 @@ config::OptionTable MakeChatTable(ChatOptions& options) {
        .usage = "MODEL [options] | --url URL [options]",
        .summary = "Talks with a model: reads a line, prints the answer as it comes, until the end "
                   "of input (^D). With MODEL it starts a server of its own, as `shoal run` would, "
-                  "and ends it; with --url it uses one that runs. Answers go to stdout, "
-                  "everything else to stderr.",
+                  "and ends it; with --url it uses one that runs, and when its connection is lost "
+                  "in an answer it goes on with that answer over another one. Answers go to "
+                  "stdout, everything else to stderr.",
        .epilog = "Exit status:\n"
                  "  0  end of input\n"
                  "  1  the server failed\n"
@@ -110,8 +112,14 @@ class OwnServer {
 
 class Conversation {
  public:
-  Conversation(const ChatOptions& options, bool seeded, HttpClient client, std::string model)
-      : options_(options), seeded_(seeded), client_(std::move(client)), model_(std::move(model)) {
+  // `resume_ms`: how long an answer waits for a server that is gone.
+  Conversation(const ChatOptions& options, bool seeded, HttpClient client, std::string model,
+               int64_t resume_ms)
+      : options_(options),
+        seeded_(seeded),
+        client_(std::move(client)),
+        model_(std::move(model)),
+        resume_ms_(resume_ms) {
     if (!options.system.empty()) Add("system", options.system);
   }
 
@@ -125,7 +133,11 @@ class Conversation {
     std::string text;
     const HttpAnswer answer = client_.PostForEvents(
         "/v1/chat/completions", request.dump(-1, ' ', false, Json::error_handler_t::replace),
-        [&](std::string_view data) { return Take(data, text); });
+        [&](std::string_view data) { return Take(data, text); },
+        {.timeout_ms = resume_ms_, .on_lost = [](const std::string& why) {
+           std::cerr << "shoal chat: the connection is lost (" << why << "); reconnecting"
+                     << std::endl;
+         }});
     if (answer.status != 200) FailWith(Json::parse(answer.body, nullptr, false));
     std::cout << std::endl;
     Add("assistant", text);
@@ -148,7 +160,13 @@ class Conversation {
   static bool Take(std::string_view data, std::string& text) {
     if (data == "[DONE]") return false;
     const Json event = Json::parse(data, nullptr, false);
-    if (!event.is_object() || event.contains("error")) FailWith(event);
+    if (!event.is_object()) FailWith(event);
+    if (event.contains("error")) {
+      // Its server stops, and may be about to be started anew.
+      const bool stops = event["error"].value("code", Json()) == "draining";
+      if (stops) Throw(ErrorCode::kPeerLost, "the server is stopping");
+      FailWith(event);
+    }
     for (const Json& choice : event.value("choices", Json::array())) {
       const Json delta = choice.value("delta", Json::object());
       if (!delta.contains("content") || !delta["content"].is_string()) continue;
@@ -163,6 +181,7 @@ class Conversation {
   const bool seeded_;
   HttpClient client_;
   std::string model_;
+  const int64_t resume_ms_;
   Json messages_ = Json::array();
 };
 
@@ -176,11 +195,11 @@ std::string FirstModel(const HttpClient& client) {
   return models["data"][0].value("id", "");
 }
 
-void Talk(const ChatOptions& options, bool seeded, const std::string& url) {
+void Talk(const ChatOptions& options, bool seeded, const std::string& url, int64_t resume_ms) {
   const std::string key =
       options.api_key_file.empty() ? "" : rpc::ReadSecretFile(options.api_key_file);
   const HttpClient client(url, key);
-  Conversation conversation(options, seeded, client, FirstModel(client));
+  Conversation conversation(options, seeded, client, FirstModel(client), resume_ms);
   const bool prompts = isatty(STDIN_FILENO) == 1;
   while (true) {
     if (prompts) std::cerr << "> " << std::flush;
@@ -201,14 +220,14 @@ int ChatVerb(int argc, const char* const* argv) {
   }
   const bool seeded = table.IsGiven("seed");
   if (!options.url.empty()) {
-    Talk(options, seeded, options.url);
+    Talk(options, seeded, options.url, kResumeMs);
     return 0;
   }
   OwnServer server(options);
   int status = 0;
   const std::optional<std::string> url = server.WaitUntilReady(&status);
   if (!url) return status == 0 ? 1 : status;
-  Talk(options, seeded, *url);
+  Talk(options, seeded, *url, /*resume_ms=*/0);  // It ends with its connections.
   server.Stop();
   return 0;
 }

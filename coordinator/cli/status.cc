@@ -59,7 +59,7 @@ std::string ReadKey(const StatusOptions& options) {
 std::string ManagedText(const GroupStatus& group) {
   std::ostringstream out;
   if (group.managed) {
-    out << "  managed, started again " << group.restarts_total << " times";
+    out << "  managed, restarts " << group.restarts_total;
     if (group.state == GroupState::kLost) {
       out << (group.next_start_ms < 0 ? std::string(", stays away: shoal drain --restart starts it")
                                       : Str(", next start in ", group.next_start_ms, " ms"));

@@ -23,7 +23,7 @@ std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& op
   const TimeNs refused_ns = suspects.RefusedFor(*key, request.prompt, now);
   if (refused_ns > 0) {
     return StreamError{BusyReason::kRequestSuspect,
-                       Str(kGroupsPerStreamMax,
+                       Str(options.groups_per_stream_max,
                            " groups were lost that had this prompt: it is "
                            "not taken again for a while"),
                        (refused_ns + kMillisecondNs - 1) / kMillisecondNs};

@@ -203,7 +203,7 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
     if (tokens > stream.request.params.tokens_max || stream.prompt_logprobs_left < 0) {
       return Str("stream ", id, " was brought more than it asked for");
     }
-    if (stream.groups_lost >= kGroupsPerStreamMax) {
+    if (stream.groups_lost >= stream.groups_lost_max) {
       return Str("stream ", id, " has lost ", stream.groups_lost, " groups and goes on");
     }
     if (stream.detached_since) {

@@ -3,9 +3,12 @@
 // How a region is to behave.
 
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <string>
 #include <vector>
+
+#include "transport/base/generation/canary.h"
 
 namespace shoal::core {
 
@@ -26,7 +29,7 @@ struct RegionOptions {
   int32_t heartbeats_missed_max = 15;
   int64_t progress_timeout_ms = 30'000;  // Work pending, yet progress stands still: the rank hangs.
   int64_t join_timeout_ms = 60'000;      // From a group's first rank to its canary's end.
-  std::vector<int32_t> canary_prompt = {1, 2, 3};
+  std::vector<int32_t> canary_prompt{std::begin(kCanaryPrompt), std::end(kCanaryPrompt)};
   // By numerics id: what the digest of a group's canary must be (Canary::Digest). Of those that are
   // not here, that of the first group to be ready.
   std::map<std::string, std::string> canary_digests;
@@ -42,6 +45,8 @@ struct RegionOptions {
   int64_t orphan_grace_ms = 30'000;
   // How long a group that was told to end may still work on the streams that no other can take.
   int64_t drain_timeout_ms = 30'000;
+  // A stream that loses so many groups is suspected of being the cause, and ends.
+  int32_t groups_per_stream_max = 3;
   // How long requests with the prompt of a suspected one are refused.
   int64_t suspect_refusal_ms = 600'000;
   // The groups that this coordinator starts: numbers below it are theirs (--group-number).

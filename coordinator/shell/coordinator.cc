@@ -15,8 +15,10 @@
 
 #include "coordinator/gateway/api/http_gateway.h"
 #include "coordinator/gateway/http/http_server.h"
+#include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/rpc_gateway.h"
+#include "parallel/model/files/manifest.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
 #include "transport/base/host/descriptors.h"
@@ -52,6 +54,22 @@ std::map<std::string, std::string> ParseCanaryDigests(const std::string& list) {
   return digests;
 }
 
+// The model's manifest, if there is one, for what no flag speaks of. Errors: kInvalidArgument for
+// a damaged one.
+void AddManifest(const std::string& path, std::map<std::string, std::string>& digests) {
+  const std::optional<model::Manifest> manifest = model::ReadManifest(path);
+  if (!manifest) return;
+  LOG(INFO) << path << " tells what canaries of " << manifest->canaries.size()
+            << " numerics ids come to";
+  for (const model::ManifestCanary& canary : manifest->canaries) {
+    const auto [entry, is_new] = digests.emplace(canary.numerics_id, canary.digest);
+    if (is_new || entry->second == canary.digest) continue;
+    LOG(WARNING) << "--canary-digests has " << entry->second << " for the numerics id "
+                 << canary.numerics_id << ", " << path << " has " << canary.digest
+                 << ": the flag counts";
+  }
+}
+
 // Larger for a coordinator that was started later. Of the 53 bits that a JSON number holds exactly,
 // 33 are the seconds until the year 2242, and 20 count what is drawn: less than 2^20 a second.
 uint64_t BootPart() {
@@ -72,6 +90,7 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   core::RegionOptions region = options.region;
   region.model_name = model;
   region.canary_digests = ParseCanaryDigests(options.canary_digests);
+  AddManifest(model::ManifestPath(options.model), region.canary_digests);
   region.managed_groups = options.launch.managed_groups();
   // Nobody can go on with a stream here: it fails with its group.
   if (!options.launch.relaunch && region.managed_groups == 1) region.resume_timeout_ms = 0;
@@ -125,8 +144,9 @@ ConnectionBounds ShareDescriptors(int64_t limit) {
 
 HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options,
                                    const std::vector<std::string>& api_keys,
-                                   const ConnectionBounds& bounds) {
+                                   const ConnectionBounds& bounds, const std::string& cursor_key) {
   HttpGatewayOptions http;
+  http.cursor_key = cursor_key;
   http.bind = options.bind;
   http.port = static_cast<uint16_t>(options.port);
   http.api_keys = api_keys;
@@ -185,8 +205,9 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
                 "name them: with prompts of token ids, because only --model's tokenizer is read.");
   table.AddString("canary-digests", "ID=DIGEST,...", options.canary_digests,
                   "For some numerics ids, the digest that the canary of each of their groups must "
-                  "have; `shoal status` shows it. Of others, that of the first group that was "
-                  "ready. A group that answers other bits is taken out.");
+                  "have; `shoal status` shows it. Of others, what the model's manifest says "
+                  "(`shoal verify MODEL --write`), or that of the first group that was ready. A "
+                  "group that answers other bits is taken out.");
   table.AddString("bind", "ADDRESS", options.bind,
                   "Address that both ports listen on. Anything but a loopback address lets the "
                   "network in: set key and token files first.");
@@ -243,8 +264,10 @@ struct Coordinator::Parts {
         text(options.model),
         region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
                std::move(events)),
-        upstream(region, text.Service(), SystemRandom(), io.unixEventPort),
-        http(MakeHttpOptions(options, api_keys, bounds), region, text.Service(),
+        cursor_key(options.state_dir.empty() ? RandomCursorKey()
+                                             : LoadCursorKey(options.state_dir)),
+        upstream(region, text.Service(), SystemRandom(), io.unixEventPort, cursor_key),
+        http(MakeHttpOptions(options, api_keys, bounds, cursor_key), region, text.Service(),
              io.provider->getTimer(), io.unixEventPort) {
     // Ranks that wait for a coordinator may be here, and ready, with the next turn of the event
     // loop. Listening takes turns, so their port comes last: whoever hears of a ready group then
@@ -261,6 +284,7 @@ struct Coordinator::Parts {
   const ModelText text;
   const SteadyClock clock;
   ManagedRegion region;
+  const std::string cursor_key;
   RpcGateway upstream;
   std::optional<rpc::ClusterServer> server;
   HttpGateway http;

@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "transport/base/check.h"
@@ -49,12 +50,21 @@ void ManagedRegion::Start(const launch::LaunchOptions& options, const launch::Gr
   if (executor_ == nullptr) return;
   launch::SupervisorEvents events;
   events.on_ending = [this](uint64_t group, LossCause cause, const std::string& why) {
-    return region_.OnGroupEnded(group, cause, why);
+    const bool drained = IsDrained(group);
+    return launch::RegionWord{.had_it = region_.OnGroupEnded(group, cause, why),
+                              .drained = drained};
   };
   events.on_ended = events_.on_group_ended;
   supervisor_ = std::make_unique<launch::Supervisor>(options.managed_groups(), options.relaunch,
                                                      *executor_, clock_, std::move(events));
   tasks_.add(kj::evalLater([this] { return PollLoop(); }));
+}
+
+bool ManagedRegion::IsDrained(uint64_t group) const {
+  const std::vector<GroupStatus> groups = region_.status().groups;
+  const auto found = std::ranges::find(groups, group, &GroupStatus::group);
+  return found != groups.end() &&
+         (found->state == GroupState::kDraining || found->state == GroupState::kStopping);
 }
 
 kj::Promise<void> ManagedRegion::PollLoop() {

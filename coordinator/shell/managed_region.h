@@ -66,6 +66,8 @@ class ManagedRegion : public core::GenerationService, private kj::TaskSet::Error
  private:
   void taskFailed(kj::Exception&& exception) override;
   RegionEvents MakeRegionEvents();
+  // Whether the region has asked it to end.
+  bool IsDrained(uint64_t group) const;
   kj::Promise<void> PollLoop();
   kj::Promise<void> AwaitGone(int64_t rest_ms);
 

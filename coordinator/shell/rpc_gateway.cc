@@ -4,8 +4,11 @@
 #include <utility>
 #include <variant>
 
+#include "coordinator/gateway/resume/cursor_key.h"
+#include "coordinator/gateway/resume/request_digest.h"
 #include "coordinator/gateway/text/prompt_encoder.h"
 #include "transport/base/error.h"
+#include "transport/base/host/system_seconds.h"
 
 namespace shoal::gateway {
 
@@ -41,12 +44,26 @@ StreamError ToStreamError(const RequestError& error) {
   return MakeStreamError(too_large ? BusyReason::kTooLarge : BusyReason::kInvalid, error.what());
 }
 
+// The version of the model that new requests go to, or the one of that numerics id. Errors:
+// RequestError.
+const ServedModel& NeedVersion(const std::vector<ServedModel>& models, const std::string& name,
+                               const std::optional<std::string>& numerics_id) {
+  const ServedModel& model = NeedModel(models, name);
+  if (!numerics_id) return model;
+  for (const ServedModel& version : models) {
+    if (version.name == model.name && version.numerics_id == *numerics_id) return version;
+  }
+  return model;  // Which the cursor does not fit.
+}
+
+// `numerics_id`: of the cursor that comes with the request.
 kj::Own<rpc::EncodedPrompt> EncodePrompt(const rpc::GenerateRequest& request,
                                          const TextService& own,
-                                         const std::vector<ServedModel>& models) {
+                                         const std::vector<ServedModel>& models,
+                                         const std::optional<std::string>& numerics_id) {
   auto encoded = kj::heap<rpc::EncodedPrompt>();
   try {
-    const ServedModel& model = NeedModel(models, request.model);
+    const ServedModel& model = NeedVersion(models, request.model, numerics_id);
     encoded->numerics_id = model.numerics_id;
     auto all = PromptEncoder(own, model, kRpcWords)
                    .Encode({.prompts = {&request.prompt, 1},
@@ -66,8 +83,14 @@ kj::Own<rpc::EncodedPrompt> EncodePrompt(const rpc::GenerateRequest& request,
 // Between one stream of the region and one upstream program.
 class RpcGateway::Listener : public core::StreamListener {
  public:
-  Listener(RpcGateway& gateway, rpc::GenerationSink& sink, const text::Tokenizer* tokenizer)
-      : gateway_(gateway), sink_(sink) {
+  // Of the stream's tokens and its prompt's log-probabilities, the first ones are left out.
+  Listener(RpcGateway& gateway, rpc::GenerationSink& sink, const text::Tokenizer* tokenizer,
+           bool resumable, int64_t tokens_taken, int64_t prompt_logprobs_taken)
+      : gateway_(gateway),
+        sink_(sink),
+        resumable_(resumable),
+        tokens_taken_(tokens_taken),
+        prompt_logprobs_taken_(prompt_logprobs_taken) {
     if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
   }
 
@@ -76,14 +99,33 @@ class RpcGateway::Listener : public core::StreamListener {
     stream_ = stream;
   }
   core::StreamId stream() const { return stream_; }
+  bool resumable() const { return resumable_; }
 
-  void OnTokens(const SequenceUpdate& update) override { sink_.Tokens(update, Decode(update)); }
+  void OnTokens(const SequenceUpdate& update) override {
+    for (Part& part : Cut(update)) {
+      const bool shows = !part.update.tokens.empty() || !part.update.prompt_logprobs.empty();
+      if (shows) sink_.Tokens(part.update, part.text);
+    }
+  }
 
-  // The last two end this object.
+  // The last three end this object.
   void OnFinish(const SequenceUpdate& update) override {
-    std::string text = Decode(update);
-    if (decoder_) text += decoder_->Finish();
-    sink_.Finish(update, text);
+    std::vector<Part> parts = Cut(update);
+    if (tokens_heard_ < tokens_taken_ || prompt_logprobs_heard_ < prompt_logprobs_taken_) {
+      return OnError(MakeStreamError(
+          BusyReason::kCursorMismatch,
+          Str("the generation ended after ", tokens_heard_, " tokens and ", prompt_logprobs_heard_,
+              " log-probabilities of its prompt, but its reader has ", tokens_taken_, " and ",
+              prompt_logprobs_taken_)));
+    }
+    Part last = std::move(parts.back());
+    parts.pop_back();
+    for (const Part& part : parts) sink_.Tokens(part.update, part.text);
+    last.update.finish = update.finish;
+    last.update.detail = update.detail;
+    last.update.resumes = update.resumes;
+    if (decoder_) last.text += decoder_->Finish();
+    sink_.Finish(last.update, last.text);
     gateway_.listeners_.erase(number_);
   }
 
@@ -93,35 +135,85 @@ class RpcGateway::Listener : public core::StreamListener {
   }
 
  private:
-  std::string Decode(const SequenceUpdate& update) {
-    std::string text;
-    if (!decoder_) return text;
-    for (const int32_t token : update.tokens) text += decoder_->Push(token);
-    return text;
+  // Tokens, and the text that they complete.
+  struct Part {
+    SequenceUpdate update{};
+    std::string text{};
+  };
+  static constexpr size_t kPartTokens = 64;
+
+  // What is not taken yet, in parts that fit a message (but for a long prompt's
+  // log-probabilities). At least one, which may be empty.
+  std::vector<Part> Cut(const SequenceUpdate& update) {
+    std::vector<Part> parts(1);
+    for (const TokenLogprobs& logprobs : update.prompt_logprobs) {
+      if (prompt_logprobs_heard_++ < prompt_logprobs_taken_) continue;
+      if (parts.back().update.prompt_logprobs.empty()) {
+        parts.back().update.prompt_logprobs_before = prompt_logprobs_heard_ - 1;
+      }
+      parts.back().update.prompt_logprobs.push_back(logprobs);
+    }
+    if (parts.back().update.prompt_logprobs.size() > kPartTokens) parts.emplace_back();
+    // It comes with the first token.
+    if (tokens_taken_ == 0) parts.back().update.cached_tokens = update.cached_tokens;
+    for (size_t i = 0; i < update.tokens.size(); ++i) {
+      std::string text;
+      if (decoder_) text = decoder_->Push(update.tokens[i]);
+      if (tokens_heard_++ < tokens_taken_) continue;
+      if (parts.back().update.tokens.size() >= kPartTokens) parts.emplace_back();
+      Part& part = parts.back();
+      if (part.update.tokens.empty()) part.update.tokens_before = tokens_heard_ - 1;
+      part.update.tokens.push_back(update.tokens[i]);
+      if (i < update.logprobs.size()) part.update.logprobs.push_back(update.logprobs[i]);
+      part.text += text;
+    }
+    return parts;
   }
 
   RpcGateway& gateway_;
   rpc::GenerationSink& sink_;
+  const bool resumable_;
+  const int64_t tokens_taken_;
+  const int64_t prompt_logprobs_taken_;
+  int64_t tokens_heard_ = 0;
+  int64_t prompt_logprobs_heard_ = 0;
   std::optional<text::StreamDecoder> decoder_;  // None for a prompt of token ids.
   uint64_t number_ = 0;
   core::StreamId stream_;
 };
 
 RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
-                       std::function<uint64_t()> random, kj::UnixEventPort& port)
+                       std::function<uint64_t()> random, kj::UnixEventPort& port,
+                       const std::string& cursor_key, std::function<int64_t()> unix_seconds)
     : generation_(generation),
       text_(std::move(text)),
       random_(std::move(random)),
+      cursors_(cursor_key.empty() ? RandomCursorKey() : cursor_key),
+      unix_seconds_(unix_seconds ? std::move(unix_seconds) : SystemSeconds),
       text_threads_(port) {}
 
 RpcGateway::~RpcGateway() noexcept {
-  for (const auto& [number, listener] : listeners_) generation_.Cancel(listener->stream());
+  while (!listeners_.empty()) OnReaderGone(listeners_.begin()->first);
+}
+
+std::variant<Cursor, StreamError> RpcGateway::ReadCursor(const std::string& text) const {
+  return cursors_.Decode(text, unix_seconds_());
 }
 
 kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
   std::vector<ServedModel> models = generation_.models();
+  std::optional<std::string> numerics_id;
+  if (!request.cursor.empty()) {
+    auto cursor = ReadCursor(request.cursor);
+    if (auto* error = std::get_if<StreamError>(&cursor)) {
+      auto refused = kj::heap<rpc::EncodedPrompt>();
+      refused->refusal = std::move(*error);
+      return kj::mv(refused);
+    }
+    numerics_id = std::get<Cursor>(cursor).numerics_id;
+  }
   TextThread* thread = text_threads_.For(TextBytes(request));
-  if (thread == nullptr) return EncodePrompt(request, text_, models);
+  if (thread == nullptr) return EncodePrompt(request, text_, models, numerics_id);
   if (thread->full()) {
     auto refused = kj::heap<rpc::EncodedPrompt>();
     refused->refusal =
@@ -129,8 +221,9 @@ kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::Generat
     return kj::mv(refused);
   }
   return thread
-      ->Run(std::function([request, text = text_, models = std::move(models)] {
-        return EncodePrompt(request, text, models);
+      ->Run(std::function([request, text = text_, models = std::move(models),
+                           numerics_id = std::move(numerics_id)] {
+        return EncodePrompt(request, text, models, numerics_id);
       }))
       .then(
           [](kj::Own<Outcome<kj::Own<rpc::EncodedPrompt>>>&& outcome) { return outcome->Take(); });
@@ -143,22 +236,99 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
     reply.refusal = *std::move(prompt.refusal);
     return reply;
   }
-  if (!request.seed_given) prompt.params.sampling.seed = random_();
-  reply.prompt_tokens = static_cast<int64_t>(prompt.tokens.size());
-  reply.seed = prompt.params.sampling.seed;
-  auto listener =
-      std::make_unique<Listener>(*this, sink, HasText(request) ? text_.tokenizer : nullptr);
-  const auto outcome = generation_.Submit({std::move(prompt.tokens), std::move(prompt.params),
-                                           request.model, std::move(prompt.numerics_id)},
-                                          *listener);
-  if (const auto* refusal = std::get_if<StreamError>(&outcome)) {
-    reply.refusal = *refusal;
+  if (request.tokens_taken < 0 || request.prompt_logprobs_taken < 0) {
+    reply.refusal = MakeStreamError(BusyReason::kInvalid, "what is taken must not be negative");
     return reply;
   }
+  auto made = MakeCursor(request, prompt);
+  if (auto* refusal = std::get_if<StreamError>(&made)) {
+    reply.refusal = std::move(*refusal);
+    return reply;
+  }
+  const Cursor& cursor = std::get<Cursor>(made);
+  const bool resumes = !request.cursor.empty();
+  const bool resumable = request.resumable || resumes;
+  prompt.params.sampling.seed = cursor.seed;
+  reply.prompt_tokens = static_cast<int64_t>(prompt.tokens.size());
+  reply.seed = cursor.seed;
+  if (resumable) reply.cursor = cursors_.Encode(cursor);
+  auto listener = std::make_unique<Listener>(
+      *this, sink, HasText(request) ? text_.tokenizer : nullptr, resumable,
+      resumes ? request.tokens_taken : 0, resumes ? request.prompt_logprobs_taken : 0);
+  core::Request what = {.prompt = std::move(prompt.tokens),
+                        .params = std::move(prompt.params),
+                        .model = request.model,
+                        .numerics_id = std::move(prompt.numerics_id),
+                        .resumable = resumable,
+                        .stream = cursor.answer};
+  core::StreamId stream = cursor.answer;
+  if (resumes) {
+    GiveUp(stream);
+    auto outcome = generation_.Resume(std::move(what), *listener);
+    if (auto* refusal = std::get_if<StreamError>(&outcome)) {
+      reply.refusal = std::move(*refusal);
+      return reply;
+    }
+    reply.recomputing = std::get<core::GenerationService::Resumed>(outcome).recomputing;
+  } else {
+    auto outcome = generation_.Submit(std::move(what), *listener);
+    if (auto* refusal = std::get_if<StreamError>(&outcome)) {
+      reply.refusal = std::move(*refusal);
+      return reply;
+    }
+    stream = std::get<core::StreamId>(outcome);
+  }
   reply.generation = next_generation_++;
-  listener->Started(reply.generation, std::get<core::StreamId>(outcome));
+  listener->Started(reply.generation, stream);
   listeners_[reply.generation] = std::move(listener);
   return reply;
+}
+
+std::variant<Cursor, StreamError> RpcGateway::MakeCursor(const rpc::GenerateRequest& request,
+                                                         const rpc::EncodedPrompt& prompt) {
+  Cursor fresh = {.created = unix_seconds_(),
+                  .answer = {random_(), random_()},
+                  .door = CursorDoor::kRpc,
+                  .seed = request.seed_given ? prompt.params.sampling.seed : random_(),
+                  .numerics_id = prompt.numerics_id};
+  if (!request.resumable && request.cursor.empty()) return fresh;
+  GenerationParams params = prompt.params;
+  params.sampling.seed = fresh.seed;
+  fresh.model = DigestText(request.model);
+  std::optional<Cursor> cursor;
+  if (!request.cursor.empty()) {
+    auto decoded = ReadCursor(request.cursor);
+    if (std::holds_alternative<StreamError>(decoded)) return decoded;
+    cursor = std::get<Cursor>(std::move(decoded));
+    if (!request.seed_given) params.sampling.seed = cursor->seed;
+  }
+  fresh.request = DigestRequest(prompt.tokens, params, HasText(request));
+  if (!cursor) return fresh;
+  std::string mismatch = FindMismatch(*cursor, fresh.door, fresh.model, fresh.request, 0);
+  if (mismatch.empty() && cursor->numerics_id != prompt.numerics_id) {
+    mismatch = Str("the cursor is of a generation of numerics id ", cursor->numerics_id,
+                   ", which is not served; the model's is ", prompt.numerics_id);
+  }
+  if (!mismatch.empty()) return MakeStreamError(BusyReason::kCursorMismatch, mismatch);
+  return *std::move(cursor);
+}
+
+void RpcGateway::GiveUp(const core::StreamId& stream) {
+  for (const auto& [number, listener] : listeners_) {
+    if (listener->stream() != stream || !listener->resumable()) continue;
+    generation_.Detach(stream);
+    listener->OnError(
+        MakeStreamError(BusyReason::kRefused, "another connection goes on with the generation"));
+    return;
+  }
+}
+
+void RpcGateway::OnReaderGone(uint64_t generation) {
+  const auto listener = listeners_.find(generation);
+  if (listener == listeners_.end()) return;
+  if (!listener->second->resumable()) return OnCancel(generation);
+  generation_.Detach(listener->second->stream());
+  listeners_.erase(listener);
 }
 
 void RpcGateway::OnCancel(uint64_t generation) {

@@ -7,9 +7,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
+#include "coordinator/gateway/resume/cursor.h"
 #include "coordinator/gateway/text/text_service.h"
 #include "coordinator/gateway/text/text_thread.h"
 #include "transport/rpc/server/cluster_server.h"
@@ -19,15 +21,18 @@ namespace shoal::gateway {
 // Threading: owned by the event loop. `generation`, and what `text` refers to, outlive it.
 class RpcGateway : public rpc::UpstreamListener {
  public:
-  // `random`: seeds of requests that bring none.
+  // `random`: seeds of requests that bring none, and ids. `cursor_key` and `unix_seconds` as in
+  // HttpGatewayOptions.
   RpcGateway(core::GenerationService& generation, TextService text,
-             std::function<uint64_t()> random, kj::UnixEventPort& port);
+             std::function<uint64_t()> random, kj::UnixEventPort& port,
+             const std::string& cursor_key = {}, std::function<int64_t()> unix_seconds = nullptr);
   ~RpcGateway() noexcept override;
 
   kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
                                 rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
+  void OnReaderGone(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;
   std::string OnDrainGroup(uint64_t group, bool restart) override;
@@ -35,9 +40,19 @@ class RpcGateway : public rpc::UpstreamListener {
  private:
   class Listener;
 
+  // Where a resumable request's answer begins, or the one that it goes on with.
+  std::variant<Cursor, StreamError> MakeCursor(const rpc::GenerateRequest& request,
+                                               const rpc::EncodedPrompt& prompt);
+  // What the request wants to go on with; with a refusal if that is none of ours.
+  std::variant<Cursor, StreamError> ReadCursor(const std::string& text) const;
+  // Another connection goes on with the answer: the one that has it has it no more.
+  void GiveUp(const core::StreamId& stream);
+
   core::GenerationService& generation_;
   const TextService text_;
   const std::function<uint64_t()> random_;
+  const CursorCodec cursors_;
+  const std::function<int64_t()> unix_seconds_;
   uint64_t next_generation_ = 1;
   std::map<uint64_t, std::unique_ptr<Listener>> listeners_;  // By generation, as the port knows it.
   TextThreads text_threads_;

@@ -3,6 +3,7 @@
 on every rank."""
 
 import json
+import pathlib
 import subprocess
 
 import programs
@@ -75,6 +76,66 @@ class ShoalVerify(ProgramTest):
         empty.write_text("{}")
         self.assert_ends(2, [str(empty), "q4_1"], program("shoal"), "verify",
                          self.write_model("q4_1"), "--against", empty)
+
+
+class Manifest(ProgramTest):
+    KV_DTYPES = ("f16", "f32", "bf16", "int8")
+
+    def verify(self, model, *flags):
+        running = self.start(program("shoal"), "verify", model, "--threads", "1", *flags)
+        status, output = running.wait(100)
+        return status, output, running.log()
+
+    def test_is_written_beside_the_model_and_compared_with(self):
+        model = self.write_model("q4_0")
+        path = pathlib.Path(f"{model}.manifest.json")
+        self.addCleanup(path.unlink)  # Other tests have the same model.
+        status, output, log = self.verify(model, "--write")
+        self.assertEqual(status, 0, log)
+        self.assertIn(f"written: {path}", output)
+        content = json.loads(path.read_text())
+        self.assertEqual((content["format"], content["version"], content["model"]),
+                         ("shoal-manifest", 1, "q4_0"))
+        self.assertEqual(tuple(entry["kv_dtype"] for entry in content["canaries"]), self.KV_DTYPES)
+        self.assertEqual(len({entry["numerics_id"] for entry in content["canaries"]}), 4)
+
+        for flags in ((), ("--tensor-parallel", "2", "--kv-dtype", "int8")):
+            status, output, log = self.verify(model, *flags)
+            self.assertEqual(status, 0, log)
+            self.assertIn(f"as in {path}", output)
+
+        kept = content["canaries"][0]["digest"]
+        content["canaries"][0]["digest"] = "0" * 32
+        path.write_text(json.dumps(content))
+        status, _, log = self.verify(model)
+        self.assertEqual(status, 1, log)
+        self.assertIn(f"canary: expected {'0' * 32}", log)
+        self.assertIn(f"found {kept}", log)
+        self.assertEqual(self.verify(model, "--kv-dtype", "bf16")[0], 0)
+
+        path.write_text(json.dumps(content)[:-20])
+        status, _, log = self.verify(model)
+        self.assertEqual(status, 2, log)
+        self.assertIn(f"{path}: is not JSON", log)
+
+    def test_says_nothing_of_a_file_that_was_changed(self):
+        folder = self.write_model("bf16_folder")
+        status, _, log = self.verify(folder, "--write", "--kv-dtype", "f16")
+        self.assertEqual(status, 0, log)
+        path = pathlib.Path(folder) / "shoal-manifest.json"
+        content = json.loads(path.read_text())
+        self.assertEqual([entry["kv_dtype"] for entry in content["canaries"]], ["f16"])
+        status, _, log = self.verify(folder, "--kv-dtype", "f32")
+        self.assertEqual(status, 1, log)
+        self.assertIn("has no canary with a f32 cache", log)
+
+        weights = next(pathlib.Path(folder).glob("*.safetensors"))
+        data = bytearray(weights.read_bytes())
+        data[-1000] ^= 1
+        weights.write_bytes(data)
+        status, _, log = self.verify(folder)
+        self.assertEqual(status, 1, log)
+        self.assertIn("the manifest is of another file", log)
 
 
 if __name__ == "__main__":

@@ -285,6 +285,48 @@ def check_structure(openai, client, model):
         assert "#/properties/a/not" in error.message, error
 
 
+def check_resume(openai, client, model):
+    """Cut off after some event, and gone on with by its cursor: the client takes all that comes."""
+    request = {"model": model, "prompt": "Once upon a time", "max_tokens": 24, "temperature": 0.7,
+               "seed": 9, "stream": True, "stream_options": {"include_usage": True}}
+    with client.completions.with_streaming_response.create(
+            **request, extra_headers={"X-Shoal-Resumable": "1"}) as raw:
+        lines = list(raw.iter_lines())
+    cursors = [line[4:] for line in lines if line.startswith("id: ")]
+    data = [line[6:] for line in lines if line.startswith("data: ")]
+    assert len(cursors) == len(data) and data[-1] == "[DONE]", lines
+    whole = [json.loads(text) for text in data[:-1]]
+
+    def text_of(chunks):
+        return "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
+
+    for cut in (0, len(whole) // 2, len(whole) - 2, len(whole) - 1):
+        rest = [chunk.model_dump() for chunk in client.completions.create(
+            **request, extra_headers={"Last-Event-ID": cursors[cut]})]
+        assert text_of(whole[:cut + 1]) + text_of(rest) == text_of(whole), (cut, rest)
+        assert {chunk["id"] for chunk in rest} <= {whole[0]["id"]}, rest
+        if cut + 1 < len(whole):
+            usage, expected = rest[-1]["usage"], whole[-1]["usage"]
+            assert usage["total_tokens"] == expected["total_tokens"], (usage, expected)
+
+    # One that a stop string has ended is nowhere any more.
+    stop = text_of(whole)[-3:]
+    with client.completions.with_streaming_response.create(
+            **request, stop=stop, extra_headers={"X-Shoal-Resumable": "1"}) as raw:
+        first = next(line for line in raw.iter_lines() if line.startswith("id: "))[4:]
+        list(raw.iter_lines())
+    chunks = list(client.completions.create(**request, stop=stop,
+                                            extra_headers={"Last-Event-ID": first}))
+    assert chunks[0].choices == [] and chunks[0].model_extra["x_shoal"] == {"recomputing": True}
+    assert chunks[-1].model_extra["x_shoal"]["recomputing"] is True, chunks[-1]
+    for header, code in (("x" + first, "cursor_invalid"), (cursors[0], "cursor_mismatch")):
+        try:
+            client.completions.create(**request, stop=stop, extra_headers={"Last-Event-ID": header})
+            raise AssertionError(f"a cursor was taken that is {code}")
+        except openai.BadRequestError as error:
+            assert error.code == code, error
+
+
 def check_hang_up(client, model, url):
     stream = client.completions.create(model=model, prompt="Once", max_tokens=1500, stream=True,
                                        extra_body={"ignore_eos": True})
@@ -307,6 +349,7 @@ def check(url):
     check_schema(client, model)
     check_errors(openai, client, model)
     check_structure(openai, client, model)
+    check_resume(openai, client, model)
     check_hang_up(client, model, url)
     print(f"openai {openai.__version__}: all checks passed")
 

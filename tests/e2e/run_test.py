@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`shoal run`: what it prints, answers and returns, and that no process outlives it."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -246,6 +247,38 @@ class RunStartsGroupsAnew(ProgramTest):
         self.assertEqual(complete(running.url, PROMPT, max_tokens=8, seed=3, ignore_eos=True), expected)
         self.assert_stops(running)
         self.assertEqual(running.process.stdout.read(), "", "ready is said once")
+
+    def test_and_a_stream_goes_on_with_the_same_tokens(self):
+        for count in (1, 2):
+            running = self.start_groups(count, "--tensor-parallel", "2", model="very_long")
+
+            def ask():
+                return complete(running.url, PROMPT, max_tokens=8000, seed=5, ignore_eos=True)
+
+            expected = ask()
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                answer = pool.submit(ask)
+                busy = wait_until(
+                    lambda: [group for group in programs.groups(running.url).values()
+                             if group["streams"] > 0], programs.END_SECONDS, "a stream")
+                os.kill(busy[0]["ranks"][1]["pid"], signal.SIGKILL)
+                self.assertEqual(answer.result(programs.END_SECONDS), expected)
+            self.assertEqual(self.status_json(running)["streams_resumed_total"], 1)
+            samples = programs.metrics(running.url, labels=True)
+            self.assertEqual(samples['shoal_streams_resumed_total{cause="rank_died"}'], 1)
+            self.assertEqual(samples["shoal_stream_stall_seconds_count"], 1)
+            self.assert_stops(running)
+
+    def test_unless_its_leader_is_told_to_end(self):
+        running = self.start_groups(2, "--tensor-parallel", "2")
+        os.kill(running.ranks(group=1)[0], signal.SIGTERM)
+        wait_until(lambda: programs.groups(running.url)[1]["state"] == "lost",
+                   programs.STOP_SECONDS, "its end")
+        away = programs.groups(running.url)[1]
+        self.assertEqual((away["next_start_ms"], away["restarts_total"]), (None, 0))
+        self.assertEqual(self.status_json(running)["groups_lost_total"], 0)
+        self.assertTrue(complete(running.url, PROMPT, max_tokens=8))
+        self.assert_stops(running)
 
     def test_when_mpirun_is_killed(self):
         running = self.start_groups(1, "--tensor-parallel", "2")

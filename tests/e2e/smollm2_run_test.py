@@ -2,8 +2,10 @@
 """The real model through `shoal run`: two ranks answer a question as one does."""
 
 import json
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import unittest
 
@@ -28,6 +30,24 @@ class SmolLM2(ProgramTest):
             self.assert_stops(running)
         self.assertTrue(answers[0][0].strip())
         self.assertEqual(answers[0], answers[1])
+
+    def test_answers_alike_before_a_rank_was_killed_and_after(self):
+        running = self.start_run(MODEL, "--tensor-parallel", "2")
+
+        def ask():
+            status, answer = request(running.url, "/v1/completions", {
+                "model": "SmolLM2-135M-Instruct.Q4_1", "prompt": "Two plus two is", "seed": 4,
+                "max_tokens": 16})
+            self.assertEqual(status, 200, answer)
+            return answer["choices"][0]["text"]
+
+        expected = ask()
+        before = programs.groups(running.url)[0]
+        os.kill(running.ranks()[1], signal.SIGKILL)
+        programs.wait_until(lambda: (now := programs.groups(running.url)[0])["state"] == "ready" and
+                            now["epoch"] > before["epoch"], programs.READY_SECONDS, "the group again")
+        self.assertEqual(ask(), expected)
+        self.assert_stops(running)
 
     def test_holds_little_more_than_shard_and_cache_and_not_the_file(self):
         plan = json.loads(subprocess.run(

@@ -40,6 +40,11 @@ std::vector<std::string> FuzzSeeds() {
            R"("include_stop_str_in_output":true,"skip_special_tokens":false,"stop":"b",)"
            R"("stream":true,"stream_options":{"continuous_usage_stats":true}})",
            "Content-Encoding: identity\r\n"),
+      Post("/v1/completions",
+           R"({"prompt":"a","stream":true,"n":2,"stream_options":{"resumable":true}})",
+           "X-Shoal-Resumable: 1\r\n") +
+          Post("/v1/completions", R"({"prompt":"a","stream":true})",
+               "Last-Event-ID: AQACzJy62AYohmqtgEBjJAGy6b_hKBFYBQ\r\n"),
       "GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\nHEAD /livez HTTP/1.1\r\nHost: h\r\n"
       "\r\n" +
           std::string(kGet),

@@ -183,7 +183,8 @@ void OptionTable::ReadCommandLine(std::vector<std::string> arguments) {
           ->each([&into](const std::string& text) { into.push_back(text); });
     } else {
       app.add_option(option.positional ? option.name : option.Flag(), into)
-          ->expected(1)
+          ->expected(option.implied.empty() ? 1 : 0, 1)
+          ->default_str(option.implied)
           ->allow_extra_args(false)
           ->multi_option_policy(all);
     }

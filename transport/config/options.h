@@ -48,7 +48,8 @@ struct Option {
   std::string placeholder{};  // "N"; empty for a flag that takes no value.
   std::string help{};
   std::string default_text{};  // Empty: none is shown.
-  std::string expected{};      // "an integer from 1 to 256", for messages.
+  std::string implied{};   // The value of a flag that is given without one; empty: it needs one.
+  std::string expected{};  // "an integer from 1 to 256", for messages.
   bool required = false;
   bool positional = false;
   bool is_text = false;  // A YAML string is right for it; otherwise a quoted value is an error.

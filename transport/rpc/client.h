@@ -19,6 +19,8 @@ struct ClientOptions {
   std::string address{};  // HOST:PORT of the coordinator's RPC port.
   std::string api_key{};  // Empty if the coordinator has no keys.
   int64_t connect_timeout_ms = 10'000;
+  // How long a generation whose connection is lost tries to go on over another one. 0: not at all.
+  int64_t resume_timeout_ms = 30'000;
 };
 
 struct GenerateRequest {
@@ -48,9 +50,12 @@ struct GenerateResult {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
   uint64_t seed = 0;
+  int32_t resumes = 0;      // How often another group went on with it.
+  int32_t reconnects = 0;   // How often this client came back for it.
+  bool recomputed = false;  // Nobody knew it any more then: it was generated anew, exactly.
 };
 
-// One connection, used from one thread; every call waits for its answer.
+// One connection at a time, used from one thread; every call waits for its answer.
 class Client {
  public:
   // Errors: kCannotJoin if the coordinator cannot be reached or refuses the key.
@@ -58,10 +63,12 @@ class Client {
   ~Client();
 
   // Calls `on_chunk` for each piece; false from it ends the generation (result: kCancelled).
-  // `idle_timeout_ms`: the longest wait for the next piece.
+  // `idle_timeout_ms`: the longest wait for the next piece. When the connection is lost, it goes on
+  // over a new one as if nothing had been: each token, and the text of it, is handed on once.
   // Errors: kOverloaded if the coordinator is busy (the message says why), kInvalidArgument if the
   // request is wrong or larger than a message, kPeerFailed if the group was lost on the way or
-  // refused the request, kPeerLost, kDeadlineExceeded.
+  // refused the request, or if the coordinator that came back cannot go on with it, kPeerLost if
+  // none came back for resume_timeout_ms, kDeadlineExceeded.
   GenerateResult Generate(const GenerateRequest& request,
                           const std::function<bool(const GenerateChunk&)>& on_chunk,
                           int64_t idle_timeout_ms = 60'000);

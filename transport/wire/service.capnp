@@ -11,6 +11,7 @@ interface Coordinator {
   generate @0 (request :GenerateRequest, sink :TokenSink) -> (outcome :GenerateOutcome);
   # Takes the request, or says why not; then `sink` hears nothing. The tokens go to `sink`, in
   # order. Dropping `generation`, or the connection, cancels: the sequence is gone within one step.
+  # A resumable one goes on for a while instead.
 
   status @1 () -> (status :Status);
   models @2 () -> (models :List(ModelInfo));
@@ -63,7 +64,10 @@ struct GenerateOutcome {
 }
 
 interface Generation {
-  # Stands for one running generation. It has no methods: holding it keeps the generation alive.
+  # Stands for one running generation: holding it keeps the generation alive.
+
+  cancel @0 () -> ();
+  # Ends it, also a resumable one, whose reader does not mean to come back.
 }
 
 interface TokenSink {

@@ -111,9 +111,14 @@ interface UpdateSink {
   # No update follows. Returns when all before it have been taken.
 
   handOver @2 (epoch :Epoch, streams :List(HeldStream), last :Bool) -> ();
-  # After a registration that was not `continued`: the resumable streams that the leader holds, in
-  # several calls of about 256 KiB if they are long; a long stream's `all` comes in parts, in order.
-  # Updates of these sequences follow the last call.
+  # After a registration, before any other update; the last call says that this was all.
+  # Not `continued`: the resumable streams that the leader holds, in several calls of about 256 KiB
+  # if they are long; a long stream's `all` comes in parts, in order: the first with the request, the
+  # others with `id` and what follows in `all`. None if it holds none.
+  # `continued`: `update` calls come first, with one update for every sequence that the leader knows,
+  # also one of which nothing has come yet, from where its request began; then an empty hand-over.
+  # What was not told of by then the leader does not know. If the hand-over before was cut off, it is
+  # made again, with all resumable streams, after the updates of the others.
 }
 
 struct HeldStream {

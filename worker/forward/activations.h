@@ -51,7 +51,8 @@ struct QuantizedRows {
   Lines<int32_t> sums;   // [the widest input / group]
 };
 
-// Integers after a row's fixed-point outputs: a count, and zeros that keep rows aligned.
+// Integers after a row's fixed-point outputs: a count, a check sum if the step has them, and some
+// that keep rows aligned.
 constexpr int64_t kFixedTail = 8;
 
 // What stands between the matrices of a layer. Shapes: [rows][...], row-major, the widths those of

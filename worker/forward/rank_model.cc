@@ -68,6 +68,8 @@ class RankModel::Parts {
   // Of the last layer, nobody reads more of most rows of a prompt than their keys and values.
   // Keeps the rows whose logits are wanted, with their queries and residuals.
   void KeepWantedRows();
+  // Of rows whose residuals are current on all ranks of the stage.
+  void DigestRows() { exchange_.DigestRows(rows_, activations_.residual.data()); }
   // What must be told again when other rows make up the step.
   void BeginRows();
 
@@ -84,6 +86,7 @@ class RankModel::Parts {
   StepRows rows_;
   Activations activations_;
   StageExchange exchange_;
+  FaultSwitch fault_;
   RowExecutor executor_;
   Ops ops_;
   const LayerOps layer_ops_;
@@ -108,9 +111,10 @@ RankModel::Parts::Parts(const model::Model& model, std::span<const plan::RankSha
       rows_(options.rows_max()),
       activations_(model, shard_, options.rows_max(), team.thread_count(), stage.size()),
       exchange_(group, stage, ExchangeOptions(model, shards, options, stage.size())),
+      fault_(options.planted_fault, shards, options.rank),
       executor_(team, activations_.all, activations_.tiles, /*ranks_meet=*/stage.size() > 1),
       ops_({model, shard_, kv_pool_, rope_, rows_, activations_}, kernels, executor_),
-      layer_ops_(ops_, exchange_, activations_, options_.on_input),
+      layer_ops_(ops_, exchange_, activations_, options_.on_input, fault_),
       embedding_(*model.tensors().token_embedding, shard_.vocab_rows),
       layers_(layer_ops_, model, shard_, weights_.layers(), AfterLayers(weights_, is_last_stage_)),
       rules_(model, sequences_, options.sequences_max),
@@ -131,7 +135,12 @@ std::optional<engine::StepResult> RankModel::Parts::Run(const engine::StepPlan& 
   if (is_last_stage_) rules_.Apply(plan);
   rows_.List(plan, sequences_);
   BeginRows();
-  if (!rows_.empty()) ComputeRows();
+  if (!rows_.empty()) {
+    fault_.OnStep(plan.step);
+    exchange_.BeginStep(plan.step);
+    ComputeRows();
+    if (ops_.TakeWrongSum()) exchange_.ReportWrongSum();
+  }
   if (!is_last_stage_) return std::nullopt;
   engine::StepResult result = chooser_.Choose(plan);
   if (!exchange_.is_first()) return std::nullopt;
@@ -146,20 +155,27 @@ void RankModel::Parts::ComputeRows() {
   }
   const LayerPoint begin = {.layer = 0, .at_attention = false};
   const LayerPoint end = {.layer = layers_.count(), .at_attention = false};
-  if (!is_last_stage_) return RunLayers(executor_, layers_, begin, end);
+  if (!is_last_stage_) {
+    RunLayers(executor_, layers_, begin, end);
+    if (!exchange_.is_sequence_parallel()) DigestRows();
+    return;
+  }
   const LayerPoint last_attention = {.layer = layers_.count() - 1, .at_attention = true};
   RunLayers(executor_, layers_, begin, last_attention);
   KeepWantedRows();
   if (rows_.empty()) return;
   RunLayers(executor_, layers_, last_attention, end);
-  if (!exchange_.is_sequence_parallel()) return;
-  exchange_.ShareBadLayers(rows_);
-  exchange_.GatherRows(activations_.residual.data(), ops_.hidden_dim());
+  if (exchange_.is_sequence_parallel()) {
+    exchange_.ShareBadLayers(rows_);
+    exchange_.GatherRows(activations_.residual.data(), ops_.hidden_dim());
+  }
+  DigestRows();
 }
 
 void RankModel::Parts::BeginRows() {
   exchange_.Begin(rows_.count());
   executor_.Begin(rows_.count());
+  ops_.SetCheckSums(exchange_.is_sequence_parallel());
   layers_.Begin(rows_);
 }
 
@@ -169,6 +185,7 @@ void RankModel::Parts::KeepWantedRows() {
   ops_.BlameOverflows(shard_.layers.end - 1);
   exchange_.ShareBadLayers(rows_);
   if (wanted > 0) exchange_.GatherRows(activations_.residual.data(), ops_.hidden_dim());
+  if (wanted > 0 || !exchange_.is_sequence_parallel()) DigestRows();
   ops_.KeepRows(rows_.KeepWanted());
   BeginRows();
 }

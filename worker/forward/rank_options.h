@@ -5,12 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "kernels/format/packed.h"
 #include "parallel/model/layer_spec.h"
 #include "parallel/plan/plan.h"
 #include "worker/forward/numerics.h"
+#include "worker/forward/planted_fault.h"
 
 namespace shoal::forward {
 
@@ -42,6 +44,8 @@ struct RankOptions {
   // them that it computes itself. Changes nothing about how they are computed: in the last layer,
   // rows whose logits nobody wants have an input for keys and values only.
   InputSink on_input = {};
+  // For tests.
+  std::optional<PlantedFault> planted_fault = {};
 
   int64_t rows_max() const { return prefill_chunk_tokens + sequences_max; }
 };

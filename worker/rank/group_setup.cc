@@ -152,6 +152,7 @@ void MakeMember(const WorkerOptions& options, const Clock& clock, forward::Logit
   member.model.prefill_chunk_tokens = options.scheduler.prefill_chunk_tokens;
   member.model.on_logits = std::move(on_logits);
   member.model.on_input = std::move(on_input);
+  member.model.planted_fault = forward::PlantedFaultOfEnvironment();
   try {
     setup.team = std::make_unique<device::ThreadTeam>(setup.threads);
     setup.member = std::make_unique<GroupMember>(*setup.model, member, *setup.kernels, *setup.team,

@@ -204,9 +204,6 @@ class RankProcess {
     rank.kv_cache_tokens = setup_->cache_tokens;
     rank.sequences_max = options_.scheduler.sequences_max;
     rank.queue_requests_max = options_.scheduler.requests_waiting_max;
-    if (options_.group_number >= 0) {
-      rank.group_number = static_cast<uint64_t>(options_.group_number);
-    }
     rank.vocab_size = static_cast<int32_t>(setup_->model->config().vocab_size);
     return link;
   }

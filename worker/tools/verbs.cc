@@ -75,8 +75,19 @@ int RunVerify(int argc, const char* const* argv) {
       "shoal-worker verify",
       "Prints digests of the model's logits and of sampled tokens, which every cut, batch and "
       "instruction set must print alike.");
+  bool canary = false;
+  verb.table().AddBool("canary", canary,
+                       "Print the digest of the canary instead, which a coordinator compares "
+                       "before a group serves, and the numerics id that it is of.");
   LogitsDigest digest;
   return verb.Run(argc, argv, digest.sink(), [&](GroupSetup& setup) {
+    if (canary) {
+      const std::string found = ComputeCanary(setup, verb.options());
+      if (!setup.member->leads()) return 0;
+      std::cout << "digest canary " << found << "\ndigest numerics_id "
+                << setup.member->model().numerics_id() << std::endl;
+      return 0;
+    }
     const VerifyDigests digests = ComputeDigests(setup, verb.options(), digest);
     if (!setup.member->leads()) return 0;
     std::cout << "digest logits " << digests.logits << "\ndigest sampled " << digests.sampled

@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "kernels/math/scalar.h"
 #include "transport/base/error.h"
+#include "transport/base/generation/canary.h"
 #include "worker/tools/trial.h"
 
 namespace shoal::rank {
@@ -56,6 +59,14 @@ std::vector<TrialRequest> Requests(int64_t vocab_size, int64_t context_tokens) {
   return requests;
 }
 
+engine::SchedulerOptions TrialOptions(const GroupSetup& setup, const WorkerOptions& options) {
+  return {.sequences_max = options.scheduler.sequences_max,
+          .prefill_chunk_tokens = options.scheduler.prefill_chunk_tokens,
+          .kv_block_count = setup.cache_blocks(),
+          .context_tokens = setup.context_tokens,
+          .steps_in_flight_max = setup.cut.pipeline_parallel};
+}
+
 }  // namespace
 
 LogitsDigest::LogitsDigest() : state_(XXH3_createState(), XXH3_freeState) {
@@ -84,13 +95,7 @@ VerifyDigests ComputeDigests(GroupSetup& setup, const WorkerOptions& options,
     }
   }
   const std::vector<TrialAnswer> answers =
-      RunTrial(*setup.member,
-               {.sequences_max = options.scheduler.sequences_max,
-                .prefill_chunk_tokens = options.scheduler.prefill_chunk_tokens,
-                .kv_block_count = setup.cache_blocks(),
-                .context_tokens = setup.context_tokens,
-                .steps_in_flight_max = setup.cut.pipeline_parallel},
-               requests);
+      RunTrial(*setup.member, TrialOptions(setup, options), requests);
   // The rank that saw the logits tells the leader.
   std::string logits = digest.Hex();
   comm::Communicator& group = *setup.group;
@@ -104,6 +109,25 @@ VerifyDigests ComputeDigests(GroupSetup& setup, const WorkerOptions& options,
   return {.logits = logits,
           .sampled = ToHex(XXH3_128bits(tokens.data(), tokens.size() * sizeof(int32_t))),
           .numerics_id = setup.member->model().numerics_id()};
+}
+
+std::string ComputeCanary(GroupSetup& setup, const WorkerOptions& options) {
+  SequenceRequest asked =
+      MakeCanary({std::begin(kCanaryPrompt), std::end(kCanaryPrompt)},
+                 static_cast<int32_t>(setup.model->config().vocab_size), setup.tokens_max());
+  TrialRequest request;
+  request.prompt = std::move(asked.prompt);
+  request.params = std::move(asked.params);
+  const std::vector<TrialAnswer> answers =
+      RunTrial(*setup.member, TrialOptions(setup, options), {&request, 1});
+  if (answers.empty()) return "";
+  const TrialAnswer& answer = answers.front();
+  if (answer.finish != FinishReason::kStop && answer.finish != FinishReason::kLength) {
+    Throw(ErrorCode::kFailed, "the canary ended by ", ToString(answer.finish), " ", answer.detail);
+  }
+  std::vector<TokenLogprobs> logprobs = answer.prompt_logprobs;
+  logprobs.insert(logprobs.end(), answer.logprobs.begin(), answer.logprobs.end());
+  return CanaryDigest(logprobs, answer.tokens);
 }
 
 }  // namespace shoal::rank

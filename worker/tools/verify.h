@@ -42,4 +42,8 @@ class LogitsDigest {
 VerifyDigests ComputeDigests(GroupSetup& setup, const WorkerOptions& options,
                              const LogitsDigest& digest);
 
+// Collective. Result: on rank 0 the digest of the canary that a coordinator sends to its groups,
+// elsewhere an empty string.
+std::string ComputeCanary(GroupSetup& setup, const WorkerOptions& options);
+
 }  // namespace shoal::rank

@@ -5,13 +5,18 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <chrono>
+#include <optional>
 
+#include "transport/base/clock.h"
 #include "transport/base/error.h"
 
 namespace shoal::cli {
@@ -29,24 +34,49 @@ void SetTimeouts(int socket) {
   setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
 }
 
-// The server-sent events in a stream of bytes whose pieces may end anywhere.
+struct Event {
+  std::string id;
+  std::string data;
+};
+
+// The server-sent events in a stream of bytes whose pieces may end anywhere. What has no blank line
+// after it is no event yet.
 class EventSplitter {
  public:
   // Result: false once `on_event` gave false.
-  bool Add(std::string_view bytes, const std::function<bool(std::string_view)>& on_event) {
+  bool Add(std::string_view bytes, const std::function<bool(const Event&)>& on_event) {
+    constexpr std::string_view kId = "id: ";
     constexpr std::string_view kData = "data: ";
     rest_ += bytes;
     for (size_t end = rest_.find('\n'); end != std::string::npos; end = rest_.find('\n')) {
       const std::string line = rest_.substr(0, end);
       rest_.erase(0, end + 1);
-      if (line.starts_with(kData) && !on_event(line.substr(kData.size()))) return false;
+      if (line.starts_with(kId)) event_.id = line.substr(kId.size());
+      if (line.starts_with(kData)) event_.data = line.substr(kData.size());
+      if (!line.empty()) continue;
+      const Event event = std::exchange(event_, {});
+      if (!event.data.empty() && !on_event(event)) return false;
     }
     return true;
   }
 
  private:
   std::string rest_;
+  Event event_;
 };
+
+constexpr int64_t kPauseMinMs = 50;
+constexpr int64_t kPauseMaxMs = 500;
+
+void Pause(int64_t milliseconds) {
+  asio::io_context io;
+  asio::steady_timer(io, std::chrono::milliseconds(milliseconds)).wait();
+}
+
+// The connection is lost, or there is none yet again.
+bool MayComeBack(ErrorCode code) {
+  return code == ErrorCode::kPeerLost || code == ErrorCode::kCannotJoin;
+}
 
 }  // namespace
 
@@ -69,22 +99,53 @@ HttpAddress ParseHttpUrl(const std::string& url) {
 HttpClient::HttpClient(const std::string& url, std::string api_key)
     : address_(ParseHttpUrl(url)), api_key_(std::move(api_key)) {}
 
-HttpAnswer HttpClient::Get(const std::string& path) const { return Exchange("GET", path, "", {}); }
-
-HttpAnswer HttpClient::Post(const std::string& path, const std::string& json) const {
-  return Exchange("POST", path, json, {});
+HttpAnswer HttpClient::Get(const std::string& path) const {
+  return Exchange("GET", path, "", {}, {});
 }
 
-HttpAnswer HttpClient::PostForEvents(
-    const std::string& path, const std::string& json,
-    const std::function<bool(std::string_view data)>& on_event) const {
-  EventSplitter splitter;
-  return Exchange("POST", path, json,
-                  [&](std::string_view bytes) { return splitter.Add(bytes, on_event); });
+HttpAnswer HttpClient::Post(const std::string& path, const std::string& json) const {
+  return Exchange("POST", path, json, {}, {});
+}
+
+HttpAnswer HttpClient::PostForEvents(const std::string& path, const std::string& json,
+                                     const std::function<bool(std::string_view data)>& on_event,
+                                     const ResumeOptions& resume) const {
+  const SteadyClock clock;
+  std::string cursor;  // Of the last event.
+  std::optional<Deadline> deadline;
+  int64_t pause_ms = kPauseMinMs;
+  const auto take = [&](const Event& event) {
+    if (!event.id.empty()) cursor = event.id;
+    deadline.reset();
+    return on_event(event.data);
+  };
+  while (true) {
+    EventSplitter splitter;
+    Headers headers;
+    if (resume.timeout_ms > 0) headers.emplace_back("X-Shoal-Resumable", "1");
+    if (!cursor.empty()) headers.emplace_back("Last-Event-ID", cursor);
+    try {
+      HttpAnswer answer = Exchange("POST", path, json, headers, [&](std::string_view bytes) {
+        return splitter.Add(bytes, take);
+      });
+      const bool is_busy = answer.status == 503 && !cursor.empty();
+      if (!is_busy || (deadline && deadline->Passed(clock))) return answer;
+    } catch (const Error& error) {  // Passed on, unless it can be made good.
+      if (cursor.empty() || !MayComeBack(error.code())) throw;
+      if (deadline && deadline->Passed(clock)) throw;
+      if (!deadline && resume.on_lost) resume.on_lost(error.what());
+    }
+    if (!deadline) {
+      deadline = Deadline::After(clock, resume.timeout_ms);
+      pause_ms = kPauseMinMs;
+    }
+    Pause(pause_ms);
+    pause_ms = std::min(2 * pause_ms, kPauseMaxMs);
+  }
 }
 
 HttpAnswer HttpClient::Exchange(const std::string& method, const std::string& path,
-                                const std::string& json,
+                                const std::string& json, const Headers& headers,
                                 const std::function<bool(std::string_view bytes)>& on_bytes) const {
   asio::io_context io;
   asio::ip::tcp::socket socket(io);
@@ -104,6 +165,7 @@ HttpAnswer HttpClient::Exchange(const std::string& method, const std::string& pa
   request.set(http::field::connection, "close");
   if (!api_key_.empty()) request.set(http::field::authorization, "Bearer " + api_key_);
   if (!json.empty()) request.set(http::field::content_type, "application/json");
+  for (const auto& [name, value] : headers) request.set(name, value);
   request.body() = json;
   request.prepare_payload();
 

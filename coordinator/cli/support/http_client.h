@@ -6,6 +6,8 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace shoal::cli {
 
@@ -22,6 +24,13 @@ struct HttpAddress {
 // Of "http://HOST[:PORT]". Errors: kInvalidArgument for another form.
 HttpAddress ParseHttpUrl(const std::string& url);
 
+// What to do when the connection of a stream of events is lost.
+struct ResumeOptions {
+  int64_t timeout_ms = 0;  // How long to try to go on. 0: not at all.
+  // Called with each loss that is tried to be made good, and why.
+  std::function<void(const std::string& why)> on_lost{};
+};
+
 class HttpClient {
  public:
   // `api_key` may be empty. Errors: those of ParseHttpUrl.
@@ -32,13 +41,18 @@ class HttpClient {
   HttpAnswer Get(const std::string& path) const;
   HttpAnswer Post(const std::string& path, const std::string& json) const;
 
-  // Hands the data of each server-sent event on as it comes; false from `on_event` ends it. If the
-  // status is not 200, the answer is as Post's.
+  // Hands the data of each server-sent event on as it comes, each once; false from `on_event` ends
+  // it. If the status is not 200, the answer is as Post's. With `resume`, an answer whose
+  // connection is lost is gone on with over another one, as long as the server's events have ids.
   HttpAnswer PostForEvents(const std::string& path, const std::string& json,
-                           const std::function<bool(std::string_view data)>& on_event) const;
+                           const std::function<bool(std::string_view data)>& on_event,
+                           const ResumeOptions& resume = {}) const;
 
  private:
+  using Headers = std::vector<std::pair<std::string, std::string>>;
+
   HttpAnswer Exchange(const std::string& method, const std::string& path, const std::string& json,
+                      const Headers& headers,
                       const std::function<bool(std::string_view bytes)>& on_bytes) const;
 
   HttpAddress address_;

@@ -1,46 +1,22 @@
 #include "coordinator/core/groups/canary.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
-#include <bit>
-#include <iomanip>
-#include <sstream>
 #include <utility>
 
 #include "transport/base/check.h"
+#include "transport/base/generation/canary.h"
 
 namespace shoal::core {
 
 namespace {
 
-constexpr int64_t kTokens = 2;
-
 Request MakeRequest(std::vector<int32_t> prompt, const RankRegistration& shape) {
-  for (int32_t& token : prompt) token = std::min(token, shape.vocab_size - 1);
-  const int64_t room = std::min(shape.context_tokens, shape.kv_cache_tokens);
-  const auto prompt_tokens = std::clamp<int64_t>(room - 1, 1, static_cast<int64_t>(prompt.size()));
-  prompt.resize(static_cast<size_t>(prompt_tokens));
+  SequenceRequest asked = MakeCanary(std::move(prompt), shape.vocab_size,
+                                     std::min(shape.context_tokens, shape.kv_cache_tokens));
   Request request;
-  request.prompt = std::move(prompt);
-  request.params.sampling.temperature = 0;
-  request.params.tokens_max = std::clamp<int64_t>(room - prompt_tokens, 1, kTokens);
-  request.params.prompt_logprobs = true;
-  request.params.top_logprobs = kTopLogprobsMax;
+  request.prompt = std::move(asked.prompt);
+  request.params = std::move(asked.params);
   return request;
-}
-
-void Append(uint32_t value, std::string& bytes) {
-  for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(value >> shift);
-}
-
-void Append(const TokenLogprobs& logprobs, std::string& bytes) {
-  Append(std::bit_cast<uint32_t>(logprobs.logprob), bytes);
-  Append(static_cast<uint32_t>(logprobs.top.size()), bytes);
-  for (const auto& [token, logprob] : logprobs.top) {
-    Append(static_cast<uint32_t>(token), bytes);
-    Append(std::bit_cast<uint32_t>(logprob), bytes);
-  }
 }
 
 }  // namespace
@@ -63,16 +39,7 @@ std::string Canary::FindBadEnd(const SequenceUpdate& last) const {
              ToString(last.finish), " ", last.detail);
 }
 
-std::string Canary::Digest() const {
-  std::string bytes;
-  for (const TokenLogprobs& position : logprobs) Append(position, bytes);
-  for (const int32_t token : tokens) Append(static_cast<uint32_t>(token), bytes);
-  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  std::ostringstream digits;
-  digits << std::hex << std::setfill('0') << std::setw(16) << hash.high64 << std::setw(16)
-         << hash.low64;
-  return digits.str();
-}
+std::string Canary::Digest() const { return CanaryDigest(logprobs, tokens); }
 
 std::string FindDigestFault(const ModelKey& key, const std::string& digest,
                             const std::string& expected) {

@@ -15,9 +15,7 @@
 
 namespace shoal::core {
 
-// It asks for two tokens, so that both a prompt and a single token are computed with, and at each
-// position for the log-probability of the token that stands there and of the most likely ones. A
-// log softmax depends on every logit.
+// Asks what MakeCanary (transport/base/generation) asks.
 struct Canary : GenerationState {
   Canary() = default;
   // `prompt` and answer are cut to fit a toy vocabulary or context.
@@ -27,8 +25,7 @@ struct Canary : GenerationState {
 
   // What is wrong with it now that it has ended by `last`; empty if nothing.
   std::string FindBadEnd(const SequenceUpdate& last) const;
-  // XXH3-128, as 32 hex digits, of all bits that it has brought. How they came in parts does not
-  // matter.
+  // CanaryDigest of all that it has brought. How it came in parts does not matter.
   std::string Digest() const;
 
   SequenceId sequence = 0;

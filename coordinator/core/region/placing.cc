@@ -13,11 +13,11 @@ namespace shoal::core {
 
 void Region::LoseStreamsGroup(StreamId id, Parked why) {
   Stream& stream = *streams_.Find(id);
-  if (++stream.groups_lost < kGroupsPerStreamMax) return streams_.Park(id, std::move(why));
+  if (++stream.groups_lost < stream.groups_lost_max) return streams_.Park(id, std::move(why));
   const TimeNs refusal_ns = options_.suspect_refusal_ms * kMillisecondNs;
   suspects_.Add(stream.key, stream.request.prompt, clock_.now() + refusal_ns);
   FailStream(id, {BusyReason::kRequestSuspect,
-                  Str(kGroupsPerStreamMax, " groups were lost that had this request, the last: ",
+                  Str(stream.groups_lost, " groups were lost that had this request, the last: ",
                       why.why, ". It may be the cause: it is not tried again"),
                   options_.suspect_refusal_ms});
 }

@@ -24,7 +24,7 @@ Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t
       clock_(clock),
       groups_(options_),
       health_(options_, clock),
-      streams_(std::move(random), options_.boot) {
+      streams_(std::move(random), options_.boot, options_.groups_per_stream_max) {
   SHOAL_CHECK(!options_.canary_prompt.empty());
 }
 

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <utility>
 
-#include "coordinator/core/streams/suspects.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
 
-bool Stream::on_trial() const { return groups_lost >= kGroupsPerStreamMax - 1; }
+bool Stream::on_trial() const { return groups_lost >= groups_lost_max - 1; }
 
 void Stream::Keep(const SequenceUpdate& update) {
   kept.logprobs.insert(kept.logprobs.end(), update.logprobs.begin(), update.logprobs.end());
@@ -17,8 +16,8 @@ void Stream::Keep(const SequenceUpdate& update) {
   kept.cached_tokens += update.cached_tokens;
 }
 
-Streams::Streams(std::function<uint64_t()> random, uint64_t boot)
-    : random_(std::move(random)), last_sequence_(boot) {}
+Streams::Streams(std::function<uint64_t()> random, uint64_t boot, int32_t groups_lost_max)
+    : random_(std::move(random)), groups_lost_max_(groups_lost_max), last_sequence_(boot) {}
 
 StreamId Streams::Add(Stream stream) {
   // In this order, which the arguments of a constructor would not keep.
@@ -30,6 +29,7 @@ StreamId Streams::Add(Stream stream) {
     id.low = random_();
   }
   stream.arrival = ++last_arrival_;
+  stream.groups_lost_max = groups_lost_max_;
   const auto [entry, added] = streams_.emplace(id, std::move(stream));
   SHOAL_CHECK(added, "two streams are ", id);
   Wait(id, entry->second);

@@ -54,7 +54,8 @@ struct Stream : GenerationState {
   SequenceId sequence = 0;        // In its group; new with every group. 0: waiting.
   std::optional<Parked> parked;   // While it waits for its next group.
   int32_t groups_lost = 0;
-  int32_t resumes = 0;  // Groups that went on with it.
+  int32_t groups_lost_max = 0;  // Then it ends.
+  int32_t resumes = 0;          // Groups that went on with it.
   // While it waits and no group that is ready could ever hold it: since when.
   std::optional<TimeNs> stranded_since;
   TimeNs token_time = 0;  // Of its last token; before its first one, of its coming.
@@ -69,8 +70,9 @@ using StreamMap = std::map<StreamId, Stream>;
 // A stream without a group waits; one that waits has no group. Threading: none; owned by Region.
 class Streams {
  public:
-  // `random`: 64 bits that nobody can guess. Sequences are above `boot`.
-  Streams(std::function<uint64_t()> random, uint64_t boot);
+  // `random`: 64 bits that nobody can guess. Sequences are above `boot`. `groups_lost_max`: as
+  // Stream's.
+  Streams(std::function<uint64_t()> random, uint64_t boot, int32_t groups_lost_max);
 
   // Never given out before: for a canary, which is no stream.
   SequenceId TakeSequence() { return ++last_sequence_; }
@@ -113,6 +115,7 @@ class Streams {
   void StopWaiting(const Stream& stream);
 
   const std::function<uint64_t()> random_;
+  const int32_t groups_lost_max_;
   SequenceId last_sequence_;
   uint64_t last_arrival_ = 0;
   StreamMap streams_;

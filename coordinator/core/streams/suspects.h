@@ -14,9 +14,6 @@
 
 namespace shoal::core {
 
-// So many groups may a stream lose before it is suspected.
-constexpr int32_t kGroupsPerStreamMax = 3;
-
 // Threading: none; owned by Region.
 class Suspects {
  public:

@@ -24,7 +24,8 @@ size_t SkipCodePoints(const std::string& text, size_t at, int64_t count) {
 }  // namespace
 
 AnswerChoice::AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan plan,
-                           const text::Tokenizer* tokenizer, AnswerOwner& owner)
+                           const text::Tokenizer* tokenizer, AnswerOwner& owner,
+                           const ChoicePosition& known)
     : index_(index),
       echo_(request.echo),
       return_token_ids_(request.return_token_ids),
@@ -33,7 +34,11 @@ AnswerChoice::AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan 
       owner_(owner),
       shows_stop_(request.shows_stop),
       shows_special_(request.shows_special),
-      matcher_(request.stop, request.shows_stop) {
+      matcher_(request.stop, request.shows_stop),
+      known_units_(known.units),
+      end_(known) {
+  finished_ = known.ended;
+  end_.ended = true;
   if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/!request.shows_special);
 }
 
@@ -42,18 +47,50 @@ bool AnswerChoice::IsStopId(int32_t id) const {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
-void AnswerChoice::HandOverIfFull(AnswerPiece& piece) {
-  if (piece.json_bytes() < kPieceBytes) return;
-  owner_.OnPiece(*this, std::exchange(piece, {}), false);
+void AnswerChoice::CountUnit(AnswerPiece& piece) {
+  if (++units_ > known_units_) return;
+  known_tokens_ += static_cast<int64_t>(piece.tokens.size() - piece.echoed_count);
+  handed_over_ = units_;
+  piece = {};
+}
+
+void AnswerChoice::CountUnitAndHandOver(AnswerPiece& piece) {
+  CountUnit(piece);
+  if (piece.json_bytes() >= kPieceBytes) HandOver(piece, false);
+}
+
+void AnswerChoice::HandOver(AnswerPiece& piece, bool stopped_early) {
+  piece.units_begin = std::exchange(handed_over_, units_);
+  piece.units_end = units_;
+  piece.known_tokens = std::exchange(known_tokens_, 0);
+  piece.cached_tokens = std::exchange(cached_tokens_, 0);
+  owner_.OnPiece(*this, std::exchange(piece, {}), stopped_early);
+}
+
+void AnswerChoice::HandOverEnd(AnswerPiece& piece, FinishReason finish, bool stopped_early) {
+  finished_ = true;
+  if (units_ < known_units_) {
+    ApiError error("",
+                   Str("the answer ends after ", units_, " units, but the client has ",
+                       known_units_, ": its cursor is of another answer"),
+                   "cursor_mismatch");
+    error.status = 500;
+    error.type = "server_error";
+    return Fail(error);
+  }
+  piece.finish = finish;
+  end_.completion_tokens = generated_count_;
+  HandOver(piece, stopped_early);
 }
 
 void AnswerChoice::Begin(AnswerPiece& piece) {
   begun_ = true;
   piece.is_first = true;
+  CountUnit(piece);
   if (return_token_ids_) {
     for (const int32_t id : plan_.ids) {
       piece.prompt_ids.push_back(id);
-      HandOverIfFull(piece);
+      CountUnitAndHandOver(piece);
     }
   }
   // Offsets count from the start of the prompt's text, which the answer follows, whether or not it
@@ -66,7 +103,7 @@ void AnswerChoice::Begin(AnswerPiece& piece) {
     size_t end = std::min(echoed_bytes_ + kPieceBytes, plan_.text.size());
     while (end < plan_.text.size() && IsContinuation(plan_.text[end])) --end;
     EchoText(end, piece);
-    HandOverIfFull(piece);
+    CountUnitAndHandOver(piece);
   }
 }
 
@@ -91,15 +128,13 @@ void AnswerChoice::EchoToken(const TokenLogprobs* logprobs, AnswerPiece& piece) 
     end = SkipCodePoints(plan_.text, end, code_points);
   }
   EchoText(echoed_count_ == plan_.ids.size() ? plan_.text.size() : end, piece);
-  HandOverIfFull(piece);
+  CountUnitAndHandOver(piece);
 }
 
 void AnswerChoice::EchoOnly() {
   AnswerPiece piece;
   Begin(piece);
-  piece.finish = FinishReason::kLength;
-  finished_ = true;
-  owner_.OnPiece(*this, std::move(piece), false);
+  HandOverEnd(piece, FinishReason::kLength, false);
 }
 
 void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
@@ -127,7 +162,9 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
   SHOAL_CHECK(plan_.params.top_logprobs < 0 || update.logprobs.size() == update.tokens.size(),
               update.logprobs.size(), " log-probabilities of ", update.tokens.size(), " tokens");
   if (!begun_) Begin(piece);
-  piece.cached_tokens += update.cached_tokens;
+  cached_tokens_ += update.cached_tokens;
+  end_.cached_tokens += update.cached_tokens;
+  end_.resumes = std::max(end_.resumes, int64_t{update.resumes});
   for (const TokenLogprobs& logprobs : update.prompt_logprobs) EchoToken(&logprobs, piece);
   for (size_t i = 0; i < update.tokens.size(); ++i) {
     const int32_t id = update.tokens[i];
@@ -137,8 +174,11 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
     piece.text_offsets.push_back(decoded_code_points_);
     if (plan_.params.top_logprobs >= 0) piece.logprobs.Add(update.logprobs[i]);
     if (decoder_) AddToken(id, piece);
-    if (matcher_.matched()) return true;
-    HandOverIfFull(piece);
+    if (matcher_.matched()) {
+      CountUnit(piece);
+      return true;
+    }
+    CountUnitAndHandOver(piece);
   }
   return false;
 }
@@ -146,12 +186,8 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
 void AnswerChoice::OnTokens(const SequenceUpdate& update) {
   if (finished_) return;
   AnswerPiece piece;
-  const bool stopped = Consume(update, piece);
-  if (stopped) {
-    piece.finish = FinishReason::kStop;
-    finished_ = true;
-  }
-  if (stopped || !piece.empty()) owner_.OnPiece(*this, std::move(piece), stopped);
+  if (Consume(update, piece)) return HandOverEnd(piece, FinishReason::kStop, true);
+  if (!piece.empty()) HandOver(piece, false);
 }
 
 // An end by an error leaves what came with it in place: whether tokens come with the error or
@@ -169,10 +205,9 @@ void AnswerChoice::OnFinish(const SequenceUpdate& update) {
   if (!stopped) {
     if (decoder_) AddText(decoder_->Finish(), piece);
     if (!matcher_.matched()) piece.text += matcher_.Finish();
+    CountUnit(piece);
   }
-  piece.finish = matcher_.matched() ? FinishReason::kStop : update.finish;
-  finished_ = true;
-  owner_.OnPiece(*this, std::move(piece), false);
+  HandOverEnd(piece, matcher_.matched() ? FinishReason::kStop : update.finish, false);
 }
 
 void AnswerChoice::OnError(const StreamError& error) {

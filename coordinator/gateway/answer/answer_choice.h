@@ -10,6 +10,7 @@
 #include "coordinator/gateway/answer/generation_plan.h"
 #include "coordinator/gateway/answer/stop_matcher.h"
 #include "coordinator/gateway/api/api_error.h"
+#include "coordinator/gateway/resume/cursor.h"
 
 namespace shoal::gateway {
 
@@ -26,16 +27,21 @@ class AnswerOwner {
 };
 
 // Threading: owned by the event loop. What it makes of the tokens does not depend on how they were
-// split over updates.
+// split over updates. So it goes on exactly where the client stopped reading: it hears all tokens
+// again, and leaves out what comes of the first ones.
 class AnswerChoice : public core::StreamListener {
  public:
+  // `known`: what the client has of it. One that has ended hears of nothing.
   AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan plan,
-               const text::Tokenizer* tokenizer, AnswerOwner& owner);
+               const text::Tokenizer* tokenizer, AnswerOwner& owner,
+               const ChoicePosition& known = {});
 
   int64_t index() const { return index_; }
   const PromptPlan& plan() const { return plan_; }
   bool finished() const { return finished_; }
   void set_finished() { finished_ = true; }
+  // Where it is once all of it is written.
+  const ChoicePosition& end() const { return end_; }
   // The answer to a request that generates nothing: the owner hears of the echoed prompt.
   void EchoOnly();
 
@@ -52,7 +58,11 @@ class AnswerChoice : public core::StreamListener {
   void EchoText(size_t end, AnswerPiece& piece);
   // The prompt's next token; null for the first one, which has no log-probability.
   void EchoToken(const TokenLogprobs* logprobs, AnswerPiece& piece);
-  void HandOverIfFull(AnswerPiece& piece);
+  // One more unit is in the piece. Leaves the piece empty if the client has it.
+  void CountUnit(AnswerPiece& piece);
+  void CountUnitAndHandOver(AnswerPiece& piece);
+  void HandOver(AnswerPiece& piece, bool stopped_early);
+  void HandOverEnd(AnswerPiece& piece, FinishReason finish, bool stopped_early);
   void AddText(std::string text, AnswerPiece& piece);
   void AddToken(int32_t id, AnswerPiece& piece);
   bool IsPromised() const;
@@ -76,6 +86,12 @@ class AnswerChoice : public core::StreamListener {
   size_t echoed_bytes_ = 0;       // Of its text.
   int64_t echo_code_points_ = 0;  // Of those tokens.
   int64_t generated_count_ = 0;   // Tokens.
+  const int64_t known_units_;     // AnswerPiece says what a unit is.
+  int64_t units_ = 0;             // So far,
+  int64_t handed_over_ = 0;       // and of them those in pieces that are gone, or left out.
+  int64_t known_tokens_ = 0;      // Of those left out: AnswerPiece::known_tokens of the next piece.
+  int64_t cached_tokens_ = 0;     // Likewise.
+  ChoicePosition end_;
   bool begun_ = false;
   bool finished_ = false;
 };

@@ -183,6 +183,12 @@ void WriteUsage(JsonWriter& json, const Usage& usage) {
   json.EndObject().EndObject();
 }
 
+void WriteNote(JsonWriter& json, const std::optional<AnswerNote>& note) {
+  if (!note) return;
+  json.Key("x_shoal").BeginObject().Key("resumes").Int(note->resumes);
+  json.Key("recomputing").Bool(note->recomputing).EndObject();
+}
+
 void WriteWarnings(JsonWriter& json, const std::vector<std::string>& warnings) {
   if (warnings.empty()) return;
   json.Key("warnings").BeginArray();
@@ -221,6 +227,7 @@ std::string FormatChunk(const AnswerFormat& format, int64_t choice, const Answer
   } else if (format.include_usage) {
     json.Key("usage").Null();
   }
+  WriteNote(json, piece.note);
   if (piece.is_first && choice == 0) WriteWarnings(json, format.warnings);
   return "data: " + json.EndObject().Take() + "\n\n";
 }
@@ -240,10 +247,15 @@ void AnswerPiece::Append(AnswerPiece&& next) {
   logprobs.Append(next.logprobs);
   finish = next.finish;
   cached_tokens += next.cached_tokens;
+  known_tokens += next.known_tokens;
   if (next.usage) usage = next.usage;
+  units_end = next.units_end;
 }
 
-std::string FormatEvents(const AnswerFormat& format, int64_t choice, const AnswerPiece& piece) {
+std::string FormatEvents(const AnswerFormat& format, int64_t choice, const AnswerPiece& piece,
+                         const EventId& id) {
+  const auto id_line = [&](int64_t units, bool ended) { return id ? id(units, ended) : ""; };
+  const bool ends = piece.finish != FinishReason::kNone;
   const bool shows_tokens =
       !piece.tokens.empty() && (format.return_token_ids || format.top_logprobs >= 0);
   const bool has_content = !piece.text.empty() || shows_tokens;
@@ -251,8 +263,8 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
     const bool warns = piece.is_first && choice == 0 && !format.warnings.empty();
     const bool shows_prompt =
         format.return_token_ids && (piece.is_first || !piece.prompt_ids.empty());
-    if (!has_content && !shows_prompt && !warns && piece.finish == FinishReason::kNone) return "";
-    return FormatChunk(format, choice, piece, Delta::kText);
+    if (!has_content && !shows_prompt && !warns && !ends) return "";
+    return id_line(piece.units_end, ends) + FormatChunk(format, choice, piece, Delta::kText);
   }
   std::string events;
   if (piece.is_first || !piece.prompt_ids.empty()) {
@@ -260,43 +272,60 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
     prompt.prompt_ids = piece.prompt_ids;
     prompt.is_first = piece.is_first;
     prompt.usage = piece.usage;
-    events += FormatChunk(format, choice, prompt, piece.is_first ? Delta::kRole : Delta::kNothing);
+    const int64_t units = piece.units_begin + (piece.is_first ? 1 : 0) +
+                          static_cast<int64_t>(piece.prompt_ids.size());
+    events += id_line(units, false) +
+              FormatChunk(format, choice, prompt, piece.is_first ? Delta::kRole : Delta::kNothing);
   }
   if (has_content) {
     AnswerPiece content = piece;
     content.is_first = false;
     content.prompt_ids.clear();
     content.finish = FinishReason::kNone;
-    events += FormatChunk(format, choice, content, Delta::kText);
+    content.note.reset();
+    events += id_line(piece.units_end, false) + FormatChunk(format, choice, content, Delta::kText);
   }
-  if (piece.finish != FinishReason::kNone) {
+  if (ends) {
     AnswerPiece end;
     end.finish = piece.finish;
     end.usage = piece.usage;
-    events += FormatChunk(format, choice, end, Delta::kNothing);
+    end.note = piece.note;
+    events += id_line(piece.units_end, true) + FormatChunk(format, choice, end, Delta::kNothing);
   }
   return events;
 }
 
-std::string FormatUsageEvent(const AnswerFormat& format, const Usage& usage) {
+std::string FormatRecomputingEvent(const AnswerFormat& format) {
+  JsonWriter json;
+  WriteHead(json, format, true);
+  json.Key("choices").BeginArray().EndArray();
+  json.Key("x_shoal").BeginObject().Key("recomputing").Bool(true).EndObject();
+  return "data: " + json.EndObject().Take() + "\n\n";
+}
+
+std::string FormatUsageEvent(const AnswerFormat& format, const Usage& usage,
+                             const std::optional<AnswerNote>& note) {
   JsonWriter json;
   WriteHead(json, format, true);
   json.Key("choices").BeginArray().EndArray();
   WriteUsage(json, usage);
+  WriteNote(json, note);
   return "data: " + json.EndObject().Take() + "\n\n";
 }
 
 AnswerBody::AnswerBody(std::shared_ptr<const AnswerFormat> format,
-                       std::vector<std::deque<AnswerPiece>> choices, const Usage& usage)
+                       std::vector<std::deque<AnswerPiece>> choices, const Usage& usage,
+                       const std::optional<AnswerNote>& note)
     : format_(std::move(format)), choices_(std::move(choices)) {
   Add([this](JsonWriter& json) {
     WriteHead(json, *format_, false);
     json.Key("choices").BeginArray();
   });
   for (size_t i = 0; i < choices_.size(); ++i) AddChoice(i);
-  Add([this, usage](JsonWriter& json) {
+  Add([this, usage, note](JsonWriter& json) {
     json.EndArray();
     WriteUsage(json, usage);
+    WriteNote(json, note);
     WriteWarnings(json, format_->warnings);
     json.EndObject();
   });

@@ -28,6 +28,12 @@ struct Usage {
   int64_t completion_tokens = 0;
 };
 
+// What the last chunk, or a body, says of how the answer came to be. "x_shoal" in JSON.
+struct AnswerNote {
+  int64_t resumes = 0;       // How often other groups went on with its sequences.
+  bool recomputing = false;  // Some of it was generated twice.
+};
+
 struct AnswerPiece {
   std::string text;  // Whole characters.
   // Parallel arrays. With echo, the first pieces' begin with the prompt.
@@ -39,7 +45,14 @@ struct AnswerPiece {
   bool is_first = false;
   FinishReason finish = FinishReason::kNone;
   int64_t cached_tokens = 0;   // Of the prompt, as SequenceUpdate.
+  int64_t known_tokens = 0;    // Generated before it, and left out: the client has them.
   std::optional<Usage> usage;  // So far, if each chunk says it.
+  std::optional<AnswerNote> note;
+  // Where in its choice's answer it begins and ends. A unit is what no piece cuts: that the answer
+  // begins; a token of the prompt's ids; one that is echoed, or a stretch of echoed text; a
+  // generated token; what is held back until the end.
+  int64_t units_begin = 0;
+  int64_t units_end = 0;
 
   void Append(AnswerPiece&& next);
   bool empty() const { return text.empty() && tokens.empty() && prompt_ids.empty() && !is_first; }
@@ -63,9 +76,18 @@ struct AnswerFormat {
   std::vector<std::string> warnings;  // For people; said once.
 };
 
-// The SSE events ("data: ...\n\n") of one piece; empty if it shows nothing.
-std::string FormatEvents(const AnswerFormat& format, int64_t choice, const AnswerPiece& piece);
-std::string FormatUsageEvent(const AnswerFormat& format, const Usage& usage);
+// The line before an event's data, "id: CURSOR\n", for a client that has its choice's answer up to
+// `units`, or to its end.
+using EventId = std::function<std::string(int64_t units, bool ended)>;
+
+// The SSE events ("data: ...\n\n") of one piece; empty if it shows nothing. `id`: null if they have
+// none.
+std::string FormatEvents(const AnswerFormat& format, int64_t choice, const AnswerPiece& piece,
+                         const EventId& id = nullptr);
+// These two are of no choice.
+std::string FormatUsageEvent(const AnswerFormat& format, const Usage& usage,
+                             const std::optional<AnswerNote>& note);
+std::string FormatRecomputingEvent(const AnswerFormat& format);
 
 struct ArrayField;
 
@@ -74,7 +96,8 @@ struct ArrayField;
 class AnswerBody {
  public:
   AnswerBody(std::shared_ptr<const AnswerFormat> format,
-             std::vector<std::deque<AnswerPiece>> choices, const Usage& usage);
+             std::vector<std::deque<AnswerPiece>> choices, const Usage& usage,
+             const std::optional<AnswerNote>& note);
   AnswerBody(const AnswerBody&) = delete;
   AnswerBody& operator=(const AnswerBody&) = delete;
 

@@ -26,7 +26,7 @@ bool IsEchoOnly(const GenerationParams& params) {
 
 GenerationAnswer::GenerationAnswer(AnswerSetup setup, core::GenerationService& service,
                                    HttpReply& reply, TextThread& formatter, GatewayMetrics& metrics,
-                                   std::function<TimeNs()> now)
+                                   LiveAnswers& live, std::function<TimeNs()> now)
     : setup_(std::move(setup)),
       format_(std::make_shared<const AnswerFormat>(setup_.format)),
       service_(service),
@@ -35,6 +35,8 @@ GenerationAnswer::GenerationAnswer(AnswerSetup setup, core::GenerationService& s
       metrics_(metrics),
       now_(std::move(now)),
       waiting_(setup_.prompts.size() * static_cast<size_t>(setup_.request.answers_per_prompt)),
+      live_(live),
+      cursor_(setup_.cursor),
       last_sent_(setup_.started) {
   int64_t index = 0;
   for (const PromptPlan& prompt : setup_.prompts) {
@@ -42,19 +44,37 @@ GenerationAnswer::GenerationAnswer(AnswerSetup setup, core::GenerationService& s
     for (int32_t answer = 0; answer < setup_.request.answers_per_prompt; ++answer) {
       PromptPlan plan = prompt;
       plan.params.sampling.choice = static_cast<uint32_t>(answer);
+      const ChoicePosition known =
+          resumable() ? cursor_.choices[static_cast<size_t>(index)] : ChoicePosition();
       choices_.push_back(std::make_unique<AnswerChoice>(index++, setup_.request, std::move(plan),
                                                         setup_.format.tokenizer,
-                                                        static_cast<AnswerOwner&>(*this)));
+                                                        static_cast<AnswerOwner&>(*this), known));
     }
   }
 }
 
 GenerationAnswer::~GenerationAnswer() noexcept {
-  if (done_) return;
-  CancelAll();
+  if (!done_) {
+    HangUp();
+    VLOG(1) << setup_.request_id << ": the client hung up";
+  }
+  const auto entry = live_.find(setup_.answer);
+  if (entry != live_.end() && entry->second == this) live_.erase(entry);
+}
+
+void GenerationAnswer::HangUp() {
+  resumable() ? DetachAll() : CancelAll();
+  done_ = true;
   ++metrics_.cancelled;
   metrics_.CountRequest(setup_.route, 499);
-  VLOG(1) << setup_.request_id << ": the client hung up";
+}
+
+void GenerationAnswer::GiveUp() {
+  if (done_) return;
+  HangUp();
+  formatting_ = nullptr;
+  reply_.Abort();
+  VLOG(1) << setup_.request_id << ": another connection goes on with the answer";
 }
 
 void GenerationAnswer::RefuseTooMany() {
@@ -70,23 +90,64 @@ void GenerationAnswer::RefuseTooMany() {
                  "too_large");
 }
 
+// What the end of the answer tells of a choice that the client has all of.
+void GenerationAnswer::TakeKnownEnd(const AnswerChoice& choice) {
+  const ChoicePosition& end = choice.end();
+  ++finished_count_;
+  usage_.completion_tokens += end.completion_tokens;
+  if (choice.plan().params.sampling.choice == 0) usage_.cached_tokens += end.cached_tokens;
+  resumes_ += end.resumes;
+}
+
+void GenerationAnswer::Submit(AnswerChoice& choice) {
+  core::Request request = {.prompt = choice.plan().ids,
+                           .params = choice.plan().params,
+                           .model = setup_.model.name,
+                           .numerics_id = setup_.model.numerics_id,
+                           .resumable = resumable(),
+                           .stream = setup_.answer};
+  request.stream->low += static_cast<uint64_t>(choice.index());
+  const StreamError* refusal = nullptr;
+  std::variant<core::StreamId, StreamError> submitted;
+  std::variant<core::GenerationService::Resumed, StreamError> resumed;
+  if (setup_.resumed) {
+    choice.stream = *request.stream;
+    resumed = service_.Resume(std::move(request), choice);
+    refusal = std::get_if<StreamError>(&resumed);
+    if (refusal == nullptr) {
+      cursor_.recomputing |= std::get<core::GenerationService::Resumed>(resumed).recomputing;
+    }
+  } else {
+    submitted = service_.Submit(std::move(request), choice);
+    refusal = std::get_if<StreamError>(&submitted);
+    if (refusal == nullptr) choice.stream = std::get<core::StreamId>(submitted);
+  }
+  if (refusal == nullptr) return;
+  choice.stream.reset();
+  // Of an answer that begins, the client has no cursor yet.
+  setup_.resumed ? DetachAll() : CancelAll();
+  done_ = true;
+  throw FromStreamError(*refusal);
+}
+
 bool GenerationAnswer::Start() {
   RefuseTooMany();
+  const bool was_recomputing = std::exchange(cursor_.recomputing, false);
   for (auto& choice : choices_) {
-    const GenerationParams& params = choice->plan().params;
-    if (IsEchoOnly(params)) {
-      choice->EchoOnly();
-      continue;
+    if (choice->finished()) {
+      TakeKnownEnd(*choice);
+    } else if (!IsEchoOnly(choice->plan().params)) {
+      Submit(*choice);
     }
-    const auto outcome = service_.Submit(
-        {choice->plan().ids, params, setup_.model.name, setup_.model.numerics_id}, *choice);
-    if (const auto* refusal = std::get_if<StreamError>(&outcome)) {
-      CancelAll();
-      done_ = true;
-      throw FromStreamError(*refusal);
-    }
-    choice->stream = std::get<core::StreamId>(outcome);
   }
+  if (resumable()) live_[setup_.answer] = this;
+  const bool recomputes = cursor_.recomputing;
+  cursor_.recomputing |= was_recomputing;
+  if (recomputes) SendEvents(CursorLine() + FormatRecomputingEvent(*format_));
+  for (auto& choice : choices_) {
+    if (!choice->finished() && IsEchoOnly(choice->plan().params)) choice->EchoOnly();
+  }
+  if (complete()) Write();
   metrics_.prompt_tokens += static_cast<uint64_t>(usage_.prompt_tokens);
   return !done_;
 }
@@ -138,20 +199,24 @@ void GenerationAnswer::OnPiece(AnswerChoice& choice, AnswerPiece piece, bool sto
   if (done_ || failure_) return;
   if (stopped_early) service_.Cancel(*choice.stream);
   Observe(piece.tokens.size() - piece.echoed_count);
+  usage_.completion_tokens += piece.known_tokens;
   // A prompt is counted once, as its first answer met it: the others find that one's blocks.
   if (choice.plan().params.sampling.choice == 0) usage_.cached_tokens += piece.cached_tokens;
   if (setup_.request.continuous_usage) piece.usage = usage_;
-  if (piece.finish != FinishReason::kNone) ++finished_count_;
+  if (piece.finish != FinishReason::kNone) {
+    ++finished_count_;
+    resumes_ += choice.end().resumes;
+  }
   waiting_.Push(static_cast<size_t>(choice.index()), std::move(piece));
   Write();
 }
 
 void GenerationAnswer::OnFailure(AnswerChoice& choice, const ApiError& error) {
   if (done_ || failure_) return;
-  // Every choice of a request is part of one answer: without one of them there is none. The failed
-  // sequence itself has ended, or answers nonsense.
-  service_.Cancel(*choice.stream);
-  CancelAll();
+  // Every choice of a request is part of one answer: without one of them there is none, unless it
+  // can be gone on with elsewhere. The failed sequence itself has ended, or answers nonsense.
+  if (choice.stream) service_.Cancel(*choice.stream);
+  resumable() && error.retry_after_ms >= 0 ? DetachAll() : CancelAll();
   LOG(WARNING) << setup_.request_id << ": " << error.what();
   failure_ = error;
   Write();
@@ -166,17 +231,48 @@ void GenerationAnswer::WriteEvents() {
   while (!waiting_.empty()) {
     if (!reply_.HasRoom()) return;
     if (waiting_.json_bytes() > kLoopBytes) return StartFormatting();
-    const auto [choice, piece] = waiting_.Pop();
-    SendEvents(FormatEvents(*format_, static_cast<int64_t>(choice), piece));
+    SendEvents(TakePiece()());
   }
   EndEvents();
 }
 
+std::function<std::string()> GenerationAnswer::TakePiece() {
+  auto next = std::make_shared<std::pair<size_t, AnswerPiece>>(waiting_.Pop());
+  auto& [index, piece] = *next;
+  const bool is_last = complete() && waiting_.empty() && !format_->include_usage;
+  if (is_last) piece.note = Note();
+  EventId id;
+  if (resumable()) {
+    const ChoicePosition end = choices_[index]->end();
+    id = [codec = setup_.cursors, at = cursor_, index, end](int64_t units, bool ended) mutable {
+      at.choices[index] = ended ? end : ChoicePosition{.units = units};
+      return Str("id: ", codec->Encode(at), "\n");
+    };
+    ChoicePosition& written = cursor_.choices[index];
+    written = piece.finish != FinishReason::kNone ? end : ChoicePosition{.units = piece.units_end};
+  }
+  return [next, format = format_, id = std::move(id)] {
+    return FormatEvents(*format, static_cast<int64_t>(next->first), next->second, id);
+  };
+}
+
+std::string GenerationAnswer::CursorLine() const {
+  return resumable() ? Str("id: ", setup_.cursors->Encode(cursor_), "\n") : "";
+}
+
+std::optional<AnswerNote> GenerationAnswer::Note() const {
+  if (resumes_ == 0 && !cursor_.recomputing) return std::nullopt;
+  return AnswerNote{resumes_, cursor_.recomputing};
+}
+
 void GenerationAnswer::EndEvents() {
+  if (done_) return;
   if (failure_) return SendFailure();
   if (!complete()) return;
-  if (format_->include_usage) SendEvents(FormatUsageEvent(*format_, usage_));
-  SendEvents("data: [DONE]\n\n");
+  const bool shows_usage = format_->include_usage && !cursor_.usage_written;
+  cursor_.usage_written = true;
+  if (shows_usage) SendEvents(CursorLine() + FormatUsageEvent(*format_, usage_, Note()));
+  SendEvents(CursorLine() + "data: [DONE]\n\n");
   reply_.EndStream();
   Finish(200);
 }
@@ -186,7 +282,7 @@ void GenerationAnswer::WriteBody() {
   if (!complete()) return;
   if (body_ == nullptr) {
     const bool is_short = waiting_.json_bytes() <= kLoopBytes;
-    body_ = std::make_shared<AnswerBody>(format_, waiting_.TakeAll(), usage_);
+    body_ = std::make_shared<AnswerBody>(format_, waiting_.TakeAll(), usage_, Note());
     HttpResponse response = Head();
     if (is_short) {
       for (std::string text = body_->Next(); !text.empty(); text = body_->Next()) {
@@ -228,10 +324,7 @@ std::function<std::string()> GenerationAnswer::NextFormatting() {
   if (done_ || !reply_.HasRoom() || formatter_.full()) return nullptr;
   if (body_ != nullptr) return [body = body_] { return body->Next(); };
   if (waiting_.empty()) return nullptr;
-  auto next = std::make_shared<std::pair<size_t, AnswerPiece>>(waiting_.Pop());
-  return [next, format = format_] {
-    return FormatEvents(*format, static_cast<int64_t>(next->first), next->second);
-  };
+  return TakePiece();
 }
 
 void GenerationAnswer::SendFormatted(const std::string& text) {
@@ -259,6 +352,13 @@ void GenerationAnswer::Finish(int status) {
   done_ = true;
   metrics_.CountRequest(setup_.route, status);
   metrics_.request_seconds.Observe(Seconds(now_() - setup_.started));
+}
+
+void GenerationAnswer::DetachAll() {
+  for (auto& choice : choices_) {
+    if (!choice->finished() && choice->stream) service_.Detach(*choice->stream);
+    choice->set_finished();
+  }
 }
 
 void GenerationAnswer::CancelAll() {

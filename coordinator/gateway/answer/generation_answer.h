@@ -5,6 +5,7 @@
 #include <kj/async.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,12 @@
 
 namespace shoal::gateway {
 
+class GenerationAnswer;
+
+// The answers under way that can be gone on with, so that only the newest connection that asks for
+// one has it. Threading: owned by the event loop.
+using LiveAnswers = std::map<StreamId, GenerationAnswer*>;
+
 struct AnswerSetup {
   ApiRequest request;
   ServedModel model;
@@ -27,22 +34,32 @@ struct AnswerSetup {
   Headers headers;
   std::string route;
   TimeNs started = 0;
+  StreamId answer{};  // The stream of choice k is {high, low + k}.
+  // Null: nobody can go on with it.
+  std::shared_ptr<const CursorCodec> cursors{};
+  Cursor cursor{};       // With `cursors`: where the client is before the first event.
+  bool resumed = false;  // It has been at it before.
 };
 
 // Memory:    JSON is made as the client takes it; what comes meanwhile waits as tokens and numbers,
 //            and is bounded by the request's own length.
 // Threading: owned by the event loop. What is long is formatted by `formatter`, a piece at a time.
-//            Destroying it cancels what still runs.
+//            Destroying it cancels what still runs; an answer that can be gone on with is left
+//            running, for the client to come back.
 class GenerationAnswer : public PendingAnswer, private AnswerOwner {
  public:
   GenerationAnswer(AnswerSetup setup, core::GenerationService& service, HttpReply& reply,
-                   TextThread& formatter, GatewayMetrics& metrics, std::function<TimeNs()> now);
+                   TextThread& formatter, GatewayMetrics& metrics, LiveAnswers& live,
+                   std::function<TimeNs()> now);
   ~GenerationAnswer() noexcept override;
 
-  // Submits all sequences, or none. False if there was nothing to generate and the answer is out.
-  // Errors: ApiError, as the service refused; 400 for more sequences than it can ever hold at once,
-  // because to come back later would not help.
+  // Submits or resumes all sequences, or none. False if there was nothing to generate and the
+  // answer is out. Errors: ApiError, as the service refused; 400 for more sequences than it can
+  // ever hold at once, because to come back later would not help.
   bool Start();
+
+  // Another connection goes on with it: breaks this one off, and leaves the streams to the other.
+  void GiveUp();
 
   // Sends a comment when the stream has been silent for long (serving through proxies).
   void Tick(TimeNs now) override;
@@ -53,6 +70,11 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   void OnFailure(AnswerChoice& choice, const ApiError& error) override;
 
   void RefuseTooMany();
+  void TakeKnownEnd(const AnswerChoice& choice);
+  // Begins the choice, or goes on with it. Errors: ApiError.
+  void Submit(AnswerChoice& choice);
+  bool resumable() const { return setup_.cursors != nullptr; }
+  void HangUp();
   // Writes what waits, as far as the client takes it.
   void Write();
   void WriteEvents();
@@ -62,6 +84,10 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   // Makes the next piece of text. Null if there is none, or it must wait.
   std::function<std::string()> NextFormatting();
   void SendFormatted(const std::string& text);
+  // Of what waits; from then on cursors count it as written.
+  std::function<std::string()> TakePiece();
+  std::string CursorLine() const;
+  std::optional<AnswerNote> Note() const;
   void StartEvents();
   void SendEvents(const std::string& events);
   // Ends a stream of which all is written.
@@ -71,6 +97,8 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   bool complete() const { return finished_count_ == choices_.size(); }
   void Finish(int status);
   void CancelAll();
+  // They go on for who comes back for them.
+  void DetachAll();
   HttpResponse Head() const;
 
   const AnswerSetup setup_;
@@ -84,6 +112,9 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   PieceQueue waiting_;
   std::shared_ptr<AnswerBody> body_;  // Unstreamed, complete, and too long to be written at once.
   std::optional<ApiError> failure_;   // Told to the client after what waits.
+  LiveAnswers& live_;
+  Cursor cursor_;  // Of what is written.
+  int64_t resumes_ = 0;
   Usage usage_;
   size_t finished_count_ = 0;
   bool streaming_ = false;  // The status line is out.

@@ -67,7 +67,18 @@ ApiError FromRequestError(const RequestError& error) {
 
 ApiError FromStreamError(const StreamError& error) {
   ApiError result("", error.message, std::string(ToString(error.reason)));
-  if (error.reason == BusyReason::kTooLarge || error.reason == BusyReason::kInvalid) return result;
+  switch (error.reason) {
+    case BusyReason::kCursorExpired:
+      result.status = 410;
+      return result;
+    case BusyReason::kTooLarge:
+    case BusyReason::kInvalid:
+    case BusyReason::kCursorInvalid:
+    case BusyReason::kCursorMismatch:
+      return result;
+    default:
+      break;
+  }
   result.status = 503;
   result.type = "server_error";
   if (error.reason == BusyReason::kRefused) {

@@ -264,6 +264,7 @@ void ReadStream(JsonReader& fields, ApiRequest& request) {
   if (!request.stream) throw ApiError("stream_options", "stream_options needs stream to be true");
   request.include_usage = options.Bool("include_usage").value_or(false);
   request.continuous_usage = options.Bool("continuous_usage_stats").value_or(false);
+  request.resumable = options.Bool("resumable").value_or(false);
   options.Bool("include_obfuscation");  // Padding, of which there is none.
   NoteUnread(options, "stream_options.", request);
 }

@@ -29,6 +29,7 @@ struct ApiRequest {
   bool stream = false;
   bool include_usage = false;
   bool continuous_usage = false;  // In every chunk.
+  bool resumable = false;         // Its events have cursors. Only of a stream.
   // Of each answer: the seed only if `seeded`; tokens_max stands below, as it was asked for.
   GenerationParams params;
   bool seeded = false;

@@ -5,27 +5,23 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "coordinator/gateway/answer/generation_answer.h"
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/api/fields/parameters.h"
 #include "coordinator/gateway/json/status_json.h"
 #include "coordinator/gateway/json/strict_json.h"
+#include "coordinator/gateway/resume/cursor_key.h"
+#include "coordinator/gateway/resume/request_digest.h"
 #include "transport/base/host/system_random.h"
+#include "transport/base/host/system_seconds.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::gateway {
 namespace {
 
 constexpr std::string_view kModelPrefix = "/v1/models/";
-
-int64_t SystemSeconds() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
 
 ApiError MakeError(int status, std::string type, std::string code, const std::string& message) {
   ApiError error("", message, std::move(code));
@@ -43,26 +39,63 @@ const ServedModel& GetModel(const std::vector<ServedModel>& models, const std::s
   }
 }
 
+// Errors: ApiError 400 if it comes more than once.
+const std::string* FindOnce(const HttpRequest& request, std::string_view name) {
+  if (std::ranges::count(request.headers, name, &Headers::value_type::first) < 2) {
+    return request.Find(name);
+  }
+  throw MakeError(400, "invalid_request_error", "duplicate_header",
+                  Str("the header ", name, " comes twice: which one holds?"));
+}
+
 // A browser asks first before it sends JSON for a foreign page, but not before it sends what a form
 // can hold. Errors: ApiError 415.
 void CheckBodyForm(const HttpRequest& request) {
-  for (const std::string_view name : {"content-type", "content-encoding"}) {
-    if (std::ranges::count(request.headers, name, &Headers::value_type::first) < 2) continue;
-    throw MakeError(400, "invalid_request_error", "duplicate_header",
-                    Str("the header ", name, " comes twice: which one holds?"));
-  }
-  const std::string* const encoding = request.Find("content-encoding");
+  const std::string* const type = FindOnce(request, "content-type");
+  const std::string* const encoding = FindOnce(request, "content-encoding");
   if (encoding != nullptr && LowerTrimmed(*encoding) != "identity") {
     throw MakeError(415, "invalid_request_error", "unsupported_encoding",
                     Str("the body's Content-Encoding is ", nlohmann::json(*encoding).dump(),
                         ": only identity is read here, send the JSON as it is"));
   }
-  const std::string* const type = request.Find("content-type");
   if (type != nullptr && IsJsonType(*type)) return;
   throw MakeError(
       415, "invalid_request_error", "unsupported_media_type",
       Str("the body's Content-Type is ", type == nullptr ? "missing" : nlohmann::json(*type).dump(),
           ": send the header Content-Type: application/json"));
+}
+
+// Whether the header asks for an answer that can be gone on with. Errors: ApiError.
+bool WantsResumable(const HttpRequest& request) {
+  const std::string* const value = FindOnce(request, "x-shoal-resumable");
+  if (value == nullptr || *value == "0") return false;
+  if (*value == "1") return true;
+  throw MakeError(400, "invalid_request_error", "invalid_value",
+                  Str("the header X-Shoal-Resumable must be 1 or 0, not ",
+                      nlohmann::json(ReplaceIllFormed(*value)).dump()));
+}
+
+[[noreturn]] void ThrowMismatch(const std::string& message) {
+  throw FromStreamError(MakeStreamError(BusyReason::kCursorMismatch, message));
+}
+
+// The version of the model that the answer began with. Errors: ApiError.
+const ServedModel& FindVersion(const std::vector<ServedModel>& models, const ServedModel& model,
+                               const std::string& numerics_id) {
+  for (const ServedModel& version : models) {
+    if (version.name == model.name && version.numerics_id == numerics_id) return version;
+  }
+  ThrowMismatch(Str("the cursor is of an answer of numerics id ", numerics_id,
+                    ", which is not served; the model's is ", model.numerics_id));
+}
+
+// 24 hex digits, for the answer's id.
+std::string ShortHex(const StreamId& id) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  for (int shift = 60; shift >= 0; shift -= 4) text += kHex[id.high >> shift & 15];
+  for (int shift = 60; shift >= 32; shift -= 4) text += kHex[id.low >> shift & 15];
+  return text;
 }
 
 void WriteModel(JsonWriter& json, const ServedModel& model, int64_t created) {
@@ -96,10 +129,19 @@ struct HttpGateway::Reading {
   uint64_t seed = 0;                    // For a request that brings none.
   std::optional<ApiError> unavailable;  // Nobody can answer, however good the request is.
   bool strict = false;                  // Unknown fields are refused.
+  bool resumable = false;               // As the body may ask for itself.
+  std::optional<Cursor> cursor{};       // To go on with.
+  std::shared_ptr<const CursorCodec> cursors{};
 
   // Checks the body and makes token ids of its text; fills the request, its model, its prompts and
   // the format. `own`: the text side that this coordinator reads. Pure. Errors: ApiError.
   AnswerSetup Read(const std::string& body, const TextService& own) const;
+
+ private:
+  // Says in `request` whether its answer has cursors.
+  void CheckResumable(ApiRequest& request) const;
+  const ServedModel& ChooseModel(const std::string& name) const;
+  void SetCursor(AnswerSetup& setup) const;
 };
 
 const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
@@ -128,6 +170,8 @@ HttpGateway::HttpGateway(HttpGatewayOptions options, core::GenerationService& ge
       random_(options_.random ? options_.random : SystemRandom()),
       unix_seconds_(options_.unix_seconds ? options_.unix_seconds : SystemSeconds),
       started_seconds_(unix_seconds_()),
+      cursors_(std::make_shared<const CursorCodec>(
+          options_.cursor_key.empty() ? RandomCursorKey() : options_.cursor_key)),
       text_threads_(port),
       formatter_(port),
       server_(options_.limits, *this, timer) {}
@@ -252,6 +296,61 @@ void HttpGateway::CheckKey(const HttpRequest& request) const {
                                    : "the API key is not one of this server's");
 }
 
+void HttpGateway::Reading::CheckResumable(ApiRequest& request) const {
+  if (cursor && !request.stream) {
+    ThrowMismatch(
+        "Last-Event-ID goes on with a streamed answer, and this request has no stream: send the "
+        "very request that the cursor came from");
+  }
+  request.resumable = request.stream && (request.resumable || resumable || cursor);
+  const auto prompts = static_cast<int64_t>(request.prompts.size());
+  if (request.resumable && prompts * request.answers_per_prompt > kResumableSequencesMax) {
+    throw ApiError(prompts > 1 ? "prompt" : "n",
+                   Str("prompts times n are ", prompts * request.answers_per_prompt,
+                       " sequences, and a resumable answer has at most ", kResumableSequencesMax,
+                       ": split the request, or leave out resumable"),
+                   "too_large");
+  }
+}
+
+const ServedModel& HttpGateway::Reading::ChooseModel(const std::string& name) const {
+  const ServedModel& model = GetModel(models, name);
+  if (unavailable) throw *unavailable;
+  if (model.context_tokens <= 0) {
+    throw FromStreamError(MakeStreamError(BusyReason::kNoGroup, "no group has joined yet"));
+  }
+  if (!cursor) return model;
+  // Before its version is looked for.
+  if (cursor->model != DigestText(model.name)) {
+    ThrowMismatch("the cursor is of an answer of another model");
+  }
+  return FindVersion(models, model, cursor->numerics_id);
+}
+
+void HttpGateway::Reading::SetCursor(AnswerSetup& setup) const {
+  const CursorDoor door =
+      endpoint == Endpoint::kChat ? CursorDoor::kChat : CursorDoor::kCompletions;
+  const Digest request = DigestRequest(setup.request, setup.prompts);
+  const Digest model = DigestText(setup.model.name);
+  const size_t choice_count =
+      setup.prompts.size() * static_cast<size_t>(setup.request.answers_per_prompt);
+  setup.cursors = cursors;
+  setup.resumed = cursor.has_value();
+  if (cursor) {
+    const std::string mismatch = FindMismatch(*cursor, door, model, request, choice_count);
+    if (!mismatch.empty()) ThrowMismatch(mismatch);
+    setup.cursor = *cursor;
+    return;
+  }
+  setup.cursor.door = door;
+  setup.cursor.seed = setup.prompts.front().params.sampling.seed;
+  setup.cursor.kv_cache_tokens = setup.model.kv_cache_tokens;
+  setup.cursor.request = request;
+  setup.cursor.model = model;
+  setup.cursor.numerics_id = setup.model.numerics_id;
+  setup.cursor.choices.resize(choice_count);
+}
+
 AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextService& own) const {
   nlohmann::ordered_json json;
   try {
@@ -263,14 +362,14 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
   AnswerSetup setup;
   setup.request = ParseApiRequest(endpoint, json);
   if (strict) RefuseIgnored(setup.request.ignored);
-  const ServedModel& model = setup.model = GetModel(models, setup.request.model);
+  CheckResumable(setup.request);
+  ServedModel& model = setup.model = ChooseModel(setup.request.model);
+  // Another group may be the largest one now, but the answer ends where it would have.
+  if (cursor) model.kv_cache_tokens = cursor->kv_cache_tokens;
   setup.request.model = model.name;
-  if (unavailable) throw *unavailable;
-  if (model.context_tokens <= 0) {
-    throw FromStreamError(MakeStreamError(BusyReason::kNoGroup, "no group has joined yet"));
-  }
   const PromptEncoder encoder(own, model, kHttpWords);
-  setup.prompts = PlanGeneration(setup.request, encoder, seed);
+  setup.prompts = PlanGeneration(setup.request, encoder, cursor ? cursor->seed : seed);
+  if (setup.request.resumable) SetCursor(setup);
   AnswerFormat& format = setup.format;
   format.endpoint = endpoint;
   format.model = setup.request.model;
@@ -283,13 +382,28 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
   return setup;
 }
 
+std::optional<Cursor> HttpGateway::ReadCursor(const HttpRequest& request) const {
+  const std::string* const text = FindOnce(request, "last-event-id");
+  if (text == nullptr || text->empty()) return std::nullopt;
+  auto decoded = cursors_->Decode(*text, unix_seconds_());
+  if (const auto* error = std::get_if<StreamError>(&decoded)) {
+    ApiError refusal = FromStreamError(*error);
+    refusal.param = "Last-Event-ID";
+    throw refusal;
+  }
+  return std::get<Cursor>(std::move(decoded));
+}
+
 HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
   const std::string* const strict = call.request.Find("x-shoal-strict");
   Reading reading{.endpoint = call.matched->endpoint,
                   .models = generation_.models(),
                   .seed = random_(),
                   .unavailable = std::nullopt,
-                  .strict = options_.strict_params || (strict != nullptr && *strict == "1")};
+                  .strict = options_.strict_params || (strict != nullptr && *strict == "1"),
+                  .resumable = WantsResumable(call.request),
+                  .cursor = ReadCursor(call.request),
+                  .cursors = cursors_};
   if (stopping_) {
     reading.unavailable =
         FromStreamError(MakeStreamError(BusyReason::kDraining, "the server is stopping"));
@@ -345,8 +459,18 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
 
 std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {
   AnswerFormat& format = setup.format;
-  format.id = (format.endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-") + RandomHex(24);
-  format.created = unix_seconds_();
+  if (setup.resumed) {
+    setup.answer = setup.cursor.answer;
+    format.created = setup.cursor.created;
+    const auto earlier = live_.find(setup.answer);
+    if (earlier != live_.end()) earlier->second->GiveUp();
+  } else {
+    setup.answer = {random_(), random_()};
+    format.created = unix_seconds_();
+    setup.cursor.answer = setup.answer;
+    setup.cursor.created = format.created;
+  }
+  format.id = (format.endpoint == Endpoint::kChat ? "chatcmpl-" : "cmpl-") + ShortHex(setup.answer);
   setup.request_id = call.request_id;
   setup.route = call.route;
   setup.started = call.started;
@@ -363,7 +487,7 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
 
   auto answer =
       std::make_unique<GenerationAnswer>(std::move(setup), generation_, call.reply, formatter_,
-                                         metrics_, [this]() { return Now(timer_); });
+                                         metrics_, live_, [this]() { return Now(timer_); });
   if (!answer->Start()) return nullptr;
   return answer;
 }

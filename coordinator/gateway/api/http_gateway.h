@@ -8,10 +8,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
+#include "coordinator/gateway/answer/generation_answer.h"
 #include "coordinator/gateway/api/fields/ignored_fields.h"
 #include "coordinator/gateway/api/metrics.h"
 #include "coordinator/gateway/http/http_server.h"
@@ -20,9 +23,6 @@
 
 namespace shoal::gateway {
 
-class ApiError;
-struct AnswerSetup;
-
 struct HttpGatewayOptions {
   std::string bind = "127.0.0.1";
   uint16_t port = 8000;               // 0: any free one.
@@ -30,6 +30,9 @@ struct HttpGatewayOptions {
   HttpLimits limits;
   bool strict_params = false;  // Fields that nobody here knows are a 400, not a warning.
   std::string version_json = R"({"name":"shoal"})";  // The body of /version.
+  // Authenticates cursors: kCursorKeyBytes. Empty: a random one, so that no cursor outlives the
+  // gateway.
+  std::string cursor_key;
   // Ids, and seeds of requests that bring none. Null: std::random_device's.
   std::function<uint64_t()> random;
   // Seconds since 1970, for the `created` fields. Null: the system's clock.
@@ -87,6 +90,8 @@ class HttpGateway : private HttpService {
   void SendMetrics(Call& call);
   void SendCluster(Call& call);
   std::string RequestId(const HttpRequest* request);
+  // What the request wants to go on with. Errors: ApiError.
+  std::optional<Cursor> ReadCursor(const HttpRequest& request) const;
   std::string RandomHex(int digits);
 
   static const std::vector<Route>& Routes();
@@ -98,9 +103,11 @@ class HttpGateway : private HttpService {
   const std::function<uint64_t()> random_;
   const std::function<int64_t()> unix_seconds_;
   const int64_t started_seconds_;
+  const std::shared_ptr<const CursorCodec> cursors_;
   bool stopping_ = false;
   GatewayMetrics metrics_;
   IgnoredLog ignored_;
+  LiveAnswers live_;
   TextThreads text_threads_;
   TextThread formatter_;
   HttpServer server_;  // Last: its connections use all of the above.

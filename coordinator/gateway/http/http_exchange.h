@@ -41,7 +41,7 @@ class HttpService {
  public:
   virtual ~HttpService() = default;
   // Answers at once and returns null, or keeps `reply` (which outlives the returned object) and
-  // answers later, never from inside this call.
+  // answers later; inside this call it may begin a stream, but not end it.
   virtual std::unique_ptr<PendingAnswer> Answer(const HttpRequest& request, HttpReply& reply) = 0;
   // For the Date of an answer: seconds since 1970.
   virtual int64_t UnixSeconds() = 0;

@@ -3,9 +3,10 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
-#include "transport/base/error.h"
+#include "transport/base/check.h"
 
 namespace shoal::launch {
 namespace {
@@ -53,11 +54,8 @@ void Supervisor::Start(uint64_t group) {
   slot.why.clear();
   try {
     slot.started = executor_.Start(group);
-  } catch (const Error& error) {  // As if it had ended at once: it is tried again.
-    NoteEnd(group, {.group = group,
-                    .end = {.status = ExitStatus(error.code())},
-                    .by_itself = true,
-                    .why = error.what()});
+  } catch (const std::exception& error) {  // As if it had ended at once: it is tried again.
+    NoteEnd(group, {.group = group, .why = error.what()});
     return;
   }
   slot.phase = Phase::kRunning;
@@ -118,7 +116,9 @@ void Supervisor::LookAtRunning(uint64_t group) {
 }
 
 void Supervisor::EndLost(Slot& slot) {
-  if (!relaunch_ || !slot.policy.ready()) {
+  if (slot.drains) {
+    Leave(slot, kDrainedMs, /*terminate=*/false);
+  } else if (!relaunch_ || !slot.policy.ready()) {
     Leave(slot, kNamesRankMs, /*terminate=*/false);
   } else if (executor_.terminate_ms() > 0) {
     Leave(slot, executor_.terminate_ms(), /*terminate=*/true);
@@ -141,7 +141,10 @@ void Supervisor::Kill(Slot& slot) {
 void Supervisor::TellRegion(uint64_t group, LossCause cause, const std::string& why) {
   Slot& slot = slots_[group];
   slot.lost = true;
-  if (!stopping_) slot.loss_owed = events_.on_ending(group, cause, why);
+  if (stopping_) return;
+  const RegionWord word = events_.on_ending(group, cause, why);
+  slot.loss_owed = word.had_it;
+  slot.drains = slot.drains || word.drained;
 }
 
 void Supervisor::Finish(uint64_t group) {
@@ -150,13 +153,15 @@ void Supervisor::Finish(uint64_t group) {
                    .end = slot.started->TakeEnd(),
                    .by_itself = slot.by_itself,
                    .was_ready = slot.policy.ready(),
-                   .drained = slot.drains,
                    .why = slot.why};
   if (ended.by_itself) {
     ended.why = TextOf(ended.end);
     if (!slot.why.empty()) ended.why += "; " + slot.why;
   }
-  if (!slot.lost) TellRegion(group, LossCause::kRankDied, ended.why);
+  if (!slot.lost) {
+    TellRegion(group, slot.drains ? LossCause::kDrained : LossCause::kRankDied, ended.why);
+  }
+  ended.drained = slot.drains;
   slot.started.reset();
   slot.phase = Phase::kAway;
   NoteEnd(group, ended);
@@ -202,12 +207,8 @@ void Supervisor::OnLost(uint64_t group, LossCause cause, const std::string& why)
   if (cause == LossCause::kDrained) slot.drains = true;
   if (slot.phase != Phase::kRunning) return;
   slot.why = why;
-  if (slot.drains) {
-    Leave(slot, kDrainedMs, /*terminate=*/false);
-  } else {
-    EndLost(slot);
-    Look(group);
-  }
+  EndLost(slot);
+  Look(group);
 }
 
 void Supervisor::ExpectDrain(uint64_t group, bool restart) {
@@ -238,9 +239,12 @@ void Supervisor::Complete(RegionStatus& status) const {
     auto found = std::ranges::find(status.groups, number, &GroupStatus::group);
     if (found == status.groups.end()) {
       GroupStatus group{.group = number, .name = Str("group ", number)};
-      group.state = slot.started == nullptr ? GroupState::kLost : GroupState::kForming;
+      group.state = GroupState::kLost;
       const auto later = [&](const GroupStatus& other) { return other.group > number; };
       found = status.groups.insert(std::ranges::find_if(status.groups, later), group);
+    }
+    if (slot.started != nullptr && found->state == GroupState::kLost) {
+      found->state = GroupState::kForming;
     }
     found->managed = true;
     found->restarts_total = slot.policy.restarts_total();

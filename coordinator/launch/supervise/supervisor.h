@@ -25,10 +25,15 @@ struct EndedGroup {
   std::string why{};  // For people.
 };
 
+// What the region knew of a group whose processes end.
+struct RegionWord {
+  bool had_it = false;   // It will say that it is lost.
+  bool drained = false;  // It has asked it to end.
+};
+
 struct SupervisorEvents {
-  // The group's processes end, and the region may not know yet. Result: whether the region had it,
-  // and will say that it is lost.
-  std::function<bool(uint64_t group, LossCause cause, const std::string& why)> on_ending;
+  // The group's processes end, and the region may not know yet.
+  std::function<RegionWord(uint64_t group, LossCause cause, const std::string& why)> on_ending;
   std::function<void(const EndedGroup& ended)> on_ended;  // May be null.
 };
 

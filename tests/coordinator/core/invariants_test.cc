@@ -38,7 +38,7 @@ struct Parts {
   EndedStreams ended;
   Groups groups{options};
   // Streams are 1, 2, ...: every other bit is 0.
-  Streams streams{[i = uint64_t{0}]() mutable { return ++i % 2 == 0 ? i / 2 : 0; }, 0};
+  Streams streams{[i = uint64_t{0}]() mutable { return ++i % 2 == 0 ? i / 2 : 0; }, 0, 3};
 };
 
 TEST(Invariants, HoldOfAFullRegion) { EXPECT_EQ(Parts().Find(), ""); }

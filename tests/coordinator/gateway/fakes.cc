@@ -47,9 +47,17 @@ std::variant<core::StreamId, StreamError> FakeGeneration::Submit(core::Request r
   CheckTokenIds(request.params, kByteVocabSize);
   SHOAL_CHECK(!prompt.empty() && *std::max_element(prompt.begin(), prompt.end()) < kByteVocabSize);
   if (refusal && sequences.size() >= accepted_before_refusal) return *refusal;
-  sequences.push_back(
-      {std::move(prompt), request.params, &listener, false, 0, request.model, request.numerics_id});
-  return core::StreamId{0, sequences.size()};
+  const core::StreamId stream = request.stream.value_or(core::StreamId{0, sequences.size() + 1});
+  sequences.push_back({std::move(prompt), request.params, &listener, false, 0, request.model,
+                       request.numerics_id, stream, request.resumable});
+  return stream;
+}
+
+std::optional<size_t> FakeGeneration::Find(core::StreamId stream) const {
+  for (size_t i = sequences.size(); i > 0; --i) {
+    if (sequences[i - 1].stream == stream) return i - 1;
+  }
+  return std::nullopt;
 }
 
 std::vector<ServedModel> FakeGeneration::models() const {
@@ -60,18 +68,49 @@ std::vector<ServedModel> FakeGeneration::models() const {
 
 std::variant<core::GenerationService::Resumed, StreamError> FakeGeneration::Resume(
     core::Request request, core::StreamListener& listener) {
+  SHOAL_CHECK(request.stream.has_value() && request.resumable);
+  const std::optional<size_t> known = Find(*request.stream);
+  if (known && !sequences[*known].cancelled) {
+    Sequence& sequence = sequences[*known];
+    SHOAL_CHECK(sequence.listener == nullptr, "two listen");
+    SHOAL_CHECK(sequence.prompt == request.prompt && sequence.model == request.model);
+    sequence.listener = &listener;
+    sequence.detached = false;
+    return Resumed{};
+  }
   auto outcome = Submit(std::move(request), listener);
   if (auto* error = std::get_if<StreamError>(&outcome)) return std::move(*error);
   return Resumed{.recomputing = true};
 }
 
-void FakeGeneration::Detach(core::StreamId stream) { Cancel(stream); }
+void FakeGeneration::Detach(core::StreamId stream) {
+  const std::optional<size_t> index = Find(stream);
+  if (!index || sequences[*index].listener == nullptr) return;
+  if (!sequences[*index].resumable) return Cancel(stream);
+  sequences[*index].detached = true;
+  sequences[*index].listener = nullptr;
+}
 
 void FakeGeneration::Cancel(core::StreamId stream) {
-  if (stream.low == 0 || stream.low > sequences.size()) return;
-  Sequence& sequence = sequences[stream.low - 1];
+  const std::optional<size_t> index = Find(stream);
+  if (!index) return;
+  Sequence& sequence = sequences[*index];
   if (sequence.listener != nullptr) sequence.cancelled = true;
   sequence.listener = nullptr;
+}
+
+// To its listener, which an end leaves without.
+void FakeGeneration::Say(size_t index, SequenceUpdate update) {
+  Sequence& sequence = sequences[index];
+  if (sequence.resumable) sequence.said.push_back(update);
+  if (sequence.listener == nullptr) return;
+  if (update.finish == FinishReason::kNone) return sequence.listener->OnTokens(update);
+  std::exchange(sequence.listener, nullptr)->OnFinish(update);
+}
+
+void FakeGeneration::Replay(size_t index) {
+  Sequence& sequence = sequences.at(index);
+  for (const SequenceUpdate& update : std::exchange(sequence.said, {})) Say(index, update);
 }
 
 TokenLogprobs FakeGeneration::Logprobs(int32_t token, int32_t top_count) {
@@ -109,8 +148,8 @@ void FakeGeneration::Deliver(size_t index, std::string_view bytes) {
 
 void FakeGeneration::Deliver(size_t index, std::vector<int32_t> tokens) {
   Sequence& sequence = sequences.at(index);
-  if (sequence.listener == nullptr) return;
-  sequence.listener->OnTokens(Update(sequence, std::move(tokens)));
+  if (sequence.listener == nullptr && !sequence.detached) return;
+  Say(index, Update(sequence, std::move(tokens)));
 }
 
 void FakeGeneration::DeliverPrompt(size_t index, size_t begin, size_t end) {
@@ -121,16 +160,17 @@ void FakeGeneration::DeliverPrompt(size_t index, size_t begin, size_t end) {
     update.prompt_logprobs.push_back(Logprobs(sequence.prompt[i], sequence.params.top_logprobs));
   }
   sequence.params.prompt_logprobs = end < sequence.prompt.size();
-  sequence.listener->OnTokens(update);
+  Say(index, std::move(update));
 }
 
 void FakeGeneration::Finish(size_t index, FinishReason reason, std::vector<int32_t> tokens) {
   Sequence& sequence = sequences.at(index);
-  if (sequence.listener == nullptr) return;
+  if (sequence.listener == nullptr && !sequence.detached) return;
   SequenceUpdate update = Update(sequence, std::move(tokens));
   update.finish = reason;
+  update.resumes = resumes;
   if (reason == FinishReason::kNumericError) update.detail = "layer 7, position 12";
-  std::exchange(sequence.listener, nullptr)->OnFinish(update);
+  Say(index, std::move(update));
 }
 
 void FakeGeneration::Fail(size_t index, BusyReason reason) {
@@ -139,16 +179,25 @@ void FakeGeneration::Fail(size_t index, BusyReason reason) {
   std::exchange(sequence.listener, nullptr)->OnError({reason, "rank 1 was lost", 1500});
 }
 
+std::vector<Reply::Event> Reply::all_events() const {
+  std::vector<Event> found;
+  Event event;
+  size_t begin = 0;
+  for (size_t end = body.find('\n'); end != std::string::npos; end = body.find('\n', begin)) {
+    const std::string line = body.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.starts_with("id: ")) event.id = line.substr(4);
+    if (line.starts_with("data: ")) event.data = line.substr(6);
+    if (!line.empty()) continue;
+    if (!event.data.empty()) found.push_back(event);
+    event = {};
+  }
+  return found;
+}
+
 std::vector<std::string> Reply::events() const {
   std::vector<std::string> found;
-  size_t begin = 0;
-  while (begin < body.size()) {
-    const size_t end = body.find("\n\n", begin);
-    if (end == std::string::npos) break;
-    const std::string event = body.substr(begin, end - begin);
-    if (event.starts_with("data: ")) found.push_back(event.substr(6));
-    begin = end + 2;
-  }
+  for (Event& event : all_events()) found.push_back(std::move(event.data));
   return found;
 }
 

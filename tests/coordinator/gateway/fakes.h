@@ -59,6 +59,10 @@ class FakeGeneration : public core::GenerationService {
     int64_t cached_tokens = 0;  // Said with its next tokens.
     std::string model{};        // That it was submitted for,
     std::string numerics_id{};  // and in which version.
+    core::StreamId stream{};
+    bool resumable = false;
+    bool detached = false;               // Nobody listens, and it goes on.
+    std::vector<SequenceUpdate> said{};  // Of a resumable one, for who comes back.
   };
 
   std::variant<core::StreamId, StreamError> Submit(core::Request request,
@@ -80,6 +84,10 @@ class FakeGeneration : public core::GenerationService {
   // update.
   void DeliverPrompt(size_t index, size_t begin, size_t end);
   void Fail(size_t index, BusyReason reason);
+  // Of a sequence that was resumed: all that was said of it before.
+  void Replay(size_t index);
+  // The newest sequence of that stream, as an index; none if there is none.
+  std::optional<size_t> Find(core::StreamId stream) const;
   // A few ids with log-probabilities that depend on the token alone.
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
 
@@ -89,8 +97,10 @@ class FakeGeneration : public core::GenerationService {
   ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};
   std::vector<ServedModel> others;
   RegionStatus region;
+  int32_t resumes = 0;  // Said with each end.
 
  private:
+  void Say(size_t index, SequenceUpdate update);
   SequenceUpdate Update(Sequence& sequence, std::vector<int32_t> tokens);
 };
 
@@ -101,7 +111,13 @@ struct Reply {
   bool complete = false;
 
   nlohmann::json json() const { return nlohmann::json::parse(body); }
-  // The data of its server-sent events, in order; comments left out.
+  struct Event {
+    std::string id;  // Empty: it has none.
+    std::string data;
+  };
+  // Its server-sent events, in order; comments left out.
+  std::vector<Event> all_events() const;
+  // Their data.
   std::vector<std::string> events() const;
 };
 

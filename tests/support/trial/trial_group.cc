@@ -118,7 +118,8 @@ std::string RunOneRank(const model::Model& model, std::span<const rank::TrialReq
                           .prefill_chunk_tokens = options.prefill_chunk_tokens,
                           .sequence_parallel_rows_min = options.sequence_parallel_rows_min,
                           .on_logits = nullptr,
-                          .on_input = nullptr};
+                          .on_input = nullptr,
+                          .planted_fault = options.planted_fault};
   if (options.record_logits) {
     member_options.model.on_logits = [&](uint64_t id, int64_t position,
                                          std::span<const float> logits) {

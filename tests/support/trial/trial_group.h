@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -37,6 +38,7 @@ struct TrialGroupOptions {
   bool record_logits = true;
   bool keep_logits = false;           // Otherwise only their digests are kept.
   int64_t digest_positions_from = 0;  // Rows before it are not recorded.
+  std::optional<forward::PlantedFault> planted_fault{};
   int64_t timeout_ms = kPatienceMs;
 };
 

@@ -214,5 +214,23 @@ TEST_F(OptionTableTest, ChecksTheFlagsOfAGroupThatItOnlyPassesOn) {
   EXPECT_THAT(table_.Help(), HasSubstr("auto|shm|tcp|mpi"));
 }
 
+TEST(OptionTable, TakesAFlagWithoutItsValueWhereOneIsImplied) {
+  const auto parse = [](std::vector<const char*> arguments) {
+    std::string model;
+    std::string write;
+    OptionTable table({.program = "program"});
+    table.AddPositional("model", model, "A model.");
+    table.AddString("write", "[FILE]", write, "Where to.").implied = "beside";
+    arguments.insert(arguments.begin(), "program");
+    EXPECT_EQ(table.Parse(static_cast<int>(arguments.size()), arguments.data()),
+              ParseOutcome::kRun);
+    return Str(model, " ", write, " ", table.IsGiven("write"));
+  };
+  EXPECT_EQ(parse({"m"}), "m  0");
+  EXPECT_EQ(parse({"m", "--write"}), "m beside 1");
+  EXPECT_EQ(parse({"m", "--write", "file"}), "m file 1");
+  EXPECT_EQ(parse({"--write=file", "m"}), "m file 1");
+}
+
 }  // namespace
 }  // namespace shoal::config

@@ -6,7 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <future>
 #include <optional>
+#include <stdexcept>
+#include <thread>
+#include <utility>
 
 #include "tests/transport/rpc/server_thread.h"
 #include "transport/base/error.h"
@@ -71,6 +75,8 @@ TEST(Client, StreamsAGeneration) {
   EXPECT_EQ(result.prompt_tokens, 5);
   EXPECT_EQ(result.completion_tokens, 4);
   EXPECT_EQ(result.seed, 42u);
+  EXPECT_EQ(result.reconnects, 0);
+  request.resumable = true;  // Which the client asks for itself.
   EXPECT_TRUE(server.Wait([&](const auto& heard) { return heard.requests[0] == request; }));
 }
 
@@ -124,7 +130,7 @@ TEST(Client, RefusesARequestThatNoMessageHolds) {
 TEST(Client, CarriesTextAndChatPrompts) {
   ServerThread server;
   server.AnswerGenerate({.refusal = MakeStreamError(BusyReason::kInvalid, "enough")});
-  Client client({.address = server.address()});
+  Client client({.address = server.address(), .resume_timeout_ms = 0});
   GenerateRequest text;
   text.prompt = std::string("Once\0upon", 9);
   GenerateRequest chat;
@@ -171,6 +177,191 @@ TEST(Client, CancelsWhatRunsWhenItsConnectionGoes) {
     EXPECT_EQ(error->code(), ErrorCode::kDeadlineExceeded);
   }
   EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.cancels.size() == 1; }));
+}
+
+// What a client has heard.
+struct Heard {
+  std::vector<int32_t> tokens;
+  size_t prompt_logprobs = 0;
+  std::string text;
+
+  std::function<bool(const GenerateChunk&)> Take() {
+    return [this](const GenerateChunk& chunk) {
+      tokens.insert(tokens.end(), chunk.update.tokens.begin(), chunk.update.tokens.end());
+      prompt_logprobs += chunk.update.prompt_logprobs.size();
+      text += chunk.text;
+      return true;
+    };
+  }
+};
+
+// A generation of a client on a thread of its own.
+class Generating {
+ public:
+  explicit Generating(const ClientOptions& options)
+      : thread_([this, options] {
+          try {
+            Client client(options);
+            GenerateRequest request;
+            request.prompt = "a prompt";
+            result_ = client.Generate(request, [this](const GenerateChunk& chunk) {
+              const bool go_on = heard_.Take()(chunk);
+              if (!std::exchange(has_some_, true)) some_.set_value();
+              return go_on;
+            });
+          } catch (const Error& error) {
+            error_ = error;
+          }
+        }) {}
+  ~Generating() { Join(); }
+
+  void WaitForTheFirstChunk() { some_.get_future().get(); }
+  void Join() {
+    if (thread_.joinable()) thread_.join();
+  }
+  // After Join:
+  const Heard& heard() const { return heard_; }
+  const GenerateResult& result() const { return result_; }
+  const std::optional<Error>& error() const { return error_; }
+
+ private:
+  Heard heard_;
+  GenerateResult result_;
+  std::optional<Error> error_;
+  bool has_some_ = false;
+  std::promise<void> some_;
+  std::thread thread_;  // Last: it uses all of the above.
+};
+
+// Says the first tokens of the generation that came in, and dies once they are heard.
+void LiveAndDie(std::optional<ServerThread>& server, Generating& generating) {
+  EXPECT_TRUE(server->Wait([](const auto& heard) { return !heard.requests.empty(); }));
+  server->Run([&](ClusterServer&) {
+    SequenceUpdate update = Update({1, 2});
+    update.prompt_logprobs.resize(4);
+    server->sink().Tokens(update, "ab");
+  });
+  generating.WaitForTheFirstChunk();
+  server.reset();
+}
+
+TEST(Client, GoesOnWhenTheCoordinatorDiesAndComesBack) {
+  std::optional<ServerThread> server(std::in_place);
+  const uint16_t port = server->port();
+  server->AnswerGenerate({1, 5, 42, {}, "cursor"});
+  Generating generating({.address = server->address()});
+  LiveAndDie(server, generating);
+
+  server.emplace(ClusterServerOptions{.port = port},
+                 GenerateReply{.refusal = MakeStreamError(BusyReason::kNoGroup, "not yet")});
+  EXPECT_TRUE(server->Wait([](const auto& heard) { return heard.requests.size() >= 2; }));
+  server->AnswerGenerate({1, 5, 42, {}, "cursor", true});
+  size_t refused_count = 0;
+  EXPECT_TRUE(server->Wait([&](const auto& heard) {
+    refused_count = heard.requests.size();
+    return true;
+  }));
+  EXPECT_TRUE(
+      server->Wait([&](const auto& heard) { return heard.requests.size() > refused_count; }));
+  server->Run([&](ClusterServer&) {
+    SequenceUpdate end = Update({3}, FinishReason::kLength);
+    end.resumes = 6;
+    server->sink().Finish(end, "c");
+  });
+  generating.Join();
+  ASSERT_FALSE(generating.error().has_value()) << generating.error()->what();
+  EXPECT_EQ(generating.heard().tokens, (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_EQ(generating.heard().text, "abc");
+  EXPECT_EQ(generating.heard().prompt_logprobs, 4U);
+  EXPECT_EQ(generating.result().completion_tokens, 3);
+  EXPECT_EQ(generating.result().reconnects, 1);
+  EXPECT_EQ(generating.result().resumes, 6);
+  EXPECT_TRUE(generating.result().recomputed);
+  EXPECT_TRUE(server->Wait([](const auto& heard) {
+    const GenerateRequest& request = heard.requests.back();
+    return request.resumable && request.cursor == "cursor" && request.tokens_taken == 2 &&
+           request.prompt_logprobs_taken == 4;
+  }));
+}
+
+TEST(Client, GoesOnWhenTheCoordinatorStops) {
+  ServerThread server({}, {1, 5, 42, {}, "cursor"});
+  Generating generating({.address = server.address()});
+  for (size_t count : {1U, 2U}) {
+    EXPECT_TRUE(server.Wait([&](const auto& heard) { return heard.requests.size() == count; }));
+    server.Run([&](ClusterServer&) {
+      if (count == 2) return server.sink().Finish(Update({2}, FinishReason::kStop), "b");
+      server.sink().Tokens(Update({1}), "a");
+      server.sink().Fail(MakeStreamError(BusyReason::kDraining, "this coordinator is stopping"));
+    });
+  }
+  generating.Join();
+  ASSERT_FALSE(generating.error().has_value()) << generating.error()->what();
+  EXPECT_EQ(generating.heard().text, "ab");
+  EXPECT_EQ(generating.result().reconnects, 1);
+}
+
+TEST(Client, GivesUpWhenNoCoordinatorComesBack) {
+  std::optional<ServerThread> server(std::in_place);
+  server->AnswerGenerate({1, 5, 42, {}, "cursor"});
+  Generating generating({.address = server->address(), .resume_timeout_ms = 200});
+  LiveAndDie(server, generating);
+  generating.Join();
+  ASSERT_TRUE(generating.error().has_value());
+  EXPECT_EQ(generating.error()->code(), ErrorCode::kPeerLost);
+  EXPECT_THAT(generating.error()->what(), HasSubstr("could not be made again for 200 ms"));
+  EXPECT_EQ(generating.heard().text, "ab");
+}
+
+TEST(Client, GivesUpAtOnceWhereNothingCanBeGoneOnWith) {
+  for (const bool has_cursor : {false, true}) {
+    std::optional<ServerThread> server(std::in_place);
+    server->AnswerGenerate({1, 5, 42, {}, has_cursor ? "cursor" : ""});
+    Generating generating({.address = server->address(), .resume_timeout_ms = INT32_MAX});
+    const uint16_t port = server->port();
+    LiveAndDie(server, generating);
+    if (has_cursor) {
+      const StreamError too_late = MakeStreamError(BusyReason::kCursorExpired, "too late");
+      server.emplace(ClusterServerOptions{.port = port}, GenerateReply{.refusal = too_late});
+    }
+    generating.Join();
+    ASSERT_TRUE(generating.error().has_value());
+    EXPECT_EQ(generating.error()->code(),
+              has_cursor ? ErrorCode::kPeerFailed : ErrorCode::kPeerLost);
+    EXPECT_THAT(generating.error()->what(),
+                HasSubstr(has_cursor ? "cursor_expired: too late" : "closed the connection"));
+  }
+}
+
+// It does not mean to come back, though the server could not tell by the connection.
+TEST(Client, CancelsAResumableGenerationInSoManyWords) {
+  ServerThread server;
+  server.AnswerGenerate({1, 5, 42, {}, "cursor"});
+  std::thread answer = Answer(server, [](GenerationSink& sink) { sink.Tokens(Update({1}), ""); });
+  Client client({.address = server.address()});
+  GenerateRequest request;
+  request.prompt = std::vector<int32_t>{1};
+  client.Generate(request, [](const GenerateChunk&) { return false; });
+  answer.join();
+  client.Models();
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.cancels.size() == 1; }));
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.readers_gone.empty(); }));
+}
+
+TEST(Client, LeavesAGenerationWhoseReaderIsGone) {
+  ServerThread server;
+  std::thread answer = Answer(server, [](GenerationSink& sink) { sink.Tokens(Update({1}), ""); });
+  {
+    Client client({.address = server.address()});
+    GenerateRequest request;
+    request.prompt = std::vector<int32_t>{1};
+    EXPECT_THROW(
+        client.Generate(request, [](const GenerateChunk&) -> bool { throw std::logic_error("x"); }),
+        std::logic_error);
+  }
+  answer.join();
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.readers_gone.size() == 1; }));
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.cancels.empty(); }));
 }
 
 TEST(Client, SaysThatTheCoordinatorIsBusyAndWhy) {

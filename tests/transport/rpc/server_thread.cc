@@ -5,11 +5,11 @@
 
 namespace shoal::rpc {
 
-ServerThread::ServerThread(ClusterServerOptions options) {
-  options.port = 0;
+ServerThread::ServerThread(ClusterServerOptions options, GenerateReply reply)
+    : generate_reply_(std::move(reply)) {
+  if (options.port == ClusterServerOptions().port) options.port = 0;
   register_reply_.epoch = 7;
   register_reply_.group = 3;
-  generate_reply_.generation = 1;
   std::promise<void> started;
   std::future<void> future = started.get_future();
   thread_ = std::thread([this, options, promise = std::move(started)]() mutable {
@@ -132,6 +132,10 @@ GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, EncodedPr
 
 void ServerThread::OnCancel(uint64_t generation) {
   Note([&](Heard& heard) { heard.cancels.push_back(generation); });
+}
+
+void ServerThread::OnReaderGone(uint64_t generation) {
+  Note([&](Heard& heard) { heard.readers_gone.push_back(generation); });
 }
 
 std::vector<ServedModel> ServerThread::OnModels() {

@@ -21,7 +21,9 @@ namespace shoal::rpc {
 
 class ServerThread : private RankListener, private UpstreamListener {
  public:
-  explicit ServerThread(ClusterServerOptions options = {});
+  // On any free port, unless options.port is another than the default.
+  // `reply`: what AnswerGenerate would set.
+  explicit ServerThread(ClusterServerOptions options = {}, GenerateReply reply = {.generation = 1});
   ~ServerThread() noexcept override;
 
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
@@ -43,6 +45,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     std::vector<std::string> disconnects;
     std::vector<GenerateRequest> requests;
     std::vector<uint64_t> cancels;
+    std::vector<uint64_t> readers_gone;
   };
 
   // Waits until `done`, for test::kPatienceMs at most. Result: whether it came to be.
@@ -78,6 +81,7 @@ class ServerThread : private RankListener, private UpstreamListener {
   GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
                            GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
+  void OnReaderGone(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;
   std::string OnDrainGroup(uint64_t group, bool restart) override;

@@ -107,9 +107,8 @@ bool FakeCoordinator::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUp
 }
 
 void FakeCoordinator::Take(const SequenceUpdate& update) {
-  const auto [entry, is_new] = streams.try_emplace(update.id);
-  SequenceUpdate& stream = entry->second;
-  if (is_new) {
+  SequenceUpdate& stream = streams[update.id];
+  if (stream.id != update.id) {  // The first of it; a test that looked for it may have made it.
     stream.id = update.id;
     stream.tokens_before = update.tokens_before;
     stream.prompt_logprobs_before = update.prompt_logprobs_before;
@@ -139,12 +138,13 @@ bool FakeCoordinator::OnHandOver(uint64_t, uint64_t epoch, std::vector<HeldStrea
     if (!part.request.prompt.empty()) held[part.request.id] = part.request;
     Take(part.all);
   }
-  if (last) ++hand_overs;
   if (std::exchange(breaks_in_hand_over, false)) {
     held.clear();
     streams.clear();
     Break();
+    return false;
   }
+  if (last) ++hand_overs;
   return epoch == epoch_;
 }
 

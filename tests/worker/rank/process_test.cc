@@ -88,6 +88,7 @@ TEST_F(WorkerProcess, EndsTheGroupWhenTheLeaderAloneIsToldTo) {
 
 TEST_F(WorkerProcess, EndsTheGroupWhenAnotherRankAloneIsToldTo) {
   FakeCoordinator coordinator;
+  coordinator.terms.drain_timeout_ms = 100;
   const auto worker = Start(2, coordinator.address(), {"--tensor-parallel", "2"});
   ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.ranks.size() == 2; })) << worker->Log();
   kill(static_cast<pid_t>(coordinator.ranks.at(1).pid), SIGTERM);
@@ -261,7 +262,7 @@ TEST_F(WorkerProcess, JoinsAgainWhenTheCoordinatorComesBack) {
   ASSERT_TRUE(coordinator->RunUntil([&] { return !coordinator->streams[1].tokens.empty(); }));
   coordinator.reset();
 
-  FakeCoordinator next(port);
+  FakeCoordinator next(port, "", 4);
   ASSERT_TRUE(next.RunUntil([&] { return next.ranks.size() == 2; })) << worker->Log();
   next.Submit(1, {7, 8, 9}, Greedy(5));
   ASSERT_TRUE(next.RunUntil([&] { return next.streams[1].finish == FinishReason::kLength; }))
@@ -290,6 +291,7 @@ TEST_F(WorkerProcess, AnswersANewCoordinatorThatAsksAtOnce) {
 
 TEST_F(WorkerProcess, EndsWith3IfTheCoordinatorDoesNotComeBack) {
   auto coordinator = std::make_unique<FakeCoordinator>();
+  coordinator->terms.orphan_grace_ms = 1'000;
   const auto worker =
       Start(2, coordinator->address(), {"--tensor-parallel", "2", "--join-timeout-ms", "2000"});
   ASSERT_TRUE(coordinator->RunUntil([&] { return coordinator->ranks.size() == 2; }))

@@ -58,7 +58,7 @@ TEST(Inbox, RefusesSubmitsBeyondItsBoundButKeepsTheirIds) {
 
 TEST(Inbox, FailsWhenEvenRefusalsNoLongerFit) {
   Inbox inbox(1);
-  for (uint64_t id = 0; id < 100; ++id) inbox.Push(SubmitEvent(id));
+  for (uint64_t id = 0; id < 1'034; ++id) inbox.Push(SubmitEvent(id));
   EXPECT_THROW(static_cast<void>(inbox.Take()), Error);
 }
 

@@ -24,6 +24,9 @@ int64_t RetryAfterMs(BusyReason reason) {
     case BusyReason::kTooLarge:
     case BusyReason::kRefused:
     case BusyReason::kInvalid:
+    case BusyReason::kCursorInvalid:
+    case BusyReason::kCursorMismatch:
+    case BusyReason::kCursorExpired:
       return 0;
   }
   return 0;
@@ -49,6 +52,12 @@ std::string_view ToString(BusyReason reason) {
       return "invalid";
     case BusyReason::kRequestSuspect:
       return "request_suspect";
+    case BusyReason::kCursorInvalid:
+      return "cursor_invalid";
+    case BusyReason::kCursorMismatch:
+      return "cursor_mismatch";
+    case BusyReason::kCursorExpired:
+      return "cursor_expired";
   }
   return "unknown";
 }

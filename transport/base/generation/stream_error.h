@@ -18,10 +18,14 @@ enum class BusyReason : uint8_t {
   kRefused,         // By the leader of a group that this coordinator had thought fit.
   kInvalid,         // The request is wrong, whoever would answer it.
   kRequestSuspect,  // Groups were lost that had it or its like: it may be the cause.
+  // Of a request to go on with an answer:
+  kCursorInvalid,   // Its cursor is damaged, or was never given out here.
+  kCursorMismatch,  // It is of another request, model or numerics id.
+  kCursorExpired,
 };
 
 // "queue_full", "no_group", "group_lost", "too_large", "draining", "refused", "invalid",
-// "request_suspect".
+// "request_suspect", "cursor_invalid", "cursor_mismatch", "cursor_expired".
 std::string_view ToString(BusyReason reason);
 
 struct StreamError {

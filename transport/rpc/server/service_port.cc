@@ -3,9 +3,11 @@
 #include <glog/logging.h>
 #include <kj/refcount.h>
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "transport/rpc/convert/convert.h"
 #include "transport/rpc/convert/error_map.h"
@@ -24,8 +26,9 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   ~SinkCaller() noexcept override = default;
 
   void Tokens(const SequenceUpdate& update, const std::string& text) override {
-    unsent_.Add(update);
-    text_ += text;
+    if (parts_.empty() || parts_.back().is_full()) parts_.emplace_back();
+    parts_.back().updates.Add(update);
+    parts_.back().text += text;
     SendNext();
   }
 
@@ -44,14 +47,30 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
 
   // The upstream program holds the generation no more.
   void Drop() {
+    if (!ended_ && generation_ != 0) listener_.OnReaderGone(generation_);
+    ended_ = true;
+    dropped_ = true;
+  }
+
+  // It wants no more of it.
+  void Cancel() {
     if (!ended_ && generation_ != 0) listener_.OnCancel(generation_);
     ended_ = true;
     dropped_ = true;
   }
 
  private:
+  // Goes out in one call, unless what came at once is more than that. So a reader that counts the
+  // tokens that it has taken has their text, neither more nor less.
+  struct Part {
+    UpdateQueue updates;
+    std::string text;
+
+    bool is_full() const { return updates.bytes() + text.size() > kUpdateBytesMax / 2; }
+  };
+
   void SendNext() {
-    if (sending_ || dropped_ || (unsent_.empty() && !failure_)) return;
+    if (sending_ || dropped_ || (parts_.empty() && !failure_)) return;
     sending_ = true;
     auto self = kj::addRef(*this);
     tasks_.add(SendPending().then(
@@ -67,16 +86,21 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   }
 
   kj::Promise<void> SendPending() {
-    if (unsent_.empty()) {
+    if (parts_.empty()) {
       auto request = sink_.failRequest();
       Write(*std::exchange(failure_, std::nullopt), request.initError());
       return request.send().ignoreResult();
     }
-    if (text_.size() > kUpdateBytesMax) return SendTokens({}, TakeLongText());
-    const std::vector<SequenceUpdate> updates = unsent_.Take(kUpdateBytesMax);
+    Part& part = parts_.front();
+    if (part.text.size() > kUpdateBytesMax) return SendTokens({}, TakeLongText(part.text));
+    const std::vector<SequenceUpdate> updates = part.updates.Take(kUpdateBytesMax);
     const SequenceUpdate& update = updates.front();
     // The text that tokens complete goes with the last of them.
-    const std::string text = unsent_.empty() ? std::exchange(text_, {}) : "";
+    std::string text;
+    if (part.updates.empty()) {
+      text = std::move(part.text);
+      parts_.pop_front();
+    }
     if (update.finish == FinishReason::kNone) return SendTokens(update, text);
     auto request = sink_.finishRequest();
     Write(update, request.initUpdate());
@@ -92,11 +116,11 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   }
 
   // What of a text too long for one call goes first, in whole characters.
-  std::string TakeLongText() {
+  static std::string TakeLongText(std::string& from) {
     size_t end = kUpdateBytesMax;
-    while ((static_cast<unsigned char>(text_[end]) & 0xC0) == 0x80) --end;
-    std::string text = text_.substr(0, end);
-    text_.erase(0, end);
+    while ((static_cast<unsigned char>(from[end]) & 0xC0) == 0x80) --end;
+    std::string text = from.substr(0, end);
+    from.erase(0, end);
     return text;
   }
 
@@ -104,8 +128,7 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
   uint64_t generation_ = 0;
-  UpdateQueue unsent_;
-  std::string text_;  // Of what is unsent.
+  std::deque<Part> parts_;  // Unsent.
   std::optional<StreamError> failure_;
   bool sending_ = false;
   bool ended_ = false;    // The listener calls no more.
@@ -117,6 +140,11 @@ class GenerationServer : public wire::Generation::Server {
   explicit GenerationServer(kj::Own<SinkCaller> sink) : sink_(kj::mv(sink)) {}
   ~GenerationServer() noexcept(false) { sink_->Drop(); }
   KJ_DISALLOW_COPY(GenerationServer);
+
+  kj::Promise<void> cancel(CancelContext) override {
+    sink_->Cancel();
+    return kj::READY_NOW;
+  }
 
  private:
   kj::Own<SinkCaller> sink_;

@@ -24,6 +24,7 @@ engine::StepResult TokenChooser::Choose(const engine::StepPlan& plan) {
   result.items.resize(plan.items.size());
   for (size_t i = 0; i < plan.items.size(); ++i) result.items[i].slot = plan.items[i].slot;
   wanted_.List(parts_.rows, parts_.sequences, /*all_logits=*/on_logits_ != nullptr, result);
+  if (wanted_.by_maximum.empty()) parts_.exchange.CompareDigests();  // Nothing takes them along.
   const auto tiles = [](Tile wanted, const auto& process) {
     for (size_t begin = 0; begin < wanted.size(); begin += kLogitTileRows) {
       process(wanted.subspan(begin, std::min<size_t>(kLogitTileRows, wanted.size() - begin)));

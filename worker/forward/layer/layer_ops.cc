@@ -1,6 +1,16 @@
 #include "worker/forward/layer/layer_ops.h"
 
+#include <bit>
+
 namespace shoal::forward {
+namespace {
+
+// What a planted fault flips: bits that no rounding of a residual swallows. Fixed-point sums have
+// 32 bits after the point.
+constexpr int64_t kFlippedBit = int64_t{1} << 31;
+constexpr uint32_t kFlippedFloatBit = 1U << 25;
+
+}  // namespace
 
 void LayerOps::AddAndNormOwn(const RowParallelSum& sum, const NormedInput* input,
                              const RowTile& tile) const {
@@ -41,7 +51,23 @@ void LayerOps::SumOnRank(RowParallelInput input, const RowParallelSum& sum, cons
 }
 
 void LayerOps::SumOverRanks(const RowParallelSum& sum, const RowTile& tile) const {
-  if (exchange_.ranks() == 1) return;
+  if (exchange_.ranks() > 1) ExchangeSums(sum, tile);
+  if (fault_.TakesSum(sum.layer)) [[unlikely]]
+    FlipBit(tile);
+}
+
+void LayerOps::FlipBit(const RowTile& tile) const {
+  const int64_t width = ops_.hidden_dim() + kFixedTail;
+  const int64_t row = tile.Within(exchange_.own_rows()).rows.begin - tile.shared.begin;
+  if (exchange_.fast()) {
+    float& sum = activations_.float_sums[row * width];
+    sum = std::bit_cast<float>(std::bit_cast<uint32_t>(sum) ^ kFlippedFloatBit);
+  } else {
+    tile.shared.rows->fixed[row * width] ^= kFlippedBit;
+  }
+}
+
+void LayerOps::ExchangeSums(const RowParallelSum& sum, const RowTile& tile) const {
   const int64_t width = ops_.hidden_dim() + kFixedTail;
   if (!exchange_.fast()) return exchange_.SumRows(activations_.all.fixed.data(), width);
   ops_.RoundSums(sum, tile);

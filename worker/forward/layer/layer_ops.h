@@ -18,8 +18,13 @@ namespace shoal::forward {
 class LayerOps {
  public:
   // All outlive the object.
-  LayerOps(Ops& ops, StageExchange& exchange, Activations& activations, const InputSink& on_input)
-      : ops_(ops), exchange_(exchange), activations_(activations), on_input_(on_input) {}
+  LayerOps(Ops& ops, StageExchange& exchange, Activations& activations, const InputSink& on_input,
+           FaultSwitch& fault)
+      : ops_(ops),
+        exchange_(exchange),
+        activations_(activations),
+        on_input_(on_input),
+        fault_(fault) {}
 
   Ops& on_rank() const { return ops_; }
 
@@ -42,6 +47,9 @@ class LayerOps {
   void SumOverRanks(const RowParallelSum& sum, const RowTile& tile) const;
 
  private:
+  void ExchangeSums(const RowParallelSum& sum, const RowTile& tile) const;
+  // In a sum of the first row that this rank finishes.
+  void FlipBit(const RowTile& tile) const;
   // Of the rows that this rank finishes. `input` may be null.
   void AddAndNormOwn(const RowParallelSum& sum, const NormedInput* input,
                      const RowTile& tile) const;
@@ -50,6 +58,7 @@ class LayerOps {
   StageExchange& exchange_;
   Activations& activations_;
   const InputSink& on_input_;
+  FaultSwitch& fault_;
 };
 
 }  // namespace shoal::forward

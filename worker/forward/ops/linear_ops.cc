@@ -113,6 +113,11 @@ void Ops::SumLeaves(RowParallelInput input, const RowParallelSum& sum, const Row
   const int64_t stride = hidden_dim_ + kFixedTail;
   int64_t* counts = FixedOf(tile) + hidden_dim_;
   for (int64_t r = 0; r < count; ++r) counts[r * stride] = invalid[r];
+  if (!check_sums_) return;
+  executor_.ForRows(tile, [this, tile, stride](int64_t begin, int64_t end, int32_t) {
+    for (int64_t r = begin; r < end; ++r)
+      AddCheckSum(FixedOf(tile) + (r - tile.rows.begin) * stride);
+  });
 }
 
 void Ops::SumLeavesPart(RowParallelInput input, const RowParallelSum& sum, const RowTile& tile,

@@ -4,6 +4,7 @@
 // it calls kernels, on the threads that the executor gives a tile.
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -65,6 +66,12 @@ class Ops {
 
   int64_t hidden_dim() const { return hidden_dim_; }
 
+  // Whether sums get a check sum on the way from SumLeaves to AddAndNorm, from now on. Rows whose
+  // sum only one rank has need it: no other rank can tell that it is wrong.
+  void SetCheckSums(bool on) { check_sums_ = on; }
+  // True if AddAndNorm has met a sum that is not that of its parts since the last call.
+  bool TakeWrongSum() { return wrong_sum_.exchange(false); }
+
   // residual = the embeddings of the tokens that are `held` here, else zeros.
   void Embed(const model::Tensor& table, plan::Range held, const RowTile& tile);
 
@@ -122,6 +129,8 @@ class Ops {
     int64_t output_stride;
   };
 
+  // Makes a row's words add up to 0, whatever ranks are added to it.
+  void AddCheckSum(int64_t* row) const;
   void NormRow(const NormedInput& input, int64_t row, const RowSpace& to);
   int64_t AddRow(const RowParallelSum& sum, int64_t row, const RowTile& tile, float* to);
   float* RowOf(RowParallelInput input, int64_t cols, int64_t row, const RowTile& tile) const;
@@ -150,6 +159,8 @@ class Ops {
   const int64_t heads_;     // This rank's query heads,
   const int64_t kv_heads_;  // and key/value heads.
   const float norm_epsilon_;
+  bool check_sums_ = false;
+  std::atomic<bool> wrong_sum_ = false;
   void (*const rotate_)(float* head, const float* cos, const float* sin, int64_t head_dim);
 };
 

@@ -8,6 +8,16 @@
 #include "worker/forward/ops/ops.h"
 
 namespace shoal::forward {
+namespace {
+
+// Modulo 2^64, as the ranks' sums are.
+uint64_t SumOfWords(const int64_t* words, int64_t count) {
+  uint64_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += static_cast<uint64_t>(words[i]);
+  return sum;
+}
+
+}  // namespace
 
 NormedInput MakeNormedInput(const float* norm, std::span<const DType> readers) {
   NormedInput input = {.norm = norm, .readers = {}};
@@ -85,6 +95,9 @@ int64_t* Ops::FixedOf(const RowTile& tile) const {
 int64_t Ops::AddRow(const RowParallelSum& sum, int64_t row, const RowTile& tile, float* to) {
   const int64_t* sums =
       tile.shared.rows->fixed.data() + (row - tile.shared.begin) * (hidden_dim_ + kFixedTail);
+  if (check_sums_ && SumOfWords(sums, hidden_dim_ + kFixedTail) != 0) [[unlikely]] {
+    wrong_sum_.store(true, std::memory_order_relaxed);
+  }
   const DType dtype = sum.weights->dtype;
   if (!QuantizesWholeRows(dtype)) {
     kernels_.rows.add_fixed(sums, hidden_dim_, to);
@@ -92,6 +105,12 @@ int64_t Ops::AddRow(const RowParallelSum& sum, int64_t row, const RowTile& tile,
   }
   const float scale = tile.own.rows->Quantized(dtype).scales[row - tile.own.begin];
   return sums[hidden_dim_] + kernels_.rows.add_dots(sums, *sum.weights, scale, to);
+}
+
+void Ops::AddCheckSum(int64_t* row) const {
+  int64_t* tail = row + hidden_dim_;
+  std::fill(tail + 1, tail + kFixedTail, 0);
+  tail[1] = static_cast<int64_t>(-SumOfWords(row, hidden_dim_ + kFixedTail));
 }
 
 void Ops::AddAndNorm(const RowParallelSum& sum, const NormedInput* input, const RowTile& tile) {

@@ -12,6 +12,7 @@
 #include "parallel/comm/communicator.h"
 #include "parallel/plan/plan.h"
 #include "worker/forward/activations.h"
+#include "worker/forward/rows/step_digest.h"
 #include "worker/forward/rows/step_rows.h"
 
 namespace shoal::forward {
@@ -43,6 +44,8 @@ class StageExchange {
   bool is_first() const { return stage_.rank() == 0; }
   bool fast() const { return options_.fast; }
 
+  // A step begins, which has rows.
+  void BeginStep(uint64_t step);
   // How many rows the step has from now on. Decides which of them this rank finishes.
   void Begin(int64_t row_count);
   bool is_sequence_parallel() const { return sequence_parallel_; }
@@ -70,12 +73,23 @@ class StageExchange {
   // Tells all ranks what one of them knows: the layer that made a row bad.
   void ShareBadLayers(StepRows& rows);
 
-  // Between stages, rank i of a stage hands the residual of its own rows, and what is wrong with
-  // each, to rank i of the next, which finishes the same rows.
+  // Between stages, rank i of a stage hands the residual of its own rows, what is wrong with each,
+  // and the digests so far, to rank i of the next, which finishes the same rows.
   void SendRows(const StepRows& rows, const float* residual);
   void ReceiveRows(StepRows& rows, float* residual);
 
-  // All ranks' pieces, of the same size, in the order of ranks.
+  // Adds what all ranks have finished, or gathered, to this rank's digest of the step. Shape:
+  // residual [rows][hidden_dim].
+  void DigestRows(const StepRows& rows, const float* residual);
+  // This rank knows of a wrong sum: CompareDigests fails on all ranks.
+  void ReportWrongSum() { digest_.MarkWrongSum(); }
+  // In the last stage, once in each step and before anything of it is used: whether the ranks of
+  // all stages hold equal bits. Does nothing if GatherPieces has done it. Errors: kWrongAnswer, on
+  // all ranks of the last stage alike; the group must then end.
+  void CompareDigests();
+
+  // All ranks' pieces, of the same size, in the order of ranks. The first time in a step digests
+  // go along, and it is CompareDigests too.
   void GatherPieces(std::span<const std::byte> own, std::span<std::byte> all);
   // Joins the ranks' parts of some rows' logits on the first rank. Shapes: logits [rows][this
   // rank's vocabulary]; gathered, if there are several ranks, and all [rows][vocabulary].
@@ -83,6 +97,10 @@ class StageExchange {
 
  private:
   plan::Range RowsOf(int32_t stage_rank) const;
+  bool compares() const { return stage_.size() > 1; }
+  // Of this stage and those before it, of this rank and those whose rows it was given.
+  std::span<const uint64_t> CloseDigests();
+  void CheckDigests();
   // What each rank's own rows count in units of `row_size`.
   std::span<const int64_t> CountOwn(int64_t row_size);
 
@@ -93,7 +111,13 @@ class StageExchange {
   bool sequence_parallel_ = false;
   plan::Range own_rows_;
   std::vector<int64_t> counts_;      // By rank of the stage.
-  std::vector<int64_t> bad_layers_;  // [rows_max]
+  std::vector<int64_t> bad_layers_;  // [rows_max, and digests that go along]
+  uint64_t step_ = 0;
+  bool compared_ = true;  // The digests of this step.
+  StepDigest digest_;
+  std::vector<uint64_t> digests_;      // By stage, to this one.
+  std::vector<uint64_t> all_digests_;  // [ranks of the stage][stages]
+  std::vector<std::byte> staged_;      // Pieces with digests.
 };
 
 }  // namespace shoal::forward

@@ -16,7 +16,7 @@ void Inbox::Push(InboxEvent event) {
       event = {.kind = InboxEvent::Kind::kRefused, .id = event.id};
     }
     if (event.kind == InboxEvent::Kind::kSubmit) ++submits_;
-    if (events_.size() >= submits_max_ * (1 + kSmallEventsPerSubmit)) {
+    if (events_.size() >= submits_max_ * (1 + kSmallEventsPerSubmit) + kSmallEventsLeast) {
       overflowed_ = true;
     } else {
       events_.push_back(std::move(event));

@@ -47,6 +47,8 @@ class Inbox {
 
  private:
   static constexpr size_t kSmallEventsPerSubmit = 8;
+  // A coordinator that is back cancels and releases what it heard of, all at once.
+  static constexpr size_t kSmallEventsLeast = 1'024;
 
   const size_t submits_max_;
   std::mutex mutex_;

@@ -69,8 +69,9 @@ bool LeaderLoop::HasToEnd() {
     drain_began_ = context_.clock.now();
     const int64_t most_ms = joined_ ? membership_.outcome.drain_timeout_ms : kFindCoordinatorMs;
     drain_end_ = Deadline::After(context_.clock, most_ms);
-    LOG(INFO) << "told to end: " << held_.size() << " sequences have " << most_ms
-              << " ms to go elsewhere";
+    const SchedulerStats stats = scheduler_.stats();
+    LOG(INFO) << "told to end: " << stats.sequences_running + stats.requests_waiting
+              << " sequences have " << most_ms << " ms to go elsewhere";
     if (joined_) context_.session.Drain(membership_.number);
   }
   return drain_end_.Passed(context_.clock);

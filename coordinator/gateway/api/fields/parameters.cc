@@ -46,7 +46,7 @@ constexpr Parameter kRequestParameters[] = {
                          "absent or empty: the BOS token alone")),
     Chat(Honoured("messages", "an array of messages with text")),
     Honoured("stream", "a boolean"),
-    Honoured("stream_options", "include_usage, continuous_usage_stats"),
+    Honoured("stream_options", "include_usage, continuous_usage_stats, resumable"),
     Honoured("max_tokens", "completions: 16 unless given; chat: the room left"),
     Honoured("max_completion_tokens", "another name of max_tokens"),
     Honoured("min_tokens", "0 to max_tokens"),

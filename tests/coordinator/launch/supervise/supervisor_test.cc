@@ -82,7 +82,7 @@ class SupervisorTest : public ::testing::Test {
         SupervisorEvents{.on_ending =
                              [this](uint64_t group, LossCause, const auto& why) {
                                ending_.push_back({group, why});
-                               return region_had_it_;
+                               return region_word_;
                              },
                          .on_ended = [this](const EndedGroup& ended) { ended_.push_back(ended); }});
     Poll();
@@ -101,7 +101,7 @@ class SupervisorTest : public ::testing::Test {
 
   ManualClock clock_;
   FakeExecutor executor_;
-  bool region_had_it_ = true;
+  RegionWord region_word_{.had_it = true};
   std::vector<std::pair<uint64_t, std::string>> ending_;
   std::vector<EndedGroup> ended_;
   std::optional<Supervisor> supervisor_;
@@ -183,7 +183,7 @@ TEST_F(SupervisorTest, DoesNotTakeTheLossOfTheLastStartForOneOfTheNext) {
 }
 
 TEST_F(SupervisorTest, KnowsThatTheRegionSaysNothingOfAGroupThatItNeverHad) {
-  region_had_it_ = false;
+  region_word_.had_it = false;
   Make(1);
   executor_.processes[0].end = GroupEnd{.status = 1};
   Poll(2);
@@ -299,6 +299,21 @@ TEST_F(SupervisorTest, LetsADrainedGroupEndByItself) {
   executor_.processes[0].end = GroupEnd{};
   Poll(2);
   EXPECT_THAT(executor_.starts, ElementsAre(0));
+}
+
+TEST_F(SupervisorTest, LearnsFromTheRegionThatAGroupWhoseRanksEndWasDrained) {
+  Make(1);
+  supervisor_->OnReady(0, {});
+  region_word_.drained = true;
+  executor_.processes[0].ended_rank = "rank 0 (pid 42)";
+  Poll(10);
+  EXPECT_FALSE(executor_.processes[0].killed);
+  supervisor_->OnLost(0, LossCause::kDrained, "drained");
+  executor_.processes[0].end = GroupEnd{};
+  Poll(1'000);
+  EXPECT_THAT(executor_.starts, ElementsAre(0));
+  ASSERT_THAT(ended_, SizeIs(1));
+  EXPECT_TRUE(ended_[0].drained);
 }
 
 TEST_F(SupervisorTest, StartsNothingTwiceIfItIsNotTo) {

@@ -2,6 +2,7 @@
 
 #include "worker/forward/rows/stage_exchange.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -14,6 +15,7 @@
 #include "tests/support/model/model_writer.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/support/trial/rank_runner.h"
+#include "transport/base/error.h"
 
 namespace shoal::forward {
 namespace {
@@ -296,6 +298,66 @@ TEST_P(StageExchangeTest, GathersCandidatesAndLogits) {
             "");
 }
 
+// Result: what a comparison says, by the exchange that takes the digests along.
+std::string ErrorOf(const std::function<void()>& compare) {
+  try {
+    compare();
+  } catch (const Error& error) {
+    return Str(ToString(error.code()), ": ", error.what());
+  }
+  return "";
+}
+
+TEST_P(StageExchangeTest, ComparesDigestsOnceInAStepAloneOrWithTheFirstPieces) {
+  EXPECT_EQ(Run([&](StageExchange& exchange, int32_t rank, int64_t count) -> std::string {
+              const int32_t ranks = exchange.ranks();
+              StepRows rows(kMany);
+              ListRows(count, rows);
+              std::vector<float> residual(count * kOutputs, 1);
+              const std::vector<int32_t> own = {rank};
+              std::vector<int32_t> all(ranks);
+              const auto gather = [&] {
+                exchange.GatherPieces(std::as_bytes(std::span(own)),
+                                      std::as_writable_bytes(std::span(all)));
+              };
+              std::string wrong;
+              for (uint64_t step = 1; step <= 4; ++step) {
+                const bool damaged = step > 2;
+                if (damaged && rank + 1 == ranks) residual[7] = 2;
+                exchange.BeginStep(step);
+                exchange.DigestRows(rows, residual.data());
+                const std::string first = ErrorOf(
+                    step % 2 == 0 ? std::function<void()>([&] { exchange.CompareDigests(); })
+                                  : std::function<void()>(gather));
+                const std::string expected = Str("wrong answer: step ", step, ", stage 0: ");
+                const bool fails = damaged && ranks > 1;
+                if (first.starts_with(expected) != fails) wrong += Str("step ", step, first, "; ");
+                if (!fails && !first.empty()) wrong += first + "; ";
+                gather();
+                for (int32_t of = 0; of < ranks; ++of) {
+                  if (all[of] != of) wrong += "other pieces; ";
+                }
+                exchange.CompareDigests();
+              }
+              return wrong;
+            }),
+            "");
+}
+
+TEST_P(StageExchangeTest, FindsAnEmbeddingThatWasDamagedOnTheWay) {
+  EXPECT_EQ(Run([&](StageExchange& exchange, int32_t rank, int64_t rows) -> std::string {
+              if (exchange.ranks() == 1) return "";
+              exchange.BeginStep(1);
+              std::vector<float> values(rows * kWidth);
+              std::vector<int64_t> words(values.size());
+              // Two ranks say that they hold the first value, and their bits add up to more.
+              if (rank < 2) values[0] = -1.5F;
+              exchange.TakeFromHolders(values.data(), kWidth, words.data());
+              return ErrorOf([&] { exchange.CompareDigests(); }).empty() ? "not found; " : "";
+            }),
+            "");
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, StageExchangeTest, testing::Values(1, 2, 3));
 
 TEST(StageExchangeBetweenStages, HandsOwnRowsAndWhatIsWrongWithThemToTheNextStage) {
@@ -333,6 +395,40 @@ TEST(StageExchangeBetweenStages, HandsOwnRowsAndWhatIsWrongWithThemToTheNextStag
       });
   for (const test::RankResult& result : results) EXPECT_EQ(result.bytes, "");
   EXPECT_EQ(test::Describe(results), "");
+}
+
+TEST(StageExchangeBetweenStages, HandsDigestsOnSoThatTheLastStageNamesTheFirstThatDiffers) {
+  constexpr int32_t kStageRanks = 2;
+  constexpr int32_t kStages = 3;
+  const auto results =
+      test::RunRanks(kStages * kStageRanks, test::RankKind::kShm, [&](comm::Communicator& group) {
+        const int32_t stage_index = group.rank() / kStageRanks;
+        const auto stage = group.Split(stage_index, group.rank());
+        StageExchange exchange(group, *stage, Options(group, kStageRanks));
+        std::string said;
+        for (const int64_t count : {kFew, kMany}) {
+          exchange.Begin(count);
+          exchange.BeginStep(static_cast<uint64_t>(count));
+          StepRows rows(kMany);
+          ListRows(count, rows);
+          std::vector<float> residual(count * kOutputs, 1);
+          if (stage_index > 0) exchange.ReceiveRows(rows, residual.data());
+          if (count == kMany && group.rank() == 3) exchange.ReportWrongSum();
+          exchange.DigestRows(rows, residual.data());
+          if (stage_index + 1 < kStages) {
+            exchange.SendRows(rows, residual.data());
+          } else {
+            said += ErrorOf([&] { exchange.CompareDigests(); });
+          }
+        }
+        return said;
+      });
+  EXPECT_EQ(test::Describe(results), "");
+  for (const int32_t rank : {4, 5}) {
+    EXPECT_THAT(results[rank].bytes,
+                testing::StartsWith("wrong answer: step 11, stage 1: ranks that must hold"));
+    EXPECT_THAT(results[rank].bytes, testing::HasSubstr("so wrong: rank 3."));
+  }
 }
 
 }  // namespace
