@@ -1,16 +1,10 @@
 #!/bin/bash
 # What is too long for every change: all tests beside busy processes, the unit tests under
 # ThreadSanitizer, the whole matrix of cuts, batches, chunks and instruction sets, 100,000 seeds of
-<<<<<<< HEAD
-# simulated regions, minutes of fuzzing for each target (with libFuzzer where clang is installed),
-# the programs' tests again and again, and the benchmark. Takes some hours on two cores. Leaves
-# build/{release,tsan,fuzz}; a finding of the fuzzers stays in build/fuzz.
-=======
 # simulated regions, minutes of fuzzing for each target (with libFuzzer where clang is installed), the
 # programs' tests again and again, 10,000 kills, half an hour beside busy processes, and the
 # benchmarks. Takes some hours on two cores. Leaves build/{release,tsan,fuzz}; a finding of the
 # fuzzers stays in build/fuzz.
->>>>>>> proof
 #
 # Usage: scripts/nightly.sh [--fuzz-seconds 300] [--rounds 10] [--peer 'COMMAND']
 #   COMMAND: as for scripts/bench_engine.sh

@@ -253,7 +253,11 @@ class RunStartsGroupsAnew(ProgramTest):
             running = self.start_groups(count, "--tensor-parallel", "2", model="very_long")
 
             def ask():
-                return complete(running.url, PROMPT, max_tokens=8000, seed=5, ignore_eos=True)
+                status, answer = request(running.url, "/v1/completions", {
+                    "prompt": PROMPT, "return_token_ids": True, "max_tokens": 8000, "n": 8,
+                    "seed": 5, "ignore_eos": True})
+                self.assertEqual(status, 200, answer)
+                return [choice["token_ids"] for choice in answer["choices"]]
 
             expected = ask()
             with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -263,10 +267,11 @@ class RunStartsGroupsAnew(ProgramTest):
                              if group["streams"] > 0], programs.END_SECONDS, "a stream")
                 os.kill(busy[0]["ranks"][1]["pid"], signal.SIGKILL)
                 self.assertEqual(answer.result(programs.END_SECONDS), expected)
-            self.assertEqual(self.status_json(running)["streams_resumed_total"], 1)
+            resumed = self.status_json(running)["streams_resumed_total"]
+            self.assertGreater(resumed, 0)
             samples = programs.metrics(running.url, labels=True)
-            self.assertEqual(samples['shoal_streams_resumed_total{cause="rank_died"}'], 1)
-            self.assertEqual(samples["shoal_stream_stall_seconds_count"], 1)
+            self.assertEqual(samples['shoal_streams_resumed_total{cause="rank_died"}'], resumed)
+            self.assertEqual(samples["shoal_stream_stall_seconds_count"], resumed)
             self.assert_stops(running)
 
     def test_unless_its_leader_is_told_to_end(self):

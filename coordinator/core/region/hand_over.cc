@@ -105,6 +105,7 @@ bool Region::HandOver(ConnectionId connection, uint64_t epoch, std::vector<HeldS
 
 bool Region::TakeHeld(Group& group, HeldStream& held) {
   const SequenceId sequence = held.request.id;
+  if (ended_.HasHolder({group.number, group.epoch, sequence})) return true;
   const std::optional<StreamId> known = streams_.FindId(sequence);
   if (known) return TakeHeldPart(group, *known, held);
   const size_t others = group.sequences.size() - (group.has_canary() ? 1 : 0);

@@ -57,6 +57,8 @@ bool Region::IgnoreUpdate(const Group& group, const SequenceUpdate& update) {
   if (group.sequences.contains(update.id)) return false;
   if (group.state == GroupState::kStopping) return true;  // Its streams are elsewhere.
   if (update.id > group.ignored_up_to) return false;
+  // A leader that is back tells also of what it holds for this coordinator.
+  if (ended_.HasHolder({group.number, group.epoch, update.id})) return true;
   if (update.finish == FinishReason::kNone) {
     actions_.emplace_back(CancelAction{group.leader(), group.epoch, update.id});
   } else {

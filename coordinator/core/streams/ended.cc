@@ -1,5 +1,6 @@
 #include "coordinator/core/streams/ended.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "transport/base/check.h"
@@ -24,6 +25,11 @@ std::optional<EndedStream> EndedStreams::Remove(StreamId id) {
   if (node.empty()) return std::nullopt;
   std::erase(order_, id);
   return std::move(node.mapped());
+}
+
+bool EndedStreams::HasHolder(const Holder& holder) const {
+  return std::ranges::any_of(streams_,
+                             [&](const auto& entry) { return entry.second.holder == holder; });
 }
 
 std::vector<StreamId> EndedStreams::Expired(TimeNs now) const {

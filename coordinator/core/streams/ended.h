@@ -23,6 +23,8 @@ struct Holder {
   uint64_t group = 0;
   uint64_t epoch = 0;
   SequenceId sequence = 0;
+
+  bool operator==(const Holder&) const = default;
 };
 
 struct EndedStream {
@@ -41,6 +43,8 @@ class EndedStreams {
   EndedStream* Find(StreamId id);
   // None if it is not here.
   std::optional<EndedStream> Remove(StreamId id);
+  // Whether one of them is held there.
+  bool HasHolder(const Holder& holder) const;
   // Those whose time is over.
   std::vector<StreamId> Expired(TimeNs now) const;
 

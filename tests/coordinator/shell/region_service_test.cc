@@ -80,7 +80,7 @@ class CoordinatorThread {
     TextService text;
     text.vocab_size = 100;
     RpcGateway upstream(
-        region, text, [] { return uint64_t{42}; }, io.unixEventPort);
+        region, text, [next = uint64_t{42}]() mutable { return next++; }, io.unixEventPort);
     rpc::ClusterServerOptions options;
     options.port = 0;
     rpc::ClusterServer server(io, options, region, upstream);
@@ -487,7 +487,7 @@ TEST(RegionService, TellsAClientThatItStops) {
   auto coordinator = std::make_unique<CoordinatorThread>();
   FakeWorker worker(coordinator->address(), 1);
   ASSERT_TRUE(coordinator->WaitForReady(1));
-  rpc::Client client({.address = coordinator->address()});
+  rpc::Client client({.address = coordinator->address(), .resume_timeout_ms = 0});
   std::thread stopper;
   const auto error = ErrorOf([&] {
     client.Generate(Request({99}, 5), [&](const rpc::GenerateChunk&) {

@@ -14,6 +14,7 @@ void Checker::NewRegion() {
   known_.clear();
   placed_.clear();
   ready_at_.clear();
+  status_ = {};
 }
 
 std::optional<uint64_t> Checker::FindNumber(ConnectionId leader, uint64_t epoch) const {
@@ -321,7 +322,24 @@ void Checker::Check(const Region& region) {
   }
 }
 
+// What is counted only grows, and what is told is what there is.
+void Checker::CheckStatus(const Region& region) {
+  const RegionStatus status = region.status();
+  if (status.streams_live != std::ssize(region.streams())) {
+    context_.Violation(Str("the status has ", status.streams_live, " streams, there are ",
+                           region.streams().size()));
+  }
+  const bool grows = status.requests_total >= status_.requests_total &&
+                     status.group_losses_total >= status_.group_losses_total &&
+                     status.streams_adopted_total >= status_.streams_adopted_total &&
+                     status.stall_seconds_sum >= status_.stall_seconds_sum &&
+                     status.totals.steps_total >= status_.totals.steps_total;
+  if (!grows) context_.Violation("a counter of the status went back");
+  status_ = status;
+}
+
 void Checker::CheckIdle(const Region& region) {
+  if (++ticks_ % 16 == 0) CheckStatus(region);
   const int64_t slack_ms = 1'000;
   for (const auto& [id, stream] : region.streams()) {
     std::optional<TimeNs>& since = known_[id].idle_since;

@@ -80,6 +80,7 @@ class Checker {
   void Observe(const GroupReadyAction& ready);
   void Observe(const GroupLostAction& lost);
   void Observe(const JournalAction& journal, const Region& region);
+  void CheckStatus(const Region& region);
   void CheckForgotten(StreamId id, const Known& known, const Region& region);
   // What was given to that group is not there any more.
   void Displace(uint64_t number, bool is_lost);
@@ -99,6 +100,8 @@ class Checker {
   std::set<std::pair<ConnectionId, uint64_t>> draining_;
   std::map<StreamId, Known> known_;
   std::map<SequenceId, StreamId> placed_;
+  RegionStatus status_;  // As it was looked at last.
+  int64_t ticks_ = 0;
   std::set<StreamId> must_take_;                // Of those that are being handed over.
   std::set<SequenceId> cancelled_;              // By the last actions.
   std::map<StreamId, int32_t> groups_lost_of_;  // Of streams that the last actions ended.

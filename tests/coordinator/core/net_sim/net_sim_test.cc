@@ -49,10 +49,11 @@ std::string TraceOf(uint64_t seed, PlantedBug bug) {
 
 // A promise that was never put to the test is not kept but idle.
 void ExpectAllCameAbout(const Counters& counters) {
+  const int64_t often = kSeedsInCi / 100;
   for (int i = 0; i < kFaults; ++i) {
-    EXPECT_GT(counters.faults[i], 20) << ToString(static_cast<Fault>(i));
+    EXPECT_GT(counters.faults[i], often) << ToString(static_cast<Fault>(i));
   }
-  for (const auto& [name, counter] : kCounters) EXPECT_GT(counters.*counter, 20) << name;
+  for (const auto& [name, counter] : kCounters) EXPECT_GT(counters.*counter, often) << name;
 }
 
 TEST(NetSim, KeepsItsPromisesUnderEverySeed) {
@@ -89,7 +90,7 @@ TEST(NetSim, KeepsItsPromisesUnderEverySeed) {
   std::cout << trace;
   if (only || HasFailure()) return;
   std::cout << counters << "\n";
-  ExpectAllCameAbout(counters);
+  if (count >= kSeedsInCi) ExpectAllCameAbout(counters);
 }
 
 TEST(NetSim, DoesTheSameAgainUnderTheSameSeed) {

@@ -71,6 +71,8 @@ RegionOptions Simulation::MakeOptions() const {
   if (swarm.managed) {
     options.managed_groups = shapes_.size() * static_cast<size_t>(swarm.groups_per_key);
   }
+  // Where all groups are sound the first one's may count, too.
+  if (!swarm.digests_known) return options;
   for (const RankRegistration& shape : shapes_) {
     options.canary_digests[shape.numerics_id] = CanaryDigestOf(shape, options.canary_prompt);
   }

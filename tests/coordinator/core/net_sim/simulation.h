@@ -17,7 +17,12 @@
 
 namespace shoal::core::net_sim {
 
+// Sanitizers take ten times as long for each.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint64_t kSeedsInCi = 240;
+#else
 constexpr uint64_t kSeedsInCi = 2'400;
+#endif
 
 class Simulation {
  public:

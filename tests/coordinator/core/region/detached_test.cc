@@ -289,7 +289,11 @@ TEST_F(HandOverTest, GoOnAsStreamsWithoutAClient) {
 
   EXPECT_FALSE(Resume(Resumable(7)));
   EXPECT_FALSE(Resume(Resumable(8)));
+  EXPECT_TRUE(region_.HandOver(2, old_epoch_, {Held(8, {6}, FinishReason::kStop)}, true));
+  EXPECT_TRUE(region_.Update(2, old_epoch_, {Held(8, {6}, FinishReason::kStop).all}, {}));
   const auto told = Take();
+  EXPECT_THAT(Select<ReleaseAction>(told), IsEmpty()) << "what is told again is still wanted";
+  EXPECT_THAT(Select<CancelAction>(told), IsEmpty());
   EXPECT_EQ(Heard(told, {1, 7}).tokens, (Ints{4, 5}));
   EXPECT_EQ(Heard(told, {1, 8}).finish, FinishReason::kStop);
   SequenceUpdate next;

@@ -49,6 +49,7 @@ Swarm::Swarm(Chance& chance) {
   drain_timeout_ms = chance.Draw(500, 4'000);
   queue_requests_max = static_cast<int32_t>(chance.Draw(0, 6));
   if (chance.OneIn(4)) FavourContinuity(chance);
+  digests_known = rate(Fault::kUnsound) > 0 || chance.OneIn(2);
 }
 
 // Long streams whose clients come back, through coordinators and connections that go.

@@ -79,6 +79,7 @@ struct Swarm {
   double restless = 0.3;   // Share of clients that go, and come back if they may.
   LinkOptions link;
   bool managed = false;
+  bool digests_known = true;  // Of canaries, before the first group has joined.
   int64_t heartbeat_ms = 250;
   int32_t heartbeats_missed_max = 6;
   int64_t progress_timeout_ms = 3'000;

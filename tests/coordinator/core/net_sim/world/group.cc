@@ -61,7 +61,7 @@ void FakeGroup::Dial(int32_t rank) {
   if (!link) return Redial(rank, context_.chance.Draw(50, 200));
   at(rank).link = link;
   link->OnLost(Side::kRank, [self = shared_from_this(), rank, link = link.get()] {
-    self->Awake(rank, [self, rank, link] { self->Lost(rank, link); });
+    self->Awake(rank, [group = self.get(), rank, link] { group->Lost(rank, link); });
   });
   RankRegistration registration = shape_;
   registration.rank = rank;
