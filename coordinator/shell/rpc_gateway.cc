@@ -305,6 +305,9 @@ std::variant<Cursor, StreamError> RpcGateway::MakeCursor(const rpc::GenerateRequ
   fresh.request = DigestRequest(prompt.tokens, params, HasText(request));
   if (!cursor) return fresh;
   std::string mismatch = FindMismatch(*cursor, fresh.door, fresh.model, fresh.request, 0);
+  if (mismatch.empty() && prompt.numerics_id.empty()) {  // This coordinator has just begun.
+    return MakeStreamError(BusyReason::kNoGroup, "no group has joined yet");
+  }
   if (mismatch.empty() && cursor->numerics_id != prompt.numerics_id) {
     mismatch = Str("the cursor is of a generation of numerics id ", cursor->numerics_id,
                    ", which is not served; the model's is ", prompt.numerics_id);

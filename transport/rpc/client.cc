@@ -28,8 +28,8 @@ Error ReadError(wire::Busy::Reader from) {
   auto code = ErrorCode::kOverloaded;
   if (is(BusyReason::kTooLarge) || is(BusyReason::kInvalid)) code = ErrorCode::kInvalidArgument;
   for (const BusyReason given_up :
-       {BusyReason::kGroupLost, BusyReason::kRefused, BusyReason::kCursorInvalid,
-        BusyReason::kCursorMismatch, BusyReason::kCursorExpired}) {
+       {BusyReason::kGroupLost, BusyReason::kRefused, BusyReason::kRequestSuspect,
+        BusyReason::kCursorInvalid, BusyReason::kCursorMismatch, BusyReason::kCursorExpired}) {
     if (is(given_up)) code = ErrorCode::kPeerFailed;
   }
   return Error(code, Str(reason, ": ", ToString(from.getMessage())));

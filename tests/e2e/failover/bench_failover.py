@@ -136,8 +136,11 @@ class Bench:
                     self.twins = [stream.answer() for stream in twins]
                 deadline = time.monotonic() + self.options.seconds
                 while len(trials) < self.options.trials and time.monotonic() < deadline:
-                    trials.append(self.trial(cluster, fault, length))
-                    print(f"{fault} {len(trials)}: {trials[-1]}", file=sys.stderr, flush=True)
+                    trial = self.trial(cluster, fault, length)
+                    if trial is None:
+                        continue
+                    trials.append(trial)
+                    print(f"{fault} {len(trials)}: {trial}", file=sys.stderr, flush=True)
         finally:
             for guest in (self.blackhole, self.memory):
                 if guest:
@@ -146,6 +149,7 @@ class Bench:
         return trials
 
     def trial(self, cluster, fault, length):
+        """Result: its figures; None if the planted fault was not reached, and all went well."""
         cluster.wait_until_ready()
         planted = self.plant(cluster, fault) if fault == "wrong_sum" else None
         asked = self.ask(cluster, resumable=fault == "coordinator_killed")
@@ -162,6 +166,8 @@ class Bench:
         detected = cluster.lost_at(wall - 0.1) if wall else None
         disturbed = [s for s in asked if s.resumes or s.reconnects or s.recomputing]
         self.mend(cluster, fault)
+        if wall is None and not lost and not changed:
+            return None
         return {"lost": len(lost), "changed": len(changed),
                 "detection_ms": [round(max(0.0, detected - wall) * 1e3, 1)] if detected else [],
                 "stall_ms": [round(s.longest_gap(steady), 1) for s in disturbed] if wall else []}
@@ -192,7 +198,7 @@ class Bench:
         """Has one group started anew that will compute a wrong sum at some later step."""
         group = self.draw.choice(cluster.groups)
         starts = group.starts
-        group.env = {"SHOAL_PLANT_FAULT": f"wrong-sum:rank=1,step={self.draw.randrange(150, 400)}"}
+        group.env = {"SHOAL_PLANT_FAULT": f"wrong-sum:rank=1,step={self.draw.randrange(40, 140)}"}
         group.end_all()
         programs.wait_until(lambda: group.starts > starts, 30, "a group with a fault")
         programs.wait_until(lambda: cluster.metrics().get("shoal_groups_ready", 2) < 2, 30, "its loss")
@@ -203,7 +209,7 @@ class Bench:
         """When the group's log tells of the planted fault. Nothing if it was never reached."""
         group, begin = planted
         while any(stream.is_alive() for stream in asked):
-            told = [line for line in group.log()[begin:].splitlines() if "planted" in line]
+            told = [line for line in group.log()[begin:].splitlines() if "SHOAL_PLANT_FAULT strikes" in line]
             if told:
                 wall = next((t for t in map(log_time, told) if t), time.time())
                 return wall, time.monotonic() - (time.time() - wall)

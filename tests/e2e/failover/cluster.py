@@ -106,7 +106,8 @@ class Cluster:
         self.url = f"http://127.0.0.1:{self.port}"
         self.coordinator_command = [
             programs.program("shoal-coordinator"), "--model", str(model), "--port", str(self.port),
-            "--rpc-port", str(self.rpc_port), "--bind", bind, *map(str, coordinator_flags)]
+            "--rpc-port", str(self.rpc_port), "--bind", bind, "--state-dir", str(self.folder / "state"),
+            *map(str, coordinator_flags)]
         self.log_path = pathlib.Path(tempfile.mkstemp(dir=folder, prefix="coordinator")[1])
         self.coordinator = None
         self.start_coordinator()

@@ -27,7 +27,10 @@ def start_busy(seconds):
 def losses(cluster):
     """shoal_groups_lost_total, of all causes."""
     lines = programs.request(cluster.url, "/metrics")[1].splitlines()
-    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("shoal_groups_lost_total"))
+    samples = [line for line in lines if line.startswith("shoal_groups_lost_total")]
+    if not samples:
+        raise AssertionError("/metrics has no shoal_groups_lost_total")
+    return sum(int(float(sample.split()[-1])) for sample in samples)
 
 
 def serve(cluster, bodies, seconds):

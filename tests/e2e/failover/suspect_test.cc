@@ -33,7 +33,10 @@ std::vector<GroupStatus> Busy(ForkedRegion& region) {
 
 TEST(RequestThatMeetsThreeLostGroups, EndsAsSuspectAndIsRefused) {
   const ScratchFolder folder;
-  const std::string path = WriteModel(VeryLongSpec(), folder.path());
+  // Of three wide layers, so that the answer takes far longer than three losses.
+  ModelSpec spec = Q4_1Spec();
+  spec.context_tokens = 8448;
+  const std::string path = WriteModel(spec, folder.path());
   const auto model = model::Model::Open(path);
   ForkedRegionOptions options;
   options.coordinator.model = path;
