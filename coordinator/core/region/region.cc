@@ -189,8 +189,16 @@ void Region::TickGroup(Group& group) {
                      Str("its leader came back and has not said within ", options_.join_timeout_ms,
                          " ms which sequences it has"));
   }
+  if (group.full_since && now - *group.full_since > options_.join_timeout_ms * kMillisecondNs) {
+    return LoseGroup(
+        group, LossCause::kStuck,
+        Str("its leader has nothing and has had no room for ", options_.join_timeout_ms, " ms"));
+  }
+  const bool was_full = std::exchange(group.full, false);
   if (group.drain_until) return TickDraining(group);
+  const ModelKey key = group.key;
   TickCanary(group);
+  if (was_full) Dispatch(key);
 }
 
 void Region::Stop() {

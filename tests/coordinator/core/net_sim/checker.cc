@@ -4,6 +4,7 @@
 #include <utility>
 #include <variant>
 
+#include "tests/coordinator/core/net_sim/world/leader.h"
 #include "transport/base/check.h"
 
 namespace shoal::core::net_sim {
@@ -389,7 +390,8 @@ std::string Checker::FindNoReason(const ClientStream& stream, const StreamError&
                  : Str("there was a group for it ", without_ms, " ms ago");
     }
     case BusyReason::kRefused:
-      return context_.swarm.rate(Fault::kRefuse) > 0 ? "" : "no leader refused it";
+      if (context_.swarm.rate(Fault::kRefuse) == 0) return "no leader refused it";
+      return error.message.ends_with(kDisliked) ? "" : "another leader would have had room for it";
     default:
       return "nothing could be the reason";
   }
