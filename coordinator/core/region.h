@@ -52,7 +52,7 @@ class Region {
   // From a rank that ends itself, and with it its group.
   [[nodiscard]] bool Fault(ConnectionId connection, uint64_t epoch, LossCause cause,
                            const std::string& message);
-  // Its group has a grace to have it back, unless all its connections have broken.
+  // Its group has a grace to have it back, unless it was dismissed.
   void Disconnected(ConnectionId connection, const std::string& why);
 
   // ---- Events from whoever started a group.

@@ -51,9 +51,15 @@ struct RegionOptions {
   int64_t suspect_refusal_ms = 600'000;
   // The groups that this coordinator starts: numbers below it are theirs (--group-number).
   uint64_t managed_groups = 0;
-  // Upper part of epochs and sequence ids, so that those of a coordinator that was started later
-  // are larger: seconds since 1970 << 20, so that they are exact in JSON.
+  // Upper part of epochs and sequence ids: BootPart of when the coordinator was started.
   uint64_t boot = 0;
 };
+
+// Larger for a coordinator that was started later, be it by one millisecond. Of the 53 bits that a
+// JSON number holds exactly, 41 are the milliseconds until the year 2039, and 12 count what is
+// drawn: less than 2^12 in each millisecond of a coordinator's life.
+constexpr uint64_t BootPart(int64_t milliseconds_since_1970) {
+  return static_cast<uint64_t>(milliseconds_since_1970) << 12;
+}
 
 }  // namespace shoal::core

@@ -70,12 +70,9 @@ void AddManifest(const std::string& path, std::map<std::string, std::string>& di
   }
 }
 
-// Larger for a coordinator that was started later. Of the 53 bits that a JSON number holds exactly,
-// 33 are the seconds until the year 2242, and 20 count what is drawn: less than 2^20 a second.
-uint64_t BootPart() {
+int64_t MillisecondsSince1970() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
-  return static_cast<uint64_t>(seconds) << 20;
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
 }
 
 std::string HostName() {
@@ -94,7 +91,7 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   region.managed_groups = options.launch.managed_groups();
   // Nobody can go on with a stream here: it fails with its group.
   if (!options.launch.relaunch && region.managed_groups == 1) region.resume_timeout_ms = 0;
-  region.boot = BootPart();
+  region.boot = core::BootPart(MillisecondsSince1970());
   return region;
 }
 

@@ -63,6 +63,7 @@ void UpdateQueue::Add(SequenceUpdate update) {
   earlier.finish = update.finish;
   earlier.detail = std::move(update.detail);
   earlier.resumes = update.resumes;
+  earlier.no_room = update.no_room;
 }
 
 bool UpdateQueue::TakePart(Waiting& from, size_t bytes_max, SequenceUpdate& part) {
@@ -92,6 +93,7 @@ bool UpdateQueue::TakePart(Waiting& from, size_t bytes_max, SequenceUpdate& part
   part.finish = rest.finish;
   part.detail = std::move(rest.detail);
   part.resumes = rest.resumes;
+  part.no_room = rest.no_room;
   return true;
 }
 

@@ -85,4 +85,7 @@ struct SequenceUpdate {
   # Positions of the prompt that came before these.
   resumes @9 :Int32;
   # From the coordinator, with the end: how often another group went on with the stream.
+  noRoom @10 :Bool;
+  # Of a request that the leader refused: it had no room for one more, so that another group, or this
+  # one another time, would take it.
 }

@@ -37,7 +37,7 @@ size_t Group::capacity() const {
          static_cast<size_t>(shape().queue_requests_max);
 }
 
-bool Group::HasPlace() const { return ranks_away == 0 && sequences.size() < capacity(); }
+bool Group::HasPlace() const { return ranks_away == 0 && !full && sequences.size() < capacity(); }
 
 bool Group::HasRoomFor(int64_t tokens) const {
   return state == GroupState::kReady && !canary_due && HasPlace() &&
@@ -48,6 +48,15 @@ void Group::Forget(SequenceId sequence) {
   sequences.erase(sequence);
   if (rejoin) rejoin->unconfirmed.erase(sequence);
   if (trial == sequence) trial.reset();
+}
+
+void Group::NoteRoom(const SequenceUpdate& update) {
+  if (update.finish != FinishReason::kNone) full = update.no_room;
+  if (!update.no_room) {
+    full_for_ticks = 0;
+  } else if (sequences.size() == 1 && sequences.contains(update.id)) {
+    ++full_for_ticks;
+  }
 }
 
 std::string Group::Name() const {

@@ -57,6 +57,11 @@ struct Group {
   bool canary_due = false;       // It gets the next place that is free.
   TimeNs canary_time = 0;        // Of the last one's end.
   int64_t canary_wait_ms = 0;    // How long the last one has had no reason to wait.
+  // Its leader has refused a request for lack of room: it is given none until it has said that
+  // something ended, or a tick has passed.
+  bool full = false;
+  // How often in a row it has done so with nothing there, at most once a tick.
+  int64_t full_for_ticks = 0;
   // It was asked to end, and has until then to end its streams; once it is kStopping, to be gone.
   std::optional<TimeNs> drain_until;
   std::string canary_digest;  // Empty: not all there yet.
@@ -80,6 +85,8 @@ struct Group {
   bool HasRoomFor(int64_t tokens) const;
   // A sequence that it was given has ended there.
   void Forget(SequenceId sequence);
+  // Its leader says so, whether or not it was given that sequence.
+  void NoteRoom(const SequenceUpdate& update);
   // "group 1 (epoch 4, node7, tensor 2 x pipeline 1)"
   std::string Name() const;
   GroupStatus Status() const;

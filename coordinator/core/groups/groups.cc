@@ -66,9 +66,11 @@ RegisterOutcome Groups::FindRefusal(const RankRegistration& rank, const Group* g
 std::string Groups::FindTakeOverFault(const RankRegistration& rank, const Group& group) const {
   const auto& place = group.ranks[static_cast<size_t>(rank.rank)];
   if (!place) return "";
-  // It knows the group's epoch, unless its connection broke before it had heard of it.
-  const bool knows_epoch = rank.last_epoch == group.epoch || (place->away && rank.last_epoch == 0);
-  if (knows_epoch && place->info.pid == rank.pid && place->info.host == rank.host) return "";
+  // It knows the group's epoch; or an earlier coordinator's, or none, if its connection broke
+  // before it had heard of this one.
+  const bool is_due =
+      rank.last_epoch == group.epoch || (place->away && rank.last_epoch < group.epoch);
+  if (is_due && place->info.pid == rank.pid && place->info.host == rank.host) return "";
   return Str(Name(rank), " registered twice in ", group.Name());
 }
 

@@ -52,8 +52,8 @@ void Region::ApplyCanary(Group& group, SequenceUpdate update) {
   group.canary->Trim(update);
   group.canary->Apply(update);
   if (update.finish == FinishReason::kNone) return;
-  if (update.finish == FinishReason::kCancelled && group.sequences.size() > group.capacity()) {
-    // Its leader is full with what it has of another coordinator: it gets the next free place.
+  if (update.finish == FinishReason::kCancelled && update.no_room) {
+    // Its leader may be full with what it has of another coordinator: it gets the next free place.
     group.Forget(update.id);
     group.canary_due = group.wants_canary();
     return;

@@ -41,7 +41,9 @@ void Region::Dispatch(const ModelKey& key) {
 
 void Region::Place(StreamId id, Group& group) {
   Stream& stream = *streams_.Find(id);
-  if (stream.parked) ++counts_.streams_resumed[static_cast<size_t>(stream.parked->cause)];
+  if (stream.parked && stream.parked->cause) {
+    ++counts_.streams_resumed[static_cast<size_t>(*stream.parked->cause)];
+  }
   Bind(id, group, streams_.TakeSequence());
   actions_.emplace_back(SubmitAction{group.leader(),
                                      group.epoch,

@@ -120,8 +120,9 @@ void Region::Disconnected(ConnectionId connection, const std::string& why) {
     // The ranks of a dismissed group end one by one; closing on the others could overtake the
     // leader's own word to them.
     groups_.RemoveRank(connection);
-  } else if (count > 1 && options_.rejoin_grace_ms > 0) {
-    // The connection alone may have broken. Where all have, nobody is left to come back.
+  } else if (group->state != GroupState::kStopping && options_.rejoin_grace_ms > 0) {
+    // The connection alone may have broken, or those of all ranks at once. That their processes
+    // have ended others say, sooner: whoever started them (GroupEnded), or a rank (Fault).
     groups_.SetAway(connection, why);
   } else {
     LoseGroup(*group, LossCause::kRankDied,
@@ -188,8 +189,16 @@ void Region::TickGroup(Group& group) {
                      Str("its leader came back and has not said within ", options_.join_timeout_ms,
                          " ms which sequences it has"));
   }
+  if (group.full_for_ticks * options_.heartbeat_ms > options_.join_timeout_ms) {
+    return LoseGroup(
+        group, LossCause::kStuck,
+        Str("its leader has nothing and has had no room for ", options_.join_timeout_ms, " ms"));
+  }
+  const bool was_full = std::exchange(group.full, false);
   if (group.drain_until) return TickDraining(group);
+  const ModelKey key = group.key;
   TickCanary(group);
+  if (was_full) Dispatch(key);
 }
 
 void Region::Stop() {

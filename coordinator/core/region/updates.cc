@@ -32,6 +32,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
   groups_.ApplyStats(*group, stats);
   for (SequenceUpdate& update : updates) {
     if (group->rejoin) group->rejoin->unconfirmed.erase(update.id);
+    group->NoteRoom(update);
     if (IgnoreUpdate(*group, update)) continue;
     const std::optional<UpdateFault> fault = FindFault(*group, update);
     if (fault) {
@@ -104,7 +105,9 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
 
 void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update) {
   Release({group.number, group.epoch, update.id});
-  if (update.detail.empty()) {
+  if (update.no_room) {
+    streams_.Park(id, {std::nullopt, Str(group.Name(), " had no room for it")});
+  } else if (update.detail.empty()) {
     LoseStreamsGroup(id, {LossCause::kRankDied, Str(group.Name(), " gave the request up")});
   } else {
     FailStream(id,

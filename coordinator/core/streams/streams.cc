@@ -43,11 +43,11 @@ Stream& Streams::Place(StreamId id, uint64_t group, SequenceId sequence) {
   const auto queue = waiting_.find(stream.key);
   queue->second.Serve({stream.request.params.priority, stream.arrival});
   StopWaiting(stream);
-  if (stream.parked) {
+  if (stream.parked && stream.parked->cause) {
     ++stream.resumes;
     stream.stalls = true;
-    stream.parked.reset();
   }
+  stream.parked.reset();
   stream.stranded_since.reset();
   stream.group = group;
   stream.sequence = sequence;

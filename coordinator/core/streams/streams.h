@@ -23,7 +23,8 @@ namespace shoal::core {
 
 // Why a stream waits that had a group already.
 struct Parked {
-  LossCause cause = LossCause::kRankDied;
+  // None: that group was not lost, it had no room for it and has done nothing with it.
+  std::optional<LossCause> cause = LossCause::kRankDied;
   std::string why{};  // "group 1 (...) was lost: rank 0 (...): its connection closed"
 };
 

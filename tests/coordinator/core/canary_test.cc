@@ -80,6 +80,22 @@ TEST_F(RegionTest, LosesAGroupWhoseCanaryFails) {
   EXPECT_THAT(lost[0].why, HasSubstr("its canary brought 0 tokens"));
 }
 
+TEST_F(RegionTest, SendsACanaryAgainThatALeaderHadNoRoomFor) {
+  const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
+  SequenceUpdate refusal;
+  refusal.id = Select<SubmitAction>(Take()).front().request.id;
+  refusal.finish = FinishReason::kCancelled;
+  refusal.detail = "this group's queue is full";
+  refusal.no_room = true;
+  EXPECT_TRUE(region_.Update(1, epoch, {refusal}, {}));
+  EXPECT_THAT(Take(), IsEmpty());
+  TickFor(100);
+  const auto canaries = Select<SubmitAction>(Take());
+  ASSERT_THAT(canaries, SizeIs(1));
+  EXPECT_TRUE(region_.Update(1, epoch, {AnswerCanary(canaries[0])}, {}));
+  EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
+}
+
 TEST_F(RegionTest, LosesAGroupWhoseCanaryLacksALogProbability) {
   const uint64_t epoch = Join(1, MakeRank(1)).front().epoch;
   SequenceUpdate update = AnswerCanary(Select<SubmitAction>(Take()).front());

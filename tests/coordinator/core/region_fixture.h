@@ -17,6 +17,10 @@
 namespace shoal::core {
 class RegionTest : public ::testing::Test {
  protected:
+  // Without a grace, so that a connection that breaks takes its group along.
+  explicit RegionTest(const RegionOptions& options = Options())
+      : region_(options, clock_, MakeTestRandom()) {}
+
   std::vector<Action> Take() {
     std::vector<Action> actions = region_.TakeActions();
     for (const SubmitAction& submit : Select<SubmitAction>(actions)) {
@@ -157,11 +161,12 @@ class RegionTest : public ::testing::Test {
     options.queue_requests_max = 2;
     options.join_timeout_ms = 5'000;
     options.progress_timeout_ms = 1'000;
+    options.rejoin_grace_ms = 0;
     return options;
   }
 
   ManualClock clock_;
-  Region region_{Options(), clock_, MakeTestRandom()};
+  Region region_;
   RegionInvariants invariants_;
   std::map<StreamId, SequenceId> sequences_;
 };

@@ -93,6 +93,80 @@ TEST_F(RegionTest, PassesOnWhyALeaderRefusedARequest) {
   EXPECT_EQ(region_.groups_ready(), 1U);
 }
 
+// What a leader says to one request too many.
+SequenceUpdate MakeFull(SequenceId sequence) {
+  SequenceUpdate update;
+  update.id = sequence;
+  update.finish = FinishReason::kCancelled;
+  update.detail = "this group's queue is full";
+  update.no_room = true;
+  return update;
+}
+
+TEST_F(RegionTest, PlacesAStreamAgainThatALeaderHadNoRoomForOnceSomethingHasEndedThere) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId first = Submit();
+  const StreamId refused = Submit();
+  Take();
+  const SequenceId before = SequenceOf(refused);
+  EXPECT_TRUE(region_.Update(1, epoch, {MakeFull(before)}, {}));
+  EXPECT_TRUE(Answer(1, epoch, first, {4}));
+  const auto actions = Take();
+  EXPECT_THAT(Select<FailAction>(actions), IsEmpty());
+  EXPECT_THAT(Select<SubmitAction>(actions), IsEmpty()) << "it would be refused again";
+  EXPECT_TRUE(Answer(1, epoch, first, {5}, FinishReason::kStop));
+  auto submits = Select<SubmitAction>(Take());
+  ASSERT_THAT(submits, SizeIs(1));
+  EXPECT_EQ(submits[0].request.stream, refused);
+  EXPECT_GT(submits[0].request.id, before);
+  // However often it happens: no group of it was lost, and none resumed it.
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(region_.Update(1, epoch, {MakeFull(SequenceOf(refused))}, {}));
+    EXPECT_THAT(Select<SubmitAction>(Take()), IsEmpty());
+    KeepAlive(1, 100);
+    submits = Select<SubmitAction>(Take());
+    ASSERT_THAT(submits, SizeIs(1)) << "a tick has passed";
+    EXPECT_EQ(submits[0].request.stream, refused);
+  }
+  EXPECT_TRUE(Answer(1, epoch, refused, {6}, FinishReason::kStop));
+  EXPECT_EQ(Heard(Take(), refused).resumes, 0);
+  const RegionStatus status = region_.status();
+  EXPECT_THAT(status.streams_resumed, ::testing::Each(0));
+  EXPECT_EQ(status.group_losses_total, 0);
+}
+
+TEST_F(RegionTest, GivesAStreamThatOneLeaderHadNoRoomForToAnotherAtOnce) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId stream = Submit();
+  Take();
+  JoinReady(2, MakeRank(2));
+  EXPECT_TRUE(region_.Update(1, epoch, {MakeFull(SequenceOf(stream))}, {}));
+  const auto submits = Select<SubmitAction>(Take());
+  ASSERT_THAT(submits, SizeIs(1));
+  EXPECT_EQ(submits[0].leader, 2U);
+}
+
+TEST_F(RegionTest, LosesALeaderThatHasNothingAndNeverHasRoom) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId stream = Submit();
+  Take();
+  int64_t refusals = 0;
+  while (region_.groups_ready() == 1 && refusals < 100) {
+    EXPECT_TRUE(region_.Update(1, epoch, {MakeFull(SequenceOf(stream))}, {}));
+    KeepAlive(1, 100);
+    const auto actions = Take();
+    const auto lost = Select<GroupLostAction>(actions);
+    if (!lost.empty()) {
+      EXPECT_EQ(lost[0].cause, LossCause::kStuck);
+      EXPECT_THAT(lost[0].why, HasSubstr("has had no room for 5000 ms"));
+    }
+    ++refusals;
+  }
+  EXPECT_EQ(region_.groups_ready(), 0U);
+  EXPECT_GE(refusals, 50);
+  EXPECT_TRUE(region_.streams().contains(stream));
+}
+
 TEST_F(RegionTest, FreesACancelledStreamsRoomOnlyWhenTheLeaderSaysSo) {
   RankRegistration single = MakeRank(1);
   single.sequences_max = 1;

@@ -12,6 +12,19 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
+TEST(BootPart, IsLargerAMillisecondLaterAndExactInJson) {
+  constexpr int64_t kNow = 1'800'000'000'000;  // In 2027.
+  static_assert(BootPart(kNow) + 4'000 < BootPart(kNow + 1));
+  static_assert(BootPart(2'190'000'000'000) < uint64_t{1} << 53, "until 2039");
+  ManualClock clock;
+  const auto epoch = [&](int64_t start) {
+    RegionOptions options;
+    options.boot = BootPart(start);
+    return Region(options, clock, MakeTestRandom()).Register(1, MakeRank(1)).epoch;
+  };
+  EXPECT_LT(epoch(kNow), epoch(kNow + 1));
+}
+
 TEST_F(RegionTest, SendsACanaryOnceAllRanksAreThere) {
   const RankRegistration shape = MakeRank(1, 0, 2, 2);
   for (int32_t rank = 3; rank >= 1; --rank) {

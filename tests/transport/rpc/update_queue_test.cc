@@ -39,6 +39,7 @@ TEST(UpdateQueue, CutsWhatIsLongAndLosesNothing) {
   whole.cached_tokens = 96;
   whole.finish = FinishReason::kNumericError;
   whole.detail = "layer 7, position 12";
+  whole.no_room = true;
   UpdateQueue queue;
   queue.Add(whole);
   SequenceUpdate joined;
@@ -58,6 +59,7 @@ TEST(UpdateQueue, CutsWhatIsLongAndLosesNothing) {
     joined.cached_tokens += part.cached_tokens;
     joined.finish = part.finish;
     joined.detail = part.detail;
+    joined.no_room = part.no_room;
   }
   EXPECT_EQ(messages, (5'300 * kPositionBytes) / (64 * 1024) + 1);
   EXPECT_EQ(queue.bytes(), 0U);
@@ -68,6 +70,7 @@ TEST(UpdateQueue, CutsWhatIsLongAndLosesNothing) {
   EXPECT_EQ(joined.cached_tokens, 96);
   EXPECT_EQ(joined.finish, whole.finish);
   EXPECT_EQ(joined.detail, whole.detail);
+  EXPECT_TRUE(joined.no_room);
 }
 
 TEST(UpdateQueue, LetsOthersSpeakBetweenThePartsOfALongOne) {

@@ -129,6 +129,7 @@ void FakeCoordinator::Take(const SequenceUpdate& update) {
   if (!same) ++changes;
   stream.finish = update.finish;
   stream.detail = update.detail;
+  stream.no_room = update.no_room;
 }
 
 bool FakeCoordinator::OnHandOver(uint64_t, uint64_t epoch, std::vector<HeldStream> handed,

@@ -152,6 +152,26 @@ TEST(HeldStreams, ForgetsWhatIsReleased) {
   EXPECT_EQ(held.bytes(), 0U);
 }
 
+TEST(HeldStreams, DoesNotHoldWhatWasCancelled) {
+  HeldStreams held;
+  held.Begin(Request(1, true));
+  held.Add(Update(1, 0, {10}), 0);
+  held.Add(Update(1, 1, {}, FinishReason::kCancelled), 0);
+  EXPECT_EQ(held.ended_count(), 0U);
+  EXPECT_THAT(Ids(held.SendAgain().updates), ElementsAre(1)) << "its coordinator may not know yet";
+  held.Orphan(0, kGraceMs);
+  const HeldStreams::Told again = held.HandOverAgain();
+  EXPECT_THAT(again.streams, IsEmpty());
+  EXPECT_THAT(Ids(again.updates), ElementsAre(1));
+  EXPECT_THAT(held.HandOver().streams, IsEmpty());
+  EXPECT_FALSE(held.Knows(1));
+  held.Begin(Request(2, true));
+  held.Add(Update(2, 0, {}, FinishReason::kCancelled), 0);
+  static_cast<void>(held.Expire(2 * kSecondNs));
+  EXPECT_EQ(held.size(), 0U);
+  EXPECT_EQ(held.bytes(), 0U);
+}
+
 TEST(HeldStreams, KeepsTheNewestOfThoseThatHaveEnded) {
   HeldStreams held({.ended_max = 3});
   for (uint64_t id = 1; id <= 5; ++id) {

@@ -304,14 +304,23 @@ TEST_F(WorkerProcess, EndsWith3IfTheCoordinatorDoesNotComeBack) {
 
 TEST_F(WorkerProcess, AnswersRequestsItCannotTake) {
   FakeCoordinator coordinator;
-  const auto worker = Start(1, coordinator.address());
+  const auto worker =
+      Start(1, coordinator.address(), {"--sequences-max", "1", "--queue-requests-max", "0"});
   ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.heartbeats > 0; })) << worker->Log();
   coordinator.Submit(1, {-7}, Greedy(5));
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.streams.size() == 1; }));
   coordinator.Submit(2, std::vector<int32_t>(3000, 1), Greedy(5));
   ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.streams.size() == 2; }));
+  coordinator.Submit(3, {1, 2, 3}, Greedy(200));
+  coordinator.Submit(4, {1, 2, 3}, Greedy(5));
+  ASSERT_TRUE(coordinator.RunUntil([&] { return coordinator.streams.contains(4); }));
   EXPECT_EQ(coordinator.streams[1].finish, FinishReason::kCancelled);
   EXPECT_THAT(coordinator.streams[1].detail, HasSubstr("prompt token 0 is -7"));
+  EXPECT_FALSE(coordinator.streams[1].no_room);
   EXPECT_EQ(coordinator.streams[2].finish, FinishReason::kCancelled);
+  EXPECT_FALSE(coordinator.streams[2].no_room);
+  EXPECT_EQ(coordinator.streams[4].finish, FinishReason::kCancelled);
+  EXPECT_TRUE(coordinator.streams[4].no_room) << coordinator.streams[4].detail;
 }
 
 TEST_F(WorkerProcess, FreesACancelledSequence) {

@@ -103,6 +103,9 @@ struct SequenceUpdate {
   // For kNumericError: "layer 7, position 12". For kCancelled: why the leader refused the request;
   // empty if it was asked to cancel it.
   std::string detail;
+  // Of such a refusal: the leader had no room for one more request, so that another group, or this
+  // one another time, would take it. Otherwise no group would.
+  bool no_room = false;
   // What came of the sequence before this update: tokens of its answer (those that its request
   // brought along too), and positions of its prompt's log-probabilities.
   int64_t tokens_before = 0;

@@ -136,6 +136,7 @@ void Write(const SequenceUpdate& update, wire::SequenceUpdate::Builder to) {
   to.setTokensBefore(update.tokens_before);
   to.setPromptLogprobsBefore(update.prompt_logprobs_before);
   to.setResumes(update.resumes);
+  to.setNoRoom(update.no_room);
 }
 
 SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
@@ -150,6 +151,7 @@ SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
   update.tokens_before = from.getTokensBefore();
   update.prompt_logprobs_before = from.getPromptLogprobsBefore();
   update.resumes = from.getResumes();
+  update.no_room = from.getNoRoom();
   return update;
 }
 

@@ -178,6 +178,8 @@ void HeldStreams::Grow(Entry& entry, size_t bytes) {
 void HeldStreams::End(Entries::iterator found, TimeNs now) {
   Entry& entry = found->second;
   entry.ended = true;
+  // Whoever cancelled it does not come for it.
+  if (entry.stream.all.finish == FinishReason::kCancelled) entry.stream.request.resumable = false;
   if (!entry.held) {
     Forget(found);
   } else if (entry.stream.request.resumable) {

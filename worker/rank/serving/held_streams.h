@@ -21,7 +21,8 @@
 namespace shoal::rank {
 
 struct HeldLimits {
-  // Resumable sequences that have ended and were not released: more, and the oldest is forgotten.
+  // Resumable sequences that have ended other than by a cancel and were not released: more, and the
+  // oldest is forgotten.
   size_t ended_max = 64;
   // Of everything. More, and what has ended is forgotten, the oldest first; then the longest live
   // sequence, which then ends with its coordinator.

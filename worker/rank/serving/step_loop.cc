@@ -84,7 +84,8 @@ void LeaderLoop::TakeEvents() {
         Submit(event);
         break;
       case InboxEvent::Kind::kRefused:
-        Refuse(event.id, "more requests at once than this group's queue takes");
+        Refuse(event.id, "more requests at once than this group's queue takes",
+               /*no_room=*/true);
         break;
       case InboxEvent::Kind::kCancel:
         scheduler_.Cancel(event.id);
@@ -120,7 +121,7 @@ void LeaderLoop::Submit(InboxEvent& event) {
       held_.Begin(std::move(event.request));
       return;
     case engine::SubmitOutcome::kQueueFull:
-      Refuse(event.id, "this group's queue is full");
+      Refuse(event.id, "this group's queue is full", /*no_room=*/true);
       return;
     case engine::SubmitOutcome::kNeverFits:
       Refuse(event.id, "the request is longer than this group's context or KV cache");
@@ -128,12 +129,13 @@ void LeaderLoop::Submit(InboxEvent& event) {
   }
 }
 
-void LeaderLoop::Refuse(uint64_t id, std::string why) {
+void LeaderLoop::Refuse(uint64_t id, std::string why, bool no_room) {
   LOG(WARNING) << "request " << id << " refused: " << why;
   SequenceUpdate update;
   update.id = id;
   update.finish = FinishReason::kCancelled;
   update.detail = std::move(why);
+  update.no_room = no_room;
   held_.Refuse(update, context_.clock.now());
   news_.push_back(std::move(update));
 }

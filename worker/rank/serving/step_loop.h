@@ -50,7 +50,7 @@ class LeaderLoop {
   bool HasToEnd();
   void TakeEvents();
   void Submit(InboxEvent& event);
-  void Refuse(uint64_t id, std::string why);
+  void Refuse(uint64_t id, std::string why, bool no_room = false);
   void Join(const Membership& membership);
   void Introduce();
   void Lose();

@@ -4,6 +4,7 @@
 #include <utility>
 #include <variant>
 
+#include "tests/coordinator/core/net_sim/world/leader.h"
 #include "transport/base/check.h"
 
 namespace shoal::core::net_sim {
@@ -98,6 +99,9 @@ void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t e
     context_.Violation(Str("stream ", request.stream, " was handed over, and is not taken"));
   }
   if (held.all.finish != FinishReason::kNone) return;
+  // Its end may have come already, in the last part of an earlier hand-over of the same.
+  const auto ended = region.ended().find(request.stream);
+  if (ended != region.ended().end() && ended->second.holder.sequence == request.id) return;
   if (stream == region.streams().end() || stream->second.sequence != request.id) {
     if (!cancelled_.contains(request.id)) {
       context_.Violation(Str("sequence ", request.id, " of stream ", request.stream,
@@ -153,6 +157,10 @@ void Checker::Observe(const SubmitAction& submit, const Region& region) {
     if (region.groups().empty() || !fresh) return;
     return context_.Violation(
         Str("sequence ", request.id, " is for epoch ", submit.epoch, ", which no group has"));
+  }
+  // A group that is dismissed while its leader is away gives up its streams, and hears of it later.
+  for (const auto& [index, group] : region.groups()) {
+    if (group.state == GroupState::kStopping && !group.has_leader()) DisplaceEpoch(group.epoch);
   }
   const Member& member = members_.at(*number);
   if (request.stream == StreamId{}) {
@@ -227,6 +235,14 @@ void Checker::Displace(uint64_t number, bool is_lost) {
     placed_.erase(known.place->sequence);
     known.place.reset();
     if (is_lost) ++known.groups_lost;
+  }
+}
+
+void Checker::DisplaceEpoch(uint64_t epoch) {
+  for (auto& [id, known] : known_) {
+    if (!known.place || known.place->epoch != epoch) continue;
+    placed_.erase(known.place->sequence);
+    known.place.reset();
   }
 }
 
@@ -389,7 +405,8 @@ std::string Checker::FindNoReason(const ClientStream& stream, const StreamError&
                  : Str("there was a group for it ", without_ms, " ms ago");
     }
     case BusyReason::kRefused:
-      return context_.swarm.rate(Fault::kRefuse) > 0 ? "" : "no leader refused it";
+      if (context_.swarm.rate(Fault::kRefuse) == 0) return "no leader refused it";
+      return error.message.ends_with(kDisliked) ? "" : "another leader would have had room for it";
     default:
       return "nothing could be the reason";
   }

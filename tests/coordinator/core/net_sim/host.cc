@@ -26,14 +26,13 @@ void Host::Connect(Clients& clients, Checker& checker) {
 
 void Host::Start() {
   if (region_) return;
-  // Boots are told apart by the second.
-  const int64_t since_ms = (context_.loop.now() - started_) / kMillisecondNs;
-  if (incarnation_ > 0 && since_ms < 1'000) {
-    return context_.loop.After(1'000 - since_ms, [this] { Start(); });
+  // Boots are told apart by the millisecond.
+  if (incarnation_ > 0 && context_.loop.now() - started_ < kMillisecondNs) {
+    return context_.loop.After(1, [this] { Start(); });
   }
   started_ = context_.loop.now();
   RegionOptions options = options_;
-  options.boot = (1'000'000'000ULL + static_cast<uint64_t>(context_.loop.now() / kSecondNs)) << 24;
+  options.boot = BootPart(kLoopStartMs + context_.loop.now() / kMillisecondNs);
   bugs_.Mutate(options);
   region_ = std::make_unique<Region>(
       options, context_.loop,

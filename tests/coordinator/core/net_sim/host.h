@@ -20,6 +20,9 @@
 
 namespace shoal::core::net_sim {
 
+// When virtual time begins, in milliseconds since 1970.
+constexpr int64_t kLoopStartMs = 1'700'000'000'000;
+
 class Host : public RankDoor, public ClientDoor {
  public:
   // `options` but for boot. The context outlives it.

@@ -7,7 +7,7 @@
 namespace shoal::core::net_sim {
 
 void PlantedBugs::Mutate(RegionOptions& options) const {
-  if (bug_ == PlantedBug::kForgetsBoot) options.boot = 1'000'000'000ULL << 24;
+  if (bug_ == PlantedBug::kForgetsBoot) options.boot = BootPart(1'700'000'000'000);
   if (bug_ == PlantedBug::kForgetsDetached) options.orphan_grace_ms = 1'000'000'000;
 }
 

@@ -245,7 +245,7 @@ void Simulation::Inject(Fault fault, FakeGroup& group) {
     case Fault::kCrash:
       host_.Crash();
       ++context_.counters.restarts;
-      return context_.loop.After(1'000 + chance.Draw(0, chance.OneIn(3) ? 8'000 : 500),
+      return context_.loop.After(1 + chance.Draw(0, chance.OneIn(3) ? 8'000 : 500),
                                  [this] { host_.Start(); });
     case Fault::kPause:
       return host_.Pause(some_ms());

@@ -15,7 +15,14 @@ using Kind = RegisterOutcome::Kind;
 
 class RejoinTest : public RegionTest {
  protected:
-  RejoinTest() { epoch_ = JoinReady(10, MakeRank(1, 0, 2)); }
+  RejoinTest() : RegionTest(WithGrace()) { epoch_ = JoinReady(10, MakeRank(1, 0, 2)); }
+
+  static RegionOptions WithGrace() {
+    RegionOptions options = Options();
+    options.rejoin_grace_ms = 200;
+    options.boot = 500;
+    return options;
+  }
 
   RegisterOutcome Back(ConnectionId connection, int32_t rank) {
     RankRegistration registration = MakeRank(1, rank, 2);
@@ -66,11 +73,71 @@ TEST_F(RejoinTest, LosesTheGroupWhenTheGraceIsOver) {
   EXPECT_EQ(Back(21, 1).kind, Kind::kStale);
 }
 
-TEST_F(RejoinTest, GivesNoGraceWhereNobodyIsLeftOrTheRankOrTheExecutorSaidWhy) {
+TEST_F(RejoinTest, TakesAGroupBackWhoseConnectionsAllBrokeAtOnce) {
+  const StreamId stream = Submit();
+  Take();
+  EXPECT_TRUE(Answer(10, epoch_, stream, {4}));
+  Take();
+  region_.Disconnected(10, "reset");
+  region_.Disconnected(11, "reset");
+  EXPECT_THAT(Take(), IsEmpty());
+  TickFor(200);
+  EXPECT_TRUE(Back(21, 1).continued);
+  EXPECT_TRUE(Back(20, 0).continued);
+  EXPECT_TRUE(region_.Update(20, epoch_, {Told(stream, 0, {4, 5})}, {}));
+  EXPECT_TRUE(region_.HandOver(20, epoch_, {}, /*last=*/true));
+  const auto actions = Take();
+  EXPECT_THAT(Select<GroupLostAction>(actions), IsEmpty());
+  EXPECT_EQ(Heard(actions, stream).tokens, (Ints{5}));
+}
+
+TEST_F(RejoinTest, LosesAGroupThatDoesNotComeBackWithinHalfASecond) {
+  JoinReady(30, MakeRank(3));
+  region_.Disconnected(30, "reset by peer");
+  EXPECT_THAT(Select<GroupLostAction>(Take()), IsEmpty()) << "its only rank may come back";
+  TickFor(500);
+  const auto lost = Select<GroupLostAction>(Take());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_EQ(lost[0].group, 1U);
+  EXPECT_EQ(lost[0].cause, LossCause::kRankDied);
+  EXPECT_THAT(lost[0].why, HasSubstr("reset by peer"));
+}
+
+TEST_F(RejoinTest, LosesAGroupThatIsAwayOnceTheExecutorSaysThatItEnded) {
   region_.Disconnected(10, "closed");
   region_.Disconnected(11, "closed");
-  EXPECT_THAT(Select<GroupLostAction>(Take()), SizeIs(1)) << "all have gone";
+  EXPECT_TRUE(region_.GroupEnded(0, LossCause::kOutOfMemory, "mpirun ended with 137"));
+  const auto lost = Select<GroupLostAction>(Take());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_EQ(lost[0].cause, LossCause::kOutOfMemory);
+}
 
+TEST_F(RejoinTest, LetsADismissedGroupGoAtOnce) {
+  EXPECT_EQ(region_.Drain(0), "");
+  EXPECT_THAT(Select<StopAction>(Take()), SizeIs(1));
+  region_.Disconnected(11, "closed");
+  region_.Disconnected(10, "closed");
+  const auto lost = Select<GroupLostAction>(Take());
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_EQ(lost[0].cause, LossCause::kDrained);
+}
+
+TEST_F(RejoinTest, TakesARankBackThatHasNotHeardThatItWasAccepted) {
+  ConnectionId connection = 11;
+  for (const uint64_t epoch_before : {uint64_t{7}, uint64_t{0}}) {
+    region_.Disconnected(connection++, "reset");
+    RankRegistration registration = MakeRank(1, 1, 2);
+    registration.pid = 4001;
+    registration.last_epoch = epoch_before;
+    const RegisterOutcome outcome = region_.Register(connection, registration);
+    EXPECT_EQ(outcome.kind, Kind::kAccepted) << outcome.message;
+    EXPECT_TRUE(outcome.continued);
+    EXPECT_EQ(outcome.epoch, epoch_);
+    Take();
+  }
+}
+
+TEST_F(RejoinTest, GivesNoGraceWhereTheRankOrTheExecutorSaidWhy) {
   uint64_t epoch = JoinReady(30, MakeRank(3, 0, 2));
   EXPECT_TRUE(region_.Fault(31, epoch, LossCause::kWrongAnswer, "its sums differ"));
   auto lost = Select<GroupLostAction>(Take());
@@ -188,6 +255,7 @@ TEST(ManagedGroups, HaveTheirOwnNumbers) {
   RegionOptions options;
   options.managed_groups = 2;
   options.boot = 500;
+  options.rejoin_grace_ms = 0;
   Region region(options, clock, MakeTestRandom());
   const auto join = [&](uint64_t id, std::optional<uint64_t> number) {
     RankRegistration rank = MakeRank(id);

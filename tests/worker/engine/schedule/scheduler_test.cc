@@ -144,6 +144,29 @@ TEST(Scheduler, SaysWhenTheQueueIsFull) {
   EXPECT_EQ(engine.scheduler.Submit({3, Prompt(4), Tokens(3)}), SubmitOutcome::kAccepted);
 }
 
+TEST(Scheduler, HasRoomAgainAsSoonAsSomethingIsCancelled) {
+  SchedulerOptions options = kOptions;
+  options.sequences_max = 2;
+  options.requests_waiting_max = 1;
+  options.steps_in_flight_max = 2;
+  Engine engine(options);
+  engine.Submit(1, Prompt(100), Tokens(3));
+  engine.Submit(2, Prompt(4), Tokens(3));
+  const StepPlan plan = *engine.scheduler.NextStep();
+  engine.Submit(3, Prompt(4), Tokens(3));
+  for (uint64_t id = 1; id <= 3; ++id) {
+    EXPECT_EQ(engine.scheduler.Submit({id + 10, Prompt(4), Tokens(3)}), SubmitOutcome::kQueueFull);
+    engine.scheduler.Cancel(id);
+    engine.Submit(id + 10, Prompt(4), Tokens(3));
+  }
+  engine.scheduler.OnResult(engine.group.Apply(plan));
+  const auto streams = engine.Drain();
+  for (uint64_t id = 1; id <= 3; ++id) {
+    EXPECT_EQ(streams.at(id).finish, FinishReason::kCancelled);
+    EXPECT_EQ(streams.at(id + 10).finish, FinishReason::kLength);
+  }
+}
+
 TEST(Scheduler, SharesThePrefillBudgetInArrivalOrder) {
   Engine engine(kOptions);
   engine.Submit(1, Prompt(100), Tokens(2));

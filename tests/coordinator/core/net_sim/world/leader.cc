@@ -16,11 +16,13 @@ bool Leader::Submit(const SequenceRequest& request) {
       std::ranges::count_if(live_, [](const auto& entry) { return !entry.second.cancelled; });
   const bool is_full = static_cast<size_t>(count) >= room;
   const bool is_canary = request.stream == StreamId{};
-  if (is_full || (!is_canary && refuse_one_in > 0 && chance_.OneIn(refuse_one_in))) {
+  if (is_full || (refuse_one_in > 0 && chance_.OneIn(refuse_one_in))) {
     SequenceUpdate update;
     update.id = request.id;
     update.finish = FinishReason::kCancelled;
-    update.detail = is_full ? "this group's queue is full" : "no room for it here";
+    // A leader that is not full may seem so to what was sent to it before it knew.
+    update.no_room = is_full || is_canary || chance_.OneIn(2);
+    update.detail = update.no_room ? "this group's queue is full" : kDisliked;
     held_.Refuse(update, clock_.now());
     refusals_.push_back(std::move(update));
     // A canary may come before it is known how full it is.

@@ -19,6 +19,9 @@
 
 namespace shoal::core::net_sim {
 
+// Why it refuses a request for good.
+inline constexpr const char* kDisliked = "it is not to its liking";
+
 class Leader {
  public:
   // All outlive it.
