@@ -22,6 +22,7 @@ struct DrainOptions {
   std::string group;
   std::string coordinator = "127.0.0.1:7400";
   std::string api_key_file;
+  std::string group_token_file;
   bool restart = false;
   bool wait = false;
   int64_t wait_timeout_ms = 120'000;
@@ -43,6 +44,8 @@ config::OptionTable MakeDrainTable(DrainOptions& options) {
   table.AddString("coordinator", "HOST:PORT", options.coordinator, "The coordinator's RPC port.");
   table.AddString("api-key-file", "FILE", options.api_key_file,
                   "A file with an API key, one line, if the coordinator asks for one.");
+  table.AddString("group-token-file", "FILE", options.group_token_file,
+                  "The coordinator's file of that name, if it has one: it lets nobody else drain.");
   table.AddBool("restart", options.restart,
                 "Start it anew once it has ended. Also of one that has been away.");
   table.AddBool("wait", options.wait,
@@ -70,8 +73,9 @@ std::optional<GroupStatus> FindGroup(const RegionStatus& status, uint64_t number
 // Whether what was asked for has come about. `epoch`: of the group before.
 bool IsDone(const RegionStatus& status, uint64_t number, uint64_t epoch, bool restart) {
   const std::optional<GroupStatus> group = FindGroup(status, number);
-  if (!restart) return !group || group->state == GroupState::kLost;
-  return group && group->epoch != epoch && group->state == GroupState::kReady;
+  const bool is_another = group && group->epoch != epoch;
+  if (!restart) return !group || is_another || group->state == GroupState::kLost;
+  return is_another && group->state == GroupState::kReady;
 }
 
 }  // namespace
@@ -85,7 +89,9 @@ int DrainVerb(int argc, const char* const* argv) {
       {.address = options.coordinator,
        .api_key = options.api_key_file.empty() ? "" : rpc::ReadSecretFile(options.api_key_file)});
   const std::optional<GroupStatus> before = FindGroup(client.Status(), number);
-  client.Drain(number, options.restart);
+  client.Drain(
+      number, options.restart,
+      options.group_token_file.empty() ? "" : rpc::ReadSecretFile(options.group_token_file));
   if (!options.wait) return 0;
   constexpr auto kLookAgain = std::chrono::milliseconds(50);
   const SteadyClock clock;

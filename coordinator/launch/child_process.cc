@@ -199,7 +199,7 @@ ChildProcess::ChildProcess(ChildOptions options) : options_(std::move(options)) 
 }
 
 ChildProcess::~ChildProcess() {
-  Stop(0);
+  if (reader_.joinable()) Stop(0);
   close(stop_reading_);
 }
 
@@ -231,10 +231,20 @@ ChildEnd ChildProcess::Stop(int64_t grace_ms) {
   }
   // Also when the child has ended: what it started may not have.
   EndSession();
+  EndReader();
+  return end_.value_or(ChildEnd{.signal = SIGKILL});
+}
+
+ChildEnd ChildProcess::Abandon() {
+  KillSession();
+  EndReader();
+  return end_.value_or(ChildEnd{.signal = SIGKILL});
+}
+
+void ChildProcess::EndReader() {
   const uint64_t one = 1;
   static_cast<void>(!write(stop_reading_, &one, sizeof(one)));
   if (reader_.joinable()) reader_.join();
-  return end_.value_or(ChildEnd{.signal = SIGKILL});
 }
 
 bool ChildProcess::KillSession() {

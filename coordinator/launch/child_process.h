@@ -57,9 +57,15 @@ class ChildProcess {
   // `grace_ms`. All lines that they wrote have been handed on when it returns.
   ChildEnd Stop(int64_t grace_ms);
 
+  // As Stop(0), but never waits: what SIGKILL has not ended yet is left behind, and so are the
+  // lines that it has not written yet. How it ended is SIGKILL if that is not known yet.
+  ChildEnd Abandon();
+
  private:
   // Kills what is left of the session and waits until the last of it is gone.
   void EndSession();
+  // Once it has read what is there.
+  void EndReader();
 
   ChildOptions options_;
   pid_t pid_ = -1;

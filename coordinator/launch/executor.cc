@@ -25,7 +25,7 @@ class ChildGroup : public StartedGroup {
   bool HasEnded() override { return group_.HasEnded(); }
   void Terminate() override { group_.Terminate(); }
   bool Kill() override { return group_.KillAll(); }
-  GroupEnd TakeEnd() override { return group_.Stop(0); }
+  GroupEnd TakeEnd() override { return group_.Abandon(); }
   const std::string& starter() const override { return group_.starter(); }
   void Watch(int32_t rank, int64_t pid) override {
     const auto process = static_cast<pid_t>(pid);
@@ -66,9 +66,8 @@ class WordSplitter {
 
  private:
   void Take(char c) {
-    const bool escapes = c == '\\' && quote_ != '\'' && at_ + 1 < text_.size();
-    if (escapes) {
-      Add(text_[++at_]);
+    if (c == '\\' && Escapes()) {
+      if (const char escaped = text_[++at_]; escaped != '\n') Add(escaped);
     } else if (quote_ != 0) {
       if (c == quote_) {
         quote_ = 0;
@@ -83,6 +82,13 @@ class WordSplitter {
     } else {
       Add(c);
     }
+  }
+  // Whether the backslash at `at_` takes the next character's meaning away, as in a shell: one
+  // before the end of a line joins it with the next.
+  bool Escapes() const {
+    constexpr std::string_view kInDoubleQuotes = "$`\"\\\n";
+    if (quote_ == '\'' || at_ + 1 >= text_.size()) return false;
+    return quote_ == 0 || kInDoubleQuotes.find(text_[at_ + 1]) != std::string_view::npos;
   }
   void Add(char c) {
     in_word_ = true;

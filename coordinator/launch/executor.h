@@ -21,7 +21,7 @@ class StartedGroup {
   virtual void Terminate() = 0;  // Asks it to end.
   // Ends what is left. Result: whether nothing is. Call it again until then.
   virtual bool Kill() = 0;
-  // How it ended. Precondition: Kill gave true, or was given up on.
+  // How it ended. Precondition: Kill gave true, or was given up on. Never waits.
   virtual GroupEnd TakeEnd() = 0;
   virtual const std::string& starter() const = 0;  // As GroupEnd has it.
   // The process of a rank, whose end is to be seen. Ignored if it is not one of this machine that

@@ -30,7 +30,8 @@ void AddExecutorOptions(config::OptionTable& table, LaunchOptions& options) {
                   "The command line that starts a group, with {group}, {coordinator} and "
                   "{token-file} where its number, this coordinator's HOST:PORT and the path of "
                   "--group-token-file belong. It runs as long as its group. Quotes are a shell's; "
-                  "no shell runs it.");
+                  "no shell runs it. A script must `exec` what it starts: only the process that is "
+                  "started here is told when this coordinator ends.");
 }
 
 void CheckLaunchOptions(const LaunchOptions& options, bool has_token_file) {

@@ -74,10 +74,12 @@ class LocalGroup {
   // SIGTERM, which mpirun passes on to its ranks; SIGKILL to all that is left after `grace_ms`.
   GroupEnd Stop(int64_t grace_ms);
 
-  // The same in steps that never wait. Stop(0) after KillAll's true does not either.
+  // The same in steps that never wait.
   bool HasEnded() { return child_.TryWait().has_value(); }
   void Terminate() const { child_.Signal(SIGTERM); }
   bool KillAll() { return child_.KillSession(); }
+  // As Stop(0), but leaves behind what KillAll has not ended yet.
+  GroupEnd Abandon() { return MakeEnd(child_.Abandon()); }
   const std::string& starter() const { return starter_; }
   pid_t session() const { return child_.pid(); }
 

@@ -184,8 +184,10 @@ void AddServingOptions(config::OptionTable& table, CoordinatorOptions& options) 
   table.AddInt("port", "PORT", options.port, {0, 65535}, "HTTP port. 0: any free one.");
   table.AddString("served-model-name", "NAME", options.region.served_model_name,
                   "What clients call the model. Empty: the file's or folder's name without .gguf.");
-  table.AddString("api-keys-file", "FILE", options.api_keys_file,
-                  "API keys, one a line; clients must show one. Empty: none is asked for.");
+  table.AddString(
+      "api-keys-file", "FILE", options.api_keys_file,
+      "API keys, one a line; clients must show one. Empty: none is asked for. They let nobody "
+      "drain groups where there is a --group-token-file.");
   table.AddBool("strict-params", options.strict_params,
                 "Refuse requests with fields that nobody here knows, instead of naming them in "
                 "the answer. GET /v1/parameters names all that there are.");
@@ -211,8 +213,10 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
   AddServingOptions(table, options);
   table.AddInt("rpc-port", "PORT", options.rpc_port, {0, 65535},
                "Port for workers and upstream programs. 0: any free one.");
-  table.AddString("group-token-file", "FILE", options.group_token_file,
-                  "One line that workers must show. Empty: none is asked for.");
+  table.AddString(
+      "group-token-file", "FILE", options.group_token_file,
+      "One line that workers must show, and `shoal drain`. Empty: none is asked for, and "
+      "whoever may use --rpc-port can drain groups.");
   table.AddInt("context-tokens-max", "N", options.region.context_tokens_max, {0, INT64_MAX},
                "Longest prompt plus answer. 0: what the workers offer.");
   table.AddInt(

@@ -117,11 +117,13 @@ class Client::Impl {
     });
   }
 
-  void Drain(uint64_t group, bool restart) {
+  void Drain(uint64_t group, bool restart, const std::string& group_token) {
     const std::string refusal = Translate([&] {
       auto request = coordinator_.drainRequest();
       request.setGroup(group);
       request.setRestart(restart);
+      request.setGroupToken(
+          kj::ArrayPtr<const char>(group_token.data(), group_token.size()).asBytes());
       return ToString(Await(request.send(), options_.connect_timeout_ms).getRefusal());
     });
     if (!refusal.empty()) Throw(ErrorCode::kInvalidArgument, refusal);
@@ -311,6 +313,8 @@ std::vector<ServedModel> Client::Models() { return impl_->Models(); }
 
 RegionStatus Client::Status() { return impl_->Status(); }
 
-void Client::Drain(uint64_t group, bool restart) { impl_->Drain(group, restart); }
+void Client::Drain(uint64_t group, bool restart, const std::string& group_token) {
+  impl_->Drain(group, restart, group_token);
+}
 
 }  // namespace shoal::rpc

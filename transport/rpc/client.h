@@ -79,7 +79,7 @@ class Client {
 
   // As core::GenerationService::Drain: takes a group out of service. Errors: as those, and
   // kInvalidArgument, saying why it cannot be.
-  void Drain(uint64_t group, bool restart);
+  void Drain(uint64_t group, bool restart, const std::string& group_token = "");
 
  private:
   class Impl;

@@ -303,9 +303,8 @@ class CoordinatorLink::Loop {
         last = message;
         return std::nullopt;
       }
-      const bool mismatch = outcome.getRefused().getReason() == wire::Refusal::Reason::MISMATCH;
-      Throw(mismatch ? ErrorCode::kInvalidArgument : ErrorCode::kCannotJoin, "coordinator ",
-            options_.address, " refused this group: ", message);
+      Throw(CodeOf(outcome.getRefused().getReason()), "coordinator ", options_.address,
+            " refused this group: ", message);
     }
     auto accepted = outcome.getAccepted();
     session.session = accepted.getSession();
@@ -318,6 +317,13 @@ class CoordinatorLink::Loop {
     reached.drain_timeout_ms = accepted.getDrainTimeoutMs();
     session.heartbeat_ms = std::max<int64_t>(1, accepted.getHeartbeatMs());
     return session;
+  }
+
+  // Of a refusal that no other attempt can change.
+  ErrorCode CodeOf(wire::Refusal::Reason reason) const {
+    if (reason == wire::Refusal::Reason::MISMATCH) return ErrorCode::kInvalidArgument;
+    // It was a member: that its group was given up is no failure to join.
+    return options_.rank.last_epoch == 0 ? ErrorCode::kCannotJoin : ErrorCode::kPeerFailed;
   }
 
   // Until the destructor wants to close, or the coordinator is lost. Result: why it is lost.
@@ -390,16 +396,18 @@ class CoordinatorLink::Loop {
       if (introduction_) introducing_ = std::exchange(introduction_, std::nullopt);
       if (unsent_.bytes() < kUnsentBytesMax) TakeMailbox();
       closing = closing_ && mailbox_.empty();
-      drain = std::exchange(drain_, false);
+      // What the group holds goes first: a group that drains takes no hand-over.
+      if (!introducing_) drain = std::exchange(drain_, false);
       fault = std::exchange(fault_, std::nullopt);
       ++update_turns_;
     }
     room_.notify_all();
     auto go_on = [this, &timer, &wake, &session] { return UpdateLoop(timer, wake, session); };
     if (fault) return SendFault(timer, session, *fault).then(kj::mv(go_on));
-    if (drain) return SendDrain(timer, session).then(kj::mv(go_on));
-    if (options_.rank.rank == 0 && introducing_)
+    if (options_.rank.rank == 0 && introducing_) {
       return SendIntroduction(timer, session).then(kj::mv(go_on));
+    }
+    if (drain) return SendDrain(timer, session).then(kj::mv(go_on));
     if (options_.rank.rank == 0 && (stats_unsent_ || !unsent_.empty())) {
       return Send(timer, session).then(kj::mv(go_on));
     }

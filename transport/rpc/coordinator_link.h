@@ -58,7 +58,9 @@ class CoordinatorLink {
  public:
   // Returns once the coordinator has taken this rank.
   // Errors: kCannotJoin if it was not reached or put this rank off until the deadline, or refused
-  // the token; kInvalidArgument if this group does not fit the region (another model or numerics).
+  // the token or the group; kPeerFailed if it refused a rank that was a member before, because its
+  // group was given up; kInvalidArgument if this group does not fit the region (another model or
+  // numerics).
   CoordinatorLink(LinkOptions options, LinkCallbacks callbacks);
   // Sends what waits, while the coordinator takes each message within call_timeout_ms, then closes
   // the connection. No callback runs after it.
@@ -89,7 +91,7 @@ class CoordinatorLink {
   // The coordinator has taken all of it.
   bool introduced() const;
 
-  // Leader only: asks that the group be drained.
+  // Leader only: asks that the group be drained, once an introduction that is under way is over.
   void Drain();
 
   // The last words of a rank that ends itself. Returns when the coordinator has heard them, and

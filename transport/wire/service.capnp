@@ -18,9 +18,10 @@ interface Coordinator {
   # Every version of every model: the region's own model first, and of each name first the version
   # that takes new requests.
 
-  drain @3 (group :UInt64, restart :Bool) -> (refusal :Text);
+  drain @3 (group :UInt64, restart :Bool, groupToken :Data) -> (refusal :Text);
   # Takes a group out of service without losing its streams; it ends with status 0. Returns when
   # that was begun (`refusal` empty) or why it was not. `restart`: a managed group is started anew.
+  # `groupToken`: what ranks must show, if the coordinator asks for one; an API key is not enough.
 }
 
 struct GenerateRequest {

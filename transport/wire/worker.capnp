@@ -6,10 +6,14 @@
 # all `size` of them are there, the coordinator sends one canary request through the leader (rank
 # 0), and when its token has come back the group takes requests.
 #
-# A rank is lost when its connection breaks, when its heartbeats stay away, or when its progress
-# counter stands still while it has work. A lost rank takes its group along: the coordinator closes
-# the connections of all its ranks, and each of them ends. A group is never repaired, only started
-# anew.
+# A rank whose connection breaks has a short time to register again, with the `groupId` it had: it
+# then goes on where it was (`continued`). It is lost when it does not come back in time, when its
+# heartbeats stay away, when its progress counter stands still while it has work, or by its own last
+# words (`fault`). A lost rank takes its group along: the coordinator closes the connections of all
+# its ranks and refuses them as stale, and each of them ends. A lost group is never repaired, only
+# started anew.
+#
+# Ranks whose coordinator is gone dial until there is one again, and hand over to it what they hold.
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("shoal::wire");

@@ -1,12 +1,12 @@
-// Beast parses; the socket's own timeouts bound every wait.
+// Beast parses; every wait for the socket has a deadline of its own.
 
 #include "coordinator/cli/support/http_client.h"
 
-#include <sys/socket.h>
-#include <sys/time.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -25,14 +25,77 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 
-constexpr int kSilenceSeconds = 60;
+constexpr int64_t kConnectMs = 10'000;
+// Of a stream of events that has begun: the server sends something every 10 s.
+constexpr int64_t kStreamSilenceMs = 30'000;
 constexpr uint64_t kBodyBytesMax = 256 << 20;
 
-void SetTimeouts(int socket) {
-  const timeval silence = {.tv_sec = kSilenceSeconds, .tv_usec = 0};
-  setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
-  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
+using boost::system::error_code;
+
+void Connect(asio::io_context& io, asio::ip::tcp::socket& socket, const HttpAddress& address,
+             error_code& error) {
+  asio::ip::tcp::resolver resolver(io);
+  const auto found = resolver.resolve(address.host, address.port, error);
+  if (error) return;
+  error = asio::error::timed_out;
+  asio::async_connect(socket, found,
+                      [&](const error_code& outcome, const auto&) { error = outcome; });
+  io.run_for(std::chrono::milliseconds(kConnectMs));
 }
+
+// What Beast reads from and writes to. The socket never blocks: the wait for it is here.
+class BoundedStream {
+ public:
+  BoundedStream(asio::ip::tcp::socket& socket, int64_t silence_ms)
+      : socket_(socket), silence_ms_(silence_ms) {}
+
+  void SetSilence(int64_t milliseconds) { silence_ms_ = milliseconds; }
+
+  template <typename Buffers>
+  size_t read_some(const Buffers& buffers, error_code& error) {
+    return Repeat(POLLIN, error, [&] { return socket_.read_some(buffers, error); });
+  }
+  template <typename Buffers>
+  size_t write_some(const Buffers& buffers, error_code& error) {
+    return Repeat(POLLOUT, error, [&] { return socket_.write_some(buffers, error); });
+  }
+  // Those that throw are part of what a stream is.
+  template <typename Buffers>
+  size_t read_some(const Buffers& buffers) {
+    error_code error;
+    const size_t size = read_some(buffers, error);
+    if (error) throw boost::system::system_error(error);
+    return size;
+  }
+  template <typename Buffers>
+  size_t write_some(const Buffers& buffers) {
+    error_code error;
+    const size_t size = write_some(buffers, error);
+    if (error) throw boost::system::system_error(error);
+    return size;
+  }
+
+ private:
+  template <typename Attempt>
+  size_t Repeat(int16_t event, error_code& error, Attempt&& attempt) {
+    const SteadyClock clock;
+    const Deadline deadline = Deadline::After(clock, silence_ms_);
+    while (true) {
+      const size_t size = attempt();
+      if (error != asio::error::would_block) return size;
+      if (deadline.Passed(clock)) {
+        error = asio::error::timed_out;
+        return 0;
+      }
+      pollfd waited{.fd = socket_.native_handle(), .events = event, .revents = 0};
+      // However it ends, the next attempt tells.
+      static_cast<void>(poll(&waited, 1, static_cast<int>(deadline.RemainingMs(clock)) + 1));
+    }
+  }
+
+  asio::ip::tcp::socket& socket_;
+  int64_t silence_ms_;
+};
 
 struct Event {
   std::string id;
@@ -96,8 +159,8 @@ HttpAddress ParseHttpUrl(const std::string& url) {
   return address;
 }
 
-HttpClient::HttpClient(const std::string& url, std::string api_key)
-    : address_(ParseHttpUrl(url)), api_key_(std::move(api_key)) {}
+HttpClient::HttpClient(const std::string& url, std::string api_key, int64_t silence_ms)
+    : address_(ParseHttpUrl(url)), api_key_(std::move(api_key)), silence_ms_(silence_ms) {}
 
 HttpAnswer HttpClient::Get(const std::string& path) const {
   return Exchange("GET", path, "", {}, {});
@@ -149,15 +212,14 @@ HttpAnswer HttpClient::Exchange(const std::string& method, const std::string& pa
                                 const std::function<bool(std::string_view bytes)>& on_bytes) const {
   asio::io_context io;
   asio::ip::tcp::socket socket(io);
-  boost::system::error_code error;
-  asio::ip::tcp::resolver resolver(io);
-  const auto addresses = resolver.resolve(address_.host, address_.port, error);
-  if (!error) asio::connect(socket, addresses, error);
+  error_code error;
+  Connect(io, socket, address_, error);
+  if (!error) socket.non_blocking(true, error);
   if (error) {
     Throw(ErrorCode::kCannotJoin, "http://", address_.host, ":", address_.port, ": ",
           error.message(), "; is a coordinator running there?");
   }
-  SetTimeouts(socket.native_handle());
+  BoundedStream stream(socket, silence_ms_);
 
   http::request<http::string_body> request(method == "GET" ? http::verb::get : http::verb::post,
                                            path, 11);
@@ -173,15 +235,16 @@ HttpAnswer HttpClient::Exchange(const std::string& method, const std::string& pa
   boost::beast::flat_buffer buffer;
   http::response_parser<http::buffer_body> parser;
   parser.body_limit(kBodyBytesMax);
-  http::write(socket, request, error);
-  if (!error) http::read_header(socket, buffer, parser, error);
+  http::write(stream, request, error);
+  if (!error) http::read_header(stream, buffer, parser, error);
+  if (on_bytes) stream.SetSilence(std::min(silence_ms_, kStreamSilenceMs));
   answer.status = parser.get().result_int();
   bool go_on = true;
   while (!error && go_on && !parser.is_done()) {
     std::array<char, 4096> piece{};
     parser.get().body().data = piece.data();
     parser.get().body().size = piece.size();
-    http::read_some(socket, buffer, parser, error);
+    http::read_some(stream, buffer, parser, error);
     if (error == http::error::need_buffer) error = {};
     const std::string_view bytes(piece.data(), piece.size() - parser.get().body().size);
     if (on_bytes && answer.status == 200) {

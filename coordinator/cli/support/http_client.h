@@ -33,11 +33,13 @@ struct ResumeOptions {
 
 class HttpClient {
  public:
-  // `api_key` may be empty. Errors: those of ParseHttpUrl.
-  explicit HttpClient(const std::string& url, std::string api_key = "");
+  // `api_key` may be empty. `silence_ms`: a server that sends nothing for so long is lost; of a
+  // stream of events that has begun, for 30 s at most. Errors: those of ParseHttpUrl.
+  explicit HttpClient(const std::string& url, std::string api_key = "",
+                      int64_t silence_ms = 60'000);
 
-  // Errors: kCannotJoin if nobody listens there, kPeerLost if the connection breaks off or nothing
-  // comes for a minute.
+  // Errors: kCannotJoin if nobody answers there within 10 s, kPeerLost if the connection breaks off
+  // or nothing comes for too long.
   HttpAnswer Get(const std::string& path) const;
   HttpAnswer Post(const std::string& path, const std::string& json) const;
 
@@ -57,6 +59,7 @@ class HttpClient {
 
   HttpAddress address_;
   std::string api_key_;
+  int64_t silence_ms_;
 };
 
 }  // namespace shoal::cli

@@ -28,7 +28,7 @@ constexpr mode_t kOthersMask = 077;
 class OpenFile {
  public:
   OpenFile(const std::string& path, int flags, mode_t mode = 0)
-      : fd_(open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, mode)) {}
+      : fd_(open(path.c_str(), flags | O_CLOEXEC, mode)) {}
   ~OpenFile() {
     if (fd_ >= 0) close(fd_);
   }
@@ -43,13 +43,17 @@ class OpenFile {
 
 // None if there is no such file.
 std::optional<std::string> ReadKey(const std::string& path) {
-  const OpenFile file(path, O_RDONLY | O_NONBLOCK);
+  const OpenFile file(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
   if (file.fd() < 0 && errno == ENOENT) return std::nullopt;
   if (file.fd() < 0) FailAt(path, "cannot be opened", errno);
   struct stat about {};
   if (fstat(file.fd(), &about) != 0) FailAt(path, "cannot be looked at", errno);
   if (!S_ISREG(about.st_mode)) {
     Throw(ErrorCode::kInvalidArgument, path, ": expected a regular file");
+  }
+  if (about.st_uid != geteuid()) {
+    Throw(ErrorCode::kInvalidArgument, path, ": is user ", about.st_uid, "'s, who could forge ",
+          "cursors: expected a file of user ", geteuid(), "; remove it, and a new one is made");
   }
   if ((about.st_mode & kOthersMask) != 0) {
     Throw(ErrorCode::kInvalidArgument, path, ": others than its owner may use it, so that they ",
@@ -75,7 +79,9 @@ void WriteKey(const std::string& folder, const std::string& path) {
     const std::string key = RandomCursorKey();
     const ssize_t size = write(file.fd(), key.data(), key.size());
     if (size != static_cast<ssize_t>(key.size()) || fsync(file.fd()) != 0) {
-      FailAt(own, "cannot be written", errno);
+      const int error = size < 0 || size == static_cast<ssize_t>(key.size()) ? errno : ENOSPC;
+      unlink(own.c_str());
+      FailAt(own, "cannot be written", error);
     }
   }
   const bool linked = link(own.c_str(), path.c_str()) == 0;

@@ -12,7 +12,8 @@ std::string RandomCursorKey();
 // That of DIR/cursor.key, which is made first where there is none; so is DIR. Whoever can read the
 // file can forge cursors.
 // Errors: kInvalidArgument, naming the file, what was expected and what was found: no regular file,
-// a mode that lets others read it, another size, a folder that cannot be written.
+// another owner than this process's user, a mode that lets others read it, another size, a folder
+// that cannot be written.
 std::string LoadCursorKey(const std::string& folder);
 
 }  // namespace shoal::gateway

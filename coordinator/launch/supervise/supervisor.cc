@@ -11,8 +11,10 @@
 namespace shoal::launch {
 namespace {
 
-// From SIGKILL to the end of all processes; only one in an uninterruptible wait takes longer.
+// From SIGKILL to the end of all processes; only one in an uninterruptible wait takes longer, and
+// is left behind then.
 constexpr int64_t kKilledMs = 2'000;
+constexpr int64_t kKilledLateMs = 30'000;
 // A drained group ends by itself once its last stream is gone.
 constexpr int64_t kDrainedMs = 5'000;
 // How long, after the loss of a group that is not started at once, mpirun may take to say which
@@ -89,12 +91,21 @@ void Supervisor::Look(uint64_t group) {
   if (slot.phase != Phase::kKilling) return;
   if (slot.started->Kill()) {
     Finish(group);
-  } else if (slot.deadline.Passed(clock_)) {
-    LOG(ERROR) << "group " << group << ": a process of it does not end after SIGKILL";
-    Finish(group);
-  } else if (slot.by_itself && !slot.lost) {
+    return;
+  }
+  if (slot.by_itself && !slot.lost) {
     TellRegion(group, LossCause::kRankDied, Str(slot.started->starter(), " ended"));
   }
+  if (!slot.deadline.Passed(clock_)) return;
+  if (slot.kill_is_late) {
+    LOG(ERROR) << "group " << group << ": a process of it is left behind, alive after SIGKILL";
+    Finish(group);
+    return;
+  }
+  LOG(ERROR) << "group " << group << ": a process of it does not end after SIGKILL; waiting for it "
+             << "up to " << kKilledLateMs << " ms more";
+  slot.kill_is_late = true;
+  slot.deadline = Deadline::After(clock_, kKilledLateMs);
 }
 
 void Supervisor::LookAtRunning(uint64_t group) {
@@ -135,6 +146,7 @@ void Supervisor::Leave(Slot& slot, int64_t grace_ms, bool terminate) {
 
 void Supervisor::Kill(Slot& slot) {
   slot.phase = Phase::kKilling;
+  slot.kill_is_late = false;
   slot.deadline = Deadline::After(clock_, kKilledMs);
 }
 
@@ -207,6 +219,8 @@ void Supervisor::OnLost(uint64_t group, LossCause cause, const std::string& why)
   if (cause == LossCause::kDrained) slot.drains = true;
   if (slot.phase != Phase::kRunning) return;
   slot.why = why;
+  // Ranks end with mpirun: of what ended it this may be the first word.
+  slot.by_itself = slot.started->HasEnded();
   EndLost(slot);
   Look(group);
 }
@@ -244,7 +258,7 @@ void Supervisor::Complete(RegionStatus& status) const {
       found = status.groups.insert(std::ranges::find_if(status.groups, later), group);
     }
     if (slot.started != nullptr && found->state == GroupState::kLost) {
-      found->state = GroupState::kForming;
+      found->state = slot.phase == Phase::kRunning ? GroupState::kForming : GroupState::kDraining;
     }
     found->managed = true;
     found->restarts_total = slot.policy.restarts_total();

@@ -15,7 +15,8 @@
 
 namespace shoal::launch {
 
-// One start of a group has come to its end: nothing of it is left.
+// One start of a group has come to its end: nothing of it is left, unless a process outlived
+// SIGKILL for half a minute.
 struct EndedGroup {
   uint64_t group = 0;
   GroupEnd end{};  // If `by_itself`; otherwise how this program has ended it.
@@ -92,6 +93,7 @@ class Supervisor {
     Phase phase = Phase::kAway;
     TimeNs phase_begin = 0;
     Deadline deadline{};
+    bool kill_is_late = false;
     bool lost = false;       // The region said so, of this start.
     bool by_itself = false;  // Its command ended before anybody ended it.
     bool drains = false;     // It was asked to end,

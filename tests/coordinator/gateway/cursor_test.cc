@@ -217,6 +217,22 @@ TEST_F(CursorKey, IsRefusedWhereItIsNoFileOfItsOwn) {
   EXPECT_THAT(Refusal(), HasSubstr(path()));
 }
 
+TEST_F(CursorKey, MayBeInAFolderBehindALink) {
+  const fs::path other = folder_.string() + "_other";
+  fs::create_directories(other);
+  fs::create_directory_symlink(other, folder_);
+  EXPECT_EQ(Load().size(), kCursorKeyBytes);
+  EXPECT_TRUE(fs::exists(other / "cursor.key"));
+  fs::remove_all(other);
+}
+
+TEST_F(CursorKey, IsRefusedIfItIsAnotherUsers) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  Load();
+  ASSERT_EQ(chown(path().c_str(), 12'345, static_cast<gid_t>(-1)), 0);
+  EXPECT_THAT(Refusal(), HasSubstr("user 12345's"));
+}
+
 TEST_F(CursorKey, NamesAFolderThatCannotBeMade) {
   std::ofstream(folder_) << "a file";
   EXPECT_THAT(Refusal(), HasSubstr(folder_.string()));

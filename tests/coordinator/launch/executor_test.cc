@@ -47,9 +47,10 @@ TEST(CommandTemplate, FillsInWhatAGroupNeedsToJoin) {
 
 TEST(CommandTemplate, SplitsWordsAsAShellDoes) {
   const CommandTemplate command(
-      R"(a  'b c' "d 'e'" f\ g "h\"i" '' 'j'k"l" '\' --at {coordinator} {group})");
-  EXPECT_THAT(command.Fill(0, kPlace), ElementsAre("a", "b c", "d 'e'", "f g", "h\"i", "", "jkl",
-                                                   "\\", "--at", "node1:7400", "0"));
+      R"(a  'b c' "d 'e'" f\ g "h\"i" '' 'j'k"l" '\' "m\n\\\$" \o --at {coordinator} {group})");
+  EXPECT_THAT(command.Fill(0, kPlace),
+              ElementsAre("a", "b c", "d 'e'", "f g", "h\"i", "", "jkl", "\\", "m\\n\\$", "o",
+                          "--at", "node1:7400", "0"));
 }
 
 TEST(CommandTemplate, KeepsAnAddressWithSpacesOneWord) {

@@ -408,6 +408,18 @@ TEST(Client, NeedsAKnownKey) {
   EXPECT_THAT(client.Models(), SizeIs(1));
 }
 
+TEST(Client, DrainsGroupsOnlyWithTheirToken) {
+  const ServerThread server({.group_token = "secret", .api_keys = {"key"}});
+  Client client({.address = server.address(), .api_key = "key"});
+  for (const char* token : {"", "secreT", "key"}) {
+    const auto error = ErrorOf([&] { client.Drain(2, /*restart=*/true, token); });
+    ASSERT_TRUE(error.has_value()) << token;
+    EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(error->what(), HasSubstr("--group-token-file"));
+  }
+  client.Drain(2, /*restart=*/true, "secret");
+}
+
 TEST(Client, ReadsModelsAndStatus) {
   const ServerThread server;
   Client client({.address = server.address()});

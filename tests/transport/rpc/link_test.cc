@@ -169,6 +169,31 @@ TEST(CoordinatorLink, IntroducesItselfBeforeAnyUpdateAndInMessagesOfABoundedSize
   EXPECT_TRUE(link.introduced());
 }
 
+TEST(CoordinatorLink, AsksToBeDrainedOnceItsIntroductionIsOver) {
+  ServerThread server;
+  CoordinatorLink link(Options(server), {});
+  std::vector<HeldStream> held(3);
+  for (size_t i = 0; i < held.size(); ++i) {
+    held[i].request = {.id = 10 + i, .prompt = std::vector<int32_t>(200'000, 7)};
+  }
+  link.Introduce(held, {}, {});
+  link.Drain();
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.drains == 1; }));
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.hand_overs_before_drain == 1; }));
+}
+
+TEST(ClusterServer, BoundsTheLastWordsOfARankAndDoesNotBelieveThatItWasDrained) {
+  ServerThread server;
+  CoordinatorLink link(Options(server), {});
+  std::string words(511, 'x');
+  words += "\u00e9 and more";
+  link.ReportFault(LossCause::kDrained, words, test::kPatienceMs);
+  EXPECT_TRUE(server.Wait([](const auto& heard) {
+    return heard.faults == std::vector<std::pair<LossCause, std::string>>{
+                               {LossCause::kRankDied, std::string(511, 'x')}};
+  }));
+}
+
 TEST(CoordinatorLink, AsksToBeDrainedAndSaysItsLastWords) {
   ServerThread server;
   CoordinatorLink link(Options(server), {});

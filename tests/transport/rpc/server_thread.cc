@@ -102,7 +102,10 @@ bool ServerThread::OnHandOver(uint64_t, uint64_t, std::vector<HeldStream> stream
 }
 
 bool ServerThread::OnDrain(uint64_t, uint64_t) {
-  Note([&](Heard& heard) { ++heard.drains; });
+  Note([&](Heard& heard) {
+    ++heard.drains;
+    heard.hand_overs_before_drain = heard.hand_overs_ended;
+  });
   return true;
 }
 

@@ -41,6 +41,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     std::vector<HeldStream> held;
     int hand_overs_ended = 0;
     int drains = 0;
+    int hand_overs_before_drain = 0;
     std::vector<std::pair<LossCause, std::string>> faults;
     std::vector<std::string> disconnects;
     std::vector<GenerateRequest> requests;

@@ -106,7 +106,9 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
     connections_.at(id)->leader = nullptr;
   }
 
-  wire::Coordinator::Client MakeService() override { return MakeServicePort(service_, tasks_); }
+  wire::Coordinator::Client MakeService() override {
+    return MakeServicePort(service_, tasks_, options_.group_token);
+  }
 
  private:
   struct Connection {

@@ -88,8 +88,9 @@ class UpstreamListener {
 
 struct ClusterServerOptions {
   std::string bind = "127.0.0.1";
-  uint16_t port = 7400;       // 0: any free one.
-  std::string group_token{};  // Ranks must show it. Empty: none is asked for.
+  uint16_t port = 7400;  // 0: any free one.
+  std::string
+      group_token{};  // Ranks, and who drains groups, must show it. Empty: none is asked for.
   std::vector<std::string>
       api_keys{};                    // Upstream programs must show one. Empty: none is asked for.
   int64_t heartbeat_ms = 100;        // What ranks are told.

@@ -1,5 +1,6 @@
 #include "transport/rpc/server/gate_port.h"
 
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -16,13 +17,27 @@ void RequireEpoch(bool taken, uint64_t epoch) {
   if (!taken) Throw(ErrorCode::kPeerFailed, "epoch ", epoch, " is over: this group was given up");
 }
 
-// What a rank of another release may call otherwise is a rank that died.
+// More of a rank's last words is cut off.
+constexpr size_t kFaultBytesMax = 512;
+
+// What a rank of another release may call otherwise is a rank that died; and so is one that says
+// that it was drained, which is the coordinator's to say.
 LossCause ReadCause(::capnp::Text::Reader name) {
   for (int i = 0; i < kLossCauses; ++i) {
     const auto cause = static_cast<LossCause>(i);
-    if (ToString(name) == ToString(cause)) return cause;
+    if (ToString(name) == ToString(cause) && cause != LossCause::kDrained) return cause;
   }
   return LossCause::kRankDied;
+}
+
+// In whole characters.
+std::string ReadFault(::capnp::Text::Reader message) {
+  std::string text = ToString(message);
+  if (text.size() <= kFaultBytesMax) return text;
+  size_t end = kFaultBytesMax;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  text.resize(end);
+  return text;
 }
 
 class RankSession : public wire::RankSession::Server {
@@ -52,7 +67,7 @@ class RankSession : public wire::RankSession::Server {
       const auto params = context.getParams();
       RequireEpoch(
           host_.ranks().OnFault(connection_, params.getEpoch(), ReadCause(params.getCause()),
-                                ToString(params.getMessage())),
+                                ReadFault(params.getMessage())),
           params.getEpoch());
       return kj::Promise<void>(kj::READY_NOW);
     });

@@ -6,11 +6,13 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "transport/rpc/convert/convert.h"
 #include "transport/rpc/convert/error_map.h"
+#include "transport/rpc/secret.h"
 #include "transport/rpc/update_queue.h"
 
 namespace shoal::rpc {
@@ -152,8 +154,8 @@ class GenerationServer : public wire::Generation::Server {
 
 class ServicePort : public wire::Coordinator::Server {
  public:
-  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks)
-      : listener_(listener), tasks_(tasks) {}
+  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks, std::string group_token)
+      : listener_(listener), tasks_(tasks), group_token_(std::move(group_token)) {}
 
   kj::Promise<void> generate(GenerateContext context) override {
     return TranslateErrors([&] {
@@ -173,7 +175,13 @@ class ServicePort : public wire::Coordinator::Server {
 
   kj::Promise<void> drain(DrainContext context) override {
     const auto params = context.getParams();
-    const std::string refusal = listener_.OnDrainGroup(params.getGroup(), params.getRestart());
+    const auto token = params.getGroupToken().asChars();
+    const bool may = group_token_.empty() ||
+                     SecretsEqual(std::string_view(token.begin(), token.size()), group_token_);
+    const std::string refusal =
+        may ? listener_.OnDrainGroup(params.getGroup(), params.getRestart())
+            : "the group token is missing or wrong: who drains a group must show the "
+              "coordinator's --group-token-file";
     context.getResults().setRefusal(ToText(refusal));
     return kj::READY_NOW;
   }
@@ -205,12 +213,14 @@ class ServicePort : public wire::Coordinator::Server {
 
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
+  const std::string group_token_;
 };
 
 }  // namespace
 
-wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks) {
-  return kj::heap<ServicePort>(listener, tasks);
+wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks,
+                                          std::string group_token) {
+  return kj::heap<ServicePort>(listener, tasks, std::move(group_token));
 }
 
 }  // namespace shoal::rpc

@@ -4,12 +4,16 @@
 
 #include <kj/async.h>
 
+#include <string>
+
 #include "transport/rpc/server/cluster_server.h"
 #include "transport/wire/service.capnp.h"
 
 namespace shoal::rpc {
 
-// `handler` and `tasks` outlive it and all generations that it hands out.
-wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks);
+// `group_token`: who drains a group must show it. Empty: none is asked for. `listener` and `tasks`
+// outlive it and all generations that it hands out.
+wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks,
+                                          std::string group_token);
 
 }  // namespace shoal::rpc

@@ -10,8 +10,11 @@ namespace shoal::rank {
 
 void EndWithLauncher() {
   if (std::getenv("OMPI_COMM_WORLD_RANK") == nullptr) return;
+  // Read before the kernel is asked, so that an end in between is seen below.
+  const pid_t launcher = getppid();
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return;  // Kernels before 2.1.57.
-  if (getppid() == 1) _exit(1);  // It ended before the line above: init has this process now.
+  // It ended before the line above: init has this process now, or a subreaper.
+  if (launcher == 1 || getppid() != launcher) _exit(1);
 }
 
 }  // namespace shoal::rank

@@ -210,10 +210,32 @@ TEST_F(SupervisorTest, StartsAnewAlthoughAProcessDoesNotEnd) {
   supervisor_->OnReady(0, {});
   executor_.processes[0].stuck = true;
   supervisor_->OnLost(0, LossCause::kStuck, "stuck");
-  Poll(90);
-  EXPECT_THAT(executor_.starts, ElementsAre(0));
-  Poll(20);
+  Poll(110);
+  EXPECT_THAT(executor_.starts, ElementsAre(0)) << "it may still end";
+  EXPECT_EQ(StatusOf(0).state, GroupState::kDraining);
+  Poll(1'500);
   EXPECT_THAT(executor_.starts, ElementsAre(0, 0));
+}
+
+TEST_F(SupervisorTest, StartsAnewOnceAProcessHasEndedLate) {
+  Make(1);
+  supervisor_->OnReady(0, {});
+  executor_.processes[0].stuck = true;
+  supervisor_->OnLost(0, LossCause::kStuck, "stuck");
+  Poll(110);
+  executor_.processes[0].stuck = false;
+  Poll(2);
+  EXPECT_THAT(executor_.starts, ElementsAre(0, 0));
+}
+
+TEST_F(SupervisorTest, SaysWhatEndedAGroupAlthoughItsConnectionsTellFirst) {
+  Make(1);
+  supervisor_->OnReady(0, {});
+  executor_.processes[0].end = GroupEnd{.signal = 9};
+  supervisor_->OnLost(0, LossCause::kRankDied, "a connection closed");
+  ASSERT_THAT(ended_, SizeIs(1));
+  EXPECT_TRUE(ended_[0].by_itself);
+  EXPECT_THAT(ended_[0].why, HasSubstr("was ended by signal 9 (Killed); a connection closed"));
 }
 
 TEST_F(SupervisorTest, PausesBetweenStartsThatFailAndSaysWhy) {
