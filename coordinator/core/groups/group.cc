@@ -55,12 +55,12 @@ void Group::Forget(SequenceId sequence) {
   if (trial == sequence) trial.reset();
 }
 
-void Group::NoteRoom(const SequenceUpdate& update, TimeNs now) {
+void Group::NoteRoom(const SequenceUpdate& update) {
   if (update.finish != FinishReason::kNone) full = update.no_room;
   if (!update.no_room) {
-    full_since.reset();
-  } else if (!full_since && sequences.size() == 1 && sequences.contains(update.id)) {
-    full_since = now;
+    full_for_ticks = 0;
+  } else if (sequences.size() == 1 && sequences.contains(update.id)) {
+    ++full_for_ticks;
   }
 }
 

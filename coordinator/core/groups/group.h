@@ -60,8 +60,8 @@ struct Group {
   // Its leader has refused a request for lack of room: it is given none until it has said that
   // something ended, or a tick has passed.
   bool full = false;
-  // Since when it has refused for lack of room whatever it was given, with nothing there.
-  std::optional<TimeNs> full_since;
+  // How often in a row it has done so with nothing there, at most once a tick.
+  int64_t full_for_ticks = 0;
   // It was asked to end, and has until then to end its streams; once it is kStopping, to be gone.
   std::optional<TimeNs> drain_until;
   std::string canary_digest;  // Empty: not all there yet.
@@ -89,7 +89,7 @@ struct Group {
   // A sequence that it was given has ended there.
   void Forget(SequenceId sequence);
   // Its leader says so, whether or not it was given that sequence.
-  void NoteRoom(const SequenceUpdate& update, TimeNs now);
+  void NoteRoom(const SequenceUpdate& update);
   // "group 1 (epoch 4, node7, tensor 2 x pipeline 1)"
   std::string Name() const;
   GroupStatus Status() const;

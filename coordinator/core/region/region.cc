@@ -189,7 +189,7 @@ void Region::TickGroup(Group& group) {
                      Str("its leader came back and has not said within ", options_.join_timeout_ms,
                          " ms which sequences it has"));
   }
-  if (group.full_since && now - *group.full_since > options_.join_timeout_ms * kMillisecondNs) {
+  if (group.full_for_ticks * options_.heartbeat_ms > options_.join_timeout_ms) {
     return LoseGroup(
         group, LossCause::kStuck,
         Str("its leader has nothing and has had no room for ", options_.join_timeout_ms, " ms"));

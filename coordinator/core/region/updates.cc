@@ -32,7 +32,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
   groups_.ApplyStats(*group, stats);
   for (SequenceUpdate& update : updates) {
     if (group->rejoin) group->rejoin->unconfirmed.erase(update.id);
-    group->NoteRoom(update, clock_.now());
+    group->NoteRoom(update);
     if (IgnoreUpdate(*group, update)) continue;
     const std::optional<UpdateFault> fault = FindFault(*group, update);
     if (fault) {

@@ -99,6 +99,9 @@ void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t e
     context_.Violation(Str("stream ", request.stream, " was handed over, and is not taken"));
   }
   if (held.all.finish != FinishReason::kNone) return;
+  // Its end may have come already, in the last part of an earlier hand-over of the same.
+  const auto ended = region.ended().find(request.stream);
+  if (ended != region.ended().end() && ended->second.holder.sequence == request.id) return;
   if (stream == region.streams().end() || stream->second.sequence != request.id) {
     if (!cancelled_.contains(request.id)) {
       context_.Violation(Str("sequence ", request.id, " of stream ", request.stream,
@@ -154,6 +157,10 @@ void Checker::Observe(const SubmitAction& submit, const Region& region) {
     if (region.groups().empty() || !fresh) return;
     return context_.Violation(
         Str("sequence ", request.id, " is for epoch ", submit.epoch, ", which no group has"));
+  }
+  // A group that is dismissed while its leader is away gives up its streams, and hears of it later.
+  for (const auto& [index, group] : region.groups()) {
+    if (group.state == GroupState::kStopping && !group.has_leader()) DisplaceEpoch(group.epoch);
   }
   const Member& member = members_.at(*number);
   if (request.stream == StreamId{}) {
@@ -228,6 +235,14 @@ void Checker::Displace(uint64_t number, bool is_lost) {
     placed_.erase(known.place->sequence);
     known.place.reset();
     if (is_lost) ++known.groups_lost;
+  }
+}
+
+void Checker::DisplaceEpoch(uint64_t epoch) {
+  for (auto& [id, known] : known_) {
+    if (!known.place || known.place->epoch != epoch) continue;
+    placed_.erase(known.place->sequence);
+    known.place.reset();
   }
 }
 

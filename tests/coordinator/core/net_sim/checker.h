@@ -84,6 +84,7 @@ class Checker {
   void CheckForgotten(StreamId id, const Known& known, const Region& region);
   // What was given to that group is not there any more.
   void Displace(uint64_t number, bool is_lost);
+  void DisplaceEpoch(uint64_t epoch);
   // The number of the group with that leader; none if it is gone.
   std::optional<uint64_t> FindNumber(ConnectionId leader, uint64_t epoch) const;
   void NoteReady(const Region& region);
