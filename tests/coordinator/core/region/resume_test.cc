@@ -216,7 +216,8 @@ TEST_F(RegionTest, LosesALeaderWhoseAlternativesAreNotWhatWasAsked) {
       {{{-1, -1.0F}, {5, -2.0F}}, "alternative -1 of sequence"}};
   ConnectionId leader = 0;
   for (const auto& [top, why] : cases) {
-    const uint64_t epoch = JoinReady(++leader, MakeRank(leader));
+    ++leader;
+    const uint64_t epoch = JoinReady(leader, MakeRank(leader));
     Request request = MakeRequest();
     request.params.top_logprobs = 2;
     const StreamId stream = Submit(request);
