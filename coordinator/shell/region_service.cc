@@ -72,7 +72,13 @@ std::variant<core::GenerationService::Resumed, StreamError> RegionService::Resum
     // At once, so that nothing that it does about the stream can be taken for the new one's. It may
     // even have cancelled it.
     before->OnError(MakeStreamError(BusyReason::kDraining, "its client came back elsewhere"));
+    const bool recomputing = std::get<Resumed>(outcome).recomputing;
     outcome = region_.Resume(std::move(request));
+    if (auto* resumed = std::get_if<Resumed>(&outcome)) {
+      resumed->recomputing = resumed->recomputing || recomputing;
+    } else {
+      region_.Detach(stream);  // Nobody listens to it any more.
+    }
   }
   if (std::holds_alternative<Resumed>(outcome)) listeners_[stream] = &listener;
   Schedule();

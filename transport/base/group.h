@@ -32,7 +32,7 @@ struct RankRegistration {
   int32_t sequences_max = 0;       // Sequences that a step can hold.
   int32_t queue_requests_max = 0;  // Requests that the leader takes beyond those.
   int32_t vocab_size = 0;          // Token ids are below it.
-  // The managed group whose place it takes (--group-number); none: any number that is free.
+  // The managed group whose place it takes if it was no member yet (--group-number); none: any.
   std::optional<uint64_t> group_number{};
   // The epoch of its last membership, whichever coordinator gave it; 0: none yet. A coordinator
   // that still has the group under it takes the rank back (RegisterOutcome::continued).

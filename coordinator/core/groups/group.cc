@@ -32,6 +32,11 @@ const GroupRank* Group::FindRank(ConnectionId connection) const {
   return nullptr;
 }
 
+bool Group::CanaryWaits() const {
+  const size_t others = sequences.size() - (has_canary() ? 1 : 0);
+  return wants_canary() && others >= static_cast<size_t>(shape().sequences_max);
+}
+
 size_t Group::capacity() const {
   return static_cast<size_t>(shape().sequences_max) +
          static_cast<size_t>(shape().queue_requests_max);

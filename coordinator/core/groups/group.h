@@ -77,6 +77,9 @@ struct Group {
   bool has_canary() const { return canary && sequences.contains(canary->sequence); }
   // Null if it has none on that connection.
   const GroupRank* FindRank(ConnectionId connection) const;
+  // Whether its canary has to wait because other sequences take up all that its steps can hold: it
+  // gets the next place that is free, however long that takes.
+  bool CanaryWaits() const;
   // Requests that it may be given at once.
   size_t capacity() const;
   // Whether it may be given one more, now.

@@ -116,8 +116,12 @@ std::optional<ConnectionId> Groups::FindConnection(const RankRegistration& rank)
 }
 
 uint64_t Groups::ChooseNumber(const RankRegistration& rank) const {
-  // A number that this coordinator does not manage was given by another one.
-  if (rank.group_number && *rank.group_number < options_.managed_groups) return *rank.group_number;
+  // A managed number is for what this coordinator has started. One that it does not manage was
+  // given by another coordinator, and so was one of a group that has been a member before.
+  const bool is_new = rank.last_epoch == 0;
+  if (is_new && rank.group_number && *rank.group_number < options_.managed_groups) {
+    return *rank.group_number;
+  }
   uint64_t number = options_.managed_groups;
   while (groups_.contains(number)) ++number;
   return number;

@@ -26,7 +26,8 @@ std::vector<Health::Loss> Health::Tick(const GroupMap& groups) {
   std::map<uint64_t, TimeNs> ages_ns;
   std::vector<Loss> losses;
   for (const auto& [number, group] : groups) {
-    const TimeNs age_ns = ages_ns[group.epoch] = ages_ns_[group.epoch] + elapsed;
+    const TimeNs due_ns = group.CanaryWaits() ? 0 : elapsed;
+    const TimeNs age_ns = ages_ns[group.epoch] = ages_ns_[group.epoch] + due_ns;
     for (const auto& rank : group.ranks) {
       if (!rank) continue;
       Pulse& pulse = pulses[rank->connection] = pulses_[rank->connection];

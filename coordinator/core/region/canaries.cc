@@ -39,9 +39,7 @@ void Region::TickCanary(Group& group) {
     group.canary_due = group.canary_due || due;
     return StartDueCanary(group);
   }
-  // Where all slots are taken it waits for the next one that is free, however long that takes.
-  const auto slots = static_cast<size_t>(group.shape().sequences_max);
-  if (group.sequences.size() > slots || group.ranks_away > 0) return;
+  if (group.CanaryWaits() || group.ranks_away > 0) return;
   group.canary_wait_ms += options_.heartbeat_ms;
   if (group.canary_wait_ms <= options_.join_timeout_ms) return;
   LoseGroup(group, LossCause::kStuck,

@@ -124,9 +124,12 @@ bool Region::TakeHeld(Group& group, HeldStream& held) {
       (held.all.finish != FinishReason::kNone && there == std::ssize(stream->tokens));
   if (!farther || !stream->request.resumable || stream->key != group.key ||
       stream->request.prompt != held.request.prompt ||
-      stream->request.params != held.request.params || stream->FindFault(held.all)) {
+      stream->request.params != held.request.params ||
+      stream->FindFault(held.all, group.shape().vocab_size)) {
     return false;
   }
+  // One on trial is alone with its group, except for what it left there itself.
+  if (stream->on_trial() && group.trial && group.trial != stream->sequence) return false;
   if (stream->group) {
     const Group& other = groups_.at(*stream->group);
     actions_.emplace_back(CancelAction{other.leader(), other.epoch, stream->sequence});
@@ -140,8 +143,8 @@ bool Region::TakeHeld(Group& group, HeldStream& held) {
 bool Region::TakeHeldPart(Group& group, StreamId id, HeldStream& held) {
   const Stream& stream = *streams_.Find(id);
   if (stream.group != group.number) return false;
-  if (held.all.finish == FinishReason::kCancelled || stream.FindFault(held.all) ||
-      !group.FindFault(held.all).empty()) {
+  if (held.all.finish == FinishReason::kCancelled ||
+      stream.FindFault(held.all, group.shape().vocab_size) || !group.FindFault(held.all).empty()) {
     group.Forget(stream.sequence);
     streams_.Park(id, {LossCause::kProtocol, Str(group.Name(), " held something else")});
     return false;
@@ -152,7 +155,9 @@ bool Region::TakeHeldPart(Group& group, StreamId id, HeldStream& held) {
 
 bool Region::AdoptStream(Group& group, HeldStream& held) {
   Stream adopted = MakeStream(held, group.key);
-  if (LacksLogprobs(held.request) || adopted.FindFault(held.all)) return false;
+  if (LacksLogprobs(held.request) || adopted.FindFault(held.all, group.shape().vocab_size)) {
+    return false;
+  }
   adopted.detached_since = clock_.now();
   const StreamId id = AddStream(std::move(adopted));
   ++counts_.streams_adopted_total;
@@ -163,6 +168,8 @@ bool Region::AdoptStream(Group& group, HeldStream& held) {
 }
 
 void Region::Bind(StreamId id, Group& group, SequenceId sequence) {
+  const std::optional<Parked>& parked = streams_.Find(id)->parked;
+  if (parked && parked->cause) ++counts_.streams_resumed[static_cast<size_t>(*parked->cause)];
   const Stream& stream = streams_.Place(id, group.number, sequence);
   group.sequences.insert(sequence);
   if (stream.on_trial()) group.trial = sequence;

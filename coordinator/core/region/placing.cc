@@ -40,11 +40,8 @@ void Region::Dispatch(const ModelKey& key) {
 }
 
 void Region::Place(StreamId id, Group& group) {
-  Stream& stream = *streams_.Find(id);
-  if (stream.parked && stream.parked->cause) {
-    ++counts_.streams_resumed[static_cast<size_t>(*stream.parked->cause)];
-  }
   Bind(id, group, streams_.TakeSequence());
+  const Stream& stream = *streams_.Find(id);
   actions_.emplace_back(SubmitAction{group.leader(),
                                      group.epoch,
                                      {.id = stream.sequence,

@@ -71,9 +71,10 @@ bool Region::IgnoreUpdate(const Group& group, const SequenceUpdate& update) {
 std::optional<UpdateFault> Region::FindFault(const Group& group, const SequenceUpdate& update) {
   std::string fault = group.FindFault(update);
   if (!fault.empty()) return UpdateFault{.what = std::move(fault)};
-  if (IsCanary(group, update)) return group.canary->FindFault(update);
+  const int32_t vocab_size = group.shape().vocab_size;
+  if (IsCanary(group, update)) return group.canary->FindFault(update, vocab_size);
   const std::optional<StreamId> id = streams_.FindId(update.id);
-  return id ? streams_.Find(*id)->FindFault(update) : std::nullopt;
+  return id ? streams_.Find(*id)->FindFault(update, vocab_size) : std::nullopt;
 }
 
 void Region::ApplyUpdate(Group& group, SequenceUpdate update) {

@@ -15,9 +15,11 @@ int64_t GenerationState::prompt_logprobs_wanted() const {
   return request.params.prompt_logprobs ? static_cast<int64_t>(request.prompt.size()) - 1 : 0;
 }
 
-std::optional<UpdateFault> GenerationState::FindFault(const SequenceUpdate& update) const {
+std::optional<UpdateFault> GenerationState::FindFault(const SequenceUpdate& update,
+                                                      int32_t vocab_size) const {
   std::optional<UpdateFault> fault = FindTokensFault(update);
-  return fault ? std::move(fault) : FindLogprobsFault(update);
+  if (!fault) fault = FindLogprobsFault(update);
+  return fault ? std::move(fault) : FindTopFault(update, vocab_size);
 }
 
 std::optional<UpdateFault> GenerationState::FindTokensFault(const SequenceUpdate& update) const {
@@ -72,6 +74,26 @@ std::optional<UpdateFault> GenerationState::FindLogprobsFault(const SequenceUpda
     return UpdateFault{.what = Str("sequence ", update.id, " has ", fresh,
                                    " log-probabilities of its prompt, ", prompt_logprobs_left,
                                    all_due ? "" : " or fewer", " were expected")};
+  }
+  return std::nullopt;
+}
+
+std::optional<UpdateFault> GenerationState::FindTopFault(const SequenceUpdate& update,
+                                                         int32_t vocab_size) const {
+  const auto count =
+      static_cast<size_t>(std::clamp<int32_t>(request.params.top_logprobs, 0, vocab_size));
+  for (const auto* positions : {&update.prompt_logprobs, &update.logprobs}) {
+    for (const TokenLogprobs& position : *positions) {
+      if (position.top.size() != count) {
+        return UpdateFault{.what = Str("sequence ", update.id, " has ", position.top.size(),
+                                       " alternatives at a position, ", count, " were expected")};
+      }
+      for (const auto& [token, logprob] : position.top) {
+        if (token >= 0 && token < vocab_size) continue;
+        return UpdateFault{.what = Str("alternative ", token, " of sequence ", update.id,
+                                       " is not in the vocabulary of ", vocab_size)};
+      }
+    }
   }
   return std::nullopt;
 }

@@ -28,9 +28,9 @@ struct GenerationState {
   // Of which nothing has come.
   explicit GenerationState(Request granted);
 
-  // What is wrong with an update. One may tell again what is here already; it may leave nothing
-  // out.
-  std::optional<UpdateFault> FindFault(const SequenceUpdate& update) const;
+  // What is wrong with an update from a group whose token ids are below `vocab_size`. One may tell
+  // again what is here already; it may leave nothing out.
+  std::optional<UpdateFault> FindFault(const SequenceUpdate& update, int32_t vocab_size) const;
   // Takes from the update what is here already. The update is as FindFault wants it.
   void Trim(SequenceUpdate& update) const;
   // The update was trimmed.
@@ -46,6 +46,8 @@ struct GenerationState {
  private:
   std::optional<UpdateFault> FindTokensFault(const SequenceUpdate& update) const;
   std::optional<UpdateFault> FindLogprobsFault(const SequenceUpdate& update) const;
+  // Of the alternatives at each position.
+  std::optional<UpdateFault> FindTopFault(const SequenceUpdate& update, int32_t vocab_size) const;
 };
 
 }  // namespace shoal::core

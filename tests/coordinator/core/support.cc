@@ -39,7 +39,11 @@ SubmitAction SubmitOf(const Canary& canary) {
 SequenceUpdate AnswerCanary(const SubmitAction& canary, uint32_t flipped_bits) {
   const auto logprobs = [&](size_t position) {
     const float logprob = -0.125F * static_cast<float>(position + 1);
-    return TokenLogprobs{logprob, {{7, logprob}, {3, -5.5F}}};
+    TokenLogprobs logprobs{logprob, {{7, logprob}, {3, -5.5F}}};
+    for (int32_t id = 10; std::ssize(logprobs.top) < canary.request.params.top_logprobs; ++id) {
+      logprobs.top.emplace_back(id, -6.5F);
+    }
+    return logprobs;
   };
   SequenceUpdate update;
   update.id = canary.request.id;

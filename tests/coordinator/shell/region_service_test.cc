@@ -200,13 +200,15 @@ class FakeWorker {
       return;
     }
     const GenerationParams& params = request.params;
+    TokenLogprobs logprobs;
+    for (int32_t id = 0; id < params.top_logprobs; ++id) logprobs.top.emplace_back(id, -1.0F);
     if (params.prompt_logprobs && !request.prompt_logprobs_given) {
-      update.prompt_logprobs.resize(request.prompt.size() - 1);
+      update.prompt_logprobs.resize(request.prompt.size() - 1, logprobs);
     }
     while (brought < params.tokens_max) {
       update.tokens_before = brought++;
       update.tokens = {static_cast<int32_t>(request.prompt.back() + brought)};
-      if (params.top_logprobs >= 0) update.logprobs.resize(1);
+      if (params.top_logprobs >= 0) update.logprobs = {logprobs};
       if (brought == params.tokens_max) update.finish = FinishReason::kLength;
       link_->QueueUpdates({update}, {});
       link_->SendQueued();
@@ -464,6 +466,35 @@ TEST(RegionService, TellsAllOfAStreamToAClientThatComesBack) {
   EXPECT_TRUE(worker.Cancelled().has_value());
   EXPECT_EQ(third.end(), "");
   EXPECT_EQ(coordinator.journal_size(), 0u);
+}
+
+TEST(RegionService, SaysThatItRecomputesWhereTheListenerBeforeWasStillToHearOfTheEnd) {
+  auto io = kj::setupAsyncIo();
+  const SteadyClock clock;
+  const core::RegionOptions options;
+  RegionService region(options, clock, io.provider->getTimer(), {});
+  const RankRegistration rank = core::MakeRank(1);
+  const uint64_t epoch = region.OnRegister(1, rank).epoch;
+  const core::SequenceId canary = options.boot + 1;
+  EXPECT_TRUE(region.OnUpdates(
+      1, epoch,
+      {core::AnswerCanary(core::SubmitOf(core::Canary(canary, options.canary_prompt, rank)))}, {}));
+  core::Request request{{99, 10}, {}};
+  request.params.tokens_max = 5;
+  request.resumable = true;
+  request.stream = StreamId{1, 2};
+  Listener first;
+  Listener second;
+  EXPECT_TRUE(std::holds_alternative<StreamId>(region.Submit(request, first)));
+  SequenceUpdate refusal;
+  refusal.id = canary + 1;
+  refusal.finish = FinishReason::kCancelled;
+  refusal.detail = "not this one";
+  EXPECT_TRUE(region.OnUpdates(1, epoch, {refusal}, {}));
+  const auto outcome = region.Resume(request, second);
+  EXPECT_EQ(first.end(), "draining");
+  ASSERT_TRUE(std::holds_alternative<core::GenerationService::Resumed>(outcome));
+  EXPECT_TRUE(std::get<core::GenerationService::Resumed>(outcome).recomputing);
 }
 
 TEST(RegionService, DrainsAGroupAndSaysWhenItIsGone) {

@@ -273,6 +273,16 @@ class HandOverTest : public DetachedTest {
     return Select<SubmitAction>(Take()).at(0);
   }
 
+  // Its leader takes no canary.
+  void RefuseCanary(ConnectionId leader, const SubmitAction& canary) {
+    SequenceUpdate refusal;
+    refusal.id = canary.request.id;
+    refusal.finish = FinishReason::kCancelled;
+    refusal.detail = "this group's queue is full";
+    refusal.no_room = true;
+    EXPECT_TRUE(region_.Update(leader, old_epoch_, {refusal}, {}));
+  }
+
   uint64_t old_epoch_ = 0;
 };
 
@@ -355,6 +365,13 @@ TEST_F(HandOverTest, AreRefusedWithoutHarmWhereTheyMakeNoSense) {
   expect_refused("two ids", [](auto& held) { held.all.id = 5; });
   expect_refused("cancelled", [](auto& held) { held.all.finish = FinishReason::kCancelled; });
   expect_refused("generated", [](auto& held) { held.request.generated.resize(4); });
+  expect_refused("alternatives", [](auto& held) { held.all.logprobs[0].top = {{1, -1.0F}}; });
+  expect_refused("another alternative", [](auto& held) {
+    held.request.params.top_logprobs = 1;
+    for (auto* positions : {&held.all.prompt_logprobs, &held.all.logprobs}) {
+      for (TokenLogprobs& position : *positions) position.top = {{100, -1.0F}};
+    }
+  });
   expect_refused("lost log-probabilities", [](auto& held) {
     held.request.generated = {3};
     held.all.tokens_before = 1;
@@ -392,6 +409,8 @@ TEST_F(HandOverTest, HaveOneGeneratorWhoeverBringsThem) {
   EXPECT_EQ(Heard(actions, {1, 8}).tokens, (Ints{6, 7}));
   ASSERT_THAT(Select<CancelAction>(actions), SizeIs(1));
   EXPECT_EQ(Select<CancelAction>(actions)[0].sequence, recomputed);
+  EXPECT_EQ(region_.streams().at({1, 8}).resumes, 1);
+  EXPECT_EQ(region_.status().streams_resumed[static_cast<size_t>(LossCause::kRankDied)], 1);
 }
 
 TEST_F(HandOverTest, AreForgottenWhereNobodyComesForThem) {
@@ -406,6 +425,87 @@ TEST_F(HandOverTest, AreForgottenWhereNobodyComesForThem) {
   }
   EXPECT_THAT(Select<CancelAction>(Take()), SizeIs(1));
   EXPECT_THAT(region_.streams(), IsEmpty());
+}
+
+TEST_F(HandOverTest, KeepTheirFullGroupHoweverLongItsCanaryHasNoPlace) {
+  const SubmitAction refused = JoinOld(2);
+  EXPECT_TRUE(
+      region_.HandOver(2, old_epoch_, {Held(7, {4}), Held(8, {5}), Held(9, {6})}, /*last=*/true));
+  RefuseCanary(2, refused);
+  Take();
+  KeepAlive(2, 2 * Options().join_timeout_ms);
+  auto actions = Take();
+  EXPECT_THAT(Select<SubmitAction>(actions), IsEmpty());
+  EXPECT_TRUE(region_.Heartbeat(2, old_epoch_, 0, false)) << "it is there";
+
+  // The first place that is free is the canary's.
+  SequenceUpdate end;
+  end.id = 97;
+  end.tokens_before = 1;
+  end.finish = FinishReason::kStop;
+  EXPECT_TRUE(region_.Update(2, old_epoch_, {end}, {}));
+  const auto canaries = Select<SubmitAction>(Take());
+  ASSERT_THAT(canaries, SizeIs(1));
+  EXPECT_EQ(canaries[0].request.stream, StreamId{});
+  // It waits there: both places of a step are taken.
+  KeepAlive(2, 2 * Options().join_timeout_ms);
+  EXPECT_TRUE(region_.Update(2, old_epoch_, {AnswerCanary(canaries[0])}, {}));
+  EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
+  EXPECT_EQ(region_.streams().size(), 2u);
+}
+
+TEST_F(HandOverTest, KeepTheirGroupThatIsFullOfWhatWasNotTaken) {
+  const SubmitAction refused = JoinOld(2);
+  HeldStream bad = Held(9, {4});
+  bad.request.params.sampling.top_p = -1;
+  EXPECT_TRUE(region_.HandOver(2, old_epoch_, {Held(7, {4}), Held(8, {5}), bad}, /*last=*/true));
+  // The last one takes up a place there until it has heard that it is cancelled.
+  RefuseCanary(2, refused);
+  EXPECT_THAT(Select<GroupLostAction>(Take()), IsEmpty());
+  SequenceUpdate end;
+  end.id = bad.request.id;
+  end.finish = FinishReason::kCancelled;
+  EXPECT_TRUE(region_.Update(2, old_epoch_, {end}, {}));
+  const auto canaries = Select<SubmitAction>(Take());
+  ASSERT_THAT(canaries, SizeIs(1));
+  EXPECT_TRUE(region_.Update(2, old_epoch_, {AnswerCanary(canaries[0])}, {}));
+  EXPECT_THAT(Select<GroupReadyAction>(Take()), SizeIs(1));
+}
+
+TEST_F(HandOverTest, LoseAGroupThatHasNoRoomForItsCanaryForEver) {
+  SubmitAction canary = JoinOld(2);
+  EXPECT_TRUE(region_.HandOver(2, old_epoch_, {Held(7, {4})}, /*last=*/true));
+  std::vector<GroupLostAction> lost;
+  const int64_t ticks_max = 2 * Options().join_timeout_ms / 100;
+  for (int64_t tick = 0; tick < ticks_max && lost.empty(); ++tick) {
+    RefuseCanary(2, canary);
+    EXPECT_TRUE(region_.Heartbeat(1, epoch_, 0, false));
+    KeepAlive(2, 100);
+    const auto actions = Take();
+    lost = Select<GroupLostAction>(actions);
+    if (!lost.empty()) break;
+    ASSERT_THAT(Select<SubmitAction>(actions), SizeIs(1));
+    canary = Select<SubmitAction>(actions)[0];
+  }
+  ASSERT_THAT(lost, SizeIs(1));
+  EXPECT_EQ(lost[0].cause, LossCause::kNeverReady);
+}
+
+TEST_F(HandOverTest, PutNoTwoStreamsOnTrialTogether) {
+  Submit(Resumable(7));
+  Submit(Resumable(8));
+  Take();
+  region_.Disconnected(1, "closed");
+  JoinReady(2, MakeRank(2));
+  region_.Disconnected(2, "closed");
+  JoinReady(3, MakeRank(3));
+  EXPECT_FALSE(region_.streams().at({1, 8}).group.has_value()) << "the other one is on trial";
+  JoinOld(4);
+  EXPECT_TRUE(region_.HandOver(4, old_epoch_, {Held(7, {4}), Held(8, {5})}, /*last=*/true));
+  const auto actions = Take();
+  EXPECT_EQ(region_.streams().at({1, 7}).group, 1u);
+  EXPECT_NE(region_.streams().at({1, 8}).group, 1u);
+  EXPECT_THAT(Select<CancelAction>(actions), SizeIs(2)) << "the first one's other, the second one";
 }
 
 }  // namespace

@@ -280,5 +280,31 @@ TEST(ManagedGroups, HaveTheirOwnNumbers) {
   EXPECT_FALSE(status.groups[2].managed);
 }
 
+TEST(ManagedGroups, LeaveTheirNumbersToWhatThisCoordinatorHasStarted) {
+  ManualClock clock;
+  RegionOptions options;
+  options.managed_groups = 1;
+  options.boot = 500;
+  Region region(options, clock, MakeTestRandom());
+  RankRegistration old = MakeRank(1);
+  old.group_number = 0;
+  old.last_epoch = 400;  // Of the coordinator before, which had started it.
+  const RegisterOutcome rejoined = region.Register(1, old);
+  EXPECT_EQ(rejoined.group, 1u);
+  EXPECT_TRUE(region.HandOver(1, rejoined.epoch, {}, /*last=*/true));
+  RankRegistration started = MakeRank(2);
+  started.group_number = 0;
+  EXPECT_EQ(region.Register(2, started).group, 0u);
+  EXPECT_TRUE(region.GroupEnded(0, LossCause::kRankDied, "its processes ended"));
+  EXPECT_FALSE(region.GroupEnded(0, LossCause::kRankDied, "its processes ended"));
+  EXPECT_TRUE(region.Heartbeat(1, rejoined.epoch, 0, false)) << "it is another one";
+
+  region.Disconnected(1, "closed");
+  old.last_epoch = rejoined.epoch;
+  const RegisterOutcome back = region.Register(3, old);
+  EXPECT_TRUE(back.continued);
+  EXPECT_EQ(back.group, 1u);
+}
+
 }  // namespace
 }  // namespace shoal::core

@@ -208,6 +208,37 @@ TEST_F(RegionTest, LosesALeaderThatLeavesTokensOutOrTellsOthers) {
   expect_loss(5, 2, {7, 8, 9}, none, LossCause::kProtocol, "has 5 tokens, at most 4");
 }
 
+TEST_F(RegionTest, LosesALeaderWhoseAlternativesAreNotWhatWasAsked) {
+  const std::vector<std::pair<std::vector<std::pair<int32_t, float>>, std::string>> cases = {
+      {{{5, -1.0F}}, "has 1 alternatives at a position, 2 were expected"},
+      {{{5, -1.0F}, {6, -2.0F}, {7, -3.0F}}, "has 3 alternatives at a position"},
+      {{{5, -1.0F}, {100, -2.0F}}, "alternative 100 of sequence"},
+      {{{-1, -1.0F}, {5, -2.0F}}, "alternative -1 of sequence"}};
+  ConnectionId leader = 0;
+  for (const auto& [top, why] : cases) {
+    ++leader;
+    const uint64_t epoch = JoinReady(leader, MakeRank(leader));
+    Request request = MakeRequest();
+    request.params.top_logprobs = 2;
+    const StreamId stream = Submit(request);
+    Take();
+    SequenceUpdate update;
+    update.id = SequenceOf(stream);
+    update.tokens = {5};
+    update.logprobs = {{-1.0F, {{5, -1.0F}, {6, -2.0F}}}};
+    EXPECT_TRUE(region_.Update(leader, epoch, {update}, {}));
+    EXPECT_THAT(Select<GroupLostAction>(Take()), IsEmpty());
+    update.tokens_before = 1;
+    update.logprobs[0].top = top;
+    EXPECT_TRUE(region_.Update(leader, epoch, {update}, {}));
+    const auto lost = Select<GroupLostAction>(Take());
+    ASSERT_THAT(lost, SizeIs(1)) << why;
+    EXPECT_EQ(lost[0].cause, LossCause::kProtocol);
+    EXPECT_THAT(lost[0].why, HasSubstr(why));
+    Cancel(stream);
+  }
+}
+
 TEST_F(RegionTest, SuspectsAStreamThatLosesItsThirdGroup) {
   JoinReady(1, MakeRank(1));
   Request poison = MakeRequest();
