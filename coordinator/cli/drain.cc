@@ -73,7 +73,7 @@ std::optional<GroupStatus> FindGroup(const RegionStatus& status, uint64_t number
 // Whether what was asked for has come about. `epoch`: of the group before.
 bool IsDone(const RegionStatus& status, uint64_t number, uint64_t epoch, bool restart) {
   const std::optional<GroupStatus> group = FindGroup(status, number);
-  const bool is_another = group && group->epoch != epoch;
+  const bool is_another = group && group->epoch != 0 && group->epoch != epoch;
   if (!restart) return !group || is_another || group->state == GroupState::kLost;
   return is_another && group->state == GroupState::kReady;
 }
