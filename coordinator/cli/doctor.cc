@@ -118,7 +118,8 @@ Finding CheckMpirun() {
   const ProgramOutput version = RunProgram({"mpirun", "--version"}, kMpirunMs);
   const std::string name = version.lines.empty() ? "mpirun" : version.lines[0];
   std::vector<std::string> command = launch::MpirunCommand(
-      {.rank_count = 2, .worker = "/bin/true", .arguments = {}, .on_stdout = {}}, geteuid() == 0);
+      {.rank_count = 2, .worker = "/bin/true", .arguments = {}, .on_stdout = {}}, geteuid() == 0,
+      /*folder=*/"");
   const ProgramOutput ranks = RunProgram(command, kMpirunMs);
   if (ranks.status == 0) return {Grade::kOk, name + ": starts two ranks"};
   std::string text =

@@ -21,6 +21,7 @@ class ChildGroup : public StartedGroup {
  public:
   ChildGroup(std::vector<std::string> command, std::string starter)
       : group_(std::move(command), std::move(starter), /*on_stdout=*/{}) {}
+  explicit ChildGroup(const LocalGroupOptions& options) : group_(options) {}
 
   bool HasEnded() override { return group_.HasEnded(); }
   void Terminate() override { group_.Terminate(); }
@@ -124,7 +125,7 @@ std::unique_ptr<StartedGroup> LocalExecutor::Start(uint64_t group) {
   if (!place_.token_file.empty()) {
     arguments.insert(arguments.end(), {"--group-token-file", place_.token_file});
   }
-  return std::make_unique<ChildGroup>(MpirunCommand(options, geteuid() == 0), "mpirun");
+  return std::make_unique<ChildGroup>(options);
 }
 
 CommandTemplate::CommandTemplate(const std::string& text) : words_(WordSplitter(text).Split()) {

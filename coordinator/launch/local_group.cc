@@ -90,13 +90,18 @@ void MpirunReport::ReadNotice() {
   if (name != std::string::npos) rank_ = NumberAfter(text.substr(name), "],");
 }
 
-std::vector<std::string> MpirunCommand(const LocalGroupOptions& options, bool as_root) {
+std::vector<std::string> MpirunCommand(const LocalGroupOptions& options, bool as_root,
+                                       const std::string& folder) {
   // All ranks are on this machine: mpirun needs no port that others could reach, and looking for
   // other networks than shared memory would take MPI_Init another quarter of a second. Where ranks
   // run is the kernel's choice; a thread team that is bound to one core would be slower, not safer.
   std::vector<std::string> command = {
       "mpirun", "--bind-to", "none", "--oversubscribe", "--mca", "oob_tcp_if_include", "lo",
       "--mca",  "pml",       "ob1"};
+  if (!folder.empty()) {
+    command.insert(command.end(), {"--mca", "orte_tmpdir_base", folder, "--mca",
+                                   "btl_vader_backing_directory", folder});
+  }
   if (as_root) command.emplace_back("--allow-run-as-root");
   command.emplace_back("-np");
   command.push_back(std::to_string(options.rank_count));
@@ -106,7 +111,13 @@ std::vector<std::string> MpirunCommand(const LocalGroupOptions& options, bool as
 }
 
 LocalGroup::LocalGroup(const LocalGroupOptions& options)
-    : LocalGroup(MpirunCommand(options, geteuid() == 0), std::string(kMpirun), options.on_stdout) {}
+    : LocalGroup(std::make_unique<MpirunFolder>(), options) {}
+
+LocalGroup::LocalGroup(std::unique_ptr<MpirunFolder> folder, const LocalGroupOptions& options)
+    : LocalGroup(MpirunCommand(options, geteuid() == 0, folder->path()), std::string(kMpirun),
+                 options.on_stdout) {
+  folder_ = std::move(folder);
+}
 
 LocalGroup::LocalGroup(std::vector<std::string> command, std::string starter,
                        std::function<void(std::string_view line)> on_stdout)

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "coordinator/launch/child_process.h"
+#include "coordinator/launch/mpirun_folder.h"
 
 namespace shoal::launch {
 
@@ -87,6 +89,9 @@ class LocalGroup {
   void TakeLine(std::string_view line);
   GroupEnd MakeEnd(const ChildEnd& end);
 
+  LocalGroup(std::unique_ptr<MpirunFolder> folder, const LocalGroupOptions& options);
+
+  std::unique_ptr<MpirunFolder> folder_;  // Null if a command started it. Outlives the processes.
   const std::string starter_;
   std::mutex mutex_;  // Guards the two below, which the child's thread feeds.
   MpirunReport report_;
@@ -94,7 +99,9 @@ class LocalGroup {
   ChildProcess child_;
 };
 
-// The command line that starts it.
-std::vector<std::string> MpirunCommand(const LocalGroupOptions& options, bool as_root);
+// The command line that starts it. `folder`: where mpirun keeps what it needs; empty: where Open
+// MPI likes it, to be left behind by one that is killed.
+std::vector<std::string> MpirunCommand(const LocalGroupOptions& options, bool as_root,
+                                       const std::string& folder);
 
 }  // namespace shoal::launch
