@@ -117,6 +117,7 @@ void Supervisor::LookAtRunning(uint64_t group) {
     const std::string rank = slot.started->EndedRank();
     if (rank.empty()) return;
     slot.why = rank + " ended";
+    slot.by_itself = slot.started->HasEnded();  // A moment ago it had not.
     TellRegion(group, LossCause::kRankDied, slot.why);
     EndLost(slot);
   } else if (timeout_ms > 0 && age > timeout_ms * kMillisecondNs) {
