@@ -54,6 +54,10 @@ def merge(into, piece):
             into[key] = value
 
 
+class NotTaken(Exception):
+    """The coordinator refused the request before it did anything for it."""
+
+
 class Stream(threading.Thread):
     """One request, read in a thread of its own; resumed by its cursor if its connection breaks."""
 
@@ -78,6 +82,10 @@ class Stream(threading.Thread):
         while not self.done and self.error is None:
             try:
                 self.read()
+            except NotTaken as error:
+                if time.monotonic() > deadline:
+                    self.error = str(error)
+                time.sleep(0.05)
             except (OSError, http.client.HTTPException) as error:
                 self.broken(str(error) or repr(error), deadline)
             else:
@@ -103,6 +111,9 @@ class Stream(threading.Thread):
             answer = connection.getresponse()
             if answer.status != 200:
                 text = answer.read().decode()
+                # To be tried again: nothing had begun, as there was no group at this moment.
+                if answer.status == 503 and '"code":"no_group"' in text:
+                    raise NotTaken(text)
                 if self.resumable and answer.status == 503:
                     raise OSError(text)  # To be tried again.
                 self.error = f"{answer.status}: {text}"
