@@ -138,10 +138,10 @@ INSTANTIATE_TEST_SUITE_P(All, WorkerProcessWithAStoppedRank,
                            return Str(std::get<0>(info.param), "_rank", std::get<1>(info.param));
                          });
 
-TEST_P(WorkerProcessWithAStoppedRank, EndsWith3WhenItsCoordinatorGivesItUp) {
+TEST_P(WorkerProcessWithAStoppedRank, EndsWith1WhenItsCoordinatorGivesItUp) {
   StartAndStop();
   coordinator_.GiveUp();
-  ExpectEnd(3);
+  ExpectEnd(1);
   EXPECT_THAT(worker_->Log(), HasSubstr("refused this group: it was given up"));
 }
 
@@ -159,7 +159,7 @@ TEST_F(WorkerProcess, EndsARankThatWasStoppedWhileItWasGivenUp) {
   worker->Signal(SIGSTOP);
   coordinator.GiveUp();
   worker->Signal(SIGCONT);
-  EXPECT_EQ(StatusOf(*worker, coordinator), 3) << worker->Log();
+  EXPECT_EQ(StatusOf(*worker, coordinator), 1) << worker->Log();
 }
 
 TEST_F(WorkerProcess, RanksAgreeOnTheirEndHoweverLongTheyRan) {
@@ -264,10 +264,10 @@ TEST_F(WorkerProcess, JoinsAgainWhenTheCoordinatorComesBack) {
 
   FakeCoordinator next(port, "", 4);
   ASSERT_TRUE(next.RunUntil([&] { return next.ranks.size() == 2; })) << worker->Log();
-  next.Submit(1, {7, 8, 9}, Greedy(5));
-  ASSERT_TRUE(next.RunUntil([&] { return next.streams[1].finish == FinishReason::kLength; }))
+  next.Submit(2, {7, 8, 9}, Greedy(5));
+  ASSERT_TRUE(next.RunUntil([&] { return next.streams[2].finish == FinishReason::kLength; }))
       << worker->Log();
-  EXPECT_EQ(next.streams[1].tokens.size(), 5U);
+  EXPECT_EQ(next.streams[2].tokens.size(), 5U);
   next.Stop();
   EXPECT_EQ(StatusOf(*worker, next), 0) << worker->Log();
 }
