@@ -149,9 +149,19 @@ class Killer {
       for (const GroupStatus& group : groups) killed += keeper.Kill(DrawRank(group)) ? 1 : 0;
       return killed;
     }
-    const pid_t rank = DrawRank(groups[random_.Below(groups.size())]);
+    const pid_t rank = DrawRank(DrawGroup(groups));
     if (random_.Below(40) == 0) return keeper.Stop(rank, kStopMs, random_.Below(2) == 0) ? 1 : 0;
     return keeper.Kill(rank) ? 1 : 0;
+  }
+
+  // Mostly one that answers somebody: however fast a machine is, its kills then meet streams.
+  const GroupStatus& DrawGroup(const std::vector<GroupStatus>& groups) {
+    std::vector<const GroupStatus*> busy;
+    for (const GroupStatus& group : groups) {
+      if (group.streams > 0) busy.push_back(&group);
+    }
+    if (busy.empty() || random_.Below(4) == 0) return groups[random_.Below(groups.size())];
+    return *busy[random_.Below(busy.size())];
   }
 
   pid_t DrawRank(const GroupStatus& group) {
