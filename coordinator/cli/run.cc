@@ -113,7 +113,14 @@ class RunWatch {
   }
 
   void OnEnded(const launch::EndedGroup& ended) {
-    if (ended.drained || (ready_ && options_.coordinator.launch.relaunch)) return;
+    const launch::LaunchOptions& launch = options_.coordinator.launch;
+    if (ended.drained) {
+      if (ended.stays_away && !launch.relaunch && launch.groups == 1) {
+        Fail("the only group was told to end, and --relaunch off starts none anew");
+      }
+      return;
+    }
+    if (ready_ && launch.relaunch) return;
     if (ready_) {
       Fail(ended.why);
     } else if (ended.by_itself) {

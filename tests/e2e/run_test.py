@@ -136,6 +136,14 @@ class RunFails(ProgramTest):
     def test_with_1_when_the_only_rank_is_killed(self):
         self.assert_names_the_rank([], 0)
 
+    def test_with_1_when_the_only_group_is_told_to_end(self):
+        running = self.start_run(self.write_model("q4_1"), "--relaunch", "off")
+        os.kill(running.ranks()[0], signal.SIGTERM)
+        status, _ = running.wait()
+        self.assertEqual(status, 1, running.log())
+        self.assertIn("the only group was told to end", running.log())
+        self.assertEqual(running.living_descendants(), [])
+
     def test_with_1_when_a_rank_is_stopped(self):
         running = self.start_run(self.write_model("q4_1"), "--relaunch", "off", "--tensor-parallel",
                                  "2")

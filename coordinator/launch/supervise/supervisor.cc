@@ -180,7 +180,7 @@ void Supervisor::Finish(uint64_t group) {
   NoteEnd(group, ended);
 }
 
-void Supervisor::NoteEnd(uint64_t group, const EndedGroup& ended) {
+void Supervisor::NoteEnd(uint64_t group, EndedGroup ended) {
   Slot& slot = slots_[group];
   const TimeNs now = clock_.now();
   if (ended.drained || !relaunch_) {
@@ -189,6 +189,7 @@ void Supervisor::NoteEnd(uint64_t group, const EndedGroup& ended) {
   } else {
     slot.policy.Ended(now);
   }
+  ended.stays_away = !slot.policy.next_start();
   if (stopping_) return;
   if (ended.drained) {
     LOG(INFO) << "group " << group << " was drained and has ended"

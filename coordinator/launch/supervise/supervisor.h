@@ -23,7 +23,8 @@ struct EndedGroup {
   bool by_itself = false;
   bool was_ready = false;
   bool drained = false;
-  std::string why{};  // For people.
+  bool stays_away = false;  // It is not started anew by itself.
+  std::string why{};        // For people.
 };
 
 // What the region knew of a group whose processes end.
@@ -113,7 +114,7 @@ class Supervisor {
   void Kill(Slot& slot);
   void TellRegion(uint64_t group, LossCause cause, const std::string& why);
   void Finish(uint64_t group);
-  void NoteEnd(uint64_t group, const EndedGroup& ended);
+  void NoteEnd(uint64_t group, EndedGroup ended);
 
   const bool relaunch_;
   Executor& executor_;
