@@ -47,30 +47,6 @@ std::string PrefixSecret(const WorkerOptions& options) {
   return Str(random(), " ", random());
 }
 
-SessionCallbacks MakeCallbacks(Inbox& inbox) {
-  SessionCallbacks callbacks;
-  rpc::LinkCallbacks& link = callbacks.link;
-  link.on_submit = [&inbox](SequenceRequest request) {
-    const uint64_t id = request.id;
-    inbox.Push({InboxEvent::Kind::kSubmit, id, std::move(request)});
-  };
-  link.on_cancel = [&inbox](uint64_t id) {
-    inbox.Push({.kind = InboxEvent::Kind::kCancel, .id = id});
-  };
-  link.on_release = [&inbox](uint64_t id) {
-    inbox.Push({.kind = InboxEvent::Kind::kRelease, .id = id});
-  };
-  link.on_stop = [&inbox] { inbox.Push({.kind = InboxEvent::Kind::kStop}); };
-  link.on_lost = [&inbox](const std::string&) { inbox.Push({.kind = InboxEvent::Kind::kLost}); };
-  callbacks.on_joined = [&inbox](const Membership& membership) {
-    InboxEvent event;
-    event.kind = InboxEvent::Kind::kJoined;
-    event.membership = membership;
-    inbox.Push(std::move(event));
-  };
-  return callbacks;
-}
-
 // What a rank that ends with this error tells the coordinator. What it only hears of another rank's
 // end comes later than that rank's own words.
 LossCause CauseOf(ErrorCode code) {
@@ -103,7 +79,7 @@ class RankProcess {
     const uint64_t group_id = SharedGroupId(environment_, deadline);
     RunOnAllRanks(environment_, deadline, [&] {
       session_ =
-          std::make_unique<CoordinatorSession>(MakeLinkOptions(group_id), MakeCallbacks(*inbox_));
+          std::make_unique<CoordinatorSession>(MakeLinkOptions(group_id), InboxCallbacks(*inbox_));
       // A stop ends the wait; the leader's loop then tells the others.
       while (session_->WaitWhileJoining(kJoinPollMs) == CoordinatorSession::State::kJoining) {
         if (stop_.load(std::memory_order_relaxed) != StopRequest::kNone) return;

@@ -3,6 +3,7 @@
 #include "worker/rank/serving/inbox.h"
 
 #include <chrono>
+#include <string>
 #include <utility>
 
 #include "transport/base/error.h"
@@ -39,6 +40,30 @@ void Inbox::WaitFor(int64_t milliseconds) {
   std::unique_lock lock(mutex_);
   arrived_.wait_for(lock, std::chrono::milliseconds(milliseconds),
                     [this] { return !events_.empty() || overflowed_; });
+}
+
+SessionCallbacks InboxCallbacks(Inbox& inbox) {
+  SessionCallbacks callbacks;
+  rpc::LinkCallbacks& link = callbacks.link;
+  link.on_submit = [&inbox](SequenceRequest request) {
+    const uint64_t id = request.id;
+    inbox.Push({InboxEvent::Kind::kSubmit, id, std::move(request)});
+  };
+  link.on_cancel = [&inbox](uint64_t id) {
+    inbox.Push({.kind = InboxEvent::Kind::kCancel, .id = id});
+  };
+  link.on_release = [&inbox](uint64_t id) {
+    inbox.Push({.kind = InboxEvent::Kind::kRelease, .id = id});
+  };
+  link.on_stop = [&inbox] { inbox.Push({.kind = InboxEvent::Kind::kStop}); };
+  link.on_lost = [&inbox](const std::string&) { inbox.Push({.kind = InboxEvent::Kind::kLost}); };
+  callbacks.on_joined = [&inbox](const Membership& membership) {
+    InboxEvent event;
+    event.kind = InboxEvent::Kind::kJoined;
+    event.membership = membership;
+    inbox.Push(std::move(event));
+  };
+  return callbacks;
 }
 
 }  // namespace shoal::rank

@@ -58,4 +58,7 @@ class Inbox {
   bool overflowed_ = false;
 };
 
+// A session's callbacks that put what it hears into the inbox, which must outlive it.
+SessionCallbacks InboxCallbacks(Inbox& inbox);
+
 }  // namespace shoal::rank

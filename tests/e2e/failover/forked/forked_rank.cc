@@ -78,31 +78,6 @@ rpc::LinkOptions LinkOptionsOf(const model::Model& model, const GroupShape& shap
   return link;
 }
 
-rank::SessionCallbacks Callbacks(rank::Inbox& inbox) {
-  using rank::InboxEvent;
-  rank::SessionCallbacks callbacks;
-  rpc::LinkCallbacks& link = callbacks.link;
-  link.on_submit = [&inbox](SequenceRequest request) {
-    const uint64_t id = request.id;
-    inbox.Push({InboxEvent::Kind::kSubmit, id, std::move(request)});
-  };
-  link.on_cancel = [&inbox](uint64_t id) {
-    inbox.Push({.kind = InboxEvent::Kind::kCancel, .id = id});
-  };
-  link.on_release = [&inbox](uint64_t id) {
-    inbox.Push({.kind = InboxEvent::Kind::kRelease, .id = id});
-  };
-  link.on_stop = [&inbox] { inbox.Push({.kind = InboxEvent::Kind::kStop}); };
-  link.on_lost = [&inbox](const std::string&) { inbox.Push({.kind = InboxEvent::Kind::kLost}); };
-  callbacks.on_joined = [&inbox](const rank::Membership& membership) {
-    InboxEvent event;
-    event.kind = InboxEvent::Kind::kJoined;
-    event.membership = membership;
-    inbox.Push(std::move(event));
-  };
-  return callbacks;
-}
-
 }  // namespace
 
 void ServeRank(const model::Model& model, const GroupShape& shape, const RankPlace& place,
@@ -115,7 +90,7 @@ void ServeRank(const model::Model& model, const GroupShape& shape, const RankPla
   const std::string numerics_id = member.model().numerics_id();
   rank::Inbox inbox(kWaitingMax + kSequencesMax);
   rank::CoordinatorSession session(LinkOptionsOf(model, shape, place, numerics_id, group.rank()),
-                                   Callbacks(inbox));
+                                   rank::InboxCallbacks(inbox));
   using State = rank::CoordinatorSession::State;
   while (session.WaitWhileJoining(kJoinTimeoutMs) == State::kJoining) {
   }
