@@ -9,28 +9,30 @@
 #include "transport/base/check.h"
 
 namespace shoal::core {
+namespace {
 
-std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& options,
-                                        const Groups& groups, const Streams& streams,
-                                        const Suspects& suspects, TimeNs now) {
-  SHOAL_CHECK(!request.prompt.empty());
-  std::optional<ModelKey> key = FindKey(request, options, groups);
-  if (!key) {
-    return MakeStreamError(BusyReason::kNoGroup,
-                           Str("no group of workers is ready",
-                               request.model.empty() ? "" : " that serves ", request.model));
-  }
-  const TimeNs refused_ns = suspects.RefusedFor(*key, request.prompt, now);
-  if (refused_ns > 0) {
-    return StreamError{BusyReason::kRequestSuspect,
-                       Str(options.groups_per_stream_max,
-                           " groups were lost that had this prompt: it is "
-                           "not taken again for a while"),
-                       (refused_ns + kMillisecondNs - 1) / kMillisecondNs};
-  }
-  const int64_t context_tokens = ContextTokens(options, groups.models().at(*key));
+// How long it may become.
+struct Size {
+  int64_t tokens_max = 0;  // Cut to what the context leaves room for.
+  int64_t needed = 0;      // Prompt and answer.
+};
+
+std::optional<StreamError> FindSuspicion(const Request& request, const ModelKey& key,
+                                         const AdmissionView& view) {
+  const TimeNs refused_ns = view.suspects.RefusedFor(key, request.prompt, view.now);
+  if (refused_ns <= 0) return std::nullopt;
+  return StreamError{BusyReason::kRequestSuspect,
+                     Str(view.options.groups_per_stream_max,
+                         " groups were lost that had this prompt: it is "
+                         "not taken again for a while"),
+                     (refused_ns + kMillisecondNs - 1) / kMillisecondNs};
+}
+
+std::variant<Size, StreamError> Measure(const Request& request, const ModelKey& key,
+                                        const AdmissionView& view) {
+  const int64_t context_tokens = ContextTokens(view.options, view.groups.models().at(key));
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
-  GenerationParams& params = request.params;
+  const GenerationParams& params = request.params;
   // Subtracted rather than added: tokens_max is the user's.
   const int64_t room = context_tokens - prompt_tokens;
   if (room < std::min<int64_t>(params.tokens_max, 1)) {
@@ -40,28 +42,86 @@ std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& op
             params.tokens_max > 0 ? " with at least one for the answer" : "",
             ": shorten the prompt"));
   }
-  const int64_t tokens_max = std::min(params.tokens_max, room);
-  const int64_t needed = prompt_tokens + tokens_max;
-  const int64_t largest = LargestKvCacheTokens(groups.all(), *key);
-  if (needed > largest) {
-    return MakeStreamError(
-        BusyReason::kTooLarge,
-        Str("prompt and answer may need ", needed, " tokens of KV cache, the largest group has ",
-            largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
+  const Size size{std::min(params.tokens_max, room),
+                  prompt_tokens + std::min(params.tokens_max, room)};
+  const int64_t largest = LargestKvCacheTokens(view.groups.all(), key);
+  if (size.needed <= largest) return size;
+  return MakeStreamError(
+      BusyReason::kTooLarge,
+      Str("prompt and answer may need ", size.needed, " tokens of KV cache, the largest group has ",
+          largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
+}
+
+std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
+                                         const AdmissionView& view) {
+  const size_t waiting = view.streams.waiting_new(key);
+  if (waiting < static_cast<size_t>(view.options.queue_requests_max) ||
+      ChooseGroup(view.groups.all(), key, needed)) {
+    return std::nullopt;
   }
-  const size_t waiting = streams.waiting_new(*key);
-  if (waiting >= static_cast<size_t>(options.queue_requests_max) &&
-      !ChooseGroup(groups.all(), *key, needed)) {
-    return MakeStreamError(BusyReason::kQueueFull,
-                           Str("all groups are full and ", waiting, " requests wait already"));
+  return MakeStreamError(BusyReason::kQueueFull,
+                         Str("all groups are full and ", waiting, " requests wait already"));
+}
+
+// Whether it can be done by its deadline, by what is predicted.
+std::optional<StreamError> FindLate(const std::optional<WaitAnswer>& predicted,
+                                    const Request& request, const AdmissionView& view) {
+  const int64_t deadline_ms = request.terms.deadline_ms;
+  if (!view.options.protections.admission || deadline_ms == 0 || !predicted ||
+      predicted->first_token_ms <= deadline_ms) {
+    return std::nullopt;
   }
+  StreamError error =
+      MakeStreamError(BusyReason::kDeadlineUnreachable,
+                      Str("its first token is expected in ", predicted->first_token_ms,
+                          " ms, its deadline is in ", deadline_ms, " ms"));
+  error.predicted_wait_ms = predicted->first_token_ms;
+  error.retry_after_ms = predicted->first_token_ms - deadline_ms;
+  return error;
+}
+
+}  // namespace
+
+// In this order: what is wrong with the request, then what stands against it now, and its quota
+// last, so that it is charged if and only if it is taken.
+std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& view) {
+  SHOAL_CHECK(!request.prompt.empty());
+  std::optional<ModelKey> key = FindKey(request, view.options, view.groups);
+  if (!key) {
+    return MakeStreamError(BusyReason::kNoGroup,
+                           Str("no group of workers is ready",
+                               request.model.empty() ? "" : " that serves ", request.model));
+  }
+  if (auto error = FindSuspicion(request, *key, view)) return *std::move(error);
+  auto measured = Measure(request, *key, view);
+  if (auto* error = std::get_if<StreamError>(&measured)) return std::move(*error);
+  const Size size = std::get<Size>(measured);
+  const ServiceClass service_class = view.tenants.ClassOf(request.terms);
+  if (auto error = view.guard.FindRefusal(service_class, view.now)) return *std::move(error);
+  const std::optional<WaitAnswer> predicted =
+      view.waits.Predict({.key = *key,
+                          .service_class = service_class,
+                          .prompt_tokens = std::ssize(request.prompt),
+                          .tokens_max = size.tokens_max},
+                         view.groups.all(), view.streams);
+  if (auto error = FindQueueFull(*key, size.needed, view)) return *std::move(error);
+  if (auto error = FindLate(predicted, request, view)) return *std::move(error);
+  auto charged = view.tenants.Charge(request.terms, size.needed, view.now);
+  if (auto* error = std::get_if<StreamError>(&charged)) return std::move(*error);
+
   // A group may have a longer context than this region grants.
-  const int64_t tokens_asked = std::exchange(params.tokens_max, tokens_max);
-  params.sampling.min_tokens = std::min(params.sampling.min_tokens, tokens_max);
+  const int64_t tokens_asked = std::exchange(request.params.tokens_max, size.tokens_max);
+  request.params.sampling.min_tokens =
+      std::min(request.params.sampling.min_tokens, size.tokens_max);
   Stream stream(std::move(request));
   stream.key = *std::move(key);
-  stream.tokens_needed = needed;
+  stream.tokens_needed = size.needed;
   stream.tokens_asked = tokens_asked;
+  stream.grant = std::get<Grant>(std::move(charged));
+  if (predicted) stream.predicted_ms = predicted->first_token_ms;
+  if (stream.request.terms.deadline_ms > 0) {
+    stream.deadline = view.now + stream.request.terms.deadline_ms * kMillisecondNs;
+  }
   return stream;
 }
 

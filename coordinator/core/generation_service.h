@@ -9,16 +9,18 @@
 #include <variant>
 #include <vector>
 
+#include "coordinator/core/record/flight_recorder.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/generation/stream_id.h"
 #include "transport/base/group.h"
+#include "transport/base/overload/request_terms.h"
 
 namespace shoal::core {
 
 using shoal::StreamId;
 
-// What a client asks for. Its service class is params.priority.
+// What a client asks for.
 struct Request {
   std::vector<int32_t> prompt;  // Not empty, and its ids are in the model's vocabulary.
   GenerationParams params;
@@ -28,6 +30,7 @@ struct Request {
   // holds all that came of it for another coordinator.
   bool resumable = false;
   std::optional<StreamId> stream{};  // Drawn by whoever asks. None: the region draws one.
+  RequestTerms terms{};
 
   bool operator==(const Request&) const = default;
 };
@@ -87,6 +90,10 @@ class GenerationService {
   // As RegionStatus::models. Never empty: the region's own is there before its first group.
   virtual std::vector<ServedModel> models() const = 0;
   virtual RegionStatus status() const = 0;
+  // What is remembered of what the region decided; the latest last.
+  virtual std::vector<Record> FindRecords(const RecordQuery& query) const = 0;
+  // Remembers something that a door decided.
+  virtual void NoteRecord(Record record) = 0;
 };
 
 }  // namespace shoal::core

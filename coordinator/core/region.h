@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -16,11 +17,16 @@
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/groups.h"
 #include "coordinator/core/groups/health.h"
+#include "coordinator/core/guard/guard.h"
+#include "coordinator/core/predict/wait_predictor.h"
+#include "coordinator/core/record/flight_recorder.h"
 #include "coordinator/core/region_options.h"
+#include "coordinator/core/routing/router.h"
 #include "coordinator/core/streams/ended.h"
 #include "coordinator/core/streams/generation_state.h"
 #include "coordinator/core/streams/streams.h"
 #include "coordinator/core/streams/suspects.h"
+#include "coordinator/core/tenants/tenants.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/sequence_request.h"
@@ -71,6 +77,9 @@ class Region {
   void Detach(StreamId stream);
   void Cancel(StreamId stream);
 
+  // From now on tenants are those; streams that were taken go on.
+  void SetTenants(std::shared_ptr<const TenantsPolicy> policy);
+
   // Time has passed: call about every heartbeat_ms.
   void Tick();
 
@@ -84,6 +93,9 @@ class Region {
   std::vector<ServedModel> models() const;
   RegionStatus status() const;
   size_t groups_ready() const;
+  FlightRecorder& recorder() { return recorder_; }
+  const FlightRecorder& recorder() const { return recorder_; }
+  const Tenants& tenants() const { return tenants_; }
 
   const GroupMap& groups() const { return groups_.all(); }
   const StreamMap& streams() const { return streams_.all(); }
@@ -120,6 +132,7 @@ class Region {
   void ApplyUpdate(Group& group, SequenceUpdate update);
   // Its leader does not go on with the stream.
   void ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update);
+  void NoteFirstToken(StreamId id, const Stream& stream);
   void NoteToken(Stream& stream);  // It shows that it lives.
 
   // ---- region/hand_over.cc. Result: whether it was taken.
@@ -142,6 +155,8 @@ class Region {
   void FinishStream(const Group& group, StreamId id, SequenceUpdate last);
   // Its last action is made. Result: the stream as it was.
   Stream EndStream(StreamId id);
+  // A record of that stream, with what identifies it filled in.
+  Record RecordOf(RecordKind kind, StreamId id, const Stream& stream) const;
   void Release(const Holder& holder);
   void LimitDetached();
   void ForgetStreams();  // Those whose clients have stayed away for too long.
@@ -149,6 +164,7 @@ class Region {
   // ---- region/placing.cc
   // The stream's group is no more: it waits for another one, unless it may be the cause.
   void LoseStreamsGroup(StreamId id, Parked why);
+  std::optional<uint64_t> ChooseGroupFor(StreamId id, const Stream& stream) const;
   // Hands out what waits for groups of that key and fits.
   void Dispatch(const ModelKey& key);
   void Place(StreamId id, Group& group);
@@ -167,6 +183,11 @@ class Region {
   Streams streams_;
   EndedStreams ended_;
   Suspects suspects_;
+  Tenants tenants_;
+  Guard guard_;
+  Router router_;
+  WaitPredictor waits_;
+  FlightRecorder recorder_;
   std::map<uint64_t, std::string> last_losses_;  // By number.
   std::vector<Action> actions_;
   int64_t ticks_total_ = 0;

@@ -5,12 +5,24 @@
 #include <cstdint>
 #include <iterator>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "coordinator/core/guard/guard_rules.h"
+#include "coordinator/core/routing/routing_policy.h"
+#include "coordinator/core/tenants/tenant_policy.h"
 #include "transport/base/generation/canary.h"
 
 namespace shoal::core {
+
+// What a region does against overload; each can be turned off, to see what the others hold.
+struct Protections {
+  bool edge_limit = true;   // Quotas, bounds in flight, shaping.
+  bool admission = true;    // Classes, fair queueing, predicted waits, deadlines before work.
+  bool routing = true;      // Breakers, ejection, slow start; otherwise groups take turns.
+  bool degradation = true;  // The ladder.
+};
 
 struct RegionOptions {
   // The region's own model, which requests get that name none. Empty: what has been ready the
@@ -53,6 +65,11 @@ struct RegionOptions {
   uint64_t managed_groups = 0;
   // Upper part of epochs and sequence ids: BootPart of when the coordinator was started.
   uint64_t boot = 0;
+  std::shared_ptr<const TenantsPolicy> tenants{};  // Null: everybody is the default tenant.
+  RoutingPolicy routing_policy = RoutingPolicy::kPrefixAware;
+  GuardRules guard{};
+  Protections protections{};
+  int64_t unix_ms_at_zero = 0;  // Milliseconds since 1970 when its clock was at 0; for records.
 };
 
 // Larger for a coordinator that was started later, be it by one millisecond. Of the 53 bits that a

@@ -54,6 +54,27 @@ std::map<std::string, std::string> ParseCanaryDigests(const std::string& list) {
   return digests;
 }
 
+// Errors: kInvalidArgument for a name that is none of them.
+core::Protections ParseProtections(const std::string& list) {
+  if (list == "all") return {};
+  core::Protections some{false, false, false, false};
+  if (list == "none") return some;
+  std::istringstream names(list);
+  for (std::string name; std::getline(names, name, ',');) {
+    bool* const field = name == "edge_limit"    ? &some.edge_limit
+                        : name == "admission"   ? &some.admission
+                        : name == "routing"     ? &some.routing
+                        : name == "degradation" ? &some.degradation
+                                                : nullptr;
+    if (field == nullptr) {
+      Throw(ErrorCode::kInvalidArgument, "--protections has '", name,
+            "': expected all, none, or some of edge_limit, admission, routing, degradation");
+    }
+    *field = true;
+  }
+  return some;
+}
+
 // The model's manifest, if there is one, for what no flag speaks of. Errors: kInvalidArgument for
 // a damaged one.
 void AddManifest(const std::string& path, std::map<std::string, std::string>& digests) {
@@ -91,7 +112,10 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   region.managed_groups = options.launch.managed_groups();
   // Nobody can go on with a stream here: it fails with its group.
   if (!options.launch.relaunch && region.managed_groups == 1) region.resume_timeout_ms = 0;
-  region.boot = core::BootPart(MillisecondsSince1970());
+  const int64_t now_ms = MillisecondsSince1970();
+  region.boot = core::BootPart(now_ms);
+  region.unix_ms_at_zero = now_ms - SteadyClock().now() / kMillisecondNs;
+  region.protections = ParseProtections(options.protections);
   return region;
 }
 
@@ -222,6 +246,7 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
   table.AddInt(
       "queue-requests-max", "N", options.region.queue_requests_max, {0, 1 << 20},
       "Requests that wait here while all groups of their model are full; one more gets 503.");
+  AddOverloadOptions(table, options);
   AddContinuityOptions(table, options);
   table.AddInt("join-timeout-ms", "N", options.region.join_timeout_ms, {100, INT32_MAX},
                "From a group's first rank to the end of its canary; then the group is given up. "
@@ -256,6 +281,33 @@ void AddContinuityOptions(config::OptionTable& table, CoordinatorOptions& option
   table.AddString("state-dir", "DIR", options.state_dir,
                   "A folder for what a restarted coordinator needs of this one: the key of "
                   "cursors. Empty: its clients cannot resume across a restart.");
+}
+
+void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options) {
+  table.AddString("tenants-file", "FILE", options.tenants_file,
+                  "Tenants with their keys, classes, weights and quotas, as YAML "
+                  "(configs/tenants.yaml shows one). SIGHUP reads it again. Empty: everybody is "
+                  "the same tenant, without a quota.");
+  table.AddString(
+      "breaker-rules", "FILE", options.breaker_rules,
+      "Breakers, and when a group is left out of routing, as YAML "
+      "(configs/breaker_rules.yaml). Empty: no breaker; groups that fail are left out.");
+  table.AddString("ladder", "FILE", options.ladder,
+                  "What answers instead when the model cannot, in order, as YAML "
+                  "(configs/ladder.yaml). Empty: nothing does.");
+  using Policy = core::RoutingPolicy;
+  table.AddChoice("routing-policy", options.region.routing_policy,
+                  {{"prefix_aware", Policy::kPrefixAware},
+                   {"p2c_least_tokens", Policy::kP2cLeastTokens},
+                   {"least_conn", Policy::kLeastConn},
+                   {"wlc_seed", Policy::kWlcSeed},
+                   {"minres_seed", Policy::kMinresSeed}},
+                  "By what the group for a request is chosen: the prefix it may have cached "
+                  "against its load, the fewer tokens of two drawn at random, the fewest requests, "
+                  "or one of two formulas over processor, memory and latency.");
+  table.AddString("protections", "LIST", options.protections,
+                  "For experiments: `all`, `none`, or a comma list of edge_limit, admission, "
+                  "routing and degradation: what of it is on.");
 }
 
 struct Coordinator::Parts {

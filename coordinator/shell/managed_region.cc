@@ -108,6 +108,16 @@ std::string ManagedRegion::Drain(uint64_t group, bool restart) {
   return refusal;
 }
 
+std::vector<core::Record> ManagedRegion::FindRecords(const core::RecordQuery& query) const {
+  return region_.FindRecords(query);
+}
+
+void ManagedRegion::NoteRecord(core::Record record) { region_.NoteRecord(std::move(record)); }
+
+void ManagedRegion::SetTenants(std::shared_ptr<const core::TenantsPolicy> policy) {
+  region_.SetTenants(std::move(policy));
+}
+
 RegionStatus ManagedRegion::status() const {
   RegionStatus status = region_.status();
   if (supervisor_) supervisor_->Complete(status);

@@ -107,6 +107,17 @@ std::vector<ServedModel> RegionService::models() const { return region_.models()
 
 RegionStatus RegionService::status() const { return region_.status(); }
 
+std::vector<core::Record> RegionService::FindRecords(const core::RecordQuery& query) const {
+  return region_.recorder().Find(query);
+}
+
+void RegionService::NoteRecord(core::Record record) { region_.recorder().Note(std::move(record)); }
+
+void RegionService::SetTenants(std::shared_ptr<const core::TenantsPolicy> policy) {
+  region_.SetTenants(std::move(policy));
+  Schedule();
+}
+
 // ---- Ranks ----
 
 RegisterOutcome RegionService::OnRegister(uint64_t connection, const RankRegistration& rank) {

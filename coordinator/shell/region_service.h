@@ -56,6 +56,10 @@ class RegionService : public core::GenerationService,
   std::string Drain(uint64_t group, bool restart) override;
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override;
+  std::vector<core::Record> FindRecords(const core::RecordQuery& query) const override;
+  void NoteRecord(core::Record record) override;
+  // As core::Region::SetTenants.
+  void SetTenants(std::shared_ptr<const core::TenantsPolicy> policy);
 
   RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;

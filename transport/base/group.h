@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "transport/base/scheduler_stats.h"
+
 namespace shoal {
 
 // One rank's introduction. The ranks that were started together share group_id.
@@ -89,34 +91,6 @@ enum class GroupState : uint8_t {
 
 // "forming", "canary", "ready", "draining" (kStopping too), "lost".
 std::string_view ToString(GroupState state);
-
-// How the leader's scheduler stands after a step.
-struct SchedulerStats {
-  int64_t steps_total = 0;
-  int32_t sequences_running = 0;
-  int32_t requests_waiting = 0;
-  int64_t kv_blocks_used = 0;
-  int64_t kv_blocks_total = 0;
-  int64_t kv_blocks_kept = 0;  // Of those not used: what holds a prefix that may be found.
-  int64_t prefix_cache_queries_total = 0;       // Sequences that looked for their prefix,
-  int64_t prefix_cache_query_tokens_total = 0;  // their tokens,
-  int64_t prefix_cache_hit_tokens_total = 0;    // and what was found of them.
-  int64_t preemptions_total = 0;
-  int64_t drafted_tokens_total = 0;   // Tokens that were guessed,
-  int64_t accepted_tokens_total = 0;  // and those that were right.
-
-  bool operator==(const SchedulerStats&) const = default;
-};
-
-// The fields of it that only grow while a group lives; the others are readings of the moment.
-inline constexpr int64_t SchedulerStats::*kSchedulerCounters[] = {
-    &SchedulerStats::steps_total,
-    &SchedulerStats::prefix_cache_queries_total,
-    &SchedulerStats::prefix_cache_query_tokens_total,
-    &SchedulerStats::prefix_cache_hit_tokens_total,
-    &SchedulerStats::preemptions_total,
-    &SchedulerStats::drafted_tokens_total,
-    &SchedulerStats::accepted_tokens_total};
 
 // A model that is served, in one version; the same for all its groups.
 struct ServedModel {

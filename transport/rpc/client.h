@@ -12,6 +12,7 @@
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/prompt.h"
 #include "transport/base/group.h"
+#include "transport/base/overload/request_terms.h"
 
 namespace shoal::rpc {
 
@@ -33,6 +34,7 @@ struct GenerateRequest {
   std::string cursor{};  // Not empty: of the generation to go on with, of the very same request.
   int64_t tokens_taken = 0;  // What its reader has of it.
   int64_t prompt_logprobs_taken = 0;
+  RequestTerms terms{};  // `tenant` is not sent: the API key says it.
 
   bool operator==(const GenerateRequest&) const = default;
 };

@@ -41,6 +41,12 @@ struct GenerateRequest {
   # sink hears of what comes after the next two.
   tokensTaken @8 :Int64;
   promptLogprobsTaken @9 :Int64;
+  name @10 :Text;              # What records call the request. Empty: the coordinator names it.
+  serviceClass @11 :Text;
+  # critical_plus, critical, sheddable_plus or sheddable; at most the tenant's own. Empty: that.
+  deadlineMs @12 :Int64;       # From its coming on; 0: none. Then the generation ends.
+  attempt @13 :Int32 = 1;      # 2 for the first retry.
+  session @14 :Text;           # Generations of one go to the same group, if that is well.
 }
 
 struct ChatMessage {
@@ -86,9 +92,11 @@ interface TokenSink {
 struct Busy {
   reason @0 :Text;             # queue_full, no_group, group_lost, too_large, draining, invalid,
   # refused (by the group that was to answer), request_suspect (groups were lost that had it);
-  # cursor_invalid, cursor_mismatch, cursor_expired (of a request with a cursor).
+  # cursor_invalid, cursor_mismatch, cursor_expired (of a request with a cursor); quota_exceeded (the
+  # tenant's own), kv_full, deadline_unreachable, deadline_exceeded, breaker_open.
   message @1 :Text;
   retryAfterMs @2 :Int64;      # 0: do not retry as is.
+  predictedWaitMs @3 :Int64 = -1; # Until the first token, had it been taken; -1: unknown.
 }
 
 struct ModelInfo {

@@ -136,6 +136,9 @@ struct HeldStream {
   streamHigh @5 :UInt64;
   streamLow @6 :UInt64;
   all @7 :Gen.SequenceUpdate;
+  serviceClass @8 :UInt8 = 1;
+  deadlineMs @9 :Int64;        # What is left of it now; 0: none.
+  tenant @10 :Text;
 }
 
 enum GroupState {
@@ -160,6 +163,11 @@ struct SchedulerStats {
   preemptionsTotal @9 :Int64;
   draftedTokensTotal @10 :Int64;
   acceptedTokensTotal @11 :Int64;
+  promptRowsLeft @12 :Int64;
+  tokensLeft @13 :Int64;
+  promptRowsTotal @14 :Int64;
+  generatedTokensTotal @15 :Int64;
+  busyUsTotal @16 :Int64;
 }
 
 interface Leader {
@@ -167,7 +175,7 @@ interface Leader {
 
   submit @0 (epoch :Epoch, id :UInt64, prompt :List(Int32), params :Gen.GenerationParams,
       generated :List(Int32), promptLogprobsGiven :Bool, streamHigh :UInt64, streamLow :UInt64,
-      resumable :Bool) -> ();
+      resumable :Bool, serviceClass :UInt8 = 1, deadlineMs :Int64, tenant :Text) -> ();
   # Starts a sequence, or with `generated` goes on with one: SequenceRequest in
   # transport/base/generation/sequence_request.h. Every one ends with an update whose `finish` is
   # set, a cancelled one too.

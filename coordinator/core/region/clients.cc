@@ -21,16 +21,41 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
     return MakeStreamError(BusyReason::kInvalid,
                            Str("there is a stream ", *request.stream, " already"));
   }
-  auto admitted = Admit(std::move(request), options_, groups_, streams_, suspects_, clock_.now());
-  if (auto* refusal = std::get_if<StreamError>(&admitted)) return std::move(*refusal);
+  const RequestTerms terms = request.terms;
+  auto admitted = Admit(std::move(request), {.options = options_,
+                                             .groups = groups_,
+                                             .streams = streams_,
+                                             .suspects = suspects_,
+                                             .guard = guard_,
+                                             .waits = waits_,
+                                             .tenants = tenants_,
+                                             .now = clock_.now()});
+  if (auto* refusal = std::get_if<StreamError>(&admitted)) {
+    recorder_.Note({.kind = RecordKind::kRejected,
+                    .request = terms.name,
+                    .tenant = terms.tenant,
+                    .service_class = tenants_.ClassOf(terms),
+                    .reason = refusal->reason,
+                    .detail = refusal->message});
+    return std::move(*refusal);
+  }
   ++counts_.requests_total;
   const StreamId id = AddStream(std::get<Stream>(std::move(admitted)));
+  const Stream& stream = *streams_.Find(id);
+  Record record = RecordOf(RecordKind::kAdmitted, id, stream);
+  record.figures = {{"tokens", static_cast<double>(stream.tokens_needed), "the request"}};
+  if (stream.predicted_ms) {
+    record.figures.push_back(
+        {"predicted_wait_ms", static_cast<double>(*stream.predicted_ms), "the groups' reports"});
+  }
+  recorder_.Note(std::move(record));
   Dispatch(ModelKey(streams_.Find(id)->key));
   return id;
 }
 
 StreamId Region::AddStream(Stream stream) {
   stream.token_time = clock_.now();
+  stream.arrival_time = clock_.now();
   const StreamId id = streams_.Add(std::move(stream));
   const Stream& added = *streams_.Find(id);
   actions_.emplace_back(JournalAction{id, JournalBegin{added.request, added.key}});
@@ -101,10 +126,15 @@ void Region::Cancel(StreamId id) {
     const Group& group = groups_.at(*stream->group);
     actions_.emplace_back(CancelAction{group.leader(), group.epoch, stream->sequence});
   }
+  recorder_.Note(RecordOf(RecordKind::kCancelled, id, *stream));
   EndStream(id);
 }
 
 void Region::FailStream(StreamId id, StreamError error) {
+  Record record = RecordOf(RecordKind::kFailed, id, *streams_.Find(id));
+  record.reason = error.reason;
+  record.detail = error.message;
+  recorder_.Note(std::move(record));
   // A client that comes back for it has it recomputed, or hears why it is not.
   if (!streams_.Find(id)->detached_since) {
     actions_.emplace_back(FailAction{id, std::move(error)});
@@ -113,6 +143,10 @@ void Region::FailStream(StreamId id, StreamError error) {
 }
 
 void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) {
+  Record record = RecordOf(RecordKind::kFinished, id, *streams_.Find(id));
+  record.group = group.number;
+  record.detail = ToString(last.finish);
+  recorder_.Note(std::move(record));
   const Holder holder{group.number, group.epoch, last.id};
   EndedStream ended{EndStream(id), std::move(last), holder,
                     clock_.now() + options_.orphan_grace_ms * kMillisecondNs};
@@ -124,7 +158,18 @@ void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) 
 
 Stream Region::EndStream(StreamId id) {
   actions_.emplace_back(JournalAction{id, JournalEnd{}});
-  return streams_.Remove(id);
+  Stream stream = streams_.Remove(id);
+  tenants_.End(stream.grant, std::ssize(stream.request.prompt) + std::ssize(stream.tokens),
+               clock_.now());
+  return stream;
+}
+
+Record Region::RecordOf(RecordKind kind, StreamId id, const Stream& stream) const {
+  return {.kind = kind,
+          .stream = id,
+          .request = stream.request.terms.name,
+          .tenant = stream.grant.tenant,
+          .service_class = stream.grant.service_class};
 }
 
 void Region::Release(const Holder& holder) {

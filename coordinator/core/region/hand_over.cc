@@ -159,6 +159,10 @@ bool Region::AdoptStream(Group& group, HeldStream& held) {
     return false;
   }
   adopted.detached_since = clock_.now();
+  adopted.grant = tenants_.Adopt(held.request.tenant, held.request.service_class);
+  if (held.request.deadline_ms > 0) {
+    adopted.deadline = clock_.now() + held.request.deadline_ms * kMillisecondNs;
+  }
   const StreamId id = AddStream(std::move(adopted));
   ++counts_.streams_adopted_total;
   Bind(id, group, held.request.id);

@@ -1,5 +1,6 @@
 // Where streams are: with a group, or waiting for one.
 
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <utility>
@@ -11,8 +12,23 @@
 
 namespace shoal::core {
 
+namespace {
+
+// At least 1, so that it is not taken for none.
+int64_t DeadlineLeftMs(const Stream& stream, TimeNs now) {
+  if (!stream.deadline) return 0;
+  return std::max<int64_t>(1, (*stream.deadline - now) / kMillisecondNs);
+}
+
+}  // namespace
+
 void Region::LoseStreamsGroup(StreamId id, Parked why) {
   Stream& stream = *streams_.Find(id);
+  Record record = RecordOf(RecordKind::kParked, id, stream);
+  record.group = stream.group;
+  record.detail = why.why;
+  recorder_.Note(std::move(record));
+  if (stream.group) guard_.NoteError(*stream.group, clock_.now());
   if (++stream.groups_lost < stream.groups_lost_max) return streams_.Park(id, std::move(why));
   const TimeNs refusal_ns = options_.suspect_refusal_ms * kMillisecondNs;
   suspects_.Add(stream.key, stream.request.prompt, clock_.now() + refusal_ns);
@@ -20,6 +36,17 @@ void Region::LoseStreamsGroup(StreamId id, Parked why) {
                   Str(stream.groups_lost, " groups were lost that had this request, the last: ",
                       why.why, ". It may be the cause: it is not tried again"),
                   options_.suspect_refusal_ms});
+}
+
+std::optional<uint64_t> Region::ChooseGroupFor(StreamId id, const Stream& stream) const {
+  return router_.Choose({.key = stream.key,
+                         .tokens = stream.tokens_needed,
+                         .on_trial = stream.on_trial(),
+                         .stream = id,
+                         .session = stream.request.terms.session,
+                         .prompt = stream.request.prompt,
+                         .cache_salt = stream.request.params.cache_salt},
+                        groups_.all(), guard_, clock_.now());
 }
 
 void Region::Dispatch(const ModelKey& key) {
@@ -33,7 +60,7 @@ void Region::Dispatch(const ModelKey& key) {
       Strand(id, stream);
     } else {
       stream.stranded_since.reset();
-      const auto number = ChooseGroup(groups_.all(), key, stream.tokens_needed, stream.on_trial());
+      const auto number = ChooseGroupFor(id, stream);
       if (number) Place(id, groups_.at(*number));
     }
   }
@@ -50,7 +77,13 @@ void Region::Place(StreamId id, Group& group) {
                                       .generated = stream.tokens,
                                       .prompt_logprobs_given = stream.prompt_logprobs_left == 0,
                                       .stream = id,
-                                      .resumable = stream.request.resumable}});
+                                      .resumable = stream.request.resumable,
+                                      .service_class = stream.grant.service_class,
+                                      .deadline_ms = DeadlineLeftMs(stream, clock_.now()),
+                                      .tenant = stream.grant.tenant}});
+  Record record = RecordOf(RecordKind::kPlaced, id, stream);
+  record.group = group.number;
+  recorder_.Note(std::move(record));
 }
 
 void Region::Strand(StreamId id, Stream& stream) {

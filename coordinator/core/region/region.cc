@@ -24,7 +24,11 @@ Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t
       clock_(clock),
       groups_(options_),
       health_(options_, clock),
-      streams_(std::move(random), options_.boot, options_.groups_per_stream_max) {
+      streams_(std::move(random), options_.boot, options_.groups_per_stream_max),
+      tenants_(options_.tenants, options_.protections.edge_limit),
+      guard_(options_.guard, options_.protections.routing),
+      router_(options_.routing_policy),
+      recorder_(clock, options_.unix_ms_at_zero) {
   SHOAL_CHECK(!options_.canary_prompt.empty());
 }
 
@@ -148,6 +152,7 @@ void Region::LoseGroup(Group& group, LossCause cause, const std::string& why) {
     actions_.emplace_back(GroupLostAction{group.number, LossCause::kDrained, message});
   }
   NoteLoss(group.number, message);
+  recorder_.Note({.kind = RecordKind::kGroupLost, .group = group.number, .detail = message});
   const std::set<SequenceId> sequences = group.sequences;
   const ModelKey key = group.key;
   RemoveGroup(group.number, why);
@@ -160,6 +165,8 @@ void Region::LoseGroup(Group& group, LossCause cause, const std::string& why) {
 
 void Region::RemoveGroup(uint64_t number, const std::string& why) {
   const Group group = groups_.Remove(number, why);
+  guard_.Forget(number);
+  waits_.Forget(number);
   for (const auto& rank : group.ranks) {
     if (!rank || rank->away) continue;
     actions_.emplace_back(CloseAction{rank->connection, Str(group.Name(), " is out")});
@@ -175,6 +182,7 @@ void Region::Tick() {
   std::vector<uint64_t> numbers;
   for (const auto& [number, group] : groups_.all()) numbers.push_back(number);
   for (const uint64_t number : numbers) TickGroup(groups_.at(number));
+  guard_.Tick(groups_.all(), clock_.now());
   FailStranded();
   ForgetStreams();
   if (++ticks_total_ % kTicksPerCheck != 0) return;
@@ -218,6 +226,10 @@ void Region::Stop() {
       RemoveGroup(number, "the coordinator is stopping");
     }
   }
+}
+
+void Region::SetTenants(std::shared_ptr<const TenantsPolicy> policy) {
+  tenants_.Configure(std::move(policy), clock_.now());
 }
 
 std::vector<Action> Region::TakeActions() { return std::exchange(actions_, {}); }

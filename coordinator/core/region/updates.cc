@@ -30,6 +30,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
   const uint64_t number = group->number;
   const ModelKey key = group->key;
   groups_.ApplyStats(*group, stats);
+  waits_.Learn(*group, stats, clock_.now());
   for (SequenceUpdate& update : updates) {
     if (group->rejoin) group->rejoin->unconfirmed.erase(update.id);
     group->NoteRoom(update);
@@ -96,12 +97,17 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   if (ends) update.resumes = stream.resumes;
   stream.Apply(update);
   if (stream.request.resumable) stream.Keep(update);
+  if (!update.tokens.empty() && std::ssize(stream.tokens) == std::ssize(update.tokens)) {
+    NoteFirstToken(id, stream);
+  }
   if (ends || !update.tokens.empty()) NoteToken(stream);
   if (!update.tokens.empty()) {
     actions_.emplace_back(JournalAction{id, JournalTokens{update.tokens}});
   }
   if (!stream.detached_since) actions_.emplace_back(DeliverAction{id, update});
-  if (ends) FinishStream(group, id, std::move(update));
+  if (!ends) return;
+  guard_.NoteSuccess(group.number, clock_.now());
+  FinishStream(group, id, std::move(update));
 }
 
 void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update) {
@@ -114,6 +120,15 @@ void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate&
     FailStream(id,
                MakeStreamError(BusyReason::kRefused, Str("refused by the group: ", update.detail)));
   }
+}
+
+void Region::NoteFirstToken(StreamId id, const Stream& stream) {
+  const int64_t waited_ms = (clock_.now() - stream.arrival_time) / kMillisecondNs;
+  if (stream.predicted_ms) waits_.NoteOutcome(*stream.predicted_ms, waited_ms);
+  Record record = RecordOf(RecordKind::kFirstToken, id, stream);
+  record.group = stream.group;
+  record.figures = {{"waited_ms", static_cast<double>(waited_ms), "the region's clock"}};
+  recorder_.Note(std::move(record));
 }
 
 void Region::NoteToken(Stream& stream) {

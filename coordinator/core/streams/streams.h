@@ -14,6 +14,7 @@
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/model.h"
 #include "coordinator/core/streams/generation_state.h"
+#include "coordinator/core/tenants/tenants.h"
 #include "transport/base/class_queue.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
@@ -64,7 +65,11 @@ struct Stream : GenerationState {
   // Since when nobody listens; none: somebody does.
   std::optional<TimeNs> detached_since;
   Kept kept;
-  bool cached_told = false;  // Its listener knows how many tokens of the prompt were cached.
+  bool cached_told = false;        // Its listener knows how many tokens of the prompt were cached.
+  Grant grant;                     // What it was charged.
+  std::optional<TimeNs> deadline;  // When it ends at the latest.
+  TimeNs arrival_time = 0;
+  std::optional<int64_t> predicted_ms;  // From its arrival to its first token, as of then.
 };
 using StreamMap = std::map<StreamId, Stream>;
 

@@ -79,6 +79,13 @@ ApiError FromStreamError(const StreamError& error) {
     default:
       break;
   }
+  result.predicted_wait_ms = error.predicted_wait_ms;
+  if (error.reason == BusyReason::kQuotaExceeded) {
+    result.status = 429;
+    result.type = "rate_limit_error";
+    result.retry_after_ms = std::max<int64_t>(0, error.retry_after_ms);
+    return result;
+  }
   result.status = 503;
   result.type = "server_error";
   if (error.reason == BusyReason::kRefused) {

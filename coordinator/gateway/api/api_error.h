@@ -27,7 +27,8 @@ class ApiError : public Error {
   std::string code;
   int64_t prompt_tokens = -1;  // With max_context, if not negative.
   int64_t max_context = -1;
-  int64_t retry_after_ms = -1;
+  int64_t retry_after_ms = -1;  // As in StreamError; -1: it does not apply.
+  int64_t predicted_wait_ms = -1;
 };
 
 // {"message":...,"type":...,"param":...,"code":...,"request_id":...}, without the outer "error".

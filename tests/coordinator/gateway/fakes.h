@@ -74,6 +74,10 @@ class FakeGeneration : public core::GenerationService {
   std::string Drain(uint64_t, bool) override { return "nothing is drained here"; }
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override { return region; }
+  std::vector<core::Record> FindRecords(const core::RecordQuery& /*query*/) const override {
+    return records;
+  }
+  void NoteRecord(core::Record record) override { records.push_back(std::move(record)); }
 
   // The sequence's next tokens, a byte each; log-probabilities, if asked for, as Logprobs() makes
   // them. `index`: in the order of Submit.

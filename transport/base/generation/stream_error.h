@@ -22,16 +22,24 @@ enum class BusyReason : uint8_t {
   kCursorInvalid,   // Its cursor is damaged, or was never given out here.
   kCursorMismatch,  // It is of another request, model or numerics id.
   kCursorExpired,
+  // Of overload:
+  kQuotaExceeded,        // The tenant's own quota: no other client's load is the reason.
+  kKvFull,               // The KV cache of every group that could hold it is spoken for.
+  kDeadlineUnreachable,  // It would not be done in time, by what is predicted: nothing was done.
+  kDeadlineExceeded,     // It was begun, and its time is over.
+  kBreakerOpen,          // A breaker refuses its class for now.
 };
 
 // "queue_full", "no_group", "group_lost", "too_large", "draining", "refused", "invalid",
-// "request_suspect", "cursor_invalid", "cursor_mismatch", "cursor_expired".
+// "request_suspect", "cursor_invalid", "cursor_mismatch", "cursor_expired", "quota_exceeded",
+// "kv_full", "deadline_unreachable", "deadline_exceeded", "breaker_open".
 std::string_view ToString(BusyReason reason);
 
 struct StreamError {
   BusyReason reason = BusyReason::kInvalid;
   std::string message{};
-  int64_t retry_after_ms = 0;  // 0: do not retry as is.
+  int64_t retry_after_ms = 0;      // 0: do not retry as is.
+  int64_t predicted_wait_ms = -1;  // Until its first token, had it been taken. -1: unknown.
 
   bool operator==(const StreamError&) const = default;
 };

@@ -88,6 +88,15 @@ void WriteRequest(const SequenceRequest& request, Builder& to) {
   to.setPromptLogprobsGiven(request.prompt_logprobs_given);
   to.setStreamHigh(request.stream.high);
   to.setStreamLow(request.stream.low);
+  to.setServiceClass(static_cast<uint8_t>(request.service_class));
+  to.setDeadlineMs(request.deadline_ms);
+  to.setTenant(ToText(request.tenant));
+}
+
+ServiceClass ReadClass(uint8_t number) {
+  if (number < kServiceClasses) return static_cast<ServiceClass>(number);
+  Throw(ErrorCode::kInvalidArgument, "a sequence's service class is ", int{number},
+        ": expected 0 to ", kServiceClasses - 1);
 }
 
 template <typename Reader>
@@ -99,6 +108,9 @@ SequenceRequest ReadRequest(const Reader& from) {
   request.generated = ReadTokens(from.getGenerated());
   request.prompt_logprobs_given = from.getPromptLogprobsGiven();
   request.stream = {from.getStreamHigh(), from.getStreamLow()};
+  request.service_class = ReadClass(from.getServiceClass());
+  request.deadline_ms = from.getDeadlineMs();
+  request.tenant = ToString(from.getTenant());
   return request;
 }
 
@@ -234,6 +246,11 @@ void Write(const SchedulerStats& stats, wire::SchedulerStats::Builder to) {
   to.setPreemptionsTotal(stats.preemptions_total);
   to.setDraftedTokensTotal(stats.drafted_tokens_total);
   to.setAcceptedTokensTotal(stats.accepted_tokens_total);
+  to.setPromptRowsLeft(stats.prompt_rows_left);
+  to.setTokensLeft(stats.tokens_left);
+  to.setPromptRowsTotal(stats.prompt_rows_total);
+  to.setGeneratedTokensTotal(stats.generated_tokens_total);
+  to.setBusyUsTotal(stats.busy_us_total);
 }
 
 SchedulerStats Read(wire::SchedulerStats::Reader from) {
@@ -250,7 +267,35 @@ SchedulerStats Read(wire::SchedulerStats::Reader from) {
   stats.preemptions_total = from.getPreemptionsTotal();
   stats.drafted_tokens_total = from.getDraftedTokensTotal();
   stats.accepted_tokens_total = from.getAcceptedTokensTotal();
+  stats.prompt_rows_left = from.getPromptRowsLeft();
+  stats.tokens_left = from.getTokensLeft();
+  stats.prompt_rows_total = from.getPromptRowsTotal();
+  stats.generated_tokens_total = from.getGeneratedTokensTotal();
+  stats.busy_us_total = from.getBusyUsTotal();
   return stats;
+}
+
+void Write(const RequestTerms& terms, wire::GenerateRequest::Builder to) {
+  to.setName(ToText(terms.name));
+  if (terms.service_class) to.setServiceClass(std::string(ToString(*terms.service_class)));
+  to.setDeadlineMs(terms.deadline_ms);
+  to.setAttempt(terms.attempt);
+  to.setSession(ToText(terms.session));
+}
+
+RequestTerms ReadTerms(wire::GenerateRequest::Reader from) {
+  RequestTerms terms{.name = ToString(from.getName()),
+                     .deadline_ms = from.getDeadlineMs(),
+                     .attempt = from.getAttempt(),
+                     .session = ToString(from.getSession())};
+  const std::string service_class = ToString(from.getServiceClass());
+  if (!service_class.empty()) terms.service_class = ParseServiceClass(service_class);
+  if (!service_class.empty() && !terms.service_class) {
+    Throw(ErrorCode::kInvalidArgument, "serviceClass is '", service_class,
+          "': expected critical_plus, critical, sheddable_plus or sheddable");
+  }
+  CheckTerms(terms);
+  return terms;
 }
 
 void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
@@ -275,6 +320,7 @@ void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
   to.setCursor(ToText(request.cursor));
   to.setTokensTaken(request.tokens_taken);
   to.setPromptLogprobsTaken(request.prompt_logprobs_taken);
+  Write(request.terms, to);
 }
 
 GenerateRequest Read(wire::GenerateRequest::Reader from) {
@@ -306,6 +352,7 @@ GenerateRequest Read(wire::GenerateRequest::Reader from) {
   request.cursor = ToString(from.getCursor());
   request.tokens_taken = from.getTokensTaken();
   request.prompt_logprobs_taken = from.getPromptLogprobsTaken();
+  request.terms = ReadTerms(from);
   return request;
 }
 
@@ -313,6 +360,7 @@ void Write(const StreamError& error, wire::Busy::Builder to) {
   to.setReason(std::string(ToString(error.reason)));
   to.setMessage(ToText(error.message));
   to.setRetryAfterMs(error.retry_after_ms);
+  to.setPredictedWaitMs(error.predicted_wait_ms);
 }
 
 void Write(const ServedModel& model, wire::ModelInfo::Builder to) {

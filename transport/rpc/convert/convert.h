@@ -48,6 +48,10 @@ RankRegistration Read(wire::RankRegistration::Reader from);
 void Write(const SchedulerStats& stats, wire::SchedulerStats::Builder to);
 SchedulerStats Read(wire::SchedulerStats::Reader from);
 
+// Into and out of the request that they belong to; `tenant` stays out.
+void Write(const RequestTerms& terms, wire::GenerateRequest::Builder to);
+RequestTerms ReadTerms(wire::GenerateRequest::Reader from);
+
 void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to);
 GenerateRequest Read(wire::GenerateRequest::Reader from);
 
