@@ -52,15 +52,21 @@ std::variant<Size, StreamError> Measure(const Request& request, const ModelKey& 
           largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
 }
 
-std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
-                                         const AdmissionView& view) {
-  const size_t waiting = view.streams.waiting_new(key);
-  if (waiting < static_cast<size_t>(view.options.queue_requests_max) ||
-      ChooseGroup(view.groups.all(), key, needed)) {
-    return std::nullopt;
-  }
+bool QueueIsFull(const ModelKey& key, int64_t needed, const RegionOptions& options,
+                 const Groups& groups, const Streams& streams) {
+  return streams.waiting_new(key) >= static_cast<size_t>(options.queue_requests_max) &&
+         !ChooseGroup(groups.all(), key, needed);
+}
+
+StreamError QueueFullError(size_t waiting) {
   return MakeStreamError(BusyReason::kQueueFull,
                          Str("all groups are full and ", waiting, " requests wait already"));
+}
+
+std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
+                                         const AdmissionView& view) {
+  if (!QueueIsFull(key, needed, view.options, view.groups, view.streams)) return std::nullopt;
+  return QueueFullError(view.streams.waiting_new(key));
 }
 
 // Whether it can be done by its deadline, by what is predicted.
@@ -123,6 +129,20 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
     stream.deadline = view.now + stream.request.terms.deadline_ms * kMillisecondNs;
   }
   return stream;
+}
+
+std::optional<StreamError> FindAllFull(const RegionOptions& options, const Groups& groups,
+                                       const Streams& streams) {
+  size_t waiting = 0;
+  bool full = false;  // While no group is ready, what is asked for decides.
+  for (const auto& [key, model] : groups.models()) {
+    if (model.ready_since == 0) continue;
+    full = true;
+    waiting = streams.waiting_new(key);
+    if (!QueueIsFull(key, 1, options, groups, streams)) return std::nullopt;
+  }
+  if (!full) return std::nullopt;
+  return QueueFullError(waiting);
 }
 
 }  // namespace shoal::core

@@ -2,6 +2,7 @@
 
 // Whether a request is taken, and what it is granted.
 
+#include <optional>
 #include <variant>
 
 #include "coordinator/core/generation_service.h"
@@ -31,5 +32,10 @@ struct AdmissionView {
 // The stream that the request becomes, of one version of one model, its answer cut to what the
 // context leaves room for; or why it is not taken.
 std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& view);
+
+// That there is no room for a request, whatever it asks for and of whichever model; none if there
+// may be.
+std::optional<StreamError> FindAllFull(const RegionOptions& options, const Groups& groups,
+                                       const Streams& streams);
 
 }  // namespace shoal::core

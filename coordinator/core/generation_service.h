@@ -29,6 +29,9 @@ struct Request {
   // Its client may come back for it: it goes on for a while when nobody listens, and its group
   // holds all that came of it for another coordinator.
   bool resumable = false;
+  // An equal request of the same tenant would get the same answer: its temperature is 0, or its
+  // seed was given. Such are computed once while they are in flight, unless they are resumable.
+  bool shares = false;
   std::optional<StreamId> stream{};  // Drawn by whoever asks. None: the region draws one.
   RequestTerms terms{};
 
@@ -59,6 +62,10 @@ std::string JoinNames(const std::vector<ServedModel>& models);
 class GenerationService {
  public:
   virtual ~GenerationService() = default;
+
+  // Why a request of those terms would not be taken, whatever it asked for: so that it can be
+  // refused before it costs anything. None: Submit says.
+  virtual std::optional<StreamError> PreCheck(const RequestTerms& terms) = 0;
 
   // Takes the request, or says why not (then `listener` hears nothing). The listener is called
   // later, never from inside Submit.

@@ -23,14 +23,8 @@
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/routing/router.h"
 #include "coordinator/core/streams/ended.h"
-#include "coordinator/core/streams/generation_state.h"
-#include "coordinator/core/streams/streams.h"
+#include "coordinator/core/streams/flights.h"
 #include "coordinator/core/streams/suspects.h"
-#include "coordinator/core/tenants/tenants.h"
-#include "transport/base/clock.h"
-#include "transport/base/generation/generation.h"
-#include "transport/base/generation/sequence_request.h"
-#include "transport/base/group.h"
 
 namespace shoal::core {
 
@@ -71,6 +65,7 @@ class Region {
   // update has a finish, or one FailAction, or Cancel; one that is detached has neither until it is
   // resumed. request.stream, if given, is that of no stream here.
   std::variant<StreamId, StreamError> Submit(Request request);
+  std::optional<StreamError> PreCheck(const RequestTerms& terms);
   // As GenerationService::Resume; what the stream has brought is told once more by DeliverActions.
   using Resumed = GenerationService::Resumed;
   std::variant<Resumed, StreamError> Resume(Request request);
@@ -155,11 +150,18 @@ class Region {
   void FinishStream(const Group& group, StreamId id, SequenceUpdate last);
   // Its last action is made. Result: the stream as it was.
   Stream EndStream(StreamId id);
-  // A record of that stream, with what identifies it filled in.
+  void NoteRejection(const RequestTerms& terms, const StreamError& why);
+  // A record of that stream or sharer, with what identifies it filled in.
   Record RecordOf(RecordKind kind, StreamId id, const Stream& stream) const;
   void Release(const Holder& holder);
   void LimitDetached();
   void ForgetStreams();  // Those whose clients have stayed away for too long.
+
+  // ---- region/sharing.cc
+  std::optional<StreamId> FindSame(const Request& request) const;
+  std::variant<StreamId, StreamError> Join(StreamId id, const Request& request);
+  bool LeaveOthers(StreamId sharer, RecordKind why);  // False: it is no sharer, or the last one.
+  void ExpireSharers();
 
   // ---- region/placing.cc
   // The stream's group is no more: it waits for another one, unless it may be the cause.
@@ -182,6 +184,7 @@ class Region {
   Health health_;
   Streams streams_;
   EndedStreams ended_;
+  Flights flights_;
   Suspects suspects_;
   Tenants tenants_;
   Guard guard_;

@@ -69,6 +69,7 @@ struct RegionOptions {
   RoutingPolicy routing_policy = RoutingPolicy::kPrefixAware;
   GuardRules guard{};
   Protections protections{};
+  bool coalesce = true;         // Whether requests that ask the same at once are computed once.
   int64_t unix_ms_at_zero = 0;  // Milliseconds since 1970 when its clock was at 0; for records.
 };
 

@@ -15,6 +15,7 @@
 
 #include "coordinator/gateway/api/http_gateway.h"
 #include "coordinator/gateway/http/http_server.h"
+#include "coordinator/gateway/keys/key_ring.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/rpc_gateway.h"
@@ -163,27 +164,25 @@ ConnectionBounds ShareDescriptors(int64_t limit) {
   return {static_cast<size_t>(http), static_cast<size_t>(rpc)};
 }
 
-HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options,
-                                   const std::vector<std::string>& api_keys,
+HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options, const KeyRing& keys,
                                    const ConnectionBounds& bounds, const std::string& cursor_key) {
   HttpGatewayOptions http;
   http.cursor_key = cursor_key;
   http.bind = options.bind;
   http.port = static_cast<uint16_t>(options.port);
-  http.api_keys = api_keys;
+  http.find_caller = [&keys](std::string_view key) { return keys.Find(key); };
   http.limits.connections_max = bounds.http;
   http.strict_params = options.strict_params;
   http.version_json = Str(R"({"name":"shoal","version":")", config::kVersion, R"("})");
   return http;
 }
 
-rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options,
-                                         const std::vector<std::string>& api_keys,
+rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options, const KeyRing& keys,
                                          const ConnectionBounds& bounds) {
   rpc::ClusterServerOptions server;
   server.bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
   server.port = static_cast<uint16_t>(options.rpc_port);
-  server.api_keys = api_keys;
+  server.find_caller = [&keys](std::string_view key) { return keys.Find(key); };
   server.connections_max = bounds.rpc;
   if (!options.group_token_file.empty()) {
     server.group_token = rpc::ReadSecretFile(options.group_token_file);
@@ -305,6 +304,9 @@ void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options)
                   "By what the group for a request is chosen: the prefix it may have cached "
                   "against its load, the fewer tokens of two drawn at random, the fewest requests, "
                   "or one of two formulas over processor, memory and latency.");
+  table.AddBool("coalesce", options.region.coalesce,
+                "Compute requests once that are in flight together and must have the same answer: "
+                "of one tenant, with temperature 0 or the same given seed, not resumable.");
   table.AddString("protections", "LIST", options.protections,
                   "For experiments: `all`, `none`, or a comma list of edge_limit, admission, "
                   "routing and degradation: what of it is on.");
@@ -313,28 +315,29 @@ void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options)
 struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
       : bounds(ShareDescriptors(RaiseDescriptorLimit())),
-        api_keys(ReadApiKeys(options)),
         text(options.model),
-        region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
-               std::move(events)),
+        region_options(MakeRegionOptions(options, text.name())),
+        keys(ReadApiKeys(options), region_options.tenants),
+        region(region_options, clock, io.provider->getTimer(), std::move(events)),
         cursor_key(options.state_dir.empty() ? RandomCursorKey()
                                              : LoadCursorKey(options.state_dir)),
         upstream(region, text.Service(), SystemRandom(), io.unixEventPort, cursor_key),
-        http(MakeHttpOptions(options, api_keys, bounds, cursor_key), region, text.Service(),
+        http(MakeHttpOptions(options, keys, bounds, cursor_key), region, text.Service(),
              io.provider->getTimer(), io.unixEventPort) {
     // Ranks that wait for a coordinator may be here, and ready, with the next turn of the event
     // loop. Listening takes turns, so their port comes last: whoever hears of a ready group then
     // knows both ports.
     http.Listen(io.provider->getNetwork(), io.waitScope);
-    server.emplace(io, MakeRpcOptions(options, api_keys, bounds), region.region(), upstream);
+    server.emplace(io, MakeRpcOptions(options, keys, bounds), region.region(), upstream);
     region.region().Connect(*server);
     region.Start(options.launch, MakeGroupPlace(options, server->port()));
   }
 
   // Each uses those above it.
   const ConnectionBounds bounds;
-  const std::vector<std::string> api_keys;
   const ModelText text;
+  const core::RegionOptions region_options;
+  KeyRing keys;
   const SteadyClock clock;
   ManagedRegion region;
   const std::string cursor_key;
@@ -349,13 +352,18 @@ Coordinator::Coordinator(kj::AsyncIoContext& io, const CoordinatorOptions& optio
   const std::string& rpc_bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
   LOG(INFO) << "serving " << parts_->text.name() << ": HTTP on " << options.bind << ":" << port()
             << ", workers and upstream programs on " << rpc_bind << ":" << rpc_port();
-  if (!IsLoopback(options.bind) && parts_->api_keys.empty()) {
+  if (!IsLoopback(options.bind) && !parts_->keys.asks()) {
     LOG(WARNING) << "whoever reaches " << options.bind << ":" << port()
                  << " can use it: set api_keys_file to ask for a key";
   }
 }
 
 Coordinator::~Coordinator() = default;
+
+void Coordinator::SetTenants(std::shared_ptr<const core::TenantsPolicy> policy) {
+  parts_->keys.Configure(policy);  // First: it may refuse.
+  parts_->region.SetTenants(std::move(policy));
+}
 
 uint16_t Coordinator::port() const { return parts_->http.port(); }
 

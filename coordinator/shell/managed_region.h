@@ -49,6 +49,9 @@ class ManagedRegion : public core::GenerationService, private kj::TaskSet::Error
   // Managed ones then have another 2 s, and are ended by force.
   kj::Promise<void> Stop(int64_t grace_ms);
 
+  std::optional<StreamError> PreCheck(const RequestTerms& terms) override {
+    return region_.PreCheck(terms);
+  }
   std::variant<core::StreamId, StreamError> Submit(core::Request request,
                                                    core::StreamListener& listener) override {
     return region_.Submit(std::move(request), listener);

@@ -47,6 +47,9 @@ class RegionService : public core::GenerationService,
 
   const store::Journal& journal() const { return journal_; }
 
+  std::optional<StreamError> PreCheck(const RequestTerms& terms) override {
+    return region_.PreCheck(terms);
+  }
   std::variant<core::StreamId, StreamError> Submit(core::Request request,
                                                    core::StreamListener& listener) override;
   std::variant<Resumed, StreamError> Resume(core::Request request,

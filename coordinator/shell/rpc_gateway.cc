@@ -7,6 +7,7 @@
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/resume/request_digest.h"
 #include "coordinator/gateway/text/prompt_encoder.h"
+#include "transport/base/check.h"
 #include "transport/base/error.h"
 #include "transport/base/host/system_seconds.h"
 
@@ -76,6 +77,18 @@ kj::Own<rpc::EncodedPrompt> EncodePrompt(const rpc::GenerateRequest& request,
     encoded->refusal = ToStreamError(error);
   }
   return encoded;
+}
+
+RequestTerms TermsOf(const rpc::GenerateRequest& request, const rpc::Caller& caller) {
+  RequestTerms terms = request.terms;
+  terms.tenant = caller.tenant;
+  return terms;
+}
+
+kj::Own<rpc::EncodedPrompt> Refused(StreamError refusal) {
+  auto refused = kj::heap<rpc::EncodedPrompt>();
+  refused->refusal = std::move(refusal);
+  return refused;
 }
 
 }  // namespace
@@ -200,25 +213,23 @@ std::variant<Cursor, StreamError> RpcGateway::ReadCursor(const std::string& text
   return cursors_.Decode(text, unix_seconds_());
 }
 
-kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
+kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::GenerateRequest& request,
+                                                              const rpc::Caller& caller) {
   std::vector<ServedModel> models = generation_.models();
   std::optional<std::string> numerics_id;
-  if (!request.cursor.empty()) {
+  if (request.cursor.empty()) {
+    auto refusal = generation_.PreCheck(TermsOf(request, caller));
+    if (refusal) return Refused(*std::move(refusal));
+  } else {
     auto cursor = ReadCursor(request.cursor);
-    if (auto* error = std::get_if<StreamError>(&cursor)) {
-      auto refused = kj::heap<rpc::EncodedPrompt>();
-      refused->refusal = std::move(*error);
-      return kj::mv(refused);
-    }
+    if (auto* error = std::get_if<StreamError>(&cursor)) return Refused(std::move(*error));
     numerics_id = std::get<Cursor>(cursor).numerics_id;
   }
   TextThread* thread = text_threads_.For(TextBytes(request));
   if (thread == nullptr) return EncodePrompt(request, text_, models, numerics_id);
   if (thread->full()) {
-    auto refused = kj::heap<rpc::EncodedPrompt>();
-    refused->refusal =
-        MakeStreamError(BusyReason::kQueueFull, "too many prompts are waiting to be tokenized");
-    return kj::mv(refused);
+    return Refused(
+        MakeStreamError(BusyReason::kQueueFull, "too many prompts are waiting to be tokenized"));
   }
   return thread
       ->Run(std::function([request, text = text_, models = std::move(models),
@@ -230,7 +241,8 @@ kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::Generat
 }
 
 rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
-                                          rpc::EncodedPrompt prompt, rpc::GenerationSink& sink) {
+                                          rpc::EncodedPrompt prompt, const rpc::Caller& caller,
+                                          rpc::GenerationSink& sink) {
   rpc::GenerateReply reply;
   if (prompt.refusal) {
     reply.refusal = *std::move(prompt.refusal);
@@ -255,12 +267,16 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   auto listener = std::make_unique<Listener>(
       *this, sink, HasText(request) ? text_.tokenizer : nullptr, resumable,
       resumes ? request.tokens_taken : 0, resumes ? request.prompt_logprobs_taken : 0);
+  const bool shares = request.seed_given || prompt.params.sampling.temperature == 0;
   core::Request what = {.prompt = std::move(prompt.tokens),
                         .params = std::move(prompt.params),
                         .model = request.model,
                         .numerics_id = std::move(prompt.numerics_id),
                         .resumable = resumable,
-                        .stream = cursor.answer};
+                        .shares = shares,
+                        .stream = cursor.answer,
+                        .terms = TermsOf(request, caller)};
+  if (what.terms.name.empty()) what.terms.name = Str("rpc-", cursor.answer);
   core::StreamId stream = cursor.answer;
   if (resumes) {
     GiveUp(stream);

@@ -28,9 +28,10 @@ class RpcGateway : public rpc::UpstreamListener {
              const std::string& cursor_key = {}, std::function<int64_t()> unix_seconds = nullptr);
   ~RpcGateway() noexcept override;
 
-  kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request) override;
+  kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request,
+                                                    const rpc::Caller& caller) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
-                                rpc::GenerationSink& sink) override;
+                                const rpc::Caller& caller, rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   void OnReaderGone(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;

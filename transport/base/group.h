@@ -156,6 +156,7 @@ struct RegionStatus {
   SchedulerStats totals{};
   int32_t requests_waiting = 0;  // In the coordinator's own queue.
   int64_t requests_total = 0;
+  int64_t requests_coalesced_total = 0;  // Of those: they got the answer of another one.
   int64_t streams_live = 0;
   int64_t group_losses_total = 0;                      // Of all causes.
   std::array<int64_t, kLossCauses> group_losses{};     // By LossCause; kDrained stays 0.

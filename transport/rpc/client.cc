@@ -32,6 +32,7 @@ Error ReadError(wire::Busy::Reader from) {
         BusyReason::kCursorInvalid, BusyReason::kCursorMismatch, BusyReason::kCursorExpired}) {
     if (is(given_up)) code = ErrorCode::kPeerFailed;
   }
+  if (is(BusyReason::kDeadlineExceeded)) code = ErrorCode::kDeadlineExceeded;
   return Error(code, Str(reason, ": ", ToString(from.getMessage())));
 }
 

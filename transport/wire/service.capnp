@@ -129,6 +129,7 @@ struct Status {
   groupRestartsTotal @10 :Int64;
   stalls @11 :List(Int64);     # By the bounds kStallSeconds, not cumulative.
   stallSecondsSum @12 :Float64;
+  requestsCoalescedTotal @13 :Int64; # Of requestsTotal: they got the answer of an equal one.
 }
 
 struct GroupStatus {

@@ -17,11 +17,17 @@ namespace shoal::core {
 std::variant<StreamId, StreamError> Region::Submit(Request request) {
   if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
   if (request.stream &&
-      (streams_.Find(*request.stream) != nullptr || ended_.Find(*request.stream) != nullptr)) {
+      (streams_.Find(*request.stream) != nullptr || ended_.Find(*request.stream) != nullptr ||
+       flights_.StreamOf(*request.stream))) {
     return MakeStreamError(BusyReason::kInvalid,
                            Str("there is a stream ", *request.stream, " already"));
   }
   const RequestTerms terms = request.terms;
+  if (const std::optional<StreamId> same = FindSame(request)) {
+    auto joined = Join(*same, request);
+    if (auto* refusal = std::get_if<StreamError>(&joined)) NoteRejection(terms, *refusal);
+    return joined;
+  }
   auto admitted = Admit(std::move(request), {.options = options_,
                                              .groups = groups_,
                                              .streams = streams_,
@@ -31,17 +37,15 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
                                              .tenants = tenants_,
                                              .now = clock_.now()});
   if (auto* refusal = std::get_if<StreamError>(&admitted)) {
-    recorder_.Note({.kind = RecordKind::kRejected,
-                    .request = terms.name,
-                    .tenant = terms.tenant,
-                    .service_class = tenants_.ClassOf(terms),
-                    .reason = refusal->reason,
-                    .detail = refusal->message});
+    NoteRejection(terms, *refusal);
     return std::move(*refusal);
   }
   ++counts_.requests_total;
   const StreamId id = AddStream(std::get<Stream>(std::move(admitted)));
   const Stream& stream = *streams_.Find(id);
+  if (options_.coalesce && stream.request.shares && !stream.request.resumable) {
+    flights_.Add(id, stream);
+  }
   Record record = RecordOf(RecordKind::kAdmitted, id, stream);
   record.figures = {{"tokens", static_cast<double>(stream.tokens_needed), "the request"}};
   if (stream.predicted_ms) {
@@ -51,6 +55,15 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
   recorder_.Note(std::move(record));
   Dispatch(ModelKey(streams_.Find(id)->key));
   return id;
+}
+
+void Region::NoteRejection(const RequestTerms& terms, const StreamError& why) {
+  recorder_.Note({.kind = RecordKind::kRejected,
+                  .request = terms.name,
+                  .tenant = terms.tenant,
+                  .service_class = tenants_.ClassOf(terms),
+                  .reason = why.reason,
+                  .detail = why.message});
 }
 
 StreamId Region::AddStream(Stream stream) {
@@ -102,6 +115,7 @@ void Region::ForgetActionsFor(StreamId id) {
 }
 
 void Region::Detach(StreamId id) {
+  if (flights_.StreamOf(id)) return Cancel(id);
   Stream* stream = streams_.Find(id);
   if (stream == nullptr) return;
   if (!stream->request.resumable || options_.orphan_grace_ms == 0) return Cancel(id);
@@ -118,35 +132,39 @@ void Region::LimitDetached() {
   Cancel(oldest->first);
 }
 
-void Region::Cancel(StreamId id) {
-  if (const std::optional<EndedStream> ended = ended_.Remove(id)) return Release(ended->holder);
+void Region::Cancel(StreamId reader) {
+  if (const std::optional<EndedStream> ended = ended_.Remove(reader)) return Release(ended->holder);
+  if (LeaveOthers(reader, RecordKind::kCancelled)) return;
+  const StreamId id = flights_.StreamOf(reader).value_or(reader);
   const Stream* stream = streams_.Find(id);
   if (stream == nullptr) return;
   if (stream->group) {
     const Group& group = groups_.at(*stream->group);
     actions_.emplace_back(CancelAction{group.leader(), group.epoch, stream->sequence});
   }
-  recorder_.Note(RecordOf(RecordKind::kCancelled, id, *stream));
+  recorder_.Note(RecordOf(RecordKind::kCancelled, reader, *stream));
   EndStream(id);
 }
 
 void Region::FailStream(StreamId id, StreamError error) {
-  Record record = RecordOf(RecordKind::kFailed, id, *streams_.Find(id));
-  record.reason = error.reason;
-  record.detail = error.message;
-  recorder_.Note(std::move(record));
-  // A client that comes back for it has it recomputed, or hears why it is not.
-  if (!streams_.Find(id)->detached_since) {
-    actions_.emplace_back(FailAction{id, std::move(error)});
+  for (const StreamId reader : flights_.ReadersOf(id)) {
+    Record record = RecordOf(RecordKind::kFailed, reader, *streams_.Find(id));
+    record.reason = error.reason;
+    record.detail = error.message;
+    recorder_.Note(std::move(record));
+    // A client that comes back for it has it recomputed, or hears why it is not.
+    if (!streams_.Find(id)->detached_since) actions_.emplace_back(FailAction{reader, error});
   }
   EndStream(id);
 }
 
 void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) {
-  Record record = RecordOf(RecordKind::kFinished, id, *streams_.Find(id));
-  record.group = group.number;
-  record.detail = ToString(last.finish);
-  recorder_.Note(std::move(record));
+  for (const StreamId reader : flights_.ReadersOf(id)) {
+    Record record = RecordOf(RecordKind::kFinished, reader, *streams_.Find(id));
+    record.group = group.number;
+    record.detail = ToString(last.finish);
+    recorder_.Note(std::move(record));
+  }
   const Holder holder{group.number, group.epoch, last.id};
   EndedStream ended{EndStream(id), std::move(last), holder,
                     clock_.now() + options_.orphan_grace_ms * kMillisecondNs};
@@ -161,13 +179,17 @@ Stream Region::EndStream(StreamId id) {
   Stream stream = streams_.Remove(id);
   tenants_.End(stream.grant, std::ssize(stream.request.prompt) + std::ssize(stream.tokens),
                clock_.now());
+  for (const auto& [sharer, who] : flights_.Remove(id)) {
+    if (who.grant) tenants_.End(*who.grant, who.grant->tokens, clock_.now());
+  }
   return stream;
 }
 
 Record Region::RecordOf(RecordKind kind, StreamId id, const Stream& stream) const {
+  const Sharer* sharer = flights_.Find(id);
   return {.kind = kind,
           .stream = id,
-          .request = stream.request.terms.name,
+          .request = sharer != nullptr ? sharer->terms.name : stream.request.terms.name,
           .tenant = stream.grant.tenant,
           .service_class = stream.grant.service_class};
 }

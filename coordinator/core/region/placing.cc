@@ -16,8 +16,8 @@ namespace {
 
 // At least 1, so that it is not taken for none.
 int64_t DeadlineLeftMs(const Stream& stream, TimeNs now) {
-  if (!stream.deadline) return 0;
-  return std::max<int64_t>(1, (*stream.deadline - now) / kMillisecondNs);
+  if (!stream.group_deadline) return 0;
+  return std::max<int64_t>(1, (*stream.group_deadline - now) / kMillisecondNs);
 }
 
 }  // namespace
@@ -68,7 +68,9 @@ void Region::Dispatch(const ModelKey& key) {
 
 void Region::Place(StreamId id, Group& group) {
   Bind(id, group, streams_.TakeSequence());
-  const Stream& stream = *streams_.Find(id);
+  Stream& stream = *streams_.Find(id);
+  stream.group_deadline = stream.deadline;
+  if (stream.deadline && flights_.SharersOf(id) != nullptr) *stream.group_deadline += kShareSlackNs;
   actions_.emplace_back(SubmitAction{group.leader(),
                                      group.epoch,
                                      {.id = stream.sequence,

@@ -184,6 +184,7 @@ void Region::Tick() {
   for (const uint64_t number : numbers) TickGroup(groups_.at(number));
   guard_.Tick(groups_.all(), clock_.now());
   FailStranded();
+  ExpireSharers();
   ForgetStreams();
   if (++ticks_total_ % kTicksPerCheck != 0) return;
   const std::string broken = FindBrokenInvariant();

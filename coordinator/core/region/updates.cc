@@ -96,7 +96,7 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   stream.cached_told = stream.cached_told || !update.tokens.empty();
   if (ends) update.resumes = stream.resumes;
   stream.Apply(update);
-  if (stream.request.resumable) stream.Keep(update);
+  if (stream.request.resumable || stream.request.shares) stream.Keep(update);
   if (!update.tokens.empty() && std::ssize(stream.tokens) == std::ssize(update.tokens)) {
     NoteFirstToken(id, stream);
   }
@@ -104,7 +104,10 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   if (!update.tokens.empty()) {
     actions_.emplace_back(JournalAction{id, JournalTokens{update.tokens}});
   }
-  if (!stream.detached_since) actions_.emplace_back(DeliverAction{id, update});
+  if (!stream.detached_since) {
+    for (const StreamId reader : flights_.ReadersOf(id))
+      actions_.emplace_back(DeliverAction{reader, update});
+  }
   if (!ends) return;
   guard_.NoteSuccess(group.number, clock_.now());
   FinishStream(group, id, std::move(update));

@@ -20,19 +20,20 @@ Streams::Streams(std::function<uint64_t()> random, uint64_t boot, int32_t groups
     : random_(std::move(random)), groups_lost_max_(groups_lost_max), last_sequence_(boot) {}
 
 StreamId Streams::Add(Stream stream) {
-  // In this order, which the arguments of a constructor would not keep.
-  StreamId id;
-  if (stream.request.stream) {
-    id = *stream.request.stream;
-  } else {
-    id.high = random_();
-    id.low = random_();
-  }
+  const StreamId id = stream.request.stream ? *stream.request.stream : DrawId();
   stream.arrival = ++last_arrival_;
   stream.groups_lost_max = groups_lost_max_;
   const auto [entry, added] = streams_.emplace(id, std::move(stream));
   SHOAL_CHECK(added, "two streams are ", id);
   Wait(id, entry->second);
+  return id;
+}
+
+StreamId Streams::DrawId() {
+  // In this order, which the arguments of a constructor would not keep.
+  StreamId id;
+  id.high = random_();
+  id.low = random_();
   return id;
 }
 

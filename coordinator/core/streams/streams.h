@@ -68,6 +68,7 @@ struct Stream : GenerationState {
   bool cached_told = false;        // Its listener knows how many tokens of the prompt were cached.
   Grant grant;                     // What it was charged.
   std::optional<TimeNs> deadline;  // When it ends at the latest.
+  std::optional<TimeNs> group_deadline;  // As its group was told; at least that.
   TimeNs arrival_time = 0;
   std::optional<int64_t> predicted_ms;  // From its arrival to its first token, as of then.
 };
@@ -98,6 +99,8 @@ class Streams {
 
   // Those that nobody listens to.
   size_t detached_count() const;
+  // That nobody has.
+  StreamId DrawId();
   // Null if there is none.
   Stream* Find(StreamId id);
   // None if no stream has that sequence any more, or it is a canary's.

@@ -25,8 +25,7 @@ ServiceClass Tenants::ClassOf(const RequestTerms& terms) const {
   return std::max(own, terms.service_class.value_or(own));
 }
 
-std::variant<Grant, StreamError> Tenants::Charge(const RequestTerms& terms, int64_t tokens,
-                                                 TimeNs /*now*/) {
+std::optional<StreamError> Tenants::FindRefusal(const RequestTerms& terms, TimeNs /*now*/) const {
   const TenantPolicy& policy = PolicyOf(terms.tenant);
   const auto found = in_flight_.find(terms.tenant);
   const int64_t in_flight = found == in_flight_.end() ? 0 : found->second;
@@ -36,6 +35,12 @@ std::variant<Grant, StreamError> Tenants::Charge(const RequestTerms& terms, int6
                            Str("the tenant has ", in_flight, " requests in flight, its bound is ",
                                policy.requests_in_flight_max));
   }
+  return std::nullopt;
+}
+
+std::variant<Grant, StreamError> Tenants::Charge(const RequestTerms& terms, int64_t tokens,
+                                                 TimeNs now) {
+  if (auto refusal = FindRefusal(terms, now)) return *std::move(refusal);
   ++in_flight_[terms.tenant];
   return Grant{terms.tenant, ClassOf(terms), tokens};
 }

@@ -37,6 +37,8 @@ class Tenants {
 
   // The class that a request of those terms has: as asked for, at most its tenant's own.
   ServiceClass ClassOf(const RequestTerms& terms) const;
+  // Why a request of those terms would be refused whatever its size; none: it depends on that.
+  std::optional<StreamError> FindRefusal(const RequestTerms& terms, TimeNs now) const;
   // Takes `tokens` of work from its tenant's quota, and counts it as in flight. Otherwise
   // kQuotaExceeded, saying which bound it was and when to come again.
   std::variant<Grant, StreamError> Charge(const RequestTerms& terms, int64_t tokens, TimeNs now);

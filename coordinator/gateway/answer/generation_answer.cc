@@ -100,12 +100,15 @@ void GenerationAnswer::TakeKnownEnd(const AnswerChoice& choice) {
 }
 
 void GenerationAnswer::Submit(AnswerChoice& choice) {
+  const double temperature = choice.plan().params.sampling.temperature;
   core::Request request = {.prompt = choice.plan().ids,
                            .params = choice.plan().params,
                            .model = setup_.model.name,
                            .numerics_id = setup_.model.numerics_id,
                            .resumable = resumable(),
-                           .stream = setup_.answer};
+                           .shares = setup_.request.seeded || temperature == 0,
+                           .stream = setup_.answer,
+                           .terms = setup_.terms};
   request.stream->low += static_cast<uint64_t>(choice.index());
   const StreamError* refusal = nullptr;
   std::variant<core::StreamId, StreamError> submitted;

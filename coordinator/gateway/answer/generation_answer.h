@@ -34,7 +34,8 @@ struct AnswerSetup {
   Headers headers;
   std::string route;
   TimeNs started = 0;
-  StreamId answer{};  // The stream of choice k is {high, low + k}.
+  RequestTerms terms{};  // Of each of its sequences, which are charged and counted one by one.
+  StreamId answer{};     // The stream of choice k is {high, low + k}.
   // Null: nobody can go on with it.
   std::shared_ptr<const CursorCodec> cursors{};
   Cursor cursor{};       // With `cursors`: where the client is before the first event.

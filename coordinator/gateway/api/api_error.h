@@ -31,7 +31,10 @@ class ApiError : public Error {
   int64_t predicted_wait_ms = -1;
 };
 
-// {"message":...,"type":...,"param":...,"code":...,"request_id":...}, without the outer "error".
+ApiError MakeApiError(int status, std::string type, std::string code, const std::string& message);
+
+// {"message":...,"type":...,"param":...,"code":...,"request_id":...}, without the outer "error";
+// with retry_after_ms and predicted_wait_ms (null: unknown) where there is something to wait for.
 std::string ErrorObject(const ApiError& error, const std::string& request_id);
 
 // With Retry-After where it belongs.

@@ -10,25 +10,18 @@
 
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/api/fields/parameters.h"
+#include "coordinator/gateway/api/request_headers.h"
 #include "coordinator/gateway/json/status_json.h"
 #include "coordinator/gateway/json/strict_json.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/resume/request_digest.h"
 #include "transport/base/host/system_random.h"
 #include "transport/base/host/system_seconds.h"
-#include "transport/rpc/secret.h"
 
 namespace shoal::gateway {
 namespace {
 
 constexpr std::string_view kModelPrefix = "/v1/models/";
-
-ApiError MakeError(int status, std::string type, std::string code, const std::string& message) {
-  ApiError error("", message, std::move(code));
-  error.status = status;
-  error.type = std::move(type);
-  return error;
-}
 
 // Errors: ApiError 404, with the names that are served.
 const ServedModel& GetModel(const std::vector<ServedModel>& models, const std::string& name) {
@@ -37,42 +30,6 @@ const ServedModel& GetModel(const std::vector<ServedModel>& models, const std::s
   } catch (const RequestError& error) {  // Becomes what HTTP answers.
     throw FromRequestError(error);
   }
-}
-
-// Errors: ApiError 400 if it comes more than once.
-const std::string* FindOnce(const HttpRequest& request, std::string_view name) {
-  if (std::ranges::count(request.headers, name, &Headers::value_type::first) < 2) {
-    return request.Find(name);
-  }
-  throw MakeError(400, "invalid_request_error", "duplicate_header",
-                  Str("the header ", name, " comes twice: which one holds?"));
-}
-
-// A browser asks first before it sends JSON for a foreign page, but not before it sends what a form
-// can hold. Errors: ApiError 415.
-void CheckBodyForm(const HttpRequest& request) {
-  const std::string* const type = FindOnce(request, "content-type");
-  const std::string* const encoding = FindOnce(request, "content-encoding");
-  if (encoding != nullptr && LowerTrimmed(*encoding) != "identity") {
-    throw MakeError(415, "invalid_request_error", "unsupported_encoding",
-                    Str("the body's Content-Encoding is ", nlohmann::json(*encoding).dump(),
-                        ": only identity is read here, send the JSON as it is"));
-  }
-  if (type != nullptr && IsJsonType(*type)) return;
-  throw MakeError(
-      415, "invalid_request_error", "unsupported_media_type",
-      Str("the body's Content-Type is ", type == nullptr ? "missing" : nlohmann::json(*type).dump(),
-          ": send the header Content-Type: application/json"));
-}
-
-// Whether the header asks for an answer that can be gone on with. Errors: ApiError.
-bool WantsResumable(const HttpRequest& request) {
-  const std::string* const value = FindOnce(request, "x-shoal-resumable");
-  if (value == nullptr || *value == "0") return false;
-  if (*value == "1") return true;
-  throw MakeError(400, "invalid_request_error", "invalid_value",
-                  Str("the header X-Shoal-Resumable must be 1 or 0, not ",
-                      nlohmann::json(ReplaceIllFormed(*value)).dump()));
 }
 
 [[noreturn]] void ThrowMismatch(const std::string& message) {
@@ -121,6 +78,8 @@ struct HttpGateway::Call {
   TimeNs started = 0;
   std::string route = "other";
   const Route* matched = nullptr;
+  rpc::Caller caller{};
+  RequestTerms terms{};  // Of a generation.
 };
 
 struct HttpGateway::Reading {
@@ -212,8 +171,8 @@ HttpResponse HttpGateway::Refuse(int status, const std::string& message) {
   metrics_.CountRequest("other", status);
   const std::string request_id = RequestId(nullptr);
   HttpResponse response =
-      ErrorResponse(MakeError(status, "invalid_request_error",
-                              status == 413 ? "body_too_large" : "bad_request", message),
+      ErrorResponse(MakeApiError(status, "invalid_request_error",
+                                 status == 413 ? "body_too_large" : "bad_request", message),
                     request_id);
   response.headers.emplace_back("X-Request-Id", request_id);
   return response;
@@ -245,8 +204,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
     fail(error, std::move(headers));
   } catch (const std::exception& error) {
     LOG(ERROR) << call.request_id << ": " << error.what();
-    fail(MakeError(500, "server_error", "internal_error",
-                   "something broke while reading this request; the server's log says what"),
+    fail(MakeApiError(500, "server_error", "internal_error",
+                      "something broke while reading this request; the server's log says what"),
          {});
   }
   return nullptr;
@@ -260,40 +219,33 @@ std::unique_ptr<PendingAnswer> HttpGateway::Dispatch(Call& call) {
     if (below || request.path == route.path) call.matched = &route;
   }
   if (call.matched == nullptr) {
-    CheckKey(request);
+    call.caller = FindCaller(request);
     std::string known;
     for (const Route& route : Routes()) known += (known.empty() ? "" : ", ") + route.path;
-    throw MakeError(404, "invalid_request_error", "unknown_path",
-                    "there is no such path; there are " + known);
+    throw MakeApiError(404, "invalid_request_error", "unknown_path",
+                       "there is no such path; there are " + known);
   }
   call.route = call.matched->path;
-  if (call.matched->needs_key) CheckKey(request);
+  if (call.matched->needs_key) call.caller = FindCaller(request);
   const bool allowed = call.matched->post ? request.method == "POST"
                                           : request.method == "GET" || request.method == "HEAD";
   if (!allowed) {
-    throw MakeError(405, "invalid_request_error", "method_not_allowed",
-                    Str(call.route, " takes ", call.matched->post ? "POST" : "GET"));
+    throw MakeApiError(405, "invalid_request_error", "method_not_allowed",
+                       Str(call.route, " takes ", call.matched->post ? "POST" : "GET"));
   }
   if (call.matched->send == nullptr) return Generate(call);
   (this->*call.matched->send)(call);
   return nullptr;
 }
 
-void HttpGateway::CheckKey(const HttpRequest& request) const {
-  if (options_.api_keys.empty()) return;
-  const std::string* given = request.Find("authorization");
-  bool known = false;
-  if (given != nullptr && given->size() > 7) {
-    std::string scheme = given->substr(0, 7);
-    std::transform(scheme.begin(), scheme.end(), scheme.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    known =
-        scheme == "bearer " && rpc::IsOneOf(std::string_view(*given).substr(7), options_.api_keys);
-  }
-  if (known) return;
-  throw MakeError(401, "authentication_error", "invalid_api_key",
-                  given == nullptr ? "this server needs the header Authorization: Bearer KEY"
-                                   : "the API key is not one of this server's");
+rpc::Caller HttpGateway::FindCaller(const HttpRequest& request) const {
+  if (!options_.find_caller) return {};
+  std::optional<rpc::Caller> caller = options_.find_caller(ShownKey(request));
+  if (caller) return *std::move(caller);
+  throw MakeApiError(401, "authentication_error", "invalid_api_key",
+                     request.Find("authorization") == nullptr
+                         ? "this server needs the header Authorization: Bearer KEY"
+                         : "the API key is not one of this server's");
 }
 
 void HttpGateway::Reading::CheckResumable(ApiRequest& request) const {
@@ -414,13 +366,13 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
 // Waits for the other thread, then stands for the answer that is made of what it read.
 class HttpGateway::LargeCall : public PendingAnswer {
  public:
-  LargeCall(HttpGateway& gateway, TextThread& thread, const Call& call)
-      : call_{kNoRequest, call.reply, call.request_id, call.started, call.route, call.matched},
+  LargeCall(HttpGateway& gateway, TextThread& thread, const Call& call, Reading reading)
+      : call_{kNoRequest, call.reply,   call.request_id, call.started,
+              call.route, call.matched, call.caller,     call.terms},
         reading_(thread
-                     .Run(std::function([body = call.request.body, text = gateway.text_,
-                                         reading = gateway.MakeReading(call)] {
-                       return reading.Read(body, text);
-                     }))
+                     .Run(std::function(
+                         [body = call.request.body, text = gateway.text_,
+                          reading = std::move(reading)] { return reading.Read(body, text); }))
                      .then([this, &gateway](kj::Own<Outcome<AnswerSetup>>&& outcome) {
                        answer_ = gateway.AnswerOrRefuse(
                            call_, [&] { return gateway.Start(call_, outcome->Take()); });
@@ -448,13 +400,19 @@ class HttpGateway::LargeCall : public PendingAnswer {
 
 std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   CheckBodyForm(call.request);
+  call.terms = ReadTerms(call.request, call.caller, call.request_id);
+  Reading reading = MakeReading(call);
+  if (!reading.cursor) {  // Otherwise it is taken already.
+    const std::optional<StreamError> refusal = generation_.PreCheck(call.terms);
+    if (refusal) throw FromStreamError(*refusal);
+  }
   TextThread* thread = text_threads_.For(call.request.body.size());
-  if (thread == nullptr) return Start(call, MakeReading(call).Read(call.request.body, text_));
+  if (thread == nullptr) return Start(call, reading.Read(call.request.body, text_));
   if (thread->full()) {
     throw FromStreamError(
         MakeStreamError(BusyReason::kQueueFull, "too many requests are waiting to be read"));
   }
-  return std::make_unique<LargeCall>(*this, *thread, call);
+  return std::make_unique<LargeCall>(*this, *thread, call, std::move(reading));
 }
 
 std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {
@@ -474,7 +432,12 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   setup.request_id = call.request_id;
   setup.route = call.route;
   setup.started = call.started;
+  setup.terms = call.terms;
+  TakeTime(setup.terms, Now(timer_) - call.started);
   setup.headers.emplace_back("X-Request-Id", call.request_id);
+  if (call.terms.service_class) {
+    setup.headers.emplace_back("X-Shoal-Class", ToString(*call.terms.service_class));
+  }
   if (!setup.request.seeded) {
     const auto seed = static_cast<int64_t>(setup.prompts.front().params.sampling.seed);
     setup.headers.emplace_back("X-Shoal-Seed", std::to_string(seed));

@@ -20,13 +20,14 @@
 #include "coordinator/gateway/http/http_server.h"
 #include "coordinator/gateway/text/text_service.h"
 #include "coordinator/gateway/text/text_thread.h"
+#include "transport/rpc/caller.h"
 
 namespace shoal::gateway {
 
 struct HttpGatewayOptions {
   std::string bind = "127.0.0.1";
-  uint16_t port = 8000;               // 0: any free one.
-  std::vector<std::string> api_keys;  // Empty: no key is needed.
+  uint16_t port = 8000;         // 0: any free one.
+  rpc::FindCaller find_caller;  // Whose the API keys are. Null: none is needed.
   HttpLimits limits;
   bool strict_params = false;  // Fields that nobody here knows are a 400, not a warning.
   std::string version_json = R"({"name":"shoal"})";  // The body of /version.
@@ -79,7 +80,8 @@ class HttpGateway : private HttpService {
   // What `work` returns. Its errors become the reply, and null.
   std::unique_ptr<PendingAnswer> AnswerOrRefuse(
       const Call& call, kj::FunctionParam<std::unique_ptr<PendingAnswer>()> work);
-  void CheckKey(const HttpRequest& request) const;
+  // By the key that it shows. Errors: ApiError 401.
+  rpc::Caller FindCaller(const HttpRequest& request) const;
   void SendJson(Call& call, int status, std::string body);
   void SendModels(Call& call);
   void SendModel(Call& call);

@@ -49,7 +49,8 @@ std::variant<core::StreamId, StreamError> FakeGeneration::Submit(core::Request r
   if (refusal && sequences.size() >= accepted_before_refusal) return *refusal;
   const core::StreamId stream = request.stream.value_or(core::StreamId{0, sequences.size() + 1});
   sequences.push_back({std::move(prompt), request.params, &listener, false, 0, request.model,
-                       request.numerics_id, stream, request.resumable});
+                       request.numerics_id, stream, request.resumable, false, request.terms,
+                       request.shares});
   return stream;
 }
 

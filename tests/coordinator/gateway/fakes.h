@@ -61,10 +61,16 @@ class FakeGeneration : public core::GenerationService {
     std::string numerics_id{};  // and in which version.
     core::StreamId stream{};
     bool resumable = false;
-    bool detached = false;               // Nobody listens, and it goes on.
+    bool detached = false;  // Nobody listens, and it goes on.
+    RequestTerms terms{};
+    bool shares = false;
     std::vector<SequenceUpdate> said{};  // Of a resumable one, for who comes back.
   };
 
+  std::optional<StreamError> PreCheck(const RequestTerms& terms) override {
+    checked.push_back(terms);
+    return early_refusal;
+  }
   std::variant<core::StreamId, StreamError> Submit(core::Request request,
                                                    core::StreamListener& listener) override;
   std::variant<Resumed, StreamError> Resume(core::Request request,
@@ -96,7 +102,10 @@ class FakeGeneration : public core::GenerationService {
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
 
   std::vector<Sequence> sequences;
-  std::optional<StreamError> refusal;  // Of the next Submits.
+  std::optional<StreamError> refusal;        // Of the next Submits,
+  std::optional<StreamError> early_refusal;  // and PreChecks.
+  std::vector<RequestTerms> checked;         // By PreCheck.
+  std::vector<core::Record> records;         // By NoteRecord.
   size_t accepted_before_refusal = 0;
   ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};
   std::vector<ServedModel> others;

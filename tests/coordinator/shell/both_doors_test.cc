@@ -62,8 +62,9 @@ class BothDoors {
 
  private:
   rpc::GenerateReply Ask(const rpc::GenerateRequest& request) {
-    return rpc_->OnGenerate(request, std::move(*rpc_->OnPrompt(request).wait(http.wait_scope)),
-                            sink_);
+    const rpc::Caller caller{.tenant = "upstream"};
+    return rpc_->OnGenerate(
+        request, std::move(*rpc_->OnPrompt(request, caller).wait(http.wait_scope)), caller, sink_);
   }
 
   FakeGeneration::Sequence TakeSequence(const std::string& said) {

@@ -60,7 +60,7 @@ class RpcResume : public ::testing::Test {
 
   rpc::GenerateReply Ask(const rpc::GenerateRequest& request, rpc::GenerationSink& sink) {
     return gateway_->OnGenerate(
-        request, std::move(*gateway_->OnPrompt(request).wait(http_.wait_scope)), sink);
+        request, std::move(*gateway_->OnPrompt(request, {}).wait(http_.wait_scope)), {}, sink);
   }
 
   static rpc::GenerateRequest Request() {

@@ -97,6 +97,7 @@ TEST(ConvertRegionStatus, GivesBackEveryField) {
   status.totals.steps_total = 13;
   status.requests_waiting = 6;
   status.requests_total = 7;
+  status.requests_coalesced_total = 2;
   status.streams_live = 8;
   status.group_losses_total = 9;
   status.group_losses = {1, 2, 3, 4, 5, 6, 7, 8};

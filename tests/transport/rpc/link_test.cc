@@ -504,10 +504,11 @@ TEST(ClusterServer, NamesAPortThatIsTaken) {
     bool OnDrain(uint64_t, uint64_t) override { return false; }
     bool OnFault(uint64_t, uint64_t, LossCause, const std::string&) override { return false; }
     void OnDisconnected(uint64_t, const std::string&) override {}
-    kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest&) override {
+    kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest&, const Caller&) override {
       return kj::heap<EncodedPrompt>();
     }
-    GenerateReply OnGenerate(const GenerateRequest&, EncodedPrompt, GenerationSink&) override {
+    GenerateReply OnGenerate(const GenerateRequest&, EncodedPrompt, const Caller&,
+                             GenerationSink&) override {
       return {};
     }
     void OnCancel(uint64_t) override {}

@@ -118,16 +118,17 @@ void ServerThread::OnDisconnected(uint64_t, const std::string& why) {
   Note([&](Heard& heard) { heard.disconnects.push_back(why); });
 }
 
-kj::Promise<kj::Own<EncodedPrompt>> ServerThread::OnPrompt(const GenerateRequest&) {
+kj::Promise<kj::Own<EncodedPrompt>> ServerThread::OnPrompt(const GenerateRequest&, const Caller&) {
   return kj::heap<EncodedPrompt>();
 }
 
 GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, EncodedPrompt,
-                                       GenerationSink& sink) {
+                                       const Caller& caller, GenerationSink& sink) {
   sink_ = &sink;
   GenerateReply reply;
   Note([&](Heard& heard) {
     heard.requests.push_back(request);
+    heard.callers.push_back(caller);
     reply = generate_reply_;
   });
   return reply;

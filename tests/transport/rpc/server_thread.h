@@ -45,6 +45,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     std::vector<std::pair<LossCause, std::string>> faults;
     std::vector<std::string> disconnects;
     std::vector<GenerateRequest> requests;
+    std::vector<Caller> callers;  // Of the requests.
     std::vector<uint64_t> cancels;
     std::vector<uint64_t> readers_gone;
   };
@@ -78,9 +79,10 @@ class ServerThread : private RankListener, private UpstreamListener {
   bool OnFault(uint64_t connection, uint64_t epoch, LossCause cause,
                const std::string& message) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
-  kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request) override;
+  kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request,
+                                               const Caller& caller) override;
   GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
-                           GenerationSink& sink) override;
+                           const Caller& caller, GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   void OnReaderGone(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;

@@ -163,12 +163,13 @@ bool FakeCoordinator::OnFault(uint64_t, uint64_t epoch, LossCause cause,
 
 void FakeCoordinator::OnDisconnected(uint64_t, const std::string&) { ++disconnects; }
 
-kj::Promise<kj::Own<rpc::EncodedPrompt>> FakeCoordinator::OnPrompt(const rpc::GenerateRequest&) {
+kj::Promise<kj::Own<rpc::EncodedPrompt>> FakeCoordinator::OnPrompt(const rpc::GenerateRequest&,
+                                                                   const rpc::Caller&) {
   return kj::heap<rpc::EncodedPrompt>();
 }
 
 rpc::GenerateReply FakeCoordinator::OnGenerate(const rpc::GenerateRequest&, rpc::EncodedPrompt,
-                                               rpc::GenerationSink&) {
+                                               const rpc::Caller&, rpc::GenerationSink&) {
   return {};
 }
 

@@ -72,9 +72,10 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   bool OnFault(uint64_t connection, uint64_t epoch, LossCause cause,
                const std::string& message) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
-  kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request) override;
+  kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request,
+                                                    const rpc::Caller& caller) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
-                                rpc::GenerationSink& sink) override;
+                                const rpc::Caller& caller, rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;

@@ -456,6 +456,7 @@ void Write(const RegionStatus& status, wire::Status::Builder to) {
   Write(status.totals, to.initTotals());
   to.setRequestsWaiting(status.requests_waiting);
   to.setRequestsTotal(status.requests_total);
+  to.setRequestsCoalescedTotal(status.requests_coalesced_total);
   to.setStreamsLive(status.streams_live);
   to.setGroupLossesTotal(status.group_losses_total);
   WriteCounts(status.group_losses, to.initGroupLosses(status.group_losses.size()));
@@ -473,6 +474,7 @@ RegionStatus Read(wire::Status::Reader from) {
   status.totals = Read(from.getTotals());
   status.requests_waiting = from.getRequestsWaiting();
   status.requests_total = from.getRequestsTotal();
+  status.requests_coalesced_total = from.getRequestsCoalescedTotal();
   status.streams_live = from.getStreamsLive();
   status.group_losses_total = from.getGroupLossesTotal();
   ReadCounts(from.getGroupLosses(), status.group_losses);

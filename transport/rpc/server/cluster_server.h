@@ -14,6 +14,7 @@
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
+#include "transport/rpc/caller.h"
 #include "transport/rpc/client.h"
 
 namespace shoal::rpc {
@@ -71,12 +72,14 @@ struct EncodedPrompt {
 class UpstreamListener {
  public:
   virtual ~UpstreamListener() = default;
-  // The request, which need not outlive the call, in tokens. Long texts take their time.
-  virtual kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request) = 0;
+  // The request, which need not outlive the call, in tokens. Long texts take their time. `caller`,
+  // also below: who asks; request.terms.tenant is empty.
+  virtual kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request,
+                                                       const Caller& caller) = 0;
   // On success the sink lives until its Finish or Fail, or until OnCancel or OnReaderGone, and is
   // called later, never from inside OnGenerate.
   virtual GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
-                                   GenerationSink& sink) = 0;
+                                   const Caller& caller, GenerationSink& sink) = 0;
   virtual void OnCancel(uint64_t generation) = 0;
   // Its reader is gone, and may come back for a resumable one.
   virtual void OnReaderGone(uint64_t generation) { OnCancel(generation); }
@@ -91,8 +94,8 @@ struct ClusterServerOptions {
   uint16_t port = 7400;  // 0: any free one.
   std::string
       group_token{};  // Ranks, and who drains groups, must show it. Empty: none is asked for.
-  std::vector<std::string>
-      api_keys{};                    // Upstream programs must show one. Empty: none is asked for.
+  FindCaller find_caller{};          // Whose the API keys of upstream programs are. Null: none is
+                                     // asked for.
   int64_t heartbeat_ms = 100;        // What ranks are told.
   int64_t call_timeout_ms = 10'000;  // A leader that leaves a call unanswered so long is lost.
   int64_t authenticate_timeout_ms = 10'000;

@@ -1,5 +1,6 @@
 #include "transport/rpc/server/gate_port.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -194,12 +195,13 @@ class Gate : public wire::Gate::Server {
 
   kj::Promise<void> openService(OpenServiceContext context) override {
     const auto params = context.getParams();
-    const std::vector<std::string>& keys = host_.options().api_keys;
-    const bool known = IsOneOf(ToString(params.getApiKey()), keys) || keys.empty();
-    const std::string refusal = FindRefusal(params.getProtocol(), known, "the API key is unknown");
+    const FindCaller& find = host_.options().find_caller;
+    std::optional<Caller> caller = find ? find(ToString(params.getApiKey())) : Caller();
+    const std::string refusal =
+        FindRefusal(params.getProtocol(), caller.has_value(), "the API key is unknown");
     if (refusal.empty()) {
       host_.Authenticated(connection_);
-      context.getResults().setCoordinator(host_.MakeService());
+      context.getResults().setCoordinator(host_.MakeService(*std::move(caller)));
     } else {
       context.getResults().setRefusal(refusal);
     }

@@ -154,13 +154,17 @@ class GenerationServer : public wire::Generation::Server {
 
 class ServicePort : public wire::Coordinator::Server {
  public:
-  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks, std::string group_token)
-      : listener_(listener), tasks_(tasks), group_token_(std::move(group_token)) {}
+  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks, std::string group_token,
+              Caller caller)
+      : listener_(listener),
+        tasks_(tasks),
+        group_token_(std::move(group_token)),
+        caller_(std::move(caller)) {}
 
   kj::Promise<void> generate(GenerateContext context) override {
     return TranslateErrors([&] {
       auto request = kj::heap<GenerateRequest>(Read(context.getParams().getRequest()));
-      auto prompt = listener_.OnPrompt(*request);
+      auto prompt = listener_.OnPrompt(*request, caller_);
       return prompt.then(
           [this, context, request = kj::mv(request)](kj::Own<EncodedPrompt>&& prompt) mutable {
             Generate(context, *request, std::move(*prompt));
@@ -196,7 +200,7 @@ class ServicePort : public wire::Coordinator::Server {
  private:
   void Generate(GenerateContext& context, const GenerateRequest& request, EncodedPrompt prompt) {
     auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_);
-    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), *sink);
+    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), caller_, *sink);
     auto outcome = context.getResults().initOutcome();
     if (reply.generation == 0) {
       Write(reply.refusal, outcome.initRefused());
@@ -214,13 +218,14 @@ class ServicePort : public wire::Coordinator::Server {
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
   const std::string group_token_;
+  const Caller caller_;
 };
 
 }  // namespace
 
 wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks,
-                                          std::string group_token) {
-  return kj::heap<ServicePort>(listener, tasks, std::move(group_token));
+                                          std::string group_token, Caller caller) {
+  return kj::heap<ServicePort>(listener, tasks, std::move(group_token), std::move(caller));
 }
 
 }  // namespace shoal::rpc
