@@ -235,7 +235,7 @@ void AddContinuityOptions(config::OptionTable& table, CoordinatorOptions& option
   table.AddInt(
       "heartbeats-missed-max", "N", region.heartbeats_missed_max, {2, 10'000},
       "A rank silent for so many heartbeats is lost. A rank that dies is noticed at once by "
-      "its connection; this is for one that is stopped or cut off. 15 (1.5 s) rather than 4, "
+      "its connection; this is for one that is stopped or cut off. 13 (1.3 s) rather than 4, "
       "because where ranks outnumber cores a live rank's heartbeat can be half a second "
       "late, and what a group taken out by mistake has computed is computed again.");
   table.AddInt("progress-timeout-ms", "N", region.progress_timeout_ms, {100, INT32_MAX},
