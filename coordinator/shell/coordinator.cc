@@ -23,6 +23,7 @@
 #include "transport/base/error.h"
 #include "transport/base/host/descriptors.h"
 #include "transport/base/host/system_random.h"
+#include "transport/base/utf8.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::gateway {
@@ -85,6 +86,10 @@ std::string HostName() {
 
 core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
   core::RegionOptions region = options.region;
+  if (!IsWellFormedUtf8(region.served_model_name)) {
+    Throw(ErrorCode::kInvalidArgument, "--served-model-name is ",
+          ReplaceIllFormed(region.served_model_name), ": expected UTF-8, as clients send it");
+  }
   region.model_name = model;
   region.canary_digests = ParseCanaryDigests(options.canary_digests);
   AddManifest(model::ManifestPath(options.model), region.canary_digests);

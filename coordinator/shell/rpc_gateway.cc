@@ -230,7 +230,8 @@ kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::Generat
 }
 
 rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
-                                          rpc::EncodedPrompt prompt, rpc::GenerationSink& sink) {
+                                          rpc::EncodedPrompt prompt, const std::string& api_key,
+                                          rpc::GenerationSink& sink) {
   rpc::GenerateReply reply;
   if (prompt.refusal) {
     reply.refusal = *std::move(prompt.refusal);
@@ -240,7 +241,7 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
     reply.refusal = MakeStreamError(BusyReason::kInvalid, "what is taken must not be negative");
     return reply;
   }
-  auto made = MakeCursor(request, prompt);
+  auto made = MakeCursor(request, prompt, api_key);
   if (auto* refusal = std::get_if<StreamError>(&made)) {
     reply.refusal = std::move(*refusal);
     return reply;
@@ -285,7 +286,8 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
 }
 
 std::variant<Cursor, StreamError> RpcGateway::MakeCursor(const rpc::GenerateRequest& request,
-                                                         const rpc::EncodedPrompt& prompt) {
+                                                         const rpc::EncodedPrompt& prompt,
+                                                         const std::string& api_key) {
   Cursor fresh = {.created = unix_seconds_(),
                   .answer = {random_(), random_()},
                   .door = CursorDoor::kRpc,
@@ -302,7 +304,7 @@ std::variant<Cursor, StreamError> RpcGateway::MakeCursor(const rpc::GenerateRequ
     cursor = std::get<Cursor>(std::move(decoded));
     if (!request.seed_given) params.sampling.seed = cursor->seed;
   }
-  fresh.request = DigestRequest(prompt.tokens, params, HasText(request));
+  fresh.request = DigestRequest(prompt.tokens, params, HasText(request), api_key);
   if (!cursor) return fresh;
   std::string mismatch = FindMismatch(*cursor, fresh.door, fresh.model, fresh.request, 0);
   if (mismatch.empty() && prompt.numerics_id.empty()) {  // This coordinator has just begun.
@@ -321,7 +323,7 @@ void RpcGateway::GiveUp(const core::StreamId& stream) {
     if (listener->stream() != stream || !listener->resumable()) continue;
     generation_.Detach(stream);
     listener->OnError(
-        MakeStreamError(BusyReason::kRefused, "another connection goes on with the generation"));
+        MakeStreamError(BusyReason::kStreamTaken, "another client goes on with the generation"));
     return;
   }
 }

@@ -30,7 +30,7 @@ class RpcGateway : public rpc::UpstreamListener {
 
   kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
-                                rpc::GenerationSink& sink) override;
+                                const std::string& api_key, rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   void OnReaderGone(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
@@ -42,7 +42,8 @@ class RpcGateway : public rpc::UpstreamListener {
 
   // Where a resumable request's answer begins, or the one that it goes on with.
   std::variant<Cursor, StreamError> MakeCursor(const rpc::GenerateRequest& request,
-                                               const rpc::EncodedPrompt& prompt);
+                                               const rpc::EncodedPrompt& prompt,
+                                               const std::string& api_key);
   // What the request wants to go on with; with a refusal if that is none of ours.
   std::variant<Cursor, StreamError> ReadCursor(const std::string& text) const;
   // Another connection goes on with the answer: the one that has it has it no more.

@@ -29,7 +29,8 @@ Error ReadError(wire::Busy::Reader from) {
   if (is(BusyReason::kTooLarge) || is(BusyReason::kInvalid)) code = ErrorCode::kInvalidArgument;
   for (const BusyReason given_up :
        {BusyReason::kGroupLost, BusyReason::kRefused, BusyReason::kRequestSuspect,
-        BusyReason::kCursorInvalid, BusyReason::kCursorMismatch, BusyReason::kCursorExpired}) {
+        BusyReason::kCursorInvalid, BusyReason::kCursorMismatch, BusyReason::kCursorExpired,
+        BusyReason::kStreamTaken}) {
     if (is(given_up)) code = ErrorCode::kPeerFailed;
   }
   return Error(code, Str(reason, ": ", ToString(from.getMessage())));

@@ -86,7 +86,8 @@ interface TokenSink {
 struct Busy {
   reason @0 :Text;             # queue_full, no_group, group_lost, too_large, draining, invalid,
   # refused (by the group that was to answer), request_suspect (groups were lost that had it);
-  # cursor_invalid, cursor_mismatch, cursor_expired (of a request with a cursor).
+  # cursor_invalid, cursor_mismatch, cursor_expired (of a request with a cursor), stream_taken (another
+  # program goes on with the generation).
   message @1 :Text;
   retryAfterMs @2 :Int64;      # 0: do not retry as is.
 }

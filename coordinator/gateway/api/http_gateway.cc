@@ -16,6 +16,7 @@
 #include "coordinator/gateway/resume/request_digest.h"
 #include "transport/base/host/system_random.h"
 #include "transport/base/host/system_seconds.h"
+#include "transport/base/utf8.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::gateway {
@@ -132,6 +133,7 @@ struct HttpGateway::Reading {
   bool resumable = false;               // As the body may ask for itself.
   std::optional<Cursor> cursor{};       // To go on with.
   std::shared_ptr<const CursorCodec> cursors{};
+  std::string api_key{};  // That was shown; empty where none is asked for.
 
   // Checks the body and makes token ids of its text; fills the request, its model, its prompts and
   // the format. `own`: the text side that this coordinator reads. Pure. Errors: ApiError.
@@ -281,19 +283,21 @@ std::unique_ptr<PendingAnswer> HttpGateway::Dispatch(Call& call) {
 
 void HttpGateway::CheckKey(const HttpRequest& request) const {
   if (options_.api_keys.empty()) return;
-  const std::string* given = request.Find("authorization");
-  bool known = false;
-  if (given != nullptr && given->size() > 7) {
-    std::string scheme = given->substr(0, 7);
-    std::transform(scheme.begin(), scheme.end(), scheme.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    known =
-        scheme == "bearer " && rpc::IsOneOf(std::string_view(*given).substr(7), options_.api_keys);
-  }
-  if (known) return;
+  if (rpc::IsOneOf(ShownKey(request), options_.api_keys)) return;
   throw MakeError(401, "authentication_error", "invalid_api_key",
-                  given == nullptr ? "this server needs the header Authorization: Bearer KEY"
-                                   : "the API key is not one of this server's");
+                  request.Find("authorization") == nullptr
+                      ? "this server needs the header Authorization: Bearer KEY"
+                      : "the API key is not one of this server's");
+}
+
+std::string_view HttpGateway::ShownKey(const HttpRequest& request) const {
+  constexpr size_t kSchemeBytes = 7;
+  const std::string* const given = request.Find("authorization");
+  if (options_.api_keys.empty() || given == nullptr) return "";
+  std::string scheme = given->substr(0, kSchemeBytes);
+  std::transform(scheme.begin(), scheme.end(), scheme.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return scheme == "bearer " ? std::string_view(*given).substr(kSchemeBytes) : "";
 }
 
 void HttpGateway::Reading::CheckResumable(ApiRequest& request) const {
@@ -330,7 +334,7 @@ const ServedModel& HttpGateway::Reading::ChooseModel(const std::string& name) co
 void HttpGateway::Reading::SetCursor(AnswerSetup& setup) const {
   const CursorDoor door =
       endpoint == Endpoint::kChat ? CursorDoor::kChat : CursorDoor::kCompletions;
-  const Digest request = DigestRequest(setup.request, setup.prompts);
+  const Digest request = DigestRequest(setup.request, setup.prompts, api_key);
   const Digest model = DigestText(setup.model.name);
   const size_t choice_count =
       setup.prompts.size() * static_cast<size_t>(setup.request.answers_per_prompt);
@@ -403,7 +407,8 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
                   .strict = options_.strict_params || (strict != nullptr && *strict == "1"),
                   .resumable = WantsResumable(call.request),
                   .cursor = ReadCursor(call.request),
-                  .cursors = cursors_};
+                  .cursors = cursors_,
+                  .api_key = std::string(ShownKey(call.request))};
   if (stopping_) {
     reading.unavailable =
         FromStreamError(MakeStreamError(BusyReason::kDraining, "the server is stopping"));

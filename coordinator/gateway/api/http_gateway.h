@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
@@ -80,6 +81,8 @@ class HttpGateway : private HttpService {
   std::unique_ptr<PendingAnswer> AnswerOrRefuse(
       const Call& call, kj::FunctionParam<std::unique_ptr<PendingAnswer>()> work);
   void CheckKey(const HttpRequest& request) const;
+  // The API key in the request's headers; empty if it has none, or none is asked for.
+  std::string_view ShownKey(const HttpRequest& request) const;
   void SendJson(Call& call, int status, std::string body);
   void SendModels(Call& call);
   void SendModel(Call& call);

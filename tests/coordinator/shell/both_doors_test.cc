@@ -63,7 +63,7 @@ class BothDoors {
  private:
   rpc::GenerateReply Ask(const rpc::GenerateRequest& request) {
     return rpc_->OnGenerate(request, std::move(*rpc_->OnPrompt(request).wait(http.wait_scope)),
-                            sink_);
+                            /*api_key=*/"", sink_);
   }
 
   FakeGeneration::Sequence TakeSequence(const std::string& said) {

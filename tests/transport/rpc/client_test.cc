@@ -301,6 +301,22 @@ TEST(Client, GoesOnWhenTheCoordinatorStops) {
   EXPECT_EQ(generating.result().reconnects, 1);
 }
 
+// Or the two would take it from each other for ever.
+TEST(Client, GivesUpWhenAnotherTakesItsGeneration) {
+  ServerThread server({}, {1, 5, 42, {}, "cursor"});
+  Generating generating({.address = server.address()});
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.requests.size() == 1; }));
+  server.Run([&](ClusterServer&) {
+    server.sink().Fail(MakeStreamError(BusyReason::kStreamTaken, "another goes on with it"));
+  });
+  generating.Join();
+  ASSERT_TRUE(generating.error().has_value());
+  EXPECT_EQ(generating.error()->code(), ErrorCode::kPeerFailed);
+  EXPECT_THAT(generating.error()->what(), HasSubstr("stream_taken: another goes on with it"));
+  EXPECT_TRUE(server.Wait(
+      [](const auto& heard) { return heard.requests.size() == 1 && heard.cancels.empty(); }));
+}
+
 TEST(Client, GivesUpWhenNoCoordinatorComesBack) {
   std::optional<ServerThread> server(std::in_place);
   server->AnswerGenerate({1, 5, 42, {}, "cursor"});
@@ -406,6 +422,22 @@ TEST(Client, NeedsAKnownKey) {
   EXPECT_THAT(error->what(), HasSubstr("API key"));
   Client client({.address = server.address(), .api_key = "second"});
   EXPECT_THAT(client.Models(), SizeIs(1));
+}
+
+// So that nobody else goes on with its generations.
+TEST(Client, ShowsItsKeyWithEachRequest) {
+  for (const bool asks : {false, true}) {
+    ServerThread server({.api_keys = asks ? std::vector<std::string>{"first", "second"}
+                                          : std::vector<std::string>{}},
+                        {1, 5, 42, {}, "cursor"});
+    Generating generating({.address = server.address(), .api_key = "second"});
+    EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.requests.size() == 1; }));
+    server.Run([&](ClusterServer&) { server.sink().Finish(Update({2}, FinishReason::kStop), ""); });
+    generating.Join();
+    EXPECT_TRUE(server.Wait([&](const auto& heard) {
+      return heard.api_keys == std::vector<std::string>{asks ? "second" : ""};
+    }));
+  }
 }
 
 TEST(Client, DrainsGroupsOnlyWithTheirToken) {

@@ -507,7 +507,8 @@ TEST(ClusterServer, NamesAPortThatIsTaken) {
     kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest&) override {
       return kj::heap<EncodedPrompt>();
     }
-    GenerateReply OnGenerate(const GenerateRequest&, EncodedPrompt, GenerationSink&) override {
+    GenerateReply OnGenerate(const GenerateRequest&, EncodedPrompt, const std::string&,
+                             GenerationSink&) override {
       return {};
     }
     void OnCancel(uint64_t) override {}

@@ -123,11 +123,12 @@ kj::Promise<kj::Own<EncodedPrompt>> ServerThread::OnPrompt(const GenerateRequest
 }
 
 GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, EncodedPrompt,
-                                       GenerationSink& sink) {
+                                       const std::string& api_key, GenerationSink& sink) {
   sink_ = &sink;
   GenerateReply reply;
   Note([&](Heard& heard) {
     heard.requests.push_back(request);
+    heard.api_keys.push_back(api_key);
     reply = generate_reply_;
   });
   return reply;

@@ -45,6 +45,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     std::vector<std::pair<LossCause, std::string>> faults;
     std::vector<std::string> disconnects;
     std::vector<GenerateRequest> requests;
+    std::vector<std::string> api_keys;  // Shown with each of them.
     std::vector<uint64_t> cancels;
     std::vector<uint64_t> readers_gone;
   };
@@ -80,7 +81,7 @@ class ServerThread : private RankListener, private UpstreamListener {
   void OnDisconnected(uint64_t connection, const std::string& why) override;
   kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request) override;
   GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
-                           GenerationSink& sink) override;
+                           const std::string& api_key, GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   void OnReaderGone(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;

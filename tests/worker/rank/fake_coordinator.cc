@@ -168,7 +168,7 @@ kj::Promise<kj::Own<rpc::EncodedPrompt>> FakeCoordinator::OnPrompt(const rpc::Ge
 }
 
 rpc::GenerateReply FakeCoordinator::OnGenerate(const rpc::GenerateRequest&, rpc::EncodedPrompt,
-                                               rpc::GenerationSink&) {
+                                               const std::string&, rpc::GenerationSink&) {
   return {};
 }
 

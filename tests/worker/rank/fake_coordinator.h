@@ -74,7 +74,7 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   void OnDisconnected(uint64_t connection, const std::string& why) override;
   kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
-                                rpc::GenerationSink& sink) override;
+                                const std::string& api_key, rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;

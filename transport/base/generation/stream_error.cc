@@ -27,6 +27,7 @@ int64_t RetryAfterMs(BusyReason reason) {
     case BusyReason::kCursorInvalid:
     case BusyReason::kCursorMismatch:
     case BusyReason::kCursorExpired:
+    case BusyReason::kStreamTaken:
       return 0;
   }
   return 0;
@@ -58,6 +59,8 @@ std::string_view ToString(BusyReason reason) {
       return "cursor_mismatch";
     case BusyReason::kCursorExpired:
       return "cursor_expired";
+    case BusyReason::kStreamTaken:
+      return "stream_taken";
   }
   return "unknown";
 }

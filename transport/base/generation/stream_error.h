@@ -22,10 +22,11 @@ enum class BusyReason : uint8_t {
   kCursorInvalid,   // Its cursor is damaged, or was never given out here.
   kCursorMismatch,  // It is of another request, model or numerics id.
   kCursorExpired,
+  kStreamTaken,  // Another client goes on with the answer: this one gets no more of it.
 };
 
 // "queue_full", "no_group", "group_lost", "too_large", "draining", "refused", "invalid",
-// "request_suspect", "cursor_invalid", "cursor_mismatch", "cursor_expired".
+// "request_suspect", "cursor_invalid", "cursor_mismatch", "cursor_expired", "stream_taken".
 std::string_view ToString(BusyReason reason);
 
 struct StreamError {

@@ -74,9 +74,10 @@ class UpstreamListener {
   // The request, which need not outlive the call, in tokens. Long texts take their time.
   virtual kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request) = 0;
   // On success the sink lives until its Finish or Fail, or until OnCancel or OnReaderGone, and is
-  // called later, never from inside OnGenerate.
+  // called later, never from inside OnGenerate. `api_key`: that the program has shown; empty where
+  // none is asked for.
   virtual GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
-                                   GenerationSink& sink) = 0;
+                                   const std::string& api_key, GenerationSink& sink) = 0;
   virtual void OnCancel(uint64_t generation) = 0;
   // Its reader is gone, and may come back for a resumable one.
   virtual void OnReaderGone(uint64_t generation) { OnCancel(generation); }

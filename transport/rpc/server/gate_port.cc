@@ -195,11 +195,12 @@ class Gate : public wire::Gate::Server {
   kj::Promise<void> openService(OpenServiceContext context) override {
     const auto params = context.getParams();
     const std::vector<std::string>& keys = host_.options().api_keys;
-    const bool known = IsOneOf(ToString(params.getApiKey()), keys) || keys.empty();
+    const std::string key = ToString(params.getApiKey());
+    const bool known = IsOneOf(key, keys) || keys.empty();
     const std::string refusal = FindRefusal(params.getProtocol(), known, "the API key is unknown");
     if (refusal.empty()) {
       host_.Authenticated(connection_);
-      context.getResults().setCoordinator(host_.MakeService());
+      context.getResults().setCoordinator(host_.MakeService(keys.empty() ? "" : key));
     } else {
       context.getResults().setRefusal(refusal);
     }

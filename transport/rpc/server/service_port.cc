@@ -154,8 +154,12 @@ class GenerationServer : public wire::Generation::Server {
 
 class ServicePort : public wire::Coordinator::Server {
  public:
-  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks, std::string group_token)
-      : listener_(listener), tasks_(tasks), group_token_(std::move(group_token)) {}
+  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks, std::string group_token,
+              std::string api_key)
+      : listener_(listener),
+        tasks_(tasks),
+        group_token_(std::move(group_token)),
+        api_key_(std::move(api_key)) {}
 
   kj::Promise<void> generate(GenerateContext context) override {
     return TranslateErrors([&] {
@@ -196,7 +200,7 @@ class ServicePort : public wire::Coordinator::Server {
  private:
   void Generate(GenerateContext& context, const GenerateRequest& request, EncodedPrompt prompt) {
     auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_);
-    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), *sink);
+    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), api_key_, *sink);
     auto outcome = context.getResults().initOutcome();
     if (reply.generation == 0) {
       Write(reply.refusal, outcome.initRefused());
@@ -214,13 +218,14 @@ class ServicePort : public wire::Coordinator::Server {
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
   const std::string group_token_;
+  const std::string api_key_;  // Of the program at the other end.
 };
 
 }  // namespace
 
 wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks,
-                                          std::string group_token) {
-  return kj::heap<ServicePort>(listener, tasks, std::move(group_token));
+                                          std::string group_token, std::string api_key) {
+  return kj::heap<ServicePort>(listener, tasks, std::move(group_token), std::move(api_key));
 }
 
 }  // namespace shoal::rpc
