@@ -10,16 +10,32 @@
 
 namespace shoal::core {
 
+namespace {
+
+StreamError NoGroupError(const Request& request, const RegionOptions& options,
+                         const Groups& groups) {
+  std::string message = Str("no group of workers is ready",
+                            request.model.empty() ? "" : " that serves ", request.model);
+  const std::optional<std::string> name = ModelName(request.model, options, groups);
+  const auto full = std::ranges::find_if(groups.all(), [&](const auto& entry) {
+    const Group& group = entry.second;
+    return group.state == GroupState::kCanary && group.CanaryWaits() && group.key.name == name;
+  });
+  if (full != groups.all().end()) {
+    message += Str(": ", full->second.Name(), " goes on with as many streams of before as its ",
+                   "steps hold, and takes new requests soon after one of them has ended");
+  }
+  return MakeStreamError(BusyReason::kNoGroup, std::move(message));
+}
+
+}  // namespace
+
 std::variant<Stream, StreamError> Admit(Request request, const RegionOptions& options,
                                         const Groups& groups, const Streams& streams,
                                         const Suspects& suspects, TimeNs now) {
   SHOAL_CHECK(!request.prompt.empty());
   std::optional<ModelKey> key = FindKey(request, options, groups);
-  if (!key) {
-    return MakeStreamError(BusyReason::kNoGroup,
-                           Str("no group of workers is ready",
-                               request.model.empty() ? "" : " that serves ", request.model));
-  }
+  if (!key) return NoGroupError(request, options, groups);
   const TimeNs refused_ns = suspects.RefusedFor(*key, request.prompt, now);
   if (refused_ns > 0) {
     return StreamError{BusyReason::kRequestSuspect,

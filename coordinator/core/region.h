@@ -149,6 +149,8 @@ class Region {
   // ---- region/placing.cc
   // The stream's group is no more: it waits for another one, unless it may be the cause.
   void LoseStreamsGroup(StreamId id, Parked why);
+  // Result: whether it was still to be given to its group, which has not heard of it.
+  bool Withdraw(SequenceId sequence);
   // Hands out what waits for groups of that key and fits.
   void Dispatch(const ModelKey& key);
   void Place(StreamId id, Group& group);

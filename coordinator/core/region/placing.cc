@@ -13,6 +13,7 @@ namespace shoal::core {
 
 void Region::LoseStreamsGroup(StreamId id, Parked why) {
   Stream& stream = *streams_.Find(id);
+  if (Withdraw(stream.sequence)) return streams_.Park(id, {std::nullopt, std::move(why.why)});
   if (++stream.groups_lost < stream.groups_lost_max) return streams_.Park(id, std::move(why));
   const TimeNs refusal_ns = options_.suspect_refusal_ms * kMillisecondNs;
   suspects_.Add(stream.key, stream.request.prompt, clock_.now() + refusal_ns);
@@ -20,6 +21,15 @@ void Region::LoseStreamsGroup(StreamId id, Parked why) {
                   Str(stream.groups_lost, " groups were lost that had this request, the last: ",
                       why.why, ". It may be the cause: it is not tried again"),
                   options_.suspect_refusal_ms});
+}
+
+// Groups that end together are heard of one after the other, and what the first one had may have
+// been placed with the next one meanwhile.
+bool Region::Withdraw(SequenceId sequence) {
+  return std::erase_if(actions_, [&](const Action& action) {
+           const auto* submit = std::get_if<SubmitAction>(&action);
+           return submit != nullptr && submit->request.id == sequence;
+         }) > 0;
 }
 
 void Region::Dispatch(const ModelKey& key) {
