@@ -2,10 +2,12 @@
 // are its flags and its one line of output.
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <exception>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "coordinator/launch/launch_options.h"
@@ -79,6 +81,8 @@ int Run(int argc, char** argv) {
 
   shoal::launch::LaunchOptions& launch = options.launch;
   shoal::launch::CheckLaunchOptions(launch, !options.group_token_file.empty());
+  constexpr std::array<std::string_view, 1> kShared = {"context-tokens-max"};
+  shoal::launch::CheckGroupFlagsAreHeeded(table, launch, kShared);
   launch.start_timeout_ms = options.region.join_timeout_ms;
   if (launch.executor == shoal::launch::ExecutorKind::kLocal) {
     launch.local =

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <string_view>
@@ -19,8 +21,11 @@
 namespace {
 
 int PrintKernels() {
-  std::cout << shoal::rank::KernelReport(shoal::cpu::AllKernelTables(),
-                                         shoal::cpu::DetectCpuFeatures());
+  const uint32_t features = shoal::cpu::DetectCpuFeatures();
+  std::cout << shoal::rank::KernelReport(shoal::cpu::AllKernelTables(), features) << std::flush;
+  // As any other verb would find.
+  const char* force_isa = std::getenv("SHOAL_FORCE_ISA");
+  shoal::cpu::SelectKernelTable(features, force_isa == nullptr ? "" : force_isa);
   return 0;
 }
 

@@ -23,6 +23,7 @@
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/launch/local_group.h"
 #include "transport/base/error.h"
+#include "transport/base/host/memory.h"
 
 namespace shoal::cli {
 namespace {
@@ -47,15 +48,6 @@ struct DoctorOptions {
   int32_t rpc_port = 7400;
 };
 
-// A line of /proc/meminfo, in bytes; -1 if it is not there.
-int64_t MemoryBytes(const std::string& name) {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with(name + ":")) return std::stoll(line.substr(name.size() + 1)) * 1024;
-  }
-  return -1;
-}
-
 Finding CheckInstructionSets() {
   const std::vector<std::string> sets = InstructionSetsHere();
   std::string text = "instruction sets:";
@@ -79,9 +71,9 @@ Finding CheckProcessor() {
 }
 
 Finding CheckMemory() {
-  const int64_t available = MemoryBytes("MemAvailable");
+  const int64_t available = MemoryBytes(kMemoryAvailable);
   const std::string text = Str("memory: ", available / kMegabyte, " MB available of ",
-                               MemoryBytes("MemTotal") / kMegabyte, " MB");
+                               MemoryBytes(kMemoryTotal) / kMegabyte, " MB");
   if (available < kMemoryBytesWanted) return {Grade::kWarn, text + ": enough for tiny models only"};
   return {Grade::kOk, text};
 }
@@ -151,7 +143,7 @@ Finding CheckModel(const std::string& path) {
       Str("model ", model->name(), ": ", model->weight_bytes() / kMegabyte, " MB of weights, ",
           model->config().layer_count, " layers, tensor parallel up to ",
           plan::LargestTensorParallel(model->leaves()));
-  const int64_t available = MemoryBytes("MemAvailable");
+  const int64_t available = MemoryBytes(kMemoryAvailable);
   if (model->weight_bytes() > available) {
     return {Grade::kFail, Str(text, "; only ", available / kMegabyte, " MB of memory available")};
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "coordinator/cli/support/coordinator_access.h"
 #include "coordinator/cli/verbs.h"
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
@@ -20,8 +21,7 @@ namespace {
 
 struct DrainOptions {
   std::string group;
-  std::string coordinator = "127.0.0.1:7400";
-  std::string api_key_file;
+  CoordinatorAccess coordinator;
   std::string group_token_file;
   bool restart = false;
   bool wait = false;
@@ -41,9 +41,7 @@ config::OptionTable MakeDrainTable(DrainOptions& options) {
                  "  2  there is no such group, or it cannot be drained\n"
                  "  3  the coordinator cannot be reached\n"});
   table.AddPositional("group", options.group, "The group's number, as `shoal status` shows it.");
-  table.AddString("coordinator", "HOST:PORT", options.coordinator, "The coordinator's RPC port.");
-  table.AddString("api-key-file", "FILE", options.api_key_file,
-                  "A file with an API key, one line, if the coordinator asks for one.");
+  AddCoordinatorAccess(table, options.coordinator);
   table.AddString("group-token-file", "FILE", options.group_token_file,
                   "The coordinator's file of that name, if it has one: it lets nobody else drain.");
   table.AddBool("restart", options.restart,
@@ -86,8 +84,7 @@ int DrainVerb(int argc, const char* const* argv) {
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
   const uint64_t number = ParseGroup(options.group);
   rpc::Client client(
-      {.address = options.coordinator,
-       .api_key = options.api_key_file.empty() ? "" : rpc::ReadSecretFile(options.api_key_file)});
+      {.address = options.coordinator.address, .api_key = options.coordinator.ReadApiKey()});
   const std::optional<GroupStatus> before = FindGroup(client.Status(), number);
   client.Drain(
       number, options.restart,

@@ -9,21 +9,20 @@
 #include <thread>
 #include <utility>
 
+#include "coordinator/cli/support/coordinator_access.h"
 #include "coordinator/cli/support/http_client.h"
 #include "coordinator/cli/verbs.h"
 #include "coordinator/gateway/json/status_json.h"
 #include "transport/base/error.h"
 #include "transport/config/options.h"
 #include "transport/rpc/client.h"
-#include "transport/rpc/secret.h"
 
 namespace shoal::cli {
 namespace {
 
 struct StatusOptions {
-  std::string coordinator = "127.0.0.1:7400";
+  CoordinatorAccess coordinator;
   std::string url;
-  std::string api_key_file;
   bool json = false;
   bool watch = false;
   int64_t interval_ms = 1'000;
@@ -39,20 +38,14 @@ config::OptionTable MakeStatusTable(StatusOptions& options) {
        .epilog = "Exit status:\n"
                  "  0  shown; with --watch, SIGINT ends it\n"
                  "  3  the coordinator cannot be reached\n"});
-  table.AddString("coordinator", "HOST:PORT", options.coordinator, "The coordinator's RPC port.");
+  AddCoordinatorAccess(table, options.coordinator);
   table.AddString("url", "URL", options.url,
                   "The coordinator's HTTP port, http://HOST:PORT; instead of --coordinator.");
-  table.AddString("api-key-file", "FILE", options.api_key_file,
-                  "A file with an API key, one line, if the coordinator asks for one.");
   table.AddBool("json", options.json, "One line of JSON, as GET /v1/cluster has it.");
   table.AddBool("watch", options.watch, "Show it again until interrupted.");
   table.AddInt("interval-ms", "N", options.interval_ms, {50, 3'600'000},
                "With --watch: how often.");
   return table;
-}
-
-std::string ReadKey(const StatusOptions& options) {
-  return options.api_key_file.empty() ? "" : rpc::ReadSecretFile(options.api_key_file);
 }
 
 // Of a group that this coordinator starts; nothing of any other.
@@ -145,7 +138,7 @@ std::string HttpText(const HttpClient& client) {
 }
 
 std::string AskRpc(const StatusOptions& options, const std::string& key) {
-  rpc::Client client({.address = options.coordinator, .api_key = key});
+  rpc::Client client({.address = options.coordinator.address, .api_key = key});
   return options.json ? gateway::StatusJson(client.Status()) + "\n" : RpcText(client);
 }
 
@@ -160,7 +153,7 @@ int StatusVerb(int argc, const char* const* argv) {
   StatusOptions options;
   config::OptionTable table = MakeStatusTable(options);
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
-  const std::string key = ReadKey(options);
+  const std::string key = options.coordinator.ReadApiKey();
   const bool clear = options.watch && !options.json && isatty(STDOUT_FILENO) == 1;
   do {
     // A connection each time: the coordinator may come and go while this watches.

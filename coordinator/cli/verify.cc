@@ -2,8 +2,13 @@
 // comparison with digests that were kept; and the model's manifest, which coordinators compare
 // their groups' canaries with.
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -21,6 +26,8 @@
 
 namespace shoal::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 using Digests = nlohmann::ordered_json;  // {"logits": HEX, "sampled": HEX, "numerics_id": HEX}
 
@@ -54,7 +61,7 @@ config::OptionTable MakeVerifyTable(VerifyOptions& options) {
            "  0  computed, and equal to --against, or to the manifest if there is one\n"
            "  1  different, the manifest is of another file, or failed while running\n"
            "  2  wrong usage, a bad model, an impossible cut, the model is not in --against,\n"
-           "     a damaged manifest\n"
+           "     a damaged manifest, or a file that cannot be written\n"
            "  4  the instruction set asked for is not there\n"});
   AddCut(table, options.cut);
   config::PassGroupFlag(table, "threads");
@@ -72,10 +79,29 @@ config::OptionTable MakeVerifyTable(VerifyOptions& options) {
   return table;
 }
 
-// Result: an empty object if there is no file. Errors: kInvalidArgument if it is not of that form.
+// Before anything is computed, which takes long. Errors: kInvalidArgument, with the system's
+// reason.
+void CheckCanBeWritten(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    Throw(ErrorCode::kInvalidArgument, path, ": expected a file to write to, found something else");
+  }
+  fs::path place = path;
+  if (!fs::exists(status)) place = place.has_parent_path() ? place.parent_path() : ".";
+  if (access(place.c_str(), fs::exists(status) ? W_OK : W_OK | X_OK) == 0) return;
+  Throw(ErrorCode::kInvalidArgument, path, ": cannot be written: ", place.string(), ": ",
+        strerror(errno), "; make the folder, or name another file");
+}
+
+// Result: an empty object if there is no file. Errors: kInvalidArgument if it is not of that form,
+// or cannot be read.
 nlohmann::ordered_json ReadDigestFile(const std::string& path) {
   std::ifstream file(path);
-  if (!file) return nlohmann::ordered_json::object();
+  if (!file) {
+    if (errno == ENOENT) return nlohmann::ordered_json::object();
+    Throw(ErrorCode::kInvalidArgument, path, ": cannot be read: ", strerror(errno));
+  }
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   auto content = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!content.is_object()) {
@@ -116,7 +142,7 @@ void Write(const std::string& path, const std::string& model, const Digests& dig
   std::ofstream file(path, std::ios::trunc);
   file << content.dump(2) << "\n";
   file.close();
-  if (!file) Throw(ErrorCode::kFailed, path, ": the digests cannot be written");
+  if (!file) Throw(ErrorCode::kFailed, path, ": the digests cannot be written: ", strerror(errno));
 }
 
 // Result: whether they are equal; prints each difference.
@@ -220,6 +246,10 @@ int VerifyVerb(int argc, const char* const* argv) {
   }
   const auto model = model::Model::Open(options.cut.model);
   Plan(*model, options.cut);
+  const bool writes_manifest = options.write == kManifest;
+  if (!options.write.empty()) {
+    CheckCanBeWritten(writes_manifest ? model::ManifestPath(options.cut.model) : options.write);
+  }
   Digests kept;
   if (!options.against.empty()) {
     kept = ReadDigestFile(options.against).value(model->name(), Digests());
@@ -237,7 +267,7 @@ int VerifyVerb(int argc, const char* const* argv) {
   Digests found = Digests::object();
   if (const int status = ComputeDigests(options, group_flags, /*shown=*/true, found); status != 0)
     return status;
-  if (options.write == kManifest) {
+  if (writes_manifest) {
     return WriteModelManifest(options, group_flags, model->name(), KvDtypes(table));
   }
   if (manifest) {

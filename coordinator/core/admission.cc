@@ -17,6 +17,22 @@ struct Size {
   int64_t needed = 0;      // Prompt and answer.
 };
 
+StreamError NoGroupError(const Request& request, const RegionOptions& options,
+                         const Groups& groups) {
+  std::string message = Str("no group of workers is ready",
+                            request.model.empty() ? "" : " that serves ", request.model);
+  const std::optional<std::string> name = ModelName(request.model, options, groups);
+  const auto full = std::ranges::find_if(groups.all(), [&](const auto& entry) {
+    const Group& group = entry.second;
+    return group.state == GroupState::kCanary && group.CanaryWaits() && group.key.name == name;
+  });
+  if (full != groups.all().end()) {
+    message += Str(": ", full->second.Name(), " goes on with as many streams of before as its ",
+                   "steps hold, and takes new requests soon after one of them has ended");
+  }
+  return MakeStreamError(BusyReason::kNoGroup, std::move(message));
+}
+
 std::optional<StreamError> FindSuspicion(const Request& request, const ModelKey& key,
                                          const AdmissionView& view) {
   const TimeNs refused_ns = view.suspects.RefusedFor(key, request.prompt, view.now);
@@ -93,11 +109,7 @@ std::optional<StreamError> FindLate(const std::optional<WaitAnswer>& predicted,
 std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& view) {
   SHOAL_CHECK(!request.prompt.empty());
   std::optional<ModelKey> key = FindKey(request, view.options, view.groups);
-  if (!key) {
-    return MakeStreamError(BusyReason::kNoGroup,
-                           Str("no group of workers is ready",
-                               request.model.empty() ? "" : " that serves ", request.model));
-  }
+  if (!key) return NoGroupError(request, view.options, view.groups);
   if (auto error = FindSuspicion(request, *key, view)) return *std::move(error);
   auto measured = Measure(request, *key, view);
   if (auto* error = std::get_if<StreamError>(&measured)) return std::move(*error);

@@ -75,8 +75,8 @@ class GenerationService {
   // hears all of it from its first token on, later, whoever has heard it before and however it
   // comes to be known here: because it was detached, because its group brought it, or, with
   // Resumed::recomputing, because it is generated anew from the same request. Another listener that
-  // it still has hears OnError (kDraining). Errors: as Submit; kInvalid if the stream that is known
-  // here is of another request.
+  // it still has hears OnError (kStreamTaken). Errors: as Submit; kInvalid if the stream that is
+  // known here is of another request.
   struct Resumed {
     bool recomputing = false;
   };

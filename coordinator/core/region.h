@@ -17,9 +17,7 @@
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/groups.h"
 #include "coordinator/core/groups/health.h"
-#include "coordinator/core/guard/guard.h"
 #include "coordinator/core/predict/wait_predictor.h"
-#include "coordinator/core/record/flight_recorder.h"
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/routing/router.h"
 #include "coordinator/core/streams/ended.h"
@@ -167,6 +165,8 @@ class Region {
   // The stream's group is no more: it waits for another one, unless it may be the cause.
   void LoseStreamsGroup(StreamId id, Parked why);
   std::optional<uint64_t> ChooseGroupFor(StreamId id, const Stream& stream) const;
+  // Result: whether it was still to be given to its group, which has not heard of it.
+  bool Withdraw(SequenceId sequence);
   // Hands out what waits for groups of that key and fits.
   void Dispatch(const ModelKey& key);
   void Place(StreamId id, Group& group);

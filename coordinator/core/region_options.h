@@ -35,10 +35,10 @@ struct RegionOptions {
   int32_t queue_requests_max = 1024;
   int64_t heartbeat_ms = 100;
   // A rank that has been silent for heartbeat_ms x this is lost. A rank that dies is noticed by its
-  // connection, at once; this is for one that is stopped or unreachable. 15 (1.5 s, 1.6 s with the
+  // connection, at once; this is for one that is stopped or unreachable. 13 (1.3 s, 1.4 s with the
   // tick) rather than 4, because on a machine with more busy ranks than cores a live rank's
   // heartbeat can be late by half a second, and a group taken out by mistake costs work.
-  int32_t heartbeats_missed_max = 15;
+  int32_t heartbeats_missed_max = 13;
   int64_t progress_timeout_ms = 30'000;  // Work pending, yet progress stands still: the rank hangs.
   int64_t join_timeout_ms = 60'000;      // From a group's first rank to its canary's end.
   std::vector<int32_t> canary_prompt{std::begin(kCanaryPrompt), std::end(kCanaryPrompt)};

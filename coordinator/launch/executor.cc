@@ -134,6 +134,7 @@ CommandTemplate::CommandTemplate(const std::string& text) : words_(WordSplitter(
           "--executor-command is empty: give the command that starts a group, with {group} and "
           "{coordinator} where its number and the coordinator's address belong");
   }
+  CheckPlaces();
   constexpr std::array<std::pair<std::string_view, const char*>, 2> kNeeded = {
       {{kCoordinator, "--coordinator {coordinator}"}, {kGroup, "--group-number {group}"}}};
   for (const auto& [placeholder, example] : kNeeded) {
@@ -141,6 +142,25 @@ CommandTemplate::CommandTemplate(const std::string& text) : words_(WordSplitter(
     Throw(ErrorCode::kInvalidArgument, "--executor-command has no ", placeholder,
           ": the workers that it starts could not join as the group that they are; give them ",
           example);
+  }
+}
+
+// {word}, of letters and dashes, is a place of ours; ${word} is a shell's, other braces anyone's.
+void CommandTemplate::CheckPlaces() const {
+  constexpr std::string_view kPlaceLetters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-";
+  constexpr std::array kKnown = {kGroup, kCoordinator, kTokenFile};
+  for (const std::string& word : words_) {
+    for (size_t at = word.find('{'); at != std::string::npos; at = word.find('{', at + 1)) {
+      const size_t end = word.find_first_not_of(kPlaceLetters, at + 1);
+      const bool is_place = end != std::string::npos && word[end] == '}' && end > at + 1 &&
+                            (at == 0 || word[at - 1] != '$');
+      const std::string place = is_place ? word.substr(at, end + 1 - at) : "";
+      if (!is_place || std::ranges::find(kKnown, place) != kKnown.end()) continue;
+      Throw(ErrorCode::kInvalidArgument, "--executor-command has ", place,
+            ", and nothing is known to put there: expected {group}, {coordinator} or {token-file}; "
+            "other words in braces belong in a script that the command runs");
+    }
   }
 }
 

@@ -66,12 +66,13 @@ class LocalExecutor : public Executor {
   const int64_t start_timeout_ms_;
 };
 
-// A command line with places to fill in: {group}, {coordinator}, {token-file}. Its words are split
+// A command line with places to fill in: {group}, {coordinator}, {token-file}; any other {word} of
+// letters and dashes is refused, unless it is a shell's ${word}. Its words are split
 // as a shell does it, with '...', "..." and \; nothing else of a shell's is done.
 class CommandTemplate {
  public:
-  // Errors: kInvalidArgument if it is empty, has a quote without its end, or lacks {coordinator} or
-  // {group}.
+  // Errors: kInvalidArgument if it is empty, has a quote without its end or an unknown {word}, or
+  // lacks {coordinator} or {group}.
   explicit CommandTemplate(const std::string& text);
 
   // Whether it shows its groups the token.
@@ -80,6 +81,7 @@ class CommandTemplate {
 
  private:
   bool Has(const std::string& placeholder) const;
+  void CheckPlaces() const;
 
   std::vector<std::string> words_;
 };

@@ -6,6 +6,8 @@
 #include "coordinator/launch/program_path.h"
 #include "transport/base/error.h"
 #include "transport/base/host/cores.h"
+#include "transport/base/host/memory.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::launch {
 
@@ -41,6 +43,11 @@ void CheckLaunchOptions(const LaunchOptions& options, bool has_token_file) {
         Throw(ErrorCode::kInvalidArgument, "--groups ", options.groups,
               " with --executor none: nobody would start them; give --executor local or command");
       }
+      if (!options.relaunch) {
+        Throw(ErrorCode::kInvalidArgument,
+              "--relaunch off with --executor none: no group is started here; leave it away, or "
+              "give --executor local or command");
+      }
       break;
     case ExecutorKind::kLocal:
       break;
@@ -52,6 +59,25 @@ void CheckLaunchOptions(const LaunchOptions& options, bool has_token_file) {
   if (!options.command.empty()) {
     Throw(ErrorCode::kInvalidArgument,
           "--executor-command is only for --executor command: leave it away, or give that");
+  }
+}
+
+void CheckGroupFlagsAreHeeded(const config::OptionTable& table, const LaunchOptions& options,
+                              std::span<const std::string_view> shared) {
+  if (options.executor == ExecutorKind::kLocal) return;
+  const bool is_command = options.executor == ExecutorKind::kCommand;
+  for (const config::Option& option : table.options()) {
+    const bool is_groups =
+        std::ranges::find(config::GroupFlags(), option.name, &config::GroupFlag::name) !=
+        config::GroupFlags().end();
+    if (!is_groups || std::ranges::find(shared, option.name) != shared.end()) continue;
+    const std::string value = table.ValueText(option.name);
+    if (value == option.default_text) continue;
+    Throw(ErrorCode::kInvalidArgument, option.Flag(), " ", value,
+          " is for groups of --executor local, and this is --executor ",
+          is_command ? "command: give it to the shoal-worker in --executor-command"
+                     : "none: give it to the shoal-worker that joins",
+          ", or give --executor local");
   }
 }
 
@@ -68,13 +94,24 @@ std::unique_ptr<Executor> MakeExecutor(const LaunchOptions& options, const Group
   return nullptr;
 }
 
+void FillInShare(const RankShare& share, std::vector<std::string>& group_flags) {
+  for (size_t i = 0; i + 1 < group_flags.size(); i += 2) {
+    std::string& value = group_flags[i + 1];
+    if (value != "0") continue;
+    if (group_flags[i] == "--threads") value = std::to_string(share.threads);
+    if (group_flags[i] == "--memory-bytes-max") value = std::to_string(share.memory_bytes);
+  }
+}
+
 LocalGroupOptions MakeLocalGroup(const std::string& model, std::vector<std::string> group_flags,
                                  int64_t rank_count, const LaunchOptions& options) {
-  for (size_t i = 0; i + 1 < group_flags.size(); i += 2) {
-    if (group_flags[i] != "--threads" || group_flags[i + 1] != "0") continue;
-    const int64_t ranks = rank_count * options.groups;
-    group_flags[i + 1] = std::to_string(std::max<int64_t>(1, MachineCores() / ranks));
-  }
+  const int64_t ranks = rank_count * options.groups;
+  const RankShare share = {
+      .threads = std::max<int64_t>(1, MachineCores() / ranks),
+      // A group alone finds its share itself. Several would each take what the others have not
+      // taken yet for their own; and one that is started anew gets what it had.
+      .memory_bytes = options.groups > 1 ? MemoryBytes(kMemoryAvailable) / ranks : 0};
+  FillInShare(share, group_flags);
   LocalGroupOptions group{.rank_count = static_cast<int32_t>(rank_count),
                           .worker = ProgramPath("shoal-worker"),
                           .arguments = std::move(group_flags)};

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/launch/executor.h"
@@ -39,12 +41,30 @@ void AddExecutorOptions(config::OptionTable& table, LaunchOptions& options);
 // Errors: kInvalidArgument if what was asked for does not go together, or the command is wrong.
 void CheckLaunchOptions(const LaunchOptions& options, bool has_token_file);
 
+// `table`: of a program that has group flags (config::AddGroupFlag) for --executor local alone, and
+// was parsed. `shared`: those of them that it uses whatever the executor is. Errors:
+// kInvalidArgument, naming the flag, for one that differs from its default and that nobody heeds.
+void CheckGroupFlagsAreHeeded(const config::OptionTable& table, const LaunchOptions& options,
+                              std::span<const std::string_view> shared);
+
 // Null if there is nothing to start. Errors: as CheckLaunchOptions.
 std::unique_ptr<Executor> MakeExecutor(const LaunchOptions& options, const GroupPlace& place);
 
+// What one rank of those that are started here may use of this machine. 0: what it finds for
+// itself.
+struct RankShare {
+  int64_t threads = 0;
+  int64_t memory_bytes = 0;
+};
+
+// For `--threads 0` and `--memory-bytes-max 0` among the flags; what a user has set stays.
+void FillInShare(const RankShare& share, std::vector<std::string>& group_flags);
+
 // What LaunchOptions::local must be. `group_flags`: of the ranks (config::GroupArguments).
 // `--threads 0` among them becomes this machine's cores, shared by all ranks of all groups, and at
-// least 1. Errors: kFailed if there is no shoal-worker beside this program.
+// least 1; of several groups also `--memory-bytes-max 0` the memory that is available now, shared
+// likewise. Errors: kFailed if there is no shoal-worker beside this program, or /proc does not
+// tell.
 LocalGroupOptions MakeLocalGroup(const std::string& model, std::vector<std::string> group_flags,
                                  int64_t rank_count, const LaunchOptions& options);
 

@@ -24,6 +24,7 @@
 #include "transport/base/error.h"
 #include "transport/base/host/descriptors.h"
 #include "transport/base/host/system_random.h"
+#include "transport/base/utf8.h"
 #include "transport/rpc/secret.h"
 
 namespace shoal::gateway {
@@ -107,6 +108,10 @@ std::string HostName() {
 
 core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const std::string& model) {
   core::RegionOptions region = options.region;
+  if (!IsWellFormedUtf8(region.served_model_name)) {
+    Throw(ErrorCode::kInvalidArgument, "--served-model-name is ",
+          ReplaceIllFormed(region.served_model_name), ": expected UTF-8, as clients send it");
+  }
   region.model_name = model;
   region.canary_digests = ParseCanaryDigests(options.canary_digests);
   AddManifest(model::ManifestPath(options.model), region.canary_digests);
@@ -259,7 +264,7 @@ void AddContinuityOptions(config::OptionTable& table, CoordinatorOptions& option
   table.AddInt(
       "heartbeats-missed-max", "N", region.heartbeats_missed_max, {2, 10'000},
       "A rank silent for so many heartbeats is lost. A rank that dies is noticed at once by "
-      "its connection; this is for one that is stopped or cut off. 15 (1.5 s) rather than 4, "
+      "its connection; this is for one that is stopped or cut off. 13 (1.3 s) rather than 4, "
       "because where ranks outnumber cores a live rank's heartbeat can be half a second "
       "late, and what a group taken out by mistake has computed is computed again.");
   table.AddInt("progress-timeout-ms", "N", region.progress_timeout_ms, {100, INT32_MAX},

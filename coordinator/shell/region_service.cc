@@ -71,7 +71,8 @@ std::variant<core::GenerationService::Resumed, StreamError> RegionService::Resum
   if (before != nullptr) {
     // At once, so that nothing that it does about the stream can be taken for the new one's. It may
     // even have cancelled it.
-    before->OnError(MakeStreamError(BusyReason::kDraining, "its client came back elsewhere"));
+    before->OnError(
+        MakeStreamError(BusyReason::kStreamTaken, "another client goes on with the answer"));
     const bool recomputing = std::get<Resumed>(outcome).recomputing;
     outcome = region_.Resume(std::move(request));
     if (auto* resumed = std::get_if<Resumed>(&outcome)) {

@@ -252,7 +252,7 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
     reply.refusal = MakeStreamError(BusyReason::kInvalid, "what is taken must not be negative");
     return reply;
   }
-  auto made = MakeCursor(request, prompt);
+  auto made = MakeCursor(request, prompt, caller.owner);
   if (auto* refusal = std::get_if<StreamError>(&made)) {
     reply.refusal = std::move(*refusal);
     return reply;
@@ -301,7 +301,8 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
 }
 
 std::variant<Cursor, StreamError> RpcGateway::MakeCursor(const rpc::GenerateRequest& request,
-                                                         const rpc::EncodedPrompt& prompt) {
+                                                         const rpc::EncodedPrompt& prompt,
+                                                         const std::string& owner) {
   Cursor fresh = {.created = unix_seconds_(),
                   .answer = {random_(), random_()},
                   .door = CursorDoor::kRpc,
@@ -318,7 +319,7 @@ std::variant<Cursor, StreamError> RpcGateway::MakeCursor(const rpc::GenerateRequ
     cursor = std::get<Cursor>(std::move(decoded));
     if (!request.seed_given) params.sampling.seed = cursor->seed;
   }
-  fresh.request = DigestRequest(prompt.tokens, params, HasText(request));
+  fresh.request = DigestRequest(prompt.tokens, params, HasText(request), owner);
   if (!cursor) return fresh;
   std::string mismatch = FindMismatch(*cursor, fresh.door, fresh.model, fresh.request, 0);
   if (mismatch.empty() && prompt.numerics_id.empty()) {  // This coordinator has just begun.
@@ -337,7 +338,7 @@ void RpcGateway::GiveUp(const core::StreamId& stream) {
     if (listener->stream() != stream || !listener->resumable()) continue;
     generation_.Detach(stream);
     listener->OnError(
-        MakeStreamError(BusyReason::kRefused, "another connection goes on with the generation"));
+        MakeStreamError(BusyReason::kStreamTaken, "another client goes on with the generation"));
     return;
   }
 }

@@ -43,7 +43,8 @@ class RpcGateway : public rpc::UpstreamListener {
 
   // Where a resumable request's answer begins, or the one that it goes on with.
   std::variant<Cursor, StreamError> MakeCursor(const rpc::GenerateRequest& request,
-                                               const rpc::EncodedPrompt& prompt);
+                                               const rpc::EncodedPrompt& prompt,
+                                               const std::string& owner);
   // What the request wants to go on with; with a refusal if that is none of ours.
   std::variant<Cursor, StreamError> ReadCursor(const std::string& text) const;
   // Another connection goes on with the answer: the one that has it has it no more.

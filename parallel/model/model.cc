@@ -15,6 +15,7 @@
 #include "parallel/model/files/safetensors.h"
 #include "parallel/model/open.h"
 #include "parallel/model/resolve.h"
+#include "transport/base/utf8.h"
 
 // Opens a path: decides what it is, parses, resolves, and checks that the parts agree.
 
@@ -37,7 +38,8 @@ class LoadedModel : public Model {
     if (!trimmed.has_filename()) {
       trimmed = trimmed.parent_path();
     }
-    name_ = trimmed.extension() == ".gguf" ? trimmed.stem() : trimmed.filename();
+    name_ = ReplaceIllFormed(
+        (trimmed.extension() == ".gguf" ? trimmed.stem() : trimmed.filename()).string());
   }
 
   void LoadGguf(std::span<const std::byte> bytes) {

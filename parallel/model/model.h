@@ -81,7 +81,7 @@ class Model {
   virtual ~Model() = default;
 
   const std::string& path() const { return path_; }
-  // The file's or folder's name without .gguf.
+  // The file's or folder's name without .gguf; UTF-8, with U+FFFD for what is not.
   const std::string& name() const { return name_; }
   const ModelConfig& config() const { return config_; }
   const LeafGeometry& leaves() const { return leaves_; }

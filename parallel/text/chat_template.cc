@@ -19,6 +19,28 @@ namespace {
 // The largest published templates have some 10 KB.
 constexpr size_t kTemplateBytesMax = 1 << 20;
 
+// About how much there is to render.
+int64_t InputBytes(const nlohmann::ordered_json& value) {
+  constexpr int64_t kNodeBytes = 32;
+  int64_t bytes = kNodeBytes;
+  if (value.is_string()) bytes += static_cast<int64_t>(value.get_ref<const std::string&>().size());
+  if (value.is_structured()) {
+    for (const auto& item : value) bytes += InputBytes(item);
+  }
+  return bytes;
+}
+
+// In proportion to the input, so that a template that never ends is noticed as soon with a short
+// chat, which the event loop waits for, as one can be.
+jinja::RenderLimits LimitsFor(const nlohmann::ordered_json& variables) {
+  constexpr int64_t kOperationsLeast = 250'000;
+  constexpr int64_t kOperationsPerByte = 2;
+  jinja::RenderLimits limits;
+  limits.operations_max = std::min(limits.operations_max,
+                                   kOperationsLeast + kOperationsPerByte * InputBytes(variables));
+  return limits;
+}
+
 class JinjaTemplate : public ChatTemplate {
  public:
   explicit JinjaTemplate(const std::string& source)
@@ -30,7 +52,7 @@ class JinjaTemplate : public ChatTemplate {
       const bool from_user = !name.ends_with("_token");
       values.emplace_back(name, jinja::FromJson(value, from_user));
     }
-    jinja::Evaluator evaluator{jinja::RenderLimits()};
+    jinja::Evaluator evaluator(LimitsFor(variables));
     jinja::Text text = evaluator.Render(body_, std::move(values));
     RenderedChat chat;
     for (size_t begin = text.user.find('\1'); begin != std::string::npos;) {

@@ -4,6 +4,8 @@
 import http.client
 import json
 import os
+import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -82,6 +84,11 @@ class Pieces(ByHand):
         _, rpc = self.start_coordinator(model)
         self.assert_ends(2, [rpc.partition(":")[2]], program("shoal-coordinator"), "--model", model,
                          "--port", "0", "--rpc-port", rpc.partition(":")[2])
+
+    def test_a_name_that_is_no_text_is_refused(self):
+        self.assert_ends(2, ["--served-model-name", "expected UTF-8"], program("shoal-coordinator"),
+                         "--model", self.write_model("q4_1"), "--port", "0", "--rpc-port", "0",
+                         "--served-model-name", "caf\udce9")
 
 
 class GroupToken(ByHand):
@@ -164,6 +171,13 @@ class Managed(ByHand):
         found = programs.groups(url)
         self.assertEqual([(n, g["managed"], g["tensor_parallel"]) for n, g in sorted(found.items())],
                          [(0, True, 2), (1, True, 2), (2, False, 3)])
+        # Each of the four ranks that are started here has a quarter of the machine's memory at most.
+        total = int(re.search(r"MemTotal: +(\d+) kB", pathlib.Path("/proc/meminfo").read_text())[1]) * 1024
+        for rank in found[0]["ranks"] + found[1]["ranks"]:
+            words = pathlib.Path(f"/proc/{rank['pid']}/cmdline").read_text().split("\0")
+            share = int(words[words.index("--memory-bytes-max") + 1])
+            self.assertGreater(share, 0)
+            self.assertLess(share, total / 4)
         self.assert_stops(coordinator)
 
     def test_by_a_command(self):
@@ -221,7 +235,15 @@ class Managed(ByHand):
                 (["is empty"], ["--executor", "command"]),
                 (["--group-token-file"], ["--executor", "command", "--executor-command",
                                           "run {coordinator} {group} {token-file}"]),
+                (["{groop}", "{group}"], ["--executor", "command", "--executor-command",
+                                          "run {coordinator} {group} {groop}"]),
                 (["--groups 2", "--executor local"], ["--groups", "2"]),
+                (["--relaunch off", "--executor local"], ["--relaunch", "off"]),
+                (["--tensor-parallel 2", "--executor local", "shoal-worker"],
+                 ["--tensor-parallel", "2"]),
+                (["--kv-dtype f32", "--executor-command"],
+                 ["--kv-dtype", "f32", "--executor", "command", "--executor-command",
+                  "run {coordinator} {group}"]),
                 (["one of none|local|command"], ["--executor", "slurm"])):
             self.assert_ends(2, words, program("shoal-coordinator"), "--model", model, "--port", "0",
                              "--rpc-port", "0", *flags)

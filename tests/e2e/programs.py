@@ -106,13 +106,13 @@ def catches(pid, number):
     return any(mask >> (number - 1) & 1 for mask in masks)
 
 
-def wait_until(condition, seconds, what):
+def wait_until(condition, seconds, what, every=0.02):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = condition()
         if found:
             return found
-        select.select([], [], [], 0.02)
+        select.select([], [], [], every)
     raise AssertionError(f"{what}: not within {seconds} s")
 
 

@@ -405,6 +405,15 @@ class RunRefuses(ProgramTest):
         self.assert_refuses(["nonsense"], self.write_model("q4_1"), "--port", "0",
                             env={"SHOAL_FORCE_ISA": "nonsense"})
 
+    def test_an_instruction_set_nobody_has_heard_of_by_its_kernels(self):
+        done = subprocess.run([program("shoal-worker"), "kernels"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=programs.END_SECONDS,
+                              env={**os.environ, "SHOAL_FORCE_ISA": "nonsense"})
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("SHOAL_FORCE_ISA=nonsense: expected one of amx, avx512vnni, avx2, scalar",
+                      done.stderr)
+        self.assertIn("scalar: runs here", done.stdout)
+
     def test_an_instruction_set_that_is_not_there(self):
         if "amx_int8" in pathlib.Path("/proc/cpuinfo").read_text():
             self.skipTest("this machine has AMX")
@@ -432,6 +441,14 @@ class OtherVerbs(ProgramTest):
     def test_plan_refuses_what_does_not_fit(self):
         model = self.write_model("q4_1")
         self.assertIn("rank 0", self.output_of("plan", model, "--memory-bytes-max", "1000", status=2))
+
+    def test_verify_says_at_once_why_it_cannot_write(self):
+        model = self.write_model("q4_1")
+        message = self.output_of("verify", model, "--write", "no/such/digests.json", status=2)
+        self.assertIn("no/such/digests.json: cannot be written: no/such: No such file or directory",
+                      message)
+        message = self.output_of("verify", model, "--write", "/dev/null", status=2)
+        self.assertIn("/dev/null: expected a file to write to", message)
 
     def test_chat_starts_a_server_and_ends_it(self):
         model = self.write_model("q4_1")

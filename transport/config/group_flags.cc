@@ -29,7 +29,7 @@ constexpr GroupFlag kFlags[] = {
      "0",
      "Positions that the KV cache holds, all sequences together. 0: every sequence at full "
      "length, within 1 GiB a rank (or one sequence, or the weights' size, if more) and half of "
-     "the free memory."},
+     "the rank's share of the free memory."},
     {"kv-cache-bytes-max",
      "N",
      {0, INT64_MAX},
@@ -92,7 +92,7 @@ constexpr GroupFlag kFlags[] = {
      {0, INT64_MAX},
      "0",
      "Upper bound for weights, KV cache and activations of each rank. 0: its share of what the "
-     "machine has available."},
+     "machine has available, of all ranks that are started together."},
 };
 
 }  // namespace

@@ -29,7 +29,8 @@ Error ReadError(wire::Busy::Reader from) {
   if (is(BusyReason::kTooLarge) || is(BusyReason::kInvalid)) code = ErrorCode::kInvalidArgument;
   for (const BusyReason given_up :
        {BusyReason::kGroupLost, BusyReason::kRefused, BusyReason::kRequestSuspect,
-        BusyReason::kCursorInvalid, BusyReason::kCursorMismatch, BusyReason::kCursorExpired}) {
+        BusyReason::kCursorInvalid, BusyReason::kCursorMismatch, BusyReason::kCursorExpired,
+        BusyReason::kStreamTaken}) {
     if (is(given_up)) code = ErrorCode::kPeerFailed;
   }
   if (is(BusyReason::kDeadlineExceeded)) code = ErrorCode::kDeadlineExceeded;
@@ -172,7 +173,7 @@ class Client::Impl {
     Deadline deadline = Deadline::After(clock, options_.resume_timeout_ms);
     int64_t pause_ms = kPauseMinMs;
     while (!deadline.Passed(clock)) {
-      io_.provider->getTimer().afterDelay(pause_ms * kj::MILLISECONDS).wait(io_.waitScope);
+      io_.provider->getTimer().atTime(FromNow(pause_ms)).wait(io_.waitScope);
       pause_ms = std::min(2 * pause_ms, kPauseMaxMs);
       const auto progress = [&] {
         return std::pair(attempt.request.tokens_taken, attempt.request.prompt_logprobs_taken);
@@ -272,8 +273,7 @@ class Client::Impl {
     };
     auto joined =
         promise.exclusiveJoin(connection_->OnDisconnect().then(lost))
-            .exclusiveJoin(
-                io_.provider->getTimer().afterDelay(timeout_ms * kj::MILLISECONDS).then(expired));
+            .exclusiveJoin(io_.provider->getTimer().atTime(FromNow(timeout_ms)).then(expired));
     try {
       return joined.wait(io_.waitScope);
     } catch (const kj::Exception&) {  // KJ has no word for a deadline.

@@ -92,8 +92,9 @@ interface TokenSink {
 struct Busy {
   reason @0 :Text;             # queue_full, no_group, group_lost, too_large, draining, invalid,
   # refused (by the group that was to answer), request_suspect (groups were lost that had it);
-  # cursor_invalid, cursor_mismatch, cursor_expired (of a request with a cursor); quota_exceeded (the
-  # tenant's own), kv_full, deadline_unreachable, deadline_exceeded, breaker_open.
+  # cursor_invalid, cursor_mismatch, cursor_expired (of a request with a cursor), stream_taken (another
+  # program goes on with the generation); quota_exceeded (the tenant's own), kv_full,
+  # deadline_unreachable, deadline_exceeded, breaker_open.
   message @1 :Text;
   retryAfterMs @2 :Int64;      # 0: do not retry as is.
   predictedWaitMs @3 :Int64 = -1; # Until the first token, had it been taken; -1: unknown.

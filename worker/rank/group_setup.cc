@@ -10,6 +10,7 @@
 #include "parallel/comm/make_communicator.h"
 #include "transport/base/error.h"
 #include "transport/base/host/cores.h"
+#include "transport/base/host/memory.h"
 #include "transport/rpc/secret.h"
 #include "worker/rank/agreement.h"
 #include "worker/rank/local_address.h"
@@ -79,7 +80,7 @@ int64_t BudgetCache(const comm::MpiEnvironment& environment, const WorkerOptions
        .staged = options.comm == comm::CommKind::kMpi});
   const int64_t available = options.memory_bytes_max > 0
                                 ? options.memory_bytes_max
-                                : ReadAvailableBytes() / environment.local_size();
+                                : MemoryBytes(kMemoryAvailable) / environment.local_size();
   if (options.kv_cache_tokens > 0) {
     const int64_t tokens =
         (options.kv_cache_tokens + kKvBlockTokens - 1) / kKvBlockTokens * kKvBlockTokens;

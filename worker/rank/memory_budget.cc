@@ -4,10 +4,6 @@
 #include "worker/rank/memory_budget.h"
 
 #include <algorithm>
-#include <charconv>
-#include <fstream>
-#include <iterator>
-#include <string>
 
 #include "kernels/format/packed.h"
 #include "transport/base/error.h"
@@ -87,24 +83,6 @@ void CheckMemory(int32_t rank, const MemoryNeeds& needs, int64_t bytes_available
   if (free < 0 || cache_tokens > free / needs.kv_per_token) {
     ThrowTooLarge(rank, needs, bytes_available, cache_tokens);
   }
-}
-
-int64_t ParseAvailableBytes(std::string_view meminfo) {
-  constexpr std::string_view kKey = "MemAvailable:";
-  const size_t at = meminfo.find(kKey);
-  if (at != std::string_view::npos) {
-    std::string_view rest = meminfo.substr(at + kKey.size());
-    rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-    int64_t kibibytes = 0;
-    const auto result = std::from_chars(rest.data(), rest.data() + rest.size(), kibibytes);
-    if (result.ec == std::errc()) return kibibytes * 1024;
-  }
-  Throw(ErrorCode::kFailed, "/proc/meminfo: expected a line 'MemAvailable: N kB', found none");
-}
-
-int64_t ReadAvailableBytes() {
-  std::ifstream file("/proc/meminfo");
-  return ParseAvailableBytes(std::string(std::istreambuf_iterator<char>(file), {}));
 }
 
 }  // namespace shoal::rank

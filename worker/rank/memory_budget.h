@@ -1,10 +1,8 @@
 #pragma once
 
-// How much memory a rank needs and has, and how large its KV cache can be. Pure but for
-// ReadAvailableBytes.
+// How much memory a rank needs, and how large its KV cache can be. Pure.
 
 #include <cstdint>
-#include <string_view>
 
 #include "parallel/model/model.h"
 #include "parallel/plan/plan.h"
@@ -54,9 +52,5 @@ int64_t DefaultCacheTokens(int32_t rank, const MemoryNeeds& needs, int64_t bytes
 // everything together `bytes_available`.
 void CheckMemory(int32_t rank, const MemoryNeeds& needs, int64_t bytes_available,
                  int64_t cache_tokens, int64_t bytes_max);
-
-// "MemAvailable" of /proc/meminfo's text. Errors: kFailed if it is not there.
-int64_t ParseAvailableBytes(std::string_view meminfo);
-int64_t ReadAvailableBytes();
 
 }  // namespace shoal::rank

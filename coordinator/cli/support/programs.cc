@@ -30,7 +30,7 @@ std::vector<std::string> InstructionSetsHere() {
   }
   if (kernels.status != 0 || names.empty()) {
     Throw(ErrorCode::kFailed, "`shoal-worker kernels` names no instruction set that runs here (",
-          "status ", kernels.status, ")");
+          "status ", kernels.status, kernels.errors.empty() ? ")" : "): " + kernels.errors.back());
   }
   return names;
 }

@@ -42,7 +42,9 @@ size_t Group::capacity() const {
          static_cast<size_t>(shape().queue_requests_max);
 }
 
-bool Group::HasPlace() const { return ranks_away == 0 && !full && sequences.size() < capacity(); }
+bool Group::HasPlace() const {
+  return ranks_away == 0 && !quiet && !full && sequences.size() < capacity();
+}
 
 bool Group::HasRoomFor(int64_t tokens) const {
   return state == GroupState::kReady && !canary_due && HasPlace() &&

@@ -60,6 +60,9 @@ struct Group {
   // Its leader has refused a request for lack of room: it is given none until it has said that
   // something ended, or a tick has passed.
   bool full = false;
+  // A rank's heartbeats have stayed away for so long that it may be gone: it is given nothing until
+  // one has come.
+  bool quiet = false;
   // How often in a row it has done so with nothing there, at most once a tick.
   int64_t full_for_ticks = 0;
   // It was asked to end, and has until then to end its streams; once it is kStopping, to be gone.

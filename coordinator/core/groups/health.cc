@@ -46,6 +46,18 @@ std::vector<Health::Loss> Health::Tick(const GroupMap& groups) {
   return losses;
 }
 
+TimeNs Health::silence_max_ns() const {
+  return options_.heartbeat_ms * options_.heartbeats_missed_max * kMillisecondNs;
+}
+
+bool Health::IsQuiet(const Group& group) const {
+  return std::ranges::any_of(group.ranks, [this](const auto& rank) {
+    if (!rank || rank->away) return false;
+    const auto pulse = pulses_.find(rank->connection);
+    return pulse != pulses_.end() && pulse->second.silence_ns > silence_max_ns() / 2;
+  });
+}
+
 Health::Loss Health::FindLoss(const Group& group, TimeNs age_ns,
                               const std::map<ConnectionId, Pulse>& pulses) const {
   Loss loss{group.number};
@@ -56,8 +68,6 @@ Health::Loss Health::FindLoss(const Group& group, TimeNs age_ns,
         Str("not ready within ", options_.join_timeout_ms,
             " ms: ", group.complete() ? "its canary has not come back" : "not all ranks joined");
   }
-  const TimeNs silence_max_ns =
-      options_.heartbeat_ms * options_.heartbeats_missed_max * kMillisecondNs;
   for (const auto& rank : group.ranks) {
     if (!rank) continue;
     const Pulse& pulse = pulses.at(rank->connection);
@@ -65,7 +75,7 @@ Health::Loss Health::FindLoss(const Group& group, TimeNs age_ns,
       if (*pulse.away_ns < options_.rejoin_grace_ms * kMillisecondNs) continue;
       loss.cause = LossCause::kRankDied;
       loss.why = Str(Name(rank->info), ": ", *rank->away);
-    } else if (pulse.silence_ns > silence_max_ns) {
+    } else if (pulse.silence_ns > silence_max_ns()) {
       loss.cause = LossCause::kSilent;
       loss.why =
           Str(Name(rank->info), ": no heartbeat for ", pulse.silence_ns / kMillisecondNs, " ms");

@@ -33,6 +33,9 @@ class Health {
   // is not held against the ranks, whose heartbeats may lie unread in the sockets.
   // Result: the groups that are lost by now, each once.
   std::vector<Loss> Tick(const GroupMap& groups);
+  // Whether one of its ranks has been silent for half the time after which it is lost, as of the
+  // last tick.
+  bool IsQuiet(const Group& group) const;
 
  private:
   struct Pulse {
@@ -43,6 +46,7 @@ class Health {
     TimeNs stuck_ns = 0;            // For how long progress has stood still with work pending.
   };
 
+  TimeNs silence_max_ns() const;
   Loss FindLoss(const Group& group, TimeNs age_ns,
                 const std::map<ConnectionId, Pulse>& pulses) const;
 

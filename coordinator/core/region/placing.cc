@@ -24,6 +24,7 @@ int64_t DeadlineLeftMs(const Stream& stream, TimeNs now) {
 
 void Region::LoseStreamsGroup(StreamId id, Parked why) {
   Stream& stream = *streams_.Find(id);
+  if (Withdraw(stream.sequence)) return streams_.Park(id, {std::nullopt, std::move(why.why)});
   Record record = RecordOf(RecordKind::kParked, id, stream);
   record.group = stream.group;
   record.detail = why.why;
@@ -47,6 +48,15 @@ std::optional<uint64_t> Region::ChooseGroupFor(StreamId id, const Stream& stream
                          .prompt = stream.request.prompt,
                          .cache_salt = stream.request.params.cache_salt},
                         groups_.all(), guard_, clock_.now());
+}
+
+// Groups that end together are heard of one after the other, and what the first one had may have
+// been placed with the next one meanwhile.
+bool Region::Withdraw(SequenceId sequence) {
+  return std::erase_if(actions_, [&](const Action& action) {
+           const auto* submit = std::get_if<SubmitAction>(&action);
+           return submit != nullptr && submit->request.id == sequence;
+         }) > 0;
 }
 
 void Region::Dispatch(const ModelKey& key) {

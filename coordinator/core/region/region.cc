@@ -204,10 +204,11 @@ void Region::TickGroup(Group& group) {
         Str("its leader has nothing and has had no room for ", options_.join_timeout_ms, " ms"));
   }
   const bool was_full = std::exchange(group.full, false);
+  const bool was_quiet = std::exchange(group.quiet, health_.IsQuiet(group));
   if (group.drain_until) return TickDraining(group);
   const ModelKey key = group.key;
   TickCanary(group);
-  if (was_full) Dispatch(key);
+  if (was_full || was_quiet) Dispatch(key);
 }
 
 void Region::Stop() {

@@ -24,7 +24,7 @@ namespace shoal::core {
 
 // Why a stream waits that had a group already.
 struct Parked {
-  // None: that group was not lost, it had no room for it and has done nothing with it.
+  // None: that group has done nothing with it, for it had no room, or ended before it had it.
   std::optional<LossCause> cause = LossCause::kRankDied;
   std::string why{};  // "group 1 (...) was lost: rank 0 (...): its connection closed"
 };

@@ -8,6 +8,8 @@
 #include <span>
 #include <utility>
 
+#include "transport/base/utf8.h"
+
 namespace shoal::gateway {
 namespace {
 

@@ -71,10 +71,13 @@ void GenerationAnswer::HangUp() {
 
 void GenerationAnswer::GiveUp() {
   if (done_) return;
-  HangUp();
+  DetachAll();
   formatting_ = nullptr;
-  reply_.Abort();
-  VLOG(1) << setup_.request_id << ": another connection goes on with the answer";
+  failure_ = FromStreamError(MakeStreamError(
+      BusyReason::kStreamTaken,
+      "another client goes on with this answer by its cursor: this connection gets no more of it"));
+  VLOG(1) << setup_.request_id << ": another client goes on with the answer";
+  SendFailure();
 }
 
 void GenerationAnswer::RefuseTooMany() {
@@ -216,6 +219,7 @@ void GenerationAnswer::OnPiece(AnswerChoice& choice, AnswerPiece piece, bool sto
 
 void GenerationAnswer::OnFailure(AnswerChoice& choice, const ApiError& error) {
   if (done_ || failure_) return;
+  if (error.code == ToString(BusyReason::kStreamTaken)) return GiveUp();
   // Every choice of a request is part of one answer: without one of them there is none, unless it
   // can be gone on with elsewhere. The failed sequence itself has ended, or answers nonsense.
   if (choice.stream) service_.Cancel(*choice.stream);
@@ -275,6 +279,7 @@ void GenerationAnswer::EndEvents() {
   const bool shows_usage = format_->include_usage && !cursor_.usage_written;
   cursor_.usage_written = true;
   if (shows_usage) SendEvents(CursorLine() + FormatUsageEvent(*format_, usage_, Note()));
+  cursor_.done = true;
   SendEvents(CursorLine() + "data: [DONE]\n\n");
   reply_.EndStream();
   Finish(200);
@@ -346,7 +351,8 @@ void GenerationAnswer::SendFailure() {
     return Finish(failure_->status);
   }
   reply_.Stream("data: {\"error\":" + ErrorObject(*failure_, setup_.request_id) + "}\n\n");
-  reply_.Stream("data: [DONE]\n\n");
+  // Of an answer that goes on elsewhere this is not the end.
+  if (failure_->code != ToString(BusyReason::kStreamTaken)) reply_.Stream("data: [DONE]\n\n");
   reply_.EndStream();
   Finish(200);
 }

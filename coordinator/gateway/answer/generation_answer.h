@@ -59,7 +59,8 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   // ever hold at once, because to come back later would not help.
   bool Start();
 
-  // Another connection goes on with it: breaks this one off, and leaves the streams to the other.
+  // Another client goes on with it: tells this one so (kStreamTaken), which gets nothing more, and
+  // leaves the streams to the other.
   void GiveUp();
 
   // Sends a comment when the stream has been silent for long (serving through proxies).

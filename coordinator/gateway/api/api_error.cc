@@ -84,6 +84,9 @@ ApiError FromStreamError(const StreamError& error) {
     case BusyReason::kCursorExpired:
       result.status = 410;
       return result;
+    case BusyReason::kStreamTaken:
+      result.status = 409;
+      return result;
     case BusyReason::kTooLarge:
     case BusyReason::kInvalid:
     case BusyReason::kCursorInvalid:

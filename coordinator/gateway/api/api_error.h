@@ -44,8 +44,8 @@ HttpResponse ErrorResponse(const ApiError& error, const std::string& request_id)
 // each kind.
 ApiError FromRequestError(const RequestError& error);
 
-// 400 if it is wrong or too large for any group, 410 for a cursor that has expired, 500 if a group
-// refused it after all, else 503.
+// 400 if it is wrong or too large for any group, 409 for an answer that another client has taken,
+// 410 for a cursor that has expired, 500 if a group refused it after all, else 503.
 ApiError FromStreamError(const StreamError& error);
 
 // A generation whose numbers were not finite: 500, code numeric_error.

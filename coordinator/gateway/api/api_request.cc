@@ -12,6 +12,7 @@
 #include "coordinator/gateway/json/json_reader.h"
 #include "coordinator/gateway/json/json_writer.h"
 #include "coordinator/gateway/text/prompt_encoder.h"
+#include "transport/base/utf8.h"
 
 namespace shoal::gateway {
 namespace {

@@ -91,6 +91,7 @@ struct HttpGateway::Reading {
   bool resumable = false;               // As the body may ask for itself.
   std::optional<Cursor> cursor{};       // To go on with.
   std::shared_ptr<const CursorCodec> cursors{};
+  std::string owner{};  // rpc::Caller::owner.
 
   // Checks the body and makes token ids of its text; fills the request, its model, its prompts and
   // the format. `own`: the text side that this coordinator reads. Pure. Errors: ApiError.
@@ -282,7 +283,7 @@ const ServedModel& HttpGateway::Reading::ChooseModel(const std::string& name) co
 void HttpGateway::Reading::SetCursor(AnswerSetup& setup) const {
   const CursorDoor door =
       endpoint == Endpoint::kChat ? CursorDoor::kChat : CursorDoor::kCompletions;
-  const Digest request = DigestRequest(setup.request, setup.prompts);
+  const Digest request = DigestRequest(setup.request, setup.prompts, owner);
   const Digest model = DigestText(setup.model.name);
   const size_t choice_count =
       setup.prompts.size() * static_cast<size_t>(setup.request.answers_per_prompt);
@@ -355,7 +356,8 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
                   .strict = options_.strict_params || (strict != nullptr && *strict == "1"),
                   .resumable = WantsResumable(call.request),
                   .cursor = ReadCursor(call.request),
-                  .cursors = cursors_};
+                  .cursors = cursors_,
+                  .owner = call.caller.owner};
   if (stopping_) {
     reading.unavailable =
         FromStreamError(MakeStreamError(BusyReason::kDraining, "the server is stopping"));

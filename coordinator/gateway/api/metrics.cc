@@ -9,6 +9,7 @@
 #include <span>
 
 #include "transport/base/check.h"
+#include "transport/base/utf8.h"
 
 namespace shoal::gateway {
 namespace {
@@ -47,10 +48,11 @@ void WriteBuckets(std::string& text, const std::string& name, std::string_view h
               name, "_count ", below, "\n");
 }
 
-// `value` as a label may hold it.
+// `value` as a label may hold it: UTF-8, whatever a rank calls its model, with \\, " and the end of
+// a line escaped.
 std::string LabelValue(std::string_view value) {
   std::string text;
-  for (const char c : value) {
+  for (const char c : ReplaceIllFormed(value)) {
     if (c == '\\' || c == '"') text += '\\';
     text += c == '\n' ? std::string("\\n") : std::string(1, c);
   }
@@ -104,8 +106,9 @@ constexpr GaugeSample kGaugeSamples[] = {
      [](const SchedulerStats& stats) { return stats.kv_blocks_kept; }},
     {"shoal_kv_blocks", "gauge", "KV cache blocks there are.",
      [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
-    // Its name is promised, and a gauge may not end in _total.
-    {"shoal_kv_blocks_total", "untyped", "The same as shoal_kv_blocks.",
+    // Its name is promised to outsiders and must not go; but what ends in _total is a counter, so
+    // it is none of the gauges. New readers take shoal_kv_blocks.
+    {"shoal_kv_blocks_total", "untyped", "The same as shoal_kv_blocks, under its old name.",
      [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
 };
 

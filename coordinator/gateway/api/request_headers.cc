@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "coordinator/gateway/api/api_error.h"
-#include "coordinator/gateway/json/strict_json.h"
 #include "transport/base/check.h"
+#include "transport/base/utf8.h"
 
 namespace shoal::gateway {
 namespace {

@@ -13,9 +13,6 @@ namespace shoal::gateway {
 // that the sign of a zero survives; "null" if not finite.
 std::string FormatFloat(float value);
 
-// Ill-formed UTF-8 replaced by U+FFFD, one for each maximal ill-formed part.
-std::string ReplaceIllFormed(std::string_view text);
-bool IsWellFormedUtf8(std::string_view text);
 // Code points of well-formed text.
 int64_t CountCodePoints(std::string_view text);
 

@@ -26,6 +26,7 @@ constexpr std::string_view kBase64Digits =
 
 constexpr uint8_t kUsageWrittenFlag = 1;
 constexpr uint8_t kRecomputingFlag = 2;
+constexpr uint8_t kDoneFlag = 4;
 
 std::string ToBase64Url(std::string_view bytes) {
   std::string text;
@@ -163,6 +164,7 @@ std::optional<Cursor> ReadCursor(std::string_view fields) {
   const uint8_t flags = in.Byte();
   cursor.usage_written = (flags & kUsageWrittenFlag) != 0;
   cursor.recomputing = (flags & kRecomputingFlag) != 0;
+  cursor.done = (flags & kDoneFlag) != 0;
   cursor.created = in.Count();
   cursor.answer.high = in.Fixed();
   cursor.answer.low = in.Fixed();
@@ -212,7 +214,7 @@ std::string CursorCodec::Encode(const Cursor& cursor) const {
   out.Byte(kCursorVersion);
   out.Byte(static_cast<uint8_t>(cursor.door));
   out.Byte((cursor.usage_written ? kUsageWrittenFlag : 0) |
-           (cursor.recomputing ? kRecomputingFlag : 0));
+           (cursor.recomputing ? kRecomputingFlag : 0) | (cursor.done ? kDoneFlag : 0));
   out.Number(static_cast<uint64_t>(cursor.created));
   out.Fixed(cursor.answer.high);
   out.Fixed(cursor.answer.low);
@@ -262,8 +264,8 @@ std::string FindMismatch(const Cursor& cursor, CursorDoor door, const Digest& mo
   }
   if (cursor.model != model) return "the cursor is of an answer of another model";
   if (cursor.request != request || cursor.choices.size() != choice_count) {
-    return "the cursor is of the answer to another request: send the very request that it came "
-           "from";
+    return "the cursor is of the answer to another request, or to that of another API key: send "
+           "the very request that it came from";
   }
   return "";
 }

@@ -41,12 +41,14 @@ struct Cursor {
   int64_t created = 0;  // Seconds since 1970: the answer's `created`, from which its life counts.
   StreamId answer{};    // The stream of choice k is {high, low + k}.
   CursorDoor door = CursorDoor::kCompletions;
-  bool usage_written = false;   // Nothing is left but the stream's end.
+  bool usage_written = false;   // Nothing is left but the stream's end,
+  bool done = false;            // nor that: whoever asks all the same gets it alone.
   bool recomputing = false;     // It was generated anew before.
   uint64_t seed = 0;            // The effective one.
   int64_t kv_cache_tokens = 0;  // From which the answer's greatest length was taken.
-  Digest request{};  // Of all that its bytes come from, but for the next two (request_digest.h).
-  Digest model{};    // Of its name.
+  // Of all that its bytes come from, but for the next two, and of who asked (request_digest.h).
+  Digest request{};
+  Digest model{};  // Of its name.
   std::string numerics_id{};
   std::vector<ChoicePosition> choices{};  // None over RPC: its client counts itself.
 

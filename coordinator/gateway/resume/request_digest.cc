@@ -49,6 +49,11 @@ class Hasher {
   void Add(const SamplingParams& params) { AddFields(params); }
   void Add(const GenerationParams& params) { AddFields(params); }
 
+  // Last, so that without one the digest is what it would be without keys.
+  void AddOwner(std::string_view owner) {
+    if (!owner.empty()) Add(owner);
+  }
+
   Digest Take() {
     std::array<unsigned char, 32> whole{};
     unsigned int length = 0;
@@ -78,7 +83,8 @@ Digest DigestText(std::string_view text) {
   return hasher.Take();
 }
 
-Digest DigestRequest(const ApiRequest& request, std::span<const PromptPlan> prompts) {
+Digest DigestRequest(const ApiRequest& request, std::span<const PromptPlan> prompts,
+                     std::string_view owner) {
   Hasher hasher;
   hasher.Add(request.stream);
   hasher.Add(request.include_usage);
@@ -97,15 +103,17 @@ Digest DigestRequest(const ApiRequest& request, std::span<const PromptPlan> prom
     hasher.Add(prompt.bos_added);
     hasher.Add(prompt.params);
   }
+  hasher.AddOwner(owner);
   return hasher.Take();
 }
 
 Digest DigestRequest(const std::vector<int32_t>& prompt, const GenerationParams& params,
-                     bool has_text) {
+                     bool has_text, std::string_view owner) {
   Hasher hasher;
   hasher.Add(prompt);
   hasher.Add(params);
   hasher.Add(has_text);
+  hasher.AddOwner(owner);
   return hasher.Take();
 }
 

@@ -10,6 +10,7 @@
 #include "coordinator/gateway/json/json_writer.h"
 #include "coordinator/gateway/text/other_text.h"
 #include "parallel/text/grammar/grammar.h"
+#include "transport/base/utf8.h"
 #include "transport/rpc/connection.h"
 
 namespace shoal::gateway {

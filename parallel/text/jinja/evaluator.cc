@@ -10,6 +10,12 @@
 #include "parallel/text/jinja/syntax/lexer.h"
 
 namespace shoal::text::jinja {
+namespace {
+
+// Of a scope, as many as are searched in the time of one operation.
+constexpr size_t kVariablesPerOperation = 8;
+
+}  // namespace
 
 // One level of the evaluator's recursion.
 class Evaluator::Depth {
@@ -66,6 +72,16 @@ void Evaluator::Charge(size_t operations) {
   }
 }
 
+const Value* Evaluator::Find(const Scope& scope, const std::string& name) {
+  Charge(scope.variables.size() / kVariablesPerOperation);
+  return scope.Find(name);
+}
+
+void Evaluator::Set(Scope& scope, const std::string& name, Value value) {
+  Charge(scope.variables.size() / kVariablesPerOperation);
+  scope.Set(name, std::move(value));
+}
+
 std::shared_ptr<Namespace> Evaluator::MakeNamespace() {
   namespaces_.push_back(std::make_shared<Namespace>());
   return namespaces_.back();
@@ -119,7 +135,7 @@ Evaluator::Flow Evaluator::Run(const Stmt& statement) {
       return Flow::kNext;
     case Stmt::Kind::kMacro:
       ++macro_count_;
-      scope_->Set(statement.text, ObjectPtr(std::make_shared<MacroObject>(statement, scope_)));
+      Set(*scope_, statement.text, ObjectPtr(std::make_shared<MacroObject>(statement, scope_)));
       return Flow::kNext;
     case Stmt::Kind::kScope:
       return Run(statement.body);
@@ -133,7 +149,7 @@ Evaluator::Flow Evaluator::Run(const Stmt& statement) {
 
 void Evaluator::Unpack(const Stmt& statement, const Value& item) {
   if (!statement.unpack) {
-    scope_->Set(statement.targets[0], item);
+    Set(*scope_, statement.targets[0], item);
     return;
   }
   const std::vector<Value> parts = Items(*this, item);
@@ -141,7 +157,7 @@ void Evaluator::Unpack(const Stmt& statement, const Value& item) {
     Fail("expected " + std::to_string(statement.targets.size()) + " values to unpack, found " +
          std::to_string(parts.size()));
   }
-  for (size_t i = 0; i < parts.size(); ++i) scope_->Set(statement.targets[i], parts[i]);
+  for (size_t i = 0; i < parts.size(); ++i) Set(*scope_, statement.targets[i], parts[i]);
 }
 
 Evaluator::Flow Evaluator::RunFor(const Stmt& statement) {
@@ -165,13 +181,13 @@ Evaluator::Flow Evaluator::RunFor(const Stmt& statement) {
   }
   int64_t nesting = 0;
   for (const Scope* scope = outer; scope != nullptr; scope = scope->parent) {
-    nesting += scope->Find("loop") != nullptr ? 1 : 0;
+    nesting += Find(*scope, "loop") != nullptr ? 1 : 0;
   }
   const Value all = MakeSequence(std::move(items));
   const auto count = static_cast<int64_t>(all.sequence().items.size());
   for (int64_t i = 0; i < count; ++i) {
     scope_ = Push(outer);
-    scope_->Set("loop", ObjectPtr(std::make_shared<LoopObject>(all, i, nesting)));
+    Set(*scope_, "loop", ObjectPtr(std::make_shared<LoopObject>(all, i, nesting)));
     Unpack(statement, all.sequence().items[i]);
     const Flow flow = Run(statement.body);
     Pop(outer);
@@ -196,7 +212,7 @@ void Evaluator::RunSet(const Stmt& statement) {
   Scope* const outer = scope_;
   scope_ = Push(outer);
   Text text = RunInto(statement.body);
-  scope_->Set(kBlockText, std::move(text));
+  Set(*scope_, kBlockText, std::move(text));
   const Value value = Evaluate(*statement.value);
   Pop(outer);
   Assign(statement, value);
@@ -208,11 +224,11 @@ void Evaluator::Assign(const Stmt& statement, const Value& value) {
     return;
   }
   for (Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
-    const Value* target = scope->Find(statement.targets[0]);
+    const Value* target = Find(*scope, statement.targets[0]);
     if (target == nullptr) continue;
     auto* space = target->IsObject() ? dynamic_cast<Namespace*>(target->object().get()) : nullptr;
     if (space == nullptr) break;
-    space->members.Set(statement.attribute, value);
+    Set(space->members, statement.attribute, value);
     return;
   }
   Fail("cannot assign attribute on non-namespace object '" + statement.targets[0] + "'");
@@ -274,7 +290,7 @@ Value Evaluator::Evaluate(const Expr& expr) {
 
 Value Evaluator::EvaluateName(const Expr& expr) {
   for (const Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
-    if (const Value* value = scope->Find(expr.name)) return *value;
+    if (const Value* value = Find(*scope, expr.name)) return *value;
   }
   return FindFunction(expr.name);
 }
@@ -290,6 +306,7 @@ Value Evaluator::EvaluateMapping(const Expr& expr) {
   for (size_t i = 0; i < expr.children.size(); i += 2) {
     const Value key = Evaluate(*expr.children[i]);
     if (!key.IsText()) Fail("a mapping's key is not a string; only strings are supported");
+    ChargeBytes(key.text().bytes.size());
     mapping.Set(key.text(), Evaluate(*expr.children[i + 1]));
   }
   return MakeMapping(std::move(mapping));
@@ -337,7 +354,7 @@ Value Evaluator::EvaluateComparison(const Expr& expr) {
     const std::string& op = expr.operators[i];
     bool holds = false;
     if (op == "==" || op == "!=") {
-      holds = Equal(left, right) == (op == "==");
+      holds = Equal(*this, left, right) == (op == "==");
     } else if (op == "in" || op == "not in") {
       holds = Contains(*this, right, left) == (op == "in");
     } else {
@@ -382,16 +399,17 @@ Value Evaluator::CallMacro(const Stmt& macro, Scope* definition, const Arguments
     if (found - macro.targets.begin() < static_cast<ptrdiff_t>(arguments.positional.size())) {
       Fail("macro '" + macro.text + "' got multiple values for argument '" + name + "'");
     }
-    scope_->Set(name, value);
+    Set(*scope_, name, value);
   }
   for (size_t i = 0; i < macro.targets.size(); ++i) {
     const std::string& name = macro.targets[i];
     if (i < arguments.positional.size()) {
-      scope_->Set(name, arguments.positional[i]);
-    } else if (scope_->Find(name) == nullptr) {
-      scope_->Set(name, macro.defaults[i] != nullptr
-                            ? Evaluate(*macro.defaults[i])
-                            : Value(Undefined{"parameter '" + name + "' was not provided"}));
+      Set(*scope_, name, arguments.positional[i]);
+    } else if (Find(*scope_, name) == nullptr) {
+      Set(*scope_, name,
+          macro.defaults[i] != nullptr
+              ? Evaluate(*macro.defaults[i])
+              : Value(Undefined{"parameter '" + name + "' was not provided"}));
     }
   }
   Text text = RunInto(macro.body);

@@ -18,7 +18,9 @@ namespace shoal::text::jinja {
 
 // Bounds on one rendering: templates come with models, and messages from anyone.
 struct RenderLimits {
-  int64_t operations_max = 10'000'000;  // Nodes evaluated, plus one for each 32 bytes copied.
+  // Nodes evaluated and values compared, plus one for each 32 bytes copied or compared. On a
+  // current core 20 million take about a second.
+  int64_t operations_max = 10'000'000;
   size_t output_bytes_max = size_t{64} << 20;
   int depth_max = 400;  // Of the evaluator's recursion, macro calls included.
 };
@@ -54,6 +56,9 @@ class Evaluator {
   [[noreturn]] void Fail(const std::string& message) const;
   void Charge(size_t operations);
   void ChargeBytes(size_t bytes) { Charge(bytes / 32 + 1); }
+  // In that scope alone, which is searched from its beginning.
+  const Value* Find(const Scope& scope, const std::string& name);
+  void Set(Scope& scope, const std::string& name, Value value);
   Value Call(const Value& callee, const Arguments& arguments);
   std::shared_ptr<Namespace> MakeNamespace();
 

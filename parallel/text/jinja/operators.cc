@@ -135,6 +135,12 @@ Value NoAttribute(const Value& self, const std::string& name) {
                    "'"};
 }
 
+// Hashes the key, however long it is.
+const Value* FindItem(Evaluator& evaluator, const Mapping& mapping, const Text& key) {
+  evaluator.ChargeBytes(key.bytes.size());
+  return mapping.Find(key.bytes);
+}
+
 }  // namespace
 
 Value Arithmetic(Evaluator& evaluator, const std::string& op, const Value& left,
@@ -169,7 +175,41 @@ Value Arithmetic(Evaluator& evaluator, const std::string& op, const Value& left,
   FailTypes(evaluator, op, left, right);
 }
 
-int Compare(const Evaluator& evaluator, const Value& left, const Value& right) {
+// Charged item by item: values may share their parts, and then be far larger than they cost to
+// make.
+bool Equal(Evaluator& evaluator, const Value& left, const Value& right) {
+  evaluator.Charge(1);
+  if (left.IsUndefined() || right.IsUndefined()) return left.IsUndefined() && right.IsUndefined();
+  if (left.IsNone() || right.IsNone()) return left.IsNone() && right.IsNone();
+  if (left.IsInteger() && right.IsInteger()) return left.integer() == right.integer();
+  if (left.IsNumber() && right.IsNumber()) return left.number() == right.number();
+  if (left.IsText() && right.IsText()) {
+    const std::string& bytes = left.text().bytes;
+    if (bytes.size() != right.text().bytes.size()) return false;
+    evaluator.ChargeBytes(bytes.size());
+    return bytes == right.text().bytes;
+  }
+  const auto equal = [&](const Value& a, const Value& b) { return Equal(evaluator, a, b); };
+  if (left.IsSequence() && right.IsSequence()) {
+    const Sequence& a = left.sequence();
+    const Sequence& b = right.sequence();
+    if (a.lazy() || b.lazy()) return &a == &b;
+    return a.kind == b.kind &&
+           std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(), equal);
+  }
+  if (left.IsMapping() && right.IsMapping()) {
+    const Mapping& a = left.mapping();
+    const Mapping& b = right.mapping();
+    if (a.items.size() != b.items.size()) return false;
+    return std::all_of(a.items.begin(), a.items.end(), [&](const auto& item) {
+      const Value* other = FindItem(evaluator, b, item.first);
+      return other != nullptr && equal(item.second, *other);
+    });
+  }
+  return left.IsObject() && right.IsObject() && left.object() == right.object();
+}
+
+int Compare(Evaluator& evaluator, const Value& left, const Value& right) {
   if (left.IsInteger() && right.IsInteger()) {
     return left.integer() < right.integer() ? -1 : left.integer() > right.integer();
   }
@@ -177,13 +217,16 @@ int Compare(const Evaluator& evaluator, const Value& left, const Value& right) {
     return left.number() < right.number() ? -1 : left.number() > right.number();
   }
   // UTF-8 sorts as its code points do.
-  if (left.IsText() && right.IsText()) return left.text().bytes.compare(right.text().bytes);
+  if (left.IsText() && right.IsText()) {
+    evaluator.ChargeBytes(std::min(left.text().bytes.size(), right.text().bytes.size()));
+    return left.text().bytes.compare(right.text().bytes);
+  }
   if (left.IsSequence() && right.IsSequence() && !left.sequence().lazy() &&
       left.sequence().kind == right.sequence().kind) {
     const auto& a = left.sequence().items;
     const auto& b = right.sequence().items;
     for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
-      if (!Equal(a[i], b[i])) return Compare(evaluator, a[i], b[i]);
+      if (!Equal(evaluator, a[i], b[i])) return Compare(evaluator, a[i], b[i]);
     }
     return a.size() < b.size() ? -1 : a.size() > b.size();
   }
@@ -200,11 +243,11 @@ bool Contains(Evaluator& evaluator, const Value& container, const Value& item) {
     return container.text().bytes.find(item.text().bytes) != std::string::npos;
   }
   if (container.IsMapping()) {
-    return item.IsText() && container.mapping().Find(item.text().bytes) != nullptr;
+    return item.IsText() && FindItem(evaluator, container.mapping(), item.text()) != nullptr;
   }
   const std::vector<Value> items = Items(evaluator, container);
   return std::any_of(items.begin(), items.end(),
-                     [&](const Value& each) { return Equal(each, item); });
+                     [&](const Value& each) { return Equal(evaluator, each, item); });
 }
 
 Value GetAttribute(Evaluator& evaluator, const Value& self, const std::string& name) {
@@ -220,7 +263,7 @@ Value GetAttribute(Evaluator& evaluator, const Value& self, const std::string& n
     if (const auto* loop = dynamic_cast<const LoopObject*>(object))
       return LoopAttribute(*loop, name);
     if (const auto* space = dynamic_cast<const Namespace*>(object)) {
-      const Value* member = space->members.Find(name);
+      const Value* member = evaluator.Find(space->members, name);
       return member != nullptr ? *member : NoAttribute(self, name);
     }
     evaluator.Fail(std::string("attributes of a ") + self.type_name() + " are not supported");
@@ -231,7 +274,8 @@ Value GetAttribute(Evaluator& evaluator, const Value& self, const std::string& n
 Value GetItem(Evaluator& evaluator, const Value& self, const Value& key) {
   if (self.IsUndefined()) evaluator.Fail(self.undefined());
   if (key.IsText()) {
-    const Value* item = self.IsMapping() ? self.mapping().Find(key.text().bytes) : nullptr;
+    const Value* item =
+        self.IsMapping() ? FindItem(evaluator, self.mapping(), key.text()) : nullptr;
     return item != nullptr ? *item : GetAttribute(evaluator, self, key.text().bytes);
   }
   if (key.IsInteger() && (self.IsText() || (self.IsSequence() && !self.sequence().lazy()))) {

@@ -14,8 +14,10 @@ namespace shoal::text::jinja {
 
 Value Arithmetic(Evaluator& evaluator, const std::string& op, const Value& left,
                  const Value& right);
+// Python's ==.
+bool Equal(Evaluator& evaluator, const Value& left, const Value& right);
 // Result: negative, 0 or positive.
-int Compare(const Evaluator& evaluator, const Value& left, const Value& right);
+int Compare(Evaluator& evaluator, const Value& left, const Value& right);
 bool Contains(Evaluator& evaluator, const Value& container, const Value& item);
 
 Value GetAttribute(Evaluator& evaluator, const Value& self, const std::string& name);

@@ -162,31 +162,6 @@ bool Truth(const Value& value) {
   return true;
 }
 
-bool Equal(const Value& left, const Value& right) {
-  if (left.IsUndefined() || right.IsUndefined()) return left.IsUndefined() && right.IsUndefined();
-  if (left.IsNone() || right.IsNone()) return left.IsNone() && right.IsNone();
-  if (left.IsInteger() && right.IsInteger()) return left.integer() == right.integer();
-  if (left.IsNumber() && right.IsNumber()) return left.number() == right.number();
-  if (left.IsText() && right.IsText()) return left.text().bytes == right.text().bytes;
-  if (left.IsSequence() && right.IsSequence()) {
-    const Sequence& a = left.sequence();
-    const Sequence& b = right.sequence();
-    if (a.lazy() || b.lazy()) return &a == &b;
-    return a.kind == b.kind &&
-           std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(), Equal);
-  }
-  if (left.IsMapping() && right.IsMapping()) {
-    const Mapping& a = left.mapping();
-    const Mapping& b = right.mapping();
-    if (a.items.size() != b.items.size()) return false;
-    return std::all_of(a.items.begin(), a.items.end(), [&b](const auto& item) {
-      const Value* other = b.Find(item.first.bytes);
-      return other != nullptr && Equal(item.second, *other);
-    });
-  }
-  return left.IsObject() && right.IsObject() && left.object() == right.object();
-}
-
 std::vector<size_t> CharacterOffsets(const std::string& bytes) {
   std::vector<size_t> offsets;
   offsets.reserve(bytes.size() + 1);

@@ -131,8 +131,6 @@ Value FromJson(const nlohmann::ordered_json& json, bool from_user);
 
 // Python's truth of a value.
 bool Truth(const Value& value);
-// Python's ==.
-bool Equal(const Value& left, const Value& right);
 
 // Byte offsets of the characters, and the size at the end.
 std::vector<size_t> CharacterOffsets(const std::string& bytes);

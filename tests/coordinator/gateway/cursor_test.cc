@@ -29,6 +29,7 @@ Cursor Example() {
           .answer = {~uint64_t{0}, 7},
           .door = CursorDoor::kChat,
           .usage_written = true,
+          .done = true,
           .recomputing = true,
           .seed = uint64_t{1} << 63,
           .kv_cache_tokens = 123'456,
@@ -124,14 +125,15 @@ TEST(Cursor, NamesWhatItDoesNotFit) {
 TEST(RequestDigest, DependsOnEveryParameter) {
   const GenerationParams plain;
   const std::vector<int32_t> prompt = {1, 2};
-  std::vector<Digest> digests = {DigestRequest(prompt, plain, false),
-                                 DigestRequest(prompt, plain, true),
-                                 DigestRequest({1, 2, 3}, plain, false)};
+  std::vector<Digest> digests = {
+      DigestRequest(prompt, plain, false, ""), DigestRequest(prompt, plain, true, ""),
+      DigestRequest({1, 2, 3}, plain, false, ""), DigestRequest(prompt, plain, false, "a"),
+      DigestRequest(prompt, plain, false, "b")};
   const GenerationParams set = test::EveryFieldSet();
   const auto add = [&](auto change) {
     GenerationParams params;
     change(params);
-    digests.push_back(DigestRequest(prompt, params, false));
+    digests.push_back(DigestRequest(prompt, params, false, ""));
   };
   ForEachField(set, [&](const ParamField& field, const auto& value) {
     if constexpr (std::is_same_v<decltype(value), const SamplingParams&>) {

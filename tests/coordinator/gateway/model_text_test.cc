@@ -55,5 +55,13 @@ TEST_F(ModelTextTest, ServesChatsWithATemplateThatIs) {
             service.tokenizer->Encode("ab", text::SpecialTokens::kPlainText));
 }
 
+// A file system takes any bytes; JSON and metrics do not.
+TEST_F(ModelTextTest, HasANameThatIsText) {
+  test::GgufFile file = test::MakeGgufFile(test::Q4_1Spec());
+  const std::string path = folder_.path() + "/caf\xE9 \xC3\xA9.gguf";
+  test::WriteFile(path, file.Bytes());
+  EXPECT_EQ(ModelText(path).name(), "caf\xEF\xBF\xBD \xC3\xA9");
+}
+
 }  // namespace
 }  // namespace shoal::gateway

@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 #include <sstream>
 
 #include "tests/coordinator/gateway/fakes.h"
 #include "transport/base/check.h"
+#include "transport/base/utf8.h"
 
 namespace shoal::gateway {
 namespace {
@@ -441,7 +443,7 @@ TEST(Metrics, AreThereFromTheStart) {
   fixture.generation.region.totals.prefix_cache_hit_tokens_total = 192;
   fixture.generation.region.groups = {group, group};
   fixture.generation.region.requests_waiting = 10;
-  ServedModel model{"by\"tes", "00ff"};
+  ServedModel model{"by\"tes\\\n\xFF\xC3\xA9", "00ff"};
   model.groups_ready = 2;
   model.requests_waiting = 10;
   fixture.generation.region.models = {model};
@@ -450,10 +452,42 @@ TEST(Metrics, AreThereFromTheStart) {
   EXPECT_THAT(body, HasSubstr("\nshoal_kv_blocks_used 10\n"));
   EXPECT_THAT(body, HasSubstr("\nshoal_prefix_cache_hit_tokens_total 192\n"));
   EXPECT_THAT(body, HasSubstr("\nshoal_group_epoch 3\n"));
-  const std::string labels = R"({model="by\"tes",numerics_id="00ff"})";
+  const std::string labels =
+      "{model=\"by\\\"tes\\\\\\n\xEF\xBF\xBD\xC3\xA9\",numerics_id=\"00ff\"}";
   EXPECT_THAT(body, HasSubstr("\nshoal_model_groups_ready" + labels + " 2\n"));
   EXPECT_THAT(body, HasSubstr("\nshoal_model_requests_waiting" + labels + " 10\n"));
   EXPECT_THAT(body, HasSubstr("shoal_http_requests_total{path=\"/metrics\",code=\"200\"} 2\n"));
+  EXPECT_TRUE(IsWellFormedUtf8(body));
+}
+
+// What Prometheus makes of a name: _total is a counter's, and every family says what it is.
+TEST(Metrics, AreNamedAfterTheirKind) {
+  GatewayFixture fixture;
+  fixture.generation.region.models = {ServedModel{"bytes", "00ff"}};
+  std::istringstream lines(fixture.Get("/metrics").body);
+  std::map<std::string, std::string> types;
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string first;
+    std::string kind;
+    std::string name;
+    std::string type;
+    words >> first >> kind >> name >> type;
+    if (first == "#" && kind == "TYPE") types[name] = type;
+    if (first.starts_with("#")) continue;
+    name = first.substr(0, first.find('{'));
+    for (const char* part : {"_bucket", "_sum", "_count"}) {
+      if (name.ends_with(part)) name.resize(name.size() - std::string_view(part).size());
+    }
+    EXPECT_TRUE(types.contains(name)) << line << " comes before its # TYPE";
+  }
+  EXPECT_EQ(types["shoal_kv_blocks"], "gauge");
+  // Promised before; as it is no counter it is of no type.
+  EXPECT_EQ(types["shoal_kv_blocks_total"], "untyped");
+  types.erase("shoal_kv_blocks_total");
+  for (const auto& [name, type] : types) {
+    EXPECT_EQ(name.ends_with("_total"), type == "counter") << name << " is a " << type;
+  }
 }
 
 // What `promtool check metrics` asks for.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
 #include <utility>
 
 #include "tests/coordinator/gateway/fakes.h"
@@ -207,8 +208,15 @@ TEST(Resumable, BelongsToTheNewestConnection) {
   second->Request("POST", kCompletions, PlainRequest().dump(),
                   "Last-Event-ID: " + before[0].id + "\r\n");
   fixture.Poll();
-  EXPECT_TRUE(first->ended());
-  EXPECT_FALSE(first->TakeReply().complete);
+  // The rest of its reply: an error, and no [DONE], for the answer has not ended.
+  EXPECT_FALSE(first->ended());
+  const Reply taken = first->TakeReply();
+  EXPECT_TRUE(taken.complete);
+  ASSERT_EQ(taken.all_events().size(), 2U);
+  const Reply::Event last = taken.all_events()[1];
+  EXPECT_EQ(last.id, "") << "whoever goes on after it goes on after what came before";
+  EXPECT_EQ(json::parse(last.data)["error"]["code"], "stream_taken");
+  EXPECT_THAT(last.data, HasSubstr("another client goes on"));
   EXPECT_EQ(fixture.generation.sequences.size(), 1U);
   EXPECT_FALSE(fixture.generation.sequences[0].cancelled);
   fixture.generation.Replay(0);
@@ -217,6 +225,105 @@ TEST(Resumable, BelongsToTheNewestConnection) {
   const Reply reply = second->TakeReply();
   EXPECT_TRUE(reply.complete);
   EXPECT_EQ(JoinChunks(reply)[0]["text"], "b");
+}
+
+TEST(Resumable, RefusesAClientThatHadNothingYetWhenAnotherTakesTheAnswer) {
+  GatewayFixture fixture(WithKey());
+  const std::string header =
+      "Last-Event-ID: " + TakeCursor(fixture, PlainRequest()) + "\r\n";  // It hangs up.
+  auto first = fixture.Connect();
+  first->Request("POST", kCompletions, PlainRequest().dump(), header);
+  auto second = fixture.Connect();
+  second->Request("POST", kCompletions, PlainRequest().dump(), header);
+  const Reply refused = first->TakeReply();
+  EXPECT_TRUE(refused.complete);
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_EQ(refused.json()["error"]["code"], "stream_taken");
+  EXPECT_FALSE(refused.headers.contains("retry-after"));
+  EXPECT_FALSE(fixture.generation.sequences[0].cancelled);
+  fixture.generation.Replay(0);
+  fixture.generation.Finish(0, FinishReason::kStop, {'b', kEos});
+  const Reply reply = second->TakeReply();
+  EXPECT_TRUE(reply.complete);
+  EXPECT_EQ(JoinChunks(reply)[0]["text"], "b");
+}
+
+// As the region says it, where it comes to know first.
+TEST(Resumable, EndsWhenItsStreamIsTaken) {
+  GatewayFixture fixture(WithKey());
+  json body = PlainRequest();
+  body["n"] = 2;
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, body.dump(), "X-Shoal-Resumable: 1\r\n");
+  fixture.generation.Deliver(0, "a");
+  fixture.generation.Fail(0, BusyReason::kStreamTaken);
+  const Reply reply = client->TakeReply();
+  EXPECT_TRUE(reply.complete);
+  EXPECT_THAT(reply.body, HasSubstr("stream_taken"));
+  EXPECT_EQ(reply.body.find("[DONE]"), std::string::npos);
+  for (const FakeGeneration::Sequence& sequence : fixture.generation.sequences) {
+    EXPECT_FALSE(sequence.cancelled) << "it is the other client's";
+  }
+  EXPECT_TRUE(fixture.generation.sequences[1].detached);
+}
+
+TEST(Resumable, NamesTheEndOfTheStreamToo) {
+  for (const bool shows_usage : {false, true}) {
+    GatewayFixture fixture(WithKey());
+    json body = PlainRequest();
+    body["stream_options"] = {{"include_usage", shows_usage}};
+    auto client = fixture.Connect();
+    client->Request("POST", kCompletions, body.dump(), "X-Shoal-Resumable: 1\r\n");
+    fixture.generation.Finish(0, FinishReason::kStop, {'a', 'b', kEos});
+    const std::vector<Reply::Event> events = client->TakeReply().all_events();
+    ASSERT_EQ(events.back().data, "[DONE]");
+    std::set<std::string> ids;
+    for (const Reply::Event& event : events) ids.insert(event.id);
+    EXPECT_EQ(ids.size(), events.size()) << "no two events have the same";
+    // Whoever has it has all; it is told so again, and nothing is computed.
+    const Reply again =
+        fixture.Post(kCompletions, body.dump(), "Last-Event-ID: " + events.back().id + "\r\n");
+    EXPECT_EQ(again.status, 200);
+    EXPECT_EQ(again.events(), std::vector<std::string>{"[DONE]"});
+    EXPECT_EQ(again.all_events()[0].id, events.back().id);
+    EXPECT_EQ(fixture.generation.sequences.size(), 1U);
+  }
+}
+
+TEST(ResumeRefusals, KnowNoCursorOfAnotherApiKey) {
+  HttpGatewayOptions options = WithKey();
+  options.find_caller = [](std::string_view key) -> std::optional<rpc::Caller> {
+    if (key != "one" && key != "two") return std::nullopt;
+    return rpc::Caller{.owner = std::string(key)};
+  };
+  GatewayFixture fixture(std::move(options));
+  const auto headers = [](const std::string& key, const std::string& more) {
+    return "Authorization: Bearer " + key + "\r\n" + more;
+  };
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, PlainRequest().dump(),
+                  headers("one", "X-Shoal-Resumable: 1\r\n"));
+  fixture.generation.Deliver(0, "a");
+  const std::string cursor = "Last-Event-ID: " + client->TakeReply().all_events().at(0).id + "\r\n";
+  client->HangUp();
+  const Reply other = fixture.Post(kCompletions, PlainRequest().dump(), headers("two", cursor));
+  EXPECT_EQ(other.status, 400);
+  EXPECT_EQ(other.json()["error"]["code"], "cursor_mismatch");
+  EXPECT_THAT(other.body, HasSubstr("another API key"));
+  EXPECT_TRUE(fixture.generation.sequences[0].detached) << "the refused one took it";
+  client = fixture.Connect();
+  client->Request("POST", kCompletions, PlainRequest().dump(), headers("one", cursor));
+  EXPECT_FALSE(fixture.generation.sequences[0].detached) << client->received();
+}
+
+// A key that nobody asked for makes no difference.
+TEST(Resumable, LeavesKeysAloneWhereNoneIsAskedFor) {
+  GatewayFixture fixture(WithKey());
+  const std::string cursor = TakeCursor(fixture, PlainRequest());
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, PlainRequest().dump(),
+                  "Authorization: Bearer any\r\nLast-Event-ID: " + cursor + "\r\n");
+  EXPECT_FALSE(fixture.generation.sequences[0].detached) << client->received();
 }
 
 TEST(Resumable, SaysHowOftenOtherGroupsWentOn) {

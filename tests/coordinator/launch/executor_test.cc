@@ -8,13 +8,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
+#include <string_view>
 
 #include "coordinator/launch/launch_options.h"
 #include "coordinator/launch/process_watch.h"
 #include "tests/support/patience.h"
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
+#include "transport/config/group_flags.h"
 
 namespace shoal::launch {
 namespace {
@@ -66,6 +69,26 @@ TEST(CommandTemplate, RefusesWhatCannotStartAGroup) {
   EXPECT_THAT(Refusal("run 'a {coordinator} {group}"), HasSubstr("' has no second one"));
 }
 
+TEST(CommandTemplate, RefusesPlacesThatItDoesNotKnow) {
+  const std::string rest = " {coordinator} {group}";
+  for (const char* place : {"{groop}", "{token_file}", "{tokenfile}", "{Group}", "{token--file}"}) {
+    const std::string refusal = Refusal(Str("run --x=", place, rest));
+    if (std::string_view(place).find('_') != std::string_view::npos) {
+      EXPECT_EQ(refusal, "") << "it is none of ours: letters and dashes only";
+      continue;
+    }
+    EXPECT_THAT(refusal, HasSubstr(Str("has ", place)));
+    EXPECT_THAT(refusal, HasSubstr("expected {group}, {coordinator} or {token-file}"));
+  }
+  // A shell's, and what nobody takes for a place.
+  for (const char* text :
+       {"sh -c 'echo ${HOME} ${x}{a,b} {} {1..3} { x; }'", "run a{b", "run '{a b}'"}) {
+    EXPECT_EQ(Refusal(text + rest), "") << text;
+  }
+  EXPECT_THAT(CommandTemplate("run ${HOME}/{group} {coordinator}").Fill(1, kPlace),
+              ElementsAre("run", "${HOME}/1", "node1:7400"));
+}
+
 TEST(CommandExecutor, WantsTheTokenFileThatItsCommandShows) {
   const CommandTemplate command("run {coordinator} {group} {token-file}");
   EXPECT_THROW(CommandExecutor(command, {"node1:7400", ""}), Error);
@@ -75,6 +98,9 @@ TEST(CommandExecutor, WantsTheTokenFileThatItsCommandShows) {
 TEST(CheckLaunchOptions, RefusesGroupsThatNobodyStarts) {
   LaunchOptions options;
   EXPECT_NO_THROW(CheckLaunchOptions(options, false));
+  options.relaunch = false;
+  EXPECT_THROW(CheckLaunchOptions(options, false), Error);
+  options.relaunch = true;
   options.groups = 2;
   EXPECT_THROW(CheckLaunchOptions(options, false), Error);
   options.executor = ExecutorKind::kLocal;
@@ -86,6 +112,59 @@ TEST(CheckLaunchOptions, RefusesGroupsThatNobodyStarts) {
   options.command += " {token-file}";
   EXPECT_THROW(CheckLaunchOptions(options, false), Error);
   EXPECT_NO_THROW(CheckLaunchOptions(options, true));
+}
+
+// A coordinator's table, parsed from these flags.
+std::string FlagRefusal(ExecutorKind executor, const std::vector<std::string>& flags) {
+  config::OptionTable table({.program = "test", .usage = "", .summary = "", .epilog = ""});
+  for (const config::GroupFlag& flag : config::GroupFlags()) {
+    config::PassGroupFlag(table, flag.name);
+  }
+  std::vector<const char*> words = {"test"};
+  for (const std::string& flag : flags) words.push_back(flag.c_str());
+  EXPECT_EQ(table.Parse(static_cast<int>(words.size()), words.data()), config::ParseOutcome::kRun);
+  LaunchOptions options;
+  options.executor = executor;
+  constexpr std::array<std::string_view, 1> kShared = {"context-tokens-max"};
+  try {
+    CheckGroupFlagsAreHeeded(table, options, kShared);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(CheckGroupFlagsAreHeeded, RefusesWhatOnlyLocalGroupsWouldHeed) {
+  for (const config::GroupFlag& flag : config::GroupFlags()) {
+    const std::string value = flag.is_choice() ? flag.words().back() : "3";
+    const std::vector<std::string> flags = {Str("--", flag.name), value};
+    const bool is_default = value == flag.default_text;
+    EXPECT_EQ(FlagRefusal(ExecutorKind::kLocal, flags), "") << flag.name;
+    if (flag.name == "context-tokens-max" || is_default) {
+      EXPECT_EQ(FlagRefusal(ExecutorKind::kNone, flags), "") << flag.name;
+      continue;
+    }
+    EXPECT_THAT(FlagRefusal(ExecutorKind::kNone, flags),
+                HasSubstr(Str("--", flag.name, " ", value, " is for groups of --executor local")));
+    EXPECT_THAT(FlagRefusal(ExecutorKind::kCommand, flags),
+                HasSubstr("give it to the shoal-worker in --executor-command"));
+  }
+  EXPECT_EQ(FlagRefusal(ExecutorKind::kNone, {}), "");
+  // As a configuration file that lists every key has it.
+  EXPECT_EQ(FlagRefusal(ExecutorKind::kNone, {"--tensor-parallel", "1", "--comm", "auto"}), "");
+}
+
+TEST(FillInShare, LeavesWhatTheUserHasSet) {
+  std::vector<std::string> flags = {"--threads",         "0", "--memory-bytes-max",   "0",
+                                    "--kv-cache-tokens", "0", "--kv-cache-bytes-max", "0"};
+  FillInShare({.threads = 2, .memory_bytes = 1000}, flags);
+  EXPECT_THAT(flags, ElementsAre("--threads", "2", "--memory-bytes-max", "1000",
+                                 "--kv-cache-tokens", "0", "--kv-cache-bytes-max", "0"));
+  flags = {"--threads", "7", "--memory-bytes-max", "5", "--kv-cache-bytes-max", "6"};
+  FillInShare({.threads = 2, .memory_bytes = 1000}, flags);
+  EXPECT_THAT(
+      flags, ElementsAre("--threads", "7", "--memory-bytes-max", "5", "--kv-cache-bytes-max", "6"));
 }
 
 // A group that a shell stands for.

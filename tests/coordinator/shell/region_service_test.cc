@@ -456,7 +456,7 @@ TEST(RegionService, TellsAllOfAStreamToAClientThatComesBack) {
   coordinator.Do([&](RegionService& region) {
     EXPECT_TRUE(
         std::holds_alternative<core::GenerationService::Resumed>(region.Resume(request, third)));
-    EXPECT_EQ(second.end(), "draining") << "another one took its place";
+    EXPECT_EQ(second.end(), "stream_taken") << "another one took its place";
     core::Request other = request;
     other.prompt = {98};
     EXPECT_TRUE(std::holds_alternative<StreamError>(region.Resume(other, first)));
@@ -492,7 +492,7 @@ TEST(RegionService, SaysThatItRecomputesWhereTheListenerBeforeWasStillToHearOfTh
   refusal.detail = "not this one";
   EXPECT_TRUE(region.OnUpdates(1, epoch, {refusal}, {}));
   const auto outcome = region.Resume(request, second);
-  EXPECT_EQ(first.end(), "draining");
+  EXPECT_EQ(first.end(), "stream_taken");
   ASSERT_TRUE(std::holds_alternative<core::GenerationService::Resumed>(outcome));
   EXPECT_TRUE(std::get<core::GenerationService::Resumed>(outcome).recomputing);
 }

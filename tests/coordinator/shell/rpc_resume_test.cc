@@ -59,8 +59,10 @@ class RpcResume : public ::testing::Test {
   }
 
   rpc::GenerateReply Ask(const rpc::GenerateRequest& request, rpc::GenerationSink& sink) {
+    const rpc::Caller caller{.owner = owner_};
     return gateway_->OnGenerate(
-        request, std::move(*gateway_->OnPrompt(request, {}).wait(http_.wait_scope)), {}, sink);
+        request, std::move(*gateway_->OnPrompt(request, caller).wait(http_.wait_scope)), caller,
+        sink);
   }
 
   static rpc::GenerateRequest Request() {
@@ -87,6 +89,7 @@ class RpcResume : public ::testing::Test {
   GatewayFixture http_;
   uint64_t random_ = 100;
   int64_t seconds_ = 1'000;
+  std::string owner_;
   std::optional<RpcGateway> gateway_;
 };
 
@@ -169,7 +172,8 @@ TEST_F(RpcResume, BelongsToTheNewestReader) {
   const rpc::GenerateReply reply = Ask(request, second);
   EXPECT_NE(reply.generation, 0U);
   ASSERT_TRUE(first.error.has_value());
-  EXPECT_THAT(first.error->message, HasSubstr("another connection"));
+  EXPECT_EQ(first.error->reason, BusyReason::kStreamTaken);
+  EXPECT_THAT(first.error->message, HasSubstr("another client"));
   EXPECT_EQ(generation().sequences.size(), 1U);
   generation().Finish(0, FinishReason::kStop, {'a', kEos});
   EXPECT_EQ(second.text, "a");
@@ -195,6 +199,22 @@ TEST_F(RpcResume, SaysWhyACursorIsRefused) {
   EXPECT_EQ(Refused(cursor, nothing), BusyReason::kCursorExpired);
   Restart('x');
   EXPECT_EQ(Refused(cursor, nothing), BusyReason::kCursorInvalid);
+}
+
+TEST_F(RpcResume, KnowsNoCursorOfAnotherCaller) {
+  owner_ = "one";
+  RecordingSink sink;
+  const std::string cursor = Ask(Request(), sink).cursor;
+  const auto nothing = [](rpc::GenerateRequest&) {};
+  for (const char* other : {"two", ""}) {
+    owner_ = other;
+    EXPECT_EQ(Refused(cursor, nothing), BusyReason::kCursorMismatch);
+  }
+  owner_ = "one";
+  rpc::GenerateRequest request = Request();
+  request.cursor = cursor;
+  RecordingSink second;
+  EXPECT_NE(Ask(request, second).generation, 0U);
 }
 
 TEST_F(RpcResume, RefusesWhatTheReaderCannotHave) {

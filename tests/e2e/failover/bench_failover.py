@@ -53,33 +53,45 @@ def bounds(trials, q, draw):
 
 
 class MemoryLimit:
-    """A control group so small that the kernel kills whoever next needs memory in it."""
+    """Control groups so small that the kernel kills a rank that is put into one, one for each strike."""
 
     def __init__(self):
         self.folder = pathlib.Path(f"/sys/fs/cgroup/memory/shoal_bench_{os.getpid()}")
+        self.strikes = 0
 
     def open(self):
         self.folder.mkdir()
-        (self.folder / "memory.limit_in_bytes").write_text("65536")
 
     def strike(self, pid):
         """Result: when it was killed, since 1970 and by the steady clock."""
-        before = self.kills()
-        (self.folder / "cgroup.procs").write_text(str(pid))
-        deadline = time.monotonic() + 10
-        while self.kills() == before and time.monotonic() < deadline:
-            time.sleep(0.001)
-        return time.time(), time.monotonic()
+        self.strikes += 1
+        group = self.folder / str(self.strikes)
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text("65536")
+        (group / "cgroup.procs").write_text(str(pid))
+        # A rank that has all it needs asks the kernel for nothing. So its neighbour does, and the
+        # kernel takes the one that has most, which is the rank; then, having nobody else, it.
+        hungry = subprocess.Popen(["sh", "-c", 'echo $$ > "$0" && exec tail /dev/zero',
+                                   str(group / "cgroup.procs")], stderr=subprocess.DEVNULL)
+        try:
+            programs.wait_until(lambda: self.kills(group) > 0, 30, "the kernel to kill a rank for memory",
+                                every=0.001)
+            at = time.time(), time.monotonic()
+        finally:
+            hungry.kill()
+            hungry.wait()
+        return at
 
-    def kills(self):
-        words = (self.folder / "memory.oom_control").read_text().split()
+    def kills(self, group):
+        words = (group / "memory.oom_control").read_text().split()
         return int(words[words.index("oom_kill") + 1])
 
     def close(self):
-        try:
-            self.folder.rmdir()
-        except OSError:
-            pass
+        for folder in [*self.folder.glob("*/"), self.folder]:
+            try:
+                folder.rmdir()
+            except OSError:
+                pass
 
 
 class Bench:

@@ -16,6 +16,7 @@
 #include "parallel/text/tokenizer/tokenizer.h"
 #include "parallel/text/utf8.h"
 #include "tests/parallel/text/text_fixtures.h"
+#include "transport/base/check.h"
 #include "transport/base/error.h"
 
 namespace shoal::text {
@@ -317,6 +318,50 @@ TEST(ChatTemplate, StopsAtItsBudgetsInsteadOfHanging) {
       refusal("{% set ns = namespace(x=[]) %}" + loop + "{% set ns.x = [ns.x] %}{% endfor %}"),
       HasSubstr("nest deeper"));
   EXPECT_THAT(refusal("{{ 9223372036854775807 + 1 }}"), HasSubstr("overflow"));
+}
+
+// Each of these would take minutes or more if only the template's nodes were counted.
+TEST(ChatTemplate, CountsWorkThatOneNodeHides) {
+  const auto refusal = [](const std::string& source) {
+    return RefusalOf([&] { Rendered(source); });
+  };
+  const std::string loop = "{% for i in range(1000) %}";
+  const std::string end = "{% endfor %}";
+  // Two lists that share their parts, 2^60 items each.
+  const std::string shared =
+      "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(60) %}"
+      "{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}" +
+      end;
+  EXPECT_THAT(refusal(shared + "{{ ns.x == ns.y }}"), HasSubstr("operations"));
+  EXPECT_THAT(refusal(shared + "{{ ns.x < ns.y }}"), HasSubstr("operations"));
+  EXPECT_THAT(refusal(shared + "{{ [ns.x] is eq([ns.y]) }}"), HasSubstr("operations"));
+  const std::string texts = "{% set t = 'a' * 1000 %}{% set a = t * 1000 %}{% set b = t * 1000 %}";
+  for (const char* what :
+       {"{% if a == b %}{% endif %}", "{% if a < b %}{% endif %}", "{% set x = {'k': 1}[a] %}",
+        "{% set x = {'k': 1}.get(a) %}", "{% if a in {'k': 1} %}{% endif %}"}) {
+    EXPECT_THAT(refusal(texts + loop + what + end), HasSubstr("operations")) << what;
+  }
+  std::string many;
+  for (int i = 0; i < 40'000; ++i) many += Str("{% set v", i, " = 1 %}");
+  EXPECT_THAT(refusal(many), HasSubstr("operations"));
+}
+
+// What a long chat needs, a short one may not use.
+TEST(ChatTemplate, MayDoMoreForALongChat) {
+  const std::string source =
+      "{% for m in messages %}{% for i in range(20) %}{% if i > 30 %}x{% endif %}{% endfor %}"
+      "{{ m.content }}{% endfor %}";
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+  for (int i = 0; i < 10'000; ++i) messages.push_back({{"role", "user"}, {"content", "a"}});
+  const auto parsed = ChatTemplate::Parse(source);
+  EXPECT_EQ(parsed->Render({{"messages", messages}}).text, std::string(10'000, 'a'));
+  const auto greedy = ChatTemplate::Parse(
+      "{% for m in range(10000) %}{% for i in range(20) %}{% if i > 30 %}x{% endif %}{% endfor %}"
+      "{% endfor %}");
+  EXPECT_THAT(RefusalOf([&] {
+                greedy->Render({{"messages", {{{"role", "user"}, {"content", "a"}}}}});
+              }),
+              HasSubstr("operations"));
 }
 
 TEST(ChatTemplate, FollowsPythonWhereJinjaLeavesThingsToIt) {

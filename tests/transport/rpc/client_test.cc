@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <future>
 #include <optional>
@@ -125,6 +126,17 @@ TEST(Client, RefusesARequestThatNoMessageHolds) {
   EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
   EXPECT_THAT(error->what(), HasSubstr("send a shorter prompt"));
   EXPECT_EQ(client.Models().size(), 1U) << "the connection goes on";
+}
+
+TEST(Client, GivesACallAllItsTimeHoweverLongAgoTheLastOneWas) {
+  ServerThread server;
+  Client client({.address = server.address(), .connect_timeout_ms = 3'000});
+  EXPECT_EQ(client.Models().size(), 1U);
+  // Its caller does something else meanwhile.
+  std::promise<void> never;
+  EXPECT_EQ(never.get_future().wait_for(std::chrono::milliseconds(3'100)),
+            std::future_status::timeout);
+  EXPECT_EQ(client.Models().size(), 1U);
 }
 
 TEST(Client, CarriesTextAndChatPrompts) {
@@ -299,6 +311,22 @@ TEST(Client, GoesOnWhenTheCoordinatorStops) {
   ASSERT_FALSE(generating.error().has_value()) << generating.error()->what();
   EXPECT_EQ(generating.heard().text, "ab");
   EXPECT_EQ(generating.result().reconnects, 1);
+}
+
+// Or the two would take it from each other for ever.
+TEST(Client, GivesUpWhenAnotherTakesItsGeneration) {
+  ServerThread server({}, {1, 5, 42, {}, "cursor"});
+  Generating generating({.address = server.address()});
+  EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.requests.size() == 1; }));
+  server.Run([&](ClusterServer&) {
+    server.sink().Fail(MakeStreamError(BusyReason::kStreamTaken, "another goes on with it"));
+  });
+  generating.Join();
+  ASSERT_TRUE(generating.error().has_value());
+  EXPECT_EQ(generating.error()->code(), ErrorCode::kPeerFailed);
+  EXPECT_THAT(generating.error()->what(), HasSubstr("stream_taken: another goes on with it"));
+  EXPECT_TRUE(server.Wait(
+      [](const auto& heard) { return heard.requests.size() == 1 && heard.cancels.empty(); }));
 }
 
 TEST(Client, GivesUpWhenNoCoordinatorComesBack) {

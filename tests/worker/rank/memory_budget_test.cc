@@ -87,11 +87,6 @@ TEST(CheckMemory, ComparesEverythingTogetherWithWhatThereIs) {
               HasSubstr("kv-cache-bytes-max is 319"));
 }
 
-TEST(ParseAvailableBytes, ReadsTheKernelsLine) {
-  EXPECT_EQ(ParseAvailableBytes("MemTotal: 9 kB\nMemAvailable:   24 kB\n"), 24 * 1024);
-  EXPECT_THROW(ParseAvailableBytes("MemTotal: 9 kB\n"), Error);
-}
-
 TEST(ComputeNeeds, CountsTheSamplersWhereTokensAreChosenFromWholeVocabularies) {
   const test::ScratchFolder folder;
   const auto model = model::Model::Open(test::WriteModel(test::Q4_1Spec(), folder.path()));

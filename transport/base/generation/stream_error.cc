@@ -32,6 +32,7 @@ int64_t RetryAfterMs(BusyReason reason) {
     case BusyReason::kCursorMismatch:
     case BusyReason::kCursorExpired:
     case BusyReason::kDeadlineExceeded:
+    case BusyReason::kStreamTaken:
       return 0;
   }
   return 0;
@@ -73,6 +74,8 @@ std::string_view ToString(BusyReason reason) {
       return "deadline_exceeded";
     case BusyReason::kBreakerOpen:
       return "breaker_open";
+    case BusyReason::kStreamTaken:
+      return "stream_taken";
   }
   return "unknown";
 }

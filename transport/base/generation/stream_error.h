@@ -22,6 +22,7 @@ enum class BusyReason : uint8_t {
   kCursorInvalid,   // Its cursor is damaged, or was never given out here.
   kCursorMismatch,  // It is of another request, model or numerics id.
   kCursorExpired,
+  kStreamTaken,  // Another client goes on with the answer: this one gets no more of it.
   // Of overload:
   kQuotaExceeded,        // The tenant's own quota: no other client's load is the reason.
   kKvFull,               // The KV cache of every group that could hold it is spoken for.
@@ -31,8 +32,8 @@ enum class BusyReason : uint8_t {
 };
 
 // "queue_full", "no_group", "group_lost", "too_large", "draining", "refused", "invalid",
-// "request_suspect", "cursor_invalid", "cursor_mismatch", "cursor_expired", "quota_exceeded",
-// "kv_full", "deadline_unreachable", "deadline_exceeded", "breaker_open".
+// "request_suspect", "cursor_invalid", "cursor_mismatch", "cursor_expired", "stream_taken",
+// "quota_exceeded", "kv_full", "deadline_unreachable", "deadline_exceeded", "breaker_open".
 std::string_view ToString(BusyReason reason);
 
 struct StreamError {

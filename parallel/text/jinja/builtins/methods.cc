@@ -211,6 +211,7 @@ Value MappingMethod(Evaluator& evaluator, const Mapping& self, const std::string
   if (name == "get") {
     const Bound bound = arguments.Bind(evaluator, {"key", "default"});
     const Value& key = Required(evaluator, bound[0]);
+    if (key.IsText()) evaluator.ChargeBytes(key.text().bytes.size());
     const Value* item = key.IsText() ? self.Find(key.text().bytes) : nullptr;
     return item != nullptr ? *item : bound[1].value_or(None{});
   }
@@ -310,7 +311,9 @@ Value CallFunction(Evaluator& evaluator, const std::string& name, const Argument
   if (!arguments.positional.empty()) evaluator.Fail(name + " takes only named arguments here");
   if (name == "namespace") {
     const auto space = evaluator.MakeNamespace();
-    for (const auto& [key, value] : arguments.keywords) space->members.Set(key, value);
+    for (const auto& [key, value] : arguments.keywords) {
+      evaluator.Set(space->members, key, value);
+    }
     return ObjectPtr(space);
   }
   Mapping mapping;

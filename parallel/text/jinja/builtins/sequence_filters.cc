@@ -85,8 +85,8 @@ Value Unique(E e, V input, A arguments) {
   std::vector<Value> kept;
   for (const Value& item : Items(e, input)) {
     Value key = Key(e, item, bound[1], Flag(bound[0]));
-    e.Charge(keys.size());
-    if (std::any_of(keys.begin(), keys.end(), [&](V seen) { return Equal(seen, key); })) continue;
+    if (std::any_of(keys.begin(), keys.end(), [&](V seen) { return Equal(e, seen, key); }))
+      continue;
     keys.push_back(std::move(key));
     kept.push_back(item);
   }

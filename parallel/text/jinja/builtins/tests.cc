@@ -35,8 +35,8 @@ Test Ordered(bool (*holds)(int)) {
 
 const std::map<std::string, Test, std::less<>>& Tests() {
   using V = const Value&;
-  const Test equal{true, [](Evaluator&, V left, V right) { return Equal(left, right); }};
-  const Test unequal{true, [](Evaluator&, V left, V right) { return !Equal(left, right); }};
+  const Test equal{true, [](Evaluator& e, V left, V right) { return Equal(e, left, right); }};
+  const Test unequal{true, [](Evaluator& e, V left, V right) { return !Equal(e, left, right); }};
   const Test less = Ordered([](int order) { return order < 0; });
   const Test less_equal = Ordered([](int order) { return order <= 0; });
   const Test greater = Ordered([](int order) { return order > 0; });

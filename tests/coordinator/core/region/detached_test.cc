@@ -437,6 +437,9 @@ TEST_F(HandOverTest, KeepTheirFullGroupHoweverLongItsCanaryHasNoPlace) {
   auto actions = Take();
   EXPECT_THAT(Select<SubmitAction>(actions), IsEmpty());
   EXPECT_TRUE(region_.Heartbeat(2, old_epoch_, 0, false)) << "it is there";
+  const StreamError refusal = Refuse();
+  EXPECT_EQ(refusal.reason, BusyReason::kNoGroup);
+  EXPECT_THAT(refusal.message, HasSubstr("soon after one of them has ended"));
 
   // The first place that is free is the canary's.
   SequenceUpdate end;

@@ -266,6 +266,44 @@ TEST_F(RegionTest, SuspectsAStreamThatLosesItsThirdGroup) {
   Submit(poison);
 }
 
+TEST_F(RegionTest, BlamesNoStreamForAGroupThatEndsBeforeItHasIt) {
+  for (uint64_t id = 1; id <= 4; ++id) JoinReady(id, MakeRank(id));
+  const StreamId stream = Submit();
+  Take();
+  // All at once, as when somebody ends all processes of a machine.
+  for (uint64_t id = 1; id <= 3; ++id) region_.Disconnected(id, "closed");
+  const auto actions = Take();
+  EXPECT_THAT(Select<FailAction>(actions), IsEmpty());
+  EXPECT_THAT(Select<GroupLostAction>(actions), SizeIs(3));
+  const auto submits = Select<SubmitAction>(actions);
+  ASSERT_THAT(submits, SizeIs(1)) << "what is gone is given nothing";
+  EXPECT_EQ(submits[0].leader, 4u);
+  EXPECT_EQ(region_.streams().at(stream).groups_lost, 1);
+  EXPECT_EQ(region_.streams().at(stream).resumes, 1);
+  EXPECT_EQ(region_.status().streams_resumed[static_cast<size_t>(LossCause::kRankDied)], 1);
+}
+
+TEST_F(RegionTest, PlacesNothingWithAGroupThatHasGoneQuiet) {
+  JoinReady(1, MakeRank(1));
+  const uint64_t quiet = JoinReady(2, MakeRank(2));
+  const StreamId first = Submit();
+  Take();
+  KeepAlive(1, 700);
+  const StreamId second = Submit();
+  EXPECT_EQ(region_.streams().at(second).group, 1u) << "it may be late";
+  Take();
+  KeepAlive(1, 100);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(region_.streams().at(Submit()).group, 0u);
+  EXPECT_FALSE(region_.streams().at(Submit()).group.has_value()) << "the other one is full";
+  Take();
+  region_.Disconnected(1, "closed");
+  EXPECT_FALSE(region_.streams().at(first).group.has_value());
+  EXPECT_THAT(Select<SubmitAction>(Take()), IsEmpty());
+  EXPECT_TRUE(region_.Heartbeat(2, quiet, 0, false));
+  TickFor(100);
+  EXPECT_THAT(Select<SubmitAction>(Take()), SizeIs(2)) << "it is back, with room for two";
+}
+
 TEST_F(RegionTest, PutsNoTwoStreamsOnTrialTogether) {
   JoinReady(1, MakeRank(1));
   for (int i = 0; i < 3; ++i) Submit();
