@@ -52,11 +52,31 @@ std::variant<Size, StreamError> Measure(const Request& request, const ModelKey& 
           largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
 }
 
+// Whether there is a place for it, be it that of somebody worse.
 std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
-                                         const AdmissionView& view) {
+                                         const RequestTerms& terms, const AdmissionView& view) {
+  const ServiceClass service_class = view.tenants.ClassOf(terms);
+  const FairQueue& queue = view.streams.waiting(key);
+  const auto kept = KeptPlaces(view.tenants.policy(), view.options);
+  const auto better = view.refusals.FindBetter(key, service_class, view.now);
+  if (better && view.options.protections.admission &&
+      queue.fresh(service_class) >= kept[static_cast<size_t>(service_class)]) {
+    return MakeStreamError(BusyReason::kQueueFull,
+                           Str("there was no room for requests of class ", ToString(*better),
+                               " a moment ago: until they come again, none of class ",
+                               ToString(service_class), " is taken"));
+  }
   const size_t waiting = view.streams.waiting_new(key);
   if (waiting < static_cast<size_t>(view.options.queue_requests_max) ||
-      ChooseGroup(view.groups.all(), key, needed)) {
+      ChooseGroup(view.groups.all(), key, needed, service_class)) {
+    return std::nullopt;
+  }
+  const TenantPolicy& tenant = view.tenants.PolicyOf(terms.tenant);
+  if (queue.FindVictim({.tenant = tenant.name,
+                        .service_class = service_class,
+                        .weight = tenant.weight,
+                        .retry = terms.attempt > 1},
+                       kept)) {
     return std::nullopt;
   }
   return MakeStreamError(BusyReason::kQueueFull,
@@ -82,6 +102,15 @@ std::optional<StreamError> FindLate(const std::optional<WaitAnswer>& predicted,
 
 }  // namespace
 
+std::array<size_t, kServiceClasses> KeptPlaces(const TenantsPolicy& policy,
+                                               const RegionOptions& options) {
+  std::array<size_t, kServiceClasses> kept{};
+  for (size_t i = 0; i < kept.size(); ++i) {
+    kept[i] = static_cast<size_t>(policy.classes[i].floor_share * options.queue_requests_max);
+  }
+  return kept;
+}
+
 // In this order: what is wrong with the request, then what stands against it now, and its quota
 // last, so that it is charged if and only if it is taken.
 std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& view) {
@@ -96,6 +125,7 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
   auto measured = Measure(request, *key, view);
   if (auto* error = std::get_if<StreamError>(&measured)) return std::move(*error);
   const Size size = std::get<Size>(measured);
+  if (auto error = view.tenants.FindRetryRefusal(request.terms, view.now)) return *std::move(error);
   const ServiceClass service_class = view.tenants.ClassOf(request.terms);
   if (auto error = view.guard.FindRefusal(service_class, view.now)) return *std::move(error);
   const std::optional<WaitAnswer> predicted =
@@ -104,7 +134,10 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
                           .prompt_tokens = std::ssize(request.prompt),
                           .tokens_max = size.tokens_max},
                          view.groups.all(), view.streams);
-  if (auto error = FindQueueFull(*key, size.needed, view)) return *std::move(error);
+  if (auto error = FindQueueFull(*key, size.needed, request.terms, view)) {
+    view.refusals.Note(*key, service_class, view.now);
+    return *std::move(error);
+  }
   if (auto error = FindLate(predicted, request, view)) return *std::move(error);
   auto charged = view.tenants.Charge(request.terms, size.needed, view.now);
   if (auto* error = std::get_if<StreamError>(&charged)) return std::move(*error);

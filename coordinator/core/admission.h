@@ -2,12 +2,15 @@
 
 // Whether a request is taken, and what it is granted.
 
+#include <array>
+#include <cstddef>
 #include <variant>
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/groups.h"
 #include "coordinator/core/guard/guard.h"
 #include "coordinator/core/predict/wait_predictor.h"
+#include "coordinator/core/queue/capacity_refusals.h"
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/streams/streams.h"
 #include "coordinator/core/streams/suspects.h"
@@ -16,7 +19,8 @@
 
 namespace shoal::core {
 
-// What admission looks at; `tenants` is charged if the request is taken, and only then.
+// What admission looks at. `tenants` is charged if the request is taken, and only then; `refusals`
+// hears of it if there is no room for it.
 struct AdmissionView {
   const RegionOptions& options;
   const Groups& groups;
@@ -25,11 +29,16 @@ struct AdmissionView {
   const Guard& guard;
   const WaitPredictor& waits;
   Tenants& tenants;
+  CapacityRefusals& refusals;
   TimeNs now = 0;
 };
 
 // The stream that the request becomes, of one version of one model, its answer cut to what the
 // context leaves room for; or why it is not taken.
 std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& view);
+
+// How many places of a full queue each class keeps for its floor.
+std::array<size_t, kServiceClasses> KeptPlaces(const TenantsPolicy& policy,
+                                               const RegionOptions& options);
 
 }  // namespace shoal::core
