@@ -68,21 +68,35 @@ std::variant<Size, StreamError> Measure(const Request& request, const ModelKey& 
           largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
 }
 
-bool QueueIsFull(const ModelKey& key, int64_t needed, const RegionOptions& options,
-                 const Groups& groups, const Streams& streams) {
-  return streams.waiting_new(key) >= static_cast<size_t>(options.queue_requests_max) &&
-         !ChooseGroup(groups.all(), key, needed);
-}
-
-StreamError QueueFullError(size_t waiting) {
+// Whether there is a place for it, be it that of somebody worse.
+std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
+                                         const RequestTerms& terms, const AdmissionView& view) {
+  const ServiceClass service_class = view.tenants.ClassOf(terms);
+  const FairQueue& queue = view.streams.waiting(key);
+  const auto kept = KeptPlaces(view.tenants.policy(), view.options);
+  const auto better = view.refusals.FindBetter(key, service_class, view.now);
+  if (better && view.options.protections.admission &&
+      queue.fresh(service_class) >= kept[static_cast<size_t>(service_class)]) {
+    return MakeStreamError(BusyReason::kQueueFull,
+                           Str("there was no room for requests of class ", ToString(*better),
+                               " a moment ago: until they come again, none of class ",
+                               ToString(service_class), " is taken"));
+  }
+  const size_t waiting = view.streams.waiting_new(key);
+  if (waiting < static_cast<size_t>(view.options.queue_requests_max) ||
+      ChooseGroup(view.groups.all(), key, needed, service_class)) {
+    return std::nullopt;
+  }
+  const TenantPolicy& tenant = view.tenants.PolicyOf(terms.tenant);
+  if (queue.FindVictim({.tenant = tenant.name,
+                        .service_class = service_class,
+                        .weight = tenant.weight,
+                        .retry = terms.attempt > 1},
+                       kept)) {
+    return std::nullopt;
+  }
   return MakeStreamError(BusyReason::kQueueFull,
                          Str("all groups are full and ", waiting, " requests wait already"));
-}
-
-std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
-                                         const AdmissionView& view) {
-  if (!QueueIsFull(key, needed, view.options, view.groups, view.streams)) return std::nullopt;
-  return QueueFullError(view.streams.waiting_new(key));
 }
 
 // Whether it can be done by its deadline, by what is predicted.
@@ -104,6 +118,15 @@ std::optional<StreamError> FindLate(const std::optional<WaitAnswer>& predicted,
 
 }  // namespace
 
+std::array<size_t, kServiceClasses> KeptPlaces(const TenantsPolicy& policy,
+                                               const RegionOptions& options) {
+  std::array<size_t, kServiceClasses> kept{};
+  for (size_t i = 0; i < kept.size(); ++i) {
+    kept[i] = static_cast<size_t>(policy.classes[i].floor_share * options.queue_requests_max);
+  }
+  return kept;
+}
+
 // In this order: what is wrong with the request, then what stands against it now, and its quota
 // last, so that it is charged if and only if it is taken.
 std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& view) {
@@ -114,6 +137,7 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
   auto measured = Measure(request, *key, view);
   if (auto* error = std::get_if<StreamError>(&measured)) return std::move(*error);
   const Size size = std::get<Size>(measured);
+  if (auto error = view.tenants.FindRetryRefusal(request.terms, view.now)) return *std::move(error);
   const ServiceClass service_class = view.tenants.ClassOf(request.terms);
   if (auto error = view.guard.FindRefusal(service_class, view.now)) return *std::move(error);
   const std::optional<WaitAnswer> predicted =
@@ -122,7 +146,10 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
                           .prompt_tokens = std::ssize(request.prompt),
                           .tokens_max = size.tokens_max},
                          view.groups.all(), view.streams);
-  if (auto error = FindQueueFull(*key, size.needed, view)) return *std::move(error);
+  if (auto error = FindQueueFull(*key, size.needed, request.terms, view)) {
+    view.refusals.Note(*key, service_class, view.now);
+    return *std::move(error);
+  }
   if (auto error = FindLate(predicted, request, view)) return *std::move(error);
   auto charged = view.tenants.Charge(request.terms, size.needed, view.now);
   if (auto* error = std::get_if<StreamError>(&charged)) return std::move(*error);
@@ -143,18 +170,14 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
   return stream;
 }
 
-std::optional<StreamError> FindAllFull(const RegionOptions& options, const Groups& groups,
-                                       const Streams& streams) {
-  size_t waiting = 0;
-  bool full = false;  // While no group is ready, what is asked for decides.
-  for (const auto& [key, model] : groups.models()) {
+std::optional<StreamError> FindAllFull(const RequestTerms& terms, const AdmissionView& view) {
+  std::optional<StreamError> full;  // While no group is ready, what is asked for decides.
+  for (const auto& [key, model] : view.groups.models()) {
     if (model.ready_since == 0) continue;
-    full = true;
-    waiting = streams.waiting_new(key);
-    if (!QueueIsFull(key, 1, options, groups, streams)) return std::nullopt;
+    full = FindQueueFull(key, 1, terms, view);
+    if (!full) return std::nullopt;
   }
-  if (!full) return std::nullopt;
-  return QueueFullError(waiting);
+  return full;
 }
 
 }  // namespace shoal::core

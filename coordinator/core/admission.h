@@ -2,6 +2,8 @@
 
 // Whether a request is taken, and what it is granted.
 
+#include <array>
+#include <cstddef>
 #include <optional>
 #include <variant>
 
@@ -9,6 +11,7 @@
 #include "coordinator/core/groups/groups.h"
 #include "coordinator/core/guard/guard.h"
 #include "coordinator/core/predict/wait_predictor.h"
+#include "coordinator/core/queue/capacity_refusals.h"
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/streams/streams.h"
 #include "coordinator/core/streams/suspects.h"
@@ -17,7 +20,8 @@
 
 namespace shoal::core {
 
-// What admission looks at; `tenants` is charged if the request is taken, and only then.
+// What admission looks at. `tenants` is charged if the request is taken, and only then; `refusals`
+// hears of it if there is no room for it.
 struct AdmissionView {
   const RegionOptions& options;
   const Groups& groups;
@@ -26,6 +30,7 @@ struct AdmissionView {
   const Guard& guard;
   const WaitPredictor& waits;
   Tenants& tenants;
+  CapacityRefusals& refusals;
   TimeNs now = 0;
 };
 
@@ -33,9 +38,12 @@ struct AdmissionView {
 // context leaves room for; or why it is not taken.
 std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& view);
 
-// That there is no room for a request, whatever it asks for and of whichever model; none if there
-// may be.
-std::optional<StreamError> FindAllFull(const RegionOptions& options, const Groups& groups,
-                                       const Streams& streams);
+// How many places of a full queue each class keeps for its floor.
+std::array<size_t, kServiceClasses> KeptPlaces(const TenantsPolicy& policy,
+                                               const RegionOptions& options);
+
+// That there is no room for a request of those terms, whatever it asks for and of whichever model;
+// none if there may be.
+std::optional<StreamError> FindAllFull(const RequestTerms& terms, const AdmissionView& view);
 
 }  // namespace shoal::core

@@ -72,6 +72,11 @@ std::string FindBrokenSequence(const Group& group, const Streams& streams) {
       return Str(group.Name(), " was given sequence ", sequence, " of stream ", id->second,
                  ", which is not with it");
     }
+    const auto given = group.classes.find(sequence);
+    if (given == group.classes.end() || given->second != stream->second.grant.service_class) {
+      return Str(group.Name(), " counts sequence ", sequence, " in another class than ",
+                 ToString(stream->second.grant.service_class));
+    }
   }
   return "";
 }
@@ -141,7 +146,8 @@ std::string FindBrokenWaiting(const Groups& groups, StreamId id, const Stream& s
     return Str("stream ", id, " has no group and does not wait for one of ", stream.key);
   }
   for (const auto& [number, group] : groups.all()) {
-    if (group.key == stream.key && group.HasRoomFor(stream.tokens_needed) &&
+    if (group.key == stream.key &&
+        group.HasRoomFor(stream.tokens_needed, stream.grant.service_class) &&
         !(stream.on_trial() && group.trial)) {
       return Str("stream ", id, " waits, and ", group.Name(), " has room for it");
     }
@@ -189,7 +195,7 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
   std::map<StreamId, ModelKey> waiting;
   size_t detached = 0;
   for (const auto& [key, queue] : streams.waiting()) {
-    for (const Turn& turn : queue.turns()) waiting[queue.at(turn)] = key;
+    for (const auto& [tokens, arrival] : queue.by_size()) waiting[queue.at(arrival).stream] = key;
     const size_t fresh = streams.waiting_new(key);
     if (queue.empty() || fresh > static_cast<size_t>(options.queue_requests_max)) {
       return Str(fresh, " new streams wait for ", key, ", at most ", options.queue_requests_max,
@@ -227,13 +233,36 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
   return "";
 }
 
+// What each tenant is counted to have in flight is what its streams were granted.
+std::string FindBrokenTenant(const Streams& streams, const Tenants& tenants) {
+  std::map<std::string, Tenants::Held> expected;
+  for (const auto& [id, stream] : streams.all()) {
+    Tenants::Held& held = expected[stream.grant.tenant];
+    ++held.requests;
+    held.tokens += stream.grant.tokens;
+  }
+  const std::map<std::string, Tenants::Held> counted = tenants.held();
+  for (const auto& [name, held] : counted) expected.try_emplace(name);
+  for (const auto& [name, granted] : expected) {
+    const auto found = counted.find(name);
+    const Tenants::Held held = found == counted.end() ? Tenants::Held{} : found->second;
+    if (held == granted) continue;
+    return Str("the streams of tenant '", name, "' are ", granted.requests, ", with ",
+               granted.tokens, " tokens of its quota; it is counted to have ", held.requests,
+               ", with ", held.tokens);
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
-                                const EndedStreams& ended, const RegionOptions& options) {
+                                const EndedStreams& ended, const Tenants& tenants,
+                                const RegionOptions& options) {
   std::string broken = FindBrokenGroup(groups, streams, options);
   if (broken.empty()) broken = FindBrokenModel(groups);
-  return broken.empty() ? FindBrokenStream(groups, streams, ended, options) : broken;
+  if (broken.empty()) broken = FindBrokenStream(groups, streams, ended, options);
+  return broken.empty() ? FindBrokenTenant(streams, tenants) : broken;
 }
 
 }  // namespace shoal::core

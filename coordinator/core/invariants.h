@@ -9,12 +9,14 @@
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/streams/ended.h"
 #include "coordinator/core/streams/streams.h"
+#include "coordinator/core/tenants/tenants.h"
 
 namespace shoal::core {
 
 // The first thing that does not hold; empty if all does. Cost: each stream and rank once, and each
 // stream that waits once a group.
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
-                                const EndedStreams& ended, const RegionOptions& options);
+                                const EndedStreams& ended, const Tenants& tenants,
+                                const RegionOptions& options);
 
 }  // namespace shoal::core

@@ -14,10 +14,12 @@
 #include <vector>
 
 #include "coordinator/core/actions.h"
+#include "coordinator/core/admission.h"
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/groups.h"
 #include "coordinator/core/groups/health.h"
 #include "coordinator/core/predict/wait_predictor.h"
+#include "coordinator/core/queue/capacity_refusals.h"
 #include "coordinator/core/region_options.h"
 #include "coordinator/core/routing/router.h"
 #include "coordinator/core/streams/ended.h"
@@ -72,24 +74,20 @@ class Region {
 
   // From now on tenants are those; streams that were taken go on.
   void SetTenants(std::shared_ptr<const TenantsPolicy> policy);
-
   // Time has passed: call about every heartbeat_ms.
   void Tick();
 
   // Takes no more requests, ends all streams with kDraining and dismisses all groups.
   void Stop();
-
   // What is to be done since the last call.
   std::vector<Action> TakeActions();
   bool has_actions() const { return !actions_.empty(); }
-
   std::vector<ServedModel> models() const;
   RegionStatus status() const;
   size_t groups_ready() const;
   FlightRecorder& recorder() { return recorder_; }
   const FlightRecorder& recorder() const { return recorder_; }
   const Tenants& tenants() const { return tenants_; }
-
   const GroupMap& groups() const { return groups_.all(); }
   const StreamMap& streams() const { return streams_.all(); }
   const std::map<StreamId, EndedStream>& ended() const { return ended_.all(); }
@@ -143,11 +141,13 @@ class Region {
 
   // ---- region/clients.cc
   StreamId AddStream(Stream stream);
+  void MakeRoomFor(const Stream& stream);  // In a full queue: whoever is worse goes.
   void ForgetActionsFor(StreamId id);
   void FailStream(StreamId id, StreamError error);
   void FinishStream(const Group& group, StreamId id, SequenceUpdate last);
   // Its last action is made. Result: the stream as it was.
   Stream EndStream(StreamId id);
+  AdmissionView View();
   void NoteRejection(const RequestTerms& terms, const StreamError& why);
   // A record of that stream or sharer, with what identifies it filled in.
   Record RecordOf(RecordKind kind, StreamId id, const Stream& stream) const;
@@ -169,8 +169,12 @@ class Region {
   bool Withdraw(SequenceId sequence);
   // Hands out what waits for groups of that key and fits.
   void Dispatch(const ModelKey& key);
+  void DispatchAll();
+  // A group is given so much work; or 0: time has passed. Whether it has had enough for now.
+  void Shape(Group& group, int64_t tokens);
   void Place(StreamId id, Group& group);
-  // No group that is ready could ever hold what waits.
+  // No group that is ready could ever hold some of what waits.
+  void StrandTooLarge(const ModelKey& key);
   void Strand(StreamId id, Stream& stream);
   void FailStranded();
   StreamError StrandedError(const Stream& stream) const;
@@ -187,6 +191,7 @@ class Region {
   Flights flights_;
   Suspects suspects_;
   Tenants tenants_;
+  CapacityRefusals refusals_;
   Guard guard_;
   Router router_;
   WaitPredictor waits_;

@@ -33,6 +33,9 @@ struct RegionOptions {
   int64_t context_tokens_max = 0;  // Caps what the groups offer. 0: no cap.
   // Requests for one version of a model that wait here while all groups of it are full.
   int32_t queue_requests_max = 1024;
+  // How many requests of a class or better ones a group's leader is given beyond those that its
+  // steps hold: enough that it never lacks one, few enough that who is next is decided here.
+  int32_t dispatch_ahead = 4;
   int64_t heartbeat_ms = 100;
   // A rank that has been silent for heartbeat_ms x this is lost. A rank that dies is noticed by its
   // connection, at once; this is for one that is stopped or unreachable. 13 (1.3 s, 1.4 s with the

@@ -56,6 +56,9 @@ class ClassQueue {
   const Turn& front_turn() const { return *turns_.begin(); }
   const Item& front() const { return entries_.at(front_turn().arrival).item; }
 
+  // The last one to arrive.
+  uint64_t newest() const { return entries_.rbegin()->first; }
+
   // In order of service.
   const std::set<Turn>& turns() const { return turns_; }
   const Item& at(const Turn& turn) const { return entries_.at(turn.arrival).item; }

@@ -8,6 +8,7 @@
 
 #include "coordinator/core/admission.h"
 #include "coordinator/core/catalog.h"
+#include "coordinator/core/groups/routing.h"
 #include "coordinator/core/region.h"
 #include "coordinator/core/streams/replay.h"
 #include "transport/base/check.h"
@@ -28,19 +29,13 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
     if (auto* refusal = std::get_if<StreamError>(&joined)) NoteRejection(terms, *refusal);
     return joined;
   }
-  auto admitted = Admit(std::move(request), {.options = options_,
-                                             .groups = groups_,
-                                             .streams = streams_,
-                                             .suspects = suspects_,
-                                             .guard = guard_,
-                                             .waits = waits_,
-                                             .tenants = tenants_,
-                                             .now = clock_.now()});
+  auto admitted = Admit(std::move(request), View());
   if (auto* refusal = std::get_if<StreamError>(&admitted)) {
     NoteRejection(terms, *refusal);
     return std::move(*refusal);
   }
   ++counts_.requests_total;
+  MakeRoomFor(std::get<Stream>(admitted));
   const StreamId id = AddStream(std::get<Stream>(std::move(admitted)));
   const Stream& stream = *streams_.Find(id);
   if (options_.coalesce && stream.request.shares && !stream.request.resumable) {
@@ -57,6 +52,18 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
   return id;
 }
 
+AdmissionView Region::View() {
+  return {.options = options_,
+          .groups = groups_,
+          .streams = streams_,
+          .suspects = suspects_,
+          .guard = guard_,
+          .waits = waits_,
+          .tenants = tenants_,
+          .refusals = refusals_,
+          .now = clock_.now()};
+}
+
 void Region::NoteRejection(const RequestTerms& terms, const StreamError& why) {
   recorder_.Note({.kind = RecordKind::kRejected,
                   .request = terms.name,
@@ -64,6 +71,29 @@ void Region::NoteRejection(const RequestTerms& terms, const StreamError& why) {
                   .service_class = tenants_.ClassOf(terms),
                   .reason = why.reason,
                   .detail = why.message});
+}
+
+void Region::MakeRoomFor(const Stream& stream) {
+  const ServiceClass service_class = stream.grant.service_class;
+  if (streams_.waiting_new(stream.key) < static_cast<size_t>(options_.queue_requests_max) ||
+      ChooseGroup(groups_.all(), stream.key, stream.tokens_needed, service_class)) {
+    return;
+  }
+  const std::optional<StreamId> victim =
+      streams_.waiting(stream.key)
+          .FindVictim({.tenant = stream.grant.tenant,
+                       .service_class = service_class,
+                       .weight = stream.grant.weight,
+                       .retry = stream.request.terms.attempt > 1},
+                      KeptPlaces(tenants_.policy(), options_));
+  SHOAL_CHECK(victim, "a request was taken, and there is no room for it");
+  const ServiceClass worse = streams_.Find(*victim)->grant.service_class;
+  refusals_.Note(stream.key, worse, clock_.now());
+  FailStream(
+      *victim,
+      MakeStreamError(BusyReason::kQueueFull,
+                      Str("the queue was full, and a request of class ", ToString(service_class),
+                          " took the place of this one, of class ", ToString(worse))));
 }
 
 StreamId Region::AddStream(Stream stream) {
@@ -177,8 +207,11 @@ void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) 
 Stream Region::EndStream(StreamId id) {
   actions_.emplace_back(JournalAction{id, JournalEnd{}});
   Stream stream = streams_.Remove(id);
-  tenants_.End(stream.grant, std::ssize(stream.request.prompt) + std::ssize(stream.tokens),
-               clock_.now());
+  const bool has_worked = stream.groups_had > 0;
+  const int64_t used =
+      has_worked ? std::ssize(stream.request.prompt) + std::ssize(stream.tokens) : 0;
+  tenants_.End(stream.grant, used, clock_.now());
+  if (has_worked) streams_.GiveBack(stream, stream.tokens_needed - used);
   for (const auto& [sharer, who] : flights_.Remove(id)) {
     if (who.grant) tenants_.End(*who.grant, who.grant->tokens, clock_.now());
   }

@@ -17,6 +17,14 @@ namespace {
 // With the default heartbeat_ms, once a second.
 constexpr int64_t kTicksPerCheck = 10;
 
+FairRules MakeFairRules(const TenantsPolicy& policy, const RegionOptions& options) {
+  FairRules rules{.fair = options.protections.admission};
+  for (size_t i = 0; i < rules.floor_shares.size(); ++i) {
+    rules.floor_shares[i] = policy.classes[i].floor_share;
+  }
+  return rules;
+}
+
 }  // namespace
 
 Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random)
@@ -30,6 +38,7 @@ Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t
       router_(options_.routing_policy),
       recorder_(clock, options_.unix_ms_at_zero) {
   SHOAL_CHECK(!options_.canary_prompt.empty());
+  streams_.Configure(MakeFairRules(tenants_.policy(), options_));
 }
 
 // ---- Ranks that come and go ----
@@ -183,6 +192,7 @@ void Region::Tick() {
   for (const auto& [number, group] : groups_.all()) numbers.push_back(number);
   for (const uint64_t number : numbers) TickGroup(groups_.at(number));
   guard_.Tick(groups_.all(), clock_.now());
+  if (tenants_.policy().shape_tokens_per_second > 0) DispatchAll();
   FailStranded();
   ExpireSharers();
   ForgetStreams();
@@ -232,6 +242,8 @@ void Region::Stop() {
 
 void Region::SetTenants(std::shared_ptr<const TenantsPolicy> policy) {
   tenants_.Configure(std::move(policy), clock_.now());
+  streams_.Configure(MakeFairRules(tenants_.policy(), options_));
+  DispatchAll();
 }
 
 std::vector<Action> Region::TakeActions() { return std::exchange(actions_, {}); }

@@ -25,6 +25,7 @@ std::optional<StreamId> Region::FindSame(const Request& request) const {
 
 std::variant<StreamId, StreamError> Region::Join(StreamId id, const Request& request) {
   const TimeNs now = clock_.now();
+  if (auto refusal = tenants_.FindRetryRefusal(request.terms, now)) return *std::move(refusal);
   auto charged = tenants_.Charge(request.terms, kSharerTokens, now);
   if (auto* refusal = std::get_if<StreamError>(&charged)) return std::move(*refusal);
   Stream& stream = *streams_.Find(id);
@@ -76,7 +77,7 @@ std::optional<StreamError> Region::PreCheck(const RequestTerms& terms) {
     if (auto refusal = tenants_.FindRefusal(terms, clock_.now())) return refusal;
     // There may be an answer to share, however full all is.
     if (flights_.HasTenant(terms.tenant)) return std::nullopt;
-    return FindAllFull(options_, groups_, streams_);
+    return FindAllFull(terms, View());
   };
   std::optional<StreamError> refusal = find();
   if (refusal) NoteRejection(terms, *refusal);

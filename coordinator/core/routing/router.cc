@@ -16,7 +16,8 @@ Router::Router(RoutingPolicy policy) : policy_(policy) {}
 
 std::optional<uint64_t> Router::Choose(const RouteQuestion& question, const GroupMap& groups,
                                        const Guard& /*guard*/, TimeNs /*now*/) const {
-  return ChooseGroup(groups, question.key, question.tokens, question.on_trial);
+  return ChooseGroup(groups, question.key, question.tokens, question.service_class,
+                     question.on_trial);
 }
 
 }  // namespace shoal::core

@@ -18,7 +18,8 @@ namespace shoal::core {
 
 struct RouteQuestion {
   const ModelKey& key;
-  int64_t tokens = 0;     // That it will hold at its longest.
+  int64_t tokens = 0;  // That it will hold at its longest.
+  ServiceClass service_class = ServiceClass::kCritical;
   bool on_trial = false;  // A group that has such a stream already has no room for another one.
   StreamId stream{};      // What is drawn at random is drawn from it.
   const std::string& session;  // Empty: none.

@@ -7,15 +7,16 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/model.h"
+#include "coordinator/core/queue/fair_queue.h"
 #include "coordinator/core/streams/generation_state.h"
 #include "coordinator/core/tenants/tenants.h"
-#include "transport/base/class_queue.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
@@ -57,6 +58,7 @@ struct Stream : GenerationState {
   std::optional<Parked> parked;   // While it waits for its next group.
   int32_t groups_lost = 0;
   int32_t groups_lost_max = 0;  // Then it ends.
+  int32_t groups_had = 0;       // That took it, and may have worked on it.
   int32_t resumes = 0;          // Groups that went on with it.
   // While it waits and no group that is ready could ever hold it: since when.
   std::optional<TimeNs> stranded_since;
@@ -86,13 +88,15 @@ class Streams {
   SequenceId last_sequence() const { return last_sequence_; }
   // Another coordinator has given that one out: later ones are above it.
   void SkipTo(SequenceId sequence);
-  // It waits, after those of its priority that have come before it. Its id is the request's, which
-  // no other stream has, or else drawn.
+  // How those that wait are served, from now on.
+  void Configure(const FairRules& rules);
+  // It waits for its turn (FairQueue). Its id is the request's, which no other stream has, or else
+  // drawn.
   StreamId Add(Stream stream);
   // What waits leaves its queue for a group, as a sequence that no stream has had here. Result: the
   // stream.
   Stream& Place(StreamId id, uint64_t group, SequenceId sequence);
-  // It leaves its group and waits again, in its old turn.
+  // It leaves its group and waits again, before those that had none yet.
   void Park(StreamId id, Parked why);
   // It has ended, wherever it was. Result: the stream as it was.
   Stream Remove(StreamId id);
@@ -109,10 +113,20 @@ class Streams {
   const StreamMap& all() const { return streams_; }
   // Of every stream that has a group.
   const std::map<SequenceId, StreamId>& sequences() const { return ids_; }
-  // By priority, then by arrival. Each key has a queue of its own, so that what is served of one
-  // model never counts as having passed what waits for another.
-  const ClassQueue<StreamId>& waiting(const ModelKey& key) const;
-  const std::map<ModelKey, ClassQueue<StreamId>>& waiting() const { return waiting_; }
+  // Each key has a queue of its own, so that what is served of one model never counts as having
+  // passed what waits for another.
+  const FairQueue& waiting(const ModelKey& key) const;
+  const std::map<ModelKey, FairQueue>& waiting() const { return waiting_; }
+  // Of those that wait for that key, who is next and is not set aside; none: nobody.
+  std::optional<StreamId> Next(const ModelKey& key, ServiceClass worst) const;
+  // Next passes it over until Restore. It must be what Next gave.
+  void SetAside(StreamId id);
+  void Restore(const ModelKey& key);
+  // It has ended, and used so many tokens less than it was taken to need.
+  void GiveBack(const Stream& ended, int64_t tokens);
+  // While it waits: no group that is ready could ever hold it, since then; or one could.
+  void SetStranded(StreamId id, std::optional<TimeNs> since);
+  const std::set<StreamId>& stranded() const { return stranded_; }
   size_t waiting_count() const;
   // Of those that wait for that key, those that had no group yet: only they count as a queue that
   // may be full.
@@ -120,17 +134,19 @@ class Streams {
 
  private:
   void Wait(StreamId id, const Stream& stream);
-  // No longer, wherever it stood in its queue.
-  void StopWaiting(const Stream& stream);
+  // No longer, wherever it stood in its queue: because it is served, or has ended.
+  void StopWaiting(StreamId id, Stream& stream, bool served);
 
   const std::function<uint64_t()> random_;
   const int32_t groups_lost_max_;
   SequenceId last_sequence_;
   uint64_t last_arrival_ = 0;
   StreamMap streams_;
-  std::map<SequenceId, StreamId> ids_;                // Of every stream that has a group.
-  std::map<ModelKey, ClassQueue<StreamId>> waiting_;  // None is empty.
-  std::map<ModelKey, size_t> parked_;                 // Of those that wait; none is 0.
+  std::map<SequenceId, StreamId> ids_;  // Of every stream that has a group.
+  FairRules rules_;
+  std::map<ModelKey, FairQueue> waiting_;  // None is empty.
+  std::map<ModelKey, size_t> parked_;      // Of those that wait; none is 0.
+  std::set<StreamId> stranded_;            // Those with a stranded_since.
 };
 
 }  // namespace shoal::core

@@ -36,6 +36,7 @@ struct TenantsPolicy {
   ClassPolicy classes[kServiceClasses]{};  // By ServiceClass.
   TenantPolicy defaults{};                 // Of whoever is none of them; its name is empty.
   double retry_share_max = 0.2;            // Of a tenant's requests, those that may be retries.
+  double shape_tokens_per_second = 0;      // Of work that each group is given. 0: no bound.
 
   bool operator==(const TenantsPolicy&) const = default;
 };

@@ -16,15 +16,16 @@ using ::testing::SizeIs;
 TEST(ChooseGroup, TakesOnlyWhatIsReadyHasRoomAndHoldsTheRequest) {
   GroupMap groups;
   const ModelKey key = KeyOf(MakeRank(1));
-  EXPECT_EQ(ChooseGroup(groups, key, 1), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, key, 1, ServiceClass::kCritical), std::nullopt);
   for (const uint64_t number : {3, 5}) groups[number] = MakeReadyGroup(number);
-  EXPECT_EQ(ChooseGroup(groups, key, 256), 3u);
+  EXPECT_EQ(ChooseGroup(groups, key, 256, ServiceClass::kCritical), 3u);
   groups[3].state = GroupState::kCanary;
-  EXPECT_EQ(ChooseGroup(groups, key, 256), 5u);
-  EXPECT_EQ(ChooseGroup(groups, key, 257), std::nullopt);
-  EXPECT_EQ(ChooseGroup(groups, {key.name, "another version"}, 1), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, key, 256, ServiceClass::kCritical), 5u);
+  EXPECT_EQ(ChooseGroup(groups, key, 257, ServiceClass::kCritical), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, {key.name, "another version"}, 1, ServiceClass::kCritical),
+            std::nullopt);
   groups[5].sequences = {1, 2, 3};
-  EXPECT_EQ(ChooseGroup(groups, key, 1), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, key, 1, ServiceClass::kCritical), std::nullopt);
 }
 
 TEST_F(RegionTest, RefusesRequestsWhileNoGroupIsReady) {
