@@ -72,7 +72,8 @@ ServiceClass Tenants::ClassOf(const RequestTerms& terms) const {
 std::optional<StreamError> Tenants::FindRefusal(const RequestTerms& terms, TimeNs /*now*/) const {
   const TenantPolicy& policy = PolicyOf(terms.tenant);
   if (!edge_limit_ || policy.requests_in_flight_max == 0) return std::nullopt;
-  const int64_t in_flight = HeldBy(policy.name).requests;
+  const auto usage = usage_.find(policy.name);
+  const int64_t in_flight = usage == usage_.end() ? 0 : usage->second.held.requests;
   if (in_flight < policy.requests_in_flight_max) return std::nullopt;
   return MakeStreamError(
       BusyReason::kQuotaExceeded,
