@@ -18,6 +18,7 @@
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/rpc_gateway.h"
+#include "coordinator/shell/tenants_file.h"
 #include "parallel/model/files/manifest.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
@@ -116,6 +117,7 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   region.boot = core::BootPart(now_ms);
   region.unix_ms_at_zero = now_ms - SteadyClock().now() / kMillisecondNs;
   region.protections = ParseProtections(options.protections);
+  if (!options.tenants_file.empty()) region.tenants = ReadTenantsFile(options.tenants_file);
   return region;
 }
 
@@ -312,7 +314,8 @@ void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options)
 
 struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
-      : bounds(ShareDescriptors(RaiseDescriptorLimit())),
+      : tenants_file(options.tenants_file),
+        bounds(ShareDescriptors(RaiseDescriptorLimit())),
         api_keys(ReadApiKeys(options)),
         text(options.model),
         region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
@@ -332,6 +335,7 @@ struct Coordinator::Parts {
   }
 
   // Each uses those above it.
+  const std::string tenants_file;
   const ConnectionBounds bounds;
   const std::vector<std::string> api_keys;
   const ModelText text;
@@ -362,6 +366,23 @@ uint16_t Coordinator::port() const { return parts_->http.port(); }
 uint16_t Coordinator::rpc_port() const { return parts_->server->port(); }
 
 std::string Coordinator::url() const { return parts_->http.url(); }
+
+void Coordinator::ReadTenantsAgain() {
+  const std::string& file = parts_->tenants_file;
+  if (file.empty()) return;
+  core::Record record{.kind = core::RecordKind::kPolicyLoaded};
+  try {
+    const auto policy = ReadTenantsFile(file);
+    record.detail = Str(file, ": ", policy->tenants.size(), " tenants");
+    parts_->region.SetTenants(policy);
+    LOG(INFO) << record.detail << ", from now on";
+  } catch (const Error& error) {
+    record.kind = core::RecordKind::kPolicyRefused;
+    record.detail = error.what();
+    LOG(ERROR) << error.what() << ": tenants stay as they were";
+  }
+  parts_->region.NoteRecord(std::move(record));
+}
 
 kj::Promise<void> Coordinator::Stop(int64_t grace_ms) {
   return kj::joinPromises(kj::arr(parts_->region.Stop(grace_ms), parts_->http.Stop(grace_ms)));
