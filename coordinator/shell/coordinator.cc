@@ -19,6 +19,7 @@
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/rpc_gateway.h"
+#include "coordinator/shell/tenants_file.h"
 #include "parallel/model/files/manifest.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
@@ -122,6 +123,7 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   region.boot = core::BootPart(now_ms);
   region.unix_ms_at_zero = now_ms - SteadyClock().now() / kMillisecondNs;
   region.protections = ParseProtections(options.protections);
+  if (!options.tenants_file.empty()) region.tenants = ReadTenantsFile(options.tenants_file);
   return region;
 }
 
@@ -319,7 +321,8 @@ void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options)
 
 struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
-      : bounds(ShareDescriptors(RaiseDescriptorLimit())),
+      : tenants_file(options.tenants_file),
+        bounds(ShareDescriptors(RaiseDescriptorLimit())),
         text(options.model),
         region_options(MakeRegionOptions(options, text.name())),
         keys(ReadApiKeys(options), region_options.tenants),
@@ -339,6 +342,7 @@ struct Coordinator::Parts {
   }
 
   // Each uses those above it.
+  const std::string tenants_file;
   const ConnectionBounds bounds;
   const ModelText text;
   const core::RegionOptions region_options;
@@ -365,16 +369,29 @@ Coordinator::Coordinator(kj::AsyncIoContext& io, const CoordinatorOptions& optio
 
 Coordinator::~Coordinator() = default;
 
-void Coordinator::SetTenants(std::shared_ptr<const core::TenantsPolicy> policy) {
-  parts_->keys.Configure(policy);  // First: it may refuse.
-  parts_->region.SetTenants(std::move(policy));
-}
-
 uint16_t Coordinator::port() const { return parts_->http.port(); }
 
 uint16_t Coordinator::rpc_port() const { return parts_->server->port(); }
 
 std::string Coordinator::url() const { return parts_->http.url(); }
+
+void Coordinator::ReadTenantsAgain() {
+  const std::string& file = parts_->tenants_file;
+  if (file.empty()) return;
+  core::Record record{.kind = core::RecordKind::kPolicyLoaded};
+  try {
+    const auto policy = ReadTenantsFile(file);
+    record.detail = Str(file, ": ", policy->tenants.size(), " tenants");
+    parts_->keys.Configure(policy);  // First: it may refuse.
+    parts_->region.SetTenants(policy);
+    LOG(INFO) << record.detail << ", from now on";
+  } catch (const Error& error) {
+    record.kind = core::RecordKind::kPolicyRefused;
+    record.detail = error.what();
+    LOG(ERROR) << error.what() << ": tenants stay as they were";
+  }
+  parts_->region.NoteRecord(std::move(record));
+}
 
 kj::Promise<void> Coordinator::Stop(int64_t grace_ms) {
   return kj::joinPromises(kj::arr(parts_->region.Stop(grace_ms), parts_->http.Stop(grace_ms)));

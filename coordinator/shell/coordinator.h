@@ -66,9 +66,9 @@ class Coordinator {
   // "http://127.0.0.1:8000", with the address that it is bound to; what the `ready` line names.
   std::string url() const;
 
-  // From now on that are the tenants, their keys and their quotas; what was taken goes on.
-  // Errors: as KeyRing::Configure; then all is as before.
-  void SetTenants(std::shared_ptr<const core::TenantsPolicy> policy);
+  // Its tenants file may have changed. What is wrong with it is logged and recorded, and the
+  // tenants stay as they were.
+  void ReadTenantsAgain();
 
   // Refuses new work, ends the streams, dismisses the groups and lets answers out; resolves within
   // about `grace_ms`, and 2 s more if groups that it manages do not leave.

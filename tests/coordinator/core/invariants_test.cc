@@ -165,8 +165,9 @@ TEST(Invariants, NameWhatIsBrokenInWhatTenantsAreCountedToHave) {
   ExpectBroken(
       "the streams of tenant '' are 4, with 7 tokens of its quota; it is counted to have 4",
       [](Parts& parts) { parts.stream(2).grant.tokens = 7; });
-  ExpectBroken("the streams of tenant 'other' are 1",
-               [](Parts& parts) { parts.stream(4).grant.tenant = "other"; });
+  ExpectBroken(
+      "the streams of tenant '' are 3, with 0 tokens of its quota; it is counted to have 4",
+      [](Parts& parts) { parts.stream(4).grant.tenant = "other"; });
 }
 
 using RegionDeathTest = RegionTest;
