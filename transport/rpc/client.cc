@@ -171,7 +171,7 @@ class Client::Impl {
     Deadline deadline = Deadline::After(clock, options_.resume_timeout_ms);
     int64_t pause_ms = kPauseMinMs;
     while (!deadline.Passed(clock)) {
-      io_.provider->getTimer().afterDelay(pause_ms * kj::MILLISECONDS).wait(io_.waitScope);
+      io_.provider->getTimer().atTime(FromNow(pause_ms)).wait(io_.waitScope);
       pause_ms = std::min(2 * pause_ms, kPauseMaxMs);
       const auto progress = [&] {
         return std::pair(attempt.request.tokens_taken, attempt.request.prompt_logprobs_taken);
@@ -271,8 +271,7 @@ class Client::Impl {
     };
     auto joined =
         promise.exclusiveJoin(connection_->OnDisconnect().then(lost))
-            .exclusiveJoin(
-                io_.provider->getTimer().afterDelay(timeout_ms * kj::MILLISECONDS).then(expired));
+            .exclusiveJoin(io_.provider->getTimer().atTime(FromNow(timeout_ms)).then(expired));
     try {
       return joined.wait(io_.waitScope);
     } catch (const kj::Exception&) {  // KJ has no word for a deadline.

@@ -20,13 +20,16 @@ kj::Own<kj::AsyncIoStream> Dial(kj::AsyncIoContext& io, const std::string& addre
                        auto promise = parsed->connect();
                        return promise.attach(kj::mv(parsed));
                      });
-  auto stream =
-      timer.timeoutAfter(dial_timeout_ms * kj::MILLISECONDS, kj::mv(dialled)).wait(io.waitScope);
+  auto stream = timer.timeoutAt(FromNow(dial_timeout_ms), kj::mv(dialled)).wait(io.waitScope);
   TuneSocket(*stream, socket_timeout_ms);
   return stream;
 }
 
 }  // namespace
+
+kj::TimePoint FromNow(int64_t milliseconds) {
+  return kj::systemPreciseMonotonicClock().now() + milliseconds * kj::MILLISECONDS;
+}
 
 ::capnp::ReaderOptions MessageLimits() {
   ::capnp::ReaderOptions options;

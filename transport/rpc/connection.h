@@ -5,6 +5,7 @@
 #include <capnp/message.h>
 #include <capnp/rpc-twoparty.h>
 #include <kj/async-io.h>
+#include <kj/time.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +22,10 @@ constexpr uint64_t kMessageBytesMax = uint64_t{64} << 20;
 constexpr size_t kPromptTokensMax = kMessageBytesMax / 2 / sizeof(int32_t);
 // Calls of one connection that may lie unanswered at the receiver.
 constexpr uint64_t kFlowBytesMax = uint64_t{16} << 20;
+
+// So many milliseconds from now, for a timer of KJ's. The timer itself knows only when its loop
+// last waited: where a loop runs during calls alone, that is as long ago as the last call.
+kj::TimePoint FromNow(int64_t milliseconds);
 
 // Limits for the messages that a connection accepts. Nesting: our deepest message has 6 levels.
 ::capnp::ReaderOptions MessageLimits();

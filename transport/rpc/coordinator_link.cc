@@ -273,7 +273,7 @@ class CoordinatorLink::Loop {
     kj::Timer& timer = io.provider->getTimer();
     const int64_t timeout_ms = std::min(left_ms, options_.call_timeout_ms);
     const auto within = [&](auto promise) {
-      return timer.timeoutAfter(timeout_ms * kj::MILLISECONDS, kj::mv(promise)).wait(io.waitScope);
+      return timer.timeoutAt(FromNow(timeout_ms), kj::mv(promise)).wait(io.waitScope);
     };
     Session session;
     session.connection = std::make_unique<DialledConnection>(

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <future>
 #include <optional>
@@ -125,6 +126,17 @@ TEST(Client, RefusesARequestThatNoMessageHolds) {
   EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument);
   EXPECT_THAT(error->what(), HasSubstr("send a shorter prompt"));
   EXPECT_EQ(client.Models().size(), 1U) << "the connection goes on";
+}
+
+TEST(Client, GivesACallAllItsTimeHoweverLongAgoTheLastOneWas) {
+  ServerThread server;
+  Client client({.address = server.address(), .connect_timeout_ms = 3'000});
+  EXPECT_EQ(client.Models().size(), 1U);
+  // Its caller does something else meanwhile.
+  std::promise<void> never;
+  EXPECT_EQ(never.get_future().wait_for(std::chrono::milliseconds(3'100)),
+            std::future_status::timeout);
+  EXPECT_EQ(client.Models().size(), 1U);
 }
 
 TEST(Client, CarriesTextAndChatPrompts) {
