@@ -129,6 +129,7 @@ GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, EncodedPr
   Note([&](Heard& heard) {
     heard.requests.push_back(request);
     reply = generate_reply_;
+    heard.taken += reply.generation != 0 ? 1 : 0;
   });
   return reply;
 }

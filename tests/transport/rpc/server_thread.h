@@ -45,6 +45,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     std::vector<std::pair<LossCause, std::string>> faults;
     std::vector<std::string> disconnects;
     std::vector<GenerateRequest> requests;
+    int taken = 0;  // Of the requests, those that were not refused.
     std::vector<uint64_t> cancels;
     std::vector<uint64_t> readers_gone;
   };
