@@ -375,7 +375,8 @@ TEST(RegionService, SaysThatTheGroupWasLostAndTakesItBack) {
   CoordinatorThread coordinator(options);
   auto worker = std::make_unique<FakeWorker>(coordinator.address(), 1);
   ASSERT_TRUE(coordinator.WaitForReady(1));
-  rpc::Client client({.address = coordinator.address()});
+  rpc::Client client(
+      {.address = coordinator.address(), .retry = {.profile = client::RetryProfile::kNone}});
   const auto error = ErrorOf([&] {
     client.Generate(Request({99}, 5), [&](const rpc::GenerateChunk&) {
       EXPECT_EQ(coordinator.journal_size(), 1u);

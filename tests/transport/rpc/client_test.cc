@@ -392,18 +392,6 @@ TEST(Client, LeavesAGenerationWhoseReaderIsGone) {
   EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.cancels.empty(); }));
 }
 
-TEST(Client, SaysThatTheCoordinatorIsBusyAndWhy) {
-  ServerThread server;
-  server.AnswerGenerate({.refusal = MakeStreamError(BusyReason::kQueueFull, "3 requests wait")});
-  Client client({.address = server.address()});
-  GenerateRequest request;
-  request.prompt = std::vector<int32_t>{1};
-  const auto error = ErrorOf([&] { client.Generate(request, nullptr); });
-  ASSERT_TRUE(error.has_value());
-  EXPECT_EQ(error->code(), ErrorCode::kOverloaded);
-  EXPECT_THAT(error->what(), HasSubstr("queue_full: 3 requests wait"));
-}
-
 TEST(Client, SaysThatAGroupWasLostOnTheWay) {
   ServerThread server;
   std::thread answer = Answer(server, [](GenerationSink& sink) {

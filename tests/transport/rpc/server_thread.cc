@@ -130,6 +130,7 @@ GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, EncodedPr
     heard.requests.push_back(request);
     heard.callers.push_back(caller);
     reply = generate_reply_;
+    heard.taken += reply.generation != 0 ? 1 : 0;
   });
   return reply;
 }
