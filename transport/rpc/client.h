@@ -55,6 +55,11 @@ struct GenerateResult {
   int32_t resumes = 0;      // How often another group went on with it.
   int32_t reconnects = 0;   // How often this client came back for it.
   bool recomputed = false;  // Nobody knew it any more then: it was generated anew, exactly.
+  // Another model answered than the one that was asked for, because that one could not; it cannot
+  // be gone on with over another connection.
+  bool degraded = false;
+  std::string model_used{};  // Empty if it is not degraded.
+  int32_t rung = 0;          // Of the coordinator's ladder.
 };
 
 // One connection at a time, used from one thread; every call waits for its answer.

@@ -74,6 +74,10 @@ class FakeGeneration : public core::GenerationService {
   std::string Drain(uint64_t, bool) override { return "nothing is drained here"; }
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override { return region; }
+  ServiceClass ClassOf(const RequestTerms& terms) const override {
+    return terms.service_class.value_or(ServiceClass::kCritical);
+  }
+  bool DegradeAsked() const override { return degrade_asked; }
   std::vector<core::Record> FindRecords(const core::RecordQuery& /*query*/) const override {
     return records;
   }
@@ -98,7 +102,9 @@ class FakeGeneration : public core::GenerationService {
   std::vector<Sequence> sequences;
   std::optional<StreamError> refusal;  // Of the next Submits.
   size_t accepted_before_refusal = 0;
+  std::map<std::string, BusyReason> refusals;  // Of those for a model of that name.
   ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};
+  bool degrade_asked = false;
   std::vector<ServedModel> others;
   RegionStatus region;
   int32_t resumes = 0;  // Said with each end.
