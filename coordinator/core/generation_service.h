@@ -97,6 +97,10 @@ class GenerationService {
   // As RegionStatus::models. Never empty: the region's own is there before its first group.
   virtual std::vector<ServedModel> models() const = 0;
   virtual RegionStatus status() const = 0;
+  // The class that a request of those terms has here: as asked for, at most its tenant's own.
+  virtual ServiceClass ClassOf(const RequestTerms& terms) const = 0;
+  // Whether a breaker wants requests to be degraded.
+  virtual bool DegradeAsked() const = 0;
   // What is remembered of what the region decided; the latest last.
   virtual std::vector<Record> FindRecords(const RecordQuery& query) const = 0;
   // Remembers something that a door decided.

@@ -88,6 +88,9 @@ class Region {
   FlightRecorder& recorder() { return recorder_; }
   const FlightRecorder& recorder() const { return recorder_; }
   const Tenants& tenants() const { return tenants_; }
+  // As GenerationService::DegradeAsked.
+  bool DegradeAsked() const { return guard_.degrades(); }
+
   const GroupMap& groups() const { return groups_.all(); }
   const StreamMap& streams() const { return streams_.all(); }
   const std::map<StreamId, EndedStream>& ended() const { return ended_.all(); }

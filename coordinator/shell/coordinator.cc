@@ -16,6 +16,7 @@
 #include "coordinator/gateway/api/http_gateway.h"
 #include "coordinator/gateway/http/http_server.h"
 #include "coordinator/gateway/keys/key_ring.h"
+#include "coordinator/gateway/ladder/degrader.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/rpc_gateway.h"
@@ -172,9 +173,11 @@ ConnectionBounds ShareDescriptors(int64_t limit) {
 }
 
 HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options, const KeyRing& keys,
-                                   const ConnectionBounds& bounds, const std::string& cursor_key) {
+                                   const ConnectionBounds& bounds, const std::string& cursor_key,
+                                   Degrader* ladder) {
   HttpGatewayOptions http;
   http.cursor_key = cursor_key;
+  http.ladder = ladder;
   http.bind = options.bind;
   http.port = static_cast<uint16_t>(options.port);
   http.find_caller = [&keys](std::string_view key) { return keys.Find(key); };
@@ -196,6 +199,16 @@ rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options, cons
   }
   server.heartbeat_ms = options.region.heartbeat_ms;
   return server;
+}
+
+// Null: there is none, or it is turned off. Errors: kInvalidArgument.
+std::unique_ptr<Degrader> MakeLadder(const CoordinatorOptions& options,
+                                     core::GenerationService& region, const TextService& own,
+                                     kj::Timer& timer) {
+  if (options.ladder.empty()) return nullptr;
+  const LadderSetup setup = ReadLadderFile(options.ladder);
+  if (!ParseProtections(options.protections).degradation) return nullptr;
+  return std::make_unique<Degrader>(setup, region, own, timer);
 }
 
 bool IsLoopback(const std::string& address) {
@@ -329,9 +342,11 @@ struct Coordinator::Parts {
         region(region_options, clock, io.provider->getTimer(), std::move(events)),
         cursor_key(options.state_dir.empty() ? RandomCursorKey()
                                              : LoadCursorKey(options.state_dir)),
-        upstream(region, text.Service(), SystemRandom(), io.unixEventPort, cursor_key),
-        http(MakeHttpOptions(options, keys, bounds, cursor_key), region, text.Service(),
-             io.provider->getTimer(), io.unixEventPort) {
+        ladder(MakeLadder(options, region, text.Service(), io.provider->getTimer())),
+        upstream(region, text.Service(), SystemRandom(), io.unixEventPort, cursor_key, nullptr,
+                 ladder.get()),
+        http(MakeHttpOptions(options, keys, bounds, cursor_key, ladder.get()), region,
+             text.Service(), io.provider->getTimer(), io.unixEventPort) {
     // Ranks that wait for a coordinator may be here, and ready, with the next turn of the event
     // loop. Listening takes turns, so their port comes last: whoever hears of a ready group then
     // knows both ports.
@@ -350,6 +365,7 @@ struct Coordinator::Parts {
   const SteadyClock clock;
   ManagedRegion region;
   const std::string cursor_key;
+  const std::unique_ptr<Degrader> ladder;
   RpcGateway upstream;
   std::optional<rpc::ClusterServer> server;
   HttpGateway http;

@@ -108,6 +108,12 @@ std::string ManagedRegion::Drain(uint64_t group, bool restart) {
   return refusal;
 }
 
+ServiceClass ManagedRegion::ClassOf(const RequestTerms& terms) const {
+  return region_.ClassOf(terms);
+}
+
+bool ManagedRegion::DegradeAsked() const { return region_.DegradeAsked(); }
+
 std::vector<core::Record> ManagedRegion::FindRecords(const core::RecordQuery& query) const {
   return region_.FindRecords(query);
 }

@@ -65,6 +65,8 @@ class ManagedRegion : public core::GenerationService, private kj::TaskSet::Error
   std::string Drain(uint64_t group, bool restart) override;
   std::vector<ServedModel> models() const override { return region_.models(); }
   RegionStatus status() const override;
+  ServiceClass ClassOf(const RequestTerms& terms) const override;
+  bool DegradeAsked() const override;
   std::vector<core::Record> FindRecords(const core::RecordQuery& query) const override;
   void NoteRecord(core::Record record) override;
   // As core::Region::SetTenants.

@@ -108,6 +108,12 @@ std::vector<ServedModel> RegionService::models() const { return region_.models()
 
 RegionStatus RegionService::status() const { return region_.status(); }
 
+ServiceClass RegionService::ClassOf(const RequestTerms& terms) const {
+  return region_.tenants().ClassOf(terms);
+}
+
+bool RegionService::DegradeAsked() const { return region_.DegradeAsked(); }
+
 std::vector<core::Record> RegionService::FindRecords(const core::RecordQuery& query) const {
   return region_.recorder().Find(query);
 }

@@ -59,6 +59,8 @@ class RegionService : public core::GenerationService,
   std::string Drain(uint64_t group, bool restart) override;
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override;
+  ServiceClass ClassOf(const RequestTerms& terms) const override;
+  bool DegradeAsked() const override;
   std::vector<core::Record> FindRecords(const core::RecordQuery& query) const override;
   void NoteRecord(core::Record record) override;
   // As core::Region::SetTenants.

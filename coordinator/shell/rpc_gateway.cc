@@ -197,12 +197,14 @@ class RpcGateway::Listener : public core::StreamListener {
 
 RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
                        std::function<uint64_t()> random, kj::UnixEventPort& port,
-                       const std::string& cursor_key, std::function<int64_t()> unix_seconds)
+                       const std::string& cursor_key, std::function<int64_t()> unix_seconds,
+                       Degrader* ladder)
     : generation_(generation),
       text_(std::move(text)),
       random_(std::move(random)),
       cursors_(cursor_key.empty() ? RandomCursorKey() : cursor_key),
       unix_seconds_(unix_seconds ? std::move(unix_seconds) : SystemSeconds),
+      ladder_(ladder),
       text_threads_(port) {}
 
 RpcGateway::~RpcGateway() noexcept {
@@ -287,7 +289,7 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
     }
     reply.recomputing = std::get<core::GenerationService::Resumed>(outcome).recomputing;
   } else {
-    auto outcome = generation_.Submit(std::move(what), *listener);
+    auto outcome = Begin(request, std::move(what), sink, listener, reply);
     if (auto* refusal = std::get_if<StreamError>(&outcome)) {
       reply.refusal = std::move(*refusal);
       return reply;
@@ -298,6 +300,77 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   listener->Started(reply.generation, stream);
   listeners_[reply.generation] = std::move(listener);
   return reply;
+}
+
+std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateRequest& request,
+                                                            core::Request what,
+                                                            rpc::GenerationSink& sink,
+                                                            std::unique_ptr<Listener>& listener,
+                                                            rpc::GenerateReply& reply) {
+  if (ladder_ == nullptr || !request.terms.may_degrade) {
+    return generation_.Submit(std::move(what), *listener);
+  }
+  const std::vector<ServedModel> models = generation_.models();
+  const ServedModel& asked = NeedVersion(models, request.model, what.numerics_id);
+  StreamError refusal{};
+  std::optional<BusyReason> why;
+  for (const int32_t rung : ladder_->Order(request.terms)) {
+    if (rung == 0) {
+      auto outcome = generation_.Submit(what, *listener);
+      const auto* const error = std::get_if<StreamError>(&outcome);
+      if (error == nullptr) return outcome;
+      why = ladder_->ReasonOf(ToString(error->reason));
+      if (!why) return outcome;
+      refusal = *error;
+      ladder_->NoteRefusal(rung, *why, request.terms);
+      continue;
+    }
+    // The others answer with text that has no tokens.
+    if (ladder_->rung(rung).kind != core::RungKind::kModel) continue;
+    const std::optional<ModelRung> found = ladder_->FindModel(rung, asked);
+    if (!found) ladder_->NoteRefusal(rung, BusyReason::kNoGroup, request.terms);
+    auto lower = found ? MakeRungRequest(request, what, *found) : std::nullopt;
+    if (!lower) continue;
+    const auto prompt_tokens = static_cast<int64_t>(lower->prompt.size());
+    auto other = std::make_unique<Listener>(
+        *this, sink, HasText(request) ? found->text.tokenizer : nullptr, false, 0, 0);
+    auto outcome = generation_.Submit(*std::move(lower), *other);
+    if (const auto* error = std::get_if<StreamError>(&outcome)) {
+      ladder_->NoteRefusal(rung, error->reason, request.terms);
+      continue;
+    }
+    listener = std::move(other);
+    reply.model_used = found->model.name;
+    reply.rung = rung;
+    reply.prompt_tokens = prompt_tokens;
+    reply.cursor.clear();
+    ladder_->NoteAnswer(rung, request.terms, std::get<core::StreamId>(outcome), why);
+    return outcome;
+  }
+  return refusal;
+}
+
+std::optional<core::Request> RpcGateway::MakeRungRequest(const rpc::GenerateRequest& request,
+                                                         const core::Request& what,
+                                                         const ModelRung& rung) {
+  const bool has_ids = !HasText(request) || !request.params.stop_ids.empty() ||
+                       !request.params.sampling.logit_bias.empty();
+  // What is longer holds the loop up for too long.
+  if ((has_ids && !rung.same_vocabulary) || TextBytes(request) > kLargeTextBytes) {
+    return std::nullopt;
+  }
+  rpc::GenerateRequest named = request;
+  named.model = rung.model.name;
+  auto encoded = EncodePrompt(named, rung.text, {rung.model}, std::nullopt);
+  if (encoded->refusal) return std::nullopt;
+  core::Request lower = what;
+  lower.prompt = std::move(encoded->tokens);
+  lower.params = std::move(encoded->params);
+  lower.params.sampling.seed = what.params.sampling.seed;
+  lower.model = rung.model.name;
+  lower.numerics_id = rung.model.numerics_id;
+  lower.resumable = false;  // A cursor would be of another model than the one that is asked for.
+  return lower;
 }
 
 std::variant<Cursor, StreamError> RpcGateway::MakeCursor(const rpc::GenerateRequest& request,

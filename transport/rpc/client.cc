@@ -307,6 +307,9 @@ class Client::Impl {
     result.recomputed |= accepted.getRecomputing();
     result.prompt_tokens = accepted.getPromptTokens();
     result.seed = accepted.getSeed();
+    result.degraded = accepted.getDegraded();
+    result.model_used = ToString(accepted.getModelUsed());
+    result.rung = accepted.getRung();
     attempt.request.cursor = ToString(accepted.getCursor());
     // Held until this returns: dropping it is what cancels, or says that the reader may come back.
     wire::Generation::Client generation = accepted.getGeneration();

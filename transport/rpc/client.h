@@ -76,6 +76,11 @@ struct GenerateResult {
   int32_t reconnects = 0;   // How often this client came back for it.
   int32_t attempts = 1;     // How often it was asked for, before it was taken.
   bool recomputed = false;  // Nobody knew it any more then: it was generated anew, exactly.
+  // Another model answered than the one that was asked for, because that one could not; it cannot
+  // be gone on with over another connection.
+  bool degraded = false;
+  std::string model_used{};  // Empty if it is not degraded.
+  int32_t rung = 0;          // Of the coordinator's ladder.
 };
 
 // One connection at a time, used from one thread; every call waits for its answer.

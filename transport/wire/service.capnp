@@ -47,6 +47,7 @@ struct GenerateRequest {
   deadlineMs @12 :Int64;       # From its coming on; 0: none. Then the generation ends.
   attempt @13 :Int32 = 1;      # 2 for the first retry.
   session @14 :Text;           # Generations of one go to the same group, if that is well.
+  mayDegrade @15 :Bool = true; # A lower rung of the coordinator's ladder may answer it.
 }
 
 struct ChatMessage {
@@ -67,6 +68,10 @@ struct GenerateOutcome {
     seed @2 :UInt64;
     cursor @3 :Text;           # Of a resumable generation: opaque.
     recomputing @4 :Bool;      # Nobody knows the stream any more: it is generated anew, exactly.
+    degraded @5 :Bool;         # Another model answers than the one that was asked for; then there
+    # is no cursor.
+    modelUsed @6 :Text;        # That model's name. Empty if it is not degraded.
+    rung @7 :Int32;            # Of the coordinator's ladder. 0 if it is not degraded.
   }
 }
 

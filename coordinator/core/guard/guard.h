@@ -23,6 +23,8 @@ class Guard {
 
   // Why no request of that class is taken now. None: it may be.
   std::optional<StreamError> FindRefusal(ServiceClass service_class, TimeNs now) const;
+  // Whether a breaker wants requests to be answered by less than they ask for.
+  bool degrades() const { return false; }
   // In [0, 1]: the share of its usual load that a group gets. 0: it is left out.
   double ShareOf(uint64_t group, TimeNs now) const;
 

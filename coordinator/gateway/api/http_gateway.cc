@@ -13,6 +13,7 @@
 #include "coordinator/gateway/api/request_headers.h"
 #include "coordinator/gateway/json/status_json.h"
 #include "coordinator/gateway/json/strict_json.h"
+#include "coordinator/gateway/ladder/ladder_answer.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/resume/request_digest.h"
 #include "transport/base/host/system_random.h"
@@ -30,6 +31,16 @@ const ServedModel& GetModel(const std::vector<ServedModel>& models, const std::s
   } catch (const RequestError& error) {  // Becomes what HTTP answers.
     throw FromRequestError(error);
   }
+}
+
+// What a header of 1 or 0 says. Errors: ApiError.
+bool ReadSwitch(const HttpRequest& request, std::string_view name, bool missing) {
+  const std::string* const value = FindOnce(request, LowerTrimmed(name));
+  if (value == nullptr) return missing;
+  if (*value == "0" || *value == "1") return *value == "1";
+  throw MakeError(400, "invalid_request_error", "invalid_value",
+                  Str("the header ", name, " must be 1 or 0, not ",
+                      nlohmann::json(ReplaceIllFormed(*value)).dump()));
 }
 
 [[noreturn]] void ThrowMismatch(const std::string& message) {
@@ -89,6 +100,7 @@ struct HttpGateway::Reading {
   std::optional<ApiError> unavailable;  // Nobody can answer, however good the request is.
   bool strict = false;                  // Unknown fields are refused.
   bool resumable = false;               // As the body may ask for itself.
+  bool may_degrade = false;             // Something else may answer while no group is there.
   std::optional<Cursor> cursor{};       // To go on with.
   std::shared_ptr<const CursorCodec> cursors{};
   std::string owner{};  // rpc::Caller::owner.
@@ -269,7 +281,7 @@ void HttpGateway::Reading::CheckResumable(ApiRequest& request) const {
 const ServedModel& HttpGateway::Reading::ChooseModel(const std::string& name) const {
   const ServedModel& model = GetModel(models, name);
   if (unavailable) throw *unavailable;
-  if (model.context_tokens <= 0) {
+  if (model.context_tokens <= 0 && (!may_degrade || cursor)) {
     throw FromStreamError(MakeStreamError(BusyReason::kNoGroup, "no group has joined yet"));
   }
   if (!cursor) return model;
@@ -313,6 +325,7 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
     throw ApiError("", Str("the request body is ", error.what()), "invalid_json");
   }
   AnswerSetup setup;
+  setup.terms.may_degrade = may_degrade && !cursor;
   setup.request = ParseApiRequest(endpoint, json);
   if (strict) RefuseIgnored(setup.request.ignored);
   CheckResumable(setup.request);
@@ -354,7 +367,9 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
                   .seed = random_(),
                   .unavailable = std::nullopt,
                   .strict = options_.strict_params || (strict != nullptr && *strict == "1"),
-                  .resumable = WantsResumable(call.request),
+                  .resumable = ReadSwitch(call.request, "X-Shoal-Resumable", false),
+                  .may_degrade = options_.ladder != nullptr &&
+                                 ReadSwitch(call.request, "X-Shoal-Degrade", true),
                   .cursor = ReadCursor(call.request),
                   .cursors = cursors_,
                   .owner = call.caller.owner};
@@ -450,9 +465,24 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   if (!line.empty()) LOG(WARNING) << line;
   metrics_.ignored_fields = ignored_.total();
 
-  auto answer =
-      std::make_unique<GenerationAnswer>(std::move(setup), generation_, call.reply, formatter_,
-                                         metrics_, live_, [this]() { return Now(timer_); });
+  setup.terms.name = call.request_id;
+  return Begin(call, std::move(setup));
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::Begin(const Call& call, AnswerSetup setup) {
+  const auto now = [this] { return Now(timer_); };
+  const auto generate = [this, now, &reply = call.reply](AnswerSetup what) {
+    return std::make_unique<GenerationAnswer>(std::move(what), generation_, reply, formatter_,
+                                              metrics_, live_, now);
+  };
+  if (options_.ladder == nullptr || !setup.terms.may_degrade) {
+    auto answer = generate(std::move(setup));
+    if (!answer->Start()) return nullptr;
+    return answer;
+  }
+  auto answer = std::make_unique<LadderAnswer>(
+      std::move(setup),
+      LadderHost{*options_.ladder, call.reply, metrics_, text_threads_, now, generate});
   if (!answer->Start()) return nullptr;
   return answer;
 }
@@ -509,6 +539,7 @@ void HttpGateway::SendMetrics(Call& call) {
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.headers.emplace_back("X-Request-Id", call.request_id);
   response.body = metrics_.Write(generation_.status(), server_.connection_count());
+  if (options_.ladder != nullptr) options_.ladder->WriteMetrics(response.body);
   call.reply.Send(std::move(response));
 }
 

@@ -19,6 +19,7 @@
 #include "coordinator/gateway/api/fields/ignored_fields.h"
 #include "coordinator/gateway/api/metrics.h"
 #include "coordinator/gateway/http/http_server.h"
+#include "coordinator/gateway/ladder/degrader.h"
 #include "coordinator/gateway/text/text_service.h"
 #include "coordinator/gateway/text/text_thread.h"
 #include "transport/rpc/caller.h"
@@ -35,6 +36,7 @@ struct HttpGatewayOptions {
   // Authenticates cursors: kCursorKeyBytes. Empty: a random one, so that no cursor outlives the
   // gateway.
   std::string cursor_key;
+  Degrader* ladder = nullptr;  // Null: nothing is degraded. Outlives the gateway.
   // Ids, and seeds of requests that bring none. Null: std::random_device's.
   std::function<uint64_t()> random;
   // Seconds since 1970, for the `created` fields. Null: the system's clock.
@@ -78,6 +80,8 @@ class HttpGateway : private HttpService {
   std::unique_ptr<PendingAnswer> Generate(Call& call);
   Reading MakeReading(const Call& call);
   std::unique_ptr<PendingAnswer> Start(const Call& call, AnswerSetup setup);
+  // The answer, begun. Null: it is out.
+  std::unique_ptr<PendingAnswer> Begin(const Call& call, AnswerSetup setup);
   // What `work` returns. Its errors become the reply, and null.
   std::unique_ptr<PendingAnswer> AnswerOrRefuse(
       const Call& call, kj::FunctionParam<std::unique_ptr<PendingAnswer>()> work);

@@ -80,6 +80,10 @@ class FakeGeneration : public core::GenerationService {
   std::string Drain(uint64_t, bool) override { return "nothing is drained here"; }
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override { return region; }
+  ServiceClass ClassOf(const RequestTerms& terms) const override {
+    return terms.service_class.value_or(ServiceClass::kCritical);
+  }
+  bool DegradeAsked() const override { return degrade_asked; }
   std::vector<core::Record> FindRecords(const core::RecordQuery& /*query*/) const override {
     return records;
   }
@@ -107,7 +111,9 @@ class FakeGeneration : public core::GenerationService {
   std::vector<RequestTerms> checked;         // By PreCheck.
   std::vector<core::Record> records;         // By NoteRecord.
   size_t accepted_before_refusal = 0;
+  std::map<std::string, BusyReason> refusals;  // Of those for a model of that name.
   ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};
+  bool degrade_asked = false;
   std::vector<ServedModel> others;
   RegionStatus region;
   int32_t resumes = 0;  // Said with each end.

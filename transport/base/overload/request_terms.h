@@ -23,6 +23,7 @@ struct RequestTerms {
   int64_t deadline_ms = 0;  // From its coming on, at most kDeadlineMsMax. 0: none.
   int32_t attempt = 1;      // 1 for the first, 2 for the first retry, ...; at most kAttemptMax.
   std::string session{};    // Requests of one go to the same group, if that is well.
+  bool may_degrade = true;  // A lower rung of the ladder may answer it.
 
   bool operator==(const RequestTerms&) const = default;
 };

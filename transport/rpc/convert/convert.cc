@@ -281,13 +281,15 @@ void Write(const RequestTerms& terms, wire::GenerateRequest::Builder to) {
   to.setDeadlineMs(terms.deadline_ms);
   to.setAttempt(terms.attempt);
   to.setSession(ToText(terms.session));
+  to.setMayDegrade(terms.may_degrade);
 }
 
 RequestTerms ReadTerms(wire::GenerateRequest::Reader from) {
   RequestTerms terms{.name = ToString(from.getName()),
                      .deadline_ms = from.getDeadlineMs(),
                      .attempt = from.getAttempt(),
-                     .session = ToString(from.getSession())};
+                     .session = ToString(from.getSession()),
+                     .may_degrade = from.getMayDegrade()};
   const std::string service_class = ToString(from.getServiceClass());
   if (!service_class.empty()) terms.service_class = ParseServiceClass(service_class);
   if (!service_class.empty() && !terms.service_class) {

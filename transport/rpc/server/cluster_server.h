@@ -58,6 +58,8 @@ struct GenerateReply {
   StreamError refusal{};
   std::string cursor{};      // Of a resumable generation.
   bool recomputing = false;  // It goes on, and nobody knew it any more.
+  std::string model_used{};  // If another model answers than was asked for.
+  int32_t rung = 0;          // 0: the one that was asked for answers.
 };
 
 // A request in tokens, as a group takes it, or why it cannot be.

@@ -212,6 +212,9 @@ class ServicePort : public wire::Coordinator::Server {
     accepted.setSeed(reply.seed);
     accepted.setCursor(ToText(reply.cursor));
     accepted.setRecomputing(reply.recomputing);
+    accepted.setDegraded(reply.rung != 0);
+    accepted.setModelUsed(ToText(reply.model_used));
+    accepted.setRung(reply.rung);
     accepted.setGeneration(kj::heap<GenerationServer>(kj::mv(sink)));
   }
 
