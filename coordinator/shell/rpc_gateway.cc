@@ -220,7 +220,9 @@ kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::Generat
   std::vector<ServedModel> models = generation_.models();
   std::optional<std::string> numerics_id;
   if (request.cursor.empty()) {
-    auto refusal = generation_.PreCheck(TermsOf(request, caller));
+    // Where the model does not answer the ladder may.
+    const bool may_degrade = ladder_ != nullptr && request.terms.may_degrade;
+    auto refusal = may_degrade ? std::nullopt : generation_.PreCheck(TermsOf(request, caller));
     if (refusal) return Refused(*std::move(refusal));
   } else {
     auto cursor = ReadCursor(request.cursor);

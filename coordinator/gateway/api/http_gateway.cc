@@ -419,7 +419,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   CheckBodyForm(call.request);
   call.terms = ReadTerms(call.request, call.caller, call.request_id);
   Reading reading = MakeReading(call);
-  if (!reading.cursor) {  // Otherwise it is taken already.
+  // Otherwise it is taken already, or the ladder answers where the model does not.
+  if (!reading.cursor && !reading.may_degrade) {
     const std::optional<StreamError> refusal = generation_.PreCheck(call.terms);
     if (refusal) throw FromStreamError(*refusal);
   }

@@ -46,7 +46,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     std::vector<std::string> disconnects;
     std::vector<GenerateRequest> requests;
     std::vector<Caller> callers;  // Of the requests.
-    int taken = 0;  // Of the requests, those that were not refused.
+    int taken = 0;                // Of the requests, those that were not refused.
     std::vector<uint64_t> cancels;
     std::vector<uint64_t> readers_gone;
   };
