@@ -16,14 +16,15 @@
 
 namespace shoal::core {
 
-// What admission looks at; `tenants` is charged if the request is taken, and only then.
+// What admission looks at; if the request is taken, and only then, `tenants` is charged and `waits`
+// told.
 struct AdmissionView {
   const RegionOptions& options;
   const Groups& groups;
   const Streams& streams;
   const Suspects& suspects;
   const Guard& guard;
-  const WaitPredictor& waits;
+  WaitPredictor& waits;
   Tenants& tenants;
   TimeNs now = 0;
 };

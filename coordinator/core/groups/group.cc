@@ -49,6 +49,10 @@ bool Group::HasRoomFor(int64_t tokens) const {
          tokens <= shape().kv_cache_tokens;
 }
 
+bool Group::LacksKvCache() const {
+  return stats && stats->requests_waiting > 0 && stats->sequences_running < shape().sequences_max;
+}
+
 void Group::Forget(SequenceId sequence) {
   sequences.erase(sequence);
   if (rejoin) rejoin->unconfirmed.erase(sequence);

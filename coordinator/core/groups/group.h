@@ -86,6 +86,9 @@ struct Group {
   bool HasPlace() const;
   // Whether a request that will hold so many tokens fits now.
   bool HasRoomFor(int64_t tokens) const;
+  // Whether by its last report requests wait there although slots are free: it has no KV cache left
+  // for them.
+  bool LacksKvCache() const;
   // A sequence that it was given has ended there.
   void Forget(SequenceId sequence);
   // Its leader says so, whether or not it was given that sequence.

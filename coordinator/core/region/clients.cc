@@ -44,9 +44,10 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
   const Stream& stream = *streams_.Find(id);
   Record record = RecordOf(RecordKind::kAdmitted, id, stream);
   record.figures = {{"tokens", static_cast<double>(stream.tokens_needed), "the request"}};
-  if (stream.predicted_ms) {
-    record.figures.push_back(
-        {"predicted_wait_ms", static_cast<double>(*stream.predicted_ms), "the groups' reports"});
+  if (stream.predicted) {
+    record.figures.push_back({"predicted_wait_ms",
+                              static_cast<double>(stream.predicted->first_token_ms()),
+                              "the groups' reports"});
   }
   recorder_.Note(std::move(record));
   Dispatch(ModelKey(streams_.Find(id)->key));
@@ -58,6 +59,7 @@ StreamId Region::AddStream(Stream stream) {
   stream.arrival_time = clock_.now();
   const StreamId id = streams_.Add(std::move(stream));
   const Stream& added = *streams_.Find(id);
+  if (added.deadline) deadlines_.emplace(*added.deadline, id);
   actions_.emplace_back(JournalAction{id, JournalBegin{added.request, added.key}});
   if (!added.tokens.empty()) actions_.emplace_back(JournalAction{id, JournalTokens{added.tokens}});
   return id;
@@ -131,7 +133,9 @@ void Region::Cancel(StreamId id) {
 }
 
 void Region::FailStream(StreamId id, StreamError error) {
-  Record record = RecordOf(RecordKind::kFailed, id, *streams_.Find(id));
+  const bool expired = error.reason == BusyReason::kDeadlineExceeded;
+  Record record =
+      RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, id, *streams_.Find(id));
   record.reason = error.reason;
   record.detail = error.message;
   recorder_.Note(std::move(record));
@@ -147,6 +151,8 @@ void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) 
   record.group = group.number;
   record.detail = ToString(last.finish);
   recorder_.Note(std::move(record));
+  const Stream& stream = *streams_.Find(id);
+  waits_.NoteLength(stream.key, std::ssize(stream.tokens), stream.request.params.tokens_max);
   const Holder holder{group.number, group.epoch, last.id};
   EndedStream ended{EndStream(id), std::move(last), holder,
                     clock_.now() + options_.orphan_grace_ms * kMillisecondNs};
@@ -159,6 +165,7 @@ void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) 
 Stream Region::EndStream(StreamId id) {
   actions_.emplace_back(JournalAction{id, JournalEnd{}});
   Stream stream = streams_.Remove(id);
+  if (stream.deadline) deadlines_.erase({*stream.deadline, id});
   tenants_.End(stream.grant, std::ssize(stream.request.prompt) + std::ssize(stream.tokens),
                clock_.now());
   return stream;

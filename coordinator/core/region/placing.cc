@@ -17,7 +17,7 @@ namespace {
 // At least 1, so that it is not taken for none.
 int64_t DeadlineLeftMs(const Stream& stream, TimeNs now) {
   if (!stream.deadline) return 0;
-  return std::max<int64_t>(1, (*stream.deadline - now) / kMillisecondNs);
+  return std::max<int64_t>(1, (*stream.deadline - now + kMillisecondNs - 1) / kMillisecondNs);
 }
 
 }  // namespace
@@ -56,7 +56,9 @@ void Region::Dispatch(const ModelKey& key) {
   for (const Turn turn : std::set<Turn>(streams_.waiting(key).turns())) {
     const StreamId id = streams_.waiting(key).at(turn);
     Stream& stream = *streams_.Find(id);
-    if (stream.tokens_needed > largest) {
+    if (stream.deadline && *stream.deadline <= clock_.now()) {
+      Expire(id);
+    } else if (stream.tokens_needed > largest) {
       Strand(id, stream);
     } else {
       stream.stranded_since.reset();
@@ -69,6 +71,8 @@ void Region::Dispatch(const ModelKey& key) {
 void Region::Place(StreamId id, Group& group) {
   Bind(id, group, streams_.TakeSequence());
   const Stream& stream = *streams_.Find(id);
+  const ServiceClass service_class =
+      options_.protections.admission ? stream.grant.service_class : ServiceClass::kCritical;
   actions_.emplace_back(SubmitAction{group.leader(),
                                      group.epoch,
                                      {.id = stream.sequence,
@@ -78,7 +82,7 @@ void Region::Place(StreamId id, Group& group) {
                                       .prompt_logprobs_given = stream.prompt_logprobs_left == 0,
                                       .stream = id,
                                       .resumable = stream.request.resumable,
-                                      .service_class = stream.grant.service_class,
+                                      .service_class = service_class,
                                       .deadline_ms = DeadlineLeftMs(stream, clock_.now()),
                                       .tenant = stream.grant.tenant}});
   Record record = RecordOf(RecordKind::kPlaced, id, stream);

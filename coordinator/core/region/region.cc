@@ -176,6 +176,7 @@ void Region::RemoveGroup(uint64_t number, const std::string& why) {
 // ---- Time and the end ----
 
 void Region::Tick() {
+  EndOverdue();
   for (const Health::Loss& loss : health_.Tick(groups_.all())) {
     LoseGroup(groups_.at(loss.group), loss.cause, loss.why);
   }

@@ -13,6 +13,7 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/model.h"
+#include "coordinator/core/predict/wait_answer.h"
 #include "coordinator/core/streams/generation_state.h"
 #include "coordinator/core/tenants/tenants.h"
 #include "transport/base/class_queue.h"
@@ -69,7 +70,7 @@ struct Stream : GenerationState {
   Grant grant;                     // What it was charged.
   std::optional<TimeNs> deadline;  // When it ends at the latest.
   TimeNs arrival_time = 0;
-  std::optional<int64_t> predicted_ms;  // From its arrival to its first token, as of then.
+  std::optional<WaitAnswer> predicted;  // When it came.
 };
 using StreamMap = std::map<StreamId, Stream>;
 

@@ -78,6 +78,11 @@ constexpr CounterSample kCounterSamples[] = {
      &SchedulerStats::drafted_tokens_total},
     {"shoal_speculation_accepted_tokens_total", "Those that were right.",
      &SchedulerStats::accepted_tokens_total},
+    {"shoal_prompt_rows_total", "Rows of prompts computed.", &SchedulerStats::prompt_rows_total},
+    {"shoal_tokens_chosen_total", "Tokens that the groups chose.",
+     &SchedulerStats::generated_tokens_total},
+    {"shoal_groups_busy_microseconds_total", "Time in which groups had a step under way.",
+     &SchedulerStats::busy_us_total},
 };
 static_assert(std::size(kCounterSamples) == std::size(kSchedulerCounters));
 
@@ -98,6 +103,10 @@ constexpr GaugeSample kGaugeSamples[] = {
      [](const SchedulerStats& stats) { return stats.kv_blocks_kept; }},
     {"shoal_kv_blocks", "gauge", "KV cache blocks there are.",
      [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
+    {"shoal_prompt_rows_left", "gauge", "Rows of prompts that groups have still to compute.",
+     [](const SchedulerStats& stats) { return stats.prompt_rows_left; }},
+    {"shoal_tokens_left", "gauge", "Tokens that groups may still have to generate.",
+     [](const SchedulerStats& stats) { return stats.tokens_left; }},
     // Its name is promised, and a gauge may not end in _total.
     {"shoal_kv_blocks_total", "untyped", "The same as shoal_kv_blocks.",
      [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
@@ -158,6 +167,14 @@ void WriteContinuity(const RegionStatus& region, std::string& text) {
                region.stalls, region.stall_seconds_sum);
 }
 
+void WriteWaits(const WaitErrorStatus& errors, std::string& text) {
+  WriteBuckets(text, "shoal_predicted_wait_error_ratio",
+               "How far predicted waits for the first token were off, as a share of the wait.",
+               kWaitErrorRatios, errors.counts, errors.sum);
+  text += Preamble("shoal_predicted_wait_error_median", "gauge", "Of the last 512.");
+  text += Str("shoal_predicted_wait_error_median ", FormatDouble(errors.median), "\n");
+}
+
 void WriteModels(const std::vector<ServedModel>& models, std::string& text) {
   const auto write = [&](std::string_view name, std::string_view help,
                          int64_t ServedModel::*value) {
@@ -201,6 +218,7 @@ std::string GatewayMetrics::Write(const RegionStatus& region, size_t connection_
   std::string text;
   WriteRegion(region, text);
   WriteContinuity(region, text);
+  WriteWaits(region.wait_errors, text);
   WriteModels(region.models, text);
   text +=
       Preamble("shoal_http_requests_total", "counter", "Requests answered, by path and status.");
