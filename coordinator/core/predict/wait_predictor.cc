@@ -11,9 +11,8 @@ namespace {
 constexpr double kCorrectionRate = 0.1;
 constexpr double kCorrectionStepMax = 0.5;  // So that a single odd one counts for little.
 constexpr double kCorrectionMax = 3;        // A factor of 20.
-constexpr double kLengthRate = 0.05;
-// Of what an answer may still become that is longer than most: it will end somewhere.
-constexpr double kLongShare = 0.25;
+// What an answer's length counts for once the next one is known.
+constexpr double kLengthMemory = 0.99;
 // A layout is made again when a group has reported since and it is at least so old for each job in
 // it: making it takes about a fiftieth of that.
 constexpr TimeNs kLayoutNsPerJob = 20'000;
@@ -75,7 +74,7 @@ void WaitPredictor::NoteTaken(const WaitQuestion& question) {
   Layout& layout = found->second;
   ++layout.jobs;
   const Job job{question.service_class, static_cast<double>(question.prompt_tokens),
-                LengthOf(question.key, question.tokens_max, 0)};
+                LengthLeft(question.key, question.tokens_max)};
   for (size_t of = static_cast<size_t>(question.service_class); of < layout.plans.size(); ++of) {
     layout.plans[of].Add(job);
   }
@@ -93,18 +92,19 @@ void WaitPredictor::NoteOutcome(const WaitAnswer& predicted, ServiceClass servic
   correction = std::clamp(correction, -kCorrectionMax, kCorrectionMax);
 }
 
-void WaitPredictor::NoteLength(const ModelKey& key, int64_t tokens, int64_t tokens_max) {
-  if (tokens_max == 0) return;
-  double& length = lengths_.try_emplace(key, 1.0).first->second;
-  length += kLengthRate * (static_cast<double>(tokens) / static_cast<double>(tokens_max) - length);
+void WaitPredictor::NoteLength(const ModelKey& key, int64_t tokens, bool by_itself) {
+  Lengths& lengths = lengths_[key];
+  lengths.tokens = lengths.tokens * kLengthMemory + static_cast<double>(tokens);
+  lengths.ends = lengths.ends * kLengthMemory + (by_itself ? 1 : 0);
 }
 
-double WaitPredictor::LengthOf(const ModelKey& key, int64_t tokens_max, int64_t tokens) const {
+// As if each token were as likely to be the last one, however many came before it.
+double WaitPredictor::LengthLeft(const ModelKey& key, int64_t tokens_left) const {
+  const auto most = static_cast<double>(std::max<int64_t>(tokens_left, 0));
   const auto found = lengths_.find(key);
-  const double share = found == lengths_.end() ? 1.0 : found->second;
-  const auto most = static_cast<double>(tokens_max);
-  const auto had = static_cast<double>(tokens);
-  return std::max(share * most - had, kLongShare * share * (most - had));
+  if (found == lengths_.end() || found->second.ends == 0) return most;
+  const double per_token = found->second.ends / std::max(found->second.tokens, 1.0);
+  return -std::expm1(-per_token * most) / per_token;
 }
 
 WaitPredictor::Layout* WaitPredictor::FindLayout(const WaitQuestion& question,
@@ -162,7 +162,7 @@ WaitPredictor::Layout WaitPredictor::MakeLayout(const WaitQuestion& question,
 Job WaitPredictor::JobOf(const Stream& stream) const {
   const auto tokens = std::ssize(stream.tokens);
   return {stream.grant.service_class, static_cast<double>(std::ssize(stream.request.prompt)),
-          LengthOf(stream.key, stream.request.params.tokens_max, tokens)};
+          LengthLeft(stream.key, stream.request.params.tokens_max - tokens)};
 }
 
 std::vector<Job> WaitPredictor::PlacedJobs(const Group& group, const Streams& streams) const {

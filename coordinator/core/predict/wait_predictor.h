@@ -45,8 +45,8 @@ class WaitPredictor {
   // A stream of that class that was predicted to wait so long has had its first token after
   // `waited`.
   void NoteOutcome(const WaitAnswer& predicted, ServiceClass service_class, TimeNs waited);
-  // An answer of the key has come to its own end.
-  void NoteLength(const ModelKey& key, int64_t tokens, int64_t tokens_max);
+  // An answer of the key has ended: by itself, or at its tokens_max.
+  void NoteLength(const ModelKey& key, int64_t tokens, bool by_itself);
 
   WaitErrorStatus errors() const { return errors_.status(); }
 
@@ -75,11 +75,18 @@ class WaitPredictor {
   // What waits for groups of the key, in the order in which it is handed out.
   std::vector<Job> WaitingJobs(const ModelKey& key, const Streams& streams) const;
   Job JobOf(const Stream& stream) const;
-  double LengthOf(const ModelKey& key, int64_t tokens_max, int64_t tokens) const;
+  // Of an answer that may become so much longer, how much longer it will be.
+  double LengthLeft(const ModelKey& key, int64_t tokens_left) const;
 
   std::map<uint64_t, Learned> learned_;  // By group.
   std::map<ModelKey, Layout> layouts_;
-  std::map<ModelKey, double> lengths_;  // How long answers become, as a share of what they may.
+  // Of the last answers, later ones counting for more: their tokens, and how many ended by
+  // themselves.
+  struct Lengths {
+    double tokens = 0;
+    double ends = 0;
+  };
+  std::map<ModelKey, Lengths> lengths_;
   // By class, and whether it has to wait for a place: the logarithm of what waits come to as a
   // share of what the layout says.
   std::array<std::array<double, 2>, kServiceClasses> corrections_{};

@@ -152,7 +152,7 @@ void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) 
   record.detail = ToString(last.finish);
   recorder_.Note(std::move(record));
   const Stream& stream = *streams_.Find(id);
-  waits_.NoteLength(stream.key, std::ssize(stream.tokens), stream.request.params.tokens_max);
+  waits_.NoteLength(stream.key, std::ssize(stream.tokens), last.finish == FinishReason::kStop);
   const Holder holder{group.number, group.epoch, last.id};
   EndedStream ended{EndStream(id), std::move(last), holder,
                     clock_.now() + options_.orphan_grace_ms * kMillisecondNs};

@@ -1,5 +1,6 @@
 // Streams that end because their time is over.
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -24,6 +25,11 @@ void Region::Expire(StreamId id) {
   if (stream.group) {
     const Group& group = groups_.at(*stream.group);
     actions_.emplace_back(CancelAction{group.leader(), group.epoch, stream.sequence});
+  }
+  // It would have waited for at least so long: were it left out, predictions would stay too low.
+  if (stream.predicted && tokens == 0) {
+    waits_.NoteOutcome(*stream.predicted, stream.grant.service_class,
+                       std::max(clock_.now() - stream.arrival_time, stream.predicted->first_token));
   }
   const int64_t after_ms = (clock_.now() - stream.arrival_time) / kMillisecondNs;
   FailStream(id, MakeStreamError(BusyReason::kDeadlineExceeded,
