@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "coordinator/core/catalog.h"
@@ -10,6 +11,10 @@
 
 namespace shoal::core {
 namespace {
+
+// When whoever is refused for lack of room is asked to come again.
+constexpr int64_t kRetryAfterMinMs = 10;
+constexpr int64_t kRetryAfterMaxMs = 60'000;
 
 // How long it may become.
 struct Size {
@@ -68,19 +73,48 @@ std::variant<Size, StreamError> Measure(const Request& request, const ModelKey& 
           largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
 }
 
+// A refusal of what there is no room for. With what is predicted it tells also when about half of
+// what is ahead will be done, and there is room again.
+StreamError MakeFull(BusyReason reason, std::string message,
+                     const std::optional<WaitAnswer>& predicted) {
+  StreamError error = MakeStreamError(reason, std::move(message));
+  if (!predicted) return error;
+  error.predicted_wait_ms = predicted->first_token_ms();
+  error.retry_after_ms =
+      std::clamp(error.predicted_wait_ms / 2, kRetryAfterMinMs, kRetryAfterMaxMs);
+  return error;
+}
+
+// Whether the groups that could hold so many tokens all lack memory rather than slots.
+bool IsKvCacheFull(const ModelKey& key, int64_t needed, const AdmissionView& view) {
+  bool some = false;
+  for (const auto& [number, group] : view.groups.all()) {
+    if (group.key != key || group.state != GroupState::kReady ||
+        group.shape().kv_cache_tokens < needed) {
+      continue;
+    }
+    if (!group.LacksKvCache()) return false;
+    some = true;
+  }
+  return some;
+}
+
 // Whether there is a place for it, be it that of somebody worse.
 std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
-                                         const RequestTerms& terms, const AdmissionView& view) {
+                                         const RequestTerms& terms,
+                                         const std::optional<WaitAnswer>& predicted,
+                                         const AdmissionView& view) {
   const ServiceClass service_class = view.tenants.ClassOf(terms);
   const FairQueue& queue = view.streams.waiting(key);
   const auto kept = KeptPlaces(view.tenants.policy(), view.options);
   const auto better = view.refusals.FindBetter(key, service_class, view.now);
   if (better && view.options.protections.admission &&
       queue.fresh(service_class) >= kept[static_cast<size_t>(service_class)]) {
-    return MakeStreamError(BusyReason::kQueueFull,
+    return MakeFull(BusyReason::kQueueFull,
                            Str("there was no room for requests of class ", ToString(*better),
                                " a moment ago: until they come again, none of class ",
-                               ToString(service_class), " is taken"));
+                               ToString(service_class), " is taken"),
+                    predicted);
   }
   const size_t waiting = view.streams.waiting_new(key);
   if (waiting < static_cast<size_t>(view.options.queue_requests_max) ||
@@ -95,24 +129,30 @@ std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
                        kept)) {
     return std::nullopt;
   }
-  return MakeStreamError(BusyReason::kQueueFull,
-                         Str("all groups are full and ", waiting, " requests wait already"));
+  if (IsKvCacheFull(key, needed, view)) {
+    return MakeFull(BusyReason::kKvFull,
+                    Str("the KV cache of every group that could hold ", needed,
+                        " tokens is promised to others, and ", waiting, " requests wait already"),
+                    predicted);
+  }
+  return MakeFull(BusyReason::kQueueFull,
+                  Str("all groups are full and ", waiting, " requests wait already"), predicted);
 }
 
-// Whether it can be done by its deadline, by what is predicted.
+// Whether its first token can be there by its deadline, by what is predicted. How long its answer
+// will be nobody knows: if it is not complete by then, it is cut off.
 std::optional<StreamError> FindLate(const std::optional<WaitAnswer>& predicted,
-                                    const Request& request, const AdmissionView& view) {
+                                    const Request& request) {
   const int64_t deadline_ms = request.terms.deadline_ms;
-  if (!view.options.protections.admission || deadline_ms == 0 || !predicted ||
-      predicted->first_token_ms <= deadline_ms) {
+  if (deadline_ms == 0 || !predicted || predicted->first_token_ms() <= deadline_ms) {
     return std::nullopt;
   }
   StreamError error =
       MakeStreamError(BusyReason::kDeadlineUnreachable,
-                      Str("its first token is expected in ", predicted->first_token_ms,
+                      Str("its first token is expected in ", predicted->first_token_ms(),
                           " ms, its deadline is in ", deadline_ms, " ms"));
-  error.predicted_wait_ms = predicted->first_token_ms;
-  error.retry_after_ms = predicted->first_token_ms - deadline_ms;
+  error.predicted_wait_ms = predicted->first_token_ms();
+  error.retry_after_ms = predicted->first_token_ms() - deadline_ms;
   return error;
 }
 
@@ -140,17 +180,19 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
   if (auto error = view.tenants.FindRetryRefusal(request.terms, view.now)) return *std::move(error);
   const ServiceClass service_class = view.tenants.ClassOf(request.terms);
   if (auto error = view.guard.FindRefusal(service_class, view.now)) return *std::move(error);
-  const std::optional<WaitAnswer> predicted =
-      view.waits.Predict({.key = *key,
-                          .service_class = service_class,
-                          .prompt_tokens = std::ssize(request.prompt),
-                          .tokens_max = size.tokens_max},
-                         view.groups.all(), view.streams);
-  if (auto error = FindQueueFull(*key, size.needed, request.terms, view)) {
+  const bool admission = view.options.protections.admission;
+  const WaitQuestion question{.key = *key,
+                              .service_class = service_class,
+                              .prompt_tokens = std::ssize(request.prompt),
+                              .tokens_max = size.tokens_max,
+                              .now = view.now};
+  std::optional<WaitAnswer> predicted;
+  if (admission) predicted = view.waits.Predict(question, view.groups.all(), view.streams);
+  if (auto error = FindQueueFull(*key, size.needed, request.terms, predicted, view)) {
     view.refusals.Note(*key, service_class, view.now);
     return *std::move(error);
   }
-  if (auto error = FindLate(predicted, request, view)) return *std::move(error);
+  if (auto error = FindLate(predicted, request)) return *std::move(error);
   auto charged = view.tenants.Charge(request.terms, size.needed, view.now);
   if (auto* error = std::get_if<StreamError>(&charged)) return std::move(*error);
 
@@ -163,8 +205,9 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
   stream.tokens_needed = size.needed;
   stream.tokens_asked = tokens_asked;
   stream.grant = std::get<Grant>(std::move(charged));
-  if (predicted) stream.predicted_ms = predicted->first_token_ms;
-  if (stream.request.terms.deadline_ms > 0) {
+  stream.predicted = predicted;
+  if (predicted) view.waits.NoteTaken(question);
+  if (admission && stream.request.terms.deadline_ms > 0) {
     stream.deadline = view.now + stream.request.terms.deadline_ms * kMillisecondNs;
   }
   return stream;
@@ -174,7 +217,7 @@ std::optional<StreamError> FindAllFull(const RequestTerms& terms, const Admissio
   std::optional<StreamError> full;  // While no group is ready, what is asked for decides.
   for (const auto& [key, model] : view.groups.models()) {
     if (model.ready_since == 0) continue;
-    full = FindQueueFull(key, 1, terms, view);
+    full = FindQueueFull(key, 1, terms, std::nullopt, view);
     if (!full) return std::nullopt;
   }
   return full;

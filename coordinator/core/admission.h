@@ -20,15 +20,15 @@
 
 namespace shoal::core {
 
-// What admission looks at. `tenants` is charged if the request is taken, and only then; `refusals`
-// hears of it if there is no room for it.
+// What admission looks at. If the request is taken, and only then, `tenants` is charged and `waits`
+// told; `refusals` hears of it if there is no room for it.
 struct AdmissionView {
   const RegionOptions& options;
   const Groups& groups;
   const Streams& streams;
   const Suspects& suspects;
   const Guard& guard;
-  const WaitPredictor& waits;
+  WaitPredictor& waits;
   Tenants& tenants;
   CapacityRefusals& refusals;
   TimeNs now = 0;

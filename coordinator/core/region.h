@@ -9,7 +9,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -37,7 +39,7 @@ class Region {
   Region(const Region&) = delete;
 
   // ---- Events from ranks. Those with an epoch return false, and change nothing, if the connection
-  // has no rank of that epoch (any more): the shell refuses the message.
+  // has no rank of that epoch: the shell refuses the message.
   RegisterOutcome Register(ConnectionId connection, const RankRegistration& rank);
   [[nodiscard]] bool Heartbeat(ConnectionId connection, uint64_t epoch, uint64_t progress,
                                bool pending);
@@ -60,7 +62,6 @@ class Region {
   bool GroupEnded(uint64_t number, LossCause cause, const std::string& why);
   // As GenerationService::Drain. When it is gone there is a GroupLostAction of kDrained.
   std::string Drain(uint64_t number);
-
   // ---- Events from gateways. A stream that was taken ends with exactly one DeliverAction whose
   // update has a finish, or one FailAction, or Cancel; one that is detached has neither until it is
   // resumed. request.stream, if given, is that of no stream here.
@@ -71,11 +72,13 @@ class Region {
   std::variant<Resumed, StreamError> Resume(Request request);
   void Detach(StreamId stream);
   void Cancel(StreamId stream);
-
   // From now on tenants are those; streams that were taken go on.
   void SetTenants(std::shared_ptr<const TenantsPolicy> policy);
   // Time has passed: call about every heartbeat_ms.
   void Tick();
+  // Ends streams whose deadline is over: call when next_deadline comes. Tick does so, too.
+  void EndOverdue();
+  std::optional<TimeNs> next_deadline() const;
 
   // Takes no more requests, ends all streams with kDraining and dismisses all groups.
   void Stop();
@@ -95,9 +98,8 @@ class Region {
   const StreamMap& streams() const { return streams_.all(); }
   const std::map<StreamId, EndedStream>& ended() const { return ended_.all(); }
   const RegionOptions& options() const { return options_; }
-
   // What has gone wrong in here; empty if nothing (invariants.h). Tick looks now and then, and ends
-  // the process rather than serve from a state that cannot be.
+  // the process if anything has.
   std::string FindBrokenInvariant() const;
 
  private:
@@ -154,6 +156,8 @@ class Region {
   void NoteRejection(const RequestTerms& terms, const StreamError& why);
   // A record of that stream or sharer, with what identifies it filled in.
   Record RecordOf(RecordKind kind, StreamId id, const Stream& stream) const;
+  void SetDeadline(StreamId id, std::optional<TimeNs> deadline);
+  void Expire(StreamId id);  // Its deadline is over (region/deadlines.cc).
   void Release(const Holder& holder);
   void LimitDetached();
   void ForgetStreams();  // Those whose clients have stayed away for too long.
@@ -199,7 +203,8 @@ class Region {
   Router router_;
   WaitPredictor waits_;
   FlightRecorder recorder_;
-  std::map<uint64_t, std::string> last_losses_;  // By number.
+  std::set<std::pair<TimeNs, StreamId>> deadlines_;  // Of all streams that have one.
+  std::map<uint64_t, std::string> last_losses_;      // By number.
   std::vector<Action> actions_;
   int64_t ticks_total_ = 0;
   RegionStatus counts_;  // Only what it counts; the rest is read off when it is asked for.

@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -19,7 +20,8 @@ constexpr int64_t kLookAgainMs = 20;
 
 RegionService::RegionService(core::RegionOptions options, const Clock& clock, kj::Timer& timer,
                              RegionEvents events)
-    : timer_(timer),
+    : clock_(clock),
+      timer_(timer),
       events_(std::move(events)),
       region_(std::move(options), clock, SystemRandom()),
       tasks_(*this) {
@@ -192,7 +194,21 @@ kj::Promise<void> RegionService::TickLoop() {
   });
 }
 
+void RegionService::AwaitDeadline() {
+  const std::optional<TimeNs> next = region_.next_deadline();
+  if (!next || (awaited_ && *awaited_ <= *next)) return;
+  awaited_ = next;
+  // Rounded up, so that it is over then.
+  const int64_t wait_ms = std::max<int64_t>(0, *next - clock_.now()) / kMillisecondNs + 1;
+  tasks_.add(timer_.afterDelay(wait_ms * kj::MILLISECONDS).then([this, at = *next] {
+    if (awaited_ == at) awaited_.reset();
+    region_.EndOverdue();
+    Schedule();
+  }));
+}
+
 void RegionService::Schedule() {
+  AwaitDeadline();
   if (scheduled_ || !region_.has_actions()) return;
   scheduled_ = true;
   tasks_.add(kj::evalLater([this] {

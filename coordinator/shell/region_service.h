@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -84,6 +85,8 @@ class RegionService : public core::GenerationService,
   // Has the region's actions done in a turn of the event loop of their own, so that no listener is
   // called from inside a call of its own.
   void Schedule();
+  // Has the next deadline looked after when it comes.
+  void AwaitDeadline();
   void RunActions();
   void Do(core::SubmitAction& action);
   void Do(core::CancelAction& action);
@@ -98,6 +101,7 @@ class RegionService : public core::GenerationService,
   // Who listens to a stream that ends. Null if nobody does any more: it was cancelled a moment ago.
   core::StreamListener* TakeListener(core::StreamId stream);
 
+  const Clock& clock_;
   kj::Timer& timer_;
   const RegionEvents events_;
   core::Region region_;
@@ -105,6 +109,7 @@ class RegionService : public core::GenerationService,
   rpc::ClusterServer* server_ = nullptr;
   std::map<core::StreamId, core::StreamListener*> listeners_;
   bool scheduled_ = false;
+  std::optional<TimeNs> awaited_;  // The deadline that a task waits for; of several the first.
   kj::TaskSet tasks_;
 };
 

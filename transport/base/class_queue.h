@@ -80,6 +80,16 @@ class ClassQueue {
     ordinary_.erase(arrival);
   }
 
+  // One that was promoted is of that class again, and counts from the start. It must wait.
+  void Demote(uint64_t arrival, int64_t service_class) {
+    Entry& entry = entries_.at(arrival);
+    turns_.erase({entry.service_class, arrival});
+    entry.service_class = service_class;
+    entry.passed_over = 0;
+    turns_.insert({service_class, arrival});
+    ordinary_.insert(arrival);
+  }
+
   // Takes a request out that is not to be served. Result: false if it does not wait.
   bool Remove(uint64_t arrival) {
     const auto entry = entries_.find(arrival);

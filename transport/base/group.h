@@ -146,6 +146,19 @@ struct GroupStatus {
 // Upper bounds of the buckets of RegionStatus::stalls.
 inline constexpr double kStallSeconds[] = {0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30};
 
+// Upper bounds of the buckets of WaitErrorStatus::counts.
+inline constexpr double kWaitErrorRatios[] = {0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1, 2, 5};
+
+// How far predicted waits for the first token were from what they came to, as a share of that.
+struct WaitErrorStatus {
+  // Not cumulative; the last one is of those above all bounds.
+  std::array<int64_t, std::size(kWaitErrorRatios) + 1> counts{};
+  double sum = 0;
+  double median = 0;  // Of the last 512.
+
+  bool operator==(const WaitErrorStatus&) const = default;
+};
+
 struct RegionStatus {
   std::vector<GroupStatus> groups{};
   // Every version of every model: the region's own model first, and of each name first the version
@@ -168,6 +181,7 @@ struct RegionStatus {
   // one after. Not cumulative; the last one is of those above all bounds.
   std::array<int64_t, std::size(kStallSeconds) + 1> stalls{};
   double stall_seconds_sum = 0;
+  WaitErrorStatus wait_errors{};  // Not part of what is sent over RPC.
 
   bool operator==(const RegionStatus&) const = default;
 };

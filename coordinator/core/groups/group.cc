@@ -64,6 +64,10 @@ void Group::Give(SequenceId sequence, ServiceClass service_class) {
   ++class_counts[static_cast<size_t>(service_class)];
 }
 
+bool Group::LacksKvCache() const {
+  return stats && stats->requests_waiting > 0 && stats->sequences_running < shape().sequences_max;
+}
+
 void Group::Forget(SequenceId sequence) {
   sequences.erase(sequence);
   const auto given = classes.find(sequence);

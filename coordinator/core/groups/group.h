@@ -103,6 +103,9 @@ struct Group {
   size_t CountStreams(ServiceClass service_class) const;
   // Whether a request of that class that will hold so many tokens fits now.
   bool HasRoomFor(int64_t tokens, ServiceClass service_class) const;
+  // Whether by its last report requests wait there although slots are free: it has no KV cache left
+  // for them.
+  bool LacksKvCache() const;
   // It is given a stream.
   void Give(SequenceId sequence, ServiceClass service_class);
   // A sequence that it was given has ended there.

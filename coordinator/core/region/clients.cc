@@ -43,9 +43,10 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
   }
   Record record = RecordOf(RecordKind::kAdmitted, id, stream);
   record.figures = {{"tokens", static_cast<double>(stream.tokens_needed), "the request"}};
-  if (stream.predicted_ms) {
-    record.figures.push_back(
-        {"predicted_wait_ms", static_cast<double>(*stream.predicted_ms), "the groups' reports"});
+  if (stream.predicted) {
+    record.figures.push_back({"predicted_wait_ms",
+                              static_cast<double>(stream.predicted->first_token_ms()),
+                              "the groups' reports"});
   }
   recorder_.Note(std::move(record));
   Dispatch(ModelKey(streams_.Find(id)->key));
@@ -101,6 +102,7 @@ StreamId Region::AddStream(Stream stream) {
   stream.arrival_time = clock_.now();
   const StreamId id = streams_.Add(std::move(stream));
   const Stream& added = *streams_.Find(id);
+  if (added.deadline) deadlines_.emplace(*added.deadline, id);
   actions_.emplace_back(JournalAction{id, JournalBegin{added.request, added.key}});
   if (!added.tokens.empty()) actions_.emplace_back(JournalAction{id, JournalTokens{added.tokens}});
   return id;
@@ -177,8 +179,10 @@ void Region::Cancel(StreamId reader) {
 }
 
 void Region::FailStream(StreamId id, StreamError error) {
+  const bool expired = error.reason == BusyReason::kDeadlineExceeded;
   for (const StreamId reader : flights_.ReadersOf(id)) {
-    Record record = RecordOf(RecordKind::kFailed, reader, *streams_.Find(id));
+    Record record = RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, reader,
+                             *streams_.Find(id));
     record.reason = error.reason;
     record.detail = error.message;
     recorder_.Note(std::move(record));
@@ -189,12 +193,14 @@ void Region::FailStream(StreamId id, StreamError error) {
 }
 
 void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) {
+  const Stream& stream = *streams_.Find(id);
   for (const StreamId reader : flights_.ReadersOf(id)) {
-    Record record = RecordOf(RecordKind::kFinished, reader, *streams_.Find(id));
+    Record record = RecordOf(RecordKind::kFinished, reader, stream);
     record.group = group.number;
     record.detail = ToString(last.finish);
     recorder_.Note(std::move(record));
   }
+  waits_.NoteLength(stream.key, std::ssize(stream.tokens), last.finish == FinishReason::kStop);
   const Holder holder{group.number, group.epoch, last.id};
   EndedStream ended{EndStream(id), std::move(last), holder,
                     clock_.now() + options_.orphan_grace_ms * kMillisecondNs};
@@ -207,6 +213,7 @@ void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) 
 Stream Region::EndStream(StreamId id) {
   actions_.emplace_back(JournalAction{id, JournalEnd{}});
   Stream stream = streams_.Remove(id);
+  if (stream.deadline) deadlines_.erase({*stream.deadline, id});
   const bool has_worked = stream.groups_had > 0;
   const int64_t used =
       has_worked ? std::ssize(stream.request.prompt) + std::ssize(stream.tokens) : 0;

@@ -18,7 +18,8 @@ namespace {
 // At least 1, so that it is not taken for none.
 int64_t DeadlineLeftMs(const Stream& stream, TimeNs now) {
   if (!stream.group_deadline) return 0;
-  return std::max<int64_t>(1, (*stream.group_deadline - now) / kMillisecondNs);
+  const TimeNs left = *stream.group_deadline - now;
+  return std::max<int64_t>(1, (left + kMillisecondNs - 1) / kMillisecondNs);
 }
 
 // What found no group in this pass, so that its like is not asked for again.
@@ -89,6 +90,10 @@ void Region::Dispatch(const ModelKey& key) {
     const auto next = streams_.Next(key, *worst);
     if (!next) break;
     const Stream& stream = *streams_.Find(*next);
+    if (stream.deadline && *stream.deadline <= clock_.now()) {
+      Expire(*next);
+      continue;
+    }
     const bool hopeless = refused.Covers(stream);
     const auto number = hopeless ? std::nullopt : ChooseGroupFor(*next, stream);
     if (number) {

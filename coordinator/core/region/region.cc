@@ -185,6 +185,7 @@ void Region::RemoveGroup(uint64_t number, const std::string& why) {
 // ---- Time and the end ----
 
 void Region::Tick() {
+  EndOverdue();
   for (const Health::Loss& loss : health_.Tick(groups_.all())) {
     LoseGroup(groups_.at(loss.group), loss.cause, loss.why);
   }
@@ -194,7 +195,6 @@ void Region::Tick() {
   guard_.Tick(groups_.all(), clock_.now());
   if (tenants_.policy().shape_tokens_per_second > 0) DispatchAll();
   FailStranded();
-  ExpireSharers();
   ForgetStreams();
   if (++ticks_total_ % kTicksPerCheck != 0) return;
   const std::string broken = FindBrokenInvariant();

@@ -35,7 +35,7 @@ std::variant<StreamId, StreamError> Region::Join(StreamId id, const Request& req
     who.deadline = now + request.terms.deadline_ms * kMillisecondNs;
   }
   flights_.Join(id, sharer, std::move(who));
-  stream.deadline = flights_.DeadlineOf(id);
+  SetDeadline(id, flights_.DeadlineOf(id));
   ++counts_.requests_total;
   ++counts_.requests_coalesced_total;
   Record record = RecordOf(RecordKind::kJoined, sharer, stream);
@@ -58,7 +58,7 @@ bool Region::LeaveOthers(StreamId sharer, RecordKind why) {
   recorder_.Note(RecordOf(why, sharer, stream));
   const std::optional<Grant> grant = flights_.Leave(sharer);
   if (grant) tenants_.End(*grant, grant->tokens, clock_.now());
-  stream.deadline = flights_.DeadlineOf(*id);
+  SetDeadline(*id, flights_.DeadlineOf(*id));
   return true;
 }
 

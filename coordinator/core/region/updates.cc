@@ -30,7 +30,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
   const uint64_t number = group->number;
   const ModelKey key = group->key;
   groups_.ApplyStats(*group, stats);
-  waits_.Learn(*group, stats, clock_.now());
+  waits_.Learn(*group, stats);
   for (SequenceUpdate& update : updates) {
     if (group->rejoin) group->rejoin->unconfirmed.erase(update.id);
     group->NoteRoom(update);
@@ -117,6 +117,8 @@ void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate&
   Release({group.number, group.epoch, update.id});
   if (update.no_room) {
     streams_.Park(id, {std::nullopt, Str(group.Name(), " had no room for it")});
+  } else if (update.detail == kDeadlineOver && streams_.Find(id)->deadline) {
+    Expire(id);
   } else if (update.detail.empty()) {
     LoseStreamsGroup(id, {LossCause::kRankDied, Str(group.Name(), " gave the request up")});
   } else {
@@ -126,11 +128,14 @@ void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate&
 }
 
 void Region::NoteFirstToken(StreamId id, const Stream& stream) {
-  const int64_t waited_ms = (clock_.now() - stream.arrival_time) / kMillisecondNs;
-  if (stream.predicted_ms) waits_.NoteOutcome(*stream.predicted_ms, waited_ms);
+  const TimeNs waited = clock_.now() - stream.arrival_time;
+  if (stream.predicted) {
+    waits_.NoteOutcome(*stream.predicted, stream.grant.service_class, waited);
+  }
   Record record = RecordOf(RecordKind::kFirstToken, id, stream);
   record.group = stream.group;
-  record.figures = {{"waited_ms", static_cast<double>(waited_ms), "the region's clock"}};
+  record.figures = {
+      {"waited_ms", static_cast<double>(waited) / kMillisecondNs, "the region's clock"}};
   recorder_.Note(std::move(record));
 }
 

@@ -14,6 +14,7 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/model.h"
+#include "coordinator/core/predict/wait_answer.h"
 #include "coordinator/core/queue/fair_queue.h"
 #include "coordinator/core/streams/generation_state.h"
 #include "coordinator/core/tenants/tenants.h"
@@ -72,7 +73,7 @@ struct Stream : GenerationState {
   std::optional<TimeNs> deadline;  // When it ends at the latest.
   std::optional<TimeNs> group_deadline;  // As its group was told; at least that.
   TimeNs arrival_time = 0;
-  std::optional<int64_t> predicted_ms;  // From its arrival to its first token, as of then.
+  std::optional<WaitAnswer> predicted;  // When it came.
 };
 using StreamMap = std::map<StreamId, Stream>;
 

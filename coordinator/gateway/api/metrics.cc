@@ -106,6 +106,10 @@ constexpr GaugeSample kGaugeSamples[] = {
      [](const SchedulerStats& stats) { return stats.kv_blocks_kept; }},
     {"shoal_kv_blocks", "gauge", "KV cache blocks there are.",
      [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
+    {"shoal_prompt_rows_left", "gauge", "Rows of prompts that groups have still to compute.",
+     [](const SchedulerStats& stats) { return stats.prompt_rows_left; }},
+    {"shoal_tokens_left", "gauge", "Tokens that groups may still have to generate.",
+     [](const SchedulerStats& stats) { return stats.tokens_left; }},
     // Its name is promised to outsiders and must not go; but what ends in _total is a counter, so
     // it is none of the gauges. New readers take shoal_kv_blocks.
     {"shoal_kv_blocks_total", "untyped", "The same as shoal_kv_blocks, under its old name.",
@@ -170,6 +174,14 @@ void WriteContinuity(const RegionStatus& region, std::string& text) {
                region.stalls, region.stall_seconds_sum);
 }
 
+void WriteWaits(const WaitErrorStatus& errors, std::string& text) {
+  WriteBuckets(text, "shoal_predicted_wait_error_ratio",
+               "How far predicted waits for the first token were off, as a share of the wait.",
+               kWaitErrorRatios, errors.counts, errors.sum);
+  text += Preamble("shoal_predicted_wait_error_median", "gauge", "Of the last 512.");
+  text += Str("shoal_predicted_wait_error_median ", FormatDouble(errors.median), "\n");
+}
+
 void WriteModels(const std::vector<ServedModel>& models, std::string& text) {
   const auto write = [&](std::string_view name, std::string_view help,
                          int64_t ServedModel::*value) {
@@ -213,6 +225,7 @@ std::string GatewayMetrics::Write(const RegionStatus& region, size_t connection_
   std::string text;
   WriteRegion(region, text);
   WriteContinuity(region, text);
+  WriteWaits(region.wait_errors, text);
   WriteModels(region.models, text);
   text +=
       Preamble("shoal_http_requests_total", "counter", "Requests answered, by path and status.");

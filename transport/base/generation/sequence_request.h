@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "transport/base/generation/generation.h"
@@ -11,6 +12,9 @@
 #include "transport/base/overload/service_class.h"
 
 namespace shoal {
+
+// SequenceUpdate::detail of a sequence that its leader ended because its deadline was over.
+inline constexpr std::string_view kDeadlineOver = "its deadline is over";
 
 // Plain data. With `generated` a group goes on where another one stopped: its sequence begins with
 // the prompt and those tokens, and everything that counts tokens counts them as its own answer's

@@ -41,14 +41,17 @@ LeaderLoop::~LeaderLoop() { context_.team.FinishIdleTask(); }
 void LeaderLoop::Run() {
   last_plan_ = context_.clock.now();
   for (;;) {
+    // Deadlines count from when a request is taken.
+    scheduler_.SetTime(context_.clock.now());
     TakeEvents();
     if (dismissed_ || HasToEnd()) break;
     if (context_.session.state() == CoordinatorSession::State::kFailed) break;
     CancelExpired();
-    scheduler_.SetTime(context_.clock.now());
     const int32_t in_flight = context_.step.in_flight();
     const bool worked = LeaderTurn(scheduler_, context_.step);
     if (worked) last_plan_ = context_.clock.now();
+    // What is reported counts a result together with the time that it took.
+    scheduler_.SetTime(context_.clock.now());
     context_.session.SetProgress(++turns_, !scheduler_.idle());
     // Sending takes a core from the step for a third of a millisecond, so a turn that only issued a
     // plan sends nothing: the turn that takes its result will.
@@ -161,7 +164,8 @@ void LeaderLoop::Introduce() {
   for (const uint64_t id : told.cancelled) scheduler_.Cancel(id);
   int64_t tokens = 0;
   int64_t ended = 0;
-  for (const HeldStream& held : told.streams) {
+  for (HeldStream& held : told.streams) {
+    held.request.deadline_ms = scheduler_.deadline_left_ms(held.request.id);
     tokens += held.all.tokens_before + static_cast<int64_t>(held.all.tokens.size());
     ended += held.all.finish == FinishReason::kNone ? 0 : 1;
   }
