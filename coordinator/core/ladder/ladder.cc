@@ -52,7 +52,7 @@ void Ladder::NoteRefusal(int32_t rung, BusyReason reason, TimeNs now) {
   refusals_.push_back(now);
   while (now - refusals_.front() > policy_.within_ms * kMillisecondNs) refusals_.pop_front();
   if (std::ssize(refusals_) < policy_.refusals) return;
-  if (level_ == lowest() || Held(/*downwards=*/true, now)) {
+  if (level_ == lowest() || !MayGoDown(now)) {
     refusals_.pop_front();
     return;
   }
@@ -77,19 +77,16 @@ void Ladder::NoteAnswer(int32_t rung, const std::string& session, TimeNs now) {
 void Ladder::Tick(bool asked, TimeNs now) {
   if (asked) {
     last_trouble_ = now;
-    const bool rested = !last_change_ || now - *last_change_ >= hold_ns();
-    const bool steps = level_ == 0 ? !Held(/*downwards=*/true, now) : rested;
+    const bool steps = level_ == 0 ? MayGoDown(now) : Rested(now);
     if (steps && level_ < lowest()) Go(level_ + 1, "a breaker asks for it", now);
     return;
   }
-  if (level_ == 0 || Held(/*downwards=*/false, now)) return;
+  if (level_ == 0 || !Rested(now)) return;
   if (last_trouble_ && now - *last_trouble_ < hold_ns()) return;
   Go(level_ - 1, Str("nothing was refused for ", policy_.hold_ms, " ms"), now);
 }
 
-bool Ladder::Held(bool downwards, TimeNs now) const {
-  return last_change_ && went_down_ != downwards && now - *last_change_ < hold_ns();
-}
+bool Ladder::Rested(TimeNs now) const { return !last_change_ || now - *last_change_ >= hold_ns(); }
 
 void Ladder::Go(int32_t to, std::string why, TimeNs now) {
   // Nobody takes them for a while: the newest say where it is.

@@ -58,7 +58,8 @@ class Ladder {
   };
 
   bool MayAnswer(int32_t rung, ServiceClass service_class) const;
-  bool Held(bool downwards, TimeNs now) const;
+  bool Rested(TimeNs now) const;  // The level has been the same for hold_ms.
+  bool MayGoDown(TimeNs now) const { return went_down_ || Rested(now); }
   void Go(int32_t to, std::string why, TimeNs now);
   int32_t lowest() const { return static_cast<int32_t>(policy_.rungs.size()); }
   TimeNs hold_ns() const { return policy_.hold_ms * kMillisecondNs; }
@@ -68,7 +69,7 @@ class Ladder {
   std::deque<TimeNs> refusals_;         // Of the level's own rung, within within_ms.
   std::optional<TimeNs> last_trouble_;  // Something asked for the level or a lower one.
   std::optional<TimeNs> last_change_;
-  bool went_down_ = false;  // By the last change.
+  bool went_down_ = true;  // By the last change.
   std::map<std::string, Place> sessions_;
   std::deque<LadderChange> changes_;
 };

@@ -36,8 +36,8 @@ bool IsTextAlone(const ApiRequest& request) {
 }
 
 std::optional<std::string> FindQuestion(const ApiRequest& request) {
-  const bool asks_text =
-      IsTextAlone(request) && request.params.grammar.text.empty() && request.prompts.size() == 1;
+  const bool asks_text = IsTextAlone(request) && request.params.grammar == GrammarSource() &&
+                         request.prompts.size() == 1;
   if (!asks_text) return std::nullopt;
   const PromptInput& prompt = request.prompts.front();
   if (const auto* text = std::get_if<std::string>(&prompt)) return *text;
