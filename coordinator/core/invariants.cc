@@ -60,6 +60,11 @@ std::string FindBrokenSequence(const Group& group, const Streams& streams) {
   if (group.trial && !group.sequences.contains(*group.trial)) {
     return Str(group.Name(), " has sequence ", *group.trial, " on trial, which it was not given");
   }
+  for (const auto& [sequence, tokens] : group.load.work()) {
+    if (!group.sequences.contains(sequence) || tokens < 0) {
+      return Str(group.Name(), " has ", tokens, " tokens of work for sequence ", sequence);
+    }
+  }
   for (const SequenceId sequence : group.sequences) {
     if (sequence > streams.last_sequence()) {
       return Str(group.Name(), " was given sequence ", sequence, ", the last one is ",
@@ -71,6 +76,9 @@ std::string FindBrokenSequence(const Group& group, const Streams& streams) {
     if (stream == streams.all().end() || stream->second.group != group.number) {
       return Str(group.Name(), " was given sequence ", sequence, " of stream ", id->second,
                  ", which is not with it");
+    }
+    if (!group.load.work().contains(sequence)) {
+      return Str(group.Name(), " has no work for sequence ", sequence, " of stream ", id->second);
     }
   }
   return "";

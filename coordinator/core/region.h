@@ -29,6 +29,7 @@
 #include "coordinator/core/tenants/tenants.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/group.h"
 
@@ -48,7 +49,8 @@ class Region {
   [[nodiscard]] bool Heartbeat(ConnectionId connection, uint64_t epoch, uint64_t progress,
                                bool pending);
   [[nodiscard]] bool Update(ConnectionId connection, uint64_t epoch,
-                            std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
+                            std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
+                            const PrefixReport& prefixes = {});
   // From a leader that joined, whether or not it was taken back (worker.capnp). Streams that make
   // no sense here are cancelled there, without harm to the group.
   [[nodiscard]] bool HandOver(ConnectionId connection, uint64_t epoch,
@@ -61,8 +63,7 @@ class Region {
   // Its group has a grace to have it back, unless it was dismissed.
   void Disconnected(ConnectionId connection, const std::string& why);
 
-  // ---- Events from whoever started a group.
-  // Its processes have ended. Result: false if it is not here (any more).
+  // ---- Events from whoever started a group. Its processes have ended: false if it is not here.
   bool GroupEnded(uint64_t number, LossCause cause, const std::string& why);
   // As GenerationService::Drain. When it is gone there is a GroupLostAction of kDrained.
   std::string Drain(uint64_t number);
@@ -71,8 +72,8 @@ class Region {
   // update has a finish, or one FailAction, or Cancel; one that is detached has neither until it is
   // resumed. request.stream, if given, is that of no stream here.
   std::variant<StreamId, StreamError> Submit(Request request);
-  // As GenerationService::Resume; what the stream has brought is told once more by DeliverActions.
   using Resumed = GenerationService::Resumed;
+  // As GenerationService::Resume; what the stream has brought is told once more by DeliverActions.
   std::variant<Resumed, StreamError> Resume(Request request);
   void Detach(StreamId stream);
   void Cancel(StreamId stream);
@@ -118,6 +119,8 @@ class Region {
   void LoseGroup(Group& group, LossCause cause, const std::string& why);
   void RemoveGroup(uint64_t number, const std::string& why);
   void TickGroup(Group& group);
+  void TickGuard();
+  void FollowGuard();  // Does what it has decided.
 
   // ---- region/canaries.cc
   void StartCanary(Group& group);

@@ -17,6 +17,7 @@
 #include "coordinator/gateway/http/http_server.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
+#include "coordinator/shell/breaker_rules_file.h"
 #include "coordinator/shell/rpc_gateway.h"
 #include "parallel/model/files/manifest.h"
 #include "transport/base/check.h"
@@ -116,6 +117,7 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   region.boot = core::BootPart(now_ms);
   region.unix_ms_at_zero = now_ms - SteadyClock().now() / kMillisecondNs;
   region.protections = ParseProtections(options.protections);
+  if (!options.breaker_rules.empty()) region.guard = ReadBreakerRules(options.breaker_rules);
   return region;
 }
 

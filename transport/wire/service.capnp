@@ -129,6 +129,12 @@ struct Status {
   groupRestartsTotal @10 :Int64;
   stalls @11 :List(Int64);     # By the bounds kStallSeconds, not cumulative.
   stallSecondsSum @12 :Float64;
+  breakers @13 :List(BreakerStatus);
+}
+
+struct BreakerStatus {
+  rule @0 :Text;               # "gpu_utilization > 90: reject_low_priority"
+  open @1 :Bool;               # Half open too.
 }
 
 struct GroupStatus {
@@ -148,6 +154,7 @@ struct GroupStatus {
   restartsTotal @13 :Int64;
   nextStartMs @14 :Int64 = -1; # Of a managed group that waits to be started: from now on. -1: it
   # does not wait.
+  ejected @15 :Bool;           # Left out of routing, or tried with one request at a time.
 }
 
 struct RankStatus {

@@ -45,12 +45,14 @@ size_t Group::capacity() const {
 bool Group::HasPlace() const { return ranks_away == 0 && !full && sequences.size() < capacity(); }
 
 bool Group::HasRoomFor(int64_t tokens) const {
+  if (given_max && sequences.size() - (has_canary() ? 1 : 0) >= *given_max) return false;
   return state == GroupState::kReady && !canary_due && HasPlace() &&
          tokens <= shape().kv_cache_tokens;
 }
 
 void Group::Forget(SequenceId sequence) {
   sequences.erase(sequence);
+  load.Forget(sequence);
   if (rejoin) rejoin->unconfirmed.erase(sequence);
   if (trial == sequence) trial.reset();
 }
@@ -92,6 +94,7 @@ GroupStatus Group::Status() const {
   }
   status.state = state;
   status.streams = static_cast<int64_t>(sequences.size());
+  status.ejected = given_max.has_value();
   status.stats = stats.value_or(SchedulerStats{});
   return status;
 }

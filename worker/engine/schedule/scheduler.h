@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "transport/base/clock.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/group.h"
 #include "worker/engine/step_plan.h"
@@ -111,6 +112,10 @@ class Scheduler {
   int32_t steps_in_flight() const;
   bool idle() const;  // Nothing runs, waits or is in flight.
   SchedulerStats stats() const;
+
+  // As PrefixCache's.
+  void ReportPrefixesAnew();
+  PrefixReport TakePrefixReport();
 
  private:
   struct State;
