@@ -60,6 +60,11 @@ std::string FindBrokenSequence(const Group& group, const Streams& streams) {
   if (group.trial && !group.sequences.contains(*group.trial)) {
     return Str(group.Name(), " has sequence ", *group.trial, " on trial, which it was not given");
   }
+  for (const auto& [sequence, tokens] : group.load.work()) {
+    if (!group.sequences.contains(sequence) || tokens < 0) {
+      return Str(group.Name(), " has ", tokens, " tokens of work for sequence ", sequence);
+    }
+  }
   for (const SequenceId sequence : group.sequences) {
     if (sequence > streams.last_sequence()) {
       return Str(group.Name(), " was given sequence ", sequence, ", the last one is ",
@@ -76,6 +81,9 @@ std::string FindBrokenSequence(const Group& group, const Streams& streams) {
     if (given == group.classes.end() || given->second != stream->second.grant.service_class) {
       return Str(group.Name(), " counts sequence ", sequence, " in another class than ",
                  ToString(stream->second.grant.service_class));
+    }
+    if (!group.load.work().contains(sequence)) {
+      return Str(group.Name(), " has no work for sequence ", sequence, " of stream ", id->second);
     }
   }
   return "";

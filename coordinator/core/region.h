@@ -44,7 +44,8 @@ class Region {
   [[nodiscard]] bool Heartbeat(ConnectionId connection, uint64_t epoch, uint64_t progress,
                                bool pending);
   [[nodiscard]] bool Update(ConnectionId connection, uint64_t epoch,
-                            std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
+                            std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
+                            const PrefixReport& prefixes = {});
   // From a leader that joined, whether or not it was taken back (worker.capnp). Streams that make
   // no sense here are cancelled there, without harm to the group.
   [[nodiscard]] bool HandOver(ConnectionId connection, uint64_t epoch,
@@ -57,8 +58,7 @@ class Region {
   // Its group has a grace to have it back, unless it was dismissed.
   void Disconnected(ConnectionId connection, const std::string& why);
 
-  // ---- Events from whoever started a group.
-  // Its processes have ended. Result: false if it is not here (any more).
+  // ---- Events from whoever started a group. Its processes have ended: false if it is not here.
   bool GroupEnded(uint64_t number, LossCause cause, const std::string& why);
   // As GenerationService::Drain. When it is gone there is a GroupLostAction of kDrained.
   std::string Drain(uint64_t number);
@@ -67,8 +67,8 @@ class Region {
   // resumed. request.stream, if given, is that of no stream here.
   std::variant<StreamId, StreamError> Submit(Request request);
   std::optional<StreamError> PreCheck(const RequestTerms& terms);
-  // As GenerationService::Resume; what the stream has brought is told once more by DeliverActions.
   using Resumed = GenerationService::Resumed;
+  // As GenerationService::Resume; what the stream has brought is told once more by DeliverActions.
   std::variant<Resumed, StreamError> Resume(Request request);
   void Detach(StreamId stream);
   void Cancel(StreamId stream);
@@ -114,6 +114,8 @@ class Region {
   void LoseGroup(Group& group, LossCause cause, const std::string& why);
   void RemoveGroup(uint64_t number, const std::string& why);
   void TickGroup(Group& group);
+  void TickGuard();
+  void FollowGuard();  // Does what it has decided.
 
   // ---- region/canaries.cc
   void StartCanary(Group& group);

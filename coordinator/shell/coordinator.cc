@@ -19,6 +19,7 @@
 #include "coordinator/gateway/ladder/degrader.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
+#include "coordinator/shell/breaker_rules_file.h"
 #include "coordinator/shell/rpc_gateway.h"
 #include "coordinator/shell/tenants_file.h"
 #include "parallel/model/files/manifest.h"
@@ -125,6 +126,7 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   region.unix_ms_at_zero = now_ms - SteadyClock().now() / kMillisecondNs;
   region.protections = ParseProtections(options.protections);
   if (!options.tenants_file.empty()) region.tenants = ReadTenantsFile(options.tenants_file);
+  if (!options.breaker_rules.empty()) region.guard = ReadBreakerRules(options.breaker_rules);
   return region;
 }
 

@@ -149,8 +149,9 @@ bool RegionService::OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t pr
 }
 
 bool RegionService::OnUpdates(uint64_t connection, uint64_t epoch,
-                              std::vector<SequenceUpdate> updates, const SchedulerStats& stats) {
-  const bool taken = region_.Update(connection, epoch, std::move(updates), stats);
+                              std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
+                              const PrefixReport& prefixes) {
+  const bool taken = region_.Update(connection, epoch, std::move(updates), stats, prefixes);
   Schedule();
   return taken;
 }

@@ -70,7 +70,7 @@ class RegionService : public core::GenerationService,
   RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                 const SchedulerStats& stats) override;
+                 const SchedulerStats& stats, const PrefixReport& prefixes = {}) override;
   bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
                   bool last) override;
   bool OnDrain(uint64_t connection, uint64_t epoch) override;

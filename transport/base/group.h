@@ -139,8 +139,16 @@ struct GroupStatus {
   int64_t restarts_total = 0;  // Of a managed group.
   int64_t next_start_ms = -1;  // Of a managed group that waits to be started: from now on.
                                // -1: it does not wait.
+  bool ejected = false;        // Left out of routing, or tried with one request at a time.
 
   bool operator==(const GroupStatus&) const = default;
+};
+
+struct BreakerStatus {
+  std::string rule{};  // "gpu_utilization > 90: reject_low_priority"
+  bool open = false;   // Half open too.
+
+  bool operator==(const BreakerStatus&) const = default;
 };
 
 // Upper bounds of the buckets of RegionStatus::stalls.
@@ -182,6 +190,7 @@ struct RegionStatus {
   std::array<int64_t, std::size(kStallSeconds) + 1> stalls{};
   double stall_seconds_sum = 0;
   WaitErrorStatus wait_errors{};  // Not part of what is sent over RPC.
+  std::vector<BreakerStatus> breakers{};
 
   bool operator==(const RegionStatus&) const = default;
 };

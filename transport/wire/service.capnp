@@ -136,6 +136,12 @@ struct Status {
   stalls @11 :List(Int64);     # By the bounds kStallSeconds, not cumulative.
   stallSecondsSum @12 :Float64;
   requestsCoalescedTotal @13 :Int64; # Of requestsTotal: they got the answer of an equal one.
+  breakers @14 :List(BreakerStatus);
+}
+
+struct BreakerStatus {
+  rule @0 :Text;               # "gpu_utilization > 90: reject_low_priority"
+  open @1 :Bool;               # Half open too.
 }
 
 struct GroupStatus {
@@ -155,6 +161,7 @@ struct GroupStatus {
   restartsTotal @13 :Int64;
   nextStartMs @14 :Int64 = -1; # Of a managed group that waits to be started: from now on. -1: it
   # does not wait.
+  ejected @15 :Bool;           # Left out of routing, or tried with one request at a time.
 }
 
 struct RankStatus {

@@ -105,8 +105,8 @@ interface RankSession {
 }
 
 interface UpdateSink {
-  update @0 (epoch :Epoch, sequences :List(Gen.SequenceUpdate), stats :SchedulerStats)
-      -> stream;
+  update @0 (epoch :Epoch, sequences :List(Gen.SequenceUpdate), stats :SchedulerStats,
+      prefixes :PrefixReport) -> stream;
   # One call a step carries the tokens of all sequences; where they are many, or log-probabilities
   # of a long prompt, several calls of about 256 KiB do. The leader keeps a bounded number of calls
   # under way, so a coordinator that cannot follow slows the group down instead of filling memory.
@@ -148,6 +148,15 @@ enum GroupState {
   draining @3;
   stopping @4;
   lost @5;                     # A managed group that is not there.
+}
+
+struct PrefixReport {
+  # How the group's prefix cache has changed since the report before. Only a hint where requests
+  # are likely to find their prefix: a coordinator may ignore it.
+
+  full @0 :Bool;               # It begins anew: what was reported before counts no more.
+  added @1 :List(UInt64);      # transport/base/generation/prefix_hash.h; 2,048 in both at most.
+  removed @2 :List(UInt64);
 }
 
 struct SchedulerStats {

@@ -53,6 +53,7 @@ size_t Group::CountStreams(ServiceClass service_class) const {
 }
 
 bool Group::HasRoomFor(int64_t tokens, ServiceClass service_class) const {
+  if (given_max && sequences.size() - (has_canary() ? 1 : 0) >= *given_max) return false;
   return state == GroupState::kReady && !canary_due && !shaped && HasPlace() &&
          tokens <= shape().kv_cache_tokens && CountStreams(service_class) < streams_max;
 }
@@ -75,6 +76,7 @@ void Group::Forget(SequenceId sequence) {
     --class_counts[static_cast<size_t>(given->second)];
     classes.erase(given);
   }
+  load.Forget(sequence);
   if (rejoin) rejoin->unconfirmed.erase(sequence);
   if (trial == sequence) trial.reset();
 }
@@ -116,6 +118,7 @@ GroupStatus Group::Status() const {
   }
   status.state = state;
   status.streams = static_cast<int64_t>(sequences.size());
+  status.ejected = given_max.has_value();
   status.stats = stats.value_or(SchedulerStats{});
   return status;
 }

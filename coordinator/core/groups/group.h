@@ -13,6 +13,8 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/canary.h"
+#include "coordinator/core/groups/load/group_load.h"
+#include "coordinator/core/groups/load/known_prefixes.h"
 #include "coordinator/core/groups/model.h"
 #include "coordinator/core/tenants/token_bucket.h"
 #include "transport/base/clock.h"
@@ -55,8 +57,13 @@ struct Group {
   // where it is decided who is next.
   size_t streams_max = SIZE_MAX;
   std::array<size_t, kServiceClasses> class_counts{};  // Of `classes`.
-  // Of those, that of a stream that may take groups along (Stream::on_trial): at most one, so that
-  // no other one is blamed for what it does.
+  GroupLoad load;          // Of its streams, what they may still cost, and how fast it does it.
+  KnownPrefixes prefixes;  // That it has reported.
+  // Streams that it may be given at once although it has room (Guard): 0 while it is left out, 1
+  // while it is tried. None: as many as fit.
+  std::optional<size_t> given_max;
+  // Of its sequences, that of a stream that may take groups along (Stream::on_trial): at most one,
+  // so that no other one is blamed for what it does.
   std::optional<SequenceId> trial;
   // What its leader says of sequences up to this one that it was not given is of an earlier time,
   // of this coordinator or another: it is ignored.

@@ -13,7 +13,7 @@ constexpr std::array<std::string_view, kRecordKinds> kNames = {
     "preempted",    "parked",        "degraded",       "expired",        "finished",
     "failed",       "cancelled",     "group_ready",    "group_lost",     "ejected",
     "returned",     "drained",       "breaker_opened", "breaker_probed", "breaker_closed",
-    "rung_changed", "policy_loaded", "policy_refused"};
+    "rung_changed", "policy_loaded", "policy_refused", "panic_began",    "panic_ended"};
 
 }  // namespace
 

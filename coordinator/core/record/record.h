@@ -42,10 +42,13 @@ enum class RecordKind : uint8_t {
   kRungChanged,
   kPolicyLoaded,
   kPolicyRefused,
+  kPanicBegan,  // Too many groups fail to leave them out.
+  kPanicEnded,
 };
-constexpr int kRecordKinds = static_cast<int>(RecordKind::kPolicyRefused) + 1;
+constexpr int kRecordKinds = static_cast<int>(RecordKind::kPanicEnded) + 1;
 
-// "admitted", "rejected", ..., "policy_refused".
+// "admitted", "rejected", ..., "policy_refused", "panic_began",
+// "panic_ended".
 std::string_view ToString(RecordKind kind);
 
 // A number that a decision was made by.

@@ -176,6 +176,7 @@ void Region::Bind(StreamId id, Group& group, SequenceId sequence) {
   if (parked && parked->cause) ++counts_.streams_resumed[static_cast<size_t>(*parked->cause)];
   const Stream& stream = streams_.Place(id, group.number, sequence);
   group.Give(sequence, stream.grant.service_class);
+  group.load.SetWork(sequence, stream.work_left());
   if (stream.on_trial()) group.trial = sequence;
 }
 

@@ -48,7 +48,11 @@ void Region::LoseStreamsGroup(StreamId id, Parked why) {
   record.group = stream.group;
   record.detail = why.why;
   recorder_.Note(std::move(record));
-  if (stream.group) guard_.NoteError(*stream.group, clock_.now());
+  // One that is lost is not blamed when it is started anew: it has a canary to show that it is
+  // well.
+  if (stream.group && groups_.Find(*stream.group) != nullptr) {
+    guard_.NoteError(*stream.group, groups_.all(), clock_.now());
+  }
   if (++stream.groups_lost < stream.groups_lost_max) return streams_.Park(id, std::move(why));
   const TimeNs refusal_ns = options_.suspect_refusal_ms * kMillisecondNs;
   suspects_.Add(stream.key, stream.request.prompt, clock_.now() + refusal_ns);
@@ -66,7 +70,8 @@ std::optional<uint64_t> Region::ChooseGroupFor(StreamId id, const Stream& stream
                          .stream = id,
                          .session = stream.request.terms.session,
                          .prompt = stream.request.prompt,
-                         .cache_salt = stream.request.params.cache_salt},
+                         .cache_salt = stream.request.params.cache_salt,
+                         .may_share = !stream.request.params.prompt_logprobs},
                         groups_.all(), guard_, clock_.now());
 }
 

@@ -35,7 +35,7 @@ Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t
       streams_(std::move(random), options_.boot, options_.groups_per_stream_max),
       tenants_(options_.tenants, options_.protections.edge_limit),
       guard_(options_.guard, options_.protections.routing),
-      router_(options_.routing_policy),
+      router_(options_.routing_policy, options_.protections.routing),
       recorder_(clock, options_.unix_ms_at_zero) {
   SHOAL_CHECK(!options_.canary_prompt.empty());
   streams_.Configure(MakeFairRules(tenants_.policy(), options_));
@@ -192,7 +192,7 @@ void Region::Tick() {
   std::vector<uint64_t> numbers;
   for (const auto& [number, group] : groups_.all()) numbers.push_back(number);
   for (const uint64_t number : numbers) TickGroup(groups_.at(number));
-  guard_.Tick(groups_.all(), clock_.now());
+  TickGuard();
   if (tenants_.policy().shape_tokens_per_second > 0) DispatchAll();
   FailStranded();
   ForgetStreams();
@@ -219,6 +219,36 @@ void Region::TickGroup(Group& group) {
   const ModelKey key = group.key;
   TickCanary(group);
   if (was_full || was_quiet) Dispatch(key);
+}
+
+void Region::TickGuard() {
+  const TimeNs now = clock_.now();
+  TimeNs oldest = now;
+  for (const auto& [id, stream] : streams_.all()) {
+    if (stream.tokens.empty()) oldest = std::min(oldest, stream.arrival_time);
+  }
+  guard_.Tick({.groups = groups_.all(),
+               .requests_waiting = static_cast<int64_t>(streams_.waiting_count()),
+               .queue_wait_ms = (now - oldest) / kMillisecondNs,
+               .now = now});
+  FollowGuard();
+}
+
+void Region::FollowGuard() {
+  std::set<ModelKey> more;
+  for (const auto& [number, unused] : groups_.all()) {
+    Group& group = groups_.at(number);
+    const std::optional<size_t> before = std::exchange(group.given_max, guard_.GivenMax(number));
+    // No limit is the highest one.
+    if (group.given_max.value_or(SIZE_MAX) > before.value_or(SIZE_MAX)) more.insert(group.key);
+  }
+  for (Record& record : guard_.TakeRecords()) {
+    const bool drained = record.kind == RecordKind::kDrained;
+    Group* group = record.group ? groups_.Find(*record.group) : nullptr;
+    recorder_.Note(std::move(record));
+    if (drained && group != nullptr && group->given_max) MoveStreams(*group);
+  }
+  for (const ModelKey& key : more) Dispatch(key);
 }
 
 void Region::Stop() {

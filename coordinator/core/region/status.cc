@@ -43,6 +43,7 @@ RegionStatus Region::status() const {
     if (loss != last_losses_.end()) group.last_loss = loss->second;
   }
   status.models = models();
+  status.breakers = guard_.breakers();
   status.requests_waiting = static_cast<int32_t>(streams_.waiting_count());
   status.streams_live = static_cast<int64_t>(streams_.all().size());
   status.totals = groups_.totals();

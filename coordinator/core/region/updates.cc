@@ -24,12 +24,14 @@ size_t StallBucket(double seconds) {
 }  // namespace
 
 bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                    const SchedulerStats& stats) {
+                    const SchedulerStats& stats, const PrefixReport& prefixes) {
   Group* group = FindLed(connection, epoch);
   if (group == nullptr) return false;
   const uint64_t number = group->number;
   const ModelKey key = group->key;
   groups_.ApplyStats(*group, stats);
+  group->load.Learn(stats, clock_.now());
+  group->prefixes.Apply(prefixes);
   waits_.Learn(*group, stats);
   for (SequenceUpdate& update : updates) {
     if (group->rejoin) group->rejoin->unconfirmed.erase(update.id);
@@ -49,6 +51,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
       ApplyUpdate(*group, std::move(update));
     }
   }
+  if (guard_.has_records()) FollowGuard();
   StartDueCanary(*group);
   DismissDrained(*group);
   Dispatch(key);
@@ -96,6 +99,7 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   stream.cached_told = stream.cached_told || !update.tokens.empty();
   if (ends) update.resumes = stream.resumes;
   stream.Apply(update);
+  if (!ends) group.load.SetWork(update.id, stream.work_left());
   if (stream.request.resumable || stream.request.shares) stream.Keep(update);
   if (!update.tokens.empty() && std::ssize(stream.tokens) == std::ssize(update.tokens)) {
     NoteFirstToken(id, stream);
@@ -109,7 +113,11 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
       actions_.emplace_back(DeliverAction{reader, update});
   }
   if (!ends) return;
-  guard_.NoteSuccess(group.number, clock_.now());
+  if (update.finish == FinishReason::kNumericError) {
+    guard_.NoteError(group.number, groups_.all(), clock_.now());
+  } else {
+    guard_.NoteSuccess(group.number, groups_.all(), clock_.now());
+  }
   FinishStream(group, id, std::move(update));
 }
 

@@ -25,19 +25,23 @@ struct RouteQuestion {
   const std::string& session;  // Empty: none.
   const std::vector<int32_t>& prompt;
   const std::string& cache_salt;
+  bool may_share = true;  // It looks for its prefix at all.
 };
 
 // Threading: none; owned by Region.
 class Router {
  public:
-  explicit Router(RoutingPolicy policy);
+  // Not `active`: groups take turns, whatever is known of them (Protections).
+  Router(RoutingPolicy policy, bool active);
 
-  // None if no ready group of that key has room now.
+  // None if no ready group of that key has room now. A session goes to its own group, if that is
+  // well, whatever the policy.
   std::optional<uint64_t> Choose(const RouteQuestion& question, const GroupMap& groups,
                                  const Guard& guard, TimeNs now) const;
 
  private:
   const RoutingPolicy policy_;
+  const bool active_;
 };
 
 }  // namespace shoal::core

@@ -7,6 +7,11 @@
 
 namespace shoal::core {
 
+int64_t Stream::work_left() const {
+  const int64_t prompt = tokens.empty() ? std::ssize(request.prompt) : 0;
+  return prompt + request.params.tokens_max - std::ssize(tokens);
+}
+
 bool Stream::on_trial() const { return groups_lost >= groups_lost_max - 1; }
 
 void Stream::Keep(const SequenceUpdate& update) {

@@ -47,6 +47,9 @@ struct Stream : GenerationState {
 
   // Remembers what an update brought besides its tokens.
   void Keep(const SequenceUpdate& update);
+  // Tokens that it may still cost a group: its prompt, until its first token is there, and the rest
+  // of its answer at its longest.
+  int64_t work_left() const;
   // It lost so many groups that the next one may be its doing: no other such stream is beside it.
   bool on_trial() const;
 

@@ -147,6 +147,19 @@ void WriteRegion(const RegionStatus& region, std::string& text) {
   WriteSample(text, "shoal_streams_live", "gauge", "Sequences not yet ended.", region.streams_live);
 }
 
+void WriteGuard(const RegionStatus& region, std::string& text) {
+  text += Preamble("shoal_group_ejected", "gauge",
+                   "1 for a group that is left out of routing, or tried with one request.");
+  for (const GroupStatus& group : region.groups) {
+    text += Str("shoal_group_ejected{group=\"", group.group, "\"} ", group.ejected ? 1 : 0, "\n");
+  }
+  text += Preamble("shoal_breaker_open", "gauge", "1 for a breaker that is open, or half open.");
+  for (const BreakerStatus& breaker : region.breakers) {
+    text += Str("shoal_breaker_open{rule=\"", LabelValue(breaker.rule), "\"} ",
+                breaker.open ? 1 : 0, "\n");
+  }
+}
+
 // A family with a sample for each cause, all from the start.
 void WriteCauses(std::string& text, std::string_view name, std::string_view help, int causes,
                  const std::array<int64_t, kLossCauses>& counts) {
@@ -226,6 +239,7 @@ std::string GatewayMetrics::Write(const RegionStatus& region, size_t connection_
   WriteRegion(region, text);
   WriteContinuity(region, text);
   WriteWaits(region.wait_errors, text);
+  WriteGuard(region, text);
   WriteModels(region.models, text);
   text +=
       Preamble("shoal_http_requests_total", "counter", "Requests answered, by path and status.");

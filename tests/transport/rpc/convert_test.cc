@@ -92,7 +92,8 @@ TEST(ConvertRegionStatus, GivesBackEveryField) {
                            6,
                            "rank 1 died",
                            7,
-                           800});
+                           800,
+                           true});
   status.models = {{"toy", "00ff", 64}, {"other", "11ff", 32}};
   status.totals.steps_total = 13;
   status.requests_waiting = 6;
@@ -106,6 +107,7 @@ TEST(ConvertRegionStatus, GivesBackEveryField) {
   status.group_restarts_total = 11;
   status.stalls = {3, 2, 1};
   status.stall_seconds_sum = 1.5;
+  status.breakers = {{"kv_used > 95: reject_all", true}, {"queue_length > 9: degrade", false}};
   ::capnp::MallocMessageBuilder message;
   auto wire = message.initRoot<wire::Status>();
   Write(status, wire);

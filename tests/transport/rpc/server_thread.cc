@@ -83,11 +83,12 @@ bool ServerThread::OnHeartbeat(uint64_t, uint64_t epoch, uint64_t progress, bool
 }
 
 bool ServerThread::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                             const SchedulerStats& stats) {
+                             const SchedulerStats& stats, const PrefixReport& prefixes) {
   bool taken = false;
   Note([&](Heard& heard) {
     for (SequenceUpdate& update : updates) heard.updates.push_back(std::move(update));
     heard.stats = stats;
+    if (!prefixes.empty()) heard.prefixes.push_back(prefixes);
     taken = epoch == register_reply_.epoch;
   });
   return taken;

@@ -38,6 +38,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     bool pending = false;
     std::vector<SequenceUpdate> updates;
     SchedulerStats stats;
+    std::vector<PrefixReport> prefixes;  // Without the empty ones.
     std::vector<HeldStream> held;
     int hand_overs_ended = 0;
     int drains = 0;
@@ -73,7 +74,7 @@ class ServerThread : private RankListener, private UpstreamListener {
   RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                 const SchedulerStats& stats) override;
+                 const SchedulerStats& stats, const PrefixReport& prefixes) override;
   bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
                   bool last) override;
   bool OnDrain(uint64_t connection, uint64_t epoch) override;

@@ -100,9 +100,11 @@ bool FakeCoordinator::OnHeartbeat(uint64_t, uint64_t epoch, uint64_t, bool) {
 }
 
 bool FakeCoordinator::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                                const SchedulerStats& group_stats) {
+                                const SchedulerStats& group_stats,
+                                const PrefixReport& group_prefixes) {
   for (const SequenceUpdate& update : updates) Take(update);
   stats = group_stats;
+  if (!group_prefixes.empty()) prefixes.push_back(group_prefixes);
   return epoch == epoch_;
 }
 

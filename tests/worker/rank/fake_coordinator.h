@@ -58,6 +58,7 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   int64_t drains = 0;
   std::vector<std::pair<LossCause, std::string>> faults;
   SchedulerStats stats;
+  std::vector<PrefixReport> prefixes;  // Without the empty ones.
   int64_t heartbeats = 0;
   int64_t disconnects = 0;
 
@@ -65,7 +66,7 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                 const SchedulerStats& group_stats) override;
+                 const SchedulerStats& group_stats, const PrefixReport& group_prefixes) override;
   bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
                   bool last) override;
   bool OnDrain(uint64_t connection, uint64_t epoch) override;

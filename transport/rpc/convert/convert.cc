@@ -233,6 +233,21 @@ RankRegistration Read(wire::RankRegistration::Reader from) {
   return rank;
 }
 
+void Write(const PrefixReport& report, wire::PrefixReport::Builder to) {
+  to.setFull(report.full);
+  auto added = to.initAdded(static_cast<unsigned>(report.added.size()));
+  for (unsigned i = 0; i < report.added.size(); ++i) added.set(i, report.added[i]);
+  auto removed = to.initRemoved(static_cast<unsigned>(report.removed.size()));
+  for (unsigned i = 0; i < report.removed.size(); ++i) removed.set(i, report.removed[i]);
+}
+
+PrefixReport Read(wire::PrefixReport::Reader from) {
+  PrefixReport report{.full = from.getFull()};
+  for (const uint64_t hash : from.getAdded()) report.added.push_back(hash);
+  for (const uint64_t hash : from.getRemoved()) report.removed.push_back(hash);
+  return report;
+}
+
 void Write(const SchedulerStats& stats, wire::SchedulerStats::Builder to) {
   to.setStepsTotal(stats.steps_total);
   to.setSequencesRunning(stats.sequences_running);
@@ -428,6 +443,7 @@ void Write(const GroupStatus& group, wire::GroupStatus::Builder to) {
   to.setLastLoss(ToText(group.last_loss));
   to.setRestartsTotal(group.restarts_total);
   to.setNextStartMs(group.next_start_ms);
+  to.setEjected(group.ejected);
 }
 
 GroupStatus Read(wire::GroupStatus::Reader from) {
@@ -447,6 +463,7 @@ GroupStatus Read(wire::GroupStatus::Reader from) {
   group.last_loss = ToString(from.getLastLoss());
   group.restarts_total = from.getRestartsTotal();
   group.next_start_ms = from.getNextStartMs();
+  group.ejected = from.getEjected();
   return group;
 }
 
@@ -467,6 +484,11 @@ void Write(const RegionStatus& status, wire::Status::Builder to) {
   to.setGroupRestartsTotal(status.group_restarts_total);
   WriteCounts(status.stalls, to.initStalls(status.stalls.size()));
   to.setStallSecondsSum(status.stall_seconds_sum);
+  auto breakers = to.initBreakers(static_cast<unsigned>(status.breakers.size()));
+  for (unsigned i = 0; i < status.breakers.size(); ++i) {
+    breakers[i].setRule(ToText(status.breakers[i].rule));
+    breakers[i].setOpen(status.breakers[i].open);
+  }
 }
 
 RegionStatus Read(wire::Status::Reader from) {
@@ -485,6 +507,9 @@ RegionStatus Read(wire::Status::Reader from) {
   status.group_restarts_total = from.getGroupRestartsTotal();
   ReadCounts(from.getStalls(), status.stalls);
   status.stall_seconds_sum = from.getStallSecondsSum();
+  for (const auto breaker : from.getBreakers()) {
+    status.breakers.push_back({ToString(breaker.getRule()), breaker.getOpen()});
+  }
   return status;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
@@ -44,6 +45,9 @@ HeldStream Read(wire::HeldStream::Reader from);
 
 void Write(const RankRegistration& rank, wire::RankRegistration::Builder to);
 RankRegistration Read(wire::RankRegistration::Reader from);
+
+void Write(const PrefixReport& report, wire::PrefixReport::Builder to);
+PrefixReport Read(wire::PrefixReport::Reader from);
 
 void Write(const SchedulerStats& stats, wire::SchedulerStats::Builder to);
 SchedulerStats Read(wire::SchedulerStats::Reader from);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
@@ -29,7 +30,7 @@ class RankListener {
   virtual bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress,
                            bool pending) = 0;
   virtual bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                         const SchedulerStats& stats) = 0;
+                         const SchedulerStats& stats, const PrefixReport& prefixes) = 0;
   // From a leader; as worker.capnp says.
   virtual bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
                           bool last) = 0;

@@ -89,7 +89,7 @@ class UpdateSink : public wire::UpdateSink::Server {
       std::vector<SequenceUpdate> updates;
       for (const auto update : params.getSequences()) updates.push_back(Read(update));
       RequireEpoch(host_.ranks().OnUpdates(connection_, params.getEpoch(), std::move(updates),
-                                           Read(params.getStats())),
+                                           Read(params.getStats()), Read(params.getPrefixes())),
                    params.getEpoch());
       return kj::Promise<void>(kj::READY_NOW);
     });

@@ -201,4 +201,8 @@ SchedulerStats Scheduler::stats() const {
   return stats;
 }
 
+void Scheduler::ReportPrefixesAnew() { state_->prefixes.ReportAnew(); }
+
+PrefixReport Scheduler::TakePrefixReport() { return state_->prefixes.TakeReport(); }
+
 }  // namespace shoal::engine

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "transport/base/clock.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/group.h"
 #include "worker/engine/step_plan.h"
@@ -122,6 +123,10 @@ class Scheduler {
   int64_t deadline_left_ms(uint64_t id) const;
   bool idle() const;  // Nothing runs, waits or is in flight.
   SchedulerStats stats() const;
+
+  // As PrefixCache's.
+  void ReportPrefixesAnew();
+  PrefixReport TakePrefixReport();
 
  private:
   struct State;

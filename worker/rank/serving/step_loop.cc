@@ -150,6 +150,7 @@ void LeaderLoop::Join(const Membership& membership) {
   news_.clear();  // They are part of what is held.
   Introduce();
   sent_ = scheduler_.stats();
+  scheduler_.ReportPrefixesAnew();
   if (!drain_began_) return;
   const TimeNs most = membership.outcome.drain_timeout_ms * kMillisecondNs;
   drain_end_ = {*drain_began_ + most};
@@ -207,8 +208,10 @@ void LeaderLoop::SendUpdates() {
   CollectUpdates();
   std::vector<SequenceUpdate> news = std::exchange(news_, {});
   const SchedulerStats stats = scheduler_.stats();
-  if (!joined_ || (news.empty() && stats == sent_)) return;
-  context_.session.QueueUpdates(std::move(news), stats, membership_.number);
+  if (!joined_) return;
+  PrefixReport prefixes = scheduler_.TakePrefixReport();
+  if (news.empty() && prefixes.empty() && stats == sent_) return;
+  context_.session.QueueUpdates(std::move(news), stats, std::move(prefixes), membership_.number);
   // From a kernel thread that waits: the link's thread and the coordinator then run on its core. On
   // this thread's core they would delay the next step of all ranks.
   context_.team.RunOnIdleThread(send_queued_);
