@@ -111,9 +111,9 @@ std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
   if (better && view.options.protections.admission &&
       queue.fresh(service_class) >= kept[static_cast<size_t>(service_class)]) {
     return MakeFull(BusyReason::kQueueFull,
-                           Str("there was no room for requests of class ", ToString(*better),
-                               " a moment ago: until they come again, none of class ",
-                               ToString(service_class), " is taken"),
+                    Str("there was no room for requests of class ", ToString(*better),
+                        " a moment ago: until they come again, none of class ",
+                        ToString(service_class), " is taken"),
                     predicted);
   }
   const size_t waiting = view.streams.waiting_new(key);

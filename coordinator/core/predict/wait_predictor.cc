@@ -196,7 +196,8 @@ std::vector<Job> WaitPredictor::WaitingJobs(const ModelKey& key, const Streams& 
   std::vector<Job> jobs;
   const FairQueue& queue = streams.waiting(key);
   jobs.reserve(queue.size());
-  // The better class first, and then as they came: about as they are served, whatever their tenants.
+  // The better class first, and then as they came: about as they are served, whatever their
+  // tenants.
   std::set<std::pair<ServiceClass, uint64_t>> order;
   for (const auto& [size, arrival] : queue.by_size()) {
     order.emplace(queue.at(arrival).service_class, arrival);

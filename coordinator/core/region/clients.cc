@@ -181,8 +181,8 @@ void Region::Cancel(StreamId reader) {
 void Region::FailStream(StreamId id, StreamError error) {
   const bool expired = error.reason == BusyReason::kDeadlineExceeded;
   for (const StreamId reader : flights_.ReadersOf(id)) {
-    Record record = RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, reader,
-                             *streams_.Find(id));
+    Record record =
+        RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, reader, *streams_.Find(id));
     record.reason = error.reason;
     record.detail = error.message;
     recorder_.Note(std::move(record));

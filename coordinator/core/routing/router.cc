@@ -26,7 +26,7 @@ struct KeyTotals {
 };
 
 bool HasRoom(const Group& group, const RouteQuestion& question) {
-  return group.key == question.key && group.HasRoomFor(question.tokens) &&
+  return group.key == question.key && group.HasRoomFor(question.tokens, question.service_class) &&
          !(question.on_trial && group.trial);
 }
 
