@@ -69,18 +69,6 @@ ServiceClass Tenants::ClassOf(const RequestTerms& terms) const {
   return std::max(own, terms.service_class.value_or(own));
 }
 
-std::optional<StreamError> Tenants::FindRefusal(const RequestTerms& terms, TimeNs /*now*/) const {
-  const TenantPolicy& policy = PolicyOf(terms.tenant);
-  if (!edge_limit_ || policy.requests_in_flight_max == 0) return std::nullopt;
-  const auto usage = usage_.find(policy.name);
-  const int64_t in_flight = usage == usage_.end() ? 0 : usage->second.held.requests;
-  if (in_flight < policy.requests_in_flight_max) return std::nullopt;
-  return MakeStreamError(
-      BusyReason::kQuotaExceeded,
-      Str(Named(policy.name), " has ", in_flight, " requests in flight, its bound is ",
-          policy.requests_in_flight_max, ": wait for one to end"));
-}
-
 std::optional<StreamError> Tenants::FindRetryRefusal(const RequestTerms& terms, TimeNs now) {
   if (!edge_limit_) return std::nullopt;
   RetryBudget& retries = UsageOf(terms.tenant, now).retries;
@@ -97,9 +85,23 @@ std::optional<StreamError> Tenants::FindRetryRefusal(const RequestTerms& terms, 
       retries.WaitMs(share_max, now));
 }
 
+std::optional<StreamError> Tenants::FindRefusal(const RequestTerms& terms, TimeNs /*now*/) const {
+  const TenantPolicy& policy = PolicyOf(terms.tenant);
+  const auto usage = usage_.find(policy.name);
+  const int64_t in_flight = usage == usage_.end() ? 0 : usage->second.held.requests;
+  if (!edge_limit_ || policy.requests_in_flight_max == 0 ||
+      in_flight < policy.requests_in_flight_max) {
+    return std::nullopt;
+  }
+  return MakeStreamError(
+      BusyReason::kQuotaExceeded,
+      Str(Named(policy.name), " has ", in_flight, " requests in flight, its bound is ",
+          policy.requests_in_flight_max, ": wait for one to end"));
+}
+
 std::variant<Grant, StreamError> Tenants::Charge(const RequestTerms& terms, int64_t tokens,
                                                  TimeNs now) {
-  if (auto refusal = FindRefusal(terms, now)) return *std::move(refusal);
+  if (auto error = FindRefusal(terms, now)) return *std::move(error);
   const TenantPolicy& policy = PolicyOf(terms.tenant);
   Usage& usage = UsageOf(terms.tenant, now);
   if (edge_limit_ && usage.bucket && !usage.bucket->Take(tokens, now)) {

@@ -49,6 +49,8 @@ class Tenants {
   // A request has come, whatever becomes of it; call once for each. Result: kQuotaExceeded for a
   // retry that is one too many for its tenant.
   std::optional<StreamError> FindRetryRefusal(const RequestTerms& terms, TimeNs now);
+  // Why a request of those terms would be refused whatever its size; none: it depends on that.
+  std::optional<StreamError> FindRefusal(const RequestTerms& terms, TimeNs now) const;
   // Takes `tokens` of work from its tenant's quota, and counts it as in flight. Otherwise
   // kQuotaExceeded, saying which bound it was and when to come again; kTooLarge for what no rest
   // would make room for.

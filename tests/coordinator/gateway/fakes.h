@@ -114,7 +114,6 @@ class FakeGeneration : public core::GenerationService {
   std::map<std::string, BusyReason> refusals;  // Of those for a model of that name.
   ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};
   bool degrade_asked = false;
-  std::vector<core::Record> records;
   std::vector<ServedModel> others;
   RegionStatus region;
   int32_t resumes = 0;  // Said with each end.
