@@ -95,6 +95,7 @@ class FakeGeneration : public core::GenerationService {
   // A few ids with log-probabilities that depend on the token alone.
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
 
+  std::vector<core::Record> records;  // As noted.
   std::vector<Sequence> sequences;
   std::optional<StreamError> refusal;  // Of the next Submits.
   size_t accepted_before_refusal = 0;
