@@ -68,21 +68,15 @@ std::variant<Size, StreamError> Measure(const Request& request, const ModelKey& 
           largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
 }
 
-bool QueueIsFull(const ModelKey& key, int64_t needed, const RegionOptions& options,
-                 const Groups& groups, const Streams& streams) {
-  return streams.waiting_new(key) >= static_cast<size_t>(options.queue_requests_max) &&
-         !ChooseGroup(groups.all(), key, needed);
-}
-
-StreamError QueueFullError(size_t waiting) {
-  return MakeStreamError(BusyReason::kQueueFull,
-                         Str("all groups are full and ", waiting, " requests wait already"));
-}
-
 std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
                                          const AdmissionView& view) {
-  if (!QueueIsFull(key, needed, view.options, view.groups, view.streams)) return std::nullopt;
-  return QueueFullError(view.streams.waiting_new(key));
+  const size_t waiting = view.streams.waiting_new(key);
+  if (waiting < static_cast<size_t>(view.options.queue_requests_max) ||
+      ChooseGroup(view.groups.all(), key, needed)) {
+    return std::nullopt;
+  }
+  return MakeStreamError(BusyReason::kQueueFull,
+                         Str("all groups are full and ", waiting, " requests wait already"));
 }
 
 // Whether it can be done by its deadline, by what is predicted.
@@ -143,18 +137,14 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
   return stream;
 }
 
-std::optional<StreamError> FindAllFull(const RegionOptions& options, const Groups& groups,
-                                       const Streams& streams) {
-  size_t waiting = 0;
-  bool full = false;  // While no group is ready, what is asked for decides.
-  for (const auto& [key, model] : groups.models()) {
+std::optional<StreamError> FindAllFull(const AdmissionView& view) {
+  std::optional<StreamError> full;  // While no group is ready, what is asked for decides.
+  for (const auto& [key, model] : view.groups.models()) {
     if (model.ready_since == 0) continue;
-    full = true;
-    waiting = streams.waiting_new(key);
-    if (!QueueIsFull(key, 1, options, groups, streams)) return std::nullopt;
+    full = FindQueueFull(key, /*needed=*/1, view);
+    if (!full) return std::nullopt;
   }
-  if (!full) return std::nullopt;
-  return QueueFullError(waiting);
+  return full;
 }
 
 }  // namespace shoal::core

@@ -35,7 +35,6 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
 
 // That there is no room for a request, whatever it asks for and of whichever model; none if there
 // may be.
-std::optional<StreamError> FindAllFull(const RegionOptions& options, const Groups& groups,
-                                       const Streams& streams);
+std::optional<StreamError> FindAllFull(const AdmissionView& view);
 
 }  // namespace shoal::core

@@ -76,7 +76,14 @@ std::optional<StreamError> Region::PreCheck(const RequestTerms& terms) {
     if (auto refusal = tenants_.FindRefusal(terms, clock_.now())) return refusal;
     // There may be an answer to share, however full all is.
     if (flights_.HasTenant(terms.tenant)) return std::nullopt;
-    return FindAllFull(options_, groups_, streams_);
+    return FindAllFull({.options = options_,
+                        .groups = groups_,
+                        .streams = streams_,
+                        .suspects = suspects_,
+                        .guard = guard_,
+                        .waits = waits_,
+                        .tenants = tenants_,
+                        .now = clock_.now()});
   };
   std::optional<StreamError> refusal = find();
   if (refusal) NoteRejection(terms, *refusal);

@@ -403,11 +403,11 @@ class HttpGateway::LargeCall : public PendingAnswer {
 std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   CheckBodyForm(call.request);
   call.terms = ReadTerms(call.request, call.caller, call.request_id);
-  Reading reading = MakeReading(call);
-  if (!reading.cursor) {  // Otherwise it is taken already.
+  if (FindOnce(call.request, "last-event-id") == nullptr) {  // Otherwise it is taken already.
     const std::optional<StreamError> refusal = generation_.PreCheck(call.terms);
     if (refusal) throw FromStreamError(*refusal);
   }
+  Reading reading = MakeReading(call);
   TextThread* thread = text_threads_.For(call.request.body.size());
   if (thread == nullptr) return Start(call, reading.Read(call.request.body, text_));
   if (thread->full()) {
@@ -418,6 +418,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
 }
 
 std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {
+  setup.terms = call.terms;
+  TakeTime(setup.terms, Now(timer_) - call.started);
   AnswerFormat& format = setup.format;
   if (setup.resumed) {
     setup.answer = setup.cursor.answer;
@@ -434,8 +436,6 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   setup.request_id = call.request_id;
   setup.route = call.route;
   setup.started = call.started;
-  setup.terms = call.terms;
-  TakeTime(setup.terms, Now(timer_) - call.started);
   setup.headers.emplace_back("X-Request-Id", call.request_id);
   if (call.terms.service_class) {
     setup.headers.emplace_back("X-Shoal-Class", ToString(*call.terms.service_class));
