@@ -220,6 +220,11 @@ std::optional<StreamError> FindAllFull(const RequestTerms& terms, const Admissio
     full = FindQueueFull(key, 1, terms, std::nullopt, view);
     if (!full) return std::nullopt;
   }
+  for (const auto& [key, model] : view.groups.models()) {
+    if (full && model.ready_since != 0) {
+      view.refusals.Note(key, view.tenants.ClassOf(terms), view.now);
+    }
+  }
   return full;
 }
 

@@ -44,8 +44,6 @@ class Tenants {
 
   // The class that a request of those terms has: as asked for, at most its tenant's own.
   ServiceClass ClassOf(const RequestTerms& terms) const;
-  // Why a request of those terms would be refused whatever its size; none: it depends on that.
-  std::optional<StreamError> FindRefusal(const RequestTerms& terms, TimeNs now) const;
   // A request has come, whatever becomes of it; call once for each. Result: kQuotaExceeded for a
   // retry that is one too many for its tenant.
   std::optional<StreamError> FindRetryRefusal(const RequestTerms& terms, TimeNs now);

@@ -418,12 +418,14 @@ class HttpGateway::LargeCall : public PendingAnswer {
 std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   CheckBodyForm(call.request);
   call.terms = ReadTerms(call.request, call.caller, call.request_id);
-  Reading reading = MakeReading(call);
+  const bool may_degrade =
+      options_.ladder != nullptr && ReadSwitch(call.request, "X-Shoal-Degrade", true);
   // Otherwise it is taken already, or the ladder answers where the model does not.
-  if (!reading.cursor && !reading.may_degrade) {
+  if (FindOnce(call.request, "last-event-id") == nullptr && !may_degrade) {
     const std::optional<StreamError> refusal = generation_.PreCheck(call.terms);
     if (refusal) throw FromStreamError(*refusal);
   }
+  Reading reading = MakeReading(call);
   TextThread* thread = text_threads_.For(call.request.body.size());
   if (thread == nullptr) return Start(call, reading.Read(call.request.body, text_));
   if (thread->full()) {
@@ -434,6 +436,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
 }
 
 std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {
+  setup.terms = call.terms;
+  TakeTime(setup.terms, Now(timer_) - call.started);
   AnswerFormat& format = setup.format;
   if (setup.resumed) {
     setup.answer = setup.cursor.answer;
@@ -450,8 +454,6 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   setup.request_id = call.request_id;
   setup.route = call.route;
   setup.started = call.started;
-  setup.terms = call.terms;
-  TakeTime(setup.terms, Now(timer_) - call.started);
   setup.headers.emplace_back("X-Request-Id", call.request_id);
   if (call.terms.service_class) {
     setup.headers.emplace_back("X-Shoal-Class", ToString(*call.terms.service_class));

@@ -367,5 +367,41 @@ TEST(BothDoors, LeaveItToTheRegionToSayThatNobodyCanAnswer) {
   EXPECT_EQ(doors.RefusedByRpc(Request("a")).reason, BusyReason::kNoGroup);
 }
 
+TEST(BothDoors, TellWhoseARequestIsAndItsTerms) {
+  BothDoors doors;
+  rpc::GenerateRequest request = Request("a");
+  request.terms = {.name = "mine",
+                   .tenant = "somebody else",
+                   .service_class = ServiceClass::kSheddable,
+                   .deadline_ms = 900,
+                   .attempt = 3,
+                   .session = "s"};
+  RequestTerms expected = request.terms;
+  expected.tenant = "upstream";  // As its key says.
+  EXPECT_EQ(doors.OverRpc(request).terms, expected);
+  EXPECT_EQ(doors.http.generation.checked.back(), expected);
+  EXPECT_THAT(doors.OverRpc(Request("a")).terms.name, HasSubstr("rpc-"));
+}
+
+TEST(BothDoors, OfferToShareWhatHasOneAnswer) {
+  BothDoors doors;
+  rpc::GenerateRequest request = Request("a");
+  EXPECT_FALSE(doors.OverRpc(request).shares);
+  request.seed_given = true;
+  EXPECT_TRUE(doors.OverRpc(request).shares);
+  request.seed_given = false;
+  request.params.sampling.temperature = 0;
+  EXPECT_TRUE(doors.OverRpc(request).shares);
+}
+
+TEST(BothDoors, RefuseBeforeTheyReadWhatTheTermsAloneDecide) {
+  BothDoors doors;
+  doors.http.generation.early_refusal =
+      StreamError{BusyReason::kQuotaExceeded, "the tenant's bound", 700, 50};
+  doors.http.tokenizer.on_encode = [] { ADD_FAILURE() << "it was read"; };
+  EXPECT_EQ(doors.RefusedByHttp({{"prompt", "a"}}).status, 429);
+  EXPECT_EQ(doors.RefusedByRpc(Request("a")), doors.http.generation.early_refusal);
+}
+
 }  // namespace
 }  // namespace shoal::gateway

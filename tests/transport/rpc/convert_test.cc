@@ -7,6 +7,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <string>
+#include <vector>
+
 #include "tests/support/every_field.h"
 #include "transport/base/error.h"
 
@@ -151,6 +155,43 @@ TEST(ConvertGenerationParams, RefusesBiasesThatDoNotFitTheirIds) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
     EXPECT_STREQ(error.what(), "logit biases: expected one value for each of 3 ids, found 0");
+  }
+}
+
+struct BadTerms {
+  std::string expected;
+  std::function<void(wire::GenerateRequest::Builder)> make;
+};
+
+TEST(Convert, RefusesTermsThatAreOutOfBounds) {
+  const std::vector<BadTerms> cases = {
+      {"critical_plus, critical, sheddable_plus or sheddable",
+       [](wire::GenerateRequest::Builder to) { to.setServiceClass("vip"); }},
+      {"expected 0 (none) to 604800000",
+       [](wire::GenerateRequest::Builder to) { to.setDeadlineMs(-1); }},
+      {"expected 0 (none) to 604800000",
+       [](wire::GenerateRequest::Builder to) { to.setDeadlineMs(604'800'001); }},
+      {"expected 1 to 1000", [](wire::GenerateRequest::Builder to) { to.setAttempt(0); }},
+      {"expected 1 to 1000", [](wire::GenerateRequest::Builder to) { to.setAttempt(1'001); }},
+      {"at most 128", [](wire::GenerateRequest::Builder to) { to.setName(std::string(129, 'n')); }},
+      {"at most 256",
+       [](wire::GenerateRequest::Builder to) { to.setSession(std::string(257, 's')); }},
+  };
+  for (const BadTerms& bad : cases) {
+    ::capnp::MallocMessageBuilder message;
+    auto request = message.initRoot<wire::GenerateRequest>();
+    GenerateRequest plain;
+    plain.prompt = "a";
+    Write(plain, request);
+    EXPECT_EQ(Read(request.asReader()).terms, RequestTerms());
+    bad.make(request);
+    try {
+      Read(request.asReader());
+      ADD_FAILURE() << "taken, though it must be " << bad.expected;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      EXPECT_THAT(error.what(), ::testing::HasSubstr(bad.expected));
+    }
   }
 }
 

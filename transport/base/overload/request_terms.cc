@@ -3,8 +3,18 @@
 #include "transport/base/error.h"
 
 namespace shoal {
+namespace {
+
+// Records keep it.
+constexpr size_t kNameBytesMax = 128;
+
+}  // namespace
 
 void CheckTerms(const RequestTerms& terms) {
+  if (terms.name.size() > kNameBytesMax) {
+    Throw(ErrorCode::kInvalidArgument, "the request's name has ", terms.name.size(),
+          " bytes: expected at most ", kNameBytesMax);
+  }
   if (terms.deadline_ms < 0 || terms.deadline_ms > kDeadlineMsMax) {
     Throw(ErrorCode::kInvalidArgument, "the deadline is ", terms.deadline_ms,
           " ms: expected 0 (none) to ", kDeadlineMsMax);

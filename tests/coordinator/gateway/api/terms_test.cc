@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "coordinator/gateway/api/api_error.h"
+#include "coordinator/gateway/api/request_headers.h"
 #include "tests/coordinator/gateway/fakes.h"
 #include "transport/base/check.h"
 
@@ -101,6 +103,23 @@ TEST(Terms, AreRefusedByNameIfTheyAreWrong) {
       fixture.Post(kCompletions, kBody, "X-Shoal-Attempt: 2\r\nX-Shoal-Attempt: 3\r\n");
   EXPECT_EQ(twice.json()["error"]["code"], "duplicate_header");
   EXPECT_THAT(fixture.generation.sequences, IsEmpty());
+}
+
+TEST(Terms, LoseTheTimeThatPassesAtTheDoor) {
+  RequestTerms terms{.deadline_ms = 100};
+  TakeTime(terms, 40 * kMillisecondNs);
+  EXPECT_EQ(terms.deadline_ms, 60);
+  try {
+    TakeTime(terms, 60 * kMillisecondNs);
+    FAIL() << "nothing is left of it";
+  } catch (const ApiError& error) {
+    EXPECT_EQ(error.status, 503);
+    EXPECT_EQ(error.code, "deadline_unreachable");
+    EXPECT_THAT(error.what(), HasSubstr("60 ms"));
+  }
+  RequestTerms none;
+  TakeTime(none, 1'000 * kSecondNs);
+  EXPECT_EQ(none, RequestTerms());
 }
 
 TEST(Terms, AreListedWithTheParameters) {
