@@ -78,6 +78,11 @@ constexpr CounterSample kCounterSamples[] = {
      &SchedulerStats::drafted_tokens_total},
     {"shoal_speculation_accepted_tokens_total", "Those that were right.",
      &SchedulerStats::accepted_tokens_total},
+    {"shoal_prompt_rows_total", "Rows of prompts computed.", &SchedulerStats::prompt_rows_total},
+    {"shoal_tokens_chosen_total", "Tokens that the groups chose.",
+     &SchedulerStats::generated_tokens_total},
+    {"shoal_groups_busy_microseconds_total", "Time in which groups had a step under way.",
+     &SchedulerStats::busy_us_total},
 };
 static_assert(std::size(kCounterSamples) == std::size(kSchedulerCounters));
 
