@@ -8,9 +8,9 @@
 
 namespace shoal::core {
 
-SlotPlan::SlotPlan(std::vector<GroupPace> groups) {
+SlotPlan::SlotPlan(std::vector<SlotPace> groups) {
   SHOAL_CHECK(!groups.empty());
-  for (const GroupPace& pace : groups) {
+  for (const SlotPace& pace : groups) {
     groups_.push_back({pace, std::vector<double>(static_cast<size_t>(pace.slots), 0.0)});
   }
 }

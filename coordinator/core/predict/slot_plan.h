@@ -17,7 +17,7 @@ struct Job {
 };
 
 // What a group offers, as StepCost says.
-struct GroupPace {
+struct SlotPace {
   int32_t slots = 1;
   double step_full = 0;  // Seconds of a step with all slots taken.
   double row = 0;        // Seconds of a prompt's row.
@@ -28,7 +28,7 @@ struct GroupPace {
 // plan's making on. Threading: none.
 class SlotPlan {
  public:
-  explicit SlotPlan(std::vector<GroupPace> groups);
+  explicit SlotPlan(std::vector<SlotPace> groups);
 
   // It has a place in that group, or waits there.
   void AddPlaced(size_t group, const Job& job);
@@ -45,7 +45,7 @@ class SlotPlan {
 
  private:
   struct Group {
-    GroupPace pace;
+    SlotPace pace;
     std::vector<double> free;  // When each slot is; a heap, the first one in front.
     double prompts_done = 0;
   };

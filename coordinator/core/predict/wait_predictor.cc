@@ -127,7 +127,7 @@ WaitPredictor::Layout WaitPredictor::MakeLayout(const WaitQuestion& question,
                                                 const GroupMap& groups,
                                                 const Streams& streams) const {
   Layout layout{.time = question.now};
-  std::vector<GroupPace> paces;
+  std::vector<SlotPace> paces;
   std::vector<std::vector<Job>> placed;
   for (const auto& [number, group] : groups) {
     const auto learned = learned_.find(number);
