@@ -9,30 +9,20 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
 #include "coordinator/core/actions.h"
 #include "coordinator/core/admission.h"
 #include "coordinator/core/generation_service.h"
-#include "coordinator/core/groups/groups.h"
-#include "coordinator/core/groups/health.h"
-#include "coordinator/core/predict/wait_predictor.h"
-#include "coordinator/core/queue/capacity_refusals.h"
-#include "coordinator/core/region_options.h"
-#include "coordinator/core/routing/router.h"
-#include "coordinator/core/streams/ended.h"
-#include "coordinator/core/streams/flights.h"
-#include "coordinator/core/streams/suspects.h"
+#include "coordinator/core/region/region_state.h"
 
 namespace shoal::core {
 
 // Composes the parts: groups, their health, streams, and the decisions of catalog.h, admission.h
 // and routing.h. Threading: none; owned by the coordinator's event loop.
-class Region {
+class Region : private RegionState {
  public:
   // `random`: 64 bits that nobody can guess, for the ids of streams. `clock` outlives the region.
   Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random);
@@ -189,27 +179,6 @@ class Region {
   StreamError StrandedError(const Stream& stream) const;
 
   void NoteLoss(uint64_t number, std::string why);
-
-  const RegionOptions options_;
-  const Clock& clock_;
-  bool stopping_ = false;
-  Groups groups_;
-  Health health_;
-  Streams streams_;
-  EndedStreams ended_;
-  Flights flights_;
-  Suspects suspects_;
-  Tenants tenants_;
-  CapacityRefusals refusals_;
-  Guard guard_;
-  Router router_;
-  WaitPredictor waits_;
-  FlightRecorder recorder_;
-  std::set<std::pair<TimeNs, StreamId>> deadlines_;  // Of all streams that have one.
-  std::map<uint64_t, std::string> last_losses_;      // By number.
-  std::vector<Action> actions_;
-  int64_t ticks_total_ = 0;
-  RegionStatus counts_;  // Only what it counts; the rest is read off when it is asked for.
 };
 
 }  // namespace shoal::core

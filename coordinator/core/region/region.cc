@@ -27,7 +27,8 @@ FairRules MakeFairRules(const TenantsPolicy& policy, const RegionOptions& option
 
 }  // namespace
 
-Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random)
+RegionState::RegionState(RegionOptions options, const Clock& clock,
+                         std::function<uint64_t()> random)
     : options_(std::move(options)),
       clock_(clock),
       groups_(options_),
@@ -36,7 +37,10 @@ Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t
       tenants_(options_.tenants, options_.protections.edge_limit),
       guard_(options_.guard, options_.protections.routing),
       router_(options_.routing_policy, options_.protections.routing),
-      recorder_(clock, options_.unix_ms_at_zero) {
+      recorder_(clock, options_.unix_ms_at_zero) {}
+
+Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random)
+    : RegionState(std::move(options), clock, std::move(random)) {
   SHOAL_CHECK(!options_.canary_prompt.empty());
   streams_.Configure(MakeFairRules(tenants_.policy(), options_));
 }

@@ -6,7 +6,6 @@
 #include <kj/async-io.h>
 #include <kj/timer.h>
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,7 +13,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "coordinator/gateway/api/http_gateway.h"
