@@ -35,15 +35,15 @@ TEST(Health, JudgesTheGroupsThatAreThereByTheirOwnRanks) {
 
 TEST_F(RegionTest, LosesARankThatIsSilentForTooLong) {
   const uint64_t epoch = JoinReady(1, MakeRank(1));
-  TickFor(1'500);
+  TickFor(1'300);
   EXPECT_THAT(Take(), IsEmpty());
   EXPECT_TRUE(region_.Heartbeat(1, epoch, 0, false));
-  TickFor(1'500);
+  TickFor(1'300);
   EXPECT_THAT(Take(), IsEmpty());
   TickFor(100);
   const auto lost = Select<GroupLostAction>(Take());
   ASSERT_THAT(lost, SizeIs(1));
-  EXPECT_THAT(lost[0].why, HasSubstr("no heartbeat for 1600 ms"));
+  EXPECT_THAT(lost[0].why, HasSubstr("no heartbeat for 1400 ms"));
 }
 
 TEST_F(RegionTest, DoesNotBlameRanksForItsOwnDelay) {

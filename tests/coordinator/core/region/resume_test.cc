@@ -288,7 +288,7 @@ TEST_F(RegionTest, PlacesNothingWithAGroupThatHasGoneQuiet) {
   const uint64_t quiet = JoinReady(2, MakeRank(2));
   const StreamId first = Submit();
   Take();
-  KeepAlive(1, 700);
+  KeepAlive(1, 600);
   const StreamId second = Submit();
   EXPECT_EQ(region_.streams().at(second).group, 1u) << "it may be late";
   Take();
