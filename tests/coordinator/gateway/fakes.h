@@ -97,6 +97,7 @@ class FakeGeneration : public core::GenerationService {
 
   std::vector<Sequence> sequences;
   std::optional<StreamError> refusal;  // Of the next Submits.
+  std::vector<core::Record> records;   // As noted.
   size_t accepted_before_refusal = 0;
   ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};
   std::vector<ServedModel> others;
