@@ -3,7 +3,7 @@
 // Several prompts as one text: a published trick to save calls. Do not use it; it is here so that
 // what is wrong with it can be shown (tests/transport/client/merged_prompts_test.cc). The model
 // reads all prompts in one context, so each answer depends on the others' texts, and one that holds
-// the separator changes where the others begin. GenerateBatch saves as much, and does neither.
+// the separator changes where the others begin. GenerateBatch does neither.
 
 #include <string>
 #include <string_view>

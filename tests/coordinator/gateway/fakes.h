@@ -103,7 +103,6 @@ class FakeGeneration : public core::GenerationService {
   // A few ids with log-probabilities that depend on the token alone.
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
 
-  std::vector<core::Record> records;  // As noted.
   std::vector<Sequence> sequences;
   std::optional<StreamError> refusal;        // Of the next Submits,
   std::optional<StreamError> early_refusal;  // and PreChecks.

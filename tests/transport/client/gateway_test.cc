@@ -28,8 +28,10 @@ class GatewayThread {
       ByteTokenizer tokenizer;
       HttpGatewayOptions options;
       options.port = 0;
-      HttpGateway gateway(options, generation, {.tokenizer = &tokenizer}, io.provider->getTimer(),
-                          io.unixEventPort);
+      TextService text;
+      text.tokenizer = &tokenizer;
+      text.vocab_size = kByteVocabSize;
+      HttpGateway gateway(options, generation, text, io.provider->getTimer(), io.unixEventPort);
       gateway.Listen(io.provider->getNetwork(), io.waitScope);
       url = gateway.url();
       started.set_value();
