@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "transport/base/generation/stream_error.h"
 #include "transport/base/scheduler_stats.h"
 
 namespace shoal {
@@ -168,6 +169,7 @@ struct RegionStatus {
   // one after. Not cumulative; the last one is of those above all bounds.
   std::array<int64_t, std::size(kStallSeconds) + 1> stalls{};
   double stall_seconds_sum = 0;
+  std::array<int64_t, kBusyReasons> requests_rejected{};  // By BusyReason, before any work.
 
   bool operator==(const RegionStatus&) const = default;
 };

@@ -465,6 +465,7 @@ void Write(const RegionStatus& status, wire::Status::Builder to) {
   to.setGroupRestartsTotal(status.group_restarts_total);
   WriteCounts(status.stalls, to.initStalls(status.stalls.size()));
   to.setStallSecondsSum(status.stall_seconds_sum);
+  WriteCounts(status.requests_rejected, to.initRequestsRejected(status.requests_rejected.size()));
 }
 
 RegionStatus Read(wire::Status::Reader from) {
@@ -483,6 +484,7 @@ RegionStatus Read(wire::Status::Reader from) {
   status.group_restarts_total = from.getGroupRestartsTotal();
   ReadCounts(from.getStalls(), status.stalls);
   status.stall_seconds_sum = from.getStallSecondsSum();
+  ReadCounts(from.getRequestsRejected(), status.requests_rejected);
   return status;
 }
 
