@@ -97,8 +97,8 @@ class GenerationService {
   // As RegionStatus::models. Never empty: the region's own is there before its first group.
   virtual std::vector<ServedModel> models() const = 0;
   virtual RegionStatus status() const = 0;
-  // What is remembered of what the region decided; the latest last.
-  virtual std::vector<Record> FindRecords(const RecordQuery& query) const = 0;
+  // What is remembered of what the region decided.
+  virtual RecordPage FindRecords(const RecordQuery& query) const = 0;
   // Remembers something that a door decided.
   virtual void NoteRecord(Record record) = 0;
 };

@@ -108,7 +108,7 @@ std::string ManagedRegion::Drain(uint64_t group, bool restart) {
   return refusal;
 }
 
-std::vector<core::Record> ManagedRegion::FindRecords(const core::RecordQuery& query) const {
+RecordPage ManagedRegion::FindRecords(const core::RecordQuery& query) const {
   return region_.FindRecords(query);
 }
 

@@ -65,7 +65,7 @@ class ManagedRegion : public core::GenerationService, private kj::TaskSet::Error
   std::string Drain(uint64_t group, bool restart) override;
   std::vector<ServedModel> models() const override { return region_.models(); }
   RegionStatus status() const override;
-  std::vector<core::Record> FindRecords(const core::RecordQuery& query) const override;
+  RecordPage FindRecords(const core::RecordQuery& query) const override;
   void NoteRecord(core::Record record) override;
   // As core::Region::SetTenants.
   void SetTenants(std::shared_ptr<const core::TenantsPolicy> policy);

@@ -108,7 +108,7 @@ std::vector<ServedModel> RegionService::models() const { return region_.models()
 
 RegionStatus RegionService::status() const { return region_.status(); }
 
-std::vector<core::Record> RegionService::FindRecords(const core::RecordQuery& query) const {
+RecordPage RegionService::FindRecords(const core::RecordQuery& query) const {
   return region_.recorder().Find(query);
 }
 

@@ -59,7 +59,7 @@ class RegionService : public core::GenerationService,
   std::string Drain(uint64_t group, bool restart) override;
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override;
-  std::vector<core::Record> FindRecords(const core::RecordQuery& query) const override;
+  RecordPage FindRecords(const core::RecordQuery& query) const override;
   void NoteRecord(core::Record record) override;
   // As core::Region::SetTenants.
   void SetTenants(std::shared_ptr<const core::TenantsPolicy> policy);

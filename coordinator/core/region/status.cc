@@ -46,6 +46,7 @@ RegionStatus Region::status() const {
   status.requests_waiting = static_cast<int32_t>(streams_.waiting_count());
   status.streams_live = static_cast<int64_t>(streams_.all().size());
   status.totals = groups_.totals();
+  status.requests_rejected = recorder_.counts().rejected;
   return status;
 }
 

@@ -80,8 +80,9 @@ class FakeGeneration : public core::GenerationService {
   std::string Drain(uint64_t, bool) override { return "nothing is drained here"; }
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override { return region; }
-  std::vector<core::Record> FindRecords(const core::RecordQuery& /*query*/) const override {
-    return records;
+  RecordPage FindRecords(const RecordQuery& query) const override {
+    queries.push_back(query);
+    return {.records = records, .now_unix_ms = 2'000, .oldest_unix_ms = 1'000};
   }
   void NoteRecord(core::Record record) override { records.push_back(std::move(record)); }
 
@@ -106,6 +107,7 @@ class FakeGeneration : public core::GenerationService {
   std::optional<StreamError> early_refusal;  // and PreChecks.
   std::vector<RequestTerms> checked;         // By PreCheck.
   std::vector<core::Record> records;         // By NoteRecord.
+  mutable std::vector<RecordQuery> queries;  // By FindRecords.
   size_t accepted_before_refusal = 0;
   ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};
   std::vector<ServedModel> others;
