@@ -101,8 +101,8 @@ class GenerationService {
   virtual ServiceClass ClassOf(const RequestTerms& terms) const = 0;
   // Whether a breaker wants requests to be degraded.
   virtual bool DegradeAsked() const = 0;
-  // What is remembered of what the region decided; the latest last.
-  virtual std::vector<Record> FindRecords(const RecordQuery& query) const = 0;
+  // What is remembered of what the region decided.
+  virtual RecordPage FindRecords(const RecordQuery& query) const = 0;
   // Remembers something that a door decided.
   virtual void NoteRecord(Record record) = 0;
 };

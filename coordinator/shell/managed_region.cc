@@ -114,7 +114,7 @@ ServiceClass ManagedRegion::ClassOf(const RequestTerms& terms) const {
 
 bool ManagedRegion::DegradeAsked() const { return region_.DegradeAsked(); }
 
-std::vector<core::Record> ManagedRegion::FindRecords(const core::RecordQuery& query) const {
+RecordPage ManagedRegion::FindRecords(const RecordQuery& query) const {
   return region_.FindRecords(query);
 }
 

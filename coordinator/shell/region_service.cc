@@ -116,7 +116,7 @@ ServiceClass RegionService::ClassOf(const RequestTerms& terms) const {
 
 bool RegionService::DegradeAsked() const { return region_.DegradeAsked(); }
 
-std::vector<core::Record> RegionService::FindRecords(const core::RecordQuery& query) const {
+RecordPage RegionService::FindRecords(const RecordQuery& query) const {
   return region_.recorder().Find(query);
 }
 

@@ -62,7 +62,7 @@ class RegionService : public core::GenerationService,
   RegionStatus status() const override;
   ServiceClass ClassOf(const RequestTerms& terms) const override;
   bool DegradeAsked() const override;
-  std::vector<core::Record> FindRecords(const core::RecordQuery& query) const override;
+  RecordPage FindRecords(const RecordQuery& query) const override;
   void NoteRecord(core::Record record) override;
   // As core::Region::SetTenants.
   void SetTenants(std::shared_ptr<const core::TenantsPolicy> policy);

@@ -232,8 +232,10 @@ kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::Generat
   TextThread* thread = text_threads_.For(TextBytes(request));
   if (thread == nullptr) return EncodePrompt(request, text_, models, numerics_id);
   if (thread->full()) {
-    return Refused(
-        MakeStreamError(BusyReason::kQueueFull, "too many prompts are waiting to be tokenized"));
+    StreamError refusal =
+        MakeStreamError(BusyReason::kQueueFull, "too many prompts are waiting to be tokenized");
+    generation_.NoteRecord(core::RejectionOf(TermsOf(request, caller), refusal));
+    return Refused(std::move(refusal));
   }
   return thread
       ->Run(std::function([request, text = text_, models = std::move(models),
@@ -434,6 +436,10 @@ void RpcGateway::OnCancel(uint64_t generation) {
 }
 
 std::vector<ServedModel> RpcGateway::OnModels() { return generation_.models(); }
+
+RecordPage RpcGateway::OnRecords(const RecordQuery& query) {
+  return generation_.FindRecords(query);
+}
 
 RegionStatus RpcGateway::OnStatus() { return generation_.status(); }
 

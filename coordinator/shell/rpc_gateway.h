@@ -38,6 +38,7 @@ class RpcGateway : public rpc::UpstreamListener {
   void OnReaderGone(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;
+  RecordPage OnRecords(const RecordQuery& query) override;
   std::string OnDrainGroup(uint64_t group, bool restart) override;
 
  private:

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "transport/base/generation/stream_error.h"
 #include "transport/base/scheduler_stats.h"
 
 namespace shoal {
@@ -191,6 +192,7 @@ struct RegionStatus {
   double stall_seconds_sum = 0;
   WaitErrorStatus wait_errors{};  // Not part of what is sent over RPC.
   std::vector<BreakerStatus> breakers{};
+  std::array<int64_t, kBusyReasons> requests_rejected{};  // By BusyReason, before any work.
 
   bool operator==(const RegionStatus&) const = default;
 };

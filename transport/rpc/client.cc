@@ -4,6 +4,7 @@
 #include <kj/timer.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -165,6 +166,26 @@ class Client::Impl {
       auto reply = Await(coordinator_.statusRequest().send(), options_.connect_timeout_ms);
       return shoal::rpc::Read(reply.getStatus());
     });
+  }
+
+  RecordPage Records(RecordQuery query) {
+    RecordPage all;
+    while (true) {
+      RecordPage page = Translate([&] {
+        auto request = coordinator_.recordsRequest();
+        request.setRequest(ToText(query.request));
+        request.setSinceMs(query.since_ms);
+        request.setAfter(query.after);
+        auto reply = Await(request.send(), options_.connect_timeout_ms);
+        return shoal::rpc::Read(reply.getPage());
+      });
+      const bool more = page.more && !page.records.empty();
+      if (more) query.after = page.records.back().number;
+      std::ranges::move(page.records, std::back_inserter(all.records));
+      page.records = std::move(all.records);
+      all = std::move(page);
+      if (!more) return all;
+    }
   }
 
   void Drain(uint64_t group, bool restart, const std::string& group_token) {
@@ -411,6 +432,8 @@ GenerateResult Client::Generate(const GenerateRequest& request,
 std::vector<ServedModel> Client::Models() { return impl_->Models(); }
 
 RegionStatus Client::Status() { return impl_->Status(); }
+
+RecordPage Client::Records(RecordQuery query) { return impl_->Records(std::move(query)); }
 
 void Client::Drain(uint64_t group, bool restart, const std::string& group_token) {
   impl_->Drain(group, restart, group_token);

@@ -14,6 +14,7 @@
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/prompt.h"
 #include "transport/base/group.h"
+#include "transport/base/overload/record.h"
 #include "transport/base/overload/request_terms.h"
 #include "transport/client/retry_policy.h"
 
@@ -107,6 +108,11 @@ class Client {
   // Errors of both: kPeerLost, kDeadlineExceeded after connect_timeout_ms.
   std::vector<ServedModel> Models();
   RegionStatus Status();
+
+  // What the coordinator remembers of what it decided: all pages of it, in one. `query.tenant` is
+  // not sent: the API key says it. Errors: as those of Models, for each page, and kInvalidArgument
+  // if this build does not know a name in it.
+  RecordPage Records(RecordQuery query);
 
   // As core::GenerationService::Drain: takes a group out of service. Errors: as those, and
   // kInvalidArgument, saying why it cannot be.

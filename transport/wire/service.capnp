@@ -22,6 +22,41 @@ interface Coordinator {
   # Takes a group out of service without losing its streams; it ends with status 0. Returns when
   # that was begun (`refusal` empty) or why it was not. `restart`: a managed group is started anew.
   # `groupToken`: what ranks must show, if the coordinator asks for one; an API key is not enough.
+
+  records @4 (request :Text, sinceMs :Int64, after :UInt64) -> (page :RecordPage);
+  # What the coordinator remembers of what it decided: of one request (its name, or its stream's
+  # id; empty: all), not older than `sinceMs` (0: all), with a number above `after`. A key of a
+  # named tenant sees that tenant's own, and those of groups and of the region.
+}
+
+struct RecordPage {
+  records @0 :List(Record);    # The latest last.
+  more @1 :Bool;               # Ask again, after the last one's number.
+  nowUnixMs @2 :Int64;
+  oldestUnixMs @3 :Int64;      # Of the oldest that is remembered.
+  forgotten @4 :UInt64;        # Records that had to go for newer ones.
+}
+
+struct Record {
+  number @0 :UInt64;
+  timeNs @1 :Int64;            # Only differences mean anything.
+  unixMs @2 :Int64;
+  kind @3 :Text;               # admitted, rejected, ..., as transport/base/overload/record.h says.
+  streamHigh @4 :UInt64;
+  streamLow @5 :UInt64;        # Both 0: of no stream.
+  request @6 :Text;
+  tenant @7 :Text;
+  serviceClass @8 :Text;       # Empty: of none.
+  group @9 :Int64 = -1;        # -1: of none.
+  reason @10 :Text;            # As Busy has it. Empty: none.
+  detail @11 :Text;
+  figures @12 :List(Figure);
+
+  struct Figure {
+    name @0 :Text;
+    value @1 :Float64;
+    source @2 :Text;
+  }
 }
 
 struct GenerateRequest {
@@ -137,6 +172,7 @@ struct Status {
   stallSecondsSum @12 :Float64;
   requestsCoalescedTotal @13 :Int64; # Of requestsTotal: they got the answer of an equal one.
   breakers @14 :List(BreakerStatus);
+  requestsRejected @15 :List(Int64); # By BusyReason, as stream_error.h has them.
 }
 
 struct BreakerStatus {

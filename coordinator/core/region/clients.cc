@@ -14,6 +14,18 @@
 #include "transport/base/check.h"
 
 namespace shoal::core {
+namespace {
+
+// What came of a stream that ends now.
+std::vector<RecordFigure> FiguresOf(const Stream& stream, TimeNs now) {
+  const auto total_ms = (now - stream.arrival_time) / kMillisecondNs;
+  return {{"prompt_tokens", static_cast<double>(stream.request.prompt.size()), "the request"},
+          {"generated_tokens", static_cast<double>(stream.tokens.size()), "its groups' updates"},
+          {"total_ms", static_cast<double>(total_ms), "the region's clock"},
+          {"groups_lost", static_cast<double>(stream.groups_lost), "the region"}};
+}
+
+}  // namespace
 
 std::variant<StreamId, StreamError> Region::Submit(Request request) {
   if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
@@ -66,12 +78,9 @@ AdmissionView Region::View() {
 }
 
 void Region::NoteRejection(const RequestTerms& terms, const StreamError& why) {
-  recorder_.Note({.kind = RecordKind::kRejected,
-                  .request = terms.name,
-                  .tenant = terms.tenant,
-                  .service_class = tenants_.ClassOf(terms),
-                  .reason = why.reason,
-                  .detail = why.message});
+  Record record = RejectionOf(terms, why);
+  record.service_class = tenants_.ClassOf(terms);
+  recorder_.Note(std::move(record));
 }
 
 void Region::MakeRoomFor(const Stream& stream) {
@@ -185,6 +194,11 @@ void Region::FailStream(StreamId id, StreamError error) {
         RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, reader, *streams_.Find(id));
     record.reason = error.reason;
     record.detail = error.message;
+    record.figures = FiguresOf(*streams_.Find(id), clock_.now());
+    if (error.retry_after_ms > 0) {
+      record.figures.push_back(
+          {"retry_after_ms", static_cast<double>(error.retry_after_ms), "what it was told"});
+    }
     recorder_.Note(std::move(record));
     // A client that comes back for it has it recomputed, or hears why it is not.
     if (!streams_.Find(id)->detached_since) actions_.emplace_back(FailAction{reader, error});
@@ -198,6 +212,7 @@ void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) 
     Record record = RecordOf(RecordKind::kFinished, reader, stream);
     record.group = group.number;
     record.detail = ToString(last.finish);
+    record.figures = FiguresOf(*streams_.Find(id), clock_.now());
     recorder_.Note(std::move(record));
   }
   waits_.NoteLength(stream.key, std::ssize(stream.tokens), last.finish == FinishReason::kStop);

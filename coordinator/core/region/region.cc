@@ -165,7 +165,13 @@ void Region::LoseGroup(Group& group, LossCause cause, const std::string& why) {
     actions_.emplace_back(GroupLostAction{group.number, LossCause::kDrained, message});
   }
   NoteLoss(group.number, message);
-  recorder_.Note({.kind = RecordKind::kGroupLost, .group = group.number, .detail = message});
+  if (group.state == GroupState::kStopping) {
+    recorder_.Note({.kind = RecordKind::kDrained, .group = group.number, .detail = message});
+  } else {
+    recorder_.Note({.kind = RecordKind::kGroupLost,
+                    .group = group.number,
+                    .detail = Str(ToString(cause), ": ", message)});
+  }
   const std::set<SequenceId> sequences = group.sequences;
   const ModelKey key = group.key;
   RemoveGroup(group.number, why);

@@ -48,6 +48,7 @@ RegionStatus Region::status() const {
   status.streams_live = static_cast<int64_t>(streams_.all().size());
   status.totals = groups_.totals();
   status.wait_errors = waits_.errors();
+  status.requests_rejected = recorder_.counts().rejected;
   return status;
 }
 

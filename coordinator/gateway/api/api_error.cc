@@ -112,6 +112,12 @@ ApiError FromStreamError(const StreamError& error) {
   return result;
 }
 
+ApiError FromDoorsRefusal(const StreamError& error) {
+  ApiError refusal = FromStreamError(error);
+  refusal.unrecorded = error;
+  return refusal;
+}
+
 ApiError NumericError(const std::string& detail) {
   ApiError result("",
                   Str("the model's numbers were not finite", detail.empty() ? "" : " at ", detail),

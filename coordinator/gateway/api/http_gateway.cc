@@ -10,7 +10,9 @@
 
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/api/fields/parameters.h"
+#include "coordinator/gateway/api/record_query.h"
 #include "coordinator/gateway/api/request_headers.h"
+#include "coordinator/gateway/json/records_json.h"
 #include "coordinator/gateway/json/status_json.h"
 #include "coordinator/gateway/json/strict_json.h"
 #include "coordinator/gateway/ladder/ladder_answer.h"
@@ -129,6 +131,7 @@ const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
       {"/version", false, false, {}, &HttpGateway::SendVersion},
       {"/metrics", false, true, {}, &HttpGateway::SendMetrics},
       {"/v1/cluster", false, true, {}, &HttpGateway::SendCluster},
+      {"/v1/records", false, true, {}, &HttpGateway::SendRecords},
   };
   return kRoutes;
 }
@@ -209,6 +212,9 @@ std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
   try {
     return work();
   } catch (const ApiError& error) {
+    if (error.unrecorded) {
+      generation_.NoteRecord(core::RejectionOf(call.terms, *error.unrecorded));
+    }
     Headers headers;
     if (error.status == 405)
       headers.emplace_back("Allow", call.matched->post ? "POST" : "GET, HEAD");
@@ -282,7 +288,7 @@ const ServedModel& HttpGateway::Reading::ChooseModel(const std::string& name) co
   const ServedModel& model = GetModel(models, name);
   if (unavailable) throw *unavailable;
   if (model.context_tokens <= 0 && (!may_degrade || cursor)) {
-    throw FromStreamError(MakeStreamError(BusyReason::kNoGroup, "no group has joined yet"));
+    throw FromDoorsRefusal(MakeStreamError(BusyReason::kNoGroup, "no group has joined yet"));
   }
   if (!cursor) return model;
   // Before its version is looked for.
@@ -375,7 +381,7 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
                   .owner = call.caller.owner};
   if (stopping_) {
     reading.unavailable =
-        FromStreamError(MakeStreamError(BusyReason::kDraining, "the server is stopping"));
+        FromDoorsRefusal(MakeStreamError(BusyReason::kDraining, "the server is stopping"));
   }
   return reading;
 }
@@ -429,7 +435,7 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   TextThread* thread = text_threads_.For(call.request.body.size());
   if (thread == nullptr) return Start(call, reading.Read(call.request.body, text_));
   if (thread->full()) {
-    throw FromStreamError(
+    throw FromDoorsRefusal(
         MakeStreamError(BusyReason::kQueueFull, "too many requests are waiting to be read"));
   }
   return std::make_unique<LargeCall>(*this, *thread, call, std::move(reading));
@@ -535,6 +541,12 @@ void HttpGateway::SendReady(Call& call) {
 }
 
 void HttpGateway::SendCluster(Call& call) { SendJson(call, 200, StatusJson(generation_.status())); }
+
+void HttpGateway::SendRecords(Call& call) {
+  RecordQuery query = ParseRecordQuery(call.request.query);
+  query.tenant = call.caller.tenant;
+  SendJson(call, 200, RecordsJson(generation_.FindRecords(query)));
+}
 
 void HttpGateway::SendMetrics(Call& call) {
   metrics_.CountRequest(call.route, 200);

@@ -96,6 +96,7 @@ class HttpGateway : private HttpService {
   void SendVersion(Call& call);
   void SendMetrics(Call& call);
   void SendCluster(Call& call);
+  void SendRecords(Call& call);
   std::string RequestId(const HttpRequest* request);
   // What the request wants to go on with. Errors: ApiError.
   std::optional<Cursor> ReadCursor(const HttpRequest& request) const;

@@ -195,6 +195,15 @@ void WriteWaits(const WaitErrorStatus& errors, std::string& text) {
   text += Str("shoal_predicted_wait_error_median ", FormatDouble(errors.median), "\n");
 }
 
+void WriteRejections(const RegionStatus& region, std::string& text) {
+  constexpr std::string_view kName = "shoal_requests_rejected_total";
+  text += Preamble(kName, "counter", "Requests refused before any work, by reason.");
+  for (int reason = 0; reason < kBusyReasons; ++reason) {
+    text += Str(kName, "{reason=\"", ToString(static_cast<BusyReason>(reason)), "\"} ",
+                region.requests_rejected.at(static_cast<size_t>(reason)), "\n");
+  }
+}
+
 void WriteModels(const std::vector<ServedModel>& models, std::string& text) {
   const auto write = [&](std::string_view name, std::string_view help,
                          int64_t ServedModel::*value) {
@@ -240,6 +249,7 @@ std::string GatewayMetrics::Write(const RegionStatus& region, size_t connection_
   WriteContinuity(region, text);
   WriteWaits(region.wait_errors, text);
   WriteGuard(region, text);
+  WriteRejections(region, text);
   WriteModels(region.models, text);
   text +=
       Preamble("shoal_http_requests_total", "counter", "Requests answered, by path and status.");

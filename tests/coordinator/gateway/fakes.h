@@ -82,8 +82,9 @@ class FakeGeneration : public core::GenerationService {
     return terms.service_class.value_or(ServiceClass::kCritical);
   }
   bool DegradeAsked() const override { return degrade_asked; }
-  std::vector<core::Record> FindRecords(const core::RecordQuery& /*query*/) const override {
-    return records;
+  RecordPage FindRecords(const RecordQuery& query) const override {
+    queries.push_back(query);
+    return {.records = records, .now_unix_ms = 2'000, .oldest_unix_ms = 1'000};
   }
   void NoteRecord(core::Record record) override { records.push_back(std::move(record)); }
 
@@ -108,6 +109,7 @@ class FakeGeneration : public core::GenerationService {
   std::optional<StreamError> early_refusal;  // and PreChecks.
   std::vector<RequestTerms> checked;         // By PreCheck.
   std::vector<core::Record> records;         // By NoteRecord.
+  mutable std::vector<RecordQuery> queries;  // By FindRecords.
   size_t accepted_before_refusal = 0;
   std::map<std::string, BusyReason> refusals;  // Of those for a model of that name.
   ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};

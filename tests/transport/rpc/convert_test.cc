@@ -1,6 +1,7 @@
 // Our structs through their wire form and back, and messages that are not ours.
 
 #include "transport/rpc/convert/convert.h"
+#include <algorithm>
 
 #include <capnp/dynamic.h>
 #include <capnp/message.h>
@@ -112,10 +113,66 @@ TEST(ConvertRegionStatus, GivesBackEveryField) {
   status.stalls = {3, 2, 1};
   status.stall_seconds_sum = 1.5;
   status.breakers = {{"kv_used > 95: reject_all", true}, {"queue_length > 9: degrade", false}};
+  status.requests_rejected = {5, 0, 3};
   ::capnp::MallocMessageBuilder message;
   auto wire = message.initRoot<wire::Status>();
   Write(status, wire);
   EXPECT_EQ(Read(wire.asReader()), status);
+}
+
+Record MakeRecord(uint64_t number) {
+  return {.number = number,
+          .time = -5,
+          .unix_ms = 1'700'000'000'123,
+          .kind = RecordKind::kBreakerOpened,
+          .stream = {3, 4},
+          .request = "req",
+          .tenant = "acme",
+          .service_class = ServiceClass::kCriticalPlus,
+          .group = 0,
+          .reason = BusyReason::kQueueFull,
+          .detail = "what",
+          .figures = {{"tokens", 1.5, "tenants.yaml:4"}, {}}};
+}
+
+TEST(ConvertRecordPage, GivesBackEveryField) {
+  const RecordPage page{.records = {MakeRecord(8), {.number = 9}},
+                        .more = true,
+                        .now_unix_ms = 12,
+                        .oldest_unix_ms = 11,
+                        .forgotten = 10};
+  ::capnp::MallocMessageBuilder message;
+  auto wire = message.initRoot<wire::RecordPage>();
+  Write(page, wire);
+  EXPECT_EQ(Read(wire.asReader()), page);
+}
+
+TEST(ConvertRecord, GivesBackEveryKindAndReason) {
+  for (int i = 0; i < std::max(kRecordKinds, kBusyReasons); ++i) {
+    ::capnp::MallocMessageBuilder message;
+    auto wire = message.initRoot<wire::Record>();
+    Record record;
+    record.kind = static_cast<RecordKind>(std::min(i, kRecordKinds - 1));
+    record.reason = static_cast<BusyReason>(std::min(i, kBusyReasons - 1));
+    Write(record, wire);
+    EXPECT_EQ(Read(wire.asReader()), record);
+  }
+}
+
+TEST(ConvertRecord, RefusesNamesThatItDoesNotKnow) {
+  ::capnp::MallocMessageBuilder message;
+  auto wire = message.initRoot<wire::Record>();
+  Write(Record{}, wire);
+  wire.setKind("teleported");
+  try {
+    Read(wire.asReader());
+    FAIL() << "taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_STREQ(error.what(),
+                 "a record of the coordinator has the kind 'teleported', which this build does not "
+                 "know: use the coordinator's own release of shoal");
+  }
 }
 
 // A peer that does not know a field leaves it out, and means what it meant before there was one.

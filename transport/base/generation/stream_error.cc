@@ -80,6 +80,14 @@ std::string_view ToString(BusyReason reason) {
   return "unknown";
 }
 
+std::optional<BusyReason> ParseBusyReason(std::string_view name) {
+  for (int i = 0; i < kBusyReasons; ++i) {
+    const auto reason = static_cast<BusyReason>(i);
+    if (ToString(reason) == name) return reason;
+  }
+  return std::nullopt;
+}
+
 StreamError MakeStreamError(BusyReason reason, std::string message) {
   return {reason, std::move(message), RetryAfterMs(reason)};
 }

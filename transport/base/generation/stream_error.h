@@ -3,6 +3,7 @@
 // Why a request was not taken, or why a stream ended early.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -30,11 +31,14 @@ enum class BusyReason : uint8_t {
   kDeadlineExceeded,     // It was begun, and its time is over.
   kBreakerOpen,          // A breaker refuses its class for now.
 };
+constexpr int kBusyReasons = static_cast<int>(BusyReason::kBreakerOpen) + 1;
 
 // "queue_full", "no_group", "group_lost", "too_large", "draining", "refused", "invalid",
 // "request_suspect", "cursor_invalid", "cursor_mismatch", "cursor_expired", "stream_taken",
 // "quota_exceeded", "kv_full", "deadline_unreachable", "deadline_exceeded", "breaker_open".
 std::string_view ToString(BusyReason reason);
+// None for any other name.
+std::optional<BusyReason> ParseBusyReason(std::string_view name);
 
 struct StreamError {
   BusyReason reason = BusyReason::kInvalid;

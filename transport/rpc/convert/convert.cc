@@ -489,6 +489,7 @@ void Write(const RegionStatus& status, wire::Status::Builder to) {
     breakers[i].setRule(ToText(status.breakers[i].rule));
     breakers[i].setOpen(status.breakers[i].open);
   }
+  WriteCounts(status.requests_rejected, to.initRequestsRejected(status.requests_rejected.size()));
 }
 
 RegionStatus Read(wire::Status::Reader from) {
@@ -510,6 +511,7 @@ RegionStatus Read(wire::Status::Reader from) {
   for (const auto breaker : from.getBreakers()) {
     status.breakers.push_back({ToString(breaker.getRule()), breaker.getOpen()});
   }
+  ReadCounts(from.getRequestsRejected(), status.requests_rejected);
   return status;
 }
 

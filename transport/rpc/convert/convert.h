@@ -11,6 +11,7 @@
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
+#include "transport/base/overload/record.h"
 #include "transport/rpc/client.h"
 #include "transport/wire/generation.capnp.h"
 #include "transport/wire/service.capnp.h"
@@ -73,5 +74,12 @@ GroupStatus Read(wire::GroupStatus::Reader from);
 
 void Write(const RegionStatus& status, wire::Status::Builder to);
 RegionStatus Read(wire::Status::Reader from);
+
+// Errors of reading: kInvalidArgument for a kind, class or reason that this build does not know.
+void Write(const Record& record, wire::Record::Builder to);
+Record Read(wire::Record::Reader from);
+
+void Write(const RecordPage& page, wire::RecordPage::Builder to);
+RecordPage Read(wire::RecordPage::Reader from);
 
 }  // namespace shoal::rpc

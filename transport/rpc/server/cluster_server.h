@@ -88,6 +88,8 @@ class UpstreamListener {
   virtual void OnReaderGone(uint64_t generation) { OnCancel(generation); }
   virtual std::vector<ServedModel> OnModels() = 0;
   virtual RegionStatus OnStatus() = 0;
+  // As core::GenerationService::FindRecords.
+  virtual RecordPage OnRecords(const RecordQuery& /*query*/) { return {}; }
   // As core::GenerationService::Drain.
   virtual std::string OnDrainGroup(uint64_t group, bool restart) = 0;
 };

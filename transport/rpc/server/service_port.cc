@@ -190,6 +190,16 @@ class ServicePort : public wire::Coordinator::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> records(RecordsContext context) override {
+    const auto params = context.getParams();
+    Write(listener_.OnRecords({.request = ToString(params.getRequest()),
+                               .tenant = caller_.tenant,
+                               .since_ms = params.getSinceMs(),
+                               .after = params.getAfter()}),
+          context.getResults().initPage());
+    return kj::READY_NOW;
+  }
+
   kj::Promise<void> models(ModelsContext context) override {
     const std::vector<ServedModel> models = listener_.OnModels();
     auto list = context.getResults().initModels(static_cast<unsigned>(models.size()));

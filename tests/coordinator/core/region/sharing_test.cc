@@ -53,7 +53,7 @@ class Sharing : public RegionTest {
   // The records of that kind, by the names of their requests.
   std::vector<std::string> Noted(RecordKind kind) const {
     std::vector<std::string> names;
-    for (const Record& record : region_.recorder().Find({})) {
+    for (const Record& record : region_.recorder().Find({}).records) {
       if (record.kind == kind) names.push_back(record.request);
     }
     return names;
