@@ -78,6 +78,12 @@ constexpr CounterSample kCounterSamples[] = {
      &SchedulerStats::drafted_tokens_total},
     {"shoal_speculation_accepted_tokens_total", "Those that were right.",
      &SchedulerStats::accepted_tokens_total},
+    {"shoal_prompt_rows_total", "Rows of prompts computed, and not found in the cache.",
+     &SchedulerStats::prompt_rows_total},
+    {"shoal_group_tokens_total", "Tokens that groups chose.",
+     &SchedulerStats::generated_tokens_total},
+    {"shoal_busy_microseconds_total", "With at least one step under way.",
+     &SchedulerStats::busy_us_total},
 };
 static_assert(std::size(kCounterSamples) == std::size(kSchedulerCounters));
 
