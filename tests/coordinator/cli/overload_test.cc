@@ -273,14 +273,16 @@ TEST(OverloadPlot, IsAWellFormedDrawingOfBothArms) {
 }
 
 TEST(TenantsYaml, HasAKeyAClassAndAQuotaWhereThereIsOne) {
-  const std::string without = TenantsYaml(MakeEdgeLimits(0));
+  const std::string without = TenantsYaml(MakeEdgeLimits(0, 100));
   EXPECT_NE(without.find("class: critical_plus"), std::string::npos) << without;
   EXPECT_EQ(without.find("tokens_per_second"), std::string::npos) << without;
-  const EdgeLimits limits = MakeEdgeLimits(1'000);
+  const EdgeLimits limits = MakeEdgeLimits(1'000, 5'000);
   EXPECT_EQ(limits.tokens_per_second[0], 0) << "vip is never refused for its quota";
   EXPECT_GT(limits.tokens_per_second[1] + limits.tokens_per_second[2], 1'000)
       << "admission has something left to choose among";
-  EXPECT_NE(TenantsYaml(limits).find("tokens_per_second"), std::string::npos);
+  const std::string with = TenantsYaml(limits);
+  EXPECT_NE(with.find("tokens_per_second"), std::string::npos) << with;
+  EXPECT_NE(with.find("burst_tokens: 5000\n"), std::string::npos) << with;
 }
 
 }  // namespace

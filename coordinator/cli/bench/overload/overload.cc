@@ -270,13 +270,14 @@ class OverloadBench {
   // With what the capacity is known to be; as long as it is not, without limits.
   std::unique_ptr<Rig> StartServer(const std::string& protections) {
     const double work = capacity_ * (kPrompts.Mean() + kOutputs.Mean());
+    const EdgeLimits limits = MakeEdgeLimits(work, 2 * (kPrompts.highest + kOutputs.highest));
     const std::string name = Str("tenants_", ++servers_, ".yaml");
     return std::make_unique<Rig>(
         RigOptions{.model = options_.model,
                    .groups = options_.groups,
                    .sequences_max = options_.sequences_max,
                    .protections = protections,
-                   .tenants_file = scratch_.Write(name, TenantsYaml(MakeEdgeLimits(work)))});
+                   .tenants_file = scratch_.Write(name, TenantsYaml(limits))});
   }
 
   // Without storms, which have a factor of their own.

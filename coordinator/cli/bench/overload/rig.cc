@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <fstream>
@@ -27,8 +28,8 @@ constexpr double kBurstSeconds = 0.5;
 
 }  // namespace
 
-EdgeLimits MakeEdgeLimits(double capacity_tokens_per_second) {
-  EdgeLimits limits;
+EdgeLimits MakeEdgeLimits(double capacity_tokens_per_second, int64_t burst_tokens_min) {
+  EdgeLimits limits{.burst_tokens_min = burst_tokens_min};
   for (size_t i = 0; i < kTrafficTenants; ++i) {
     limits.tokens_per_second[i] = kEdgeShares[i] * capacity_tokens_per_second;
   }
@@ -53,8 +54,9 @@ std::string TenantsYaml(const EdgeLimits& limits) {
         << "]\n    class: " << kTenantTraits[i].service_class << "\n    weight: " << kWeights[i]
         << "\n";
     if (rate <= 0) continue;
+    const auto burst = static_cast<int64_t>(rate * kBurstSeconds) + 1;
     out << "    tokens_per_second: " << static_cast<int64_t>(rate) + 1
-        << "\n    burst_tokens: " << static_cast<int64_t>(rate * kBurstSeconds) + 1 << "\n";
+        << "\n    burst_tokens: " << std::max(burst, limits.burst_tokens_min) << "\n";
   }
   out << "classes:\n  sheddable:\n    floor_share: 0.05\n";
   return out.str();

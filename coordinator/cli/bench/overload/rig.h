@@ -26,11 +26,12 @@ struct RigOptions {
 // Tokens of work per second that the edge lets through, by tenant; 0: no bound.
 struct EdgeLimits {
   std::array<double, kTrafficTenants> tokens_per_second{};
+  int64_t burst_tokens_min = 0;  // A request of more tokens than a burst would be refused for good.
 };
 
 // Of the capacity, in tokens of work a second: nothing for vip, so much for the others that all of
 // it together is more than the capacity, and what waits must still be chosen among.
-EdgeLimits MakeEdgeLimits(double capacity_tokens_per_second);
+EdgeLimits MakeEdgeLimits(double capacity_tokens_per_second, int64_t burst_tokens_min);
 
 // What a tenants file for the benchmark's tenants says.
 std::string TenantsYaml(const EdgeLimits& limits);
