@@ -34,7 +34,7 @@ namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using Json = nlohmann::ordered_json;
 
-constexpr uint64_t kBodyBytesMax = uint64_t{1} << 32;
+constexpr uint64_t kResponseBytesMax = uint64_t{1} << 32;
 constexpr auto kProgress = std::chrono::milliseconds(100);
 
 class Load {
@@ -104,7 +104,7 @@ class Load {
 
     beast::flat_buffer buffer;
     http::response_parser<http::buffer_body> parser;
-    parser.body_limit(kBodyBytesMax);
+    parser.body_limit(kResponseBytesMax);
     co_await http::async_read_header(stream, buffer, parser, asio::use_awaitable);
     const bool good = parser.get().result() == http::status::ok;
     if (!good) record.failure = Str("status ", parser.get().result_int());

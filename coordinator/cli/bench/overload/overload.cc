@@ -25,8 +25,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr LengthTail kPrompts = {.lowest = 32, .highest = 256};
-constexpr LengthTail kOutputs = {.lowest = 16, .highest = 128};
+// Together they fit the context of the tiny models, 256 tokens.
+constexpr LengthTail kPrompts = {.lowest = 32, .highest = 160};
+constexpr LengthTail kOutputs = {.lowest = 16, .highest = 96};
 constexpr double kStormFactor = 10;
 constexpr double kCalmFactor = 0.5;
 constexpr double kAngryShare = 0.15;
@@ -130,7 +131,7 @@ std::vector<std::string> SplitList(const std::string& text) {
 }
 
 // What is to be run.
-struct Plan {
+struct RunPlan {
   std::vector<Arm> arms;
   std::vector<LoadShape> shapes;  // Empty: as the arm has it.
   std::vector<double> factors;    // Not empty.
@@ -170,8 +171,8 @@ std::vector<double> ParseFactors(const std::string& list) {
   return factors;
 }
 
-Plan MakePlan(const OverloadOptions& options) {
-  Plan plan;
+RunPlan MakePlan(const OverloadOptions& options) {
+  RunPlan plan;
   plan.arms = Choose("--arms", options.arms, AllArms(), [](const Arm& arm) { return arm.name; });
   if (plan.arms.empty()) plan.arms = AllArms();
   std::vector<LoadShape> shapes;
@@ -184,7 +185,7 @@ Plan MakePlan(const OverloadOptions& options) {
 
 class OverloadBench {
  public:
-  OverloadBench(const OverloadOptions& options, Plan plan)
+  OverloadBench(const OverloadOptions& options, RunPlan plan)
       : options_(options), plan_(std::move(plan)) {
     result_ = {{"capacity_per_second", 0.0},
                {"unloaded_ttft_ms", nullptr},
@@ -316,7 +317,7 @@ class OverloadBench {
   }
 
   const OverloadOptions& options_;
-  const Plan plan_;
+  const RunPlan plan_;
   ScratchFolder scratch_;
   Progress progress_;
   double capacity_ = 0;

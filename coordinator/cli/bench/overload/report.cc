@@ -81,7 +81,7 @@ std::string RunLine(const Json& run) {
       << Cell(vip["ttft_ratio"], 7, 1) << Cell(run["rejection_ms"]["p50"], 8, 1)
       << Cell(run["rejection_ms"]["p99"], 8, 1) << Cell(run["attempts_per_call"], 7, 2)
       << Cell(run["patient_attempts_per_call"], 7, 2) << Cell(run["recovery_seconds"], 7, 1)
-      << Cell(run["untyped"], 7, 0) << "\n";
+      << Cell(run["untyped"], 8, 0) << Cell(run["lateness_ms"]["p99"], 9, 1) << "\n";
   return out.str();
 }
 
@@ -105,10 +105,10 @@ std::string LayerLine(const Json& run) {
   std::ostringstream out;
   out << std::left << std::setw(18) << run["arm"].get<std::string>() << std::right;
   for (const char* layer : {"client_retry", "edge_limit", "admission", "routing", "degradation"}) {
-    out << std::setw(14) << caught[layer];
+    out << std::setw(16) << caught[layer];
   }
   const Json timeout = run["outcomes"].value("client_timeout", Json(0));
-  out << Cell(timeout, 14, 0) << Cell(run["goodput_share"], 9, 0, 100)
+  out << Cell(timeout, 16, 0) << Cell(run["goodput_share"], 9, 0, 100)
       << Cell(run["classes"]["vip"]["success"], 9, 1, 100) << Cell(run["recovery_seconds"], 9, 1)
       << "\n";
   return out.str();
@@ -120,7 +120,7 @@ void WriteLayers(const Json& result, std::ostream& out) {
       << std::left << std::setw(18) << "arm" << std::right;
   for (const char* name :
        {"client_retry", "edge_limit", "admission", "routing", "degradation", "client_timeout"}) {
-    out << std::setw(14) << name;
+    out << std::setw(16) << name;
   }
   out << std::setw(9) << "goodput%" << std::setw(9) << "vip%" << std::setw(9) << "recov.s"
       << "\n";
@@ -175,10 +175,12 @@ std::string OverloadText(const Json& result) {
       << Cell(result["unloaded_ttft_ms"]["p50"], 0, 1) << " ms, p99 "
       << Cell(result["unloaded_ttft_ms"]["p99"], 0, 1) << " ms (n "
       << result["unloaded_ttft_ms"]["count"] << ")\n\n"
-      << "                                                                    success %       "
-         "     vip first token ms      rejected ms  attempts/call  recov.\n"
+      << std::string(59, ' ') << std::setw(21) << "success %" << std::setw(23)
+      << "vip first token ms" << std::setw(16) << "rejected ms" << std::setw(14) << "attempts/call"
+      << std::setw(7) << "recov." << std::setw(8) << "" << std::setw(9) << "late ms"
+      << "\n"
       << "arm             shape            x     s  calls  offer/s   good/s  peak%    vip normal  "
-         "batch     p50     p99  ratio     p50     p99    all patient      s untyped\n";
+         "batch     p50     p99  ratio     p50     p99    all patient      s untyped      p99\n";
   for (const Json& run : result["runs"]) out << RunLine(run);
   WriteLayers(result, out);
   out << "\nTargets (protected arm):\n";
