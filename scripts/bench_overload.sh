@@ -12,6 +12,7 @@
 #
 # Usage: scripts/bench_overload.sh [--quick] [--json FILE] [--plot FILE.svg] [--seconds S]
 #     [--storm-seconds S] [--arms NAME,...] [--shapes NAME,...] [--factors F,...] [--seed N]
+#     [--breaker-rules FILE] [--ladder FILE]
 #   `build/release/bin/shoal bench overload --help` says what each figure and each field of the JSON means.
 set -euo pipefail
 
@@ -24,7 +25,8 @@ while [[ $# -gt 0 ]]; do
       shift
       continue
       ;;
-    --json | --plot | --seconds | --storm-seconds | --arms | --shapes | --factors | --seed)
+    --json | --plot | --seconds | --storm-seconds | --arms | --shapes | --factors | --seed | \
+      --breaker-rules | --ladder)
       arguments+=("$1" "${2:?$1 needs a value}")
       ;;
     --help | -h)

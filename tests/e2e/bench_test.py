@@ -161,8 +161,9 @@ class BenchOverload(ProgramTest):
     def test_both_arms_give_every_figure_and_lose_nothing_without_a_word(self):
         result, plot, text = self.measure("--arms", "protected,control", "--shapes", "steady,storm",
                                           "--factors", "1,2")
-        for name in ("capacity_per_second", "peak_per_second", "seconds", "storm_seconds", "calm_seconds",
-                     "groups", "sequences_max", "seed", "work_tokens_mean"):
+        for name in ("capacity_per_second", "capacity_after_per_second", "peak_per_second", "seconds",
+                     "storm_seconds", "calm_seconds", "groups", "sequences_max", "seed",
+                     "work_tokens_mean"):
             self.assertGreater(result[name], 0, name)
         self.assertGreater(result["unloaded_ttft_ms"]["p99"], 0)
         names = [(run["arm"], run["shape"], run["factor"]) for run in result["runs"]]
@@ -172,7 +173,9 @@ class BenchOverload(ProgramTest):
             self.assertEqual(sorted(run), sorted(self.RUN_KEYS))
             self.assertEqual(list(run["classes"]), ["vip", "normal", "batch"])
             self.assertEqual(run["untyped"], 0, run)
-            self.assertGreater(run["goodput_per_second"], 0, run)
+            self.assertGreater(run["offered_per_second"], 0, run)
+            if run["factor"] == 1:
+                self.assertGreater(run["outcomes"]["whole"], 0, run)
             attempts = round(run["attempts_per_call"] * run["calls"])
             self.assertEqual(sum(run["outcomes"].values()), attempts, run)
         self.assertEqual(len(result["targets"]), 8)

@@ -208,6 +208,7 @@ LoadRecords Half(double rate) {
 
 Json TwoArms() {
   Json result = {{"capacity_per_second", 10.0},
+                 {"capacity_after_per_second", 11.0},
                  {"unloaded_ttft_ms", {{"count", 3}, {"p50", 0.1}, {"p99", 0.25}}},
                  {"groups", 2},
                  {"sequences_max", 4},

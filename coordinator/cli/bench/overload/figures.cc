@@ -34,6 +34,7 @@ Arms:
 
 JSON (--json): an object with
   capacity_per_second   whole answers per second of a closed loop of twice as many clients as slots
+  capacity_after_per_second  the same at the end: on a busy machine, how far to trust the rest
   unloaded_ttft_ms      {count, p50, p99} of one client alone, closed loop
   peak_per_second       the largest of that capacity and the goodput of all steady runs
   seconds, storm_seconds, calm_seconds, groups, sequences_max, seed, work_tokens_mean

@@ -169,7 +169,8 @@ void CompleteResult(Json& result) {
 
 std::string OverloadText(const Json& result) {
   std::ostringstream out;
-  out << "Capacity " << Cell(result["capacity_per_second"], 0, 1) << " requests/s, peak "
+  out << "Capacity " << Cell(result["capacity_per_second"], 0, 1) << " requests/s, at the end "
+      << Cell(result["capacity_after_per_second"], 0, 1) << ", peak "
       << Cell(result["peak_per_second"], 0, 1) << "; " << result["groups"] << " groups of "
       << result["sequences_max"] << " slots; unloaded time to first token p50 "
       << Cell(result["unloaded_ttft_ms"]["p50"], 0, 1) << " ms, p99 "

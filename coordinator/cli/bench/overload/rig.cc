@@ -26,6 +26,25 @@ constexpr std::array<double, kTrafficTenants> kEdgeShares = {0, 0.9, 0.5};
 constexpr std::array<int, kTrafficTenants> kWeights = {4, 2, 1};
 constexpr double kBurstSeconds = 0.5;
 
+std::vector<std::string> CoordinatorCommand(const RigOptions& options) {
+  std::vector<std::string> command = {ProgramPath("shoal-coordinator")};
+  const auto add = [&](const char* flag, const std::string& value) {
+    if (!value.empty()) command.insert(command.end(), {flag, value});
+  };
+  add("--model", options.model);
+  add("--port", "0");
+  add("--rpc-port", "0");
+  add("--executor", "local");
+  add("--groups", std::to_string(options.groups));
+  add("--threads", "1");
+  add("--sequences-max", std::to_string(options.sequences_max));
+  add("--protections", options.protections);
+  add("--tenants-file", options.tenants_file);
+  add("--breaker-rules", options.breaker_rules);
+  add("--ladder", options.ladder);
+  return command;
+}
+
 }  // namespace
 
 EdgeLimits MakeEdgeLimits(double capacity_tokens_per_second, int64_t burst_tokens_min) {
@@ -98,26 +117,7 @@ struct Rig::Lines {
 };
 
 Rig::Rig(const RigOptions& options) : lines_(std::make_shared<Lines>()) {
-  std::vector<std::string> command = {ProgramPath("shoal-coordinator"),
-                                      "--model",
-                                      options.model,
-                                      "--port",
-                                      "0",
-                                      "--rpc-port",
-                                      "0",
-                                      "--executor",
-                                      "local",
-                                      "--groups",
-                                      std::to_string(options.groups),
-                                      "--threads",
-                                      "1",
-                                      "--sequences-max",
-                                      std::to_string(options.sequences_max),
-                                      "--protections",
-                                      options.protections};
-  if (!options.tenants_file.empty()) {
-    command.insert(command.end(), {"--tenants-file", options.tenants_file});
-  }
+  const std::vector<std::string> command = CoordinatorCommand(options);
   const auto add = [lines = lines_](std::string_view line) { lines->Add(line); };
   child_ = std::make_unique<launch::ChildProcess>(
       launch::ChildOptions{.command = command, .on_stdout = add, .on_stderr = add});

@@ -19,8 +19,10 @@ struct RigOptions {
   int32_t groups = 2;
   int32_t sequences_max = 4;  // Of each group.
   std::string protections = "all";
-  // A tenants file; empty: none.
+  // Files for shoal-coordinator; empty: none.
   std::string tenants_file{};
+  std::string breaker_rules{};
+  std::string ladder{};
 };
 
 // Tokens of work per second that the edge lets through, by tenant; 0: no bound.
