@@ -4,12 +4,15 @@
 import http.client
 import json
 import os
+import pathlib
 import signal
+import sys
 import urllib.parse
 
-import programs
-from by_hand_test import ByHand
-from programs import END_SECONDS, metrics, wait_until
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import programs  # noqa: E402
+from by_hand_test import ByHand  # noqa: E402
+from programs import END_SECONDS, metrics, wait_until  # noqa: E402
 
 LADDER = """
 step_down: {{refusals: 3, within: 10s}}

@@ -2,11 +2,14 @@
 """Equal requests in flight together are computed once, and every client has the whole answer."""
 
 import os
+import pathlib
 import signal
+import sys
 import threading
 
-import programs
-from programs import ProgramTest, metrics, request, wait_until
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import programs  # noqa: E402
+from programs import ProgramTest, metrics, request, wait_until  # noqa: E402
 
 CLIENTS = 100
 BODY = {"prompt": list(range(7, 40)), "max_tokens": 24, "temperature": 0, "ignore_eos": True,

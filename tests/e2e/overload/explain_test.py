@@ -4,13 +4,16 @@
 import http.client
 import json
 import os
+import pathlib
 import signal
 import subprocess
+import sys
 import urllib.parse
 
-import programs
-from by_hand_test import PROMPT, ByHand
-from programs import END_SECONDS, free_port, metrics, program, wait_until
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import programs  # noqa: E402
+from by_hand_test import PROMPT, ByHand  # noqa: E402
+from programs import END_SECONDS, free_port, metrics, program, wait_until  # noqa: E402
 
 # Together they take far longer than it takes to kill a group.
 ANSWERS = 32
