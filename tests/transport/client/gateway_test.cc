@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 
 #include "tests/coordinator/gateway/fakes.h"
 #include "tests/support/trial/loop_jobs.h"
+#include "tests/transport/client/scripted_server.h"
 #include "transport/client/http_batch.h"
 
 namespace shoal::gateway {
@@ -119,6 +121,61 @@ TEST(HttpClientDoor, IsToldWhyAndWhenToComeBackAndDoes) {
   const client::HttpAnswer result = answer.get();
   EXPECT_EQ(result.text, "ok");
   EXPECT_EQ(result.attempts, 2);
+}
+
+// Hands bytes on between a client and the gateway, and cuts the first connection off after the
+// gateway's first event.
+class CuttingRelay {
+ public:
+  explicit CuttingRelay(GatewayThread& gateway)
+      : server([this, &gateway](int fd, size_t number, const std::string& request) {
+          for (bool is_free = number == 0; !is_free;) {  // Until the gateway has noticed the cut.
+            gateway.Run([&] { is_free = is_noticed = gateway.generation.sequences[0].detached; });
+          }
+          const int64_t end_ms = client::SteadyNowMs() + 60'000;
+          const std::string port = gateway.url.substr(gateway.url.rfind(':') + 1);
+          client::HttpSocket upstream("127.0.0.1", port, end_ms, nullptr);
+          EXPECT_TRUE(upstream.Write(request, 60'000, end_ms));
+          std::string heard;
+          for (std::string_view bytes = upstream.Read(60'000, end_ms); !bytes.empty();
+               bytes = upstream.Read(60'000, end_ms)) {
+            client::Say(fd, bytes);
+            heard += bytes;
+            const size_t event = heard.find("data: ");
+            if (number == 0 && event != heard.npos && heard.find("\n\n", event) != heard.npos)
+              return;
+          }
+        }) {}
+
+  std::atomic<bool> is_noticed = false;
+  client::ScriptedServer server;
+};
+
+TEST(HttpClientDoor, GoesOnWithAnAnswerThatWasCutOff) {
+  GatewayThread gateway;
+  CuttingRelay relay(gateway);
+  std::thread answer([&] {
+    gateway.WhenSubmitted(1, [&] { gateway.generation.Deliver(0, "ab"); });
+    // Its client is gone, and comes back.
+    for (bool is_back = false; !is_back;) {
+      gateway.Run([&] {
+        const FakeGeneration::Sequence& sequence = gateway.generation.sequences[0];
+        is_back = relay.is_noticed && !sequence.detached;
+        if (!is_back) return;
+        gateway.generation.Replay(0);
+        gateway.generation.Finish(0, FinishReason::kLength, {'c'});
+      });
+    }
+  });
+  client::HttpClientOptions options = Options(gateway);
+  options.url = relay.server.url();
+  client::HttpClient client(options);
+  const client::HttpAnswer result = client.Generate({.body = client::CompletionBody("hi", 3, true)},
+                                                    [](std::string_view) { return true; });
+  answer.join();
+  EXPECT_EQ(result.text, "abc");
+  EXPECT_EQ(result.reconnects, 1);
+  EXPECT_EQ(result.attempts, 1);
 }
 
 // A prompt with the separator of merged texts is a prompt like others.
