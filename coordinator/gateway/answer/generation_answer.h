@@ -40,7 +40,6 @@ struct AnswerSetup {
   std::shared_ptr<const CursorCodec> cursors{};
   Cursor cursor{};       // With `cursors`: where the client is before the first event.
   bool resumed = false;  // It has been at it before.
-  RequestTerms terms{};
   bool head_sent = false;  // A stream has begun, with nothing but comments in it.
   // Of who may let something else answer; may be null. Both are called from inside the generation
   // service's calls.
