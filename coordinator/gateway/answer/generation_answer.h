@@ -38,8 +38,8 @@ struct AnswerSetup {
   StreamId answer{};     // The stream of choice k is {high, low + k}.
   // Null: nobody can go on with it.
   std::shared_ptr<const CursorCodec> cursors{};
-  Cursor cursor{};       // With `cursors`: where the client is before the first event.
-  bool resumed = false;  // It has been at it before.
+  Cursor cursor{};         // With `cursors`: where the client is before the first event.
+  bool resumed = false;    // It has been at it before.
   bool head_sent = false;  // A stream has begun, with nothing but comments in it.
   // Of who may let something else answer; may be null. Both are called from inside the generation
   // service's calls.

@@ -35,16 +35,6 @@ const ServedModel& GetModel(const std::vector<ServedModel>& models, const std::s
   }
 }
 
-// What a header of 1 or 0 says. Errors: ApiError.
-bool ReadSwitch(const HttpRequest& request, std::string_view name, bool missing) {
-  const std::string* const value = FindOnce(request, LowerTrimmed(name));
-  if (value == nullptr) return missing;
-  if (*value == "0" || *value == "1") return *value == "1";
-  throw MakeError(400, "invalid_request_error", "invalid_value",
-                  Str("the header ", name, " must be 1 or 0, not ",
-                      nlohmann::json(ReplaceIllFormed(*value)).dump()));
-}
-
 [[noreturn]] void ThrowMismatch(const std::string& message) {
   throw FromStreamError(MakeStreamError(BusyReason::kCursorMismatch, message));
 }

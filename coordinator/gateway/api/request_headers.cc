@@ -79,12 +79,12 @@ void CheckBodyForm(const HttpRequest& request) {
           ": send the header Content-Type: application/json"));
 }
 
-bool WantsResumable(const HttpRequest& request) {
-  const std::string* const value = FindOnce(request, "x-shoal-resumable");
-  if (value == nullptr || *value == "0") return false;
-  if (*value == "1") return true;
+bool ReadSwitch(const HttpRequest& request, std::string_view name, bool missing) {
+  const std::string* const value = FindOnce(request, LowerTrimmed(name));
+  if (value == nullptr) return missing;
+  if (*value == "0" || *value == "1") return *value == "1";
   throw MakeApiError(400, "invalid_request_error", "invalid_value",
-                     Str("the header X-Shoal-Resumable must be 1 or 0, not ",
+                     Str("the header ", name, " must be 1 or 0, not ",
                          nlohmann::json(ReplaceIllFormed(*value)).dump()));
 }
 

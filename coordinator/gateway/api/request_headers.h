@@ -20,8 +20,8 @@ const std::string* FindOnce(const HttpRequest& request, std::string_view name);
 // can hold. Errors: ApiError 415.
 void CheckBodyForm(const HttpRequest& request);
 
-// Whether the header asks for an answer that can be gone on with. Errors: ApiError.
-bool WantsResumable(const HttpRequest& request);
+// What a header of 1 or 0 says; `missing` if it is not there. Errors: ApiError.
+bool ReadSwitch(const HttpRequest& request, std::string_view name, bool missing);
 
 // The API key that is shown; empty if none is.
 std::string_view ShownKey(const HttpRequest& request);

@@ -13,6 +13,7 @@
 #include "parallel/text/search/words.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
+#include "transport/base/utf8.h"
 
 namespace shoal::gateway {
 namespace {

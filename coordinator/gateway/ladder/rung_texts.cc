@@ -67,7 +67,7 @@ std::optional<Digest> DigestForCache(const AnswerSetup& setup) {
     if (!request.seeded) params.sampling.seed = 0;
     params.priority = 0;
   }
-  const Digest digest = DigestRequest(form, prompts);
+  const Digest digest = DigestRequest(form, prompts, setup.terms.tenant);
   return DigestText(Str(request.endpoint == Endpoint::kChat ? "chat\n" : "completions\n",
                         setup.model.name, "\n", std::string(digest.begin(), digest.end())));
 }
