@@ -311,14 +311,14 @@ std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateR
                                                             rpc::GenerationSink& sink,
                                                             std::unique_ptr<Listener>& listener,
                                                             rpc::GenerateReply& reply) {
-  if (ladder_ == nullptr || !request.terms.may_degrade) {
+  if (ladder_ == nullptr || !what.terms.may_degrade) {
     return generation_.Submit(std::move(what), *listener);
   }
   const std::vector<ServedModel> models = generation_.models();
   const ServedModel& asked = NeedVersion(models, request.model, what.numerics_id);
   StreamError refusal{};
   std::optional<BusyReason> why;
-  for (const int32_t rung : ladder_->Order(request.terms)) {
+  for (const int32_t rung : ladder_->Order(what.terms)) {
     if (rung == 0) {
       auto outcome = generation_.Submit(what, *listener);
       const auto* const error = std::get_if<StreamError>(&outcome);
@@ -326,13 +326,13 @@ std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateR
       why = ladder_->ReasonOf(ToString(error->reason));
       if (!why) return outcome;
       refusal = *error;
-      ladder_->NoteRefusal(rung, *why, request.terms);
+      ladder_->NoteRefusal(rung, *why, what.terms);
       continue;
     }
     // The others answer with text that has no tokens.
     if (ladder_->rung(rung).kind != core::RungKind::kModel) continue;
     const std::optional<ModelRung> found = ladder_->FindModel(rung, asked);
-    if (!found) ladder_->NoteRefusal(rung, BusyReason::kNoGroup, request.terms);
+    if (!found) ladder_->NoteRefusal(rung, BusyReason::kNoGroup, what.terms);
     auto lower = found ? MakeRungRequest(request, what, *found) : std::nullopt;
     if (!lower) continue;
     const auto prompt_tokens = static_cast<int64_t>(lower->prompt.size());
@@ -340,7 +340,7 @@ std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateR
         *this, sink, HasText(request) ? found->text.tokenizer : nullptr, false, 0, 0);
     auto outcome = generation_.Submit(*std::move(lower), *other);
     if (const auto* error = std::get_if<StreamError>(&outcome)) {
-      ladder_->NoteRefusal(rung, error->reason, request.terms);
+      ladder_->NoteRefusal(rung, error->reason, what.terms);
       continue;
     }
     listener = std::move(other);
@@ -348,7 +348,7 @@ std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateR
     reply.rung = rung;
     reply.prompt_tokens = prompt_tokens;
     reply.cursor.clear();
-    ladder_->NoteAnswer(rung, request.terms, std::get<core::StreamId>(outcome), why);
+    ladder_->NoteAnswer(rung, what.terms, std::get<core::StreamId>(outcome), why);
     return outcome;
   }
   return refusal;

@@ -43,8 +43,8 @@ class RpcLadder : public ::testing::Test {
   }
 
   rpc::GenerateReply Ask() {
-    return rpc_->OnGenerate(request_, std::move(*rpc_->OnPrompt(request_).wait(http_.wait_scope)),
-                            sink_);
+    return rpc_->OnGenerate(
+        request_, std::move(*rpc_->OnPrompt(request_, {}).wait(http_.wait_scope)), {}, sink_);
   }
 
   test::ScratchFolder folder_;

@@ -51,7 +51,11 @@ class OneGroup : public core::GenerationService {
   std::string Drain(uint64_t, bool) override { return "nothing is drained here"; }
   std::vector<ServedModel> models() const override { return region_.models(); }
   RegionStatus status() const override { return region_.status(); }
-  std::vector<core::Record> FindRecords(const core::RecordQuery& query) const override {
+  ServiceClass ClassOf(const RequestTerms& terms) const override {
+    return region_.tenants().ClassOf(terms);
+  }
+  bool DegradeAsked() const override { return region_.DegradeAsked(); }
+  RecordPage FindRecords(const RecordQuery& query) const override {
     return region_.recorder().Find(query);
   }
   void NoteRecord(core::Record record) override { region_.recorder().Note(std::move(record)); }

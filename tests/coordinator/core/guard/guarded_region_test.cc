@@ -57,7 +57,7 @@ class GuardedRegionTest : public RegionTest {
 
   std::vector<RecordKind> Kinds(std::vector<RecordKind> asked) const {
     std::vector<RecordKind> kinds;
-    for (const Record& record : region_.recorder().Find({})) {
+    for (const Record& record : region_.recorder().Find({}).records) {
       if (std::ranges::find(asked, record.kind) != asked.end()) kinds.push_back(record.kind);
     }
     return kinds;

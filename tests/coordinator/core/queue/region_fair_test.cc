@@ -99,7 +99,7 @@ TEST_F(RegionFairTest, DisplacesTheNewestOfTheLowestClassFromAFullQueue) {
   ASSERT_THAT(failed, SizeIs(1));
   EXPECT_EQ(failed[0].stream, older);
   EXPECT_EQ(region_.tenants().held().count("low"), 0u);
-  const auto records = region_.recorder().Find({});
+  const auto records = region_.recorder().Find({}).records;
   EXPECT_EQ(std::ranges::count(records, BusyReason::kQueueFull, &Record::reason), 3);
 }
 

@@ -40,7 +40,7 @@ TEST_F(DeadlinesTest, EndsARunningStreamOnTimeThereAndHere) {
   EXPECT_THAT(fails[0].error.message, HasSubstr("250 ms, with 1 tokens"));
   ASSERT_THAT(Select<CancelAction>(actions), SizeIs(1));
   EXPECT_EQ(Select<CancelAction>(actions)[0].sequence, SequenceOf(stream));
-  const std::vector<Record> records = region_.recorder().Find({});
+  const std::vector<Record> records = region_.recorder().Find({}).records;
   EXPECT_EQ(records.back().kind, RecordKind::kExpired);
   EXPECT_EQ(records.back().stream, stream);
 }
