@@ -241,13 +241,22 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
   return "";
 }
 
-// What each tenant is counted to have in flight is what its streams were granted.
-std::string FindBrokenTenant(const Streams& streams, const Tenants& tenants) {
+// What each tenant is counted to have in flight is what its streams were granted, and those who
+// share them.
+std::string FindBrokenTenant(const Streams& streams, const Flights& flights,
+                             const Tenants& tenants) {
   std::map<std::string, Tenants::Held> expected;
+  const auto add = [&](const Grant& grant) {
+    ++expected[grant.tenant].requests;
+    expected[grant.tenant].tokens += grant.tokens;
+  };
   for (const auto& [id, stream] : streams.all()) {
-    Tenants::Held& held = expected[stream.grant.tenant];
-    ++held.requests;
-    held.tokens += stream.grant.tokens;
+    add(stream.grant);
+    const SharerMap* sharers = flights.SharersOf(id);
+    if (sharers == nullptr) continue;
+    for (const auto& [sharer, who] : *sharers) {
+      if (who.grant) add(*who.grant);
+    }
   }
   const std::map<std::string, Tenants::Held> counted = tenants.held();
   for (const auto& [name, held] : counted) expected.try_emplace(name);
@@ -265,12 +274,13 @@ std::string FindBrokenTenant(const Streams& streams, const Tenants& tenants) {
 }  // namespace
 
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
-                                const EndedStreams& ended, const Tenants& tenants,
-                                const RegionOptions& options) {
+                                const EndedStreams& ended, const Flights& flights,
+                                const Tenants& tenants, const RegionOptions& options) {
   std::string broken = FindBrokenGroup(groups, streams, options);
   if (broken.empty()) broken = FindBrokenModel(groups);
   if (broken.empty()) broken = FindBrokenStream(groups, streams, ended, options);
-  return broken.empty() ? FindBrokenTenant(streams, tenants) : broken;
+  if (broken.empty()) broken = flights.FindFault(streams.all());
+  return broken.empty() ? FindBrokenTenant(streams, flights, tenants) : broken;
 }
 
 }  // namespace shoal::core

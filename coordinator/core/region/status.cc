@@ -55,8 +55,7 @@ RegionStatus Region::status() const {
 size_t Region::groups_ready() const { return CountReady(groups_.all()); }
 
 std::string Region::FindBrokenInvariant() const {
-  std::string broken = core::FindBrokenInvariant(groups_, streams_, ended_, tenants_, options_);
-  return broken.empty() ? flights_.FindFault(streams_.all()) : broken;
+  return core::FindBrokenInvariant(groups_, streams_, ended_, flights_, tenants_, options_);
 }
 
 }  // namespace shoal::core

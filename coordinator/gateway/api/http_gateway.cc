@@ -432,7 +432,9 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
 }
 
 std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {
+  const bool may_degrade = setup.terms.may_degrade;
   setup.terms = call.terms;
+  if (options_.ladder != nullptr) setup.terms.may_degrade = may_degrade;
   TakeTime(setup.terms, Now(timer_) - call.started);
   AnswerFormat& format = setup.format;
   if (setup.resumed) {

@@ -26,17 +26,21 @@ struct Parts {
     }
     for (int i = 0; i < 3; ++i) {
       const StreamId next = *streams.Next(group().key, ServiceClass::kSheddable);
-      group().Give(streams.Place(next, group().number, streams.TakeSequence()).sequence,
-                   ServiceClass::kCritical);
+      const Stream& stream = streams.Place(next, group().number, streams.TakeSequence());
+      group().Give(stream.sequence, ServiceClass::kCritical);
+      group().load.SetWork(stream.sequence, stream.work_left());
     }
   }
 
   Group& group() { return groups.at(0); }
   Stream& stream(uint64_t low) { return *streams.Find({0, low}); }
-  std::string Find() const { return FindBrokenInvariant(groups, streams, ended, tenants, options); }
+  std::string Find() const {
+    return FindBrokenInvariant(groups, streams, ended, flights, tenants, options);
+  }
 
   RegionOptions options;
   EndedStreams ended;
+  Flights flights;
   Tenants tenants{nullptr, true};
   Groups groups{options};
   // Streams are 1, 2, ...: every other bit is 0.

@@ -125,7 +125,8 @@ TEST(Terms, LoseTheTimeThatPassesAtTheDoor) {
 TEST(Terms, AreListedWithTheParameters) {
   GatewayFixture fixture;
   std::vector<std::string> names;
-  for (const json& header : fixture.Get("/v1/parameters").json()["headers"]) {
+  const json parameters = fixture.Get("/v1/parameters").json();
+  for (const json& header : parameters["headers"]) {
     names.push_back(header["name"]);
     EXPECT_FALSE(header["note"].get<std::string>().empty());
   }
