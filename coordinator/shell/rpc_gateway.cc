@@ -315,6 +315,10 @@ std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateR
     return generation_.Submit(std::move(what), *listener);
   }
   const std::vector<ServedModel> models = generation_.models();
+  // It may have gone while the prompt was read: what Submit says of it is said.
+  if (core::FindModel(models, request.model) == nullptr) {
+    return generation_.Submit(std::move(what), *listener);
+  }
   const ServedModel& asked = NeedVersion(models, request.model, what.numerics_id);
   StreamError refusal{};
   std::optional<BusyReason> why;
@@ -332,7 +336,6 @@ std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateR
     // The others answer with text that has no tokens.
     if (ladder_->rung(rung).kind != core::RungKind::kModel) continue;
     const std::optional<ModelRung> found = ladder_->FindModel(rung, asked);
-    if (!found) ladder_->NoteRefusal(rung, BusyReason::kNoGroup, what.terms);
     auto lower = found ? MakeRungRequest(request, what, *found) : std::nullopt;
     if (!lower) continue;
     const auto prompt_tokens = static_cast<int64_t>(lower->prompt.size());

@@ -31,8 +31,7 @@ bool ParseNumber(std::string_view text, T& value) {
 int64_t ParseDurationMs(std::string_view text) {
   static constexpr std::pair<std::string_view, int64_t> kUnits[] = {
       {"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}};
-  int64_t value = 0;
-  if (ParseNumber(text, value)) return value;
+  if (text == "0") return 0;
   for (const auto& [unit, factor] : kUnits) {
     if (!text.ends_with(unit)) continue;
     double number = 0;

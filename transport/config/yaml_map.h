@@ -32,8 +32,8 @@ class YamlMap {
   ~YamlMap();
 
   bool Has(std::string_view key);
-  // If the key is missing: what is given. Durations are as "250ms", "60s", "10m" or "2h", or a
-  // number of milliseconds.
+  // If the key is missing: what is given. Durations have a unit: "250ms", "60s", "10m" or
+  // "2h"; or are 0.
   std::string Text(std::string_view key, const std::string& missing);
   int64_t Int(std::string_view key, int64_t missing, IntRange range);
   double Double(std::string_view key, double missing, DoubleRange range);

@@ -271,9 +271,13 @@ class Client::Impl {
     }
   }
 
-  // The coordinator is gone, or stops, or is not ready yet.
+  // The coordinator is gone, or stops, or is not ready yet. What else keeps it from going on is
+  // for the retry policy, with the pauses that it asks for.
   static bool MayGoOn(const Error& error) {
-    return error.code() == ErrorCode::kPeerLost || error.code() == ErrorCode::kOverloaded;
+    if (error.code() == ErrorCode::kPeerLost) return true;
+    const auto* const said = dynamic_cast<const BusyError*>(&error);
+    return said != nullptr && (said->reason == ToString(BusyReason::kDraining) ||
+                               said->reason == ToString(BusyReason::kNoGroup));
   }
 
   // Until the generation ends, or the time since it last got on is over.

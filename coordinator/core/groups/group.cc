@@ -66,7 +66,9 @@ void Group::Give(SequenceId sequence, ServiceClass service_class) {
 }
 
 bool Group::LacksKvCache() const {
-  return stats && stats->requests_waiting > 0 && stats->sequences_running < shape().sequences_max;
+  // Requests that have just come wait for a moment, too: only with most blocks in use is it memory.
+  return stats && stats->requests_waiting > 0 && stats->sequences_running < shape().sequences_max &&
+         2 * stats->kv_blocks_used > stats->kv_blocks_total;
 }
 
 void Group::Forget(SequenceId sequence) {

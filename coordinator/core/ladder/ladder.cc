@@ -46,7 +46,8 @@ bool Ladder::MayDegrade(BusyReason reason) const {
 }
 
 void Ladder::NoteRefusal(int32_t rung, BusyReason reason, TimeNs now) {
-  if (!MayDegrade(reason) || rung > level_) return;
+  // A deadline that nobody could meet says nothing of the region, and any client can send one.
+  if (!MayDegrade(reason) || reason == BusyReason::kDeadlineUnreachable || rung > level_) return;
   last_trouble_ = now;
   if (rung < level_) return;
   refusals_.push_back(now);

@@ -140,9 +140,9 @@ RecordPage FlightRecorder::Find(const RecordQuery& query) const {
   // Divided rather than multiplied: since_ms is whatever a client says.
   const auto take = [&](const Record& record) {
     if (query.since_ms > 0 && (now - record.time) / kMillisecondNs > query.since_ms) return true;
-    if (!query.tenant.empty() && !record.tenant.empty() && record.tenant != query.tenant) {
-      return true;
-    }
+    // Those of no request are of groups and of the region: everybody may know them.
+    const bool of_request = record.stream != StreamId{} || !record.request.empty();
+    if (!query.tenant.empty() && of_request && record.tenant != query.tenant) return true;
     page.more = page.records.size() == query.records_max;
     if (!page.more) page.records.push_back(record);
     return !page.more;

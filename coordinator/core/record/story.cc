@@ -145,6 +145,12 @@ std::string AdviceFor(BusyReason reason) {
 }
 
 void Advise(Story& story) {
+  // A rung without a group has answered at once.
+  const bool has_stream = std::ranges::any_of(
+      story.lines, [](const StoryLine& line) { return line.kind == RecordKind::kAdmitted; });
+  if (story.degraded && !has_stream && story.outcome == Outcome::kUnderWay) {
+    story.outcome = Outcome::kFinished;
+  }
   switch (story.outcome) {
     case Outcome::kRefused:
     case Outcome::kFailed:

@@ -10,7 +10,9 @@
 namespace shoal::core {
 
 std::optional<TimeNs> Region::next_deadline() const {
-  return deadlines_.empty() ? std::nullopt : std::optional(deadlines_.begin()->first);
+  std::optional<TimeNs> next = flights_.NextDeadline();
+  if (!deadlines_.empty()) next = std::min(next.value_or(INT64_MAX), deadlines_.begin()->first);
+  return next;
 }
 
 void Region::SetDeadline(StreamId id, std::optional<TimeNs> deadline) {

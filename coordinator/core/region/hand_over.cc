@@ -51,6 +51,9 @@ std::string FindHeldFault(const HeldStream& held, const RankRegistration& shape)
   if (!request.generated.empty() && std::ssize(request.generated) >= tokens_max) {
     return Str("it has ", request.generated.size(), " tokens of ", tokens_max, " already");
   }
+  if (request.deadline_ms < 0 || request.deadline_ms > 2 * kDeadlineMsMax) {
+    return Str("its deadline is in ", request.deadline_ms, " ms");
+  }
   if (held.all.finish == FinishReason::kCancelled) return "it was cancelled";
   return FindParamsFault(request, shape.vocab_size);
 }

@@ -10,6 +10,7 @@
 #include "coordinator/core/groups/routing.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"
+#include "transport/base/generation/prefix_hash.h"
 
 namespace shoal::core {
 
@@ -63,6 +64,7 @@ void Region::LoseStreamsGroup(StreamId id, Parked why) {
 }
 
 std::optional<uint64_t> Region::ChooseGroupFor(StreamId id, const Stream& stream) const {
+  const std::string salt = PrefixSalt(stream.grant.tenant, stream.request.params.cache_salt);
   return router_.Choose({.key = stream.key,
                          .tokens = stream.tokens_needed,
                          .service_class = stream.grant.service_class,
@@ -70,7 +72,7 @@ std::optional<uint64_t> Region::ChooseGroupFor(StreamId id, const Stream& stream
                          .stream = id,
                          .session = stream.request.terms.session,
                          .prompt = stream.request.prompt,
-                         .cache_salt = stream.request.params.cache_salt,
+                         .salt = salt,
                          .may_share = !stream.request.params.prompt_logprobs},
                         groups_.all(), guard_, clock_.now());
 }

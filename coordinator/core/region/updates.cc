@@ -125,7 +125,7 @@ void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate&
   Release({group.number, group.epoch, update.id});
   if (update.no_room) {
     streams_.Park(id, {std::nullopt, Str(group.Name(), " had no room for it")});
-  } else if (update.detail == kDeadlineOver && streams_.Find(id)->deadline) {
+  } else if (update.detail == kDeadlineOver) {
     Expire(id);
   } else if (update.detail.empty()) {
     LoseStreamsGroup(id, {LossCause::kRankDied, Str(group.Name(), " gave the request up")});

@@ -81,7 +81,7 @@ std::optional<uint64_t> TakeTurns(const RouteQuestion& question, const GroupMap&
 void AddCached(const RouteQuestion& question, const GroupMap& groups,
                std::vector<Candidate>& candidates) {
   if (!question.may_share) return;
-  const std::vector<uint64_t> hashes = PrefixHashes(question.cache_salt, question.prompt);
+  const std::vector<uint64_t> hashes = PrefixHashes(question.salt, question.prompt);
   for (Candidate& candidate : candidates) {
     candidate.cached_tokens = groups.at(candidate.group).prefixes.ExpectedTokens(hashes);
   }

@@ -24,8 +24,8 @@ struct RouteQuestion {
   StreamId stream{};      // What is drawn at random is drawn from it.
   const std::string& session;  // Empty: none.
   const std::vector<int32_t>& prompt;
-  const std::string& cache_salt;
-  bool may_share = true;  // It looks for its prefix at all.
+  const std::string& salt;  // PrefixSalt.
+  bool may_share = true;    // It looks for its prefix at all.
 };
 
 // Threading: none; owned by Region.

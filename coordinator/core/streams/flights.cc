@@ -135,6 +135,17 @@ std::optional<TimeNs> Flights::DeadlineOf(StreamId stream) const {
   return latest;
 }
 
+std::optional<TimeNs> Flights::NextDeadline() const {
+  std::optional<TimeNs> next;
+  for (const auto& [stream, flight] : flights_) {
+    if (flight.sharers.size() < 2) continue;
+    for (const auto& [id, sharer] : flight.sharers) {
+      if (sharer.deadline) next = std::min(next.value_or(*sharer.deadline), *sharer.deadline);
+    }
+  }
+  return next;
+}
+
 std::vector<StreamId> Flights::Expired(TimeNs now) const {
   std::vector<StreamId> expired;
   for (const auto& [stream, flight] : flights_) {

@@ -64,6 +64,8 @@ class Flights {
   const Sharer* Find(StreamId id) const;
   // When the last of its sharers ends; none if one of them has no deadline.
   std::optional<TimeNs> DeadlineOf(StreamId stream) const;
+  // Of the first sharer that ends by its own; none if none has one. Cost: each sharer.
+  std::optional<TimeNs> NextDeadline() const;
   // Sharers that are late while another one of the same stream is not.
   std::vector<StreamId> Expired(TimeNs now) const;
   bool HasTenant(const std::string& tenant) const { return tenants_.contains(tenant); }

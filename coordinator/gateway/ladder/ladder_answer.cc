@@ -36,6 +36,7 @@ LadderAnswer::LadderAnswer(AnswerSetup setup, LadderHost host)
       asked_(std::make_unique<const AnswerSetup>(std::move(setup))),
       terms_(asked_->terms),
       stream_(asked_->answer),
+      began_(host_.now()),
       order_(host_.ladder.Order(terms_)),
       tasks_(static_cast<kj::TaskSet::ErrorHandler&>(*this)) {}
 
@@ -164,11 +165,13 @@ void LadderAnswer::Disclose(int32_t rung, const std::string& model, const std::s
 
 LadderAnswer::Result LadderAnswer::TryModel(int32_t rung) {
   const std::optional<ModelRung> found = host_.ladder.FindModel(rung, asked_->model);
-  if (!found) {
-    host_.ladder.NoteRefusal(rung, BusyReason::kNoGroup, terms_);
-    return Result::kRefuses;
-  }
+  if (!found) return Result::kRefuses;  // It is not there, which is no trouble of those that are.
   AnswerSetup setup = *asked_;
+  if (setup.terms.deadline_ms > 0) {  // As of when it came; some of it is over.
+    const int64_t passed_ms = (host_.now() - began_) / kMillisecondNs;
+    if (passed_ms >= setup.terms.deadline_ms) return Result::kRefuses;
+    setup.terms.deadline_ms -= passed_ms;
+  }
   setup.answer.high += static_cast<uint64_t>(rung);  // A stream of its own.
   Disclose(rung, found->model.name, "", setup);
   TextThread* const thread = host_.threads.For(PromptBytes(setup.request));

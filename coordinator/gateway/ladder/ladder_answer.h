@@ -70,6 +70,7 @@ class LadderAnswer : public PendingAnswer, private kj::TaskSet::ErrorHandler {
   std::unique_ptr<const AnswerSetup> asked_;  // Until something has come of an answer.
   const RequestTerms terms_;
   const StreamId stream_;
+  const TimeNs began_;
   std::vector<int32_t> order_;
   size_t next_ = 0;                   // Of the order.
   std::optional<ApiError> refusal_;   // The model's own.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What became of requests, as `shoal explain` and `shoal postmortem` tell it of a real cluster."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -15,8 +17,7 @@ import programs  # noqa: E402
 from by_hand_test import PROMPT, ByHand  # noqa: E402
 from programs import END_SECONDS, free_port, metrics, program, wait_until  # noqa: E402
 
-# Together they take far longer than it takes to kill a group.
-ANSWERS = 32
+ANSWERS = 8
 
 
 class Explain(ByHand):
@@ -53,7 +54,7 @@ class Explain(ByHand):
         model = self.write_model("very_long")
         port, rpc_port = free_port(), free_port()
         coordinator = self.start(program("shoal-coordinator"), "--model", model, "--port", port,
-                                 "--rpc-port", rpc_port)
+                                 "--rpc-port", rpc_port, "--heartbeats-missed-max", "10000")
         rpc = f"127.0.0.1:{rpc_port}"
         wait_until(lambda: "HTTP on" in coordinator.log() or coordinator.process.poll() is not None,
                    programs.READY_SECONDS, "the coordinator's ports")
@@ -74,6 +75,29 @@ class Explain(ByHand):
         pid = next(group for group in status["groups"] if group["group"] == number)["ranks"][0]["pid"]
         self.assertIn(pid, [group.ranks()[0] for group in groups])
         os.kill(pid, signal.SIGKILL)
+        return number
+
+    def kill_while_it_answers(self, url, rpc, groups):
+        """Both groups stand still while they are given answers, so that none is done too early."""
+        ranks = [group.ranks()[0] for group in groups]
+        for pid in ranks:
+            os.kill(pid, signal.SIGSTOP)
+        heard = []
+        client = threading.Thread(target=lambda: heard.append(
+            self.post(url, "killed-1", 20, stream=True, n=ANSWERS).read().decode()))
+        client.start()
+
+        def all_placed():
+            records = programs.request(url, "/v1/records?request=killed-1")[1]["records"]
+            return sum(record["kind"] == "placed" for record in records) == ANSWERS
+
+        wait_until(all_placed, END_SECONDS, "the groups to be given all answers")
+        number = self.kill_group_of(rpc, "killed-1", groups)
+        for pid in ranks:
+            with contextlib.suppress(ProcessLookupError):  # One of them is the one that was killed.
+                os.kill(pid, signal.SIGCONT)
+        client.join(END_SECONDS)
+        self.assertIn("data: [DONE]", heard[0])
         return number
 
     def check_finished(self, rpc):
@@ -135,10 +159,7 @@ class Explain(ByHand):
         url, rpc, groups = self.start_two_groups()
         answer = self.post(url, "finished-1", 5)
         self.assertEqual(answer.status, 200, answer.read())
-        answer = self.post(url, "killed-1", 2000, stream=True, n=ANSWERS)
-        self.assertTrue(answer.readline())
-        number = self.kill_group_of(rpc, "killed-1", groups)
-        self.assertIn("data: [DONE]", answer.read().decode())
+        number = self.kill_while_it_answers(url, rpc, groups)
         self.check_finished(rpc)
         self.check_refused(rpc)
         self.check_killed(rpc, number)

@@ -61,7 +61,7 @@ class Sharing(ProgramTest):
         self.check(["--canary-interval-ms", "0"], 1)
 
     def test_each_is_computed_where_that_is_turned_off(self):
-        self.check(["--canary-interval-ms", "0", "--coalesce", "false"], CLIENTS)
+        self.check(["--canary-interval-ms", "0", "--coalesce=false"], CLIENTS)
 
 
 if __name__ == "__main__":

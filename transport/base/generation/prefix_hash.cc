@@ -8,6 +8,11 @@
 
 namespace shoal {
 
+std::string PrefixSalt(const std::string& tenant, const std::string& cache_salt) {
+  // Of the default tenant it is what the client sent; no name of another one is empty.
+  return tenant.empty() ? cache_salt : tenant + '\0' + cache_salt;
+}
+
 uint64_t PrefixHashRoot(std::string_view cache_salt) {
   return XXH3_64bits(cache_salt.data(), cache_salt.size());
 }

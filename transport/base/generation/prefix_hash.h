@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -14,13 +15,16 @@ namespace shoal {
 
 constexpr int64_t kPrefixBlockTokens = 32;
 
+// The salt of a request's prefixes: those of two tenants never meet, whatever salts they send.
+std::string PrefixSalt(const std::string& tenant, const std::string& cache_salt);
+
 // Before the first block of a sequence with that salt.
-uint64_t PrefixHashRoot(std::string_view cache_salt);
+uint64_t PrefixHashRoot(std::string_view salt);
 // After a block of kPrefixBlockTokens tokens that comes after `before`: XXH3-64 of both.
 uint64_t PrefixHashNext(uint64_t before, std::span<const int32_t> block);
 // After each full block of `tokens`, but for one that ends with their last token, whose row is
 // always computed.
-std::vector<uint64_t> PrefixHashes(std::string_view cache_salt, std::span<const int32_t> tokens);
+std::vector<uint64_t> PrefixHashes(std::string_view salt, std::span<const int32_t> tokens);
 
 // How a group's cache has changed since the report before.
 struct PrefixReport {

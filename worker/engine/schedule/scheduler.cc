@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "transport/base/check.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "worker/engine/schedule/scheduler_state.h"
 
 namespace shoal::engine {
@@ -60,6 +61,7 @@ SubmitOutcome Scheduler::Submit(SequenceRequest request) {
   sequence.turn = {Sequence::RankOf(request.service_class, params.priority), state_->arrivals++};
   sequence.incarnation = state_->incarnations++;
   sequence.params = params;
+  sequence.salt = PrefixSalt(request.tenant, params.cache_salt);
   sequence.params.tokens_max = tokens_max;  // Bounded, so that sums with it cannot overflow.
   sequence.prompt_count = prompt_count;
   sequence.prompt_delivered = request.prompt_logprobs_given;

@@ -156,7 +156,7 @@ std::vector<int32_t> Scheduler::State::Draft(const Sequence& sequence, Pass& pas
 std::vector<PrefixCache::Hit> Scheduler::State::FindPrefix(const Sequence& sequence) const {
   std::vector<PrefixCache::Hit> hits;
   if (!options.prefix_cache || !sequence.SharesBlocks()) return hits;
-  const std::string& salt = sequence.params.cache_salt;
+  const std::string& salt = sequence.salt;
   PrefixCache::Node node = prefixes.Root(salt);
   const std::span<const int32_t> tokens = sequence.tokens;
   for (size_t begin = 0; begin + BlockPool::kBlockTokens < tokens.size();
@@ -210,7 +210,7 @@ bool Scheduler::State::PlanStart(Sequence& sequence, Pass& pass) {
     blocks.Share(hit.block);
     sequence.blocks.push_back(hit.block);
   }
-  sequence.chain = hits.empty() ? prefixes.Root(sequence.params.cache_salt) : hits.back().node;
+  sequence.chain = hits.empty() ? prefixes.Root(sequence.salt) : hits.back().node;
   sequence.chain_blocks = hit_count;
   if (options.prefix_cache && sequence.SharesBlocks()) {
     ++prefix_queries;

@@ -118,7 +118,7 @@ std::vector<UnprovenBlock> Scheduler::State::AddToPrefixes(Sequence& sequence, i
     const int32_t block = sequence.blocks[index];
     const PrefixCache::Added added = prefixes.Add(
         sequence.chain, tokens.subspan(index * BlockPool::kBlockTokens, BlockPool::kBlockTokens),
-        sequence.params.cache_salt, block);
+        sequence.salt, block);
     sequence.chain = added.node;
     ++sequence.chain_blocks;
     if (!added.is_new) continue;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "transport/base/class_queue.h"
@@ -30,6 +31,7 @@ struct Sequence {
   std::optional<TimeNs> deadline;  // When it ends at the latest.
   int32_t passed_over = 0;  // Steps in which it was the first to arrive of those passed over.
   GenerationParams params;
+  std::string salt;  // PrefixSalt: whose prefixes it may find.
   int64_t prompt_count = 0;
   std::vector<int32_t> tokens;  // The prompt, then what was generated.
 

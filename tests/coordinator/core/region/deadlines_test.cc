@@ -136,6 +136,10 @@ TEST_F(RegionTest, SaysWhetherMemoryIsWhatIsLacking) {
   SchedulerStats stats;
   stats.sequences_running = 1;
   stats.requests_waiting = 2;
+  stats.kv_blocks_total = 10;
+  EXPECT_TRUE(region_.Update(1, epoch, {}, stats));
+  EXPECT_EQ(Refuse().reason, BusyReason::kQueueFull) << "they may have come a moment ago";
+  stats.kv_blocks_used = 8;
   EXPECT_TRUE(region_.Update(1, epoch, {}, stats));
   const StreamError error = Refuse();
   EXPECT_EQ(error.reason, BusyReason::kKvFull);

@@ -118,7 +118,7 @@ class Simulation {
                             .stream = stream,
                             .session = session,
                             .prompt = prompt,
-                            .cache_salt = salt},
+                            .salt = salt},
                            groups_, guard_, now())
                    .value();
     }

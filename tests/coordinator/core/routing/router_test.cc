@@ -39,7 +39,7 @@ class RouterTest : public ::testing::TestWithParam<RoutingPolicy> {
                           .stream = {random_(), random_()},
                           .session = session,
                           .prompt = prompt_,
-                          .cache_salt = salt_},
+                          .salt = salt_},
                          groups_, guard_, kNow);
   }
 
