@@ -27,12 +27,13 @@ CODE_COLUMNS_MAX, SCRIPT_COLUMNS_MAX = 100, 110
 BASE = {"transport/base"}
 KERNELS = {"kernels/math", "kernels/format", "kernels/device", "kernels/cpu"}
 MODEL = {"parallel/model", "kernels/format"}
-RPC = {"transport/wire", "transport/rpc", "transport/config"}
+RPC = {"transport/wire", "transport/rpc", "transport/config", "transport/client"}
 ALLOWED = {
     "transport/base": set(),
     "transport/config": BASE,
     "transport/wire": BASE,
-    "transport/rpc": BASE | {"transport/wire"},
+    "transport/client": set(),
+    "transport/rpc": BASE | {"transport/wire", "transport/client"},
     "transport/link": BASE,
     "kernels/math": BASE,
     "kernels/format": BASE,

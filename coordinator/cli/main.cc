@@ -27,6 +27,8 @@ constexpr std::array kVerbs = {
     Verb{"chat", shoal::cli::ChatVerb, "Talk with a model in the terminal."},
     Verb{"plan", shoal::cli::PlanVerb, "Show how a model would be cut over ranks."},
     Verb{"status", shoal::cli::StatusVerb, "Show a coordinator's groups, epochs and ranks."},
+    Verb{"explain", shoal::cli::ExplainVerb, "Tell what became of one request, and why."},
+    Verb{"postmortem", shoal::cli::PostmortemVerb, "Tell what happened lately, and what to turn."},
     Verb{"drain", shoal::cli::DrainVerb, "Take a group out of service and keep its streams."},
     Verb{"verify", shoal::cli::VerifyVerb, "Digest a model's answers; equal for every cut."},
     Verb{"bench", shoal::cli::BenchVerb, "Measure: the engine, a server under load."},
@@ -42,7 +44,7 @@ std::string Help() {
       "Serves one large language model, cut over the ranks of mpirun, with the same bits at every "
       "cut.\n\n";
   for (const Verb& verb : kVerbs) {
-    text += "  " + std::string(verb.name) + std::string(10 - verb.name.size(), ' ') +
+    text += "  " + std::string(verb.name) + std::string(12 - verb.name.size(), ' ') +
             std::string(verb.summary) + "\n";
   }
   text +=

@@ -77,6 +77,7 @@ config::OptionTable MakeRunTable(RunOptions& options) {
   AddMemory(table, options.cut);
   table.AddInt("ready-timeout-ms", "N", options.ready_timeout_ms, {100, INT32_MAX},
                "Give up if not ready after so long. Also what each later start of a group gets.");
+  gateway::AddOverloadOptions(table, coordinator);
   gateway::AddContinuityOptions(table, coordinator);
   return table;
 }

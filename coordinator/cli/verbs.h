@@ -9,6 +9,8 @@ int RunVerb(int argc, const char* const* argv);
 int ChatVerb(int argc, const char* const* argv);
 int PlanVerb(int argc, const char* const* argv);
 int DrainVerb(int argc, const char* const* argv);
+int ExplainVerb(int argc, const char* const* argv);
+int PostmortemVerb(int argc, const char* const* argv);
 int StatusVerb(int argc, const char* const* argv);
 int VerifyVerb(int argc, const char* const* argv);
 int BenchVerb(int argc, const char* const* argv);

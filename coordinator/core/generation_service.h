@@ -9,16 +9,18 @@
 #include <variant>
 #include <vector>
 
+#include "coordinator/core/record/flight_recorder.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/generation/stream_id.h"
 #include "transport/base/group.h"
+#include "transport/base/overload/request_terms.h"
 
 namespace shoal::core {
 
 using shoal::StreamId;
 
-// What a client asks for. Its service class is params.priority.
+// What a client asks for.
 struct Request {
   std::vector<int32_t> prompt;  // Not empty, and its ids are in the model's vocabulary.
   GenerationParams params;
@@ -27,7 +29,11 @@ struct Request {
   // Its client may come back for it: it goes on for a while when nobody listens, and its group
   // holds all that came of it for another coordinator.
   bool resumable = false;
+  // An equal request of the same tenant would get the same answer: its temperature is 0, or its
+  // seed was given. Such are computed once while they are in flight, unless they are resumable.
+  bool shares = false;
   std::optional<StreamId> stream{};  // Drawn by whoever asks. None: the region draws one.
+  RequestTerms terms{};
 
   bool operator==(const Request&) const = default;
 };
@@ -56,6 +62,10 @@ std::string JoinNames(const std::vector<ServedModel>& models);
 class GenerationService {
  public:
   virtual ~GenerationService() = default;
+
+  // Why a request of those terms would not be taken, whatever it asked for: so that it can be
+  // refused before it costs anything. None: Submit says.
+  virtual std::optional<StreamError> PreCheck(const RequestTerms& terms) = 0;
 
   // Takes the request, or says why not (then `listener` hears nothing). The listener is called
   // later, never from inside Submit.
@@ -87,6 +97,14 @@ class GenerationService {
   // As RegionStatus::models. Never empty: the region's own is there before its first group.
   virtual std::vector<ServedModel> models() const = 0;
   virtual RegionStatus status() const = 0;
+  // The class that a request of those terms has here: as asked for, at most its tenant's own.
+  virtual ServiceClass ClassOf(const RequestTerms& terms) const = 0;
+  // Whether a breaker wants requests to be degraded.
+  virtual bool DegradeAsked() const = 0;
+  // What is remembered of what the region decided.
+  virtual RecordPage FindRecords(const RecordQuery& query) const = 0;
+  // Remembers something that a door decided.
+  virtual void NoteRecord(Record record) = 0;
 };
 
 }  // namespace shoal::core

@@ -60,6 +60,11 @@ std::string FindBrokenSequence(const Group& group, const Streams& streams) {
   if (group.trial && !group.sequences.contains(*group.trial)) {
     return Str(group.Name(), " has sequence ", *group.trial, " on trial, which it was not given");
   }
+  for (const auto& [sequence, tokens] : group.load.work()) {
+    if (!group.sequences.contains(sequence) || tokens < 0) {
+      return Str(group.Name(), " has ", tokens, " tokens of work for sequence ", sequence);
+    }
+  }
   for (const SequenceId sequence : group.sequences) {
     if (sequence > streams.last_sequence()) {
       return Str(group.Name(), " was given sequence ", sequence, ", the last one is ",
@@ -71,6 +76,14 @@ std::string FindBrokenSequence(const Group& group, const Streams& streams) {
     if (stream == streams.all().end() || stream->second.group != group.number) {
       return Str(group.Name(), " was given sequence ", sequence, " of stream ", id->second,
                  ", which is not with it");
+    }
+    const auto given = group.classes.find(sequence);
+    if (given == group.classes.end() || given->second != stream->second.grant.service_class) {
+      return Str(group.Name(), " counts sequence ", sequence, " in another class than ",
+                 ToString(stream->second.grant.service_class));
+    }
+    if (!group.load.work().contains(sequence)) {
+      return Str(group.Name(), " has no work for sequence ", sequence, " of stream ", id->second);
     }
   }
   return "";
@@ -141,7 +154,8 @@ std::string FindBrokenWaiting(const Groups& groups, StreamId id, const Stream& s
     return Str("stream ", id, " has no group and does not wait for one of ", stream.key);
   }
   for (const auto& [number, group] : groups.all()) {
-    if (group.key == stream.key && group.HasRoomFor(stream.tokens_needed) &&
+    if (group.key == stream.key &&
+        group.HasRoomFor(stream.tokens_needed, stream.grant.service_class) &&
         !(stream.on_trial() && group.trial)) {
       return Str("stream ", id, " waits, and ", group.Name(), " has room for it");
     }
@@ -189,7 +203,7 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
   std::map<StreamId, ModelKey> waiting;
   size_t detached = 0;
   for (const auto& [key, queue] : streams.waiting()) {
-    for (const Turn& turn : queue.turns()) waiting[queue.at(turn)] = key;
+    for (const auto& [tokens, arrival] : queue.by_size()) waiting[queue.at(arrival).stream] = key;
     const size_t fresh = streams.waiting_new(key);
     if (queue.empty() || fresh > static_cast<size_t>(options.queue_requests_max)) {
       return Str(fresh, " new streams wait for ", key, ", at most ", options.queue_requests_max,
@@ -227,13 +241,46 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
   return "";
 }
 
+// What each tenant is counted to have in flight is what its streams were granted, and those who
+// share them.
+std::string FindBrokenTenant(const Streams& streams, const Flights& flights,
+                             const Tenants& tenants) {
+  std::map<std::string, Tenants::Held> expected;
+  const auto add = [&](const Grant& grant) {
+    ++expected[grant.tenant].requests;
+    expected[grant.tenant].tokens += grant.tokens;
+  };
+  for (const auto& [id, stream] : streams.all()) {
+    add(stream.grant);
+    const SharerMap* sharers = flights.SharersOf(id);
+    if (sharers == nullptr) continue;
+    for (const auto& [sharer, who] : *sharers) {
+      if (who.grant) add(*who.grant);
+    }
+  }
+  const std::map<std::string, Tenants::Held> counted = tenants.held();
+  for (const auto& [name, held] : counted) expected.try_emplace(name);
+  for (const auto& [name, granted] : expected) {
+    const auto found = counted.find(name);
+    const Tenants::Held held = found == counted.end() ? Tenants::Held{} : found->second;
+    if (held == granted) continue;
+    return Str("the streams of tenant '", name, "' are ", granted.requests, ", with ",
+               granted.tokens, " tokens of its quota; it is counted to have ", held.requests,
+               ", with ", held.tokens);
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
-                                const EndedStreams& ended, const RegionOptions& options) {
+                                const EndedStreams& ended, const Flights& flights,
+                                const Tenants& tenants, const RegionOptions& options) {
   std::string broken = FindBrokenGroup(groups, streams, options);
   if (broken.empty()) broken = FindBrokenModel(groups);
-  return broken.empty() ? FindBrokenStream(groups, streams, ended, options) : broken;
+  if (broken.empty()) broken = FindBrokenStream(groups, streams, ended, options);
+  if (broken.empty()) broken = flights.FindFault(streams.all());
+  return broken.empty() ? FindBrokenTenant(streams, flights, tenants) : broken;
 }
 
 }  // namespace shoal::core

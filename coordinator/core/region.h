@@ -7,42 +7,35 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "coordinator/core/actions.h"
+#include "coordinator/core/admission.h"
 #include "coordinator/core/generation_service.h"
-#include "coordinator/core/groups/groups.h"
-#include "coordinator/core/groups/health.h"
-#include "coordinator/core/region_options.h"
-#include "coordinator/core/streams/ended.h"
-#include "coordinator/core/streams/generation_state.h"
-#include "coordinator/core/streams/streams.h"
-#include "coordinator/core/streams/suspects.h"
-#include "transport/base/clock.h"
-#include "transport/base/generation/generation.h"
-#include "transport/base/generation/sequence_request.h"
-#include "transport/base/group.h"
+#include "coordinator/core/region/region_state.h"
 
 namespace shoal::core {
 
 // Composes the parts: groups, their health, streams, and the decisions of catalog.h, admission.h
 // and routing.h. Threading: none; owned by the coordinator's event loop.
-class Region {
+class Region : private RegionState {
  public:
   // `random`: 64 bits that nobody can guess, for the ids of streams. `clock` outlives the region.
   Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random);
   Region(const Region&) = delete;
 
   // ---- Events from ranks. Those with an epoch return false, and change nothing, if the connection
-  // has no rank of that epoch (any more): the shell refuses the message.
+  // has no rank of that epoch: the shell refuses the message.
   RegisterOutcome Register(ConnectionId connection, const RankRegistration& rank);
   [[nodiscard]] bool Heartbeat(ConnectionId connection, uint64_t epoch, uint64_t progress,
                                bool pending);
   [[nodiscard]] bool Update(ConnectionId connection, uint64_t epoch,
-                            std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
+                            std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
+                            const PrefixReport& prefixes = {});
   // From a leader that joined, whether or not it was taken back (worker.capnp). Streams that make
   // no sense here are cancelled there, without harm to the group.
   [[nodiscard]] bool HandOver(ConnectionId connection, uint64_t epoch,
@@ -55,43 +48,48 @@ class Region {
   // Its group has a grace to have it back, unless it was dismissed.
   void Disconnected(ConnectionId connection, const std::string& why);
 
-  // ---- Events from whoever started a group.
-  // Its processes have ended. Result: false if it is not here (any more).
+  // ---- Events from whoever started a group. Its processes have ended: false if it is not here.
   bool GroupEnded(uint64_t number, LossCause cause, const std::string& why);
   // As GenerationService::Drain. When it is gone there is a GroupLostAction of kDrained.
   std::string Drain(uint64_t number);
-
   // ---- Events from gateways. A stream that was taken ends with exactly one DeliverAction whose
   // update has a finish, or one FailAction, or Cancel; one that is detached has neither until it is
   // resumed. request.stream, if given, is that of no stream here.
   std::variant<StreamId, StreamError> Submit(Request request);
-  // As GenerationService::Resume; what the stream has brought is told once more by DeliverActions.
+  std::optional<StreamError> PreCheck(const RequestTerms& terms);
   using Resumed = GenerationService::Resumed;
+  // As GenerationService::Resume; what the stream has brought is told once more by DeliverActions.
   std::variant<Resumed, StreamError> Resume(Request request);
   void Detach(StreamId stream);
   void Cancel(StreamId stream);
-
+  // From now on tenants are those; streams that were taken go on.
+  void SetTenants(std::shared_ptr<const TenantsPolicy> policy);
   // Time has passed: call about every heartbeat_ms.
   void Tick();
+  // Ends streams whose deadline is over: call when next_deadline comes. Tick does so, too.
+  void EndOverdue();
+  std::optional<TimeNs> next_deadline() const;
 
   // Takes no more requests, ends all streams with kDraining and dismisses all groups.
   void Stop();
-
   // What is to be done since the last call.
   std::vector<Action> TakeActions();
   bool has_actions() const { return !actions_.empty(); }
-
   std::vector<ServedModel> models() const;
   RegionStatus status() const;
   size_t groups_ready() const;
+  FlightRecorder& recorder() { return recorder_; }
+  const FlightRecorder& recorder() const { return recorder_; }
+  const Tenants& tenants() const { return tenants_; }
+  // As GenerationService::DegradeAsked.
+  bool DegradeAsked() const { return guard_.degrades(); }
 
   const GroupMap& groups() const { return groups_.all(); }
   const StreamMap& streams() const { return streams_.all(); }
   const std::map<StreamId, EndedStream>& ended() const { return ended_.all(); }
   const RegionOptions& options() const { return options_; }
-
   // What has gone wrong in here; empty if nothing (invariants.h). Tick looks now and then, and ends
-  // the process rather than serve from a state that cannot be.
+  // the process if anything has.
   std::string FindBrokenInvariant() const;
 
  private:
@@ -106,6 +104,8 @@ class Region {
   void LoseGroup(Group& group, LossCause cause, const std::string& why);
   void RemoveGroup(uint64_t number, const std::string& why);
   void TickGroup(Group& group);
+  void TickGuard();
+  void FollowGuard();  // Does what it has decided.
 
   // ---- region/canaries.cc
   void StartCanary(Group& group);
@@ -120,6 +120,7 @@ class Region {
   void ApplyUpdate(Group& group, SequenceUpdate update);
   // Its leader does not go on with the stream.
   void ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update);
+  void NoteFirstToken(StreamId id, const Stream& stream);
   void NoteToken(Stream& stream);  // It shows that it lives.
 
   // ---- region/hand_over.cc. Result: whether it was taken.
@@ -137,42 +138,47 @@ class Region {
 
   // ---- region/clients.cc
   StreamId AddStream(Stream stream);
+  void MakeRoomFor(const Stream& stream);  // In a full queue: whoever is worse goes.
   void ForgetActionsFor(StreamId id);
   void FailStream(StreamId id, StreamError error);
   void FinishStream(const Group& group, StreamId id, SequenceUpdate last);
   // Its last action is made. Result: the stream as it was.
   Stream EndStream(StreamId id);
+  AdmissionView View();
+  void NoteRejection(const RequestTerms& terms, const StreamError& why);
+  // A record of that stream or sharer, with what identifies it filled in.
+  Record RecordOf(RecordKind kind, StreamId id, const Stream& stream) const;
+  void SetDeadline(StreamId id, std::optional<TimeNs> deadline);
+  void Expire(StreamId id);  // Its deadline is over (region/deadlines.cc).
   void Release(const Holder& holder);
   void LimitDetached();
   void ForgetStreams();  // Those whose clients have stayed away for too long.
 
+  // ---- region/sharing.cc
+  std::optional<StreamId> FindSame(const Request& request) const;
+  std::variant<StreamId, StreamError> Join(StreamId id, const Request& request);
+  bool LeaveOthers(StreamId sharer, RecordKind why);  // False: it is no sharer, or the last one.
+  void ExpireSharers();
+
   // ---- region/placing.cc
   // The stream's group is no more: it waits for another one, unless it may be the cause.
   void LoseStreamsGroup(StreamId id, Parked why);
+  std::optional<uint64_t> ChooseGroupFor(StreamId id, const Stream& stream) const;
   // Result: whether it was still to be given to its group, which has not heard of it.
   bool Withdraw(SequenceId sequence);
   // Hands out what waits for groups of that key and fits.
   void Dispatch(const ModelKey& key);
+  void DispatchAll();
+  // A group is given so much work; or 0: time has passed. Whether it has had enough for now.
+  void Shape(Group& group, int64_t tokens);
   void Place(StreamId id, Group& group);
-  // No group that is ready could ever hold what waits.
+  // No group that is ready could ever hold some of what waits.
+  void StrandTooLarge(const ModelKey& key);
   void Strand(StreamId id, Stream& stream);
   void FailStranded();
   StreamError StrandedError(const Stream& stream) const;
 
   void NoteLoss(uint64_t number, std::string why);
-
-  const RegionOptions options_;
-  const Clock& clock_;
-  bool stopping_ = false;
-  Groups groups_;
-  Health health_;
-  Streams streams_;
-  EndedStreams ended_;
-  Suspects suspects_;
-  std::map<uint64_t, std::string> last_losses_;  // By number.
-  std::vector<Action> actions_;
-  int64_t ticks_total_ = 0;
-  RegionStatus counts_;  // Only what it counts; the rest is read off when it is asked for.
 };
 
 }  // namespace shoal::core

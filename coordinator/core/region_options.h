@@ -5,12 +5,24 @@
 #include <cstdint>
 #include <iterator>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "coordinator/core/guard/guard_rules.h"
+#include "coordinator/core/routing/routing_policy.h"
+#include "coordinator/core/tenants/tenant_policy.h"
 #include "transport/base/generation/canary.h"
 
 namespace shoal::core {
+
+// What a region does against overload; each can be turned off, to see what the others hold.
+struct Protections {
+  bool edge_limit = true;   // Quotas, bounds in flight, shaping.
+  bool admission = true;    // Classes, fair queueing, predicted waits, deadlines before work.
+  bool routing = true;      // Breakers, ejection, slow start; otherwise groups take turns.
+  bool degradation = true;  // The ladder.
+};
 
 struct RegionOptions {
   // The region's own model, which requests get that name none. Empty: what has been ready the
@@ -21,6 +33,9 @@ struct RegionOptions {
   int64_t context_tokens_max = 0;  // Caps what the groups offer. 0: no cap.
   // Requests for one version of a model that wait here while all groups of it are full.
   int32_t queue_requests_max = 1024;
+  // How many requests of a class or better ones a group's leader is given beyond those that its
+  // steps hold: enough that it never lacks one, few enough that who is next is decided here.
+  int32_t dispatch_ahead = 4;
   int64_t heartbeat_ms = 100;
   // A rank that has been silent for heartbeat_ms x this is lost. A rank that dies is noticed by its
   // connection, at once; this is for one that is stopped or unreachable. 13 (1.3 s, 1.4 s with the
@@ -53,6 +68,12 @@ struct RegionOptions {
   uint64_t managed_groups = 0;
   // Upper part of epochs and sequence ids: BootPart of when the coordinator was started.
   uint64_t boot = 0;
+  std::shared_ptr<const TenantsPolicy> tenants{};  // Null: everybody is the default tenant.
+  RoutingPolicy routing_policy = RoutingPolicy::kPrefixAware;
+  GuardRules guard{};
+  Protections protections{};
+  bool coalesce = true;         // Whether requests that ask the same at once are computed once.
+  int64_t unix_ms_at_zero = 0;  // Milliseconds since 1970 when its clock was at 0; for records.
 };
 
 // Larger for a coordinator that was started later, be it by one millisecond. Of the 53 bits that a

@@ -15,9 +15,13 @@
 
 #include "coordinator/gateway/api/http_gateway.h"
 #include "coordinator/gateway/http/http_server.h"
+#include "coordinator/gateway/keys/key_ring.h"
+#include "coordinator/gateway/ladder/degrader.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
+#include "coordinator/shell/breaker_rules_file.h"
 #include "coordinator/shell/rpc_gateway.h"
+#include "coordinator/shell/tenants_file.h"
 #include "parallel/model/files/manifest.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
@@ -53,6 +57,27 @@ std::map<std::string, std::string> ParseCanaryDigests(const std::string& list) {
     }
   }
   return digests;
+}
+
+// Errors: kInvalidArgument for a name that is none of them.
+core::Protections ParseProtections(const std::string& list) {
+  if (list == "all") return {};
+  core::Protections some{false, false, false, false};
+  if (list == "none") return some;
+  std::istringstream names(list);
+  for (std::string name; std::getline(names, name, ',');) {
+    bool* const field = name == "edge_limit"    ? &some.edge_limit
+                        : name == "admission"   ? &some.admission
+                        : name == "routing"     ? &some.routing
+                        : name == "degradation" ? &some.degradation
+                                                : nullptr;
+    if (field == nullptr) {
+      Throw(ErrorCode::kInvalidArgument, "--protections has '", name,
+            "': expected all, none, or some of edge_limit, admission, routing, degradation");
+    }
+    *field = true;
+  }
+  return some;
 }
 
 // The model's manifest, if there is one, for what no flag speaks of. Errors: kInvalidArgument for
@@ -96,7 +121,12 @@ core::RegionOptions MakeRegionOptions(const CoordinatorOptions& options, const s
   region.managed_groups = options.launch.managed_groups();
   // Nobody can go on with a stream here: it fails with its group.
   if (!options.launch.relaunch && region.managed_groups == 1) region.resume_timeout_ms = 0;
-  region.boot = core::BootPart(MillisecondsSince1970());
+  const int64_t now_ms = MillisecondsSince1970();
+  region.boot = core::BootPart(now_ms);
+  region.unix_ms_at_zero = now_ms - SteadyClock().now() / kMillisecondNs;
+  region.protections = ParseProtections(options.protections);
+  if (!options.tenants_file.empty()) region.tenants = ReadTenantsFile(options.tenants_file);
+  if (!options.breaker_rules.empty()) region.guard = ReadBreakerRules(options.breaker_rules);
   return region;
 }
 
@@ -144,33 +174,43 @@ ConnectionBounds ShareDescriptors(int64_t limit) {
   return {static_cast<size_t>(http), static_cast<size_t>(rpc)};
 }
 
-HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options,
-                                   const std::vector<std::string>& api_keys,
-                                   const ConnectionBounds& bounds, const std::string& cursor_key) {
+HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options, const KeyRing& keys,
+                                   const ConnectionBounds& bounds, const std::string& cursor_key,
+                                   Degrader* ladder) {
   HttpGatewayOptions http;
   http.cursor_key = cursor_key;
+  http.ladder = ladder;
   http.bind = options.bind;
   http.port = static_cast<uint16_t>(options.port);
-  http.api_keys = api_keys;
+  http.find_caller = [&keys](std::string_view key) { return keys.Find(key); };
   http.limits.connections_max = bounds.http;
   http.strict_params = options.strict_params;
   http.version_json = Str(R"({"name":"shoal","version":")", config::kVersion, R"("})");
   return http;
 }
 
-rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options,
-                                         const std::vector<std::string>& api_keys,
+rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options, const KeyRing& keys,
                                          const ConnectionBounds& bounds) {
   rpc::ClusterServerOptions server;
   server.bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
   server.port = static_cast<uint16_t>(options.rpc_port);
-  server.api_keys = api_keys;
+  server.find_caller = [&keys](std::string_view key) { return keys.Find(key); };
   server.connections_max = bounds.rpc;
   if (!options.group_token_file.empty()) {
     server.group_token = rpc::ReadSecretFile(options.group_token_file);
   }
   server.heartbeat_ms = options.region.heartbeat_ms;
   return server;
+}
+
+// Null: there is none, or it is turned off. Errors: kInvalidArgument.
+std::unique_ptr<Degrader> MakeLadder(const CoordinatorOptions& options,
+                                     core::GenerationService& region, const TextService& own,
+                                     kj::Timer& timer) {
+  if (options.ladder.empty()) return nullptr;
+  const LadderSetup setup = ReadLadderFile(options.ladder);
+  if (!ParseProtections(options.protections).degradation) return nullptr;
+  return std::make_unique<Degrader>(setup, region, own, timer);
 }
 
 bool IsLoopback(const std::string& address) {
@@ -227,6 +267,7 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
   table.AddInt(
       "queue-requests-max", "N", options.region.queue_requests_max, {0, 1 << 20},
       "Requests that wait here while all groups of their model are full; one more gets 503.");
+  AddOverloadOptions(table, options);
   AddContinuityOptions(table, options);
   table.AddInt("join-timeout-ms", "N", options.region.join_timeout_ms, {100, INT32_MAX},
                "From a group's first rank to the end of its canary; then the group is given up. "
@@ -263,34 +304,70 @@ void AddContinuityOptions(config::OptionTable& table, CoordinatorOptions& option
                   "cursors. Empty: its clients cannot resume across a restart.");
 }
 
+void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options) {
+  table.AddString("tenants-file", "FILE", options.tenants_file,
+                  "Tenants with their keys, classes, weights and quotas, as YAML "
+                  "(configs/tenants.yaml shows one). SIGHUP reads it again. Empty: everybody is "
+                  "the same tenant, without a quota.");
+  table.AddString(
+      "breaker-rules", "FILE", options.breaker_rules,
+      "Breakers, and when a group is left out of routing, as YAML "
+      "(configs/breaker_rules.yaml). Empty: no breaker; groups that fail are left out.");
+  table.AddString("ladder", "FILE", options.ladder,
+                  "What answers instead when the model cannot, in order, as YAML "
+                  "(configs/ladder.yaml). Empty: nothing does.");
+  using Policy = core::RoutingPolicy;
+  table.AddChoice("routing-policy", options.region.routing_policy,
+                  {{"prefix_aware", Policy::kPrefixAware},
+                   {"p2c_least_tokens", Policy::kP2cLeastTokens},
+                   {"least_conn", Policy::kLeastConn},
+                   {"wlc_seed", Policy::kWlcSeed},
+                   {"minres_seed", Policy::kMinresSeed}},
+                  "By what the group for a request is chosen: the prefix it may have cached "
+                  "against its load, the fewer tokens of two drawn at random, the fewest requests, "
+                  "or one of two formulas over processor, memory and latency.");
+  table.AddBool("coalesce", options.region.coalesce,
+                "Compute requests once that are in flight together and must have the same answer: "
+                "of one tenant, with temperature 0 or the same given seed, not resumable.");
+  table.AddString("protections", "LIST", options.protections,
+                  "For experiments: `all`, `none`, or a comma list of edge_limit, admission, "
+                  "routing and degradation: what of it is on.");
+}
+
 struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
-      : bounds(ShareDescriptors(RaiseDescriptorLimit())),
-        api_keys(ReadApiKeys(options)),
+      : tenants_file(options.tenants_file),
+        bounds(ShareDescriptors(RaiseDescriptorLimit())),
         text(options.model),
-        region(MakeRegionOptions(options, text.name()), clock, io.provider->getTimer(),
-               std::move(events)),
+        region_options(MakeRegionOptions(options, text.name())),
+        keys(ReadApiKeys(options), region_options.tenants),
+        region(region_options, clock, io.provider->getTimer(), std::move(events)),
         cursor_key(options.state_dir.empty() ? RandomCursorKey()
                                              : LoadCursorKey(options.state_dir)),
-        upstream(region, text.Service(), SystemRandom(), io.unixEventPort, cursor_key),
-        http(MakeHttpOptions(options, api_keys, bounds, cursor_key), region, text.Service(),
-             io.provider->getTimer(), io.unixEventPort) {
+        ladder(MakeLadder(options, region, text.Service(), io.provider->getTimer())),
+        upstream(region, text.Service(), SystemRandom(), io.unixEventPort, cursor_key, nullptr,
+                 ladder.get()),
+        http(MakeHttpOptions(options, keys, bounds, cursor_key, ladder.get()), region,
+             text.Service(), io.provider->getTimer(), io.unixEventPort) {
     // Ranks that wait for a coordinator may be here, and ready, with the next turn of the event
     // loop. Listening takes turns, so their port comes last: whoever hears of a ready group then
     // knows both ports.
     http.Listen(io.provider->getNetwork(), io.waitScope);
-    server.emplace(io, MakeRpcOptions(options, api_keys, bounds), region.region(), upstream);
+    server.emplace(io, MakeRpcOptions(options, keys, bounds), region.region(), upstream);
     region.region().Connect(*server);
     region.Start(options.launch, MakeGroupPlace(options, server->port()));
   }
 
   // Each uses those above it.
+  const std::string tenants_file;
   const ConnectionBounds bounds;
-  const std::vector<std::string> api_keys;
   const ModelText text;
+  const core::RegionOptions region_options;
+  KeyRing keys;
   const SteadyClock clock;
   ManagedRegion region;
   const std::string cursor_key;
+  const std::unique_ptr<Degrader> ladder;
   RpcGateway upstream;
   std::optional<rpc::ClusterServer> server;
   HttpGateway http;
@@ -302,7 +379,7 @@ Coordinator::Coordinator(kj::AsyncIoContext& io, const CoordinatorOptions& optio
   const std::string& rpc_bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
   LOG(INFO) << "serving " << parts_->text.name() << ": HTTP on " << options.bind << ":" << port()
             << ", workers and upstream programs on " << rpc_bind << ":" << rpc_port();
-  if (!IsLoopback(options.bind) && parts_->api_keys.empty()) {
+  if (!IsLoopback(options.bind) && !parts_->keys.asks()) {
     LOG(WARNING) << "whoever reaches " << options.bind << ":" << port()
                  << " can use it: set api_keys_file to ask for a key";
   }
@@ -315,6 +392,24 @@ uint16_t Coordinator::port() const { return parts_->http.port(); }
 uint16_t Coordinator::rpc_port() const { return parts_->server->port(); }
 
 std::string Coordinator::url() const { return parts_->http.url(); }
+
+void Coordinator::ReadTenantsAgain() {
+  const std::string& file = parts_->tenants_file;
+  if (file.empty()) return;
+  core::Record record{.kind = core::RecordKind::kPolicyLoaded};
+  try {
+    const auto policy = ReadTenantsFile(file);
+    record.detail = Str(file, ": ", policy->tenants.size(), " tenants");
+    parts_->keys.Configure(policy);  // First: it may refuse.
+    parts_->region.SetTenants(policy);
+    LOG(INFO) << record.detail << ", from now on";
+  } catch (const Error& error) {
+    record.kind = core::RecordKind::kPolicyRefused;
+    record.detail = error.what();
+    LOG(ERROR) << error.what() << ": tenants stay as they were";
+  }
+  parts_->region.NoteRecord(std::move(record));
+}
 
 kj::Promise<void> Coordinator::Stop(int64_t grace_ms) {
   return kj::joinPromises(kj::arr(parts_->region.Stop(grace_ms), parts_->http.Stop(grace_ms)));

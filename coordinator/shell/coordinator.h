@@ -28,6 +28,10 @@ struct CoordinatorOptions {
   std::string group_token_file;
   std::string canary_digests;  // "ID=DIGEST,...".
   std::string state_dir;       // Empty: nothing outlives the process.
+  std::string tenants_file;    // Empty: everybody is the default tenant.
+  std::string breaker_rules;   // A file; empty: no breaker, and the default rules for outliers.
+  std::string ladder;          // A file; empty: nothing is degraded.
+  std::string protections = "all";
   launch::LaunchOptions launch;
   // But for model_name, which is the model's own, canary_digests, which are those above, and what
   // follows from the others: boot, managed_groups.
@@ -39,6 +43,9 @@ void AddServingOptions(config::OptionTable& table, CoordinatorOptions& options);
 
 // Rows for how groups are watched and streams outlive them.
 void AddContinuityOptions(config::OptionTable& table, CoordinatorOptions& options);
+
+// Rows for what it does when there is more to do than can be done.
+void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options);
 
 // Rows for all of the above but rpc_bind and `launch`, and what of the region has a flag. `options`
 // must outlive the table.
@@ -58,6 +65,10 @@ class Coordinator {
   uint16_t rpc_port() const;  // The real one.
   // "http://127.0.0.1:8000", with the address that it is bound to; what the `ready` line names.
   std::string url() const;
+
+  // Its tenants file may have changed. What is wrong with it is logged and recorded, and the
+  // tenants stay as they were.
+  void ReadTenantsAgain();
 
   // Refuses new work, ends the streams, dismisses the groups and lets answers out; resolves within
   // about `grace_ms`, and 2 s more if groups that it manages do not leave.

@@ -108,6 +108,22 @@ std::string ManagedRegion::Drain(uint64_t group, bool restart) {
   return refusal;
 }
 
+ServiceClass ManagedRegion::ClassOf(const RequestTerms& terms) const {
+  return region_.ClassOf(terms);
+}
+
+bool ManagedRegion::DegradeAsked() const { return region_.DegradeAsked(); }
+
+RecordPage ManagedRegion::FindRecords(const RecordQuery& query) const {
+  return region_.FindRecords(query);
+}
+
+void ManagedRegion::NoteRecord(core::Record record) { region_.NoteRecord(std::move(record)); }
+
+void ManagedRegion::SetTenants(std::shared_ptr<const core::TenantsPolicy> policy) {
+  region_.SetTenants(std::move(policy));
+}
+
 RegionStatus ManagedRegion::status() const {
   RegionStatus status = region_.status();
   if (supervisor_) supervisor_->Complete(status);

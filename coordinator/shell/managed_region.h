@@ -49,6 +49,9 @@ class ManagedRegion : public core::GenerationService, private kj::TaskSet::Error
   // Managed ones then have another 2 s, and are ended by force.
   kj::Promise<void> Stop(int64_t grace_ms);
 
+  std::optional<StreamError> PreCheck(const RequestTerms& terms) override {
+    return region_.PreCheck(terms);
+  }
   std::variant<core::StreamId, StreamError> Submit(core::Request request,
                                                    core::StreamListener& listener) override {
     return region_.Submit(std::move(request), listener);
@@ -62,6 +65,12 @@ class ManagedRegion : public core::GenerationService, private kj::TaskSet::Error
   std::string Drain(uint64_t group, bool restart) override;
   std::vector<ServedModel> models() const override { return region_.models(); }
   RegionStatus status() const override;
+  ServiceClass ClassOf(const RequestTerms& terms) const override;
+  bool DegradeAsked() const override;
+  RecordPage FindRecords(const RecordQuery& query) const override;
+  void NoteRecord(core::Record record) override;
+  // As core::Region::SetTenants.
+  void SetTenants(std::shared_ptr<const core::TenantsPolicy> policy);
 
  private:
   void taskFailed(kj::Exception&& exception) override;

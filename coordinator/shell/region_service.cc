@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -19,7 +20,8 @@ constexpr int64_t kLookAgainMs = 20;
 
 RegionService::RegionService(core::RegionOptions options, const Clock& clock, kj::Timer& timer,
                              RegionEvents events)
-    : timer_(timer),
+    : clock_(clock),
+      timer_(timer),
       events_(std::move(events)),
       region_(std::move(options), clock, SystemRandom()),
       tasks_(*this) {
@@ -108,6 +110,23 @@ std::vector<ServedModel> RegionService::models() const { return region_.models()
 
 RegionStatus RegionService::status() const { return region_.status(); }
 
+ServiceClass RegionService::ClassOf(const RequestTerms& terms) const {
+  return region_.tenants().ClassOf(terms);
+}
+
+bool RegionService::DegradeAsked() const { return region_.DegradeAsked(); }
+
+RecordPage RegionService::FindRecords(const RecordQuery& query) const {
+  return region_.recorder().Find(query);
+}
+
+void RegionService::NoteRecord(core::Record record) { region_.recorder().Note(std::move(record)); }
+
+void RegionService::SetTenants(std::shared_ptr<const core::TenantsPolicy> policy) {
+  region_.SetTenants(std::move(policy));
+  Schedule();
+}
+
 // ---- Ranks ----
 
 RegisterOutcome RegionService::OnRegister(uint64_t connection, const RankRegistration& rank) {
@@ -130,8 +149,9 @@ bool RegionService::OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t pr
 }
 
 bool RegionService::OnUpdates(uint64_t connection, uint64_t epoch,
-                              std::vector<SequenceUpdate> updates, const SchedulerStats& stats) {
-  const bool taken = region_.Update(connection, epoch, std::move(updates), stats);
+                              std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
+                              const PrefixReport& prefixes) {
+  const bool taken = region_.Update(connection, epoch, std::move(updates), stats, prefixes);
   Schedule();
   return taken;
 }
@@ -175,7 +195,21 @@ kj::Promise<void> RegionService::TickLoop() {
   });
 }
 
+void RegionService::AwaitDeadline() {
+  const std::optional<TimeNs> next = region_.next_deadline();
+  if (!next || (awaited_ && *awaited_ <= *next)) return;
+  awaited_ = next;
+  // Rounded up, so that it is over then.
+  const int64_t wait_ms = std::max<int64_t>(0, *next - clock_.now()) / kMillisecondNs + 1;
+  tasks_.add(timer_.afterDelay(wait_ms * kj::MILLISECONDS).then([this, at = *next] {
+    if (awaited_ == at) awaited_.reset();
+    region_.EndOverdue();
+    Schedule();
+  }));
+}
+
 void RegionService::Schedule() {
+  AwaitDeadline();
   if (scheduled_ || !region_.has_actions()) return;
   scheduled_ = true;
   tasks_.add(kj::evalLater([this] {

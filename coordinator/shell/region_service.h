@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -47,6 +48,9 @@ class RegionService : public core::GenerationService,
 
   const store::Journal& journal() const { return journal_; }
 
+  std::optional<StreamError> PreCheck(const RequestTerms& terms) override {
+    return region_.PreCheck(terms);
+  }
   std::variant<core::StreamId, StreamError> Submit(core::Request request,
                                                    core::StreamListener& listener) override;
   std::variant<Resumed, StreamError> Resume(core::Request request,
@@ -56,11 +60,17 @@ class RegionService : public core::GenerationService,
   std::string Drain(uint64_t group, bool restart) override;
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override;
+  ServiceClass ClassOf(const RequestTerms& terms) const override;
+  bool DegradeAsked() const override;
+  RecordPage FindRecords(const RecordQuery& query) const override;
+  void NoteRecord(core::Record record) override;
+  // As core::Region::SetTenants.
+  void SetTenants(std::shared_ptr<const core::TenantsPolicy> policy);
 
   RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                 const SchedulerStats& stats) override;
+                 const SchedulerStats& stats, const PrefixReport& prefixes = {}) override;
   bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
                   bool last) override;
   bool OnDrain(uint64_t connection, uint64_t epoch) override;
@@ -75,6 +85,8 @@ class RegionService : public core::GenerationService,
   // Has the region's actions done in a turn of the event loop of their own, so that no listener is
   // called from inside a call of its own.
   void Schedule();
+  // Has the next deadline looked after when it comes.
+  void AwaitDeadline();
   void RunActions();
   void Do(core::SubmitAction& action);
   void Do(core::CancelAction& action);
@@ -89,6 +101,7 @@ class RegionService : public core::GenerationService,
   // Who listens to a stream that ends. Null if nobody does any more: it was cancelled a moment ago.
   core::StreamListener* TakeListener(core::StreamId stream);
 
+  const Clock& clock_;
   kj::Timer& timer_;
   const RegionEvents events_;
   core::Region region_;
@@ -96,6 +109,7 @@ class RegionService : public core::GenerationService,
   rpc::ClusterServer* server_ = nullptr;
   std::map<core::StreamId, core::StreamListener*> listeners_;
   bool scheduled_ = false;
+  std::optional<TimeNs> awaited_;  // The deadline that a task waits for; of several the first.
   kj::TaskSet tasks_;
 };
 

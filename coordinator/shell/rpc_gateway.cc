@@ -7,6 +7,7 @@
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/resume/request_digest.h"
 #include "coordinator/gateway/text/prompt_encoder.h"
+#include "transport/base/check.h"
 #include "transport/base/error.h"
 #include "transport/base/host/system_seconds.h"
 
@@ -76,6 +77,18 @@ kj::Own<rpc::EncodedPrompt> EncodePrompt(const rpc::GenerateRequest& request,
     encoded->refusal = ToStreamError(error);
   }
   return encoded;
+}
+
+RequestTerms TermsOf(const rpc::GenerateRequest& request, const rpc::Caller& caller) {
+  RequestTerms terms = request.terms;
+  terms.tenant = caller.tenant;
+  return terms;
+}
+
+kj::Own<rpc::EncodedPrompt> Refused(StreamError refusal) {
+  auto refused = kj::heap<rpc::EncodedPrompt>();
+  refused->refusal = std::move(refusal);
+  return refused;
 }
 
 }  // namespace
@@ -184,12 +197,14 @@ class RpcGateway::Listener : public core::StreamListener {
 
 RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
                        std::function<uint64_t()> random, kj::UnixEventPort& port,
-                       const std::string& cursor_key, std::function<int64_t()> unix_seconds)
+                       const std::string& cursor_key, std::function<int64_t()> unix_seconds,
+                       Degrader* ladder)
     : generation_(generation),
       text_(std::move(text)),
       random_(std::move(random)),
       cursors_(cursor_key.empty() ? RandomCursorKey() : cursor_key),
       unix_seconds_(unix_seconds ? std::move(unix_seconds) : SystemSeconds),
+      ladder_(ladder),
       text_threads_(port) {}
 
 RpcGateway::~RpcGateway() noexcept {
@@ -200,25 +215,27 @@ std::variant<Cursor, StreamError> RpcGateway::ReadCursor(const std::string& text
   return cursors_.Decode(text, unix_seconds_());
 }
 
-kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::GenerateRequest& request) {
+kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::GenerateRequest& request,
+                                                              const rpc::Caller& caller) {
   std::vector<ServedModel> models = generation_.models();
   std::optional<std::string> numerics_id;
-  if (!request.cursor.empty()) {
+  if (request.cursor.empty()) {
+    // Where the model does not answer the ladder may.
+    const bool may_degrade = ladder_ != nullptr && request.terms.may_degrade;
+    auto refusal = may_degrade ? std::nullopt : generation_.PreCheck(TermsOf(request, caller));
+    if (refusal) return Refused(*std::move(refusal));
+  } else {
     auto cursor = ReadCursor(request.cursor);
-    if (auto* error = std::get_if<StreamError>(&cursor)) {
-      auto refused = kj::heap<rpc::EncodedPrompt>();
-      refused->refusal = std::move(*error);
-      return kj::mv(refused);
-    }
+    if (auto* error = std::get_if<StreamError>(&cursor)) return Refused(std::move(*error));
     numerics_id = std::get<Cursor>(cursor).numerics_id;
   }
   TextThread* thread = text_threads_.For(TextBytes(request));
   if (thread == nullptr) return EncodePrompt(request, text_, models, numerics_id);
   if (thread->full()) {
-    auto refused = kj::heap<rpc::EncodedPrompt>();
-    refused->refusal =
+    StreamError refusal =
         MakeStreamError(BusyReason::kQueueFull, "too many prompts are waiting to be tokenized");
-    return kj::mv(refused);
+    generation_.NoteRecord(core::RejectionOf(TermsOf(request, caller), refusal));
+    return Refused(std::move(refusal));
   }
   return thread
       ->Run(std::function([request, text = text_, models = std::move(models),
@@ -230,7 +247,7 @@ kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::Generat
 }
 
 rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
-                                          rpc::EncodedPrompt prompt, const std::string& api_key,
+                                          rpc::EncodedPrompt prompt, const rpc::Caller& caller,
                                           rpc::GenerationSink& sink) {
   rpc::GenerateReply reply;
   if (prompt.refusal) {
@@ -241,7 +258,7 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
     reply.refusal = MakeStreamError(BusyReason::kInvalid, "what is taken must not be negative");
     return reply;
   }
-  auto made = MakeCursor(request, prompt, api_key);
+  auto made = MakeCursor(request, prompt, caller.owner);
   if (auto* refusal = std::get_if<StreamError>(&made)) {
     reply.refusal = std::move(*refusal);
     return reply;
@@ -256,12 +273,16 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   auto listener = std::make_unique<Listener>(
       *this, sink, HasText(request) ? text_.tokenizer : nullptr, resumable,
       resumes ? request.tokens_taken : 0, resumes ? request.prompt_logprobs_taken : 0);
+  const bool shares = request.seed_given || prompt.params.sampling.temperature == 0;
   core::Request what = {.prompt = std::move(prompt.tokens),
                         .params = std::move(prompt.params),
                         .model = request.model,
                         .numerics_id = std::move(prompt.numerics_id),
                         .resumable = resumable,
-                        .stream = cursor.answer};
+                        .shares = shares,
+                        .stream = cursor.answer,
+                        .terms = TermsOf(request, caller)};
+  if (what.terms.name.empty()) what.terms.name = Str("rpc-", cursor.answer);
   core::StreamId stream = cursor.answer;
   if (resumes) {
     GiveUp(stream);
@@ -272,7 +293,7 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
     }
     reply.recomputing = std::get<core::GenerationService::Resumed>(outcome).recomputing;
   } else {
-    auto outcome = generation_.Submit(std::move(what), *listener);
+    auto outcome = Begin(request, std::move(what), sink, listener, reply);
     if (auto* refusal = std::get_if<StreamError>(&outcome)) {
       reply.refusal = std::move(*refusal);
       return reply;
@@ -285,9 +306,83 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
   return reply;
 }
 
+std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateRequest& request,
+                                                            core::Request what,
+                                                            rpc::GenerationSink& sink,
+                                                            std::unique_ptr<Listener>& listener,
+                                                            rpc::GenerateReply& reply) {
+  if (ladder_ == nullptr || !what.terms.may_degrade) {
+    return generation_.Submit(std::move(what), *listener);
+  }
+  const std::vector<ServedModel> models = generation_.models();
+  // It may have gone while the prompt was read: what Submit says of it is said.
+  if (core::FindModel(models, request.model) == nullptr) {
+    return generation_.Submit(std::move(what), *listener);
+  }
+  const ServedModel& asked = NeedVersion(models, request.model, what.numerics_id);
+  StreamError refusal{};
+  std::optional<BusyReason> why;
+  for (const int32_t rung : ladder_->Order(what.terms)) {
+    if (rung == 0) {
+      auto outcome = generation_.Submit(what, *listener);
+      const auto* const error = std::get_if<StreamError>(&outcome);
+      if (error == nullptr) return outcome;
+      why = ladder_->ReasonOf(ToString(error->reason));
+      if (!why) return outcome;
+      refusal = *error;
+      ladder_->NoteRefusal(rung, *why, what.terms);
+      continue;
+    }
+    // The others answer with text that has no tokens.
+    if (ladder_->rung(rung).kind != core::RungKind::kModel) continue;
+    const std::optional<ModelRung> found = ladder_->FindModel(rung, asked);
+    auto lower = found ? MakeRungRequest(request, what, *found) : std::nullopt;
+    if (!lower) continue;
+    const auto prompt_tokens = static_cast<int64_t>(lower->prompt.size());
+    auto other = std::make_unique<Listener>(
+        *this, sink, HasText(request) ? found->text.tokenizer : nullptr, false, 0, 0);
+    auto outcome = generation_.Submit(*std::move(lower), *other);
+    if (const auto* error = std::get_if<StreamError>(&outcome)) {
+      ladder_->NoteRefusal(rung, error->reason, what.terms);
+      continue;
+    }
+    listener = std::move(other);
+    reply.model_used = found->model.name;
+    reply.rung = rung;
+    reply.prompt_tokens = prompt_tokens;
+    reply.cursor.clear();
+    ladder_->NoteAnswer(rung, what.terms, std::get<core::StreamId>(outcome), why);
+    return outcome;
+  }
+  return refusal;
+}
+
+std::optional<core::Request> RpcGateway::MakeRungRequest(const rpc::GenerateRequest& request,
+                                                         const core::Request& what,
+                                                         const ModelRung& rung) {
+  const bool has_ids = !HasText(request) || !request.params.stop_ids.empty() ||
+                       !request.params.sampling.logit_bias.empty();
+  // What is longer holds the loop up for too long.
+  if ((has_ids && !rung.same_vocabulary) || TextBytes(request) > kLargeTextBytes) {
+    return std::nullopt;
+  }
+  rpc::GenerateRequest named = request;
+  named.model = rung.model.name;
+  auto encoded = EncodePrompt(named, rung.text, {rung.model}, std::nullopt);
+  if (encoded->refusal) return std::nullopt;
+  core::Request lower = what;
+  lower.prompt = std::move(encoded->tokens);
+  lower.params = std::move(encoded->params);
+  lower.params.sampling.seed = what.params.sampling.seed;
+  lower.model = rung.model.name;
+  lower.numerics_id = rung.model.numerics_id;
+  lower.resumable = false;  // A cursor would be of another model than the one that is asked for.
+  return lower;
+}
+
 std::variant<Cursor, StreamError> RpcGateway::MakeCursor(const rpc::GenerateRequest& request,
                                                          const rpc::EncodedPrompt& prompt,
-                                                         const std::string& api_key) {
+                                                         const std::string& owner) {
   Cursor fresh = {.created = unix_seconds_(),
                   .answer = {random_(), random_()},
                   .door = CursorDoor::kRpc,
@@ -304,7 +399,7 @@ std::variant<Cursor, StreamError> RpcGateway::MakeCursor(const rpc::GenerateRequ
     cursor = std::get<Cursor>(std::move(decoded));
     if (!request.seed_given) params.sampling.seed = cursor->seed;
   }
-  fresh.request = DigestRequest(prompt.tokens, params, HasText(request), api_key);
+  fresh.request = DigestRequest(prompt.tokens, params, HasText(request), owner);
   if (!cursor) return fresh;
   std::string mismatch = FindMismatch(*cursor, fresh.door, fresh.model, fresh.request, 0);
   if (mismatch.empty() && prompt.numerics_id.empty()) {  // This coordinator has just begun.
@@ -344,6 +439,10 @@ void RpcGateway::OnCancel(uint64_t generation) {
 }
 
 std::vector<ServedModel> RpcGateway::OnModels() { return generation_.models(); }
+
+RecordPage RpcGateway::OnRecords(const RecordQuery& query) {
+  return generation_.FindRecords(query);
+}
 
 RegionStatus RpcGateway::OnStatus() { return generation_.status(); }
 

@@ -3,6 +3,7 @@
 
 import json
 import subprocess
+import xml.etree.ElementTree
 
 import programs
 from programs import ProgramTest, program
@@ -141,6 +142,55 @@ class BenchExactness(ProgramTest):
                    for name, of in (("prefill", ""), ("decode", "_batch_1"), ("decode", "_batch_16"))]
         self.assertEqual(result["within_bound"], min(medians) >= 0.95)
         self.assertEqual(status, 0 if result["within_bound"] else 1)
+
+
+class BenchOverload(ProgramTest):
+    RUN_KEYS = ["arm", "shape", "factor", "seconds", "calls", "offered_per_second", "goodput_per_second",
+                "classes", "rejection_ms", "attempts_per_call", "patient_attempts_per_call",
+                "admitted_per_call", "outcomes", "untyped", "retries_withheld", "degraded", "lateness_ms",
+                "recovery_seconds", "goodput_share"]
+
+    def measure(self, *arguments):
+        files = self.folder / "overload.json", self.folder / "overload.svg"
+        status, output, log = bench("overload", self.write_model("q4_1"), "--sequences-max", 2,
+                                    "--seconds", 1, "--storm-seconds", 1, "--calm-seconds", 2, "--json",
+                                    files[0], "--plot", files[1], *arguments)
+        self.assertEqual(status, 0, log)
+        return json.loads(files[0].read_text()), files[1].read_text(), output
+
+    def test_both_arms_give_every_figure_and_lose_nothing_without_a_word(self):
+        result, plot, text = self.measure("--arms", "protected,control", "--shapes", "steady,storm",
+                                          "--factors", "1,2")
+        for name in ("capacity_per_second", "capacity_after_per_second", "peak_per_second", "seconds",
+                     "storm_seconds", "calm_seconds", "groups", "sequences_max", "seed",
+                     "work_tokens_mean"):
+            self.assertGreater(result[name], 0, name)
+        self.assertGreater(result["unloaded_ttft_ms"]["p99"], 0)
+        names = [(run["arm"], run["shape"], run["factor"]) for run in result["runs"]]
+        self.assertEqual(names, [(arm, *run) for arm in ("protected", "control")
+                                 for run in (("steady", 1), ("steady", 2), ("storm", 10))])
+        for run in result["runs"]:
+            self.assertEqual(sorted(run), sorted(self.RUN_KEYS))
+            self.assertEqual(list(run["classes"]), ["vip", "normal", "batch"])
+            self.assertEqual(run["untyped"], 0, run)
+            self.assertGreater(run["offered_per_second"], 0, run)
+            if run["factor"] == 1:
+                self.assertGreater(run["outcomes"]["whole"], 0, run)
+            attempts = round(run["attempts_per_call"] * run["calls"])
+            self.assertEqual(sum(run["outcomes"].values()), attempts, run)
+        self.assertEqual(len(result["targets"]), 8)
+        self.assertIn("Targets", text)
+        drawing = xml.etree.ElementTree.fromstring(plot)
+        lines = [element for element in drawing if element.tag.endswith("polyline")]
+        self.assertEqual(len(lines), 3)  # The peak and two arms.
+
+    def test_wrong_lists_name_what_there_is(self):
+        for flag, value, expected in (("--arms", "protected,none", "no_edge_limit"),
+                                      ("--shapes", "square", "eighty_twenty"),
+                                      ("--factors", "1,0", "1,2,10")):
+            status, _, log = bench("overload", "model.gguf", flag, value)
+            self.assertEqual(status, 2, log)
+            self.assertIn(expected, log)
 
 
 if __name__ == "__main__":

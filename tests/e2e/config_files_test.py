@@ -14,6 +14,9 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 COMMON = {"config", "help"}
 # Keys that only go together with another value than the default of a second one.
 NOT_WITH_DEFAULTS = {"executor_command"}
+# Files that are examples, too.
+POLICIES = {"tenants_file": "tenants.yaml", "breaker_rules": "breaker_rules.yaml",
+            "ladder": "ladder.yaml"}
 
 
 def read_options(*command):
@@ -57,7 +60,10 @@ class ConfigFiles(ProgramTest):
         values, commented = read_config(name)
         for key in NOT_WITH_DEFAULTS:
             commented.pop(key, None)
-        for key in commented:
+        for key in POLICIES:
+            if key in commented:
+                commented[key] = CONFIGS / POLICIES[key]
+        for key in commented.keys() - POLICIES.keys():
             if key.endswith("_dir"):
                 commented[key] = self.folder / f"{name}.{key}"
                 commented[key].mkdir(exist_ok=True)

@@ -56,6 +56,9 @@ class ClassQueue {
   const Turn& front_turn() const { return *turns_.begin(); }
   const Item& front() const { return entries_.at(front_turn().arrival).item; }
 
+  // The last one to arrive.
+  uint64_t newest() const { return entries_.rbegin()->first; }
+
   // In order of service.
   const std::set<Turn>& turns() const { return turns_; }
   const Item& at(const Turn& turn) const { return entries_.at(turn.arrival).item; }
@@ -75,6 +78,16 @@ class ClassQueue {
     service_class = kPromotedClass;
     turns_.insert({service_class, arrival});
     ordinary_.erase(arrival);
+  }
+
+  // One that was promoted is of that class again, and counts from the start. It must wait.
+  void Demote(uint64_t arrival, int64_t service_class) {
+    Entry& entry = entries_.at(arrival);
+    turns_.erase({entry.service_class, arrival});
+    entry.service_class = service_class;
+    entry.passed_over = 0;
+    turns_.insert({service_class, arrival});
+    ordinary_.insert(arrival);
   }
 
   // Takes a request out that is not to be served. Result: false if it does not wait.

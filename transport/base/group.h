@@ -12,6 +12,9 @@
 #include <string_view>
 #include <vector>
 
+#include "transport/base/generation/stream_error.h"
+#include "transport/base/scheduler_stats.h"
+
 namespace shoal {
 
 // One rank's introduction. The ranks that were started together share group_id.
@@ -90,34 +93,6 @@ enum class GroupState : uint8_t {
 // "forming", "canary", "ready", "draining" (kStopping too), "lost".
 std::string_view ToString(GroupState state);
 
-// How the leader's scheduler stands after a step.
-struct SchedulerStats {
-  int64_t steps_total = 0;
-  int32_t sequences_running = 0;
-  int32_t requests_waiting = 0;
-  int64_t kv_blocks_used = 0;
-  int64_t kv_blocks_total = 0;
-  int64_t kv_blocks_kept = 0;  // Of those not used: what holds a prefix that may be found.
-  int64_t prefix_cache_queries_total = 0;       // Sequences that looked for their prefix,
-  int64_t prefix_cache_query_tokens_total = 0;  // their tokens,
-  int64_t prefix_cache_hit_tokens_total = 0;    // and what was found of them.
-  int64_t preemptions_total = 0;
-  int64_t drafted_tokens_total = 0;   // Tokens that were guessed,
-  int64_t accepted_tokens_total = 0;  // and those that were right.
-
-  bool operator==(const SchedulerStats&) const = default;
-};
-
-// The fields of it that only grow while a group lives; the others are readings of the moment.
-inline constexpr int64_t SchedulerStats::*kSchedulerCounters[] = {
-    &SchedulerStats::steps_total,
-    &SchedulerStats::prefix_cache_queries_total,
-    &SchedulerStats::prefix_cache_query_tokens_total,
-    &SchedulerStats::prefix_cache_hit_tokens_total,
-    &SchedulerStats::preemptions_total,
-    &SchedulerStats::drafted_tokens_total,
-    &SchedulerStats::accepted_tokens_total};
-
 // A model that is served, in one version; the same for all its groups.
 struct ServedModel {
   std::string name{};           // What clients call it.
@@ -165,12 +140,33 @@ struct GroupStatus {
   int64_t restarts_total = 0;  // Of a managed group.
   int64_t next_start_ms = -1;  // Of a managed group that waits to be started: from now on.
                                // -1: it does not wait.
+  bool ejected = false;        // Left out of routing, or tried with one request at a time.
 
   bool operator==(const GroupStatus&) const = default;
 };
 
+struct BreakerStatus {
+  std::string rule{};  // "gpu_utilization > 90: reject_low_priority"
+  bool open = false;   // Half open too.
+
+  bool operator==(const BreakerStatus&) const = default;
+};
+
 // Upper bounds of the buckets of RegionStatus::stalls.
 inline constexpr double kStallSeconds[] = {0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30};
+
+// Upper bounds of the buckets of WaitErrorStatus::counts.
+inline constexpr double kWaitErrorRatios[] = {0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1, 2, 5};
+
+// How far predicted waits for the first token were from what they came to, as a share of that.
+struct WaitErrorStatus {
+  // Not cumulative; the last one is of those above all bounds.
+  std::array<int64_t, std::size(kWaitErrorRatios) + 1> counts{};
+  double sum = 0;
+  double median = 0;  // Of the last 512.
+
+  bool operator==(const WaitErrorStatus&) const = default;
+};
 
 struct RegionStatus {
   std::vector<GroupStatus> groups{};
@@ -182,6 +178,7 @@ struct RegionStatus {
   SchedulerStats totals{};
   int32_t requests_waiting = 0;  // In the coordinator's own queue.
   int64_t requests_total = 0;
+  int64_t requests_coalesced_total = 0;  // Of those: they got the answer of another one.
   int64_t streams_live = 0;
   int64_t group_losses_total = 0;                      // Of all causes.
   std::array<int64_t, kLossCauses> group_losses{};     // By LossCause; kDrained stays 0.
@@ -193,6 +190,9 @@ struct RegionStatus {
   // one after. Not cumulative; the last one is of those above all bounds.
   std::array<int64_t, std::size(kStallSeconds) + 1> stalls{};
   double stall_seconds_sum = 0;
+  WaitErrorStatus wait_errors{};  // Not part of what is sent over RPC.
+  std::vector<BreakerStatus> breakers{};
+  std::array<int64_t, kBusyReasons> requests_rejected{};  // By BusyReason, before any work.
 
   bool operator==(const RegionStatus&) const = default;
 };

@@ -4,11 +4,13 @@
 #include <kj/timer.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
 
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
+#include "transport/client/retry_guard.h"
 #include "transport/rpc/connection.h"
 #include "transport/rpc/convert/convert.h"
 #include "transport/rpc/convert/error_map.h"
@@ -22,24 +24,56 @@ constexpr int64_t kPauseMinMs = 50;
 constexpr int64_t kPauseMaxMs = 500;
 
 // Also of a reason that this build does not know: then to be tried again.
-Error ReadError(wire::Busy::Reader from) {
+BusyError ReadError(wire::Busy::Reader from) {
   const std::string reason = ToString(from.getReason());
   const auto is = [&](BusyReason known) { return reason == ToString(known); };
   auto code = ErrorCode::kOverloaded;
   if (is(BusyReason::kTooLarge) || is(BusyReason::kInvalid)) code = ErrorCode::kInvalidArgument;
+  if (is(BusyReason::kDeadlineExceeded)) code = ErrorCode::kDeadlineExceeded;
   for (const BusyReason given_up :
        {BusyReason::kGroupLost, BusyReason::kRefused, BusyReason::kRequestSuspect,
         BusyReason::kCursorInvalid, BusyReason::kCursorMismatch, BusyReason::kCursorExpired,
         BusyReason::kStreamTaken}) {
     if (is(given_up)) code = ErrorCode::kPeerFailed;
   }
-  return Error(code, Str(reason, ": ", ToString(from.getMessage())));
+  BusyError error(code, Str(reason, ": ", ToString(from.getMessage())), reason);
+  error.retry_after_ms = from.getRetryAfterMs();
+  error.predicted_wait_ms = from.getPredictedWaitMs();
+  return error;
+}
+
+// As the retry policy sees it.
+client::Failure FailureOf(const Error& error, bool begun) {
+  client::Failure failure{.begun = begun};
+  switch (error.code()) {
+    case ErrorCode::kPeerLost:
+    case ErrorCode::kCannotJoin:
+      break;
+    case ErrorCode::kOverloaded:
+      failure.status = 503;
+      break;
+    case ErrorCode::kDeadlineExceeded:
+      failure.timed_out = true;
+      break;
+    default:
+      failure.status = 400;
+      break;
+  }
+  const auto* const said = dynamic_cast<const BusyError*>(&error);
+  if (said == nullptr) return failure;
+  failure.code = said->reason;
+  failure.retry_after_ms = said->retry_after_ms;
+  failure.predicted_wait_ms = said->predicted_wait_ms;
+  if (said->reason == ToString(BusyReason::kQuotaExceeded)) failure.status = 429;
+  if (said->reason == ToString(BusyReason::kGroupLost)) failure.status = 503;
+  if (said->reason == client::RetryGuard::Throttled().code) failure.retry_after_ms = -1;
+  return failure;
 }
 
 // What a generation's sink has heard, for the thread that waits in Generate. Outlives the sink.
 struct Inbox {
   std::vector<GenerateChunk> chunks;
-  std::optional<Error> failure;
+  std::optional<BusyError> failure;
   kj::Maybe<kj::Own<kj::PromiseFulfiller<void>>> waiter;
 
   void Wake() {
@@ -83,7 +117,8 @@ class Sink : public wire::TokenSink::Server {
 
 class Client::Impl {
  public:
-  explicit Impl(const ClientOptions& options) : io_(kj::setupAsyncIo()), options_(options) {
+  explicit Impl(const ClientOptions& options)
+      : io_(kj::setupAsyncIo()), options_(options), guard_(options.retry, options.retry_draw) {
     CheckAddress(options.address);
     Connect();
   }
@@ -91,15 +126,30 @@ class Client::Impl {
   GenerateResult Generate(const GenerateRequest& request,
                           const std::function<bool(const GenerateChunk&)>& on_chunk,
                           int64_t idle_timeout_ms) {
-    Attempt attempt{request, on_chunk, idle_timeout_ms, {}};
-    attempt.request.resumable = options_.resume_timeout_ms > 0;
-    try {
-      Translate([&] { Run(attempt); });
-    } catch (const Error& error) {
-      if (!MayGoOn(error) || attempt.request.cursor.empty()) throw;
-      GoOn(attempt, error);
+    const SteadyClock clock;
+    const TimeNs begun_at = clock.now();
+    client::RetryState state{.deadline_ms = request.terms.deadline_ms};
+    while (true) {
+      Attempt attempt{request, on_chunk, idle_timeout_ms, begun_at, request.terms.deadline_ms};
+      attempt.request.resumable = options_.resume_timeout_ms > 0;
+      attempt.request.terms.attempt =
+          std::min(kAttemptMax, request.terms.attempt + state.attempt - 1);
+      attempt.result.attempts = state.attempt;
+      try {
+        Ask(attempt, state.attempt);
+        return attempt.result;
+      } catch (Error& error) {  // Passed on, unless it can be made good.
+        state.elapsed_ms = (clock.now() - begun_at) / kMillisecondNs;
+        const auto decision = guard_.OnFailure(state, FailureOf(error, attempt.heard));
+        if (decision.give_up != client::GiveUp::kNone) {
+          if (auto* const said = dynamic_cast<BusyError*>(&error)) said->attempts = state.attempt;
+          throw;
+        }
+        if (error.code() == ErrorCode::kPeerLost) Disconnect();
+        Pause(decision.wait_ms);
+        ++state.attempt;
+      }
     }
-    return attempt.result;
   }
 
   std::vector<ServedModel> Models() {
@@ -116,6 +166,26 @@ class Client::Impl {
       auto reply = Await(coordinator_.statusRequest().send(), options_.connect_timeout_ms);
       return shoal::rpc::Read(reply.getStatus());
     });
+  }
+
+  RecordPage Records(RecordQuery query) {
+    RecordPage all;
+    while (true) {
+      RecordPage page = Translate([&] {
+        auto request = coordinator_.recordsRequest();
+        request.setRequest(ToText(query.request));
+        request.setSinceMs(query.since_ms);
+        request.setAfter(query.after);
+        auto reply = Await(request.send(), options_.connect_timeout_ms);
+        return shoal::rpc::Read(reply.getPage());
+      });
+      const bool more = page.more && !page.records.empty();
+      if (more) query.after = page.records.back().number;
+      std::ranges::move(page.records, std::back_inserter(all.records));
+      page.records = std::move(all.records);
+      all = std::move(page);
+      if (!more) return all;
+    }
   }
 
   void Drain(uint64_t group, bool restart, const std::string& group_token) {
@@ -136,12 +206,52 @@ class Client::Impl {
     GenerateRequest request;
     const std::function<bool(const GenerateChunk&)>& on_chunk;
     int64_t idle_timeout_ms = 0;
+    TimeNs begun_at = 0;      // The first of the attempts.
+    int64_t deadline_ms = 0;  // From then on. 0: none.
+    bool heard = false;       // Something of the answer was handed on.
     GenerateResult result{};
   };
 
-  void Connect() {
+  // Once, and on as long as what was begun can be gone on with.
+  void Ask(Attempt& attempt, int32_t number) {
+    const auto now_ms = [] { return SteadyClock().now() / kMillisecondNs; };
+    if (!guard_.MaySend(number, now_ms())) {
+      const std::string reason = client::RetryGuard::Throttled().code;
+      throw BusyError(ErrorCode::kOverloaded,
+                      Str(reason, ": coordinator ", options_.address, " refuses most of what this ",
+                          "client asks for, and was not asked: send less, or later"),
+                      reason);
+    }
+    try {
+      AskServer(attempt);
+    } catch (const Error& error) {
+      const client::Failure failure = FailureOf(error, attempt.heard);
+      if (attempt.heard || !client::RetryGuard::IsBusy(failure)) guard_.OnAccepted(now_ms());
+      throw;
+    }
+    guard_.OnAccepted(now_ms());
+  }
+
+  void AskServer(Attempt& attempt) {
+    try {
+      Translate([&] { Run(attempt); });
+    } catch (const Error& error) {
+      if (!MayGoOn(error) || attempt.request.cursor.empty()) throw;
+      GoOn(attempt, error);
+    }
+  }
+
+  void Pause(int64_t milliseconds) {
+    io_.provider->getTimer().atTime(FromNow(milliseconds)).wait(io_.waitScope);
+  }
+
+  void Disconnect() {
     coordinator_ = nullptr;
     connection_.reset();
+  }
+
+  void Connect() {
+    Disconnect();
     try {
       connection_.emplace(io_, options_.address, options_.connect_timeout_ms,
                           options_.connect_timeout_ms);
@@ -161,9 +271,13 @@ class Client::Impl {
     }
   }
 
-  // The coordinator is gone, or stops, or is not ready yet.
+  // The coordinator is gone, or stops, or is not ready yet. What else keeps it from going on is
+  // for the retry policy, with the pauses that it asks for.
   static bool MayGoOn(const Error& error) {
-    return error.code() == ErrorCode::kPeerLost || error.code() == ErrorCode::kOverloaded;
+    if (error.code() == ErrorCode::kPeerLost) return true;
+    const auto* const said = dynamic_cast<const BusyError*>(&error);
+    return said != nullptr && (said->reason == ToString(BusyReason::kDraining) ||
+                               said->reason == ToString(BusyReason::kNoGroup));
   }
 
   // Until the generation ends, or the time since it last got on is over.
@@ -172,7 +286,7 @@ class Client::Impl {
     Deadline deadline = Deadline::After(clock, options_.resume_timeout_ms);
     int64_t pause_ms = kPauseMinMs;
     while (!deadline.Passed(clock)) {
-      io_.provider->getTimer().atTime(FromNow(pause_ms)).wait(io_.waitScope);
+      Pause(pause_ms);
       pause_ms = std::min(2 * pause_ms, kPauseMaxMs);
       const auto progress = [&] {
         return std::pair(attempt.request.tokens_taken, attempt.request.prompt_logprobs_taken);
@@ -196,6 +310,11 @@ class Client::Impl {
   // On this connection, to its end or the connection's.
   void Run(Attempt& attempt) {
     const auto inbox = std::make_shared<Inbox>();
+    RequestTerms& terms = attempt.request.terms;
+    if (attempt.deadline_ms > 0) {  // What is left of it; the coordinator says if nothing is.
+      const int64_t passed_ms = (SteadyClock().now() - attempt.begun_at) / kMillisecondNs;
+      terms.deadline_ms = std::max<int64_t>(1, attempt.deadline_ms - passed_ms);
+    }
     auto call = coordinator_.generateRequest();
     Write(attempt.request, call.initRequest());
     const uint64_t bytes = call.totalSize().wordCount * sizeof(::capnp::word);
@@ -213,6 +332,9 @@ class Client::Impl {
     result.recomputed |= accepted.getRecomputing();
     result.prompt_tokens = accepted.getPromptTokens();
     result.seed = accepted.getSeed();
+    result.degraded = accepted.getDegraded();
+    result.model_used = ToString(accepted.getModelUsed());
+    result.rung = accepted.getRung();
     attempt.request.cursor = ToString(accepted.getCursor());
     // Held until this returns: dropping it is what cancels, or says that the reader may come back.
     wire::Generation::Client generation = accepted.getGeneration();
@@ -229,6 +351,7 @@ class Client::Impl {
     GenerateResult& result = attempt.result;
     while (true) {
       for (const GenerateChunk& chunk : std::exchange(inbox.chunks, {})) {
+        attempt.heard = true;
         const auto tokens = static_cast<int64_t>(chunk.update.tokens.size());
         attempt.request.tokens_taken += tokens;
         attempt.request.prompt_logprobs_taken +=
@@ -242,7 +365,7 @@ class Client::Impl {
         }
         if (result.finish != FinishReason::kNone) return;
       }
-      if (inbox.failure) throw Error(*inbox.failure);
+      if (inbox.failure) throw BusyError(*inbox.failure);
       auto more = kj::newPromiseAndFulfiller<void>();
       inbox.waiter = kj::mv(more.fulfiller);
       Await(kj::mv(more.promise), attempt.idle_timeout_ms);
@@ -297,6 +420,7 @@ class Client::Impl {
   const ClientOptions options_;
   std::optional<DialledConnection> connection_;
   wire::Coordinator::Client coordinator_ = nullptr;
+  client::RetryGuard guard_;
 };
 
 Client::Client(const ClientOptions& options) : impl_(std::make_unique<Impl>(options)) {}
@@ -312,6 +436,8 @@ GenerateResult Client::Generate(const GenerateRequest& request,
 std::vector<ServedModel> Client::Models() { return impl_->Models(); }
 
 RegionStatus Client::Status() { return impl_->Status(); }
+
+RecordPage Client::Records(RecordQuery query) { return impl_->Records(std::move(query)); }
 
 void Client::Drain(uint64_t group, bool restart, const std::string& group_token) {
   impl_->Drain(group, restart, group_token);

@@ -7,11 +7,16 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "transport/base/error.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/prompt.h"
 #include "transport/base/group.h"
+#include "transport/base/overload/record.h"
+#include "transport/base/overload/request_terms.h"
+#include "transport/client/retry_policy.h"
 
 namespace shoal::rpc {
 
@@ -21,6 +26,21 @@ struct ClientOptions {
   int64_t connect_timeout_ms = 10'000;
   // How long a generation whose connection is lost tries to go on over another one. 0: not at all.
   int64_t resume_timeout_ms = 30'000;
+  // Whether and when a generation of which nothing was heard is asked for again.
+  client::RetryOptions retry{};
+  // Random numbers from 0 up to, and without, 1, for the waits between attempts. Null: its own.
+  std::function<double()> retry_draw = nullptr;
+};
+
+// A generation that was refused, or that could not go on, in the server's own words.
+struct BusyError : Error {
+  BusyError(ErrorCode code, const std::string& message, std::string reason_said)
+      : Error(code, message), reason(std::move(reason_said)) {}
+
+  std::string reason;              // As ToString(BusyReason); others of servers that know more.
+  int64_t retry_after_ms = 0;      // 0: asking again as it is, is of no use.
+  int64_t predicted_wait_ms = -1;  // Until its first token, had it been taken. -1: unknown.
+  int32_t attempts = 1;            // How often this client asked.
 };
 
 struct GenerateRequest {
@@ -33,6 +53,9 @@ struct GenerateRequest {
   std::string cursor{};  // Not empty: of the generation to go on with, of the very same request.
   int64_t tokens_taken = 0;  // What its reader has of it.
   int64_t prompt_logprobs_taken = 0;
+  // `tenant` is not sent: the API key says it. `attempt` is that of the first attempt; Client
+  // counts on from it, and takes what time has passed off `deadline_ms`.
+  RequestTerms terms{};
 
   bool operator==(const GenerateRequest&) const = default;
 };
@@ -52,7 +75,13 @@ struct GenerateResult {
   uint64_t seed = 0;
   int32_t resumes = 0;      // How often another group went on with it.
   int32_t reconnects = 0;   // How often this client came back for it.
+  int32_t attempts = 1;     // How often it was asked for, before it was taken.
   bool recomputed = false;  // Nobody knew it any more then: it was generated anew, exactly.
+  // Another model answered than the one that was asked for, because that one could not; it cannot
+  // be gone on with over another connection.
+  bool degraded = false;
+  std::string model_used{};  // Empty if it is not degraded.
+  int32_t rung = 0;          // Of the coordinator's ladder.
 };
 
 // One connection at a time, used from one thread; every call waits for its answer.
@@ -65,10 +94,13 @@ class Client {
   // Calls `on_chunk` for each piece; false from it ends the generation (result: kCancelled).
   // `idle_timeout_ms`: the longest wait for the next piece. When the connection is lost, it goes on
   // over a new one as if nothing had been: each token, and the text of it, is handed on once.
-  // Errors: kOverloaded if the coordinator is busy (the message says why), kInvalidArgument if the
-  // request is wrong or larger than a message, kPeerFailed if the group was lost on the way or
-  // refused the request, or if the coordinator that came back cannot go on with it, kPeerLost if
-  // none came back for resume_timeout_ms, kDeadlineExceeded.
+  // Errors, each once ClientOptions::retry has given up: BusyError with kOverloaded if the
+  // coordinator is busy, with kInvalidArgument if the request is wrong, with kPeerFailed if the
+  // group was lost on the way or refused the request, or if the coordinator that came back cannot
+  // go on with it, and with kDeadlineExceeded if the request's own time is over; also BusyError,
+  // without asking and with the reason client_throttled, while it refuses most of what is asked;
+  // kInvalidArgument if the request is larger than a message, kPeerLost if no coordinator came back
+  // for resume_timeout_ms, kCannotJoin if there is none, kDeadlineExceeded.
   GenerateResult Generate(const GenerateRequest& request,
                           const std::function<bool(const GenerateChunk&)>& on_chunk,
                           int64_t idle_timeout_ms = 60'000);
@@ -76,6 +108,11 @@ class Client {
   // Errors of both: kPeerLost, kDeadlineExceeded after connect_timeout_ms.
   std::vector<ServedModel> Models();
   RegionStatus Status();
+
+  // What the coordinator remembers of what it decided: all pages of it, in one. `query.tenant` is
+  // not sent: the API key says it. Errors: as those of Models, for each page, and kInvalidArgument
+  // if this build does not know a name in it.
+  RecordPage Records(RecordQuery query);
 
   // As core::GenerationService::Drain: takes a group out of service. Errors: as those, and
   // kInvalidArgument, saying why it cannot be.

@@ -44,6 +44,8 @@ constexpr int64_t kGoodbyeMs = 1'000;
 // Unsent updates from which on the step loop is made to wait. The log-probabilities of a prompt of
 // half a million positions with 20 alternatives take 86 MB.
 constexpr size_t kUnsentBytesMax = size_t{128} << 20;
+// Reports of prefixes that wait likewise, each of kPrefixReportMax hashes at most.
+constexpr size_t kReportsUnsentMax = 16;
 
 // The coordinator's calls to rank 0, handed on as callbacks. The other ranks have one too, unused.
 // A call may overtake the reply that names the epoch: all wait until it is known and the callbacks
@@ -127,6 +129,7 @@ void RaiseThisThread() {
 struct Batch {
   std::vector<SequenceUpdate> updates;
   SchedulerStats stats;
+  PrefixReport prefixes;
 };
 
 }  // namespace
@@ -157,7 +160,8 @@ class CoordinatorLink::Loop {
     thread_.join();
   }
 
-  void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats) {
+  void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
+                    PrefixReport prefixes) {
     std::unique_lock lock(mutex_);
     while (!ended_ && mailbox_.size() >= options_.updates_waiting_max) {
       // Twice what the loop itself waits before it gives the coordinator up and sets ended_.
@@ -166,7 +170,7 @@ class CoordinatorLink::Loop {
           [this, before = update_turns_] { return ended_ || update_turns_ != before; });
       SHOAL_CHECK(moved, "the link's thread stands still");
     }
-    if (!ended_) mailbox_.push_back({std::move(updates), stats});
+    if (!ended_) mailbox_.push_back({std::move(updates), stats, std::move(prefixes)});
   }
 
   void Start() {
@@ -408,7 +412,7 @@ class CoordinatorLink::Loop {
       return SendIntroduction(timer, session).then(kj::mv(go_on));
     }
     if (drain) return SendDrain(timer, session).then(kj::mv(go_on));
-    if (options_.rank.rank == 0 && (stats_unsent_ || !unsent_.empty())) {
+    if (options_.rank.rank == 0 && (stats_unsent_ || !unsent_.empty() || !prefixes_.empty())) {
       return Send(timer, session).then(kj::mv(go_on));
     }
     if (closing) return SayGoodbye(timer, session);
@@ -420,7 +424,20 @@ class CoordinatorLink::Loop {
     for (Batch& waiting : std::exchange(mailbox_, {})) {
       for (SequenceUpdate& update : waiting.updates) unsent_.Add(std::move(update));
       stats_ = waiting.stats;
+      AddPrefixes(std::move(waiting.prefixes));
       stats_unsent_ = true;
+    }
+  }
+
+  void AddPrefixes(PrefixReport report) {
+    if (report.empty()) return;
+    if (report.full) prefixes_.clear();
+    if (!prefixes_.empty() && Append(prefixes_.back(), report)) return;
+    // A coordinator that cannot follow is told to forget them all: they are only a hint.
+    if (prefixes_.size() == kReportsUnsentMax) {
+      prefixes_.assign(1, PrefixReport{.full = true});
+    } else {
+      prefixes_.push_back(std::move(report));
     }
   }
 
@@ -431,17 +448,24 @@ class CoordinatorLink::Loop {
 
   kj::Promise<void> Send(kj::Timer& timer, Session& session) {
     stats_unsent_ = false;
-    return SendUpdates(timer, session, unsent_.Take(kUpdateBytesMax), stats_);
+    // One report a message: each is as long as it may be.
+    PrefixReport prefixes;
+    if (!prefixes_.empty()) {
+      prefixes = std::move(prefixes_.front());
+      prefixes_.pop_front();
+    }
+    return SendUpdates(timer, session, unsent_.Take(kUpdateBytesMax), stats_, prefixes);
   }
 
   kj::Promise<void> SendUpdates(kj::Timer& timer, Session& session,
                                 const std::vector<SequenceUpdate>& updates,
-                                const SchedulerStats& stats) {
+                                const SchedulerStats& stats, const PrefixReport& prefixes) {
     auto request = session.updates.updateRequest();
     request.setEpoch(session.outcome.epoch);
     auto list = request.initSequences(static_cast<unsigned>(updates.size()));
     for (unsigned i = 0; i < updates.size(); ++i) Write(updates[i], list[i]);
     Write(stats, request.initStats());
+    if (!prefixes.empty()) Write(prefixes, request.initPrefixes());
     return WithinCallTime(timer, request.send());
   }
 
@@ -449,7 +473,7 @@ class CoordinatorLink::Loop {
   kj::Promise<void> SendIntroduction(kj::Timer& timer, Session& session) {
     if (!introducing_->again.empty()) {
       return SendUpdates(timer, session, introducing_->again.Take(kUpdateBytesMax),
-                         introducing_->stats);
+                         introducing_->stats, {});
     }
     const std::vector<HeldStream> held = introducing_->held.Take(kUpdateBytesMax);
     const bool last = introducing_->held.empty();
@@ -505,6 +529,7 @@ class CoordinatorLink::Loop {
   UpdateQueue unsent_;
   SchedulerStats stats_;
   bool stats_unsent_ = false;
+  std::deque<PrefixReport> prefixes_;
 
   std::mutex mutex_;  // Guards what follows up to room_.
   std::deque<Batch> mailbox_;
@@ -530,9 +555,9 @@ CoordinatorLink::~CoordinatorLink() = default;
 
 void CoordinatorLink::Start() { loop_->Start(); }
 
-void CoordinatorLink::QueueUpdates(std::vector<SequenceUpdate> updates,
-                                   const SchedulerStats& stats) {
-  loop_->QueueUpdates(std::move(updates), stats);
+void CoordinatorLink::QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
+                                   PrefixReport prefixes) {
+  loop_->QueueUpdates(std::move(updates), stats, std::move(prefixes));
 }
 
 void CoordinatorLink::SendQueued() noexcept { loop_->Wake(); }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/group.h"
 
@@ -76,7 +77,8 @@ class CoordinatorLink {
   // Leader only: what one step brought, to be sent when SendQueued is called, in several messages
   // if it is much (update_queue.h). Waits for room while too many updates are under way. After
   // on_lost it does nothing.
-  void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats);
+  void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
+                    PrefixReport prefixes = {});
   void SendQueued() noexcept;
 
   // What the next heartbeats say. `counter` changes whenever the rank gets on with its work;

@@ -17,15 +17,6 @@ bool SecretsEqual(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
-bool IsOneOf(std::string_view given, std::span<const std::string> secrets) {
-  bool found = false;
-  for (const std::string& secret : secrets) {
-    const bool equal = SecretsEqual(given, secret);
-    found = found || equal;
-  }
-  return found;
-}
-
 std::vector<std::string> ReadKeysFile(const std::string& path) {
   std::ifstream file(path);
   if (!file) Throw(ErrorCode::kInvalidArgument, path, ": cannot be read");

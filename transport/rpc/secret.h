@@ -2,7 +2,6 @@
 
 // Group tokens and API keys: reading them and comparing them.
 
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,9 +10,6 @@ namespace shoal::rpc {
 
 // Cost: depends on the lengths only, so that the time taken says nothing of the content.
 bool SecretsEqual(std::string_view a, std::string_view b);
-
-// Whether `given` is one of `secrets`; always compares with all of them.
-bool IsOneOf(std::string_view given, std::span<const std::string> secrets);
 
 // The file's only key, read as below. Errors: kInvalidArgument if it is unreadable, or has no line
 // that counts, or more than one.

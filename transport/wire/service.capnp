@@ -22,6 +22,41 @@ interface Coordinator {
   # Takes a group out of service without losing its streams; it ends with status 0. Returns when
   # that was begun (`refusal` empty) or why it was not. `restart`: a managed group is started anew.
   # `groupToken`: what ranks must show, if the coordinator asks for one; an API key is not enough.
+
+  records @4 (request :Text, sinceMs :Int64, after :UInt64) -> (page :RecordPage);
+  # What the coordinator remembers of what it decided: of one request (its name, or its stream's
+  # id; empty: all), not older than `sinceMs` (0: all), with a number above `after`. A key of a
+  # named tenant sees that tenant's own, and those of groups and of the region.
+}
+
+struct RecordPage {
+  records @0 :List(Record);    # The latest last.
+  more @1 :Bool;               # Ask again, after the last one's number.
+  nowUnixMs @2 :Int64;
+  oldestUnixMs @3 :Int64;      # Of the oldest that is remembered.
+  forgotten @4 :UInt64;        # Records that had to go for newer ones.
+}
+
+struct Record {
+  number @0 :UInt64;
+  timeNs @1 :Int64;            # Only differences mean anything.
+  unixMs @2 :Int64;
+  kind @3 :Text;               # admitted, rejected, ..., as transport/base/overload/record.h says.
+  streamHigh @4 :UInt64;
+  streamLow @5 :UInt64;        # Both 0: of no stream.
+  request @6 :Text;
+  tenant @7 :Text;
+  serviceClass @8 :Text;       # Empty: of none.
+  group @9 :Int64 = -1;        # -1: of none.
+  reason @10 :Text;            # As Busy has it. Empty: none.
+  detail @11 :Text;
+  figures @12 :List(Figure);
+
+  struct Figure {
+    name @0 :Text;
+    value @1 :Float64;
+    source @2 :Text;
+  }
 }
 
 struct GenerateRequest {
@@ -41,6 +76,13 @@ struct GenerateRequest {
   # sink hears of what comes after the next two.
   tokensTaken @8 :Int64;
   promptLogprobsTaken @9 :Int64;
+  name @10 :Text;              # What records call the request. Empty: the coordinator names it.
+  serviceClass @11 :Text;
+  # critical_plus, critical, sheddable_plus or sheddable; at most the tenant's own. Empty: that.
+  deadlineMs @12 :Int64;       # From its coming on; 0: none. Then the generation ends.
+  attempt @13 :Int32 = 1;      # 2 for the first retry.
+  session @14 :Text;           # Generations of one go to the same group, if that is well.
+  mayDegrade @15 :Bool = true; # A lower rung of the coordinator's ladder may answer it.
 }
 
 struct ChatMessage {
@@ -61,6 +103,10 @@ struct GenerateOutcome {
     seed @2 :UInt64;
     cursor @3 :Text;           # Of a resumable generation: opaque.
     recomputing @4 :Bool;      # Nobody knows the stream any more: it is generated anew, exactly.
+    degraded @5 :Bool;         # Another model answers than the one that was asked for; then there
+    # is no cursor.
+    modelUsed @6 :Text;        # That model's name. Empty if it is not degraded.
+    rung @7 :Int32;            # Of the coordinator's ladder. 0 if it is not degraded.
   }
 }
 
@@ -87,9 +133,11 @@ struct Busy {
   reason @0 :Text;             # queue_full, no_group, group_lost, too_large, draining, invalid,
   # refused (by the group that was to answer), request_suspect (groups were lost that had it);
   # cursor_invalid, cursor_mismatch, cursor_expired (of a request with a cursor), stream_taken (another
-  # program goes on with the generation).
+  # program goes on with the generation); quota_exceeded (the tenant's own), kv_full,
+  # deadline_unreachable, deadline_exceeded, breaker_open.
   message @1 :Text;
   retryAfterMs @2 :Int64;      # 0: do not retry as is.
+  predictedWaitMs @3 :Int64 = -1; # Until the first token, had it been taken; -1: unknown.
 }
 
 struct ModelInfo {
@@ -122,6 +170,14 @@ struct Status {
   groupRestartsTotal @10 :Int64;
   stalls @11 :List(Int64);     # By the bounds kStallSeconds, not cumulative.
   stallSecondsSum @12 :Float64;
+  requestsCoalescedTotal @13 :Int64; # Of requestsTotal: they got the answer of an equal one.
+  breakers @14 :List(BreakerStatus);
+  requestsRejected @15 :List(Int64); # By BusyReason, as stream_error.h has them.
+}
+
+struct BreakerStatus {
+  rule @0 :Text;               # "gpu_utilization > 90: reject_low_priority"
+  open @1 :Bool;               # Half open too.
 }
 
 struct GroupStatus {
@@ -141,6 +197,7 @@ struct GroupStatus {
   restartsTotal @13 :Int64;
   nextStartMs @14 :Int64 = -1; # Of a managed group that waits to be started: from now on. -1: it
   # does not wait.
+  ejected @15 :Bool;           # Left out of routing, or tried with one request at a time.
 }
 
 struct RankStatus {

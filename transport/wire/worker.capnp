@@ -105,8 +105,8 @@ interface RankSession {
 }
 
 interface UpdateSink {
-  update @0 (epoch :Epoch, sequences :List(Gen.SequenceUpdate), stats :SchedulerStats)
-      -> stream;
+  update @0 (epoch :Epoch, sequences :List(Gen.SequenceUpdate), stats :SchedulerStats,
+      prefixes :PrefixReport) -> stream;
   # One call a step carries the tokens of all sequences; where they are many, or log-probabilities
   # of a long prompt, several calls of about 256 KiB do. The leader keeps a bounded number of calls
   # under way, so a coordinator that cannot follow slows the group down instead of filling memory.
@@ -136,6 +136,9 @@ struct HeldStream {
   streamHigh @5 :UInt64;
   streamLow @6 :UInt64;
   all @7 :Gen.SequenceUpdate;
+  serviceClass @8 :UInt8 = 1;
+  deadlineMs @9 :Int64;        # What is left of it now; 0: none.
+  tenant @10 :Text;
 }
 
 enum GroupState {
@@ -145,6 +148,15 @@ enum GroupState {
   draining @3;
   stopping @4;
   lost @5;                     # A managed group that is not there.
+}
+
+struct PrefixReport {
+  # How the group's prefix cache has changed since the report before. Only a hint where requests
+  # are likely to find their prefix: a coordinator may ignore it.
+
+  full @0 :Bool;               # It begins anew: what was reported before counts no more.
+  added @1 :List(UInt64);      # transport/base/generation/prefix_hash.h; 2,048 in both at most.
+  removed @2 :List(UInt64);
 }
 
 struct SchedulerStats {
@@ -160,6 +172,11 @@ struct SchedulerStats {
   preemptionsTotal @9 :Int64;
   draftedTokensTotal @10 :Int64;
   acceptedTokensTotal @11 :Int64;
+  promptRowsLeft @12 :Int64;
+  tokensLeft @13 :Int64;
+  promptRowsTotal @14 :Int64;
+  generatedTokensTotal @15 :Int64;
+  busyUsTotal @16 :Int64;
 }
 
 interface Leader {
@@ -167,7 +184,7 @@ interface Leader {
 
   submit @0 (epoch :Epoch, id :UInt64, prompt :List(Int32), params :Gen.GenerationParams,
       generated :List(Int32), promptLogprobsGiven :Bool, streamHigh :UInt64, streamLow :UInt64,
-      resumable :Bool) -> ();
+      resumable :Bool, serviceClass :UInt8 = 1, deadlineMs :Int64, tenant :Text) -> ();
   # Starts a sequence, or with `generated` goes on with one: SequenceRequest in
   # transport/base/generation/sequence_request.h. Every one ends with an update whose `finish` is
   # set, a cancelled one too.

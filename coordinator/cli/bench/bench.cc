@@ -25,6 +25,7 @@ struct Benchmark {
 constexpr std::array kBenchmarks = {
     Benchmark{"engine", BenchEngineVerb, "A group of ranks alone: prefill and decode."},
     Benchmark{"exactness", BenchExactness, "Exact sums across ranks against sums of floats."},
+    Benchmark{"overload", BenchOverload, "More load than a server can serve, protected and not."},
     Benchmark{"plan", BenchPlan, "The planner's prediction against measurement."},
     Benchmark{"serve", BenchServe, "A server's clients: latencies and throughput under load."},
 };

@@ -9,5 +9,6 @@ int BenchServe(int argc, const char* const* argv);
 int BenchExactness(int argc, const char* const* argv);
 int BenchPlan(int argc, const char* const* argv);
 int BenchEngineVerb(int argc, const char* const* argv);
+int BenchOverload(int argc, const char* const* argv);
 
 }  // namespace shoal::cli

@@ -1,6 +1,7 @@
 #include "coordinator/core/groups/group.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string_view>
 
 #include "transport/base/check.h"
@@ -46,13 +47,38 @@ bool Group::HasPlace() const {
   return ranks_away == 0 && !quiet && !full && sequences.size() < capacity();
 }
 
-bool Group::HasRoomFor(int64_t tokens) const {
-  return state == GroupState::kReady && !canary_due && HasPlace() &&
-         tokens <= shape().kv_cache_tokens;
+size_t Group::CountStreams(ServiceClass service_class) const {
+  const auto end = class_counts.begin() + static_cast<int>(service_class) + 1;
+  return std::accumulate(class_counts.begin(), end, size_t{0});
+}
+
+bool Group::HasRoomFor(int64_t tokens, ServiceClass service_class) const {
+  if (given_max && sequences.size() - (has_canary() ? 1 : 0) >= *given_max) return false;
+  return state == GroupState::kReady && !canary_due && !shaped && HasPlace() &&
+         tokens <= shape().kv_cache_tokens && CountStreams(service_class) < streams_max;
+}
+
+void Group::Give(SequenceId sequence, ServiceClass service_class) {
+  sequences.insert(sequence);
+  const bool is_new = classes.emplace(sequence, service_class).second;
+  SHOAL_CHECK(is_new, Name(), " has sequence ", sequence, " already");
+  ++class_counts[static_cast<size_t>(service_class)];
+}
+
+bool Group::LacksKvCache() const {
+  // Requests that have just come wait for a moment, too: only with most blocks in use is it memory.
+  return stats && stats->requests_waiting > 0 && stats->sequences_running < shape().sequences_max &&
+         2 * stats->kv_blocks_used > stats->kv_blocks_total;
 }
 
 void Group::Forget(SequenceId sequence) {
   sequences.erase(sequence);
+  const auto given = classes.find(sequence);
+  if (given != classes.end()) {
+    --class_counts[static_cast<size_t>(given->second)];
+    classes.erase(given);
+  }
+  load.Forget(sequence);
   if (rejoin) rejoin->unconfirmed.erase(sequence);
   if (trial == sequence) trial.reset();
 }
@@ -94,6 +120,7 @@ GroupStatus Group::Status() const {
   }
   status.state = state;
   status.streams = static_cast<int64_t>(sequences.size());
+  status.ejected = given_max.has_value();
   status.stats = stats.value_or(SchedulerStats{});
   return status;
 }

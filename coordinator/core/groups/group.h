@@ -2,6 +2,8 @@
 
 // One group of ranks as the region sees it: who has joined, how it is doing, what it was given.
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -11,10 +13,14 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/canary.h"
+#include "coordinator/core/groups/load/group_load.h"
+#include "coordinator/core/groups/load/known_prefixes.h"
 #include "coordinator/core/groups/model.h"
+#include "coordinator/core/tenants/token_bucket.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
+#include "transport/base/overload/service_class.h"
 
 namespace shoal::core {
 
@@ -45,8 +51,19 @@ struct Group {
   // What it was given. A cancelled stream's sequence stays until the leader has confirmed its end,
   // because until then it takes up room there.
   std::set<SequenceId> sequences;
-  // Of those, that of a stream that may take groups along (Stream::on_trial): at most one, so that
-  // no other one is blamed for what it does.
+  // Of those, which are streams', and of which class.
+  std::map<SequenceId, ServiceClass> classes;
+  // How many streams of a class or better ones its leader is given. The others wait in the region,
+  // where it is decided who is next.
+  size_t streams_max = SIZE_MAX;
+  std::array<size_t, kServiceClasses> class_counts{};  // Of `classes`.
+  GroupLoad load;          // Of its streams, what they may still cost, and how fast it does it.
+  KnownPrefixes prefixes;  // That it has reported.
+  // Streams that it may be given at once although it has room (Guard): 0 while it is left out, 1
+  // while it is tried. None: as many as fit.
+  std::optional<size_t> given_max;
+  // Of its sequences, that of a stream that may take groups along (Stream::on_trial): at most one,
+  // so that no other one is blamed for what it does.
   std::optional<SequenceId> trial;
   // What its leader says of sequences up to this one that it was not given is of an earlier time,
   // of this coordinator or another: it is ignored.
@@ -68,6 +85,8 @@ struct Group {
   // It was asked to end, and has until then to end its streams; once it is kStopping, to be gone.
   std::optional<TimeNs> drain_until;
   std::string canary_digest;  // Empty: not all there yet.
+  Gcra shaping;               // Of the work that it is given.
+  bool shaped = false;        // It has been given its work for now.
 
   const RankRegistration& shape() const;  // Of whichever rank came first by number.
   bool complete() const;
@@ -85,10 +104,17 @@ struct Group {
   bool CanaryWaits() const;
   // Requests that it may be given at once.
   size_t capacity() const;
-  // Whether it may be given one more, now.
+  // Whether it may be given one more, now; be it a canary.
   bool HasPlace() const;
-  // Whether a request that will hold so many tokens fits now.
-  bool HasRoomFor(int64_t tokens) const;
+  // Streams that it was given of that class or better ones.
+  size_t CountStreams(ServiceClass service_class) const;
+  // Whether a request of that class that will hold so many tokens fits now.
+  bool HasRoomFor(int64_t tokens, ServiceClass service_class) const;
+  // Whether by its last report requests wait there although slots are free: it has no KV cache left
+  // for them.
+  bool LacksKvCache() const;
+  // It is given a stream.
+  void Give(SequenceId sequence, ServiceClass service_class);
   // A sequence that it was given has ended there.
   void Forget(SequenceId sequence);
   // Its leader says so, whether or not it was given that sequence.

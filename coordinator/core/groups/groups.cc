@@ -136,6 +136,10 @@ Group& Groups::Add(const RankRegistration& rank) {
   group.epoch = ++last_epoch_;
   group.ranks.resize(static_cast<size_t>(rank.size));
   group.key = KeyOf(rank);
+  if (options_.protections.admission) {
+    group.streams_max =
+        static_cast<size_t>(rank.sequences_max) + static_cast<size_t>(options_.dispatch_ahead);
+  }
   Model& model = models_[group.key];
   model.context_tokens = rank.context_tokens;
   model.vocab_size = rank.vocab_size;

@@ -32,10 +32,12 @@ std::optional<VersionChoice> ChooseVersion(const ModelMap& models, const std::st
 }
 
 std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens,
-                                    bool on_trial) {
+                                    ServiceClass service_class, bool on_trial) {
   const Group* best = nullptr;
   for (const auto& [number, group] : groups) {
-    if (group.key != key || !group.HasRoomFor(tokens) || (on_trial && group.trial)) continue;
+    if (group.key != key || !group.HasRoomFor(tokens, service_class) || (on_trial && group.trial)) {
+      continue;
+    }
     // a / b < c / d as a * d < c * b; strictly, so that the lowest number wins a tie.
     if (best == nullptr ||
         group.sequences.size() * best->capacity() < best->sequences.size() * group.capacity()) {
@@ -43,6 +45,17 @@ std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key,
     }
   }
   return best == nullptr ? std::nullopt : std::optional(best->number);
+}
+
+std::optional<ServiceClass> FindPlace(const GroupMap& groups, const ModelKey& key) {
+  int worst = -1;
+  for (const auto& [number, group] : groups) {
+    if (group.key != key) continue;
+    for (int i = kServiceClasses - 1; i > worst; --i) {
+      if (group.HasRoomFor(0, static_cast<ServiceClass>(i))) worst = i;
+    }
+  }
+  return worst < 0 ? std::nullopt : std::optional(static_cast<ServiceClass>(worst));
 }
 
 size_t CountReady(const GroupMap& groups) {
@@ -66,7 +79,8 @@ int64_t LargestKvCacheTokens(const GroupMap& groups, const ModelKey& key) {
 int64_t RequestsHeld(const GroupMap& groups, const ModelKey& key) {
   int64_t held = 0;
   for (const auto& [number, group] : groups) {
-    if (IsReady(group, key)) held += static_cast<int64_t>(group.capacity());
+    if (!IsReady(group, key)) continue;
+    held += static_cast<int64_t>(std::min(group.capacity(), group.streams_max));
   }
   return held;
 }

@@ -27,7 +27,10 @@ std::optional<VersionChoice> ChooseVersion(const ModelMap& models, const std::st
 // for a request that will hold so many tokens; ties to the lowest number. None if none has room.
 // `on_trial`: a group that has such a stream already has no room for another one.
 std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens,
-                                    bool on_trial = false);
+                                    ServiceClass service_class, bool on_trial = false);
+
+// The worst class of which some group of that key has room for a stream. None: of none.
+std::optional<ServiceClass> FindPlace(const GroupMap& groups, const ModelKey& key);
 
 size_t CountReady(const GroupMap& groups);
 size_t CountReady(const GroupMap& groups, const ModelKey& key);

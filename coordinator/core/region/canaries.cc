@@ -71,6 +71,7 @@ void Region::ApplyCanary(Group& group, SequenceUpdate update) {
   // It is ready already, or has been dismissed meanwhile.
   if (group.state != GroupState::kCanary) return;
   groups_.SetReady(group, digest);
+  recorder_.Note({.kind = RecordKind::kGroupReady, .group = group.number, .detail = group.Name()});
   actions_.emplace_back(GroupReadyAction{group.number, group.Name(), group.key,
                                          *ChooseVersion(groups_.models(), group.key.name)});
 }

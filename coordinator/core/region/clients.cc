@@ -8,31 +8,110 @@
 
 #include "coordinator/core/admission.h"
 #include "coordinator/core/catalog.h"
+#include "coordinator/core/groups/routing.h"
 #include "coordinator/core/region.h"
 #include "coordinator/core/streams/replay.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
+namespace {
+
+// What came of a stream that ends now.
+std::vector<RecordFigure> FiguresOf(const Stream& stream, TimeNs now) {
+  const auto total_ms = (now - stream.arrival_time) / kMillisecondNs;
+  return {{"prompt_tokens", static_cast<double>(stream.request.prompt.size()), "the request"},
+          {"generated_tokens", static_cast<double>(stream.tokens.size()), "its groups' updates"},
+          {"total_ms", static_cast<double>(total_ms), "the region's clock"},
+          {"groups_lost", static_cast<double>(stream.groups_lost), "the region"}};
+}
+
+}  // namespace
 
 std::variant<StreamId, StreamError> Region::Submit(Request request) {
   if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
   if (request.stream &&
-      (streams_.Find(*request.stream) != nullptr || ended_.Find(*request.stream) != nullptr)) {
+      (streams_.Find(*request.stream) != nullptr || ended_.Find(*request.stream) != nullptr ||
+       flights_.StreamOf(*request.stream))) {
     return MakeStreamError(BusyReason::kInvalid,
                            Str("there is a stream ", *request.stream, " already"));
   }
-  auto admitted = Admit(std::move(request), options_, groups_, streams_, suspects_, clock_.now());
-  if (auto* refusal = std::get_if<StreamError>(&admitted)) return std::move(*refusal);
+  const RequestTerms terms = request.terms;
+  if (const std::optional<StreamId> same = FindSame(request)) {
+    auto joined = Join(*same, request);
+    if (auto* refusal = std::get_if<StreamError>(&joined)) NoteRejection(terms, *refusal);
+    return joined;
+  }
+  auto admitted = Admit(std::move(request), View());
+  if (auto* refusal = std::get_if<StreamError>(&admitted)) {
+    NoteRejection(terms, *refusal);
+    return std::move(*refusal);
+  }
   ++counts_.requests_total;
+  MakeRoomFor(std::get<Stream>(admitted));
   const StreamId id = AddStream(std::get<Stream>(std::move(admitted)));
+  const Stream& stream = *streams_.Find(id);
+  if (options_.coalesce && stream.request.shares && !stream.request.resumable) {
+    flights_.Add(id, stream);
+  }
+  Record record = RecordOf(RecordKind::kAdmitted, id, stream);
+  record.figures = {{"tokens", static_cast<double>(stream.tokens_needed), "the request"}};
+  if (stream.predicted) {
+    record.figures.push_back({"predicted_wait_ms",
+                              static_cast<double>(stream.predicted->first_token_ms()),
+                              "the groups' reports"});
+  }
+  recorder_.Note(std::move(record));
   Dispatch(ModelKey(streams_.Find(id)->key));
   return id;
 }
 
+AdmissionView Region::View() {
+  return {.options = options_,
+          .groups = groups_,
+          .streams = streams_,
+          .suspects = suspects_,
+          .guard = guard_,
+          .waits = waits_,
+          .tenants = tenants_,
+          .refusals = refusals_,
+          .now = clock_.now()};
+}
+
+void Region::NoteRejection(const RequestTerms& terms, const StreamError& why) {
+  Record record = RejectionOf(terms, why);
+  record.service_class = tenants_.ClassOf(terms);
+  recorder_.Note(std::move(record));
+}
+
+void Region::MakeRoomFor(const Stream& stream) {
+  const ServiceClass service_class = stream.grant.service_class;
+  if (streams_.waiting_new(stream.key) < static_cast<size_t>(options_.queue_requests_max) ||
+      ChooseGroup(groups_.all(), stream.key, stream.tokens_needed, service_class)) {
+    return;
+  }
+  const std::optional<StreamId> victim =
+      streams_.waiting(stream.key)
+          .FindVictim({.tenant = stream.grant.tenant,
+                       .service_class = service_class,
+                       .weight = stream.grant.weight,
+                       .retry = stream.request.terms.attempt > 1},
+                      KeptPlaces(tenants_.policy(), options_));
+  SHOAL_CHECK(victim, "a request was taken, and there is no room for it");
+  const ServiceClass worse = streams_.Find(*victim)->grant.service_class;
+  refusals_.Note(stream.key, worse, clock_.now());
+  FailStream(
+      *victim,
+      MakeStreamError(BusyReason::kQueueFull,
+                      Str("the queue was full, and a request of class ", ToString(service_class),
+                          " took the place of this one, of class ", ToString(worse))));
+}
+
 StreamId Region::AddStream(Stream stream) {
   stream.token_time = clock_.now();
+  stream.arrival_time = clock_.now();
   const StreamId id = streams_.Add(std::move(stream));
   const Stream& added = *streams_.Find(id);
+  if (added.deadline) deadlines_.emplace(*added.deadline, id);
   actions_.emplace_back(JournalAction{id, JournalBegin{added.request, added.key}});
   if (!added.tokens.empty()) actions_.emplace_back(JournalAction{id, JournalTokens{added.tokens}});
   return id;
@@ -77,6 +156,7 @@ void Region::ForgetActionsFor(StreamId id) {
 }
 
 void Region::Detach(StreamId id) {
+  if (flights_.StreamOf(id)) return Cancel(id);
   Stream* stream = streams_.Find(id);
   if (stream == nullptr) return;
   if (!stream->request.resumable || options_.orphan_grace_ms == 0) return Cancel(id);
@@ -93,26 +173,49 @@ void Region::LimitDetached() {
   Cancel(oldest->first);
 }
 
-void Region::Cancel(StreamId id) {
-  if (const std::optional<EndedStream> ended = ended_.Remove(id)) return Release(ended->holder);
+void Region::Cancel(StreamId reader) {
+  if (const std::optional<EndedStream> ended = ended_.Remove(reader)) return Release(ended->holder);
+  if (LeaveOthers(reader, RecordKind::kCancelled)) return;
+  const StreamId id = flights_.StreamOf(reader).value_or(reader);
   const Stream* stream = streams_.Find(id);
   if (stream == nullptr) return;
   if (stream->group) {
     const Group& group = groups_.at(*stream->group);
     actions_.emplace_back(CancelAction{group.leader(), group.epoch, stream->sequence});
   }
+  recorder_.Note(RecordOf(RecordKind::kCancelled, reader, *stream));
   EndStream(id);
 }
 
 void Region::FailStream(StreamId id, StreamError error) {
-  // A client that comes back for it has it recomputed, or hears why it is not.
-  if (!streams_.Find(id)->detached_since) {
-    actions_.emplace_back(FailAction{id, std::move(error)});
+  const bool expired = error.reason == BusyReason::kDeadlineExceeded;
+  for (const StreamId reader : flights_.ReadersOf(id)) {
+    Record record =
+        RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, reader, *streams_.Find(id));
+    record.reason = error.reason;
+    record.detail = error.message;
+    record.figures = FiguresOf(*streams_.Find(id), clock_.now());
+    if (error.retry_after_ms > 0) {
+      record.figures.push_back(
+          {"retry_after_ms", static_cast<double>(error.retry_after_ms), "what it was told"});
+    }
+    recorder_.Note(std::move(record));
+    // A client that comes back for it has it recomputed, or hears why it is not.
+    if (!streams_.Find(id)->detached_since) actions_.emplace_back(FailAction{reader, error});
   }
   EndStream(id);
 }
 
 void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) {
+  const Stream& stream = *streams_.Find(id);
+  for (const StreamId reader : flights_.ReadersOf(id)) {
+    Record record = RecordOf(RecordKind::kFinished, reader, stream);
+    record.group = group.number;
+    record.detail = ToString(last.finish);
+    record.figures = FiguresOf(*streams_.Find(id), clock_.now());
+    recorder_.Note(std::move(record));
+  }
+  waits_.NoteLength(stream.key, std::ssize(stream.tokens), last.finish == FinishReason::kStop);
   const Holder holder{group.number, group.epoch, last.id};
   EndedStream ended{EndStream(id), std::move(last), holder,
                     clock_.now() + options_.orphan_grace_ms * kMillisecondNs};
@@ -124,7 +227,26 @@ void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) 
 
 Stream Region::EndStream(StreamId id) {
   actions_.emplace_back(JournalAction{id, JournalEnd{}});
-  return streams_.Remove(id);
+  Stream stream = streams_.Remove(id);
+  if (stream.deadline) deadlines_.erase({*stream.deadline, id});
+  const bool has_worked = stream.groups_had > 0;
+  const int64_t used =
+      has_worked ? std::ssize(stream.request.prompt) + std::ssize(stream.tokens) : 0;
+  tenants_.End(stream.grant, used, clock_.now());
+  if (has_worked) streams_.GiveBack(stream, stream.tokens_needed - used);
+  for (const auto& [sharer, who] : flights_.Remove(id)) {
+    if (who.grant) tenants_.End(*who.grant, who.grant->tokens, clock_.now());
+  }
+  return stream;
+}
+
+Record Region::RecordOf(RecordKind kind, StreamId id, const Stream& stream) const {
+  const Sharer* sharer = flights_.Find(id);
+  return {.kind = kind,
+          .stream = id,
+          .request = sharer != nullptr ? sharer->terms.name : stream.request.terms.name,
+          .tenant = stream.grant.tenant,
+          .service_class = stream.grant.service_class};
 }
 
 void Region::Release(const Holder& holder) {

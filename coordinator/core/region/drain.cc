@@ -55,8 +55,7 @@ void Region::MoveStreams(Group& group) {
     const std::optional<StreamId> id = streams_.FindId(sequence);
     if (!id) continue;
     const Stream& stream = *streams_.Find(*id);
-    const auto other =
-        ChooseGroup(groups_.all(), stream.key, stream.tokens_needed, stream.on_trial());
+    const auto other = ChooseGroupFor(*id, stream);
     if (!other) continue;
     // Until its leader has confirmed the end it takes up room there; what it still brings of it
     // counts for nothing.

@@ -51,6 +51,9 @@ std::string FindHeldFault(const HeldStream& held, const RankRegistration& shape)
   if (!request.generated.empty() && std::ssize(request.generated) >= tokens_max) {
     return Str("it has ", request.generated.size(), " tokens of ", tokens_max, " already");
   }
+  if (request.deadline_ms < 0 || request.deadline_ms > 2 * kDeadlineMsMax) {
+    return Str("its deadline is in ", request.deadline_ms, " ms");
+  }
   if (held.all.finish == FinishReason::kCancelled) return "it was cancelled";
   return FindParamsFault(request, shape.vocab_size);
 }
@@ -159,6 +162,10 @@ bool Region::AdoptStream(Group& group, HeldStream& held) {
     return false;
   }
   adopted.detached_since = clock_.now();
+  adopted.grant = tenants_.Adopt(held.request.tenant, held.request.service_class);
+  if (held.request.deadline_ms > 0) {
+    adopted.deadline = clock_.now() + held.request.deadline_ms * kMillisecondNs;
+  }
   const StreamId id = AddStream(std::move(adopted));
   ++counts_.streams_adopted_total;
   Bind(id, group, held.request.id);
@@ -171,7 +178,8 @@ void Region::Bind(StreamId id, Group& group, SequenceId sequence) {
   const std::optional<Parked>& parked = streams_.Find(id)->parked;
   if (parked && parked->cause) ++counts_.streams_resumed[static_cast<size_t>(*parked->cause)];
   const Stream& stream = streams_.Place(id, group.number, sequence);
-  group.sequences.insert(sequence);
+  group.Give(sequence, stream.grant.service_class);
+  group.load.SetWork(sequence, stream.work_left());
   if (stream.on_trial()) group.trial = sequence;
 }
 

@@ -17,15 +17,32 @@ namespace {
 // With the default heartbeat_ms, once a second.
 constexpr int64_t kTicksPerCheck = 10;
 
+FairRules MakeFairRules(const TenantsPolicy& policy, const RegionOptions& options) {
+  FairRules rules{.fair = options.protections.admission};
+  for (size_t i = 0; i < rules.floor_shares.size(); ++i) {
+    rules.floor_shares[i] = policy.classes[i].floor_share;
+  }
+  return rules;
+}
+
 }  // namespace
 
-Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random)
+RegionState::RegionState(RegionOptions options, const Clock& clock,
+                         std::function<uint64_t()> random)
     : options_(std::move(options)),
       clock_(clock),
       groups_(options_),
       health_(options_, clock),
-      streams_(std::move(random), options_.boot, options_.groups_per_stream_max) {
+      streams_(std::move(random), options_.boot, options_.groups_per_stream_max),
+      tenants_(options_.tenants, options_.protections.edge_limit),
+      guard_(options_.guard, options_.protections.routing),
+      router_(options_.routing_policy, options_.protections.routing),
+      recorder_(clock, options_.unix_ms_at_zero) {}
+
+Region::Region(RegionOptions options, const Clock& clock, std::function<uint64_t()> random)
+    : RegionState(std::move(options), clock, std::move(random)) {
   SHOAL_CHECK(!options_.canary_prompt.empty());
+  streams_.Configure(MakeFairRules(tenants_.policy(), options_));
 }
 
 // ---- Ranks that come and go ----
@@ -148,6 +165,13 @@ void Region::LoseGroup(Group& group, LossCause cause, const std::string& why) {
     actions_.emplace_back(GroupLostAction{group.number, LossCause::kDrained, message});
   }
   NoteLoss(group.number, message);
+  if (group.state == GroupState::kStopping) {
+    recorder_.Note({.kind = RecordKind::kDrained, .group = group.number, .detail = message});
+  } else {
+    recorder_.Note({.kind = RecordKind::kGroupLost,
+                    .group = group.number,
+                    .detail = Str(ToString(cause), ": ", message)});
+  }
   const std::set<SequenceId> sequences = group.sequences;
   const ModelKey key = group.key;
   RemoveGroup(group.number, why);
@@ -160,6 +184,8 @@ void Region::LoseGroup(Group& group, LossCause cause, const std::string& why) {
 
 void Region::RemoveGroup(uint64_t number, const std::string& why) {
   const Group group = groups_.Remove(number, why);
+  guard_.Forget(number);
+  waits_.Forget(number);
   for (const auto& rank : group.ranks) {
     if (!rank || rank->away) continue;
     actions_.emplace_back(CloseAction{rank->connection, Str(group.Name(), " is out")});
@@ -169,12 +195,15 @@ void Region::RemoveGroup(uint64_t number, const std::string& why) {
 // ---- Time and the end ----
 
 void Region::Tick() {
+  EndOverdue();
   for (const Health::Loss& loss : health_.Tick(groups_.all())) {
     LoseGroup(groups_.at(loss.group), loss.cause, loss.why);
   }
   std::vector<uint64_t> numbers;
   for (const auto& [number, group] : groups_.all()) numbers.push_back(number);
   for (const uint64_t number : numbers) TickGroup(groups_.at(number));
+  TickGuard();
+  if (tenants_.policy().shape_tokens_per_second > 0) DispatchAll();
   FailStranded();
   ForgetStreams();
   if (++ticks_total_ % kTicksPerCheck != 0) return;
@@ -202,6 +231,36 @@ void Region::TickGroup(Group& group) {
   if (was_full || was_quiet) Dispatch(key);
 }
 
+void Region::TickGuard() {
+  const TimeNs now = clock_.now();
+  TimeNs oldest = now;
+  for (const auto& [id, stream] : streams_.all()) {
+    if (stream.tokens.empty()) oldest = std::min(oldest, stream.arrival_time);
+  }
+  guard_.Tick({.groups = groups_.all(),
+               .requests_waiting = static_cast<int64_t>(streams_.waiting_count()),
+               .queue_wait_ms = (now - oldest) / kMillisecondNs,
+               .now = now});
+  FollowGuard();
+}
+
+void Region::FollowGuard() {
+  std::set<ModelKey> more;
+  for (const auto& [number, unused] : groups_.all()) {
+    Group& group = groups_.at(number);
+    const std::optional<size_t> before = std::exchange(group.given_max, guard_.GivenMax(number));
+    // No limit is the highest one.
+    if (group.given_max.value_or(SIZE_MAX) > before.value_or(SIZE_MAX)) more.insert(group.key);
+  }
+  for (Record& record : guard_.TakeRecords()) {
+    const bool drained = record.kind == RecordKind::kDrained;
+    Group* group = record.group ? groups_.Find(*record.group) : nullptr;
+    recorder_.Note(std::move(record));
+    if (drained && group != nullptr && group->given_max) MoveStreams(*group);
+  }
+  for (const ModelKey& key : more) Dispatch(key);
+}
+
 void Region::Stop() {
   if (stopping_) return;
   stopping_ = true;
@@ -219,6 +278,12 @@ void Region::Stop() {
       RemoveGroup(number, "the coordinator is stopping");
     }
   }
+}
+
+void Region::SetTenants(std::shared_ptr<const TenantsPolicy> policy) {
+  tenants_.Configure(std::move(policy), clock_.now());
+  streams_.Configure(MakeFairRules(tenants_.policy(), options_));
+  DispatchAll();
 }
 
 std::vector<Action> Region::TakeActions() { return std::exchange(actions_, {}); }

@@ -43,16 +43,19 @@ RegionStatus Region::status() const {
     if (loss != last_losses_.end()) group.last_loss = loss->second;
   }
   status.models = models();
+  status.breakers = guard_.breakers();
   status.requests_waiting = static_cast<int32_t>(streams_.waiting_count());
   status.streams_live = static_cast<int64_t>(streams_.all().size());
   status.totals = groups_.totals();
+  status.wait_errors = waits_.errors();
+  status.requests_rejected = recorder_.counts().rejected;
   return status;
 }
 
 size_t Region::groups_ready() const { return CountReady(groups_.all()); }
 
 std::string Region::FindBrokenInvariant() const {
-  return core::FindBrokenInvariant(groups_, streams_, ended_, options_);
+  return core::FindBrokenInvariant(groups_, streams_, ended_, flights_, tenants_, options_);
 }
 
 }  // namespace shoal::core

@@ -24,12 +24,15 @@ size_t StallBucket(double seconds) {
 }  // namespace
 
 bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                    const SchedulerStats& stats) {
+                    const SchedulerStats& stats, const PrefixReport& prefixes) {
   Group* group = FindLed(connection, epoch);
   if (group == nullptr) return false;
   const uint64_t number = group->number;
   const ModelKey key = group->key;
   groups_.ApplyStats(*group, stats);
+  group->load.Learn(stats, clock_.now());
+  group->prefixes.Apply(prefixes);
+  waits_.Learn(*group, stats);
   for (SequenceUpdate& update : updates) {
     if (group->rejoin) group->rejoin->unconfirmed.erase(update.id);
     group->NoteRoom(update);
@@ -48,6 +51,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
       ApplyUpdate(*group, std::move(update));
     }
   }
+  if (guard_.has_records()) FollowGuard();
   StartDueCanary(*group);
   DismissDrained(*group);
   Dispatch(key);
@@ -95,25 +99,52 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
   stream.cached_told = stream.cached_told || !update.tokens.empty();
   if (ends) update.resumes = stream.resumes;
   stream.Apply(update);
-  if (stream.request.resumable) stream.Keep(update);
+  if (!ends) group.load.SetWork(update.id, stream.work_left());
+  if (stream.request.resumable || stream.request.shares) stream.Keep(update);
+  if (!update.tokens.empty() && std::ssize(stream.tokens) == std::ssize(update.tokens)) {
+    NoteFirstToken(id, stream);
+  }
   if (ends || !update.tokens.empty()) NoteToken(stream);
   if (!update.tokens.empty()) {
     actions_.emplace_back(JournalAction{id, JournalTokens{update.tokens}});
   }
-  if (!stream.detached_since) actions_.emplace_back(DeliverAction{id, update});
-  if (ends) FinishStream(group, id, std::move(update));
+  if (!stream.detached_since) {
+    for (const StreamId reader : flights_.ReadersOf(id))
+      actions_.emplace_back(DeliverAction{reader, update});
+  }
+  if (!ends) return;
+  if (update.finish == FinishReason::kNumericError) {
+    guard_.NoteError(group.number, groups_.all(), clock_.now());
+  } else {
+    guard_.NoteSuccess(group.number, groups_.all(), clock_.now());
+  }
+  FinishStream(group, id, std::move(update));
 }
 
 void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update) {
   Release({group.number, group.epoch, update.id});
   if (update.no_room) {
     streams_.Park(id, {std::nullopt, Str(group.Name(), " had no room for it")});
+  } else if (update.detail == kDeadlineOver) {
+    Expire(id);
   } else if (update.detail.empty()) {
     LoseStreamsGroup(id, {LossCause::kRankDied, Str(group.Name(), " gave the request up")});
   } else {
     FailStream(id,
                MakeStreamError(BusyReason::kRefused, Str("refused by the group: ", update.detail)));
   }
+}
+
+void Region::NoteFirstToken(StreamId id, const Stream& stream) {
+  const TimeNs waited = clock_.now() - stream.arrival_time;
+  if (stream.predicted) {
+    waits_.NoteOutcome(*stream.predicted, stream.grant.service_class, waited);
+  }
+  Record record = RecordOf(RecordKind::kFirstToken, id, stream);
+  record.group = stream.group;
+  record.figures = {
+      {"waited_ms", static_cast<double>(waited) / kMillisecondNs, "the region's clock"}};
+  recorder_.Note(std::move(record));
 }
 
 void Region::NoteToken(Stream& stream) {

@@ -7,14 +7,17 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/model.h"
+#include "coordinator/core/predict/wait_answer.h"
+#include "coordinator/core/queue/fair_queue.h"
 #include "coordinator/core/streams/generation_state.h"
-#include "transport/base/class_queue.h"
+#include "coordinator/core/tenants/tenants.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/group.h"
@@ -44,6 +47,9 @@ struct Stream : GenerationState {
 
   // Remembers what an update brought besides its tokens.
   void Keep(const SequenceUpdate& update);
+  // Tokens that it may still cost a group: its prompt, until its first token is there, and the rest
+  // of its answer at its longest.
+  int64_t work_left() const;
   // It lost so many groups that the next one may be its doing: no other such stream is beside it.
   bool on_trial() const;
 
@@ -56,6 +62,7 @@ struct Stream : GenerationState {
   std::optional<Parked> parked;   // While it waits for its next group.
   int32_t groups_lost = 0;
   int32_t groups_lost_max = 0;  // Then it ends.
+  int32_t groups_had = 0;       // That took it, and may have worked on it.
   int32_t resumes = 0;          // Groups that went on with it.
   // While it waits and no group that is ready could ever hold it: since when.
   std::optional<TimeNs> stranded_since;
@@ -64,7 +71,12 @@ struct Stream : GenerationState {
   // Since when nobody listens; none: somebody does.
   std::optional<TimeNs> detached_since;
   Kept kept;
-  bool cached_told = false;  // Its listener knows how many tokens of the prompt were cached.
+  bool cached_told = false;        // Its listener knows how many tokens of the prompt were cached.
+  Grant grant;                     // What it was charged.
+  std::optional<TimeNs> deadline;  // When it ends at the latest.
+  std::optional<TimeNs> group_deadline;  // As its group was told; at least that.
+  TimeNs arrival_time = 0;
+  std::optional<WaitAnswer> predicted;  // When it came.
 };
 using StreamMap = std::map<StreamId, Stream>;
 
@@ -80,19 +92,23 @@ class Streams {
   SequenceId last_sequence() const { return last_sequence_; }
   // Another coordinator has given that one out: later ones are above it.
   void SkipTo(SequenceId sequence);
-  // It waits, after those of its priority that have come before it. Its id is the request's, which
-  // no other stream has, or else drawn.
+  // How those that wait are served, from now on.
+  void Configure(const FairRules& rules);
+  // It waits for its turn (FairQueue). Its id is the request's, which no other stream has, or else
+  // drawn.
   StreamId Add(Stream stream);
   // What waits leaves its queue for a group, as a sequence that no stream has had here. Result: the
   // stream.
   Stream& Place(StreamId id, uint64_t group, SequenceId sequence);
-  // It leaves its group and waits again, in its old turn.
+  // It leaves its group and waits again, before those that had none yet.
   void Park(StreamId id, Parked why);
   // It has ended, wherever it was. Result: the stream as it was.
   Stream Remove(StreamId id);
 
   // Those that nobody listens to.
   size_t detached_count() const;
+  // That nobody has.
+  StreamId DrawId();
   // Null if there is none.
   Stream* Find(StreamId id);
   // None if no stream has that sequence any more, or it is a canary's.
@@ -101,10 +117,20 @@ class Streams {
   const StreamMap& all() const { return streams_; }
   // Of every stream that has a group.
   const std::map<SequenceId, StreamId>& sequences() const { return ids_; }
-  // By priority, then by arrival. Each key has a queue of its own, so that what is served of one
-  // model never counts as having passed what waits for another.
-  const ClassQueue<StreamId>& waiting(const ModelKey& key) const;
-  const std::map<ModelKey, ClassQueue<StreamId>>& waiting() const { return waiting_; }
+  // Each key has a queue of its own, so that what is served of one model never counts as having
+  // passed what waits for another.
+  const FairQueue& waiting(const ModelKey& key) const;
+  const std::map<ModelKey, FairQueue>& waiting() const { return waiting_; }
+  // Of those that wait for that key, who is next and is not set aside; none: nobody.
+  std::optional<StreamId> Next(const ModelKey& key, ServiceClass worst) const;
+  // Next passes it over until Restore. It must be what Next gave.
+  void SetAside(StreamId id);
+  void Restore(const ModelKey& key);
+  // It has ended, and used so many tokens less than it was taken to need.
+  void GiveBack(const Stream& ended, int64_t tokens);
+  // While it waits: no group that is ready could ever hold it, since then; or one could.
+  void SetStranded(StreamId id, std::optional<TimeNs> since);
+  const std::set<StreamId>& stranded() const { return stranded_; }
   size_t waiting_count() const;
   // Of those that wait for that key, those that had no group yet: only they count as a queue that
   // may be full.
@@ -112,17 +138,19 @@ class Streams {
 
  private:
   void Wait(StreamId id, const Stream& stream);
-  // No longer, wherever it stood in its queue.
-  void StopWaiting(const Stream& stream);
+  // No longer, wherever it stood in its queue: because it is served, or has ended.
+  void StopWaiting(StreamId id, Stream& stream, bool served);
 
   const std::function<uint64_t()> random_;
   const int32_t groups_lost_max_;
   SequenceId last_sequence_;
   uint64_t last_arrival_ = 0;
   StreamMap streams_;
-  std::map<SequenceId, StreamId> ids_;                // Of every stream that has a group.
-  std::map<ModelKey, ClassQueue<StreamId>> waiting_;  // None is empty.
-  std::map<ModelKey, size_t> parked_;                 // Of those that wait; none is 0.
+  std::map<SequenceId, StreamId> ids_;  // Of every stream that has a group.
+  FairRules rules_;
+  std::map<ModelKey, FairQueue> waiting_;  // None is empty.
+  std::map<ModelKey, size_t> parked_;      // Of those that wait; none is 0.
+  std::set<StreamId> stranded_;            // Those with a stranded_since.
 };
 
 }  // namespace shoal::core

@@ -185,10 +185,20 @@ void WriteUsage(JsonWriter& json, const Usage& usage) {
   json.EndObject().EndObject();
 }
 
-void WriteNote(JsonWriter& json, const std::optional<AnswerNote>& note) {
-  if (!note) return;
-  json.Key("x_shoal").BeginObject().Key("resumes").Int(note->resumes);
-  json.Key("recomputing").Bool(note->recomputing).EndObject();
+void WriteNotes(JsonWriter& json, const std::optional<AnswerNote>& note,
+                const std::optional<Degradation>& degradation) {
+  if (!note && !degradation) return;
+  json.Key("x_shoal").BeginObject();
+  if (note) {
+    json.Key("resumes").Int(note->resumes).Key("recomputing").Bool(note->recomputing);
+  }
+  if (degradation) {
+    json.Key("degraded").Bool(true).Key("model_used").String(degradation->model_used);
+    json.Key("rung").Int(degradation->rung).Key("kind").String(degradation->kind);
+    json.Key("offline").Bool(degradation->kind != "model");
+    if (!degradation->source.empty()) json.Key("source").String(degradation->source);
+  }
+  json.EndObject();
 }
 
 void WriteWarnings(JsonWriter& json, const std::vector<std::string>& warnings) {
@@ -229,7 +239,7 @@ std::string FormatChunk(const AnswerFormat& format, int64_t choice, const Answer
   } else if (format.include_usage) {
     json.Key("usage").Null();
   }
-  WriteNote(json, piece.note);
+  WriteNotes(json, piece.note, piece.is_first ? format.degradation : std::nullopt);
   if (piece.is_first && choice == 0) WriteWarnings(json, format.warnings);
   return "data: " + json.EndObject().Take() + "\n\n";
 }
@@ -262,7 +272,8 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
       !piece.tokens.empty() && (format.return_token_ids || format.top_logprobs >= 0);
   const bool has_content = !piece.text.empty() || shows_tokens;
   if (format.endpoint == Endpoint::kCompletions) {
-    const bool warns = piece.is_first && choice == 0 && !format.warnings.empty();
+    const bool warns =
+        piece.is_first && ((choice == 0 && !format.warnings.empty()) || format.degradation);
     const bool shows_prompt =
         format.return_token_ids && (piece.is_first || !piece.prompt_ids.empty());
     if (!has_content && !shows_prompt && !warns && !ends) return "";
@@ -311,7 +322,7 @@ std::string FormatUsageEvent(const AnswerFormat& format, const Usage& usage,
   WriteHead(json, format, true);
   json.Key("choices").BeginArray().EndArray();
   WriteUsage(json, usage);
-  WriteNote(json, note);
+  WriteNotes(json, note, std::nullopt);
   return "data: " + json.EndObject().Take() + "\n\n";
 }
 
@@ -327,7 +338,7 @@ AnswerBody::AnswerBody(std::shared_ptr<const AnswerFormat> format,
   Add([this, usage, note](JsonWriter& json) {
     json.EndArray();
     WriteUsage(json, usage);
-    WriteNote(json, note);
+    WriteNotes(json, note, format_->degradation);
     WriteWarnings(json, format_->warnings);
     json.EndObject();
   });

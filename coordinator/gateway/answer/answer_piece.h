@@ -34,6 +34,15 @@ struct AnswerNote {
   bool recomputing = false;  // Some of it was generated twice.
 };
 
+// That a lower rung of the ladder answers, which the first chunk of each choice, or a body, says.
+// "x_shoal" in JSON.
+struct Degradation {
+  std::string model_used{};  // What the rung is called, or its model.
+  int32_t rung = 0;
+  std::string kind{};    // "model", "cache", "rules", "knowledge".
+  std::string source{};  // Of a text that nothing computed: where it stands.
+};
+
 struct AnswerPiece {
   std::string text;  // Whole characters.
   // Parallel arrays. With echo, the first pieces' begin with the prompt.
@@ -74,6 +83,7 @@ struct AnswerFormat {
   int32_t top_logprobs = -1;
   const text::Tokenizer* tokenizer = nullptr;
   std::vector<std::string> warnings;  // For people; said once.
+  std::optional<Degradation> degradation{};
 };
 
 // The line before an event's data, "id: CURSOR\n", for a client that has its choice's answer up to

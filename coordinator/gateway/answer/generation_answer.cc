@@ -37,6 +37,7 @@ GenerationAnswer::GenerationAnswer(AnswerSetup setup, core::GenerationService& s
       waiting_(setup_.prompts.size() * static_cast<size_t>(setup_.request.answers_per_prompt)),
       live_(live),
       cursor_(setup_.cursor),
+      streaming_(setup_.head_sent),
       last_sent_(setup_.started) {
   int64_t index = 0;
   for (const PromptPlan& prompt : setup_.prompts) {
@@ -103,12 +104,15 @@ void GenerationAnswer::TakeKnownEnd(const AnswerChoice& choice) {
 }
 
 void GenerationAnswer::Submit(AnswerChoice& choice) {
+  const double temperature = choice.plan().params.sampling.temperature;
   core::Request request = {.prompt = choice.plan().ids,
                            .params = choice.plan().params,
                            .model = setup_.model.name,
                            .numerics_id = setup_.model.numerics_id,
                            .resumable = resumable(),
-                           .stream = setup_.answer};
+                           .shares = setup_.request.seeded || temperature == 0,
+                           .stream = setup_.answer,
+                           .terms = setup_.terms};
   request.stream->low += static_cast<uint64_t>(choice.index());
   const StreamError* refusal = nullptr;
   std::variant<core::StreamId, StreamError> submitted;
@@ -200,6 +204,8 @@ void GenerationAnswer::Observe(size_t tokens) {
 
 void GenerationAnswer::OnPiece(AnswerChoice& choice, AnswerPiece piece, bool stopped_early) {
   if (done_ || failure_) return;
+  heard_ = true;
+  if (setup_.on_piece) setup_.on_piece(static_cast<size_t>(choice.index()), piece);
   if (stopped_early) service_.Cancel(*choice.stream);
   Observe(piece.tokens.size() - piece.echoed_count);
   usage_.completion_tokens += piece.known_tokens;
@@ -220,6 +226,11 @@ void GenerationAnswer::OnFailure(AnswerChoice& choice, const ApiError& error) {
   // Every choice of a request is part of one answer: without one of them there is none, unless it
   // can be gone on with elsewhere. The failed sequence itself has ended, or answers nonsense.
   if (choice.stream) service_.Cancel(*choice.stream);
+  if (!heard_ && setup_.on_lost && setup_.on_lost(error)) {
+    CancelAll();
+    done_ = true;
+    return;
+  }
   resumable() && error.retry_after_ms >= 0 ? DetachAll() : CancelAll();
   LOG(WARNING) << setup_.request_id << ": " << error.what();
   failure_ = error;

@@ -34,11 +34,19 @@ struct AnswerSetup {
   Headers headers;
   std::string route;
   TimeNs started = 0;
-  StreamId answer{};  // The stream of choice k is {high, low + k}.
+  RequestTerms terms{};  // Of each of its sequences, which are charged and counted one by one.
+  StreamId answer{};     // The stream of choice k is {high, low + k}.
   // Null: nobody can go on with it.
   std::shared_ptr<const CursorCodec> cursors{};
-  Cursor cursor{};       // With `cursors`: where the client is before the first event.
-  bool resumed = false;  // It has been at it before.
+  Cursor cursor{};         // With `cursors`: where the client is before the first event.
+  bool resumed = false;    // It has been at it before.
+  bool head_sent = false;  // A stream has begun, with nothing but comments in it.
+  // Of who may let something else answer; may be null. Both are called from inside the generation
+  // service's calls.
+  // An answer of which nothing has come fails: whether somebody takes it from here. Then this one
+  // says nothing more.
+  std::function<bool(const ApiError&)> on_lost{};
+  std::function<void(size_t choice, const AnswerPiece&)> on_piece{};  // Before it is written.
 };
 
 // Memory:    JSON is made as the client takes it; what comes meanwhile waits as tokens and numbers,
@@ -61,6 +69,9 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   // Another client goes on with it: tells this one so (kStreamTaken), which gets nothing more, and
   // leaves the streams to the other.
   void GiveUp();
+
+  // Whether the status line is out.
+  bool streaming() const { return streaming_; }
 
   // Sends a comment when the stream has been silent for long (serving through proxies).
   void Tick(TimeNs now) override;
@@ -120,6 +131,7 @@ class GenerationAnswer : public PendingAnswer, private AnswerOwner {
   size_t finished_count_ = 0;
   bool streaming_ = false;  // The status line is out.
   bool done_ = false;
+  bool heard_ = false;  // Something has come.
   TimeNs last_sent_ = 0;
   TimeNs last_token_ = 0;  // 0: none yet.
   bool is_formatting_ = false;

@@ -2,9 +2,18 @@
 
 // The error object and the status codes of overload.
 
+#include <utility>
+
 #include "coordinator/gateway/json/json_writer.h"
 
 namespace shoal::gateway {
+
+ApiError MakeApiError(int status, std::string type, std::string code, const std::string& message) {
+  ApiError error("", message, std::move(code));
+  error.status = status;
+  error.type = std::move(type);
+  return error;
+}
 
 std::string ErrorObject(const ApiError& error, const std::string& request_id) {
   JsonWriter json;
@@ -17,6 +26,10 @@ std::string ErrorObject(const ApiError& error, const std::string& request_id) {
   request_id.empty() ? json.Null() : json.String(request_id);
   if (error.max_context >= 0) {
     json.Key("prompt_tokens").Int(error.prompt_tokens).Key("max_context").Int(error.max_context);
+  }
+  if (error.retry_after_ms >= 0) {
+    json.Key("retry_after_ms").Int(error.retry_after_ms).Key("predicted_wait_ms");
+    error.predicted_wait_ms < 0 ? json.Null() : json.Int(error.predicted_wait_ms);
   }
   return json.EndObject().Take();
 }
@@ -82,6 +95,13 @@ ApiError FromStreamError(const StreamError& error) {
     default:
       break;
   }
+  result.predicted_wait_ms = error.predicted_wait_ms;
+  if (error.reason == BusyReason::kQuotaExceeded) {
+    result.status = 429;
+    result.type = "rate_limit_error";
+    result.retry_after_ms = std::max<int64_t>(0, error.retry_after_ms);
+    return result;
+  }
   result.status = 503;
   result.type = "server_error";
   if (error.reason == BusyReason::kRefused) {
@@ -90,6 +110,12 @@ ApiError FromStreamError(const StreamError& error) {
   }
   result.retry_after_ms = std::max<int64_t>(0, error.retry_after_ms);
   return result;
+}
+
+ApiError FromDoorsRefusal(const StreamError& error) {
+  ApiError refusal = FromStreamError(error);
+  refusal.unrecorded = error;
+  return refusal;
 }
 
 ApiError NumericError(const std::string& detail) {

@@ -3,6 +3,7 @@
 // What goes wrong with a request, in the shape that OpenAI's clients expect.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "coordinator/core/generation_service.h"
@@ -27,10 +28,15 @@ class ApiError : public Error {
   std::string code;
   int64_t prompt_tokens = -1;  // With max_context, if not negative.
   int64_t max_context = -1;
-  int64_t retry_after_ms = -1;
+  int64_t retry_after_ms = -1;  // As in StreamError; -1: it does not apply.
+  int64_t predicted_wait_ms = -1;
+  std::optional<StreamError> unrecorded{};  // A refusal that no record tells of yet.
 };
 
-// {"message":...,"type":...,"param":...,"code":...,"request_id":...}, without the outer "error".
+ApiError MakeApiError(int status, std::string type, std::string code, const std::string& message);
+
+// {"message":...,"type":...,"param":...,"code":...,"request_id":...}, without the outer "error";
+// with retry_after_ms and predicted_wait_ms (null: unknown) where there is something to wait for.
 std::string ErrorObject(const ApiError& error, const std::string& request_id);
 
 // With Retry-After where it belongs.
@@ -43,6 +49,8 @@ ApiError FromRequestError(const RequestError& error);
 // 400 if it is wrong or too large for any group, 409 for an answer that another client has taken,
 // 410 for a cursor that has expired, 500 if a group refused it after all, else 503.
 ApiError FromStreamError(const StreamError& error);
+// Of a refusal by the door itself, of which the region does not know.
+ApiError FromDoorsRefusal(const StreamError& error);
 
 // A generation whose numbers were not finite: 500, code numeric_error.
 ApiError NumericError(const std::string& detail);

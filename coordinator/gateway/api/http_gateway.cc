@@ -10,26 +10,21 @@
 
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/api/fields/parameters.h"
+#include "coordinator/gateway/api/record_query.h"
+#include "coordinator/gateway/api/request_headers.h"
+#include "coordinator/gateway/json/records_json.h"
 #include "coordinator/gateway/json/status_json.h"
 #include "coordinator/gateway/json/strict_json.h"
+#include "coordinator/gateway/ladder/ladder_answer.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/resume/request_digest.h"
 #include "transport/base/host/system_random.h"
 #include "transport/base/host/system_seconds.h"
-#include "transport/base/utf8.h"
-#include "transport/rpc/secret.h"
 
 namespace shoal::gateway {
 namespace {
 
 constexpr std::string_view kModelPrefix = "/v1/models/";
-
-ApiError MakeError(int status, std::string type, std::string code, const std::string& message) {
-  ApiError error("", message, std::move(code));
-  error.status = status;
-  error.type = std::move(type);
-  return error;
-}
 
 // Errors: ApiError 404, with the names that are served.
 const ServedModel& GetModel(const std::vector<ServedModel>& models, const std::string& name) {
@@ -38,42 +33,6 @@ const ServedModel& GetModel(const std::vector<ServedModel>& models, const std::s
   } catch (const RequestError& error) {  // Becomes what HTTP answers.
     throw FromRequestError(error);
   }
-}
-
-// Errors: ApiError 400 if it comes more than once.
-const std::string* FindOnce(const HttpRequest& request, std::string_view name) {
-  if (std::ranges::count(request.headers, name, &Headers::value_type::first) < 2) {
-    return request.Find(name);
-  }
-  throw MakeError(400, "invalid_request_error", "duplicate_header",
-                  Str("the header ", name, " comes twice: which one holds?"));
-}
-
-// A browser asks first before it sends JSON for a foreign page, but not before it sends what a form
-// can hold. Errors: ApiError 415.
-void CheckBodyForm(const HttpRequest& request) {
-  const std::string* const type = FindOnce(request, "content-type");
-  const std::string* const encoding = FindOnce(request, "content-encoding");
-  if (encoding != nullptr && LowerTrimmed(*encoding) != "identity") {
-    throw MakeError(415, "invalid_request_error", "unsupported_encoding",
-                    Str("the body's Content-Encoding is ", nlohmann::json(*encoding).dump(),
-                        ": only identity is read here, send the JSON as it is"));
-  }
-  if (type != nullptr && IsJsonType(*type)) return;
-  throw MakeError(
-      415, "invalid_request_error", "unsupported_media_type",
-      Str("the body's Content-Type is ", type == nullptr ? "missing" : nlohmann::json(*type).dump(),
-          ": send the header Content-Type: application/json"));
-}
-
-// Whether the header asks for an answer that can be gone on with. Errors: ApiError.
-bool WantsResumable(const HttpRequest& request) {
-  const std::string* const value = FindOnce(request, "x-shoal-resumable");
-  if (value == nullptr || *value == "0") return false;
-  if (*value == "1") return true;
-  throw MakeError(400, "invalid_request_error", "invalid_value",
-                  Str("the header X-Shoal-Resumable must be 1 or 0, not ",
-                      nlohmann::json(ReplaceIllFormed(*value)).dump()));
 }
 
 [[noreturn]] void ThrowMismatch(const std::string& message) {
@@ -122,6 +81,8 @@ struct HttpGateway::Call {
   TimeNs started = 0;
   std::string route = "other";
   const Route* matched = nullptr;
+  rpc::Caller caller{};
+  RequestTerms terms{};  // Of a generation.
 };
 
 struct HttpGateway::Reading {
@@ -131,9 +92,10 @@ struct HttpGateway::Reading {
   std::optional<ApiError> unavailable;  // Nobody can answer, however good the request is.
   bool strict = false;                  // Unknown fields are refused.
   bool resumable = false;               // As the body may ask for itself.
+  bool may_degrade = false;             // Something else may answer while no group is there.
   std::optional<Cursor> cursor{};       // To go on with.
   std::shared_ptr<const CursorCodec> cursors{};
-  std::string api_key{};  // That was shown; empty where none is asked for.
+  std::string owner{};  // rpc::Caller::owner.
 
   // Checks the body and makes token ids of its text; fills the request, its model, its prompts and
   // the format. `own`: the text side that this coordinator reads. Pure. Errors: ApiError.
@@ -159,6 +121,7 @@ const std::vector<HttpGateway::Route>& HttpGateway::Routes() {
       {"/version", false, false, {}, &HttpGateway::SendVersion},
       {"/metrics", false, true, {}, &HttpGateway::SendMetrics},
       {"/v1/cluster", false, true, {}, &HttpGateway::SendCluster},
+      {"/v1/records", false, true, {}, &HttpGateway::SendRecords},
   };
   return kRoutes;
 }
@@ -214,8 +177,8 @@ HttpResponse HttpGateway::Refuse(int status, const std::string& message) {
   metrics_.CountRequest("other", status);
   const std::string request_id = RequestId(nullptr);
   HttpResponse response =
-      ErrorResponse(MakeError(status, "invalid_request_error",
-                              status == 413 ? "body_too_large" : "bad_request", message),
+      ErrorResponse(MakeApiError(status, "invalid_request_error",
+                                 status == 413 ? "body_too_large" : "bad_request", message),
                     request_id);
   response.headers.emplace_back("X-Request-Id", request_id);
   return response;
@@ -239,6 +202,9 @@ std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
   try {
     return work();
   } catch (const ApiError& error) {
+    if (error.unrecorded) {
+      generation_.NoteRecord(core::RejectionOf(call.terms, *error.unrecorded));
+    }
     Headers headers;
     if (error.status == 405)
       headers.emplace_back("Allow", call.matched->post ? "POST" : "GET, HEAD");
@@ -247,8 +213,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
     fail(error, std::move(headers));
   } catch (const std::exception& error) {
     LOG(ERROR) << call.request_id << ": " << error.what();
-    fail(MakeError(500, "server_error", "internal_error",
-                   "something broke while reading this request; the server's log says what"),
+    fail(MakeApiError(500, "server_error", "internal_error",
+                      "something broke while reading this request; the server's log says what"),
          {});
   }
   return nullptr;
@@ -262,42 +228,33 @@ std::unique_ptr<PendingAnswer> HttpGateway::Dispatch(Call& call) {
     if (below || request.path == route.path) call.matched = &route;
   }
   if (call.matched == nullptr) {
-    CheckKey(request);
+    call.caller = FindCaller(request);
     std::string known;
     for (const Route& route : Routes()) known += (known.empty() ? "" : ", ") + route.path;
-    throw MakeError(404, "invalid_request_error", "unknown_path",
-                    "there is no such path; there are " + known);
+    throw MakeApiError(404, "invalid_request_error", "unknown_path",
+                       "there is no such path; there are " + known);
   }
   call.route = call.matched->path;
-  if (call.matched->needs_key) CheckKey(request);
+  if (call.matched->needs_key) call.caller = FindCaller(request);
   const bool allowed = call.matched->post ? request.method == "POST"
                                           : request.method == "GET" || request.method == "HEAD";
   if (!allowed) {
-    throw MakeError(405, "invalid_request_error", "method_not_allowed",
-                    Str(call.route, " takes ", call.matched->post ? "POST" : "GET"));
+    throw MakeApiError(405, "invalid_request_error", "method_not_allowed",
+                       Str(call.route, " takes ", call.matched->post ? "POST" : "GET"));
   }
   if (call.matched->send == nullptr) return Generate(call);
   (this->*call.matched->send)(call);
   return nullptr;
 }
 
-void HttpGateway::CheckKey(const HttpRequest& request) const {
-  if (options_.api_keys.empty()) return;
-  if (rpc::IsOneOf(ShownKey(request), options_.api_keys)) return;
-  throw MakeError(401, "authentication_error", "invalid_api_key",
-                  request.Find("authorization") == nullptr
-                      ? "this server needs the header Authorization: Bearer KEY"
-                      : "the API key is not one of this server's");
-}
-
-std::string_view HttpGateway::ShownKey(const HttpRequest& request) const {
-  constexpr size_t kSchemeBytes = 7;
-  const std::string* const given = request.Find("authorization");
-  if (options_.api_keys.empty() || given == nullptr) return "";
-  std::string scheme = given->substr(0, kSchemeBytes);
-  std::transform(scheme.begin(), scheme.end(), scheme.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return scheme == "bearer " ? std::string_view(*given).substr(kSchemeBytes) : "";
+rpc::Caller HttpGateway::FindCaller(const HttpRequest& request) const {
+  if (!options_.find_caller) return {};
+  std::optional<rpc::Caller> caller = options_.find_caller(ShownKey(request));
+  if (caller) return *std::move(caller);
+  throw MakeApiError(401, "authentication_error", "invalid_api_key",
+                     request.Find("authorization") == nullptr
+                         ? "this server needs the header Authorization: Bearer KEY"
+                         : "the API key is not one of this server's");
 }
 
 void HttpGateway::Reading::CheckResumable(ApiRequest& request) const {
@@ -320,8 +277,8 @@ void HttpGateway::Reading::CheckResumable(ApiRequest& request) const {
 const ServedModel& HttpGateway::Reading::ChooseModel(const std::string& name) const {
   const ServedModel& model = GetModel(models, name);
   if (unavailable) throw *unavailable;
-  if (model.context_tokens <= 0) {
-    throw FromStreamError(MakeStreamError(BusyReason::kNoGroup, "no group has joined yet"));
+  if (model.context_tokens <= 0 && (!may_degrade || cursor)) {
+    throw FromDoorsRefusal(MakeStreamError(BusyReason::kNoGroup, "no group has joined yet"));
   }
   if (!cursor) return model;
   // Before its version is looked for.
@@ -334,7 +291,7 @@ const ServedModel& HttpGateway::Reading::ChooseModel(const std::string& name) co
 void HttpGateway::Reading::SetCursor(AnswerSetup& setup) const {
   const CursorDoor door =
       endpoint == Endpoint::kChat ? CursorDoor::kChat : CursorDoor::kCompletions;
-  const Digest request = DigestRequest(setup.request, setup.prompts, api_key);
+  const Digest request = DigestRequest(setup.request, setup.prompts, owner);
   const Digest model = DigestText(setup.model.name);
   const size_t choice_count =
       setup.prompts.size() * static_cast<size_t>(setup.request.answers_per_prompt);
@@ -364,6 +321,7 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
     throw ApiError("", Str("the request body is ", error.what()), "invalid_json");
   }
   AnswerSetup setup;
+  setup.terms.may_degrade = may_degrade && !cursor;
   setup.request = ParseApiRequest(endpoint, json);
   if (strict) RefuseIgnored(setup.request.ignored);
   CheckResumable(setup.request);
@@ -405,13 +363,15 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
                   .seed = random_(),
                   .unavailable = std::nullopt,
                   .strict = options_.strict_params || (strict != nullptr && *strict == "1"),
-                  .resumable = WantsResumable(call.request),
+                  .resumable = ReadSwitch(call.request, "X-Shoal-Resumable", false),
+                  .may_degrade = options_.ladder != nullptr &&
+                                 ReadSwitch(call.request, "X-Shoal-Degrade", true),
                   .cursor = ReadCursor(call.request),
                   .cursors = cursors_,
-                  .api_key = std::string(ShownKey(call.request))};
+                  .owner = call.caller.owner};
   if (stopping_) {
     reading.unavailable =
-        FromStreamError(MakeStreamError(BusyReason::kDraining, "the server is stopping"));
+        FromDoorsRefusal(MakeStreamError(BusyReason::kDraining, "the server is stopping"));
   }
   return reading;
 }
@@ -419,13 +379,13 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
 // Waits for the other thread, then stands for the answer that is made of what it read.
 class HttpGateway::LargeCall : public PendingAnswer {
  public:
-  LargeCall(HttpGateway& gateway, TextThread& thread, const Call& call)
-      : call_{kNoRequest, call.reply, call.request_id, call.started, call.route, call.matched},
+  LargeCall(HttpGateway& gateway, TextThread& thread, const Call& call, Reading reading)
+      : call_{kNoRequest, call.reply,   call.request_id, call.started,
+              call.route, call.matched, call.caller,     call.terms},
         reading_(thread
-                     .Run(std::function([body = call.request.body, text = gateway.text_,
-                                         reading = gateway.MakeReading(call)] {
-                       return reading.Read(body, text);
-                     }))
+                     .Run(std::function(
+                         [body = call.request.body, text = gateway.text_,
+                          reading = std::move(reading)] { return reading.Read(body, text); }))
                      .then([this, &gateway](kj::Own<Outcome<AnswerSetup>>&& outcome) {
                        answer_ = gateway.AnswerOrRefuse(
                            call_, [&] { return gateway.Start(call_, outcome->Take()); });
@@ -453,16 +413,29 @@ class HttpGateway::LargeCall : public PendingAnswer {
 
 std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   CheckBodyForm(call.request);
+  call.terms = ReadTerms(call.request, call.caller, call.request_id);
+  const bool may_degrade =
+      options_.ladder != nullptr && ReadSwitch(call.request, "X-Shoal-Degrade", true);
+  // Otherwise it is taken already, or the ladder answers where the model does not.
+  if (FindOnce(call.request, "last-event-id") == nullptr && !may_degrade) {
+    const std::optional<StreamError> refusal = generation_.PreCheck(call.terms);
+    if (refusal) throw FromStreamError(*refusal);
+  }
+  Reading reading = MakeReading(call);
   TextThread* thread = text_threads_.For(call.request.body.size());
-  if (thread == nullptr) return Start(call, MakeReading(call).Read(call.request.body, text_));
+  if (thread == nullptr) return Start(call, reading.Read(call.request.body, text_));
   if (thread->full()) {
-    throw FromStreamError(
+    throw FromDoorsRefusal(
         MakeStreamError(BusyReason::kQueueFull, "too many requests are waiting to be read"));
   }
-  return std::make_unique<LargeCall>(*this, *thread, call);
+  return std::make_unique<LargeCall>(*this, *thread, call, std::move(reading));
 }
 
 std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {
+  const bool may_degrade = setup.terms.may_degrade;
+  setup.terms = call.terms;
+  if (options_.ladder != nullptr) setup.terms.may_degrade = may_degrade;
+  TakeTime(setup.terms, Now(timer_) - call.started);
   AnswerFormat& format = setup.format;
   if (setup.resumed) {
     setup.answer = setup.cursor.answer;
@@ -480,6 +453,9 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   setup.route = call.route;
   setup.started = call.started;
   setup.headers.emplace_back("X-Request-Id", call.request_id);
+  if (call.terms.service_class) {
+    setup.headers.emplace_back("X-Shoal-Class", ToString(*call.terms.service_class));
+  }
   if (!setup.request.seeded) {
     const auto seed = static_cast<int64_t>(setup.prompts.front().params.sampling.seed);
     setup.headers.emplace_back("X-Shoal-Seed", std::to_string(seed));
@@ -490,9 +466,24 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   if (!line.empty()) LOG(WARNING) << line;
   metrics_.ignored_fields = ignored_.total();
 
-  auto answer =
-      std::make_unique<GenerationAnswer>(std::move(setup), generation_, call.reply, formatter_,
-                                         metrics_, live_, [this]() { return Now(timer_); });
+  setup.terms.name = call.request_id;
+  return Begin(call, std::move(setup));
+}
+
+std::unique_ptr<PendingAnswer> HttpGateway::Begin(const Call& call, AnswerSetup setup) {
+  const auto now = [this] { return Now(timer_); };
+  const auto generate = [this, now, &reply = call.reply](AnswerSetup what) {
+    return std::make_unique<GenerationAnswer>(std::move(what), generation_, reply, formatter_,
+                                              metrics_, live_, now);
+  };
+  if (options_.ladder == nullptr || !setup.terms.may_degrade) {
+    auto answer = generate(std::move(setup));
+    if (!answer->Start()) return nullptr;
+    return answer;
+  }
+  auto answer = std::make_unique<LadderAnswer>(
+      std::move(setup),
+      LadderHost{*options_.ladder, call.reply, metrics_, text_threads_, now, generate});
   if (!answer->Start()) return nullptr;
   return answer;
 }
@@ -543,12 +534,19 @@ void HttpGateway::SendReady(Call& call) {
 
 void HttpGateway::SendCluster(Call& call) { SendJson(call, 200, StatusJson(generation_.status())); }
 
+void HttpGateway::SendRecords(Call& call) {
+  RecordQuery query = ParseRecordQuery(call.request.query);
+  query.tenant = call.caller.tenant;
+  SendJson(call, 200, RecordsJson(generation_.FindRecords(query)));
+}
+
 void HttpGateway::SendMetrics(Call& call) {
   metrics_.CountRequest(call.route, 200);
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.headers.emplace_back("X-Request-Id", call.request_id);
   response.body = metrics_.Write(generation_.status(), server_.connection_count());
+  if (options_.ladder != nullptr) options_.ladder->WriteMetrics(response.body);
   call.reply.Send(std::move(response));
 }
 

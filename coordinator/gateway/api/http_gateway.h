@@ -19,21 +19,24 @@
 #include "coordinator/gateway/api/fields/ignored_fields.h"
 #include "coordinator/gateway/api/metrics.h"
 #include "coordinator/gateway/http/http_server.h"
+#include "coordinator/gateway/ladder/degrader.h"
 #include "coordinator/gateway/text/text_service.h"
 #include "coordinator/gateway/text/text_thread.h"
+#include "transport/rpc/caller.h"
 
 namespace shoal::gateway {
 
 struct HttpGatewayOptions {
   std::string bind = "127.0.0.1";
-  uint16_t port = 8000;               // 0: any free one.
-  std::vector<std::string> api_keys;  // Empty: no key is needed.
+  uint16_t port = 8000;         // 0: any free one.
+  rpc::FindCaller find_caller;  // Whose the API keys are. Null: none is needed.
   HttpLimits limits;
   bool strict_params = false;  // Fields that nobody here knows are a 400, not a warning.
   std::string version_json = R"({"name":"shoal"})";  // The body of /version.
   // Authenticates cursors: kCursorKeyBytes. Empty: a random one, so that no cursor outlives the
   // gateway.
   std::string cursor_key;
+  Degrader* ladder = nullptr;  // Null: nothing is degraded. Outlives the gateway.
   // Ids, and seeds of requests that bring none. Null: std::random_device's.
   std::function<uint64_t()> random;
   // Seconds since 1970, for the `created` fields. Null: the system's clock.
@@ -77,12 +80,13 @@ class HttpGateway : private HttpService {
   std::unique_ptr<PendingAnswer> Generate(Call& call);
   Reading MakeReading(const Call& call);
   std::unique_ptr<PendingAnswer> Start(const Call& call, AnswerSetup setup);
+  // The answer, begun. Null: it is out.
+  std::unique_ptr<PendingAnswer> Begin(const Call& call, AnswerSetup setup);
   // What `work` returns. Its errors become the reply, and null.
   std::unique_ptr<PendingAnswer> AnswerOrRefuse(
       const Call& call, kj::FunctionParam<std::unique_ptr<PendingAnswer>()> work);
-  void CheckKey(const HttpRequest& request) const;
-  // The API key in the request's headers; empty if it has none, or none is asked for.
-  std::string_view ShownKey(const HttpRequest& request) const;
+  // By the key that it shows. Errors: ApiError 401.
+  rpc::Caller FindCaller(const HttpRequest& request) const;
   void SendJson(Call& call, int status, std::string body);
   void SendModels(Call& call);
   void SendModel(Call& call);
@@ -92,6 +96,7 @@ class HttpGateway : private HttpService {
   void SendVersion(Call& call);
   void SendMetrics(Call& call);
   void SendCluster(Call& call);
+  void SendRecords(Call& call);
   std::string RequestId(const HttpRequest* request);
   // What the request wants to go on with. Errors: ApiError.
   std::optional<Cursor> ReadCursor(const HttpRequest& request) const;

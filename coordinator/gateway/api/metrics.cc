@@ -80,6 +80,12 @@ constexpr CounterSample kCounterSamples[] = {
      &SchedulerStats::drafted_tokens_total},
     {"shoal_speculation_accepted_tokens_total", "Those that were right.",
      &SchedulerStats::accepted_tokens_total},
+    {"shoal_prompt_rows_total", "Rows of prompts computed, and not found in the cache.",
+     &SchedulerStats::prompt_rows_total},
+    {"shoal_group_tokens_total", "Tokens that groups chose.",
+     &SchedulerStats::generated_tokens_total},
+    {"shoal_busy_microseconds_total", "With at least one step under way.",
+     &SchedulerStats::busy_us_total},
 };
 static_assert(std::size(kCounterSamples) == std::size(kSchedulerCounters));
 
@@ -100,6 +106,10 @@ constexpr GaugeSample kGaugeSamples[] = {
      [](const SchedulerStats& stats) { return stats.kv_blocks_kept; }},
     {"shoal_kv_blocks", "gauge", "KV cache blocks there are.",
      [](const SchedulerStats& stats) { return stats.kv_blocks_total; }},
+    {"shoal_prompt_rows_left", "gauge", "Rows of prompts that groups have still to compute.",
+     [](const SchedulerStats& stats) { return stats.prompt_rows_left; }},
+    {"shoal_tokens_left", "gauge", "Tokens that groups may still have to generate.",
+     [](const SchedulerStats& stats) { return stats.tokens_left; }},
     // Its name is promised to outsiders and must not go; but what ends in _total is a counter, so
     // it is none of the gauges. New readers take shoal_kv_blocks.
     {"shoal_kv_blocks_total", "untyped", "The same as shoal_kv_blocks, under its old name.",
@@ -131,7 +141,23 @@ void WriteRegion(const RegionStatus& region, std::string& text) {
               region.group_losses_total);
   WriteSample(text, "shoal_generations_total", "counter", "Sequences taken.",
               region.requests_total);
+  WriteSample(text, "shoal_requests_coalesced_total", "counter",
+              "Sequences taken that got the answer of an equal one in flight.",
+              region.requests_coalesced_total);
   WriteSample(text, "shoal_streams_live", "gauge", "Sequences not yet ended.", region.streams_live);
+}
+
+void WriteGuard(const RegionStatus& region, std::string& text) {
+  text += Preamble("shoal_group_ejected", "gauge",
+                   "1 for a group that is left out of routing, or tried with one request.");
+  for (const GroupStatus& group : region.groups) {
+    text += Str("shoal_group_ejected{group=\"", group.group, "\"} ", group.ejected ? 1 : 0, "\n");
+  }
+  text += Preamble("shoal_breaker_open", "gauge", "1 for a breaker that is open, or half open.");
+  for (const BreakerStatus& breaker : region.breakers) {
+    text += Str("shoal_breaker_open{rule=\"", LabelValue(breaker.rule), "\"} ",
+                breaker.open ? 1 : 0, "\n");
+  }
 }
 
 // A family with a sample for each cause, all from the start.
@@ -159,6 +185,23 @@ void WriteContinuity(const RegionStatus& region, std::string& text) {
   WriteBuckets(text, "shoal_stream_stall_seconds",
                "How long streams that went on in another group brought nothing.", kStallSeconds,
                region.stalls, region.stall_seconds_sum);
+}
+
+void WriteWaits(const WaitErrorStatus& errors, std::string& text) {
+  WriteBuckets(text, "shoal_predicted_wait_error_ratio",
+               "How far predicted waits for the first token were off, as a share of the wait.",
+               kWaitErrorRatios, errors.counts, errors.sum);
+  text += Preamble("shoal_predicted_wait_error_median", "gauge", "Of the last 512.");
+  text += Str("shoal_predicted_wait_error_median ", FormatDouble(errors.median), "\n");
+}
+
+void WriteRejections(const RegionStatus& region, std::string& text) {
+  constexpr std::string_view kName = "shoal_requests_rejected_total";
+  text += Preamble(kName, "counter", "Requests refused before any work, by reason.");
+  for (int reason = 0; reason < kBusyReasons; ++reason) {
+    text += Str(kName, "{reason=\"", ToString(static_cast<BusyReason>(reason)), "\"} ",
+                region.requests_rejected.at(static_cast<size_t>(reason)), "\n");
+  }
 }
 
 void WriteModels(const std::vector<ServedModel>& models, std::string& text) {
@@ -204,6 +247,9 @@ std::string GatewayMetrics::Write(const RegionStatus& region, size_t connection_
   std::string text;
   WriteRegion(region, text);
   WriteContinuity(region, text);
+  WriteWaits(region.wait_errors, text);
+  WriteGuard(region, text);
+  WriteRejections(region, text);
   WriteModels(region.models, text);
   text +=
       Preamble("shoal_http_requests_total", "counter", "Requests answered, by path and status.");

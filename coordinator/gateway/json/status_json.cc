@@ -53,6 +53,7 @@ std::string StatusJson(const RegionStatus& status) {
   json.Key("streams_adopted_total").Int(status.streams_adopted_total);
   json.Key("groups_lost_total").Int(status.group_losses_total);
   json.Key("group_restarts_total").Int(status.group_restarts_total);
+  json.Key("predicted_wait_error_median").Float(static_cast<float>(status.wait_errors.median));
   json.Key("groups").BeginArray();
   for (const GroupStatus& group : status.groups) WriteGroup(json, group);
   json.EndArray().EndObject();

@@ -50,8 +50,8 @@ class Hasher {
   void Add(const GenerationParams& params) { AddFields(params); }
 
   // Last, so that without one the digest is what it would be without keys.
-  void AddKey(std::string_view api_key) {
-    if (!api_key.empty()) Add(api_key);
+  void AddOwner(std::string_view owner) {
+    if (!owner.empty()) Add(owner);
   }
 
   Digest Take() {
@@ -84,7 +84,7 @@ Digest DigestText(std::string_view text) {
 }
 
 Digest DigestRequest(const ApiRequest& request, std::span<const PromptPlan> prompts,
-                     std::string_view api_key) {
+                     std::string_view owner) {
   Hasher hasher;
   hasher.Add(request.stream);
   hasher.Add(request.include_usage);
@@ -103,17 +103,17 @@ Digest DigestRequest(const ApiRequest& request, std::span<const PromptPlan> prom
     hasher.Add(prompt.bos_added);
     hasher.Add(prompt.params);
   }
-  hasher.AddKey(api_key);
+  hasher.AddOwner(owner);
   return hasher.Take();
 }
 
 Digest DigestRequest(const std::vector<int32_t>& prompt, const GenerationParams& params,
-                     bool has_text, std::string_view api_key) {
+                     bool has_text, std::string_view owner) {
   Hasher hasher;
   hasher.Add(prompt);
   hasher.Add(params);
   hasher.Add(has_text);
-  hasher.AddKey(api_key);
+  hasher.AddOwner(owner);
   return hasher.Take();
 }
 

@@ -17,13 +17,13 @@ namespace shoal::gateway {
 Digest DigestText(std::string_view text);
 
 // Of everything that the answer's bytes come from, but for endpoint, model and numerics id: tokens,
-// parameters with the effective seed, stop strings, form; and of the API key that was shown, empty
-// where none is asked for. Cost: linear in the prompts.
+// parameters with the effective seed, stop strings, form; and of who asked (rpc::Caller::owner).
+// Cost: linear in the prompts.
 Digest DigestRequest(const ApiRequest& request, std::span<const PromptPlan> prompts,
-                     std::string_view api_key);
+                     std::string_view owner);
 
 // Of a request over RPC. `has_text`: its answer has text beside the tokens.
 Digest DigestRequest(const std::vector<int32_t>& prompt, const GenerationParams& params,
-                     bool has_text, std::string_view api_key);
+                     bool has_text, std::string_view owner);
 
 }  // namespace shoal::gateway

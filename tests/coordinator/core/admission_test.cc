@@ -16,15 +16,16 @@ using ::testing::SizeIs;
 TEST(ChooseGroup, TakesOnlyWhatIsReadyHasRoomAndHoldsTheRequest) {
   GroupMap groups;
   const ModelKey key = KeyOf(MakeRank(1));
-  EXPECT_EQ(ChooseGroup(groups, key, 1), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, key, 1, ServiceClass::kCritical), std::nullopt);
   for (const uint64_t number : {3, 5}) groups[number] = MakeReadyGroup(number);
-  EXPECT_EQ(ChooseGroup(groups, key, 256), 3u);
+  EXPECT_EQ(ChooseGroup(groups, key, 256, ServiceClass::kCritical), 3u);
   groups[3].state = GroupState::kCanary;
-  EXPECT_EQ(ChooseGroup(groups, key, 256), 5u);
-  EXPECT_EQ(ChooseGroup(groups, key, 257), std::nullopt);
-  EXPECT_EQ(ChooseGroup(groups, {key.name, "another version"}, 1), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, key, 256, ServiceClass::kCritical), 5u);
+  EXPECT_EQ(ChooseGroup(groups, key, 257, ServiceClass::kCritical), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, {key.name, "another version"}, 1, ServiceClass::kCritical),
+            std::nullopt);
   groups[5].sequences = {1, 2, 3};
-  EXPECT_EQ(ChooseGroup(groups, key, 1), std::nullopt);
+  EXPECT_EQ(ChooseGroup(groups, key, 1, ServiceClass::kCritical), std::nullopt);
 }
 
 TEST_F(RegionTest, RefusesRequestsWhileNoGroupIsReady) {
@@ -37,13 +38,14 @@ TEST_F(RegionTest, RefusesRequestsWhileNoGroupIsReady) {
 TEST_F(RegionTest, RoutesToTheLeastLoadedGroupTiesToTheLowest) {
   JoinReady(1, MakeRank(1));
   RankRegistration large = MakeRank(2);
-  large.sequences_max = 5;  // Capacity 6 against 3.
+  large.sequences_max = 5;  // Against 2, with one more that waits in each.
   JoinReady(2, large);
   std::vector<ConnectionId> leaders;
   for (int i = 0; i < 9; ++i) Submit();
   for (const SubmitAction& submit : Select<SubmitAction>(Take())) leaders.push_back(submit.leader);
-  // Loads before each: 0/3 0/6, 1/3 0/6, 1/3 1/6, 1/3 2/6, 2/3 2/6, 2/3 3/6, 2/3 4/6, 3/3 4/6, ...
-  EXPECT_EQ(leaders, (std::vector<ConnectionId>{1, 2, 2, 1, 2, 2, 1, 2, 2}));
+  // Requests for each place, with the next one: 1/2 1/5, 1/2 2/5, 1/2 3/5, 2/2 3/5, 2/2 4/5,
+  // 2/2 5/5, 3/2 5/5, 3/2 6/5, and then there is no other place.
+  EXPECT_EQ(leaders, (std::vector<ConnectionId>{2, 2, 1, 2, 2, 1, 2, 2, 1}));
 }
 
 TEST_F(RegionTest, QueuesWhatTheGroupsCannotTakeUpToABound) {

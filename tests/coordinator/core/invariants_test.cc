@@ -21,21 +21,27 @@ struct Parts {
       Stream stream({{1, 2}, {}});
       stream.key = group().key;
       stream.tokens_needed = 18;
+      stream.grant = tenants.Adopt("", ServiceClass::kCritical);
       streams.Add(std::move(stream));
     }
     for (int i = 0; i < 3; ++i) {
-      const auto& queue = streams.waiting(group().key);
-      group().sequences.insert(
-          streams.Place(queue.front(), group().number, streams.TakeSequence()).sequence);
+      const StreamId next = *streams.Next(group().key, ServiceClass::kSheddable);
+      const Stream& stream = streams.Place(next, group().number, streams.TakeSequence());
+      group().Give(stream.sequence, ServiceClass::kCritical);
+      group().load.SetWork(stream.sequence, stream.work_left());
     }
   }
 
   Group& group() { return groups.at(0); }
   Stream& stream(uint64_t low) { return *streams.Find({0, low}); }
-  std::string Find() const { return FindBrokenInvariant(groups, streams, ended, options); }
+  std::string Find() const {
+    return FindBrokenInvariant(groups, streams, ended, flights, tenants, options);
+  }
 
   RegionOptions options;
   EndedStreams ended;
+  Flights flights;
+  Tenants tenants{nullptr, true};
   Groups groups{options};
   // Streams are 1, 2, ...: every other bit is 0.
   Streams streams{[i = uint64_t{0}]() mutable { return ++i % 2 == 0 ? i / 2 : 0; }, 0, 3};
@@ -88,7 +94,7 @@ TEST(Invariants, NameWhatIsBrokenWhereGroupsComeBackAndLeave) {
     parts.group().canary_due = true;
   });
   ExpectBroken("was given sequence 9, the last one is 3", [](Parts& parts) {
-    parts.group().sequences.erase(3);
+    parts.group().Forget(3);
     parts.group().sequences.insert(9);
   });
   ExpectBroken("has sequence 9 on trial, which it was not given",
@@ -117,7 +123,7 @@ TEST(Invariants, NameWhatIsBrokenInAStream) {
   ExpectBroken("02 has no group and does not wait for one of toy", [](Parts& parts) {
     parts.stream(2).group.reset();
     parts.stream(2).sequence = 0;
-    parts.group().sequences.erase(2);
+    parts.group().Forget(2);
   });
   ExpectBroken("04 waits, and group 0",
                [](Parts& parts) { parts.group().ranks[0]->info.sequences_max = 3; });
@@ -125,7 +131,7 @@ TEST(Invariants, NameWhatIsBrokenInAStream) {
                [](Parts& parts) { parts.stream(2).sequence = 7; });
   ExpectBroken("02 has a group that is gone", [](Parts& parts) {
     parts.stream(2).group = 1;
-    parts.group().sequences.erase(2);
+    parts.group().Forget(2);
   });
   ExpectBroken("which is not ready",
                [](Parts& parts) { parts.groups.SetEnding(parts.group(), GroupState::kStopping); });
@@ -145,14 +151,27 @@ TEST(Invariants, NameWhatIsBrokenInAStream) {
     parts.groups.SetReady(parts.groups.at(1), "digest");
     parts.stream(2).key.numerics_id = "5";
   });
-  ExpectBroken("02 is with group 0", [](Parts& parts) { parts.group().sequences.erase(2); });
+  ExpectBroken("02 is with group 0", [](Parts& parts) { parts.group().Forget(2); });
   ExpectBroken("02 needs 300 tokens", [](Parts& parts) { parts.stream(2).tokens_needed = 300; });
   ExpectBroken("1 turns in the queues are of 0 streams", [](Parts& parts) {
-    parts.streams.Remove({0, 1});
     parts.stream(4).arrival = 99;
-    parts.group().sequences = {
-        2, 3, parts.streams.Place({0, 4}, 0, parts.streams.TakeSequence()).sequence};
+    parts.streams.Remove({0, 4});
   });
+}
+
+TEST(Invariants, NameWhatIsBrokenInWhatTenantsAreCountedToHave) {
+  ExpectBroken("counts sequence 2 in another class than sheddable", [](Parts& parts) {
+    parts.stream(2).grant.service_class = ServiceClass::kSheddable;
+  });
+  ExpectBroken(
+      "the streams of tenant '' are 4, with 0 tokens of its quota; it is counted to have 5",
+      [](Parts& parts) { parts.tenants.Adopt("", ServiceClass::kCritical); });
+  ExpectBroken(
+      "the streams of tenant '' are 4, with 7 tokens of its quota; it is counted to have 4",
+      [](Parts& parts) { parts.stream(2).grant.tokens = 7; });
+  ExpectBroken(
+      "the streams of tenant '' are 3, with 0 tokens of its quota; it is counted to have 4",
+      [](Parts& parts) { parts.stream(4).grant.tenant = "other"; });
 }
 
 using RegionDeathTest = RegionTest;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -93,6 +94,57 @@ TEST(Cluster, IsTheStatusOverHttp) {
   const auto answer = fixture.Get("/v1/cluster");
   EXPECT_EQ(answer.status, 200);
   EXPECT_EQ(answer.body, StatusJson(MakeRegion()));
+}
+
+TEST(Records, AreFoundOverHttp) {
+  GatewayFixture fixture;
+  fixture.generation.records = {{.number = 7,
+                                 .kind = RecordKind::kRejected,
+                                 .request = "r",
+                                 .reason = BusyReason::kQueueFull,
+                                 .figures = {{"retry_after_ms", 0.5, "what it was told"}}}};
+  const auto answer = fixture.Get("/v1/records?request=r&since_ms=1500&after=6");
+  EXPECT_EQ(answer.status, 200);
+  const RecordQuery& query = fixture.generation.queries.at(0);
+  EXPECT_EQ(query.request, "r");
+  EXPECT_EQ(query.since_ms, 1'500);
+  EXPECT_EQ(query.after, 6U);
+  const auto json = nlohmann::json::parse(answer.body);
+  EXPECT_EQ(json.at("oldest_unix_ms"), 1'000);
+  const auto& record = json.at("records").at(0);
+  EXPECT_EQ(record.at("kind"), "rejected");
+  EXPECT_EQ(record.at("reason"), "queue_full");
+  EXPECT_TRUE(record.at("group").is_null());
+  EXPECT_TRUE(record.at("stream").is_null());
+  EXPECT_EQ(record.at("figures").at(0).at("value"), 0.5);
+}
+
+TEST(Records, RefuseAQueryThatIsNone) {
+  GatewayFixture fixture;
+  for (const auto& [query, param] :
+       std::map<std::string, std::string>{{"since_ms=-1", "since_ms"},
+                                          {"since_ms=ten", "since_ms"},
+                                          {"after=", "after"},
+                                          {"request=", "request"},
+                                          {"request=" + std::string(257, 'r'), "request"},
+                                          {"colour=red", "colour"},
+                                          {"request=a&request=b", ""},
+                                          {"request", ""}}) {
+    const auto answer = fixture.Get("/v1/records?" + query);
+    EXPECT_EQ(answer.status, 400) << query;
+    const auto error = nlohmann::json::parse(answer.body).at("error");
+    EXPECT_EQ(error.at("param").is_null() ? "" : error.at("param").get<std::string>(), param)
+        << query;
+  }
+  EXPECT_TRUE(fixture.generation.queries.empty());
+}
+
+TEST(Metrics, CountRejectionsByReason) {
+  GatewayFixture fixture;
+  fixture.generation.region.requests_rejected.at(static_cast<size_t>(BusyReason::kKvFull)) = 3;
+  const std::string body = fixture.Get("/metrics").body;
+  EXPECT_THAT(body, HasSubstr("\nshoal_requests_rejected_total{reason=\"kv_full\"} 3\n"));
+  EXPECT_THAT(body, HasSubstr("\nshoal_requests_rejected_total{reason=\"queue_full\"} 0\n"));
 }
 
 TEST(Metrics, CountLossesAndWhatOutlivedThemByCause) {

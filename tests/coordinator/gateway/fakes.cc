@@ -41,15 +41,23 @@ std::string ByteTokenizer::TokenBytes(int32_t id, bool skip_special) const {
 
 std::variant<core::StreamId, StreamError> FakeGeneration::Submit(core::Request request,
                                                                  core::StreamListener& listener) {
+  if (const auto found = refusals.find(request.model); found != refusals.end()) {
+    return MakeStreamError(found->second, "not that model now");
+  }
   std::vector<int32_t>& prompt = request.prompt;
   // What a gateway takes, a group takes.
   CheckParams(request.params);
-  CheckTokenIds(request.params, kByteVocabSize);
-  SHOAL_CHECK(!prompt.empty() && *std::max_element(prompt.begin(), prompt.end()) < kByteVocabSize);
+  int32_t vocab_size = kByteVocabSize;
+  for (const ServedModel& other : others) {
+    if (other.name == request.model && other.vocab_size > 0) vocab_size = other.vocab_size;
+  }
+  CheckTokenIds(request.params, vocab_size);
+  SHOAL_CHECK(!prompt.empty() && *std::max_element(prompt.begin(), prompt.end()) < vocab_size);
   if (refusal && sequences.size() >= accepted_before_refusal) return *refusal;
   const core::StreamId stream = request.stream.value_or(core::StreamId{0, sequences.size() + 1});
   sequences.push_back({std::move(prompt), request.params, &listener, false, 0, request.model,
-                       request.numerics_id, stream, request.resumable});
+                       request.numerics_id, stream, request.resumable, false, request.terms,
+                       request.shares});
   return stream;
 }
 

@@ -6,15 +6,12 @@
 #include <kj/async-io.h>
 #include <kj/timer.h>
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "coordinator/gateway/api/http_gateway.h"
@@ -61,10 +58,16 @@ class FakeGeneration : public core::GenerationService {
     std::string numerics_id{};  // and in which version.
     core::StreamId stream{};
     bool resumable = false;
-    bool detached = false;               // Nobody listens, and it goes on.
+    bool detached = false;  // Nobody listens, and it goes on.
+    RequestTerms terms{};
+    bool shares = false;
     std::vector<SequenceUpdate> said{};  // Of a resumable one, for who comes back.
   };
 
+  std::optional<StreamError> PreCheck(const RequestTerms& terms) override {
+    checked.push_back(terms);
+    return early_refusal;
+  }
   std::variant<core::StreamId, StreamError> Submit(core::Request request,
                                                    core::StreamListener& listener) override;
   std::variant<Resumed, StreamError> Resume(core::Request request,
@@ -74,6 +77,15 @@ class FakeGeneration : public core::GenerationService {
   std::string Drain(uint64_t, bool) override { return "nothing is drained here"; }
   std::vector<ServedModel> models() const override;
   RegionStatus status() const override { return region; }
+  ServiceClass ClassOf(const RequestTerms& terms) const override {
+    return terms.service_class.value_or(ServiceClass::kCritical);
+  }
+  bool DegradeAsked() const override { return degrade_asked; }
+  RecordPage FindRecords(const RecordQuery& query) const override {
+    queries.push_back(query);
+    return {.records = records, .now_unix_ms = 2'000, .oldest_unix_ms = 1'000};
+  }
+  void NoteRecord(core::Record record) override { records.push_back(std::move(record)); }
 
   // The sequence's next tokens, a byte each; log-probabilities, if asked for, as Logprobs() makes
   // them. `index`: in the order of Submit.
@@ -92,9 +104,15 @@ class FakeGeneration : public core::GenerationService {
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
 
   std::vector<Sequence> sequences;
-  std::optional<StreamError> refusal;  // Of the next Submits.
+  std::optional<StreamError> refusal;        // Of the next Submits,
+  std::optional<StreamError> early_refusal;  // and PreChecks.
+  std::vector<RequestTerms> checked;         // By PreCheck.
+  std::vector<core::Record> records;         // By NoteRecord.
+  mutable std::vector<RecordQuery> queries;  // By FindRecords.
   size_t accepted_before_refusal = 0;
+  std::map<std::string, BusyReason> refusals;  // Of those for a model of that name.
   ServedModel served{"bytes", "0123456789abcdef0123456789abcdef", 100, 0, 0, 0, "bytes", "", 1};
+  bool degrade_asked = false;
   std::vector<ServedModel> others;
   RegionStatus region;
   int32_t resumes = 0;  // Said with each end.

@@ -62,8 +62,9 @@ class BothDoors {
 
  private:
   rpc::GenerateReply Ask(const rpc::GenerateRequest& request) {
-    return rpc_->OnGenerate(request, std::move(*rpc_->OnPrompt(request).wait(http.wait_scope)),
-                            /*api_key=*/"", sink_);
+    const rpc::Caller caller{.tenant = "upstream"};
+    return rpc_->OnGenerate(
+        request, std::move(*rpc_->OnPrompt(request, caller).wait(http.wait_scope)), caller, sink_);
   }
 
   FakeGeneration::Sequence TakeSequence(const std::string& said) {
@@ -364,6 +365,42 @@ TEST(BothDoors, LeaveItToTheRegionToSayThatNobodyCanAnswer) {
   doors.http.generation.refusal = MakeStreamError(BusyReason::kNoGroup, "no group has joined yet");
   EXPECT_EQ(doors.RefusedByHttp({{"prompt", "a"}}).json()["error"]["code"], "no_group");
   EXPECT_EQ(doors.RefusedByRpc(Request("a")).reason, BusyReason::kNoGroup);
+}
+
+TEST(BothDoors, TellWhoseARequestIsAndItsTerms) {
+  BothDoors doors;
+  rpc::GenerateRequest request = Request("a");
+  request.terms = {.name = "mine",
+                   .tenant = "somebody else",
+                   .service_class = ServiceClass::kSheddable,
+                   .deadline_ms = 900,
+                   .attempt = 3,
+                   .session = "s"};
+  RequestTerms expected = request.terms;
+  expected.tenant = "upstream";  // As its key says.
+  EXPECT_EQ(doors.OverRpc(request).terms, expected);
+  EXPECT_EQ(doors.http.generation.checked.back(), expected);
+  EXPECT_THAT(doors.OverRpc(Request("a")).terms.name, HasSubstr("rpc-"));
+}
+
+TEST(BothDoors, OfferToShareWhatHasOneAnswer) {
+  BothDoors doors;
+  rpc::GenerateRequest request = Request("a");
+  EXPECT_FALSE(doors.OverRpc(request).shares);
+  request.seed_given = true;
+  EXPECT_TRUE(doors.OverRpc(request).shares);
+  request.seed_given = false;
+  request.params.sampling.temperature = 0;
+  EXPECT_TRUE(doors.OverRpc(request).shares);
+}
+
+TEST(BothDoors, RefuseBeforeTheyReadWhatTheTermsAloneDecide) {
+  BothDoors doors;
+  doors.http.generation.early_refusal =
+      StreamError{BusyReason::kQuotaExceeded, "the tenant's bound", 700, 50};
+  doors.http.tokenizer.on_encode = [] { ADD_FAILURE() << "it was read"; };
+  EXPECT_EQ(doors.RefusedByHttp({{"prompt", "a"}}).status, 429);
+  EXPECT_EQ(doors.RefusedByRpc(Request("a")), doors.http.generation.early_refusal);
 }
 
 }  // namespace

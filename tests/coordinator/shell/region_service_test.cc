@@ -251,6 +251,35 @@ std::optional<Error> ErrorOf(Body&& body) {
   return std::nullopt;
 }
 
+// How a stream failed, for another thread.
+struct Failure : core::StreamListener {
+  void OnTokens(const SequenceUpdate&) override {}
+  void OnFinish(const SequenceUpdate&) override { error.set_value({}); }
+  void OnError(const StreamError& what) override { error.set_value(what); }
+
+  std::promise<StreamError> error;
+};
+
+// No tick comes in the meantime.
+TEST(RegionService, EndsAStreamWhenItsDeadlineComes) {
+  core::RegionOptions options;
+  options.heartbeat_ms = 10 * test::kPatienceMs;
+  CoordinatorThread coordinator(options);
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  Failure failure;
+  coordinator.Do([&](RegionService& region) {
+    core::Request request{{99, 10}, {}};  // One token comes, and then none.
+    request.terms.deadline_ms = 50;
+    EXPECT_TRUE(std::holds_alternative<core::StreamId>(region.Submit(request, failure)));
+  });
+  std::future<StreamError> error = failure.error.get_future();
+  ASSERT_EQ(error.wait_for(std::chrono::milliseconds(test::kPatienceMs)),
+            std::future_status::ready);
+  EXPECT_EQ(error.get().reason, BusyReason::kDeadlineExceeded);
+  EXPECT_TRUE(worker.Cancelled());
+}
+
 TEST(RegionService, CarriesARequestToAGroupAndItsTokensBack) {
   CoordinatorThread coordinator;
   FakeWorker worker(coordinator.address(), 1);
@@ -375,7 +404,8 @@ TEST(RegionService, SaysThatTheGroupWasLostAndTakesItBack) {
   CoordinatorThread coordinator(options);
   auto worker = std::make_unique<FakeWorker>(coordinator.address(), 1);
   ASSERT_TRUE(coordinator.WaitForReady(1));
-  rpc::Client client({.address = coordinator.address()});
+  rpc::Client client(
+      {.address = coordinator.address(), .retry = {.profile = client::RetryProfile::kNone}});
   const auto error = ErrorOf([&] {
     client.Generate(Request({99}, 5), [&](const rpc::GenerateChunk&) {
       EXPECT_EQ(coordinator.journal_size(), 1u);

@@ -59,8 +59,10 @@ class RpcResume : public ::testing::Test {
   }
 
   rpc::GenerateReply Ask(const rpc::GenerateRequest& request, rpc::GenerationSink& sink) {
+    const rpc::Caller caller{.owner = owner_};
     return gateway_->OnGenerate(
-        request, std::move(*gateway_->OnPrompt(request).wait(http_.wait_scope)), api_key_, sink);
+        request, std::move(*gateway_->OnPrompt(request, caller).wait(http_.wait_scope)), caller,
+        sink);
   }
 
   static rpc::GenerateRequest Request() {
@@ -87,7 +89,7 @@ class RpcResume : public ::testing::Test {
   GatewayFixture http_;
   uint64_t random_ = 100;
   int64_t seconds_ = 1'000;
-  std::string api_key_;
+  std::string owner_;
   std::optional<RpcGateway> gateway_;
 };
 
@@ -199,16 +201,16 @@ TEST_F(RpcResume, SaysWhyACursorIsRefused) {
   EXPECT_EQ(Refused(cursor, nothing), BusyReason::kCursorInvalid);
 }
 
-TEST_F(RpcResume, KnowsNoCursorOfAnotherApiKey) {
-  api_key_ = "one";
+TEST_F(RpcResume, KnowsNoCursorOfAnotherCaller) {
+  owner_ = "one";
   RecordingSink sink;
   const std::string cursor = Ask(Request(), sink).cursor;
   const auto nothing = [](rpc::GenerateRequest&) {};
   for (const char* other : {"two", ""}) {
-    api_key_ = other;
+    owner_ = other;
     EXPECT_EQ(Refused(cursor, nothing), BusyReason::kCursorMismatch);
   }
-  api_key_ = "one";
+  owner_ = "one";
   rpc::GenerateRequest request = Request();
   request.cursor = cursor;
   RecordingSink second;

@@ -43,7 +43,9 @@ Answer GetOverRpc(const Door& door, const Ask& ask) {
     return true;
   };
   try {
-    rpc::Client client({.address = door.rpc_address});
+    // Get asks again, sooner.
+    rpc::Client client(
+        {.address = door.rpc_address, .retry = {.profile = client::RetryProfile::kNone}});
     const rpc::GenerateResult result = client.Generate(ask.request, take, kSilenceMs);
     answer.bytes = json{{"tokens", all.tokens},
                         {"logprobs", Bits(all.logprobs)},

@@ -392,18 +392,6 @@ TEST(Client, LeavesAGenerationWhoseReaderIsGone) {
   EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.cancels.empty(); }));
 }
 
-TEST(Client, SaysThatTheCoordinatorIsBusyAndWhy) {
-  ServerThread server;
-  server.AnswerGenerate({.refusal = MakeStreamError(BusyReason::kQueueFull, "3 requests wait")});
-  Client client({.address = server.address()});
-  GenerateRequest request;
-  request.prompt = std::vector<int32_t>{1};
-  const auto error = ErrorOf([&] { client.Generate(request, nullptr); });
-  ASSERT_TRUE(error.has_value());
-  EXPECT_EQ(error->code(), ErrorCode::kOverloaded);
-  EXPECT_THAT(error->what(), HasSubstr("queue_full: 3 requests wait"));
-}
-
 TEST(Client, SaysThatAGroupWasLostOnTheWay) {
   ServerThread server;
   std::thread answer = Answer(server, [](GenerationSink& sink) {
@@ -426,8 +414,14 @@ TEST(Client, SaysThatAGroupWasLostOnTheWay) {
   EXPECT_EQ(tokens, 1) << "what came before the loss was handed on";
 }
 
+// There are two keys, of tenants of the same names.
+std::optional<Caller> FindTestCaller(std::string_view key) {
+  if (key != "second" && key != "key") return std::nullopt;
+  return Caller{.tenant = std::string(key), .owner = "x"};
+}
+
 TEST(Client, NeedsAKnownKey) {
-  const ServerThread server({.api_keys = {"first", "second"}});
+  ServerThread server({.find_caller = FindTestCaller});
   const auto error = ErrorOf([&] { Client({.address = server.address(), .api_key = "third"}); });
   ASSERT_TRUE(error.has_value());
   EXPECT_EQ(error->code(), ErrorCode::kCannotJoin);
@@ -436,24 +430,36 @@ TEST(Client, NeedsAKnownKey) {
   EXPECT_THAT(client.Models(), SizeIs(1));
 }
 
-// So that nobody else goes on with its generations.
-TEST(Client, ShowsItsKeyWithEachRequest) {
-  for (const bool asks : {false, true}) {
-    ServerThread server({.api_keys = asks ? std::vector<std::string>{"first", "second"}
-                                          : std::vector<std::string>{}},
-                        {1, 5, 42, {}, "cursor"});
-    Generating generating({.address = server.address(), .api_key = "second"});
-    EXPECT_TRUE(server.Wait([](const auto& heard) { return heard.requests.size() == 1; }));
-    server.Run([&](ClusterServer&) { server.sink().Finish(Update({2}, FinishReason::kStop), ""); });
-    generating.Join();
-    EXPECT_TRUE(server.Wait([&](const auto& heard) {
-      return heard.api_keys == std::vector<std::string>{asks ? "second" : ""};
-    }));
-  }
+TEST(Client, TellsWhoseItsRequestsAreByItsKeyAlone) {
+  ServerThread server({.find_caller = FindTestCaller},
+                      {.refusal = {BusyReason::kQuotaExceeded, "too much", 700, 20}});
+  Client client({.address = server.address(), .api_key = "key"});
+  GenerateRequest request;
+  request.prompt = "hi";
+  request.terms = {.name = "mine",
+                   .tenant = "another",
+                   .service_class = ServiceClass::kSheddable,
+                   .deadline_ms = 500,
+                   .attempt = 2,
+                   .session = "s"};
+  const auto error =
+      ErrorOf([&] { client.Generate(request, [](const GenerateChunk&) { return true; }); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->code(), ErrorCode::kOverloaded);
+  EXPECT_THAT(error->what(), HasSubstr("quota_exceeded"));
+  ASSERT_TRUE(
+      server.Wait([](const ServerThread::Heard& heard) { return !heard.requests.empty(); }));
+  server.Wait([&](const ServerThread::Heard& heard) {
+    RequestTerms expected = request.terms;
+    expected.tenant.clear();
+    EXPECT_EQ(heard.requests[0].terms, expected);
+    EXPECT_EQ(heard.callers[0], FindTestCaller("key"));
+    return true;
+  });
 }
 
 TEST(Client, DrainsGroupsOnlyWithTheirToken) {
-  const ServerThread server({.group_token = "secret", .api_keys = {"key"}});
+  const ServerThread server({.group_token = "secret", .find_caller = FindTestCaller});
   Client client({.address = server.address(), .api_key = "key"});
   for (const char* token : {"", "secreT", "key"}) {
     const auto error = ErrorOf([&] { client.Drain(2, /*restart=*/true, token); });
@@ -493,9 +499,6 @@ TEST(Secret, IsEqualOnlyToItself) {
   EXPECT_FALSE(SecretsEqual("abab", "ab"));
   EXPECT_FALSE(SecretsEqual("", "a"));
   EXPECT_FALSE(SecretsEqual("a", ""));
-  const std::vector<std::string> keys = {"a", "b"};
-  EXPECT_TRUE(IsOneOf("b", keys));
-  EXPECT_FALSE(IsOneOf("", keys));
 }
 
 TEST(Secret, FilesWithoutAKeyAreRefused) {

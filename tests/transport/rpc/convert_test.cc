@@ -1,11 +1,16 @@
 // Our structs through their wire form and back, and messages that are not ours.
 
 #include "transport/rpc/convert/convert.h"
+#include <algorithm>
 
 #include <capnp/dynamic.h>
 #include <capnp/message.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
 
 #include "tests/support/every_field.h"
 #include "transport/base/error.h"
@@ -92,11 +97,13 @@ TEST(ConvertRegionStatus, GivesBackEveryField) {
                            6,
                            "rank 1 died",
                            7,
-                           800});
+                           800,
+                           true});
   status.models = {{"toy", "00ff", 64}, {"other", "11ff", 32}};
   status.totals.steps_total = 13;
   status.requests_waiting = 6;
   status.requests_total = 7;
+  status.requests_coalesced_total = 2;
   status.streams_live = 8;
   status.group_losses_total = 9;
   status.group_losses = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -105,10 +112,67 @@ TEST(ConvertRegionStatus, GivesBackEveryField) {
   status.group_restarts_total = 11;
   status.stalls = {3, 2, 1};
   status.stall_seconds_sum = 1.5;
+  status.breakers = {{"kv_used > 95: reject_all", true}, {"queue_length > 9: degrade", false}};
+  status.requests_rejected = {5, 0, 3};
   ::capnp::MallocMessageBuilder message;
   auto wire = message.initRoot<wire::Status>();
   Write(status, wire);
   EXPECT_EQ(Read(wire.asReader()), status);
+}
+
+Record MakeRecord(uint64_t number) {
+  return {.number = number,
+          .time = -5,
+          .unix_ms = 1'700'000'000'123,
+          .kind = RecordKind::kBreakerOpened,
+          .stream = {3, 4},
+          .request = "req",
+          .tenant = "acme",
+          .service_class = ServiceClass::kCriticalPlus,
+          .group = 0,
+          .reason = BusyReason::kQueueFull,
+          .detail = "what",
+          .figures = {{"tokens", 1.5, "tenants.yaml:4"}, {}}};
+}
+
+TEST(ConvertRecordPage, GivesBackEveryField) {
+  const RecordPage page{.records = {MakeRecord(8), {.number = 9}},
+                        .more = true,
+                        .now_unix_ms = 12,
+                        .oldest_unix_ms = 11,
+                        .forgotten = 10};
+  ::capnp::MallocMessageBuilder message;
+  auto wire = message.initRoot<wire::RecordPage>();
+  Write(page, wire);
+  EXPECT_EQ(Read(wire.asReader()), page);
+}
+
+TEST(ConvertRecord, GivesBackEveryKindAndReason) {
+  for (int i = 0; i < std::max(kRecordKinds, kBusyReasons); ++i) {
+    ::capnp::MallocMessageBuilder message;
+    auto wire = message.initRoot<wire::Record>();
+    Record record;
+    record.kind = static_cast<RecordKind>(std::min(i, kRecordKinds - 1));
+    record.reason = static_cast<BusyReason>(std::min(i, kBusyReasons - 1));
+    Write(record, wire);
+    EXPECT_EQ(Read(wire.asReader()), record);
+  }
+}
+
+TEST(ConvertRecord, RefusesNamesThatItDoesNotKnow) {
+  ::capnp::MallocMessageBuilder message;
+  auto wire = message.initRoot<wire::Record>();
+  Write(Record{}, wire);
+  wire.setKind("teleported");
+  try {
+    Read(wire.asReader());
+    FAIL() << "taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_STREQ(error.what(),
+                 "a record of the coordinator has the kind 'teleported', which this build does not "
+                 "know: use the coordinator's own release of shoal");
+  }
 }
 
 // A peer that does not know a field leaves it out, and means what it meant before there was one.
@@ -148,6 +212,43 @@ TEST(ConvertGenerationParams, RefusesBiasesThatDoNotFitTheirIds) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
     EXPECT_STREQ(error.what(), "logit biases: expected one value for each of 3 ids, found 0");
+  }
+}
+
+struct BadTerms {
+  std::string expected;
+  std::function<void(wire::GenerateRequest::Builder)> make;
+};
+
+TEST(Convert, RefusesTermsThatAreOutOfBounds) {
+  const std::vector<BadTerms> cases = {
+      {"critical_plus, critical, sheddable_plus or sheddable",
+       [](wire::GenerateRequest::Builder to) { to.setServiceClass("vip"); }},
+      {"expected 0 (none) to 604800000",
+       [](wire::GenerateRequest::Builder to) { to.setDeadlineMs(-1); }},
+      {"expected 0 (none) to 604800000",
+       [](wire::GenerateRequest::Builder to) { to.setDeadlineMs(604'800'001); }},
+      {"expected 1 to 1000", [](wire::GenerateRequest::Builder to) { to.setAttempt(0); }},
+      {"expected 1 to 1000", [](wire::GenerateRequest::Builder to) { to.setAttempt(1'001); }},
+      {"at most 128", [](wire::GenerateRequest::Builder to) { to.setName(std::string(129, 'n')); }},
+      {"at most 256",
+       [](wire::GenerateRequest::Builder to) { to.setSession(std::string(257, 's')); }},
+  };
+  for (const BadTerms& bad : cases) {
+    ::capnp::MallocMessageBuilder message;
+    auto request = message.initRoot<wire::GenerateRequest>();
+    GenerateRequest plain;
+    plain.prompt = "a";
+    Write(plain, request);
+    EXPECT_EQ(Read(request.asReader()).terms, RequestTerms());
+    bad.make(request);
+    try {
+      Read(request.asReader());
+      ADD_FAILURE() << "taken, though it must be " << bad.expected;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      EXPECT_THAT(error.what(), ::testing::HasSubstr(bad.expected));
+    }
   }
 }
 

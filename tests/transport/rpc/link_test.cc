@@ -374,7 +374,10 @@ TEST(CoordinatorLink, DeliversAllUpdatesInOrderThoughTheMailboxIsSmall) {
         update.finish = FinishReason::kNumericError;
         update.detail = "layer 7, position 12";
       }
-      link.QueueUpdates({update}, {step, 2, 3, 4, 5});
+      PrefixReport prefixes;
+      if (step == 0) prefixes = {.full = true, .added = {7, 8}};
+      if (step == kSteps - 1) prefixes = {.removed = {UINT64_MAX}};
+      link.QueueUpdates({update}, {step, 2, 3, 4, 5}, prefixes);
       link.SendQueued();
     }
   }  // The destructor sends what waits.
@@ -396,6 +399,10 @@ TEST(CoordinatorLink, DeliversAllUpdatesInOrderThoughTheMailboxIsSmall) {
     EXPECT_EQ(step, kSteps);
     EXPECT_EQ(heard.updates.back().detail, "layer 7, position 12");
     EXPECT_EQ(heard.stats, (SchedulerStats{kSteps - 1, 2, 3, 4, 5}));
+    // Those that waited together came as one.
+    PrefixReport all;
+    for (const PrefixReport& prefixes : heard.prefixes) EXPECT_TRUE(Append(all, prefixes));
+    EXPECT_EQ(all, (PrefixReport{true, {7, 8}, {UINT64_MAX}}));
     return true;
   }));
 }
@@ -496,18 +503,18 @@ TEST(ClusterServer, NamesAPortThatIsTaken) {
   struct Nobody : RankListener, UpstreamListener {
     RegisterOutcome OnRegister(uint64_t, const RankRegistration&) override { return {}; }
     bool OnHeartbeat(uint64_t, uint64_t, uint64_t, bool) override { return false; }
-    bool OnUpdates(uint64_t, uint64_t, std::vector<SequenceUpdate>,
-                   const SchedulerStats&) override {
+    bool OnUpdates(uint64_t, uint64_t, std::vector<SequenceUpdate>, const SchedulerStats&,
+                   const PrefixReport&) override {
       return false;
     }
     bool OnHandOver(uint64_t, uint64_t, std::vector<HeldStream>, bool) override { return false; }
     bool OnDrain(uint64_t, uint64_t) override { return false; }
     bool OnFault(uint64_t, uint64_t, LossCause, const std::string&) override { return false; }
     void OnDisconnected(uint64_t, const std::string&) override {}
-    kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest&) override {
+    kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest&, const Caller&) override {
       return kj::heap<EncodedPrompt>();
     }
-    GenerateReply OnGenerate(const GenerateRequest&, EncodedPrompt, const std::string&,
+    GenerateReply OnGenerate(const GenerateRequest&, EncodedPrompt, const Caller&,
                              GenerationSink&) override {
       return {};
     }

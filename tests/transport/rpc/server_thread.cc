@@ -83,11 +83,12 @@ bool ServerThread::OnHeartbeat(uint64_t, uint64_t epoch, uint64_t progress, bool
 }
 
 bool ServerThread::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                             const SchedulerStats& stats) {
+                             const SchedulerStats& stats, const PrefixReport& prefixes) {
   bool taken = false;
   Note([&](Heard& heard) {
     for (SequenceUpdate& update : updates) heard.updates.push_back(std::move(update));
     heard.stats = stats;
+    if (!prefixes.empty()) heard.prefixes.push_back(prefixes);
     taken = epoch == register_reply_.epoch;
   });
   return taken;
@@ -118,18 +119,19 @@ void ServerThread::OnDisconnected(uint64_t, const std::string& why) {
   Note([&](Heard& heard) { heard.disconnects.push_back(why); });
 }
 
-kj::Promise<kj::Own<EncodedPrompt>> ServerThread::OnPrompt(const GenerateRequest&) {
+kj::Promise<kj::Own<EncodedPrompt>> ServerThread::OnPrompt(const GenerateRequest&, const Caller&) {
   return kj::heap<EncodedPrompt>();
 }
 
 GenerateReply ServerThread::OnGenerate(const GenerateRequest& request, EncodedPrompt,
-                                       const std::string& api_key, GenerationSink& sink) {
+                                       const Caller& caller, GenerationSink& sink) {
   sink_ = &sink;
   GenerateReply reply;
   Note([&](Heard& heard) {
     heard.requests.push_back(request);
-    heard.api_keys.push_back(api_key);
+    heard.callers.push_back(caller);
     reply = generate_reply_;
+    heard.taken += reply.generation != 0 ? 1 : 0;
   });
   return reply;
 }

@@ -38,6 +38,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     bool pending = false;
     std::vector<SequenceUpdate> updates;
     SchedulerStats stats;
+    std::vector<PrefixReport> prefixes;  // Without the empty ones.
     std::vector<HeldStream> held;
     int hand_overs_ended = 0;
     int drains = 0;
@@ -45,7 +46,8 @@ class ServerThread : private RankListener, private UpstreamListener {
     std::vector<std::pair<LossCause, std::string>> faults;
     std::vector<std::string> disconnects;
     std::vector<GenerateRequest> requests;
-    std::vector<std::string> api_keys;  // Shown with each of them.
+    std::vector<Caller> callers;  // Of the requests.
+    int taken = 0;                // Of the requests, those that were not refused.
     std::vector<uint64_t> cancels;
     std::vector<uint64_t> readers_gone;
   };
@@ -72,16 +74,17 @@ class ServerThread : private RankListener, private UpstreamListener {
   RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                 const SchedulerStats& stats) override;
+                 const SchedulerStats& stats, const PrefixReport& prefixes) override;
   bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
                   bool last) override;
   bool OnDrain(uint64_t connection, uint64_t epoch) override;
   bool OnFault(uint64_t connection, uint64_t epoch, LossCause cause,
                const std::string& message) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
-  kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request) override;
+  kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request,
+                                               const Caller& caller) override;
   GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
-                           const std::string& api_key, GenerationSink& sink) override;
+                           const Caller& caller, GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   void OnReaderGone(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;

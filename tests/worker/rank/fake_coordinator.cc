@@ -100,9 +100,11 @@ bool FakeCoordinator::OnHeartbeat(uint64_t, uint64_t epoch, uint64_t, bool) {
 }
 
 bool FakeCoordinator::OnUpdates(uint64_t, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                                const SchedulerStats& group_stats) {
+                                const SchedulerStats& group_stats,
+                                const PrefixReport& group_prefixes) {
   for (const SequenceUpdate& update : updates) Take(update);
   stats = group_stats;
+  if (!group_prefixes.empty()) prefixes.push_back(group_prefixes);
   return epoch == epoch_;
 }
 
@@ -163,12 +165,13 @@ bool FakeCoordinator::OnFault(uint64_t, uint64_t epoch, LossCause cause,
 
 void FakeCoordinator::OnDisconnected(uint64_t, const std::string&) { ++disconnects; }
 
-kj::Promise<kj::Own<rpc::EncodedPrompt>> FakeCoordinator::OnPrompt(const rpc::GenerateRequest&) {
+kj::Promise<kj::Own<rpc::EncodedPrompt>> FakeCoordinator::OnPrompt(const rpc::GenerateRequest&,
+                                                                   const rpc::Caller&) {
   return kj::heap<rpc::EncodedPrompt>();
 }
 
 rpc::GenerateReply FakeCoordinator::OnGenerate(const rpc::GenerateRequest&, rpc::EncodedPrompt,
-                                               const std::string&, rpc::GenerationSink&) {
+                                               const rpc::Caller&, rpc::GenerationSink&) {
   return {};
 }
 

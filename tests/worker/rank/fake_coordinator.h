@@ -58,6 +58,7 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   int64_t drains = 0;
   std::vector<std::pair<LossCause, std::string>> faults;
   SchedulerStats stats;
+  std::vector<PrefixReport> prefixes;  // Without the empty ones.
   int64_t heartbeats = 0;
   int64_t disconnects = 0;
 
@@ -65,16 +66,17 @@ class FakeCoordinator : public rpc::RankListener, public rpc::UpstreamListener {
   RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;
   bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                 const SchedulerStats& group_stats) override;
+                 const SchedulerStats& group_stats, const PrefixReport& group_prefixes) override;
   bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
                   bool last) override;
   bool OnDrain(uint64_t connection, uint64_t epoch) override;
   bool OnFault(uint64_t connection, uint64_t epoch, LossCause cause,
                const std::string& message) override;
   void OnDisconnected(uint64_t connection, const std::string& why) override;
-  kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request) override;
+  kj::Promise<kj::Own<rpc::EncodedPrompt>> OnPrompt(const rpc::GenerateRequest& request,
+                                                    const rpc::Caller& caller) override;
   rpc::GenerateReply OnGenerate(const rpc::GenerateRequest& request, rpc::EncodedPrompt prompt,
-                                const std::string& api_key, rpc::GenerationSink& sink) override;
+                                const rpc::Caller& caller, rpc::GenerationSink& sink) override;
   void OnCancel(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;

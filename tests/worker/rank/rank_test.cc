@@ -199,7 +199,7 @@ TEST(CoordinatorSession, SendsAnAnswerHoweverEarlyTheRequestCame) {
     SequenceUpdate update;
     update.id = request.id;
     update.tokens = {5};
-    session.QueueUpdates({update}, {}, 1);
+    session.QueueUpdates({update}, {}, {}, 1);
     session.SendQueued();
   };
   CoordinatorSession session(options, callbacks);
@@ -243,11 +243,11 @@ TEST(CoordinatorSession, JoinsAgainUnderItsLastEpochAndSaysNothingToTheWrongCoor
   while (!joined_twice() && !deadline.Passed(SteadyClock())) std::this_thread::yield();
   SequenceUpdate update;
   update.id = 1;
-  session.QueueUpdates({update}, {}, 1);
+  session.QueueUpdates({update}, {}, {}, 1);
   session.Introduce({}, {update}, {}, 1);
   session.Drain(1);
   update.id = 2;
-  session.QueueUpdates({update}, {}, 2);
+  session.QueueUpdates({update}, {}, {}, 2);
   session.SendQueued();
   EXPECT_TRUE(server.Wait([](const auto& heard) { return !heard.updates.empty(); }));
   EXPECT_TRUE(server.Wait([](const auto& heard) {

@@ -15,6 +15,10 @@ int64_t RetryAfterMs(BusyReason reason) {
   switch (reason) {
     case BusyReason::kQueueFull:
     case BusyReason::kGroupLost:
+    case BusyReason::kQuotaExceeded:
+    case BusyReason::kKvFull:
+    case BusyReason::kDeadlineUnreachable:
+    case BusyReason::kBreakerOpen:
       return kRetryAfterBusyMs;
     case BusyReason::kNoGroup:
     case BusyReason::kDraining:
@@ -27,6 +31,7 @@ int64_t RetryAfterMs(BusyReason reason) {
     case BusyReason::kCursorInvalid:
     case BusyReason::kCursorMismatch:
     case BusyReason::kCursorExpired:
+    case BusyReason::kDeadlineExceeded:
     case BusyReason::kStreamTaken:
       return 0;
   }
@@ -59,10 +64,28 @@ std::string_view ToString(BusyReason reason) {
       return "cursor_mismatch";
     case BusyReason::kCursorExpired:
       return "cursor_expired";
+    case BusyReason::kQuotaExceeded:
+      return "quota_exceeded";
+    case BusyReason::kKvFull:
+      return "kv_full";
+    case BusyReason::kDeadlineUnreachable:
+      return "deadline_unreachable";
+    case BusyReason::kDeadlineExceeded:
+      return "deadline_exceeded";
+    case BusyReason::kBreakerOpen:
+      return "breaker_open";
     case BusyReason::kStreamTaken:
       return "stream_taken";
   }
   return "unknown";
+}
+
+std::optional<BusyReason> ParseBusyReason(std::string_view name) {
+  for (int i = 0; i < kBusyReasons; ++i) {
+    const auto reason = static_cast<BusyReason>(i);
+    if (ToString(reason) == name) return reason;
+  }
+  return std::nullopt;
 }
 
 StreamError MakeStreamError(BusyReason reason, std::string message) {

@@ -88,6 +88,15 @@ void WriteRequest(const SequenceRequest& request, Builder& to) {
   to.setPromptLogprobsGiven(request.prompt_logprobs_given);
   to.setStreamHigh(request.stream.high);
   to.setStreamLow(request.stream.low);
+  to.setServiceClass(static_cast<uint8_t>(request.service_class));
+  to.setDeadlineMs(request.deadline_ms);
+  to.setTenant(ToText(request.tenant));
+}
+
+ServiceClass ReadClass(uint8_t number) {
+  if (number < kServiceClasses) return static_cast<ServiceClass>(number);
+  Throw(ErrorCode::kInvalidArgument, "a sequence's service class is ", int{number},
+        ": expected 0 to ", kServiceClasses - 1);
 }
 
 template <typename Reader>
@@ -99,6 +108,9 @@ SequenceRequest ReadRequest(const Reader& from) {
   request.generated = ReadTokens(from.getGenerated());
   request.prompt_logprobs_given = from.getPromptLogprobsGiven();
   request.stream = {from.getStreamHigh(), from.getStreamLow()};
+  request.service_class = ReadClass(from.getServiceClass());
+  request.deadline_ms = from.getDeadlineMs();
+  request.tenant = ToString(from.getTenant());
   return request;
 }
 
@@ -221,6 +233,21 @@ RankRegistration Read(wire::RankRegistration::Reader from) {
   return rank;
 }
 
+void Write(const PrefixReport& report, wire::PrefixReport::Builder to) {
+  to.setFull(report.full);
+  auto added = to.initAdded(static_cast<unsigned>(report.added.size()));
+  for (unsigned i = 0; i < report.added.size(); ++i) added.set(i, report.added[i]);
+  auto removed = to.initRemoved(static_cast<unsigned>(report.removed.size()));
+  for (unsigned i = 0; i < report.removed.size(); ++i) removed.set(i, report.removed[i]);
+}
+
+PrefixReport Read(wire::PrefixReport::Reader from) {
+  PrefixReport report{.full = from.getFull()};
+  for (const uint64_t hash : from.getAdded()) report.added.push_back(hash);
+  for (const uint64_t hash : from.getRemoved()) report.removed.push_back(hash);
+  return report;
+}
+
 void Write(const SchedulerStats& stats, wire::SchedulerStats::Builder to) {
   to.setStepsTotal(stats.steps_total);
   to.setSequencesRunning(stats.sequences_running);
@@ -234,6 +261,11 @@ void Write(const SchedulerStats& stats, wire::SchedulerStats::Builder to) {
   to.setPreemptionsTotal(stats.preemptions_total);
   to.setDraftedTokensTotal(stats.drafted_tokens_total);
   to.setAcceptedTokensTotal(stats.accepted_tokens_total);
+  to.setPromptRowsLeft(stats.prompt_rows_left);
+  to.setTokensLeft(stats.tokens_left);
+  to.setPromptRowsTotal(stats.prompt_rows_total);
+  to.setGeneratedTokensTotal(stats.generated_tokens_total);
+  to.setBusyUsTotal(stats.busy_us_total);
 }
 
 SchedulerStats Read(wire::SchedulerStats::Reader from) {
@@ -250,7 +282,37 @@ SchedulerStats Read(wire::SchedulerStats::Reader from) {
   stats.preemptions_total = from.getPreemptionsTotal();
   stats.drafted_tokens_total = from.getDraftedTokensTotal();
   stats.accepted_tokens_total = from.getAcceptedTokensTotal();
+  stats.prompt_rows_left = from.getPromptRowsLeft();
+  stats.tokens_left = from.getTokensLeft();
+  stats.prompt_rows_total = from.getPromptRowsTotal();
+  stats.generated_tokens_total = from.getGeneratedTokensTotal();
+  stats.busy_us_total = from.getBusyUsTotal();
   return stats;
+}
+
+void Write(const RequestTerms& terms, wire::GenerateRequest::Builder to) {
+  to.setName(ToText(terms.name));
+  if (terms.service_class) to.setServiceClass(std::string(ToString(*terms.service_class)));
+  to.setDeadlineMs(terms.deadline_ms);
+  to.setAttempt(terms.attempt);
+  to.setSession(ToText(terms.session));
+  to.setMayDegrade(terms.may_degrade);
+}
+
+RequestTerms ReadTerms(wire::GenerateRequest::Reader from) {
+  RequestTerms terms{.name = ToString(from.getName()),
+                     .deadline_ms = from.getDeadlineMs(),
+                     .attempt = from.getAttempt(),
+                     .session = ToString(from.getSession()),
+                     .may_degrade = from.getMayDegrade()};
+  const std::string service_class = ToString(from.getServiceClass());
+  if (!service_class.empty()) terms.service_class = ParseServiceClass(service_class);
+  if (!service_class.empty() && !terms.service_class) {
+    Throw(ErrorCode::kInvalidArgument, "serviceClass is '", service_class,
+          "': expected critical_plus, critical, sheddable_plus or sheddable");
+  }
+  CheckTerms(terms);
+  return terms;
 }
 
 void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
@@ -275,6 +337,7 @@ void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
   to.setCursor(ToText(request.cursor));
   to.setTokensTaken(request.tokens_taken);
   to.setPromptLogprobsTaken(request.prompt_logprobs_taken);
+  Write(request.terms, to);
 }
 
 GenerateRequest Read(wire::GenerateRequest::Reader from) {
@@ -306,6 +369,7 @@ GenerateRequest Read(wire::GenerateRequest::Reader from) {
   request.cursor = ToString(from.getCursor());
   request.tokens_taken = from.getTokensTaken();
   request.prompt_logprobs_taken = from.getPromptLogprobsTaken();
+  request.terms = ReadTerms(from);
   return request;
 }
 
@@ -313,6 +377,7 @@ void Write(const StreamError& error, wire::Busy::Builder to) {
   to.setReason(std::string(ToString(error.reason)));
   to.setMessage(ToText(error.message));
   to.setRetryAfterMs(error.retry_after_ms);
+  to.setPredictedWaitMs(error.predicted_wait_ms);
 }
 
 void Write(const ServedModel& model, wire::ModelInfo::Builder to) {
@@ -378,6 +443,7 @@ void Write(const GroupStatus& group, wire::GroupStatus::Builder to) {
   to.setLastLoss(ToText(group.last_loss));
   to.setRestartsTotal(group.restarts_total);
   to.setNextStartMs(group.next_start_ms);
+  to.setEjected(group.ejected);
 }
 
 GroupStatus Read(wire::GroupStatus::Reader from) {
@@ -397,6 +463,7 @@ GroupStatus Read(wire::GroupStatus::Reader from) {
   group.last_loss = ToString(from.getLastLoss());
   group.restarts_total = from.getRestartsTotal();
   group.next_start_ms = from.getNextStartMs();
+  group.ejected = from.getEjected();
   return group;
 }
 
@@ -408,6 +475,7 @@ void Write(const RegionStatus& status, wire::Status::Builder to) {
   Write(status.totals, to.initTotals());
   to.setRequestsWaiting(status.requests_waiting);
   to.setRequestsTotal(status.requests_total);
+  to.setRequestsCoalescedTotal(status.requests_coalesced_total);
   to.setStreamsLive(status.streams_live);
   to.setGroupLossesTotal(status.group_losses_total);
   WriteCounts(status.group_losses, to.initGroupLosses(status.group_losses.size()));
@@ -416,6 +484,12 @@ void Write(const RegionStatus& status, wire::Status::Builder to) {
   to.setGroupRestartsTotal(status.group_restarts_total);
   WriteCounts(status.stalls, to.initStalls(status.stalls.size()));
   to.setStallSecondsSum(status.stall_seconds_sum);
+  auto breakers = to.initBreakers(static_cast<unsigned>(status.breakers.size()));
+  for (unsigned i = 0; i < status.breakers.size(); ++i) {
+    breakers[i].setRule(ToText(status.breakers[i].rule));
+    breakers[i].setOpen(status.breakers[i].open);
+  }
+  WriteCounts(status.requests_rejected, to.initRequestsRejected(status.requests_rejected.size()));
 }
 
 RegionStatus Read(wire::Status::Reader from) {
@@ -425,6 +499,7 @@ RegionStatus Read(wire::Status::Reader from) {
   status.totals = Read(from.getTotals());
   status.requests_waiting = from.getRequestsWaiting();
   status.requests_total = from.getRequestsTotal();
+  status.requests_coalesced_total = from.getRequestsCoalescedTotal();
   status.streams_live = from.getStreamsLive();
   status.group_losses_total = from.getGroupLossesTotal();
   ReadCounts(from.getGroupLosses(), status.group_losses);
@@ -433,6 +508,10 @@ RegionStatus Read(wire::Status::Reader from) {
   status.group_restarts_total = from.getGroupRestartsTotal();
   ReadCounts(from.getStalls(), status.stalls);
   status.stall_seconds_sum = from.getStallSecondsSum();
+  for (const auto breaker : from.getBreakers()) {
+    status.breakers.push_back({ToString(breaker.getRule()), breaker.getOpen()});
+  }
+  ReadCounts(from.getRequestsRejected(), status.requests_rejected);
   return status;
 }
 

@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
+#include "transport/base/overload/record.h"
 #include "transport/rpc/client.h"
 #include "transport/wire/generation.capnp.h"
 #include "transport/wire/service.capnp.h"
@@ -45,8 +47,15 @@ HeldStream Read(wire::HeldStream::Reader from);
 void Write(const RankRegistration& rank, wire::RankRegistration::Builder to);
 RankRegistration Read(wire::RankRegistration::Reader from);
 
+void Write(const PrefixReport& report, wire::PrefixReport::Builder to);
+PrefixReport Read(wire::PrefixReport::Reader from);
+
 void Write(const SchedulerStats& stats, wire::SchedulerStats::Builder to);
 SchedulerStats Read(wire::SchedulerStats::Reader from);
+
+// Into and out of the request that they belong to; `tenant` stays out.
+void Write(const RequestTerms& terms, wire::GenerateRequest::Builder to);
+RequestTerms ReadTerms(wire::GenerateRequest::Reader from);
 
 void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to);
 GenerateRequest Read(wire::GenerateRequest::Reader from);
@@ -65,5 +74,12 @@ GroupStatus Read(wire::GroupStatus::Reader from);
 
 void Write(const RegionStatus& status, wire::Status::Builder to);
 RegionStatus Read(wire::Status::Reader from);
+
+// Errors of reading: kInvalidArgument for a kind, class or reason that this build does not know.
+void Write(const Record& record, wire::Record::Builder to);
+Record Read(wire::Record::Reader from);
+
+void Write(const RecordPage& page, wire::RecordPage::Builder to);
+RecordPage Read(wire::RecordPage::Reader from);
 
 }  // namespace shoal::rpc

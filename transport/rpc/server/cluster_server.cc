@@ -106,8 +106,8 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
     connections_.at(id)->leader = nullptr;
   }
 
-  wire::Coordinator::Client MakeService(const std::string& api_key) override {
-    return MakeServicePort(service_, tasks_, options_.group_token, api_key);
+  wire::Coordinator::Client MakeService(Caller caller) override {
+    return MakeServicePort(service_, tasks_, options_.group_token, std::move(caller));
   }
 
  private:

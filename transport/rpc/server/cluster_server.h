@@ -11,9 +11,11 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/generation/stream_error.h"
 #include "transport/base/group.h"
+#include "transport/rpc/caller.h"
 #include "transport/rpc/client.h"
 
 namespace shoal::rpc {
@@ -28,7 +30,7 @@ class RankListener {
   virtual bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress,
                            bool pending) = 0;
   virtual bool OnUpdates(uint64_t connection, uint64_t epoch, std::vector<SequenceUpdate> updates,
-                         const SchedulerStats& stats) = 0;
+                         const SchedulerStats& stats, const PrefixReport& prefixes) = 0;
   // From a leader; as worker.capnp says.
   virtual bool OnHandOver(uint64_t connection, uint64_t epoch, std::vector<HeldStream> streams,
                           bool last) = 0;
@@ -57,6 +59,8 @@ struct GenerateReply {
   StreamError refusal{};
   std::string cursor{};      // Of a resumable generation.
   bool recomputing = false;  // It goes on, and nobody knew it any more.
+  std::string model_used{};  // If another model answers than was asked for.
+  int32_t rung = 0;          // 0: the one that was asked for answers.
 };
 
 // A request in tokens, as a group takes it, or why it cannot be.
@@ -71,18 +75,21 @@ struct EncodedPrompt {
 class UpstreamListener {
  public:
   virtual ~UpstreamListener() = default;
-  // The request, which need not outlive the call, in tokens. Long texts take their time.
-  virtual kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request) = 0;
+  // The request, which need not outlive the call, in tokens. Long texts take their time. `caller`,
+  // also below: who asks; request.terms.tenant is empty.
+  virtual kj::Promise<kj::Own<EncodedPrompt>> OnPrompt(const GenerateRequest& request,
+                                                       const Caller& caller) = 0;
   // On success the sink lives until its Finish or Fail, or until OnCancel or OnReaderGone, and is
-  // called later, never from inside OnGenerate. `api_key`: that the program has shown; empty where
-  // none is asked for.
+  // called later, never from inside OnGenerate.
   virtual GenerateReply OnGenerate(const GenerateRequest& request, EncodedPrompt prompt,
-                                   const std::string& api_key, GenerationSink& sink) = 0;
+                                   const Caller& caller, GenerationSink& sink) = 0;
   virtual void OnCancel(uint64_t generation) = 0;
   // Its reader is gone, and may come back for a resumable one.
   virtual void OnReaderGone(uint64_t generation) { OnCancel(generation); }
   virtual std::vector<ServedModel> OnModels() = 0;
   virtual RegionStatus OnStatus() = 0;
+  // As core::GenerationService::FindRecords.
+  virtual RecordPage OnRecords(const RecordQuery& /*query*/) { return {}; }
   // As core::GenerationService::Drain.
   virtual std::string OnDrainGroup(uint64_t group, bool restart) = 0;
 };
@@ -92,8 +99,8 @@ struct ClusterServerOptions {
   uint16_t port = 7400;  // 0: any free one.
   std::string
       group_token{};  // Ranks, and who drains groups, must show it. Empty: none is asked for.
-  std::vector<std::string>
-      api_keys{};                    // Upstream programs must show one. Empty: none is asked for.
+  FindCaller find_caller{};          // Whose the API keys of upstream programs are. Null: none is
+                                     // asked for.
   int64_t heartbeat_ms = 100;        // What ranks are told.
   int64_t call_timeout_ms = 10'000;  // A leader that leaves a call unanswered so long is lost.
   int64_t authenticate_timeout_ms = 10'000;

@@ -1,5 +1,6 @@
 #include "transport/rpc/server/gate_port.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -88,7 +89,7 @@ class UpdateSink : public wire::UpdateSink::Server {
       std::vector<SequenceUpdate> updates;
       for (const auto update : params.getSequences()) updates.push_back(Read(update));
       RequireEpoch(host_.ranks().OnUpdates(connection_, params.getEpoch(), std::move(updates),
-                                           Read(params.getStats())),
+                                           Read(params.getStats()), Read(params.getPrefixes())),
                    params.getEpoch());
       return kj::Promise<void>(kj::READY_NOW);
     });
@@ -194,13 +195,13 @@ class Gate : public wire::Gate::Server {
 
   kj::Promise<void> openService(OpenServiceContext context) override {
     const auto params = context.getParams();
-    const std::vector<std::string>& keys = host_.options().api_keys;
-    const std::string key = ToString(params.getApiKey());
-    const bool known = IsOneOf(key, keys) || keys.empty();
-    const std::string refusal = FindRefusal(params.getProtocol(), known, "the API key is unknown");
+    const FindCaller& find = host_.options().find_caller;
+    std::optional<Caller> caller = find ? find(ToString(params.getApiKey())) : Caller();
+    const std::string refusal =
+        FindRefusal(params.getProtocol(), caller.has_value(), "the API key is unknown");
     if (refusal.empty()) {
       host_.Authenticated(connection_);
-      context.getResults().setCoordinator(host_.MakeService(keys.empty() ? "" : key));
+      context.getResults().setCoordinator(host_.MakeService(*std::move(caller)));
     } else {
       context.getResults().setRefusal(refusal);
     }

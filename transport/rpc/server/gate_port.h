@@ -24,8 +24,7 @@ class PortHost {
   // The connection is about to be a rank's; false if it is one already.
   virtual bool BeginRegistration(uint64_t connection, kj::Maybe<wire::Leader::Client> leader) = 0;
   virtual void EndRegistration(uint64_t connection, bool accepted) = 0;
-  // `api_key`: that was shown; empty where none is asked for.
-  virtual wire::Coordinator::Client MakeService(const std::string& api_key) = 0;
+  virtual wire::Coordinator::Client MakeService(Caller caller) = 0;
 };
 
 // `host` outlives it.

@@ -155,16 +155,16 @@ class GenerationServer : public wire::Generation::Server {
 class ServicePort : public wire::Coordinator::Server {
  public:
   ServicePort(UpstreamListener& listener, kj::TaskSet& tasks, std::string group_token,
-              std::string api_key)
+              Caller caller)
       : listener_(listener),
         tasks_(tasks),
         group_token_(std::move(group_token)),
-        api_key_(std::move(api_key)) {}
+        caller_(std::move(caller)) {}
 
   kj::Promise<void> generate(GenerateContext context) override {
     return TranslateErrors([&] {
       auto request = kj::heap<GenerateRequest>(Read(context.getParams().getRequest()));
-      auto prompt = listener_.OnPrompt(*request);
+      auto prompt = listener_.OnPrompt(*request, caller_);
       return prompt.then(
           [this, context, request = kj::mv(request)](kj::Own<EncodedPrompt>&& prompt) mutable {
             Generate(context, *request, std::move(*prompt));
@@ -190,6 +190,16 @@ class ServicePort : public wire::Coordinator::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> records(RecordsContext context) override {
+    const auto params = context.getParams();
+    Write(listener_.OnRecords({.request = ToString(params.getRequest()),
+                               .tenant = caller_.tenant,
+                               .since_ms = params.getSinceMs(),
+                               .after = params.getAfter()}),
+          context.getResults().initPage());
+    return kj::READY_NOW;
+  }
+
   kj::Promise<void> models(ModelsContext context) override {
     const std::vector<ServedModel> models = listener_.OnModels();
     auto list = context.getResults().initModels(static_cast<unsigned>(models.size()));
@@ -200,7 +210,7 @@ class ServicePort : public wire::Coordinator::Server {
  private:
   void Generate(GenerateContext& context, const GenerateRequest& request, EncodedPrompt prompt) {
     auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_);
-    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), api_key_, *sink);
+    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), caller_, *sink);
     auto outcome = context.getResults().initOutcome();
     if (reply.generation == 0) {
       Write(reply.refusal, outcome.initRefused());
@@ -212,20 +222,23 @@ class ServicePort : public wire::Coordinator::Server {
     accepted.setSeed(reply.seed);
     accepted.setCursor(ToText(reply.cursor));
     accepted.setRecomputing(reply.recomputing);
+    accepted.setDegraded(reply.rung != 0);
+    accepted.setModelUsed(ToText(reply.model_used));
+    accepted.setRung(reply.rung);
     accepted.setGeneration(kj::heap<GenerationServer>(kj::mv(sink)));
   }
 
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
   const std::string group_token_;
-  const std::string api_key_;  // Of the program at the other end.
+  const Caller caller_;
 };
 
 }  // namespace
 
 wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks,
-                                          std::string group_token, std::string api_key) {
-  return kj::heap<ServicePort>(listener, tasks, std::move(group_token), std::move(api_key));
+                                          std::string group_token, Caller caller) {
+  return kj::heap<ServicePort>(listener, tasks, std::move(group_token), std::move(caller));
 }
 
 }  // namespace shoal::rpc

@@ -11,9 +11,9 @@
 
 namespace shoal::rpc {
 
-// `group_token`: who drains a group must show it. Empty: none is asked for. `api_key`: the other
-// end's. `listener` and `tasks` outlive it and all generations that it hands out.
+// `group_token`: who drains a group must show it. Empty: none is asked for. `caller`: the other
+// end. `listener` and `tasks` outlive it and all generations that it hands out.
 wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks,
-                                          std::string group_token, std::string api_key);
+                                          std::string group_token, Caller caller);
 
 }  // namespace shoal::rpc

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "transport/base/check.h"
 
@@ -34,7 +35,10 @@ PrefixCache::Node PrefixCache::Root(std::string_view salt) const {
   std::string bytes = root_;
   AppendPart(salt, bytes);
   const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  return {.hash_low = hash.low64, .hash_high = hash.high64, .entry = 0};
+  return {.hash_low = hash.low64,
+          .hash_high = hash.high64,
+          .entry = 0,
+          .public_hash = PrefixHashRoot(salt)};
 }
 
 PrefixCache::Hash PrefixCache::Chain(const Node& parent, std::span<const int32_t> tokens) {
@@ -63,7 +67,7 @@ std::optional<PrefixCache::Hit> PrefixCache::Find(const Node& parent,
   if (found == blocks_.end()) return std::nullopt;
   const Entry& entry = At(found->second);
   if (!Matches(entry, parent, tokens, salt)) return std::nullopt;
-  return Hit{found->second, {hash.low, hash.high, entry.number}};
+  return Hit{found->second, {hash.low, hash.high, entry.number, entry.public_hash}};
 }
 
 PrefixCache::Added PrefixCache::Add(const Node& parent, std::span<const int32_t> tokens,
@@ -72,7 +76,7 @@ PrefixCache::Added PrefixCache::Add(const Node& parent, std::span<const int32_t>
   if (const auto found = blocks_.find(hash); found != blocks_.end()) {
     const Entry& there = At(found->second);
     if (Matches(there, parent, tokens, salt)) {
-      return {.node = {hash.low, hash.high, there.number}, .is_new = false};
+      return {.node = {hash.low, hash.high, there.number, there.public_hash}, .is_new = false};
     }
     Forget(found->second);
   }
@@ -81,17 +85,43 @@ PrefixCache::Added PrefixCache::Add(const Node& parent, std::span<const int32_t>
   entry.number = ++numbers_;
   entry.parent = parent.entry;
   entry.hash = hash;
+  entry.public_hash = PrefixHashNext(parent.public_hash, tokens);
   entry.salt = parent.entry == 0 ? std::string(salt) : std::string();
   std::copy(tokens.begin(), tokens.end(), entry.tokens.begin());
   blocks_.emplace(hash, block);
-  return {.node = {hash.low, hash.high, entry.number}, .is_new = true};
+  NoteChange(entry.public_hash, +1);
+  return {.node = {hash.low, hash.high, entry.number, entry.public_hash}, .is_new = true};
 }
 
 void PrefixCache::Forget(int32_t block) {
   Entry& entry = At(block);
   if (entry.number == 0) return;
   blocks_.erase(entry.hash);
+  NoteChange(entry.public_hash, -1);
   entry = {};
+}
+
+void PrefixCache::NoteChange(uint64_t public_hash, int32_t by) {
+  const auto change = changes_.try_emplace(public_hash, 0).first;
+  change->second += by;
+  if (change->second == 0) changes_.erase(change);
+}
+
+void PrefixCache::ReportAnew() {
+  changes_.clear();
+  report_full_ = true;
+  for (const auto& [hash, block] : blocks_) NoteChange(At(block).public_hash, +1);
+}
+
+PrefixReport PrefixCache::TakeReport() {
+  PrefixReport report;
+  report.full = std::exchange(report_full_, false);
+  auto change = changes_.begin();
+  for (size_t count = 0; count < kPrefixReportMax && change != changes_.end(); ++count) {
+    (change->second > 0 ? report.added : report.removed).push_back(change->first);
+    change = changes_.erase(change);
+  }
+  return report;
 }
 
 }  // namespace shoal::engine

@@ -7,6 +7,9 @@
 // of its parent's hash and its own tokens. The hash only says where to look: a hit compares the
 // salt, the tokens, and that the parent is the very block that the chain went through, so equal
 // hashes of different prefixes cannot be mistaken for each other.
+//
+// It also tells what has changed, in hashes that a coordinator can compute for a prompt
+// (transport/base/generation/prefix_hash.h).
 
 #include <array>
 #include <cstdint>
@@ -17,9 +20,12 @@
 #include <unordered_map>
 #include <vector>
 
+#include "transport/base/generation/prefix_hash.h"
 #include "worker/engine/cache/block_pool.h"
 
 namespace shoal::engine {
+
+static_assert(kPrefixBlockTokens == BlockPool::kBlockTokens);
 
 // Threading: one thread.
 class PrefixCache {
@@ -28,7 +34,8 @@ class PrefixCache {
   struct Node {
     uint64_t hash_low = 0;
     uint64_t hash_high = 0;
-    uint64_t entry = 0;  // A number that no other content ever has; 0: the root.
+    uint64_t entry = 0;        // A number that no other content ever has; 0: the root.
+    uint64_t public_hash = 0;  // As in reports.
   };
   struct Hit {
     int32_t block = 0;
@@ -62,6 +69,12 @@ class PrefixCache {
   // `block` will hold something else. Does nothing if it is not in the cache.
   void Forget(int32_t block);
 
+  // Whoever hears the reports knows nothing: the next one is full.
+  void ReportAnew();
+  // What has changed since the last call, kPrefixReportMax hashes at most; the rest comes with the
+  // next ones.
+  PrefixReport TakeReport();
+
  private:
   struct Hash {
     uint64_t low = 0;
@@ -75,6 +88,7 @@ class PrefixCache {
     uint64_t number = 0;  // 0: not in the cache.
     uint64_t parent = 0;
     Hash hash;
+    uint64_t public_hash = 0;
     std::string salt;  // Only in a chain's first block: the others have their parent's.
     std::array<int32_t, BlockPool::kBlockTokens> tokens{};
   };
@@ -82,6 +96,7 @@ class PrefixCache {
   static Hash Chain(const Node& parent, std::span<const int32_t> tokens);
   static bool Matches(const Entry& entry, const Node& parent, std::span<const int32_t> tokens,
                       std::string_view salt);
+  void NoteChange(uint64_t public_hash, int32_t by);
   Entry& At(int32_t block) { return entries_[static_cast<size_t>(block)]; }
   const Entry& At(int32_t block) const { return entries_[static_cast<size_t>(block)]; }
 
@@ -89,6 +104,10 @@ class PrefixCache {
   std::vector<Entry> entries_;  // By block.
   std::unordered_map<Hash, int32_t, HashOfHash> blocks_;
   uint64_t numbers_ = 0;
+  // Hashes that have come (more often than gone) or gone since they were reported. At most as many
+  // as the blocks that are there and those that were reported.
+  std::unordered_map<uint64_t, int32_t> changes_;
+  bool report_full_ = true;
 };
 
 }  // namespace shoal::engine

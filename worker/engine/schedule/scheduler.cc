@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "transport/base/check.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "worker/engine/schedule/scheduler_state.h"
 
 namespace shoal::engine {
@@ -56,15 +57,22 @@ SubmitOutcome Scheduler::Submit(SequenceRequest request) {
   }
   Sequence sequence;
   sequence.id = id;
-  sequence.turn = {params.priority, state_->arrivals++};
+  sequence.service_class = request.service_class;
+  sequence.turn = {Sequence::RankOf(request.service_class, params.priority), state_->arrivals++};
   sequence.incarnation = state_->incarnations++;
   sequence.params = params;
+  sequence.salt = PrefixSalt(request.tenant, params.cache_salt);
   sequence.params.tokens_max = tokens_max;  // Bounded, so that sums with it cannot overflow.
   sequence.prompt_count = prompt_count;
   sequence.prompt_delivered = request.prompt_logprobs_given;
   sequence.tokens = std::move(request.prompt);
   sequence.tokens.insert(sequence.tokens.end(), request.generated.begin(), request.generated.end());
+  if (request.deadline_ms > 0) {
+    sequence.deadline = state_->now + request.deadline_ms * kMillisecondNs;
+    state_->deadlines.emplace(*sequence.deadline, id);
+  }
   Sequence& stored = state_->sequences.emplace(id, std::move(sequence)).first->second;
+  state_->CountWaiting(stored, 1);
   if (options.batch_policy == BatchPolicy::kThreshold) {
     stored.submitted = state_->now;
     state_->gathering.emplace(stored.turn.arrival, &stored);
@@ -84,12 +92,33 @@ void Scheduler::CancelAll() {
   while (!state_->gathering.empty()) Cancel(state_->gathering.begin()->second->id);
 }
 
-void Scheduler::SetTime(TimeNs now) { state_->now = now; }
+void Scheduler::SetTime(TimeNs now) {
+  if (state_->busy) state_->busy_ns += now - state_->now;
+  state_->busy = !state_->in_flight.empty();
+  state_->now = now;
+}
 
-std::optional<TimeNs> Scheduler::wake_time() const { return state_->merge_time(); }
+std::optional<TimeNs> Scheduler::wake_time() const {
+  std::optional<TimeNs> wake = state_->merge_time();
+  if (!state_->deadlines.empty()) {
+    const TimeNs deadline = state_->deadlines.begin()->first;
+    wake = std::min(wake.value_or(deadline), deadline);
+  }
+  return wake;
+}
+
+int64_t Scheduler::State::TokensLeft(const Sequence& sequence) {
+  return sequence.params.tokens_max - (sequence.token_count() - sequence.prompt_count);
+}
+
+void Scheduler::State::CountWaiting(const Sequence& sequence, int sign) {
+  waiting_rows += sign * sequence.token_count();
+  waiting_tokens += sign * TokensLeft(sequence);
+}
 
 std::optional<StepPlan> Scheduler::NextStep() {
   State& state = *state_;
+  state.EndOverdue();
   const int32_t stages = state.options.steps_in_flight_max;
   if (steps_in_flight() >= stages) return std::nullopt;
   State::Pass pass;
@@ -140,6 +169,12 @@ int32_t Scheduler::steps_in_flight() const {
   return static_cast<int32_t>(state_->in_flight.size());
 }
 
+int64_t Scheduler::deadline_left_ms(uint64_t id) const {
+  const auto entry = state_->sequences.find(id);
+  if (entry == state_->sequences.end() || !entry->second.deadline) return 0;
+  return std::max<int64_t>(1, (*entry->second.deadline - state_->now) / kMillisecondNs);
+}
+
 bool Scheduler::idle() const { return state_->sequences.empty() && state_->in_flight.empty(); }
 
 SchedulerStats Scheduler::stats() const {
@@ -156,7 +191,20 @@ SchedulerStats Scheduler::stats() const {
   stats.preemptions_total = state_->preemptions;
   stats.drafted_tokens_total = state_->drafted_tokens;
   stats.accepted_tokens_total = state_->accepted_tokens;
+  stats.prompt_rows_left = state_->waiting_rows;
+  stats.tokens_left = state_->waiting_tokens;
+  for (const auto& [turn, sequence] : state_->running) {
+    if (sequence->prefilling()) stats.prompt_rows_left += sequence->start_count - sequence->planned;
+    stats.tokens_left += State::TokensLeft(*sequence);
+  }
+  stats.prompt_rows_total = state_->prompt_rows;
+  stats.generated_tokens_total = state_->generated_tokens;
+  stats.busy_us_total = state_->busy_ns * 1'000 / kMillisecondNs;
   return stats;
 }
+
+void Scheduler::ReportPrefixesAnew() { state_->prefixes.ReportAnew(); }
+
+PrefixReport Scheduler::TakePrefixReport() { return state_->prefixes.TakeReport(); }
 
 }  // namespace shoal::engine

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "transport/base/clock.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/group.h"
 #include "worker/engine/step_plan.h"
@@ -49,16 +50,23 @@ enum class [[nodiscard]] SubmitOutcome : uint8_t{
     kNeverFits,  // Longer than the context or than the whole cache: tell the user.
 };
 
-// Order:     by priority, lower ones first, and of one priority first come, first served; with a
-//            floor, so that whatever arrives, none waits for ever (class_queue.h for its start,
-//            scheduler_plan.cc from then on). Every step visits the running sequences in this
-//            order: those that can decode get one row, those in their prompt what is left of the
-//            prefill budget; waiting requests start in their turn. So a decode waits for at most
-//            one chunk of prompts. With several steps in flight a step decodes at most its share of
-//            the running sequences, so that every pipeline stage has work.
+// Order:     by service class, then by priority, lower ones first, and of one priority first come,
+//            first served; with a floor, so that whatever arrives, none waits for ever
+//            (class_queue.h for its start, scheduler_plan.cc from then on). Every step visits the
+//            running sequences in this order: those that can decode get one row, those in their
+//            prompt what is left of the prefill budget; waiting requests start in their turn. So a
+//            decode waits for at most one chunk of prompts. With several steps in flight a step
+//            decodes at most its share of the running sequences, so that every pipeline stage has
+//            work.
 // Blocks:    taken as positions are needed. When none are free, the sequence whose turn is last is
 //            preempted: its blocks are freed and it waits in its turn, with its tokens, to be
 //            recomputed. A request that has waited is never failed for lack of blocks.
+// Classes:   a request for which there is no slot, or no block, takes those of sequences of a worse
+//            service class, the worst and of it the last one first; these wait as above. So it is
+//            behind their prompts for no longer than the steps under way take, but for the floor
+//            (scheduler_classes.cc).
+// Deadlines: a sequence whose deadline is over ends with the next plan, whether it has started or
+//            not: TakeUpdates reports kCancelled with kDeadlineOver.
 // Prefixes:  with prefix_cache, full blocks that were computed without an error stay until their
 //            memory is needed, least recently used first; a sequence starts after those that it
 //            finds. Never with prompt_logprobs, and at least its last token is computed.
@@ -84,10 +92,12 @@ class Scheduler {
   void Cancel(uint64_t id);
   void CancelAll();
 
-  // What time it is; it never goes back. Only BatchPolicy::kThreshold asks.
+  // What time it is; it never goes back. Deadlines count from the last time that it was told, and
+  // what is under way between two such times makes them busy. Plans depend on it only for
+  // deadlines, and with BatchPolicy::kThreshold.
   void SetTime(TimeNs now);
   // When NextStep may have a plan although nothing else happens: those that wait will have waited
-  // long enough.
+  // long enough, or a deadline is over.
   std::optional<TimeNs> wake_time() const;
 
   // The next plan, or nothing if no sequence can advance now (all in flight, or none there). Plans
@@ -109,8 +119,14 @@ class Scheduler {
   std::vector<SequenceUpdate> TakeUpdates();
 
   int32_t steps_in_flight() const;
+  // What is left of that sequence's deadline, at least 1. 0: it has none, or is not there.
+  int64_t deadline_left_ms(uint64_t id) const;
   bool idle() const;  // Nothing runs, waits or is in flight.
   SchedulerStats stats() const;
+
+  // As PrefixCache's.
+  void ReportPrefixesAnew();
+  PrefixReport TakePrefixReport();
 
  private:
   struct State;

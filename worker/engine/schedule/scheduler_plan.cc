@@ -14,6 +14,13 @@
 //   - A sequence that only decodes lacks neither. With several stages a step may leave it out, but
 //     those that it takes are under way until as many more steps are, and so cannot be in them; the
 //     share of decodes_left times the stages is all that run.
+//   - A start may also preempt V for its service class (scheduler_classes.cc): that counts as
+//   above,
+//     if V arrived before what starts. Promoted sequences are not preempted so, but for a better
+//     class they may lose their promotion: only while FloorSequences() others that are promoted run
+//     and arrived earlier. These are of E, so after the ends of as many of E as it takes V is
+//     promoted for good. While prompts of a better class want rows, those of promoted ones get
+//     fewer in a step, but at least one.
 // One that waits for its start, at first or preempted, has the floor of ClassQueue; once it is
 // promoted, nothing else starts before it, and what runs has a bounded length.
 
@@ -52,6 +59,7 @@ void Scheduler::State::Preempt(Sequence& sequence) {
   sequence.incarnation = incarnations++;
   sequence.prompt_logprobs.clear();  // Computed again, to the same bits.
   Enqueue(sequence);
+  CountWaiting(sequence, 1);
   ++preemptions;
 }
 
@@ -62,6 +70,7 @@ void Scheduler::State::PreemptLater(const Sequence& sequence, int64_t wanted, Pa
     Sequence& last = *running.rbegin()->second;
     NoteTaker(last, sequence.turn.arrival, pass);
     Preempt(last);
+    pass.took_blocks = true;
   }
 }
 
@@ -110,7 +119,8 @@ int64_t Scheduler::State::PlanRows(Sequence& sequence, int64_t row_limit, Pass& 
   sequence.planned = row_end;
   std::vector<UnprovenBlock> unproven;
   if (prefilling) unproven = AddToPrefixes(sequence, row_end);
-  pass.flight.items.push_back({sequence.id, sequence.incarnation, item, std::move(unproven)});
+  pass.flight.items.push_back(
+      {sequence.id, sequence.incarnation, item, std::move(unproven), prefilling});
   pass.plan.items.push_back(std::move(item));
   return pass.flight.items.back().item.row_count;
 }
@@ -146,7 +156,7 @@ std::vector<int32_t> Scheduler::State::Draft(const Sequence& sequence, Pass& pas
 std::vector<PrefixCache::Hit> Scheduler::State::FindPrefix(const Sequence& sequence) const {
   std::vector<PrefixCache::Hit> hits;
   if (!options.prefix_cache || !sequence.SharesBlocks()) return hits;
-  const std::string& salt = sequence.params.cache_salt;
+  const std::string& salt = sequence.salt;
   PrefixCache::Node node = prefixes.Root(salt);
   const std::span<const int32_t> tokens = sequence.tokens;
   for (size_t begin = 0; begin + BlockPool::kBlockTokens < tokens.size();
@@ -159,19 +169,34 @@ std::vector<PrefixCache::Hit> Scheduler::State::FindPrefix(const Sequence& seque
   return hits;
 }
 
-// Result: false if there is no room for it now.
-bool Scheduler::State::PlanStart(Sequence& sequence, Pass& pass) {
-  const std::vector<PrefixCache::Hit> hits = FindPrefix(sequence);
-  const auto hit_count = static_cast<int64_t>(hits.size());
-  // What it takes from the free blocks, found ones that nobody has included. Where nothing runs all
-  // blocks are free, and a request that never fits was refused at once; a full sequence has no
-  // further token, so it may need one block less.
+// Found ones that nobody has included.
+int64_t Scheduler::State::BlocksToStart(const Sequence& sequence,
+                                        const std::vector<PrefixCache::Hit>& hits) const {
   const int64_t taken = std::count_if(hits.begin(), hits.end(), [&](const PrefixCache::Hit& hit) {
     return blocks.taken(hit.block);
   });
-  const int64_t need = BlockPool::BlocksFor(sequence.token_count() + 1) - taken;
-  if (!running.empty() && need > blocks.free_count() - BlocksPromised()) return false;
+  return BlockPool::BlocksFor(sequence.token_count() + 1) - taken;
+}
 
+// Where nothing runs all blocks are free, and a request that never fits was refused at once; a full
+// sequence has no further token, so it may need one block less.
+bool Scheduler::State::HasBlocks(int64_t need) const {
+  return running.empty() || need <= blocks.free_count() - BlocksPromised();
+}
+
+// Result: false if there is no room for it now.
+bool Scheduler::State::PlanStart(Sequence& sequence, Pass& pass) {
+  while (slots_free.empty()) {
+    if (!PreemptWorse(sequence, pass)) return false;
+  }
+  const std::vector<PrefixCache::Hit> hits = FindPrefix(sequence);
+  const auto hit_count = static_cast<int64_t>(hits.size());
+  // What is preempted now leaves the blocks that were found in the cache.
+  while (!HasBlocks(BlocksToStart(sequence, hits))) {
+    if (!PreemptWorse(sequence, pass)) return false;
+  }
+
+  CountWaiting(sequence, -1);
   sequence.turn = waiting.front_turn();  // It may have been promoted.
   waiting.Serve(sequence.turn);
   running.emplace(sequence.turn, &sequence);
@@ -185,7 +210,7 @@ bool Scheduler::State::PlanStart(Sequence& sequence, Pass& pass) {
     blocks.Share(hit.block);
     sequence.blocks.push_back(hit.block);
   }
-  sequence.chain = hits.empty() ? prefixes.Root(sequence.params.cache_salt) : hits.back().node;
+  sequence.chain = hits.empty() ? prefixes.Root(sequence.salt) : hits.back().node;
   sequence.chain_blocks = hit_count;
   if (options.prefix_cache && sequence.SharesBlocks()) {
     ++prefix_queries;
@@ -195,7 +220,7 @@ bool Scheduler::State::PlanStart(Sequence& sequence, Pass& pass) {
   pass.plan.starts.push_back({sequence.slot, sequence.id, sequence.tokens,
                               static_cast<uint32_t>(sequence.prompt_count), sequence.params,
                               sequence.blocks});
-  const int64_t rows = PlanRows(sequence, pass.prefill_budget, pass);
+  const int64_t rows = PlanRows(sequence, RowLimit(sequence, pass), pass);
   SHOAL_CHECK(rows > 0, "sequence ", sequence.id, " started without a block");
   pass.prefill_budget -= rows;
   return true;
@@ -203,8 +228,8 @@ bool Scheduler::State::PlanStart(Sequence& sequence, Pass& pass) {
 
 // Starts waiting requests whose turn is before `turn`: one that does not fit holds back the rest.
 void Scheduler::State::PlanStartsBefore(const Turn& turn, Pass& pass) {
-  while (pass.starts && pass.prefill_budget > 0 && !waiting.empty() && !slots_free.empty() &&
-         waiting.front_turn() < turn) {
+  while (pass.starts && !waiting.empty() && waiting.front_turn() < turn &&
+         pass.prefill_budget > 0) {
     pass.starts = PlanStart(*waiting.front(), pass);
   }
 }
@@ -221,16 +246,28 @@ void Scheduler::State::MergeGathering() {
   gathering.clear();
 }
 
+void Scheduler::State::EndOverdue() {
+  while (!deadlines.empty() && deadlines.begin()->first <= now) {
+    Finish(deadlines.begin()->second, FinishReason::kCancelled, std::string(kDeadlineOver));
+  }
+}
+
 void Scheduler::State::PlanPass(Pass& pass) {
-  const int64_t preemptions_before = preemptions;
-  // Sequences after the current one may be preempted meanwhile, itself never, and what starts comes
-  // before it; so the iterator holds.
+  LimitFloor();
+  LimitFloorRows(pass);
   for (auto entry = running.begin(); entry != running.end(); ++entry) {
     // What was just preempted must not take its blocks back in the same step.
-    if (preemptions == preemptions_before) PlanStartsBefore(entry->first, pass);
+    if (!pass.took_blocks) {
+      // What starts comes before the current one, and may take its place only if it is the last.
+      const Turn turn = entry->first;
+      PlanStartsBefore(turn, pass);
+      entry = running.lower_bound(turn);
+      if (entry == running.end()) break;
+    }
+    // Sequences after the current one may be preempted meanwhile, itself never.
     if (entry->second->CanAdvance()) PlanRunning(*entry->second, pass);
   }
-  if (preemptions == preemptions_before) PlanStartsBefore({INT64_MAX, UINT64_MAX}, pass);
+  if (!pass.took_blocks) PlanStartsBefore({INT64_MAX, UINT64_MAX}, pass);
   if (pass.passed_over != nullptr) CountPassedOver(*pass.passed_over);
 }
 
@@ -238,10 +275,11 @@ void Scheduler::State::PlanPass(Pass& pass) {
 // takes what it needs.
 void Scheduler::State::PlanRunning(Sequence& sequence, Pass& pass) {
   const bool prefilling = sequence.prefilling();
-  int64_t& rows_left = prefilling ? pass.prefill_budget : pass.decodes_left;
-  if (rows_left > 0) {
-    const int64_t rows = PlanRows(sequence, rows_left, pass);
-    rows_left -= prefilling ? rows : std::min<int64_t>(rows, 1);
+  const int64_t row_limit = prefilling ? RowLimit(sequence, pass) : pass.decodes_left;
+  if (row_limit > 0) {
+    const int64_t rows = PlanRows(sequence, row_limit, pass);
+    if (prefilling) pass.prefill_budget -= rows;
+    if (!prefilling) pass.decodes_left -= std::min<int64_t>(rows, 1);
     if (rows > 0) return;
   } else if (prefilling) {
     NoteTaker(sequence, pass.prompt_rows_to, pass);
@@ -253,7 +291,7 @@ void Scheduler::State::PlanRunning(Sequence& sequence, Pass& pass) {
 
 void Scheduler::State::NoteTaker(Sequence& sequence, uint64_t taker, Pass& pass) {
   const Turn& turn = sequence.turn;
-  if (turn.service_class == kPromotedClass || turn.arrival >= taker) return;
+  if (sequence.promoted() || turn.arrival >= taker) return;
   if (pass.passed_over == nullptr || turn.arrival < pass.passed_over->turn.arrival) {
     pass.passed_over = &sequence;
   }
@@ -272,6 +310,7 @@ void Scheduler::State::CountPassedOver(Sequence& sequence) {
 
 // Gives `plan` its number.
 void Scheduler::State::Send(StepPlan& plan, StepInFlight flight) {
+  busy = busy || !plan.items.empty();
   plan.step = next_step++;
   flight.step = plan.step;
   in_flight.push_back(std::move(flight));

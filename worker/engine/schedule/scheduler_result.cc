@@ -30,9 +30,11 @@ void Scheduler::State::Finish(uint64_t id, FinishReason reason, std::string deta
   if (sequence.slot != kNoSlot) {
     Vacate(sequence);
     if (reason == FinishReason::kCancelled) cancelled_end = true;
-  } else if (gathering.erase(sequence.turn.arrival) == 0) {
-    waiting.Remove(sequence.turn.arrival);
+  } else {
+    CountWaiting(sequence, -1);
+    if (gathering.erase(sequence.turn.arrival) == 0) waiting.Remove(sequence.turn.arrival);
   }
+  if (sequence.deadline) deadlines.erase({*sequence.deadline, id});
   SequenceUpdate& update = UpdateOf(sequence);
   update.finish = reason;
   update.detail = std::move(detail);
@@ -63,6 +65,7 @@ bool Scheduler::State::TakeToken(Sequence& sequence, ChosenToken chosen) {
   SequenceUpdate& update = UpdateOf(sequence);
   sequence.tokens.push_back(chosen.token);
   update.tokens.push_back(chosen.token);
+  ++generated_tokens;
   if (sequence.token_count() == sequence.prompt_count + 1) {
     update.cached_tokens = sequence.found_count;
   }
@@ -115,7 +118,7 @@ std::vector<UnprovenBlock> Scheduler::State::AddToPrefixes(Sequence& sequence, i
     const int32_t block = sequence.blocks[index];
     const PrefixCache::Added added = prefixes.Add(
         sequence.chain, tokens.subspan(index * BlockPool::kBlockTokens, BlockPool::kBlockTokens),
-        sequence.params.cache_salt, block);
+        sequence.salt, block);
     sequence.chain = added.node;
     ++sequence.chain_blocks;
     if (!added.is_new) continue;
@@ -150,6 +153,7 @@ void Scheduler::State::TakeItem(const ItemInFlight& flight, ItemResult result) {
   const StepItem& item = flight.item;
   // Without the rows of guessed tokens, which count only if the guesses were right.
   const int64_t row_count = int64_t{item.row_count} - static_cast<int64_t>(item.drafts.size());
+  if (flight.prompt) prompt_rows += item.row_count;
   const bool failed = result.bad_row >= 0 && result.bad_row < row_count;
   const auto entry = sequences.find(flight.id);
   const bool is_current =

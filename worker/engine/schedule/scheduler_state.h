@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "worker/engine/cache/block_pool.h"
@@ -29,7 +30,12 @@ struct Scheduler::State {
     int64_t prefill_budget = 0;
     int64_t decodes_left = 0;
     int64_t drafts_left = 0;
-    bool starts = true;  // False once one must wait: those after it then wait too.
+    bool starts = true;        // False once one must wait: those after it then wait too.
+    bool took_blocks = false;  // From running sequences, for one that runs.
+    // The best class that prompts want rows of: each promoted prompt of a worse one gets at most
+    // floor_rows. None: nobody minds.
+    std::optional<ServiceClass> prompts_of{};
+    int64_t floor_rows = 0;
     // The latest arrival among the sequences that got prompt rows, and among those that took
     // blocks.
     uint64_t prompt_rows_to = 0;
@@ -40,6 +46,7 @@ struct Scheduler::State {
   // Planning.
   void PlanPass(Pass& pass);
   int64_t DraftRows() const;
+  void EndOverdue();
   void Send(StepPlan& plan, StepInFlight flight);
 
   // Results.
@@ -51,13 +58,19 @@ struct Scheduler::State {
   // Lets those that gather start, if there are enough of them or one has waited long enough.
   void MergeGathering();
   std::optional<TimeNs> merge_time() const;
+  // What is reported of those that wait; `sign`: 1 when it begins to, -1 when it no longer does.
+  void CountWaiting(const Sequence& sequence, int sign);
+  // Tokens that it may still generate.
+  static int64_t TokensLeft(const Sequence& sequence);
 
   const SchedulerOptions options;
   BlockPool blocks;
   PrefixCache prefixes;
   std::unordered_map<uint64_t, Sequence> sequences;  // By id; references stay valid.
   TimeNs now = 0;
-  std::map<uint64_t, Sequence*> gathering;  // By arrival: those that may not start yet.
+  bool busy = false;  // A step was under way at some time since `now`.
+  std::set<std::pair<TimeNs, uint64_t>> deadlines;  // Of those that live, with their ids.
+  std::map<uint64_t, Sequence*> gathering;          // By arrival: those that may not start yet.
   ClassQueue<Sequence*> waiting;
   std::map<Turn, Sequence*> running;
   std::set<uint32_t> slots_free;  // Also those in `ends`.
@@ -75,6 +88,11 @@ struct Scheduler::State {
   int64_t prefix_queries = 0;
   int64_t prefix_query_tokens = 0;
   int64_t prefix_hit_tokens = 0;
+  int64_t waiting_rows = 0;    // As SchedulerStats::prompt_rows_left and tokens_left, of those that
+  int64_t waiting_tokens = 0;  // wait or gather.
+  int64_t prompt_rows = 0;
+  int64_t generated_tokens = 0;
+  TimeNs busy_ns = 0;
 
  private:
   int32_t TakeBlock();
@@ -87,11 +105,24 @@ struct Scheduler::State {
   std::vector<int32_t> Draft(const Sequence& sequence, Pass& pass) const;
   void PlanStartsBefore(const Turn& turn, Pass& pass);
   bool PlanStart(Sequence& sequence, Pass& pass);
+  // The blocks that it would take from the free ones.
+  int64_t BlocksToStart(const Sequence& sequence, const std::vector<PrefixCache::Hit>& hits) const;
+  bool HasBlocks(int64_t need) const;
   std::vector<PrefixCache::Hit> FindPrefix(const Sequence& sequence) const;
   void PlanRunning(Sequence& sequence, Pass& pass);
   // `sequence` lacks what went to the sequence of arrival `taker`, or was preempted for it.
   static void NoteTaker(Sequence& sequence, uint64_t taker, Pass& pass);
   void CountPassedOver(Sequence& sequence);
+
+  // Between classes (scheduler_classes.cc).
+  int64_t FloorSequences() const;
+  std::optional<ServiceClass> BestWaiting() const;
+  Sequence* FindWorse(ServiceClass service_class) const;
+  bool PreemptWorse(const Sequence& front, Pass& pass);
+  void LimitFloor();
+  void LimitFloorRows(Pass& pass) const;
+  bool CouldStart(const Sequence& sequence) const;
+  int64_t RowLimit(const Sequence& sequence, const Pass& pass) const;
 
   SequenceUpdate& UpdateOf(const Sequence& sequence);
   void TakePromptLogprobs(Sequence& sequence, const StepItem& item, ItemResult& result);

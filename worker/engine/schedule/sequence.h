@@ -3,11 +3,14 @@
 // One request inside the scheduler. Included by the scheduler's own files and its tests.
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "transport/base/class_queue.h"
 #include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
+#include "transport/base/overload/service_class.h"
 #include "worker/engine/cache/prefix_cache.h"
 #include "worker/engine/schedule/prompt_lookup.h"
 #include "worker/engine/step_plan.h"
@@ -16,12 +19,19 @@ namespace shoal::engine {
 
 constexpr uint32_t kNoSlot = UINT32_MAX;
 
+// No priority of one service class reaches into another.
+constexpr int64_t kRanksPerClass = 10'000;
+static_assert(kRanksPerClass > kPriorityMax - kPriorityMin);
+
 struct Sequence {
   uint64_t id = 0;
   TimeNs submitted = 0;
-  Turn turn;                // Its class and arrival; preemption takes from the last one.
+  Turn turn;  // Its rank and arrival; preemption takes from the last one.
+  ServiceClass service_class = ServiceClass::kCritical;
+  std::optional<TimeNs> deadline;  // When it ends at the latest.
   int32_t passed_over = 0;  // Steps in which it was the first to arrive of those passed over.
   GenerationParams params;
+  std::string salt;  // PrefixSalt: whose prefixes it may find.
   int64_t prompt_count = 0;
   std::vector<int32_t> tokens;  // The prompt, then what was generated.
 
@@ -44,6 +54,12 @@ struct Sequence {
   std::vector<TokenLogprobs> prompt_logprobs;
   bool prompt_delivered = false;
 
+  // Its turn's class while it is not promoted: the service class comes before the priority.
+  int64_t rank() const { return RankOf(service_class, params.priority); }
+  static int64_t RankOf(ServiceClass service_class, int32_t priority) {
+    return static_cast<int64_t>(service_class) * kRanksPerClass + priority;
+  }
+  bool promoted() const { return turn.service_class == kPromotedClass; }
   int64_t token_count() const { return static_cast<int64_t>(tokens.size()); }
   int64_t block_count() const { return static_cast<int64_t>(blocks.size()); }
   bool prefilling() const { return planned < start_count; }
@@ -69,6 +85,7 @@ struct ItemInFlight {
   uint64_t incarnation = 0;
   StepItem item;
   std::vector<UnprovenBlock> unproven;  // By position.
+  bool prompt = false;                  // Its rows are of what the sequence started with.
 };
 
 struct StepInFlight {

@@ -201,9 +201,10 @@ void CoordinatorSession::Introduce(std::vector<HeldStream> held, std::vector<Seq
 }
 
 void CoordinatorSession::QueueUpdates(std::vector<SequenceUpdate> updates,
-                                      const SchedulerStats& stats, uint64_t membership) {
+                                      const SchedulerStats& stats, PrefixReport prefixes,
+                                      uint64_t membership) {
   const auto link = LinkOf(membership);
-  if (link != nullptr) link->QueueUpdates(std::move(updates), stats);
+  if (link != nullptr) link->QueueUpdates(std::move(updates), stats, std::move(prefixes));
 }
 
 void CoordinatorSession::Drain(uint64_t membership) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "transport/base/generation/generation.h"
+#include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
 #include "transport/base/group.h"
 #include "transport/rpc/coordinator_link.h"
@@ -59,7 +60,7 @@ class CoordinatorSession {
   void Introduce(std::vector<HeldStream> held, std::vector<SequenceUpdate> again,
                  const SchedulerStats& stats, uint64_t membership);
   void QueueUpdates(std::vector<SequenceUpdate> updates, const SchedulerStats& stats,
-                    uint64_t membership);
+                    PrefixReport prefixes, uint64_t membership);
   void Drain(uint64_t membership);
   void SendQueued() noexcept;
   void SetProgress(uint64_t counter, bool pending);

@@ -28,7 +28,7 @@ size_t RequestBytes(const SequenceRequest& request) {
   return kEntryBytes + (request.prompt.size() + request.generated.size()) * sizeof(int32_t) +
          params.stop_ids.size() * sizeof(int32_t) +
          params.sampling.logit_bias.size() * sizeof(LogitBias) + params.cache_salt.size() +
-         params.grammar.text.size();
+         params.grammar.text.size() + request.tenant.size();
 }
 
 template <typename T>

@@ -41,14 +41,17 @@ LeaderLoop::~LeaderLoop() { context_.team.FinishIdleTask(); }
 void LeaderLoop::Run() {
   last_plan_ = context_.clock.now();
   for (;;) {
+    // Deadlines count from when a request is taken.
+    scheduler_.SetTime(context_.clock.now());
     TakeEvents();
     if (dismissed_ || HasToEnd()) break;
     if (context_.session.state() == CoordinatorSession::State::kFailed) break;
     CancelExpired();
-    scheduler_.SetTime(context_.clock.now());
     const int32_t in_flight = context_.step.in_flight();
     const bool worked = LeaderTurn(scheduler_, context_.step);
     if (worked) last_plan_ = context_.clock.now();
+    // What is reported counts a result together with the time that it took.
+    scheduler_.SetTime(context_.clock.now());
     context_.session.SetProgress(++turns_, !scheduler_.idle());
     // Sending takes a core from the step for a third of a millisecond, so a turn that only issued a
     // plan sends nothing: the turn that takes its result will.
@@ -147,6 +150,7 @@ void LeaderLoop::Join(const Membership& membership) {
   news_.clear();  // They are part of what is held.
   Introduce();
   sent_ = scheduler_.stats();
+  scheduler_.ReportPrefixesAnew();
   if (!drain_began_) return;
   const TimeNs most = membership.outcome.drain_timeout_ms * kMillisecondNs;
   drain_end_ = {*drain_began_ + most};
@@ -161,7 +165,8 @@ void LeaderLoop::Introduce() {
   for (const uint64_t id : told.cancelled) scheduler_.Cancel(id);
   int64_t tokens = 0;
   int64_t ended = 0;
-  for (const HeldStream& held : told.streams) {
+  for (HeldStream& held : told.streams) {
+    held.request.deadline_ms = scheduler_.deadline_left_ms(held.request.id);
     tokens += held.all.tokens_before + static_cast<int64_t>(held.all.tokens.size());
     ended += held.all.finish == FinishReason::kNone ? 0 : 1;
   }
@@ -203,8 +208,10 @@ void LeaderLoop::SendUpdates() {
   CollectUpdates();
   std::vector<SequenceUpdate> news = std::exchange(news_, {});
   const SchedulerStats stats = scheduler_.stats();
-  if (!joined_ || (news.empty() && stats == sent_)) return;
-  context_.session.QueueUpdates(std::move(news), stats, membership_.number);
+  if (!joined_) return;
+  PrefixReport prefixes = scheduler_.TakePrefixReport();
+  if (news.empty() && prefixes.empty() && stats == sent_) return;
+  context_.session.QueueUpdates(std::move(news), stats, std::move(prefixes), membership_.number);
   // From a kernel thread that waits: the link's thread and the coordinator then run on its core. On
   // this thread's core they would delay the next step of all ranks.
   context_.team.RunOnIdleThread(send_queued_);

@@ -23,6 +23,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "coordinator/cli/bench/load/event_reader.h"
 #include "transport/base/error.h"
 
 namespace shoal::cli {
@@ -33,60 +34,8 @@ namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kLineBytesMax = 1 << 20;
-constexpr uint64_t kBodyBytesMax = uint64_t{1} << 32;
+constexpr uint64_t kResponseBytesMax = uint64_t{1} << 32;
 constexpr auto kProgress = std::chrono::milliseconds(100);
-
-// What a line of an event stream says about the answer.
-struct EventReader {
-  explicit EventReader(RequestRecord& record) : record(record) {}
-
-  void Add(std::string_view bytes, TimeNs now) {
-    rest += bytes;
-    size_t begin = 0;
-    for (size_t end = rest.find('\n'); end != std::string::npos; end = rest.find('\n', begin)) {
-      TakeLine(std::string_view(rest).substr(begin, end - begin), now);
-      begin = end + 1;
-    }
-    rest.erase(0, begin);
-    if (rest.size() > kLineBytesMax) record.failure = "a line of the answer is too long";
-  }
-
-  void TakeLine(std::string_view line, TimeNs now) {
-    constexpr std::string_view kData = "data: ";
-    if (!line.starts_with(kData)) return;
-    line.remove_prefix(kData.size());
-    while (line.ends_with('\r')) line.remove_suffix(1);
-    if (line == "[DONE]") {
-      done = true;
-      return;
-    }
-    const Json event = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!event.is_object()) {
-      record.failure = "an event that is no JSON object";
-    } else if (event.contains("error")) {
-      record.failure = "an error in the stream: " + event["error"].value("code", std::string("?"));
-    } else {
-      TakeEvent(event, now);
-    }
-  }
-
-  void TakeEvent(const Json& event, TimeNs now) {
-    const auto usage = event.find("usage");
-    if (usage != event.end() && usage->is_object()) {
-      record.completion_tokens = usage->value("completion_tokens", int64_t{0});
-    }
-    const auto choices = event.find("choices");
-    if (choices == event.end() || !choices->is_array() || choices->empty()) return;
-    const Json& choice = choices->front();
-    const bool has_text = choice.is_object() && !choice.value("text", std::string()).empty();
-    if (has_text) record.events.push_back(now);
-  }
-
-  RequestRecord& record;
-  std::string rest;
-  bool done = false;
-};
 
 class Load {
  public:
@@ -155,7 +104,7 @@ class Load {
 
     beast::flat_buffer buffer;
     http::response_parser<http::buffer_body> parser;
-    parser.body_limit(kBodyBytesMax);
+    parser.body_limit(kResponseBytesMax);
     co_await http::async_read_header(stream, buffer, parser, asio::use_awaitable);
     const bool good = parser.get().result() == http::status::ok;
     if (!good) record.failure = Str("status ", parser.get().result_int());
@@ -172,7 +121,7 @@ class Load {
       const size_t bytes = piece.size() - parser.get().body().size;
       if (good) events.Add({piece.data(), bytes}, clock_.now());
     }
-    if (good && !events.done && record.failure.empty()) record.failure = "the stream broke off";
+    if (good && !events.done() && record.failure.empty()) record.failure = "the stream broke off";
   }
 
   http::request<http::string_body> MakeRequest(size_t index) const {

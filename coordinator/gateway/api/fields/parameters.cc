@@ -8,6 +8,7 @@
 
 #include "coordinator/gateway/api/api_error.h"
 #include "coordinator/gateway/api/fields/sampling_fields.h"
+#include "coordinator/gateway/api/request_headers.h"
 #include "coordinator/gateway/json/json_writer.h"
 
 namespace shoal::gateway {
@@ -253,7 +254,9 @@ std::string ParametersJson() {
     }
     json.EndObject();
   }
-  return json.EndArray().EndObject().Take();
+  json.EndArray().Key("headers");
+  WriteHeaders(json);
+  return json.EndObject().Take();
 }
 
 }  // namespace shoal::gateway

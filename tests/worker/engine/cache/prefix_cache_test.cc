@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
+#include <string_view>
 #include <vector>
 
 namespace shoal::engine {
@@ -69,6 +71,74 @@ TEST(PrefixCache, DoesNotFindWhatHangsOnAForgottenBlock) {
   EXPECT_EQ(cache.Find(latter, Block(2), "")->block, 3);
   cache.Forget(1);  // What is no longer found may be forgotten without harm.
   EXPECT_EQ(cache.Find(latter, Block(2), "")->block, 3);
+}
+
+std::vector<uint64_t> Sorted(std::vector<uint64_t> hashes) {
+  std::ranges::sort(hashes);
+  return hashes;
+}
+
+// A chain of four blocks, for the salt. Result: the places after each.
+std::vector<PrefixCache::Node> AddChain(PrefixCache& cache, std::string_view salt) {
+  std::vector<PrefixCache::Node> nodes = {cache.Root(salt)};
+  for (int32_t block = 0; block < 4; ++block) {
+    nodes.push_back(cache.Add(nodes.back(), Block(32 * block), salt, block).node);
+  }
+  return nodes;
+}
+
+// A coordinator that knows only the prompt computes the same.
+TEST(PrefixCacheReports, NameBlocksAsACoordinatorDoes) {
+  PrefixCache cache(8, "secret", "id");
+  AddChain(cache, "salt");
+  std::vector<int32_t> prompt(129);
+  std::iota(prompt.begin(), prompt.end(), 0);
+  const PrefixReport report = cache.TakeReport();
+  EXPECT_TRUE(report.full);
+  EXPECT_EQ(Sorted(report.added), Sorted(PrefixHashes("salt", prompt)));
+  EXPECT_TRUE(report.removed.empty());
+  EXPECT_TRUE(cache.TakeReport().empty());
+}
+
+TEST(PrefixCacheReports, TellWhatHasChanged) {
+  PrefixCache cache(8, "secret", "id");
+  const std::vector<PrefixCache::Node> nodes = AddChain(cache, "");
+  cache.TakeReport();
+  cache.Forget(3);
+  cache.Forget(2);
+  cache.Add(nodes[2], Block(64), "", 2);  // As it was.
+  EXPECT_EQ(cache.TakeReport(), (PrefixReport{.removed = {nodes[4].public_hash}}));
+  // Also behind a block that was found rather than computed.
+  const auto hit = cache.Find(nodes[2], Block(64), "");
+  ASSERT_TRUE(hit);
+  cache.Add(hit->node, Block(96), "", 5);
+  EXPECT_EQ(cache.TakeReport(), (PrefixReport{.added = {nodes[4].public_hash}}));
+}
+
+TEST(PrefixCacheReports, BeginAnewForWhoeverKnowsNothing) {
+  PrefixCache cache(8, "secret", "id");
+  AddChain(cache, "");
+  const PrefixReport first = cache.TakeReport();
+  cache.Forget(3);
+  cache.ReportAnew();
+  const PrefixReport again = cache.TakeReport();
+  EXPECT_TRUE(again.full);
+  EXPECT_EQ(again.added.size(), 3u);
+  EXPECT_TRUE(again.removed.empty());
+}
+
+TEST(PrefixCacheReports, ComeInParts) {
+  const auto blocks = static_cast<int32_t>(kPrefixReportMax + 10);
+  PrefixCache cache(blocks, "secret", "id");
+  const PrefixCache::Node root = cache.Root("");
+  for (int32_t block = 0; block < blocks; ++block) cache.Add(root, Block(block), "", block);
+  const PrefixReport first = cache.TakeReport();
+  const PrefixReport second = cache.TakeReport();
+  EXPECT_TRUE(first.full);
+  EXPECT_FALSE(second.full);
+  EXPECT_EQ(first.added.size(), kPrefixReportMax);
+  EXPECT_EQ(second.added.size(), 10u);
+  EXPECT_TRUE(cache.TakeReport().empty());
 }
 
 }  // namespace

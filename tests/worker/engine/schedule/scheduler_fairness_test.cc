@@ -80,8 +80,13 @@ TEST(SchedulerFairness, LetsNobodyBePreemptedBeforeItAdvancesForEver) {
 // The seed decides everything.
 class Flood {
  public:
-  explicit Flood(uint64_t seed)
-      : random_(seed), options_(RandomOptions()), scheduler_(options_), group_(options_) {}
+  // `classes`: what is urgent is of better service classes, too.
+  Flood(uint64_t seed, bool classes)
+      : random_(seed),
+        classes_(classes),
+        options_(RandomOptions()),
+        scheduler_(options_),
+        group_(options_) {}
 
   void Play() {
     for (int round = 0; round < 12; ++round) {
@@ -136,9 +141,10 @@ class Flood {
 
   void Submit(int64_t prompt, int64_t tokens, int32_t priority) {
     const auto first = static_cast<int32_t>(Draw(400));
-    ASSERT_EQ(scheduler_.Submit({next_id_++, Prompt(static_cast<int32_t>(prompt), first),
-                                 ParamsOf(priority, tokens)}),
-              SubmitOutcome::kAccepted);
+    SequenceRequest request{next_id_++, Prompt(static_cast<int32_t>(prompt), first),
+                            ParamsOf(priority, tokens)};
+    if (classes_) request.service_class = static_cast<ServiceClass>(priority);
+    ASSERT_EQ(scheduler_.Submit(std::move(request)), SubmitOutcome::kAccepted);
   }
 
   void Step() {
@@ -164,7 +170,8 @@ class Flood {
       progress = {.ground = end, .waited = 0};
     }
     for (const auto& [id, progress] : started_) {
-      EXPECT_LE(progress.waited, kWaitMax) << "sequence " << id << " waits at " << progress.ground;
+      EXPECT_LE(progress.waited, classes_ ? kWaitMaxOfClasses : kWaitMax)
+          << "sequence " << id << " waits at " << progress.ground;
     }
   }
 
@@ -181,8 +188,10 @@ class Flood {
 
   // Several times what the slowest of these runs needs.
   static constexpr int64_t kWaitMax = 400;
+  static constexpr int64_t kWaitMaxOfClasses = 2'500;
 
   std::mt19937_64 random_;
+  const bool classes_;
   SchedulerOptions options_;
   Scheduler scheduler_;
   FakeGroup group_;
@@ -199,12 +208,24 @@ TEST(SchedulerFairness, LetsEveryStartedSequenceAdvanceWithinABoundedNumberOfSte
   int64_t preemptions = 0;
   for (uint64_t seed = 1; seed <= 200; ++seed) {
     SCOPED_TRACE(Str("seed ", seed));
-    Flood flood(seed);
+    Flood flood(seed, /*classes=*/false);
     flood.Play();
     if (::testing::Test::HasFailure()) return;
     preemptions += flood.preemptions();
   }
   EXPECT_GT(preemptions, 300) << "the runs are of use only if they meet the rare paths";
+}
+
+TEST(SchedulerFairness, LetsEveryStartedSequenceAdvanceBesideBetterClassesWithoutEnd) {
+  int64_t preemptions = 0;
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    SCOPED_TRACE(Str("seed ", seed));
+    Flood flood(seed, /*classes=*/true);
+    flood.Play();
+    if (::testing::Test::HasFailure()) return;
+    preemptions += flood.preemptions();
+  }
+  EXPECT_GT(preemptions, 1'000) << "the runs are of use only if classes preempt each other";
 }
 
 }  // namespace

@@ -292,7 +292,10 @@ TEST(Resumable, NamesTheEndOfTheStreamToo) {
 
 TEST(ResumeRefusals, KnowNoCursorOfAnotherApiKey) {
   HttpGatewayOptions options = WithKey();
-  options.api_keys = {"one", "two"};
+  options.find_caller = [](std::string_view key) -> std::optional<rpc::Caller> {
+    if (key != "one" && key != "two") return std::nullopt;
+    return rpc::Caller{.owner = std::string(key)};
+  };
   GatewayFixture fixture(std::move(options));
   const auto headers = [](const std::string& key, const std::string& more) {
     return "Authorization: Bearer " + key + "\r\n" + more;

@@ -1,0 +1,72 @@
+#include "coordinator/cli/support/record_text.h"
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <ctime>
+
+#include "coordinator/gateway/json/records_json.h"
+#include "transport/base/check.h"
+#include "transport/base/error.h"
+
+namespace shoal::cli {
+namespace {
+
+struct Unit {
+  std::string_view name;
+  int64_t ms;
+};
+constexpr std::array<Unit, 4> kUnits = {{{"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}}};
+constexpr int64_t kLongestMs = 1'000LL * 3'600'000;
+
+}  // namespace
+
+std::string TimeText(int64_t unix_ms) {
+  const auto seconds = static_cast<std::time_t>(unix_ms / 1'000);
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  char text[32];
+  const size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+  char millis[16];
+  std::snprintf(millis, sizeof millis, ".%03dZ", static_cast<int>(unix_ms % 1'000));
+  return std::string(text, size) + millis;
+}
+
+std::string DurationText(int64_t ms) {
+  if (ms < 1'000) return Str(ms, " ms");
+  char text[32];
+  const double seconds = static_cast<double>(ms) / 1'000;
+  if (seconds < 120) {
+    std::snprintf(text, sizeof text, "%.1f s", seconds);
+  } else if (seconds < 2 * 3'600) {
+    std::snprintf(text, sizeof text, "%.1f min", seconds / 60);
+  } else {
+    std::snprintf(text, sizeof text, "%.1f h", seconds / 3'600);
+  }
+  return text;
+}
+
+int64_t ParseDurationMs(const std::string& flag, const std::string& text) {
+  int64_t count = 0;
+  const char* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, count);
+  const std::string_view name(parsed.ptr, static_cast<size_t>(end - parsed.ptr));
+  for (const Unit& unit : kUnits) {
+    if (parsed.ec != std::errc() || name != unit.name) continue;
+    if (count >= 1 && count <= kLongestMs / unit.ms) return count * unit.ms;
+  }
+  Throw(ErrorCode::kInvalidArgument, flag,
+        ": expected a duration from 1ms to 1000h, such as 500ms, 30s, 10m or 2h, found '", text,
+        "'");
+}
+
+std::string FiguresText(const std::vector<RecordFigure>& figures) {
+  std::string text;
+  for (const RecordFigure& figure : figures) {
+    text += Str(text.empty() ? "" : ", ", figure.name, " ", gateway::FormatNumber(figure.value),
+                " (", figure.source, ")");
+  }
+  return text;
+}
+
+}  // namespace shoal::cli

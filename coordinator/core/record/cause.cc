@@ -1,0 +1,124 @@
+#include "coordinator/core/record/cause.h"
+
+#include <algorithm>
+#include <array>
+
+#include "transport/base/check.h"
+
+namespace shoal::core {
+namespace {
+
+constexpr std::array<std::string_view, kCauses> kCauseNames = {
+    "own_quota", "pool_exhausted", "compute_short", "network_or_process_lost",
+    "stopping",  "request_wrong",  "unknown"};
+
+// For so long after the last lost group is back, what has piled up meanwhile is that loss's.
+constexpr TimeNs kBacklogNs = kSecondNs;
+
+bool Holds(std::string_view text, std::string_view word) {
+  return text.find(word) != std::string_view::npos;
+}
+
+}  // namespace
+
+std::string_view ToString(Cause cause) { return kCauseNames.at(static_cast<size_t>(cause)); }
+
+std::optional<CauseFound> CauseFinder::Next(const Record& record) {
+  Follow(record);
+  if (record.kind != RecordKind::kRejected && record.kind != RecordKind::kFailed &&
+      record.kind != RecordKind::kExpired) {
+    return std::nullopt;
+  }
+  const BusyReason reason = record.reason.value_or(
+      record.kind == RecordKind::kExpired ? BusyReason::kDeadlineExceeded : BusyReason::kRefused);
+  const std::string told = Str("it was told ", ToString(reason));
+  switch (reason) {
+    case BusyReason::kQuotaExceeded:
+      return CauseFound{Cause::kOwnQuota, told};
+    case BusyReason::kNoGroup:
+    case BusyReason::kGroupLost:
+    case BusyReason::kRequestSuspect:
+      return CauseFound{Cause::kLoss, told};
+    case BusyReason::kDraining:
+    case BusyReason::kStreamTaken:
+      return CauseFound{Cause::kStopping, told};
+    case BusyReason::kTooLarge:
+    case BusyReason::kInvalid:
+    case BusyReason::kCursorInvalid:
+    case BusyReason::kCursorMismatch:
+    case BusyReason::kCursorExpired:
+      return CauseFound{Cause::kRequest, told};
+    case BusyReason::kRefused:
+      return CauseFound{Cause::kUnknown, told};
+    case BusyReason::kQueueFull:
+    case BusyReason::kKvFull:
+    case BusyReason::kDeadlineUnreachable:
+    case BusyReason::kDeadlineExceeded:
+    case BusyReason::kBreakerOpen:
+      return FindOverload(record);
+  }
+  return CauseFound{Cause::kUnknown, told};
+}
+
+void CauseFinder::Follow(const Record& record) {
+  switch (record.kind) {
+    case RecordKind::kGroupLost:
+    case RecordKind::kEjected:
+      if (record.group) away_.try_emplace(*record.group, record.time);
+      return;
+    case RecordKind::kGroupReady:
+    case RecordKind::kReturned:
+      if (record.group && away_.erase(*record.group) > 0 && away_.empty()) back_ = record.time;
+      return;
+    case RecordKind::kBreakerOpened:
+      open_.insert_or_assign(record.detail, record);
+      return;
+    case RecordKind::kBreakerClosed:
+      open_.erase(record.detail);
+      return;
+    default:
+      return;
+  }
+}
+
+// The same refusals come of too much load and of too few groups.
+CauseFound CauseFinder::FindOverload(const Record& record) const {
+  const BusyReason reason = record.reason.value_or(BusyReason::kDeadlineExceeded);
+  if (!away_.empty()) {
+    const auto first =
+        std::ranges::min_element(away_, {}, [](const auto& one) { return one.second; });
+    return {Cause::kLoss, Str(ToString(reason), " while group ", first->first, " was away")};
+  }
+  if (back_ && record.time - *back_ < kBacklogNs) {
+    return {Cause::kLoss, Str(ToString(reason), " just after the last lost group was back")};
+  }
+  switch (reason) {
+    case BusyReason::kQueueFull:
+    case BusyReason::kKvFull:
+      return {Cause::kPool, Str(ToString(reason), " with all groups there")};
+    case BusyReason::kBreakerOpen:
+      return FindBreaker();
+    default:
+      return {Cause::kCompute, Str(ToString(reason), " with all groups there")};
+  }
+}
+
+CauseFound CauseFinder::FindBreaker() const {
+  if (open_.empty()) return {Cause::kUnknown, "no record of the breaker's opening is left"};
+  const Record& breaker = open_.begin()->second;
+  const std::string metric = breaker.figures.empty() ? "" : breaker.figures.front().name;
+  const std::string because = Str("the breaker '", breaker.detail, "' was open");
+  if (Holds(metric, "error") || Holds(metric, "loss") || Holds(metric, "lost")) {
+    return {Cause::kLoss, because};
+  }
+  if (Holds(metric, "queue") || Holds(metric, "kv") || Holds(metric, "waiting")) {
+    return {Cause::kPool, because};
+  }
+  if (Holds(metric, "cpu") || Holds(metric, "latency") || Holds(metric, "wait") ||
+      Holds(metric, "_ms") || Holds(metric, "busy")) {
+    return {Cause::kCompute, because};
+  }
+  return {Cause::kUnknown, because};
+}
+
+}  // namespace shoal::core

@@ -1,0 +1,190 @@
+#include "coordinator/core/streams/flights.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "transport/base/check.h"
+
+namespace shoal::core {
+namespace {
+
+uint64_t HashOf(const Request& request, const ModelKey& key) {
+  const std::vector<int32_t>& prompt = request.prompt;
+  const std::string whose = Str(request.terms.tenant, '\n', key.name, '\n', key.numerics_id);
+  const XXH64_hash_t seed = XXH3_64bits(whose.data(), whose.size());
+  return XXH3_64bits_withSeed(prompt.data(), prompt.size() * sizeof(int32_t), seed);
+}
+
+// With all that decides about the answer's bits, and about who is served first.
+bool IsSame(const Request& asked, ServiceClass service_class, const Stream& stream) {
+  if (asked.terms.tenant != stream.request.terms.tenant ||
+      service_class != stream.grant.service_class || asked.prompt != stream.request.prompt ||
+      asked.params.tokens_max != stream.tokens_asked) {
+    return false;
+  }
+  // As the stream was granted its parameters.
+  GenerationParams params = asked.params;
+  const GenerationParams& granted = stream.request.params;
+  params.tokens_max = granted.tokens_max;
+  params.sampling.min_tokens = std::min(params.sampling.min_tokens, granted.tokens_max);
+  if (params.sampling.temperature == 0) {  // An arg max: no noise is drawn.
+    params.sampling.seed = granted.sampling.seed;
+    params.sampling.choice = granted.sampling.choice;
+  }
+  return params == granted;
+}
+
+// Whether its group keeps it for long enough.
+bool LivesUntil(const Stream& stream, std::optional<TimeNs> deadline) {
+  if (!stream.group || !stream.group_deadline) return true;
+  return deadline && *deadline <= *stream.group_deadline;
+}
+
+}  // namespace
+
+void Flights::Add(StreamId id, const Stream& stream) {
+  const uint64_t hash = HashOf(stream.request, stream.key);
+  const std::string& tenant = stream.request.terms.tenant;
+  flights_[id] = {hash, tenant, {{id, {stream.request.terms, std::nullopt, stream.deadline}}}};
+  streams_[id] = id;
+  by_hash_.emplace(hash, id);
+  ++tenants_[tenant];
+}
+
+std::optional<StreamId> Flights::FindSame(const Request& asked, const ModelKey& key,
+                                          ServiceClass service_class,
+                                          std::optional<TimeNs> deadline,
+                                          const StreamMap& streams) const {
+  if (!HasTenant(asked.terms.tenant)) return std::nullopt;
+  const auto [begin, end] = by_hash_.equal_range(HashOf(asked, key));
+  for (auto entry = begin; entry != end; ++entry) {
+    const Stream& stream = streams.at(entry->second);
+    if (stream.key == key && flights_.at(entry->second).sharers.size() < kSharersMax &&
+        LivesUntil(stream, deadline) && IsSame(asked, service_class, stream)) {
+      return entry->second;
+    }
+  }
+  return std::nullopt;
+}
+
+void Flights::Join(StreamId stream, StreamId sharer, Sharer who) {
+  const bool added = flights_.at(stream).sharers.emplace(sharer, std::move(who)).second;
+  SHOAL_CHECK(added && !streams_.contains(sharer), "two share as ", sharer);
+  streams_[sharer] = stream;
+}
+
+std::optional<Grant> Flights::Leave(StreamId sharer) {
+  SharerMap& sharers = flights_.at(streams_.at(sharer)).sharers;
+  SHOAL_CHECK(sharers.size() > 1, "the last sharer ", sharer, " leaves its stream alone");
+  std::optional<Grant> grant = sharers.extract(sharer).mapped().grant;
+  streams_.erase(sharer);
+  if (grant) return grant;
+  // The stream's own stands for the next one from now on.
+  return std::exchange(sharers.begin()->second.grant, std::nullopt);
+}
+
+SharerMap Flights::Remove(StreamId stream) {
+  auto node = flights_.extract(stream);
+  if (node.empty()) return {};
+  Flight& flight = node.mapped();
+  for (const auto& [sharer, who] : flight.sharers) streams_.erase(sharer);
+  const auto [begin, end] = by_hash_.equal_range(flight.hash);
+  by_hash_.erase(
+      std::find_if(begin, end, [&](const auto& entry) { return entry.second == stream; }));
+  const auto tenant = tenants_.find(flight.tenant);
+  if (--tenant->second == 0) tenants_.erase(tenant);
+  return std::move(flight.sharers);
+}
+
+const SharerMap* Flights::SharersOf(StreamId stream) const {
+  const auto flight = flights_.find(stream);
+  return flight == flights_.end() ? nullptr : &flight->second.sharers;
+}
+
+std::vector<StreamId> Flights::ReadersOf(StreamId stream) const {
+  const SharerMap* sharers = SharersOf(stream);
+  if (sharers == nullptr) return {stream};
+  std::vector<StreamId> readers;
+  for (const auto& [sharer, who] : *sharers) readers.push_back(sharer);
+  return readers;
+}
+
+std::optional<StreamId> Flights::StreamOf(StreamId sharer) const {
+  const auto stream = streams_.find(sharer);
+  return stream == streams_.end() ? std::nullopt : std::optional(stream->second);
+}
+
+const Sharer* Flights::Find(StreamId id) const {
+  const SharerMap* sharers = SharersOf(StreamOf(id).value_or(id));
+  if (sharers == nullptr) return nullptr;
+  const auto own = sharers->find(id);
+  if (own != sharers->end()) return &own->second;
+  return &std::ranges::find_if(*sharers, [](const auto& entry) {
+            return !entry.second.grant;
+          })->second;
+}
+
+std::optional<TimeNs> Flights::DeadlineOf(StreamId stream) const {
+  TimeNs latest = 0;
+  for (const auto& [id, sharer] : flights_.at(stream).sharers) {
+    if (!sharer.deadline) return std::nullopt;
+    latest = std::max(latest, *sharer.deadline);
+  }
+  return latest;
+}
+
+std::optional<TimeNs> Flights::NextDeadline() const {
+  std::optional<TimeNs> next;
+  for (const auto& [stream, flight] : flights_) {
+    if (flight.sharers.size() < 2) continue;
+    for (const auto& [id, sharer] : flight.sharers) {
+      if (sharer.deadline) next = std::min(next.value_or(*sharer.deadline), *sharer.deadline);
+    }
+  }
+  return next;
+}
+
+std::vector<StreamId> Flights::Expired(TimeNs now) const {
+  std::vector<StreamId> expired;
+  for (const auto& [stream, flight] : flights_) {
+    const auto is_late = [&](const SharerMap::value_type& entry) {
+      return entry.second.deadline && *entry.second.deadline <= now;
+    };
+    if (flight.sharers.size() < 2 || std::ranges::all_of(flight.sharers, is_late)) continue;
+    for (const auto& entry : flight.sharers) {
+      if (is_late(entry)) expired.push_back(entry.first);
+    }
+  }
+  return expired;
+}
+
+std::string Flights::FindFault(const StreamMap& streams) const {
+  size_t sharers = 0;
+  for (const auto& [id, flight] : flights_) {
+    const auto stream = streams.find(id);
+    if (stream == streams.end()) return Str("stream ", id, " is shared and has ended");
+    if (stream->second.detached_since) return Str("stream ", id, " is shared and detached");
+    const auto paid = std::ranges::count_if(
+        flight.sharers, [](const auto& entry) { return !entry.second.grant.has_value(); });
+    if (paid != 1) return Str("the grant of stream ", id, " stands for ", paid, " of its sharers");
+    if (flight.sharers.size() > kSharersMax) {
+      return Str(flight.sharers.size(), " share stream ", id, ", at most ", kSharersMax, " may");
+    }
+    if (stream->second.deadline != DeadlineOf(id)) {
+      return Str("stream ", id, " does not end with the last of its sharers");
+    }
+    for (const auto& [sharer, who] : flight.sharers) {
+      if (StreamOf(sharer) != id) return Str("sharer ", sharer, " does not lead to stream ", id);
+      if (sharer != id && streams.contains(sharer))
+        return Str("stream ", sharer, " shares another");
+    }
+    sharers += flight.sharers.size();
+  }
+  if (sharers == streams_.size() && flights_.size() == by_hash_.size()) return "";
+  return Str(streams_.size(), " sharers of ", sharers, " and ", by_hash_.size(), " hashes of ",
+             flights_.size(), " flights are known");
+}
+
+}  // namespace shoal::core
