@@ -52,7 +52,8 @@ std::string FindBrokenState(const Groups& groups, const Group& group) {
 }
 
 // What it was given: each sequence of one stream, and of one group.
-std::string FindBrokenSequence(const Group& group, const Streams& streams) {
+std::string FindBrokenSequence(const Group& group, const Streams& streams,
+                               const RegionOptions& options) {
   const size_t given = group.sequences.size() - (group.has_canary() ? 1 : 0);
   if (given > group.capacity()) {
     return Str(group.Name(), " was given ", given, " sequences, it takes ", group.capacity());
@@ -60,9 +61,9 @@ std::string FindBrokenSequence(const Group& group, const Streams& streams) {
   if (group.trial && !group.sequences.contains(*group.trial)) {
     return Str(group.Name(), " has sequence ", *group.trial, " on trial, which it was not given");
   }
-  for (const auto& [sequence, tokens] : group.load.work()) {
-    if (!group.sequences.contains(sequence) || tokens < 0) {
-      return Str(group.Name(), " has ", tokens, " tokens of work for sequence ", sequence);
+  for (const auto& [sequence, work] : group.load.work()) {
+    if (!group.sequences.contains(sequence) || work.tokens < 0) {
+      return Str(group.Name(), " has ", work.tokens, " tokens of work for sequence ", sequence);
     }
   }
   for (const SequenceId sequence : group.sequences) {
@@ -77,13 +78,14 @@ std::string FindBrokenSequence(const Group& group, const Streams& streams) {
       return Str(group.Name(), " was given sequence ", sequence, " of stream ", id->second,
                  ", which is not with it");
     }
-    const auto given = group.classes.find(sequence);
-    if (given == group.classes.end() || given->second != stream->second.grant.service_class) {
+    const auto given = group.load.work().find(sequence);
+    if (given == group.load.work().end()) {
+      return Str(group.Name(), " has no work for sequence ", sequence, " of stream ", id->second);
+    }
+    if (options.protections.admission &&
+        given->second.service_class != stream->second.grant.service_class) {
       return Str(group.Name(), " counts sequence ", sequence, " in another class than ",
                  ToString(stream->second.grant.service_class));
-    }
-    if (!group.load.work().contains(sequence)) {
-      return Str(group.Name(), " has no work for sequence ", sequence, " of stream ", id->second);
     }
   }
   return "";
@@ -101,7 +103,7 @@ std::string FindBrokenGroup(const Groups& groups, const Streams& streams,
                  groups.last_epoch());
     }
     std::string broken = FindBrokenState(groups, group);
-    if (broken.empty()) broken = FindBrokenSequence(group, streams);
+    if (broken.empty()) broken = FindBrokenSequence(group, streams, options);
     if (!broken.empty()) return broken;
     int32_t away = 0;
     for (const auto& rank : group.ranks) {

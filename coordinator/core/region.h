@@ -163,6 +163,8 @@ class Region : private RegionState {
   // ---- region/placing.cc
   // The stream's group is no more: it waits for another one, unless it may be the cause.
   void LoseStreamsGroup(StreamId id, Parked why);
+  // As its group sees it: without the protection, all are alike.
+  ServiceClass ClassInGroup(const Stream& stream) const;
   std::optional<uint64_t> ChooseGroupFor(StreamId id, const Stream& stream) const;
   // Result: whether it was still to be given to its group, which has not heard of it.
   bool Withdraw(SequenceId sequence);

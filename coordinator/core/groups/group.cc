@@ -1,7 +1,6 @@
 #include "coordinator/core/groups/group.h"
 
 #include <algorithm>
-#include <numeric>
 #include <string_view>
 
 #include "transport/base/check.h"
@@ -47,22 +46,15 @@ bool Group::HasPlace() const {
   return ranks_away == 0 && !quiet && !full && sequences.size() < capacity();
 }
 
-size_t Group::CountStreams(ServiceClass service_class) const {
-  const auto end = class_counts.begin() + static_cast<int>(service_class) + 1;
-  return std::accumulate(class_counts.begin(), end, size_t{0});
-}
-
 bool Group::HasRoomFor(int64_t tokens, ServiceClass service_class) const {
   if (given_max && sequences.size() - (has_canary() ? 1 : 0) >= *given_max) return false;
   return state == GroupState::kReady && !canary_due && !shaped && HasPlace() &&
-         tokens <= shape().kv_cache_tokens && CountStreams(service_class) < streams_max;
+         tokens <= shape().kv_cache_tokens && load.CountStreams(service_class) < streams_max;
 }
 
-void Group::Give(SequenceId sequence, ServiceClass service_class) {
+void Group::Give(SequenceId sequence, const GivenWork& work) {
   sequences.insert(sequence);
-  const bool is_new = classes.emplace(sequence, service_class).second;
-  SHOAL_CHECK(is_new, Name(), " has sequence ", sequence, " already");
-  ++class_counts[static_cast<size_t>(service_class)];
+  load.Give(sequence, work);
 }
 
 bool Group::LacksKvCache() const {
@@ -73,11 +65,6 @@ bool Group::LacksKvCache() const {
 
 void Group::Forget(SequenceId sequence) {
   sequences.erase(sequence);
-  const auto given = classes.find(sequence);
-  if (given != classes.end()) {
-    --class_counts[static_cast<size_t>(given->second)];
-    classes.erase(given);
-  }
   load.Forget(sequence);
   if (rejoin) rejoin->unconfirmed.erase(sequence);
   if (trial == sequence) trial.reset();

@@ -2,7 +2,6 @@
 
 // One group of ranks as the region sees it: who has joined, how it is doing, what it was given.
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -51,13 +50,10 @@ struct Group {
   // What it was given. A cancelled stream's sequence stays until the leader has confirmed its end,
   // because until then it takes up room there.
   std::set<SequenceId> sequences;
-  // Of those, which are streams', and of which class.
-  std::map<SequenceId, ServiceClass> classes;
+  GroupLoad load;  // Those of streams, what they may still cost, and how fast it does it.
   // How many streams of a class or better ones its leader is given. The others wait in the region,
   // where it is decided who is next.
   size_t streams_max = SIZE_MAX;
-  std::array<size_t, kServiceClasses> class_counts{};  // Of `classes`.
-  GroupLoad load;          // Of its streams, what they may still cost, and how fast it does it.
   KnownPrefixes prefixes;  // That it has reported.
   // Streams that it may be given at once although it has room (Guard): 0 while it is left out, 1
   // while it is tried. None: as many as fit.
@@ -106,15 +102,13 @@ struct Group {
   size_t capacity() const;
   // Whether it may be given one more, now; be it a canary.
   bool HasPlace() const;
-  // Streams that it was given of that class or better ones.
-  size_t CountStreams(ServiceClass service_class) const;
   // Whether a request of that class that will hold so many tokens fits now.
   bool HasRoomFor(int64_t tokens, ServiceClass service_class) const;
   // Whether by its last report requests wait there although slots are free: it has no KV cache left
   // for them.
   bool LacksKvCache() const;
   // It is given a stream.
-  void Give(SequenceId sequence, ServiceClass service_class);
+  void Give(SequenceId sequence, const GivenWork& work);
   // A sequence that it was given has ended there.
   void Forget(SequenceId sequence);
   // Its leader says so, whether or not it was given that sequence.

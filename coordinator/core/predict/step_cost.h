@@ -24,6 +24,8 @@ class StepCost {
   double token() const { return Solution()[2]; }
   // Of a step in which so many sequences get a token each.
   double StepOf(double sequences) const { return step() + token() * sequences; }
+  // Of the steps that were lately, whatever was in them.
+  double mean_step() const { return xx_[0][0] > 0 ? xy_[0] / xx_[0][0] : 0; }
 
  private:
   using Vector = std::array<double, 3>;

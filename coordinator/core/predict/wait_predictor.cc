@@ -9,7 +9,7 @@ namespace shoal::core {
 namespace {
 
 // How far one outcome moves what is learned.
-constexpr double kCorrectionRate = 0.1;
+constexpr double kCorrectionRate = 0.01;
 constexpr double kCorrectionStepMax = 0.5;  // So that a single odd one counts for little.
 constexpr double kCorrectionMax = 3;        // A factor of 20.
 // What an answer's length counts for once the next one is known.
@@ -58,7 +58,9 @@ std::optional<WaitAnswer> WaitPredictor::Predict(const WaitQuestion& question,
   const auto slots = static_cast<double>(group.shape().sequences_max);
   const auto given = static_cast<double>(group.sequences.size() + 1);
   const double step = cost.StepOf(answer.queued ? slots : std::min(slots, given));
-  const double first = std::max(start, next.prompts_done - age) +
+  // What comes in the middle of a step waits for its end.
+  const double rest = answer.queued || group.sequences.empty() ? 0 : cost.mean_step() / 2;
+  const double first = std::max(start, next.prompts_done - age) + rest +
                        static_cast<double>(question.prompt_tokens) * cost.row() + step;
   const double correction = std::exp(corrections_[by_class][answer.queued ? 1 : 0]);
   answer.laid_out = Nanoseconds(first);

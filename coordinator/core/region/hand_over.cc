@@ -178,8 +178,7 @@ void Region::Bind(StreamId id, Group& group, SequenceId sequence) {
   const std::optional<Parked>& parked = streams_.Find(id)->parked;
   if (parked && parked->cause) ++counts_.streams_resumed[static_cast<size_t>(*parked->cause)];
   const Stream& stream = streams_.Place(id, group.number, sequence);
-  group.Give(sequence, stream.grant.service_class);
-  group.load.SetWork(sequence, stream.work_left());
+  group.Give(sequence, {ClassInGroup(stream), stream.work_left()});
   if (stream.on_trial()) group.trial = sequence;
 }
 

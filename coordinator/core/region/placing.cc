@@ -63,11 +63,15 @@ void Region::LoseStreamsGroup(StreamId id, Parked why) {
                   options_.suspect_refusal_ms});
 }
 
+ServiceClass Region::ClassInGroup(const Stream& stream) const {
+  return options_.protections.admission ? stream.grant.service_class : ServiceClass::kCritical;
+}
+
 std::optional<uint64_t> Region::ChooseGroupFor(StreamId id, const Stream& stream) const {
   const std::string salt = PrefixSalt(stream.grant.tenant, stream.request.params.cache_salt);
   return router_.Choose({.key = stream.key,
                          .tokens = stream.tokens_needed,
-                         .service_class = stream.grant.service_class,
+                         .service_class = ClassInGroup(stream),
                          .on_trial = stream.on_trial(),
                          .stream = id,
                          .session = stream.request.terms.session,
@@ -150,8 +154,6 @@ void Region::Place(StreamId id, Group& group) {
   Stream& stream = *streams_.Find(id);
   stream.group_deadline = stream.deadline;
   if (stream.deadline && flights_.SharersOf(id) != nullptr) *stream.group_deadline += kShareSlackNs;
-  const ServiceClass service_class =
-      options_.protections.admission ? stream.grant.service_class : ServiceClass::kCritical;
   actions_.emplace_back(SubmitAction{group.leader(),
                                      group.epoch,
                                      {.id = stream.sequence,
@@ -161,7 +163,7 @@ void Region::Place(StreamId id, Group& group) {
                                       .prompt_logprobs_given = stream.prompt_logprobs_left == 0,
                                       .stream = id,
                                       .resumable = stream.request.resumable,
-                                      .service_class = service_class,
+                                      .service_class = ClassInGroup(stream),
                                       .deadline_ms = DeadlineLeftMs(stream, clock_.now()),
                                       .tenant = stream.grant.tenant}});
   Shape(group, stream.tokens_needed);

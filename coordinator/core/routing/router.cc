@@ -32,12 +32,12 @@ bool HasRoom(const Group& group, const RouteQuestion& question) {
 
 double StepsPerSecond(const GroupPace& pace) { return 1e6 / std::max(pace.step_us, 1.0); }
 
-KeyTotals Add(const GroupMap& groups, const ModelKey& key) {
+KeyTotals Add(const GroupMap& groups, const ModelKey& key, ServiceClass service_class) {
   KeyTotals totals;
   int64_t paced = 0;
   for (const auto& [number, group] : groups) {
     if (group.key != key || group.state != GroupState::kReady) continue;
-    totals.sequences += std::ssize(group.sequences);
+    totals.sequences += static_cast<int64_t>(group.load.CountStreams(service_class));
     totals.sequences_max += group.shape().sequences_max;
     if (!group.load.pace()) continue;
     totals.steps_per_second += StepsPerSecond(*group.load.pace());
@@ -47,11 +47,13 @@ KeyTotals Add(const GroupMap& groups, const ModelKey& key) {
   return totals;
 }
 
-Candidate MakeCandidate(const Group& group, const KeyTotals& totals, double share, TimeNs now) {
+// As a request of that class finds it: what is worse gives way to it.
+Candidate MakeCandidate(const Group& group, ServiceClass service_class, const KeyTotals& totals,
+                        double share, TimeNs now) {
   Candidate candidate{.group = group.number,
-                      .sequences = std::ssize(group.sequences),
+                      .sequences = static_cast<int64_t>(group.load.CountStreams(service_class)),
                       .sequences_max = group.shape().sequences_max,
-                      .work_tokens = group.load.work_tokens(),
+                      .work_tokens = group.load.WorkTokens(service_class),
                       .share = std::max(share, kShareMin),
                       .busy = group.load.BusyShare(now)};
   // How many sequences a step holds counts as well as how long it takes; one whose steps nobody
@@ -100,11 +102,12 @@ Router::Router(RoutingPolicy policy, bool active) : policy_(policy), active_(act
 std::optional<uint64_t> Router::Choose(const RouteQuestion& question, const GroupMap& groups,
                                        const Guard& guard, TimeNs now) const {
   if (!active_) return TakeTurns(question, groups);
-  const KeyTotals totals = Add(groups, question.key);
+  const KeyTotals totals = Add(groups, question.key, question.service_class);
   std::vector<Candidate> candidates;
   for (const auto& [number, group] : groups) {
     if (!HasRoom(group, question)) continue;
-    candidates.push_back(MakeCandidate(group, totals, guard.ShareOf(number, now), now));
+    candidates.push_back(
+        MakeCandidate(group, question.service_class, totals, guard.ShareOf(number, now), now));
   }
   if (candidates.empty()) return std::nullopt;
   if (candidates.size() == 1) return candidates.front().group;

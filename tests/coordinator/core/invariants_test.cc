@@ -27,8 +27,7 @@ struct Parts {
     for (int i = 0; i < 3; ++i) {
       const StreamId next = *streams.Next(group().key, ServiceClass::kSheddable);
       const Stream& stream = streams.Place(next, group().number, streams.TakeSequence());
-      group().Give(stream.sequence, ServiceClass::kCritical);
-      group().load.SetWork(stream.sequence, stream.work_left());
+      group().Give(stream.sequence, {ServiceClass::kCritical, stream.work_left()});
     }
   }
 

@@ -1,6 +1,9 @@
 #include "coordinator/core/groups/load/group_load.h"
 
 #include <algorithm>
+#include <numeric>
+
+#include "transport/base/check.h"
 
 namespace shoal::core {
 namespace {
@@ -16,16 +19,36 @@ double Blend(double old, double newest) { return old + kPaceNewest * (newest - o
 
 }  // namespace
 
-void GroupLoad::SetWork(uint64_t sequence, int64_t tokens) {
-  int64_t& work = work_[sequence];
-  work_tokens_ += tokens - work;
-  work = tokens;
+void GroupLoad::Give(uint64_t sequence, const GivenWork& work) {
+  const bool is_new = work_.emplace(sequence, work).second;
+  SHOAL_CHECK(is_new, "sequence ", sequence, " was given already");
+  ++counts_[static_cast<size_t>(work.service_class)];
+  tokens_[static_cast<size_t>(work.service_class)] += work.tokens;
   last_given_ = std::max(last_given_, sequence);
 }
 
+void GroupLoad::SetWork(uint64_t sequence, int64_t tokens) {
+  GivenWork& work = work_.at(sequence);
+  tokens_[static_cast<size_t>(work.service_class)] += tokens - work.tokens;
+  work.tokens = tokens;
+}
+
 void GroupLoad::Forget(uint64_t sequence) {
-  const auto work = work_.extract(sequence);
-  if (!work.empty()) work_tokens_ -= work.mapped();
+  const auto found = work_.extract(sequence);
+  if (found.empty()) return;
+  const GivenWork& work = found.mapped();
+  --counts_[static_cast<size_t>(work.service_class)];
+  tokens_[static_cast<size_t>(work.service_class)] -= work.tokens;
+}
+
+size_t GroupLoad::CountStreams(ServiceClass service_class) const {
+  const auto end = counts_.begin() + static_cast<int>(service_class) + 1;
+  return std::accumulate(counts_.begin(), end, size_t{0});
+}
+
+int64_t GroupLoad::WorkTokens(ServiceClass service_class) const {
+  const auto end = tokens_.begin() + static_cast<int>(service_class) + 1;
+  return std::accumulate(tokens_.begin(), end, int64_t{0});
 }
 
 void GroupLoad::Learn(const SchedulerStats& stats, TimeNs now) {

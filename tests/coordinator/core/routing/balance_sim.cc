@@ -123,8 +123,7 @@ class Simulation {
                    .value();
     }
     const SequenceId sequence = ++sequence_;
-    groups_.at(chosen).sequences.insert(sequence);
-    groups_.at(chosen).load.SetWork(sequence, kPromptTokens + tokens_max);
+    groups_.at(chosen).Give(sequence, {.tokens = kPromptTokens + tokens_max});
     sims_[chosen].sequences.emplace_back(sequence, Work{kPromptTokens, tokens, tokens_max});
     if (sims_[chosen].step_end_ms < 0) BeginStep(chosen);
   }

@@ -46,8 +46,7 @@ class RouterTest : public ::testing::TestWithParam<RoutingPolicy> {
   // It is given the request.
   void Give(uint64_t number) {
     Group& group = groups_.at(number);
-    group.sequences.insert(++sequence_);
-    group.load.SetWork(sequence_, std::ssize(prompt_) + 100);
+    group.Give(++sequence_, {ServiceClass::kCritical, std::ssize(prompt_) + 100});
   }
 
   GroupMap groups_;
@@ -131,10 +130,25 @@ TEST_F(PrefixRouterTest, GoesWhereItsPrefixIsUnlessThereIsMuchToDo) {
   // A block in between is gone: what comes after it is of no use.
   groups_.at(5).prefixes.Apply({.removed = {hashes[1]}});
   EXPECT_EQ(Choose(RoutingPolicy::kPrefixAware), 2u);
-  groups_.at(2).load.SetWork(99, 1'000);
+  groups_.at(2).Give(99, {.tokens = 1'000});
   EXPECT_EQ(Choose(RoutingPolicy::kPrefixAware), 5u);
-  groups_.at(5).load.SetWork(98, 1'000);
+  groups_.at(5).Give(98, {.tokens = 1'000});
   EXPECT_EQ(Choose(RoutingPolicy::kPrefixAware), 0u);
+}
+
+// A better class takes the place of worse ones, so it goes where it finds least of its like.
+TEST_P(RouterTest, CountsOnlyWhatDoesNotGiveWay) {
+  for (auto& [number, group] : groups_) {
+    const bool worse = number == 3;
+    for (uint64_t i = 0; i < (worse ? 20 : 2); ++i) {
+      group.Give(100 * number + i,
+                 {worse ? ServiceClass::kSheddable : ServiceClass::kCritical, worse ? 10'000 : 100});
+    }
+  }
+  // Of two that are drawn it is one in four times; those that ask nothing else always take it.
+  int taken = 0;
+  for (int i = 0; i < 400; ++i) taken += Choose(GetParam()) == 3u ? 1 : 0;
+  EXPECT_GE(taken, GetParam() == RoutingPolicy::kP2cLeastTokens ? 60 : 400);
 }
 
 TEST(KnownPrefixes, ForgetEverythingThatIsTooMuchUntilItIsReportedAnew) {
@@ -155,16 +169,20 @@ TEST(KnownPrefixes, ForgetEverythingThatIsTooMuchUntilItIsReportedAnew) {
 
 TEST(GroupLoad, CountsWorkFromTheMomentThatItIsGiven) {
   GroupLoad load;
-  load.SetWork(1, 100);
-  load.SetWork(2, 50);
-  EXPECT_EQ(load.work_tokens(), 150);
+  constexpr auto kAll = ServiceClass::kSheddable;
+  load.Give(1, {ServiceClass::kCritical, 100});
+  load.Give(2, {ServiceClass::kSheddablePlus, 50});
+  EXPECT_EQ(load.WorkTokens(kAll), 150);
+  EXPECT_EQ(load.WorkTokens(ServiceClass::kCritical), 100) << "what is worse gives way";
+  EXPECT_EQ(load.CountStreams(ServiceClass::kCritical), 1u);
   load.SetWork(1, 60);
-  EXPECT_EQ(load.work_tokens(), 110);
+  EXPECT_EQ(load.WorkTokens(kAll), 110);
   load.Forget(1);
   load.Forget(7);
-  EXPECT_EQ(load.work_tokens(), 50);
+  EXPECT_EQ(load.WorkTokens(kAll), 50);
+  EXPECT_EQ(load.WorkTokens(ServiceClass::kCritical), 0);
   load.Forget(2);
-  EXPECT_EQ(load.work_tokens(), 0);
+  EXPECT_EQ(load.WorkTokens(kAll), 0);
   EXPECT_EQ(load.last_given(), 2u);
 }
 
