@@ -141,8 +141,8 @@ TEST_P(RouterTest, CountsOnlyWhatDoesNotGiveWay) {
   for (auto& [number, group] : groups_) {
     const bool worse = number == 3;
     for (uint64_t i = 0; i < (worse ? 20 : 2); ++i) {
-      group.Give(100 * number + i,
-                 {worse ? ServiceClass::kSheddable : ServiceClass::kCritical, worse ? 10'000 : 100});
+      group.Give(100 * number + i, {worse ? ServiceClass::kSheddable : ServiceClass::kCritical,
+                                    worse ? 10'000 : 100});
     }
   }
   // Of two that are drawn it is one in four times; those that ask nothing else always take it.
