@@ -68,7 +68,8 @@ TEST_P(FailoverKills, ChangeNoStream) {
   EXPECT_EQ(outcome.lost, 0);
   EXPECT_EQ(outcome.changed, 0);
   EXPECT_GE(outcome.kills, options.kills);
-  EXPECT_GT(outcome.disturbed, outcome.kills / 5) << "the kills met too few streams to prove much";
+  EXPECT_GT(outcome.disturbed, options.kills / kKillsPerDisturbed)
+      << "the kills met too few streams to prove much";
   if (HasFailure()) {
     std::cout << "the coordinator's last words:\n"
               << Tail(folder.path() + "/coordinator.log") << "\nthose of ranks:\n"

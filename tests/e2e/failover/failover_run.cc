@@ -18,6 +18,7 @@ namespace {
 
 constexpr size_t kDetailsMax = 5;
 constexpr int64_t kGapMaxMs = 60;
+constexpr int64_t kKillsFactorMax = 4;
 constexpr int64_t kStopMs = 700;  // Longer than a silent rank is waited for.
 
 gateway::CoordinatorOptions RegionFor(const std::string& model_path, const std::string& folder) {
@@ -78,6 +79,12 @@ class Clients {
     stop_ = true;
     threads_.clear();
     return outcome_;
+  }
+
+  // Answers so far that lost a group and went on.
+  int64_t Disturbed() {
+    const std::lock_guard lock(mutex_);
+    return outcome_.disturbed;
   }
 
   // Whether more has gone wrong than is worth going on for.
@@ -191,8 +198,12 @@ FailoverOutcome RunFailover(const model::Model& model, const std::string& model_
   Clients clients(region.door(), asks, twins, options);
   Killer killer(region, options.seed);
   int64_t kills = 0;
-  while (kills < options.kills && !clients.Failed())
-    kills += killer.Strike(options.coordinator_kills_percent);
+  // Where clients get little time between kills, more are needed until enough have met an answer.
+  const auto enough = [&] {
+    return kills >= options.kills && (clients.Disturbed() > options.kills / kKillsPerDisturbed ||
+                                      kills >= kKillsFactorMax * options.kills);
+  };
+  while (!enough() && !clients.Failed()) kills += killer.Strike(options.coordinator_kills_percent);
   FailoverOutcome outcome = clients.Stop();
   outcome.kills = kills;
   outcome.unplanned = region.keeper().UnplannedEnds();

@@ -12,9 +12,12 @@
 
 namespace shoal::test {
 
+// Of so many kills that are asked for, one has to meet an answer, or they prove little.
+constexpr int64_t kKillsPerDisturbed = 5;
+
 struct FailoverOptions {
   uint64_t seed = 1;
-  int64_t kills = 0;
+  int64_t kills = 0;  // At least; up to four times as many until enough have met an answer.
   KvDType kv_dtype = KvDType::kF16;
   size_t asks = 96;
   size_t clients = 8;
