@@ -84,6 +84,14 @@ std::string Group::Name() const {
              shape().tensor_parallel, " x pipeline ", shape().pipeline_parallel, ")");
 }
 
+std::string Group::RankNames() const {
+  std::string names;
+  for (const std::optional<GroupRank>& rank : ranks) {
+    if (rank) names += Str(names.empty() ? "" : ", ", core::Name(rank->info));
+  }
+  return names;
+}
+
 GroupStatus Group::Status() const {
   GroupStatus status;
   status.group = number;

@@ -115,6 +115,8 @@ struct Group {
   void NoteRoom(const SequenceUpdate& update);
   // "group 1 (epoch 4, node7, tensor 2 x pipeline 1)"
   std::string Name() const;
+  // "rank 0 (node7, pid 4711), rank 1 (node7, pid 4712)": those that are there or away.
+  std::string RankNames() const;
   GroupStatus Status() const;
   // What is wrong with an update from its leader, whatever the stream; empty if nothing.
   std::string FindFault(const SequenceUpdate& update) const;

@@ -123,7 +123,11 @@ bool Region::Fault(ConnectionId connection, uint64_t epoch, LossCause cause,
                    const std::string& message) {
   Group* group = FindGroup(connection, epoch);
   if (group == nullptr) return false;
-  LoseGroup(*group, cause, Str(Name(group->FindRank(connection)->info), ": ", message));
+  // A rank knows the others by their numbers alone; whoever looks for the one that it means needs
+  // host and process.
+  LoseGroup(*group, cause,
+            Str(Name(group->FindRank(connection)->info), ": ", message,
+                group->ranks.size() > 1 ? Str("; its ranks were ", group->RankNames()) : ""));
   return true;
 }
 

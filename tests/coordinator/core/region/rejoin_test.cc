@@ -143,7 +143,8 @@ TEST_F(RejoinTest, GivesNoGraceWhereTheRankOrTheExecutorSaidWhy) {
   auto lost = Select<GroupLostAction>(Take());
   ASSERT_THAT(lost, SizeIs(1));
   EXPECT_EQ(lost[0].cause, LossCause::kWrongAnswer);
-  EXPECT_THAT(lost[0].why, HasSubstr("rank 1 (node7, pid 4001): its sums differ"));
+  EXPECT_THAT(lost[0].why, HasSubstr("rank 1 (node7, pid 4001): its sums differ; its ranks were "
+                                     "rank 0 (node7, pid 4000), rank 1 (node7, pid 4001)"));
   EXPECT_FALSE(region_.Fault(31, epoch, LossCause::kWrongAnswer, "again"));
 
   JoinReady(40, MakeRank(4, 0, 2));
