@@ -28,6 +28,8 @@ class Guard {
 
   // Why no request of that class is taken now. None: it may be.
   std::optional<StreamError> FindRefusal(ServiceClass service_class, TimeNs now) const;
+  // The breaker that refuses it. Null: none does.
+  const Breaker* FindOpen(ServiceClass service_class, TimeNs now) const;
   // Whether a breaker wants requests to be answered by less than they ask for.
   bool degrades() const;
   // In [0, 1]: the share of its usual load that a group gets. 0: it is left out.

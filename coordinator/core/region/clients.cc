@@ -80,6 +80,10 @@ AdmissionView Region::View() {
 void Region::NoteRejection(const RequestTerms& terms, const StreamError& why) {
   Record record = RejectionOf(terms, why);
   record.service_class = tenants_.ClassOf(terms);
+  if (why.reason == BusyReason::kBreakerOpen) {
+    const Breaker* breaker = guard_.FindOpen(*record.service_class, clock_.now());
+    if (breaker != nullptr) record.figures.push_back(LimitOf(breaker->rule()));
+  }
   recorder_.Note(std::move(record));
 }
 
