@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -132,7 +133,7 @@ class Region : private RegionState {
 
   // ---- region/drain.cc
   void BeginDrain(Group& group);
-  void MoveStreams(Group& group);
+  void MoveStreams(Group& group, std::string_view why);  // "is drained".
   void TickDraining(Group& group);
   void DismissDrained(Group& group);  // If nothing is left there.
 

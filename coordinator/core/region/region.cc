@@ -256,11 +256,10 @@ void Region::FollowGuard() {
     // No limit is the highest one.
     if (group.given_max.value_or(SIZE_MAX) > before.value_or(SIZE_MAX)) more.insert(group.key);
   }
-  for (Record& record : guard_.TakeRecords()) {
-    const bool drained = record.kind == RecordKind::kDrained;
-    Group* group = record.group ? groups_.Find(*record.group) : nullptr;
-    recorder_.Note(std::move(record));
-    if (drained && group != nullptr && group->given_max) MoveStreams(*group);
+  for (Record& record : guard_.TakeRecords()) recorder_.Note(std::move(record));
+  for (const uint64_t number : guard_.TakeSlow()) {
+    Group* group = groups_.Find(number);
+    if (group != nullptr && group->given_max) MoveStreams(*group, "is slow");
   }
   for (const ModelKey& key : more) Dispatch(key);
 }
