@@ -101,13 +101,23 @@ void Region::MakeRoomFor(const Stream& stream) {
                        .retry = stream.request.terms.attempt > 1},
                       KeptPlaces(tenants_.policy(), options_));
   SHOAL_CHECK(victim, "a request was taken, and there is no room for it");
-  const ServiceClass worse = streams_.Find(*victim)->grant.service_class;
+  const Stream& displaced = *streams_.Find(*victim);
+  const ServiceClass worse = displaced.grant.service_class;
   refusals_.Note(stream.key, worse, clock_.now());
-  FailStream(
-      *victim,
-      MakeStreamError(BusyReason::kQueueFull,
-                      Str("the queue was full, and a request of class ", ToString(service_class),
-                          " took the place of this one, of class ", ToString(worse))));
+  // Were it to come again now. Only where classes count is anyone displaced.
+  const std::optional<WaitAnswer> predicted =
+      waits_.Predict({.key = displaced.key,
+                      .service_class = worse,
+                      .prompt_tokens = std::ssize(displaced.request.prompt),
+                      .tokens_max = displaced.request.params.tokens_max,
+                      .now = clock_.now()},
+                     groups_.all(), streams_);
+  FailStream(*victim, TellWait(MakeStreamError(
+                                   BusyReason::kQueueFull,
+                                   Str("the queue was full, and a request of class ",
+                                       ToString(service_class),
+                                       " took the place of this one, of class ", ToString(worse))),
+                               predicted));
 }
 
 StreamId Region::AddStream(Stream stream) {
@@ -202,6 +212,10 @@ void Region::FailStream(StreamId id, StreamError error) {
     if (error.retry_after_ms > 0) {
       record.figures.push_back(
           {"retry_after_ms", static_cast<double>(error.retry_after_ms), "what it was told"});
+    }
+    if (error.predicted_wait_ms >= 0) {
+      record.figures.push_back({"predicted_wait_ms", static_cast<double>(error.predicted_wait_ms),
+                                "the groups' reports"});
     }
     recorder_.Note(std::move(record));
     // A client that comes back for it has it recomputed, or hears why it is not.

@@ -103,6 +103,33 @@ TEST_F(RegionFairTest, DisplacesTheNewestOfTheLowestClassFromAFullQueue) {
   EXPECT_EQ(std::ranges::count(records, BusyReason::kQueueFull, &Record::reason), 3);
 }
 
+TEST_F(RegionFairTest, TellsWhomeverItHasNoRoomForHowLongItWouldWaitAndWhenToComeAgain) {
+  const uint64_t epoch = JoinReady(1, MakeSlow());
+  SchedulerStats stats;
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_TRUE(region_.Update(1, epoch, {}, stats));
+    stats.steps_total += 10;
+    stats.busy_us_total += 10'000'000;  // A step takes a second.
+    stats.prompt_rows_total += 1;
+    stats.generated_tokens_total += 10;
+  }
+  for (const char* tenant : {"vip", "vip", "low", "low"}) Submit(Of(tenant));
+  Take();
+  const auto check = [](const StreamError& error) {
+    EXPECT_EQ(error.reason, BusyReason::kQueueFull);
+    EXPECT_GT(error.predicted_wait_ms, 4'000) << "four tokens of each that is ahead";
+    EXPECT_EQ(error.retry_after_ms, error.predicted_wait_ms / 2);
+  };
+  check(Refuse(Of("low")));
+  const auto before_reading = region_.PreCheck(Of("low").terms);
+  ASSERT_TRUE(before_reading);
+  check(*before_reading);
+  Submit(Of("a"));
+  const auto displaced = Select<FailAction>(Take());
+  ASSERT_THAT(displaced, SizeIs(1));
+  check(displaced[0].error);
+}
+
 // No worse one is admitted in a window in which a better one was refused for want of room.
 TEST_F(RegionFairTest, TakesNoWorseOneForAWhileAfterABetterOneWasRefused) {
   const uint64_t epoch = JoinReady(1, MakeSlow());
