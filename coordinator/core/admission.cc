@@ -174,7 +174,6 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
   auto measured = Measure(request, *key, view);
   if (auto* error = std::get_if<StreamError>(&measured)) return std::move(*error);
   const Size size = std::get<Size>(measured);
-  if (auto error = view.tenants.FindRetryRefusal(request.terms, view.now)) return *std::move(error);
   const ServiceClass service_class = view.tenants.ClassOf(request.terms);
   if (auto error = view.guard.FindRefusal(service_class, view.now)) return *std::move(error);
   const WaitQuestion question{.key = *key,

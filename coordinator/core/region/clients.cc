@@ -36,6 +36,10 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
                            Str("there is a stream ", *request.stream, " already"));
   }
   const RequestTerms terms = request.terms;
+  if (auto refusal = tenants_.NoteAttempt(terms, clock_.now())) {
+    NoteRejection(terms, *refusal);
+    return *std::move(refusal);
+  }
   if (const std::optional<StreamId> same = FindSame(request)) {
     auto joined = Join(*same, request);
     if (auto* refusal = std::get_if<StreamError>(&joined)) NoteRejection(terms, *refusal);

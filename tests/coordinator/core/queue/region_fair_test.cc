@@ -158,6 +158,28 @@ TEST_F(RegionFairTest, GivesUpARetryForAFirstAttempt) {
   EXPECT_EQ(failed[0].stream, retry);
 }
 
+// Whatever they are refused for, and be it before they are read: each is counted once.
+TEST_F(RegionFairTest, BoundsTheRetriesOfWhatIsRefused) {
+  JoinReady(1, MakeSlow());
+  for (const char* tenant : {"vip", "vip", "a", "a"}) Submit(Of(tenant));
+  Take();
+  const auto refused = [&](int32_t attempt) {
+    const auto error = region_.PreCheck(Of("a", attempt).terms);
+    return error ? error->reason : BusyReason::kInvalid;
+  };
+  Request too_large = Of("a", 2);
+  too_large.prompt.assign(1'000, 1);
+  EXPECT_EQ(Refuse(too_large).reason, BusyReason::kTooLarge);
+  for (int i = 1; i < kRetriesMin; ++i) EXPECT_EQ(refused(2), BusyReason::kQueueFull);
+  EXPECT_EQ(refused(2), BusyReason::kQuotaExceeded);
+  EXPECT_EQ(Refuse(too_large).reason, BusyReason::kQuotaExceeded);
+  // Those that were refused count as requests, too: with the two that wait there are 43.
+  for (int i = 0; i < 41; ++i) EXPECT_EQ(refused(1), BusyReason::kQueueFull);
+  EXPECT_EQ(refused(2), BusyReason::kQuotaExceeded) << "11 of 54";
+  EXPECT_EQ(refused(1), BusyReason::kQueueFull);
+  EXPECT_EQ(refused(2), BusyReason::kQueueFull) << "11 of 55";
+}
+
 TEST_F(RegionFairTest, ChargesWhatWasAdmittedAndGivesBackWhatWasNotUsed) {
   const uint64_t epoch = JoinReady(1, MakeSlow());
   const StreamId stream = Submit(Of("metered"));  // 3 of the prompt, 4 of the answer.
