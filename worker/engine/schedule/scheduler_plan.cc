@@ -304,7 +304,7 @@ void Scheduler::State::CountPassedOver(Sequence& sequence) {
     return;
   }
   running.erase(sequence.turn);
-  sequence.turn.service_class = kPromotedClass;
+  sequence.turn.rank = kPromotedRank;
   running.emplace(sequence.turn, &sequence);
 }
 
