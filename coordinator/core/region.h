@@ -121,6 +121,7 @@ class Region : private RegionState {
   void ApplyUpdate(Group& group, SequenceUpdate update);
   // Its leader does not go on with the stream.
   void ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update);
+  void NotePreemptions(StreamId id, SequenceUpdate& update);
   void NoteFirstToken(StreamId id, const Stream& stream);
   void NoteToken(Stream& stream);  // It shows that it lives.
 

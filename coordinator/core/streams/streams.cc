@@ -55,6 +55,7 @@ Stream& Streams::Place(StreamId id, uint64_t group, SequenceId sequence) {
   ++stream.groups_had;
   stream.group = group;
   stream.sequence = sequence;
+  stream.preemptions = 0;
   const bool added = ids_.emplace(sequence, id).second;
   SHOAL_CHECK(added, "two streams have sequence ", sequence);
   return stream;

@@ -64,6 +64,7 @@ struct Stream : GenerationState {
   int32_t groups_lost_max = 0;  // Then it ends.
   int32_t groups_had = 0;       // That took it, and may have worked on it.
   int32_t resumes = 0;          // Groups that went on with it.
+  int32_t preemptions = 0;      // That its group has told of.
   // While it waits and no group that is ready could ever hold it: since when.
   std::optional<TimeNs> stranded_since;
   TimeNs token_time = 0;  // Of its last token; before its first one, of its coming.

@@ -41,8 +41,7 @@ Sequence* Scheduler::State::FindWorse(ServiceClass service_class) const {
 bool Scheduler::State::PreemptWorse(const Sequence& front, Pass& pass) {
   Sequence* worse = FindWorse(*BestWaiting());
   if (worse == nullptr) return false;
-  NoteTaker(*worse, front.turn.arrival, pass);
-  Preempt(*worse);
+  PreemptFor(front, *worse, pass);
   return true;
 }
 

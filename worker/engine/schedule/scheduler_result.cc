@@ -15,6 +15,7 @@ SequenceUpdate& Scheduler::State::UpdateOf(const Sequence& sequence) {
   if (inserted) {
     SequenceUpdate& update = updates.emplace_back();
     update.id = sequence.id;
+    update.preemptions = sequence.preemptions;
     update.tokens_before = sequence.token_count() - sequence.prompt_count;
     if (sequence.params.prompt_logprobs && sequence.prompt_delivered) {
       update.prompt_logprobs_before = sequence.prompt_count - 1;

@@ -98,7 +98,8 @@ struct Scheduler::State {
   int32_t TakeBlock();
   // Takes the slot and the blocks from a running sequence.
   void Vacate(Sequence& sequence);
-  void Preempt(Sequence& sequence);
+  void Preempt(Sequence& sequence);  // It is computed again.
+  void PreemptFor(const Sequence& taker, Sequence& sequence, Pass& pass);
   void PreemptLater(const Sequence& sequence, int64_t wanted, Pass& pass);
   int64_t BlocksPromised() const;
   int64_t PlanRows(Sequence& sequence, int64_t row_limit, Pass& pass);

@@ -29,6 +29,7 @@ struct Sequence {
   Turn turn;  // Its rank and arrival; preemption takes from the last one.
   ServiceClass service_class = ServiceClass::kCritical;
   std::optional<TimeNs> deadline;  // When it ends at the latest.
+  int32_t preemptions = 0;         // Times that its place was taken for another one.
   int32_t passed_over = 0;  // Steps in which it was the first to arrive of those passed over.
   GenerationParams params;
   std::string salt;  // PrefixSalt: whose prefixes it may find.
