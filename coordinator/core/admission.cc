@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "coordinator/core/catalog.h"
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
@@ -107,9 +107,9 @@ std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
                                " a moment ago: until they come again, none of class ",
                                ToString(service_class), " is taken"));
   }
-  const size_t waiting = view.streams.waiting_new(key);
+  const size_t waiting = queue.fresh();
   if (waiting < static_cast<size_t>(view.options.queue_requests_max) ||
-      ChooseGroup(view.groups.all(), key, needed, service_class)) {
+      HasRoom(view.groups.all(), key, needed, service_class)) {
     return std::nullopt;
   }
   const TenantPolicy& tenant = view.tenants.PolicyOf(terms.tenant);

@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/streams/suspects.h"
 #include "transport/base/check.h"
 
@@ -206,7 +206,7 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
   size_t detached = 0;
   for (const auto& [key, queue] : streams.waiting()) {
     for (const auto& [tokens, arrival] : queue.by_size()) waiting[queue.at(arrival).stream] = key;
-    const size_t fresh = streams.waiting_new(key);
+    const size_t fresh = queue.fresh();
     if (queue.empty() || fresh > static_cast<size_t>(options.queue_requests_max)) {
       return Str(fresh, " new streams wait for ", key, ", at most ", options.queue_requests_max,
                  " may");

@@ -22,7 +22,7 @@
 namespace shoal::core {
 
 // Composes the parts: groups, their health, streams, and the decisions of catalog.h, admission.h
-// and routing.h. Threading: none; owned by the coordinator's event loop.
+// and routing/router.h. Threading: none; owned by the coordinator's event loop.
 class Region : private RegionState {
  public:
   // `random`: 64 bits that nobody can guess, for the ids of streams. `clock` outlives the region.

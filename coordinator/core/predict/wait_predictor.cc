@@ -65,9 +65,6 @@ std::optional<WaitAnswer> WaitPredictor::Predict(const WaitQuestion& question,
   const double correction = std::exp(corrections_[by_class][answer.queued ? 1 : 0]);
   answer.laid_out = Nanoseconds(first);
   answer.first_token = Nanoseconds(first * correction);
-  answer.last_token =
-      answer.first_token +
-      Nanoseconds(static_cast<double>(std::max<int64_t>(question.tokens_max - 1, 0)) * step);
   return answer;
 }
 

@@ -8,7 +8,7 @@
 
 #include "coordinator/core/admission.h"
 #include "coordinator/core/catalog.h"
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/region.h"
 #include "coordinator/core/streams/replay.h"
 #include "transport/base/check.h"
@@ -93,8 +93,8 @@ void Region::NoteRejection(const RequestTerms& terms, const StreamError& why) {
 
 void Region::MakeRoomFor(const Stream& stream) {
   const ServiceClass service_class = stream.grant.service_class;
-  if (streams_.waiting_new(stream.key) < static_cast<size_t>(options_.queue_requests_max) ||
-      ChooseGroup(groups_.all(), stream.key, stream.tokens_needed, service_class)) {
+  if (streams_.waiting(stream.key).fresh() < static_cast<size_t>(options_.queue_requests_max) ||
+      HasRoom(groups_.all(), stream.key, stream.tokens_needed, service_class)) {
     return;
   }
   const std::optional<StreamId> victim =

@@ -3,7 +3,7 @@
 #include <set>
 #include <string_view>
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"
 

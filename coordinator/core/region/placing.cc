@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"
 #include "transport/base/generation/prefix_hash.h"

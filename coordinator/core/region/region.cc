@@ -6,7 +6,7 @@
 #include <set>
 #include <utility>
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/invariants.h"
 #include "transport/base/check.h"
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "coordinator/core/catalog.h"
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/invariants.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"

@@ -96,7 +96,6 @@ void Streams::Wait(StreamId id, const Stream& stream) {
                      .tokens = stream.tokens_needed,
                      .parked = stream.parked.has_value(),
                      .retry = stream.request.terms.attempt > 1});
-  if (stream.parked) ++parked_[stream.key];
 }
 
 void Streams::StopWaiting(StreamId id, Stream& stream, bool served) {
@@ -109,7 +108,6 @@ void Streams::StopWaiting(StreamId id, Stream& stream, bool served) {
     }
     if (queue->second.empty()) waiting_.erase(queue);
   }
-  if (stream.parked && --parked_.at(stream.key) == 0) parked_.erase(stream.key);
   SetStranded(id, std::nullopt);
 }
 
@@ -153,11 +151,6 @@ size_t Streams::waiting_count() const {
   size_t count = 0;
   for (const auto& [key, queue] : waiting_) count += queue.size();
   return count;
-}
-
-size_t Streams::waiting_new(const ModelKey& key) const {
-  const auto parked = parked_.find(key);
-  return waiting(key).size() - (parked == parked_.end() ? 0 : parked->second);
 }
 
 size_t Streams::detached_count() const {

@@ -133,9 +133,6 @@ class Streams {
   void SetStranded(StreamId id, std::optional<TimeNs> since);
   const std::set<StreamId>& stranded() const { return stranded_; }
   size_t waiting_count() const;
-  // Of those that wait for that key, those that had no group yet: only they count as a queue that
-  // may be full.
-  size_t waiting_new(const ModelKey& key) const;
 
  private:
   void Wait(StreamId id, const Stream& stream);
@@ -150,7 +147,6 @@ class Streams {
   std::map<SequenceId, StreamId> ids_;  // Of every stream that has a group.
   FairRules rules_;
   std::map<ModelKey, FairQueue> waiting_;  // None is empty.
-  std::map<ModelKey, size_t> parked_;      // Of those that wait; none is 0.
   std::set<StreamId> stranded_;            // Those with a stranded_since.
 };
 
