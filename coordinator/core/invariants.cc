@@ -213,8 +213,14 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
     }
   }
   size_t waiting_count = 0;
+  size_t unanswered = 0;
   for (const auto& [id, stream] : streams.all()) {
     const auto tokens = static_cast<int64_t>(stream.tokens.size());
+    if (tokens == 0) ++unanswered;
+    if (streams.unanswered().contains(stream.arrival) != (tokens == 0)) {
+      return Str("stream ", id, " has ", tokens, " tokens, and is counted as if it had ",
+                 tokens == 0 ? "some" : "none");
+    }
     if (stream.request.prompt.empty()) return Str("stream ", id, " has lost its prompt");
     if (tokens > stream.request.params.tokens_max || stream.prompt_logprobs_left < 0) {
       return Str("stream ", id, " was brought more than it asked for");
@@ -236,6 +242,10 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
     return Str(detached, " streams without a listener and ", ended.all().size(),
                " that have ended are kept, at most ", kDetachedStreamsMax, " and ",
                kEndedStreamsMax, " may be");
+  }
+  if (unanswered != streams.unanswered().size()) {
+    return Str(streams.unanswered().size(), " streams are counted to have no token, ", unanswered,
+               " have none");
   }
   if (waiting_count != streams.waiting_count()) {
     return Str(streams.waiting_count(), " turns in the queues are of ", waiting_count, " streams");

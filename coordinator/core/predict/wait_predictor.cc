@@ -39,7 +39,9 @@ void WaitPredictor::Learn(const Group& group, const SchedulerStats& stats) {
 
 void WaitPredictor::Forget(uint64_t group) {
   learned_.erase(group);
-  layouts_.clear();
+  std::erase_if(layouts_, [group](const auto& entry) {
+    return std::ranges::find(entry.second.groups, group) != entry.second.groups.end();
+  });
 }
 
 std::optional<WaitAnswer> WaitPredictor::Predict(const WaitQuestion& question,

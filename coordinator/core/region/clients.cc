@@ -207,36 +207,37 @@ void Region::Cancel(StreamId reader) {
 
 void Region::FailStream(StreamId id, StreamError error) {
   const bool expired = error.reason == BusyReason::kDeadlineExceeded;
-  for (const StreamId reader : flights_.ReadersOf(id)) {
-    Record record =
-        RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, reader, *streams_.Find(id));
+  const Stream& stream = *streams_.Find(id);
+  std::vector<RecordFigure> figures = FiguresOf(stream, clock_.now());
+  if (error.retry_after_ms > 0) {
+    figures.push_back(
+        {"retry_after_ms", static_cast<double>(error.retry_after_ms), "what it was told"});
+  }
+  if (error.predicted_wait_ms >= 0) {
+    figures.push_back(
+        {"predicted_wait_ms", static_cast<double>(error.predicted_wait_ms), "the groups' reports"});
+  }
+  flights_.ForEachReader(id, [&](StreamId reader) {
+    Record record = RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, reader, stream);
     record.reason = error.reason;
     record.detail = error.message;
-    record.figures = FiguresOf(*streams_.Find(id), clock_.now());
-    if (error.retry_after_ms > 0) {
-      record.figures.push_back(
-          {"retry_after_ms", static_cast<double>(error.retry_after_ms), "what it was told"});
-    }
-    if (error.predicted_wait_ms >= 0) {
-      record.figures.push_back({"predicted_wait_ms", static_cast<double>(error.predicted_wait_ms),
-                                "the groups' reports"});
-    }
+    record.figures = figures;
     recorder_.Note(std::move(record));
     // A client that comes back for it has it recomputed, or hears why it is not.
-    if (!streams_.Find(id)->detached_since) actions_.emplace_back(FailAction{reader, error});
-  }
+    if (!stream.detached_since) actions_.emplace_back(FailAction{reader, error});
+  });
   EndStream(id);
 }
 
 void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) {
   const Stream& stream = *streams_.Find(id);
-  for (const StreamId reader : flights_.ReadersOf(id)) {
+  flights_.ForEachReader(id, [&](StreamId reader) {
     Record record = RecordOf(RecordKind::kFinished, reader, stream);
     record.group = group.number;
     record.detail = ToString(last.finish);
-    record.figures = FiguresOf(*streams_.Find(id), clock_.now());
+    record.figures = FiguresOf(stream, clock_.now());
     recorder_.Note(std::move(record));
-  }
+  });
   waits_.NoteLength(stream.key, std::ssize(stream.tokens), last.finish == FinishReason::kStop);
   const Holder holder{group.number, group.epoch, last.id};
   EndedStream ended{EndStream(id), std::move(last), holder,

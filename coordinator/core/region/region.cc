@@ -237,10 +237,9 @@ void Region::TickGroup(Group& group) {
 
 void Region::TickGuard() {
   const TimeNs now = clock_.now();
-  TimeNs oldest = now;
-  for (const auto& [id, stream] : streams_.all()) {
-    if (stream.tokens.empty()) oldest = std::min(oldest, stream.arrival_time);
-  }
+  const auto& unanswered = streams_.unanswered();
+  const TimeNs oldest =
+      unanswered.empty() ? now : streams_.Find(unanswered.begin()->second)->arrival_time;
   guard_.Tick({.groups = groups_.all(),
                .requests_waiting = static_cast<int64_t>(streams_.waiting_count()),
                .queue_wait_ms = (now - oldest) / kMillisecondNs,

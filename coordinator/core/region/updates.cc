@@ -110,8 +110,9 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
     actions_.emplace_back(JournalAction{id, JournalTokens{update.tokens}});
   }
   if (!stream.detached_since) {
-    for (const StreamId reader : flights_.ReadersOf(id))
+    flights_.ForEachReader(id, [&](StreamId reader) {
       actions_.emplace_back(DeliverAction{reader, update});
+    });
   }
   if (!ends) return;
   if (update.finish == FinishReason::kNumericError) {
@@ -150,6 +151,7 @@ void Region::NotePreemptions(StreamId id, SequenceUpdate& update) {
 }
 
 void Region::NoteFirstToken(StreamId id, const Stream& stream) {
+  streams_.NoteAnswered(id);
   const TimeNs waited = clock_.now() - stream.arrival_time;
   if (stream.predicted) {
     waits_.NoteOutcome(*stream.predicted, stream.grant.service_class, waited);

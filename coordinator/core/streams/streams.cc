@@ -30,9 +30,12 @@ StreamId Streams::Add(Stream stream) {
   stream.groups_lost_max = groups_lost_max_;
   const auto [entry, added] = streams_.emplace(id, std::move(stream));
   SHOAL_CHECK(added, "two streams are ", id);
+  if (entry->second.tokens.empty()) unanswered_.emplace(entry->second.arrival, id);
   Wait(id, entry->second);
   return id;
 }
+
+void Streams::NoteAnswered(StreamId id) { unanswered_.erase(streams_.at(id).arrival); }
 
 StreamId Streams::DrawId() {
   // In this order, which the arguments of a constructor would not keep.
@@ -74,6 +77,7 @@ void Streams::Park(StreamId id, Parked why) {
 Stream Streams::Remove(StreamId id) {
   StopWaiting(id, streams_.at(id), false);
   auto node = streams_.extract(id);
+  unanswered_.erase(node.mapped().arrival);
   ids_.erase(node.mapped().sequence);
   return std::move(node.mapped());
 }

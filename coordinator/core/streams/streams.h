@@ -106,6 +106,10 @@ class Streams {
   // It has ended, wherever it was. Result: the stream as it was.
   Stream Remove(StreamId id);
 
+  // It has its first token.
+  void NoteAnswered(StreamId id);
+  // Those that have none, by arrival: the first has waited for it the longest.
+  const std::map<uint64_t, StreamId>& unanswered() const { return unanswered_; }
   // Those that nobody listens to.
   size_t detached_count() const;
   // That nobody has.
@@ -148,6 +152,7 @@ class Streams {
   FairRules rules_;
   std::map<ModelKey, FairQueue> waiting_;  // None is empty.
   std::set<StreamId> stranded_;            // Those with a stranded_since.
+  std::map<uint64_t, StreamId> unanswered_;
 };
 
 }  // namespace shoal::core
