@@ -213,14 +213,8 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
     }
   }
   size_t waiting_count = 0;
-  size_t unanswered = 0;
   for (const auto& [id, stream] : streams.all()) {
     const auto tokens = static_cast<int64_t>(stream.tokens.size());
-    if (tokens == 0) ++unanswered;
-    if (streams.unanswered().contains(stream.arrival) != (tokens == 0)) {
-      return Str("stream ", id, " has ", tokens, " tokens, and is counted as if it had ",
-                 tokens == 0 ? "some" : "none");
-    }
     if (stream.request.prompt.empty()) return Str("stream ", id, " has lost its prompt");
     if (tokens > stream.request.params.tokens_max || stream.prompt_logprobs_left < 0) {
       return Str("stream ", id, " was brought more than it asked for");
@@ -243,12 +237,32 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
                " that have ended are kept, at most ", kDetachedStreamsMax, " and ",
                kEndedStreamsMax, " may be");
   }
-  if (unanswered != streams.unanswered().size()) {
-    return Str(streams.unanswered().size(), " streams are counted to have no token, ", unanswered,
-               " have none");
-  }
   if (waiting_count != streams.waiting_count()) {
     return Str(streams.waiting_count(), " turns in the queues are of ", waiting_count, " streams");
+  }
+  return "";
+}
+
+// What is due next is found without looking at every stream: those that are watched are those that
+// there are.
+std::string FindBrokenOrder(const Streams& streams, const DeadlineSet& deadlines) {
+  size_t unanswered = 0;
+  size_t ending = 0;
+  for (const auto& [id, stream] : streams.all()) {
+    if (stream.tokens.empty() != streams.unanswered().contains(stream.arrival)) {
+      return Str("stream ", id, " has ", stream.tokens.size(), " tokens, and is ",
+                 stream.tokens.empty() ? "not " : "", "among those without one");
+    }
+    if (stream.tokens.empty()) ++unanswered;
+    if (!stream.deadline) continue;
+    ++ending;
+    if (!deadlines.contains({*stream.deadline, id})) {
+      return Str("the deadline of stream ", id, " is not watched");
+    }
+  }
+  if (unanswered != streams.unanswered().size() || ending != deadlines.size()) {
+    return Str(streams.unanswered().size(), " streams without a token and ", deadlines.size(),
+               " deadlines are watched, there are ", unanswered, " and ", ending);
   }
   return "";
 }
@@ -287,10 +301,12 @@ std::string FindBrokenTenant(const Streams& streams, const Flights& flights,
 
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
                                 const EndedStreams& ended, const Flights& flights,
-                                const Tenants& tenants, const RegionOptions& options) {
+                                const Tenants& tenants, const DeadlineSet& deadlines,
+                                const RegionOptions& options) {
   std::string broken = FindBrokenGroup(groups, streams, options);
   if (broken.empty()) broken = FindBrokenModel(groups);
   if (broken.empty()) broken = FindBrokenStream(groups, streams, ended, options);
+  if (broken.empty()) broken = FindBrokenOrder(streams, deadlines);
   if (broken.empty()) broken = flights.FindFault(streams.all());
   return broken.empty() ? FindBrokenTenant(streams, flights, tenants) : broken;
 }

@@ -55,7 +55,8 @@ RegionStatus Region::status() const {
 size_t Region::groups_ready() const { return CountReady(groups_.all()); }
 
 std::string Region::FindBrokenInvariant() const {
-  return core::FindBrokenInvariant(groups_, streams_, ended_, flights_, tenants_, options_);
+  return core::FindBrokenInvariant(groups_, streams_, ended_, flights_, tenants_, deadlines_,
+                                   options_);
 }
 
 }  // namespace shoal::core

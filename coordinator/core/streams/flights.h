@@ -6,10 +6,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "coordinator/core/streams/streams.h"
@@ -92,7 +90,7 @@ class Flights {
   std::map<StreamId, StreamId> streams_;                 // By sharer.
   std::unordered_multimap<uint64_t, StreamId> by_hash_;  // Streams.
   std::map<std::string, size_t> tenants_;                // Flights of each; none is 0.
-  std::set<std::pair<TimeNs, StreamId>> deadlines_;      // Of the sharers that have one.
+  DeadlineSet deadlines_;                                // Of the sharers that have one.
 };
 
 }  // namespace shoal::core

@@ -80,6 +80,7 @@ struct Stream : GenerationState {
   std::optional<WaitAnswer> predicted;  // When it came.
 };
 using StreamMap = std::map<StreamId, Stream>;
+using DeadlineSet = std::set<std::pair<TimeNs, StreamId>>;  // The next one first.
 
 // A stream without a group waits; one that waits has no group. Threading: none; owned by Region.
 class Streams {
