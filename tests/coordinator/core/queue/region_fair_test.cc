@@ -67,6 +67,22 @@ TEST_F(RegionFairTest, GivesALeaderAFewAheadAndBetterClassesBesides) {
   EXPECT_THAT(Given(), IsEmpty()) << "it has enough of better ones";
 }
 
+// As full of worse ones as it may be, the leader has a place for the best one at once.
+TEST_F(RegionFairTest, NeverFillsALeaderSoThatABetterClassFindsNoPlace) {
+  RankRegistration rank = MakeSlow();
+  rank.queue_requests_max =
+      static_cast<int32_t>(LeaderQueueMax(region_.options(), rank.sequences_max));
+  JoinReady(1, rank);
+  Request middle = Of("a");
+  middle.terms.service_class = ServiceClass::kSheddablePlus;
+  for (int i = 0; i < 3; ++i) Submit(Of("low"));
+  for (int i = 0; i < 2; ++i) Submit(middle);
+  for (int i = 0; i < 2; ++i) Submit(Of("a"));
+  EXPECT_THAT(Given(), SizeIs(6)) << "two of each, and the third of the lowest waits here";
+  for (int i = 0; i < 2; ++i) Submit(Of("vip"));
+  EXPECT_THAT(Given(), ElementsAre("vip", "vip"));
+}
+
 TEST_F(RegionFairTest, DispatchesByClassAndThenTenantsInTurns) {
   const uint64_t epoch = JoinReady(1, MakeSlow());
   std::vector<StreamId> given = {Submit(Of("vip")), Submit(Of("vip"))};
