@@ -85,9 +85,12 @@ int Run(int argc, char** argv) {
   shoal::launch::CheckGroupFlagsAreHeeded(table, launch, kShared);
   launch.start_timeout_ms = options.region.join_timeout_ms;
   if (launch.executor == shoal::launch::ExecutorKind::kLocal) {
-    launch.local =
-        shoal::launch::MakeLocalGroup(options.model, shoal::config::GroupArguments(table),
-                                      int64_t{cut.tensor_parallel} * cut.pipeline_parallel, launch);
+    launch.local = shoal::launch::MakeLocalGroup(
+        options.model, shoal::config::GroupArguments(table),
+        int64_t{cut.tensor_parallel} * cut.pipeline_parallel, launch,
+        [&options](int64_t sequences_max) {
+          return shoal::core::LeaderQueueMax(options.region, sequences_max);
+        });
   }
 
   std::string url;

@@ -93,8 +93,11 @@ gateway::CoordinatorOptions MakeCoordinatorOptions(const RunOptions& options,
   launch::LaunchOptions& launch = coordinator.launch;
   launch.executor = launch::ExecutorKind::kLocal;
   launch.start_timeout_ms = options.ready_timeout_ms;
-  launch.local = launch::MakeLocalGroup(options.cut.model, std::move(group_flags),
-                                        options.cut.rank_count(), launch);
+  launch.local =
+      launch::MakeLocalGroup(options.cut.model, std::move(group_flags), options.cut.rank_count(),
+                             launch, [&coordinator](int64_t sequences_max) {
+                               return core::LeaderQueueMax(coordinator.region, sequences_max);
+                             });
   return coordinator;
 }
 

@@ -10,7 +10,7 @@
 #include "coordinator/core/generation_service.h"
 #include "coordinator/core/groups/group.h"
 #include "coordinator/core/groups/model.h"
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/sequence_request.h"
 

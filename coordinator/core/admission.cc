@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "coordinator/core/catalog.h"
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
@@ -73,16 +73,10 @@ std::variant<Size, StreamError> Measure(const Request& request, const ModelKey& 
           largest, ": ask for fewer tokens, or raise --kv-cache-tokens or --kv-cache-bytes-max"));
 }
 
-// A refusal of what there is no room for. With what is predicted it tells also when about half of
-// what is ahead will be done, and there is room again.
-StreamError MakeFull(BusyReason reason, std::string message,
-                     const std::optional<WaitAnswer>& predicted) {
-  StreamError error = MakeStreamError(reason, std::move(message));
-  if (!predicted) return error;
-  error.predicted_wait_ms = predicted->first_token_ms();
-  error.retry_after_ms =
-      std::clamp(error.predicted_wait_ms / 2, kRetryAfterMinMs, kRetryAfterMaxMs);
-  return error;
+// What a request that asks so will wait for; without admission nobody asks.
+std::optional<WaitAnswer> Predict(const WaitQuestion& question, const AdmissionView& view) {
+  if (!view.options.protections.admission) return std::nullopt;
+  return view.waits.Predict(question, view.groups.all(), view.streams);
 }
 
 // Whether the groups that could hold so many tokens all lack memory rather than slots.
@@ -99,26 +93,23 @@ bool IsKvCacheFull(const ModelKey& key, int64_t needed, const AdmissionView& vie
   return some;
 }
 
-// Whether there is a place for it, be it that of somebody worse.
+// That there is no place for it, not even that of somebody worse. None: there is one.
 std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
-                                         const RequestTerms& terms,
-                                         const std::optional<WaitAnswer>& predicted,
-                                         const AdmissionView& view) {
+                                         const RequestTerms& terms, const AdmissionView& view) {
   const ServiceClass service_class = view.tenants.ClassOf(terms);
   const FairQueue& queue = view.streams.waiting(key);
   const auto kept = KeptPlaces(view.tenants.policy(), view.options);
   const auto better = view.refusals.FindBetter(key, service_class, view.now);
   if (better && view.options.protections.admission &&
       queue.fresh(service_class) >= kept[static_cast<size_t>(service_class)]) {
-    return MakeFull(BusyReason::kQueueFull,
-                    Str("there was no room for requests of class ", ToString(*better),
-                        " a moment ago: until they come again, none of class ",
-                        ToString(service_class), " is taken"),
-                    predicted);
+    return MakeStreamError(BusyReason::kQueueFull,
+                           Str("there was no room for requests of class ", ToString(*better),
+                               " a moment ago: until they come again, none of class ",
+                               ToString(service_class), " is taken"));
   }
-  const size_t waiting = view.streams.waiting_new(key);
+  const size_t waiting = queue.fresh();
   if (waiting < static_cast<size_t>(view.options.queue_requests_max) ||
-      ChooseGroup(view.groups.all(), key, needed, service_class)) {
+      HasRoom(view.groups.all(), key, needed, service_class)) {
     return std::nullopt;
   }
   const TenantPolicy& tenant = view.tenants.PolicyOf(terms.tenant);
@@ -130,13 +121,12 @@ std::optional<StreamError> FindQueueFull(const ModelKey& key, int64_t needed,
     return std::nullopt;
   }
   if (IsKvCacheFull(key, needed, view)) {
-    return MakeFull(BusyReason::kKvFull,
-                    Str("the KV cache of every group that could hold ", needed,
-                        " tokens is promised to others, and ", waiting, " requests wait already"),
-                    predicted);
+    return MakeStreamError(BusyReason::kKvFull, Str("the KV cache of every group that could hold ",
+                                                    needed, " tokens is promised to others, and ",
+                                                    waiting, " requests wait already"));
   }
-  return MakeFull(BusyReason::kQueueFull,
-                  Str("all groups are full and ", waiting, " requests wait already"), predicted);
+  return MakeStreamError(BusyReason::kQueueFull,
+                         Str("all groups are full and ", waiting, " requests wait already"));
 }
 
 // Whether its first token can be there by its deadline, by what is predicted. How long its answer
@@ -158,6 +148,13 @@ std::optional<StreamError> FindLate(const std::optional<WaitAnswer>& predicted,
 
 }  // namespace
 
+StreamError TellWait(StreamError full, const std::optional<WaitAnswer>& predicted) {
+  if (!predicted) return full;
+  full.predicted_wait_ms = predicted->first_token_ms();
+  full.retry_after_ms = std::clamp(full.predicted_wait_ms / 2, kRetryAfterMinMs, kRetryAfterMaxMs);
+  return full;
+}
+
 std::array<size_t, kServiceClasses> KeptPlaces(const TenantsPolicy& policy,
                                                const RegionOptions& options) {
   std::array<size_t, kServiceClasses> kept{};
@@ -177,20 +174,17 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
   auto measured = Measure(request, *key, view);
   if (auto* error = std::get_if<StreamError>(&measured)) return std::move(*error);
   const Size size = std::get<Size>(measured);
-  if (auto error = view.tenants.FindRetryRefusal(request.terms, view.now)) return *std::move(error);
   const ServiceClass service_class = view.tenants.ClassOf(request.terms);
   if (auto error = view.guard.FindRefusal(service_class, view.now)) return *std::move(error);
-  const bool admission = view.options.protections.admission;
   const WaitQuestion question{.key = *key,
                               .service_class = service_class,
                               .prompt_tokens = std::ssize(request.prompt),
                               .tokens_max = size.tokens_max,
                               .now = view.now};
-  std::optional<WaitAnswer> predicted;
-  if (admission) predicted = view.waits.Predict(question, view.groups.all(), view.streams);
-  if (auto error = FindQueueFull(*key, size.needed, request.terms, predicted, view)) {
+  const std::optional<WaitAnswer> predicted = Predict(question, view);
+  if (auto error = FindQueueFull(*key, size.needed, request.terms, view)) {
     view.refusals.Note(*key, service_class, view.now);
-    return *std::move(error);
+    return TellWait(*std::move(error), predicted);
   }
   if (auto error = FindLate(predicted, request)) return *std::move(error);
   auto charged = view.tenants.Charge(request.terms, size.needed, view.now);
@@ -207,25 +201,32 @@ std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& vi
   stream.grant = std::get<Grant>(std::move(charged));
   stream.predicted = predicted;
   if (predicted) view.waits.NoteTaken(question);
-  if (admission && stream.request.terms.deadline_ms > 0) {
+  if (view.options.protections.admission && stream.request.terms.deadline_ms > 0) {
     stream.deadline = view.now + stream.request.terms.deadline_ms * kMillisecondNs;
   }
   return stream;
 }
 
 std::optional<StreamError> FindAllFull(const RequestTerms& terms, const AdmissionView& view) {
-  std::optional<StreamError> full;  // While no group is ready, what is asked for decides.
+  const ServiceClass service_class = view.tenants.ClassOf(terms);
+  std::optional<StreamError> soonest;  // While no group is ready, what is asked for decides.
   for (const auto& [key, model] : view.groups.models()) {
     if (model.ready_since == 0) continue;
-    full = FindQueueFull(key, 1, terms, std::nullopt, view);
+    auto full = FindQueueFull(key, 1, terms, view);
     if (!full) return std::nullopt;
+    // How long its prompt is nobody knows yet: it waits for at least so long.
+    full = TellWait(*std::move(full), Predict({.key = key,
+                                               .service_class = service_class,
+                                               .prompt_tokens = 1,
+                                               .tokens_max = 1,
+                                               .now = view.now},
+                                              view));
+    if (!soonest || full->retry_after_ms < soonest->retry_after_ms) soonest = std::move(full);
   }
   for (const auto& [key, model] : view.groups.models()) {
-    if (full && model.ready_since != 0) {
-      view.refusals.Note(key, view.tenants.ClassOf(terms), view.now);
-    }
+    if (soonest && model.ready_since != 0) view.refusals.Note(key, service_class, view.now);
   }
-  return full;
+  return soonest;
 }
 
 }  // namespace shoal::core

@@ -38,6 +38,10 @@ struct AdmissionView {
 // context leaves room for; or why it is not taken.
 std::variant<Stream, StreamError> Admit(Request request, const AdmissionView& view);
 
+// A refusal for lack of room says what was predicted, and to come again when about half of what is
+// ahead will be done, and there is room again.
+StreamError TellWait(StreamError full, const std::optional<WaitAnswer>& predicted);
+
 // How many places of a full queue each class keeps for its floor.
 std::array<size_t, kServiceClasses> KeptPlaces(const TenantsPolicy& policy,
                                                const RegionOptions& options);

@@ -5,7 +5,7 @@
 #include <tuple>
 #include <utility>
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 
 namespace shoal::core {
 

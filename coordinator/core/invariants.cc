@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/streams/suspects.h"
 #include "transport/base/check.h"
 
@@ -206,7 +206,7 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
   size_t detached = 0;
   for (const auto& [key, queue] : streams.waiting()) {
     for (const auto& [tokens, arrival] : queue.by_size()) waiting[queue.at(arrival).stream] = key;
-    const size_t fresh = streams.waiting_new(key);
+    const size_t fresh = queue.fresh();
     if (queue.empty() || fresh > static_cast<size_t>(options.queue_requests_max)) {
       return Str(fresh, " new streams wait for ", key, ", at most ", options.queue_requests_max,
                  " may");
@@ -239,6 +239,30 @@ std::string FindBrokenStream(const Groups& groups, const Streams& streams,
   }
   if (waiting_count != streams.waiting_count()) {
     return Str(streams.waiting_count(), " turns in the queues are of ", waiting_count, " streams");
+  }
+  return "";
+}
+
+// What is due next is found without looking at every stream: those that are watched are those that
+// there are.
+std::string FindBrokenOrder(const Streams& streams, const DeadlineSet& deadlines) {
+  size_t unanswered = 0;
+  size_t ending = 0;
+  for (const auto& [id, stream] : streams.all()) {
+    if (stream.tokens.empty() != streams.unanswered().contains(stream.arrival)) {
+      return Str("stream ", id, " has ", stream.tokens.size(), " tokens, and is ",
+                 stream.tokens.empty() ? "not " : "", "among those without one");
+    }
+    if (stream.tokens.empty()) ++unanswered;
+    if (!stream.deadline) continue;
+    ++ending;
+    if (!deadlines.contains({*stream.deadline, id})) {
+      return Str("the deadline of stream ", id, " is not watched");
+    }
+  }
+  if (unanswered != streams.unanswered().size() || ending != deadlines.size()) {
+    return Str(streams.unanswered().size(), " streams without a token and ", deadlines.size(),
+               " deadlines are watched, there are ", unanswered, " and ", ending);
   }
   return "";
 }
@@ -277,10 +301,12 @@ std::string FindBrokenTenant(const Streams& streams, const Flights& flights,
 
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
                                 const EndedStreams& ended, const Flights& flights,
-                                const Tenants& tenants, const RegionOptions& options) {
+                                const Tenants& tenants, const DeadlineSet& deadlines,
+                                const RegionOptions& options) {
   std::string broken = FindBrokenGroup(groups, streams, options);
   if (broken.empty()) broken = FindBrokenModel(groups);
   if (broken.empty()) broken = FindBrokenStream(groups, streams, ended, options);
+  if (broken.empty()) broken = FindBrokenOrder(streams, deadlines);
   if (broken.empty()) broken = flights.FindFault(streams.all());
   return broken.empty() ? FindBrokenTenant(streams, flights, tenants) : broken;
 }

@@ -14,10 +14,11 @@
 
 namespace shoal::core {
 
-// The first thing that does not hold; empty if all does. Cost: each stream and rank once, and each
-// stream that waits once a group.
+// The first thing that does not hold; empty if all does. `deadlines`: those that are watched. Cost:
+// each stream and rank once, and each stream that waits once a group.
 std::string FindBrokenInvariant(const Groups& groups, const Streams& streams,
                                 const EndedStreams& ended, const Flights& flights,
-                                const Tenants& tenants, const RegionOptions& options);
+                                const Tenants& tenants, const DeadlineSet& deadlines,
+                                const RegionOptions& options);
 
 }  // namespace shoal::core

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -21,7 +22,7 @@
 namespace shoal::core {
 
 // Composes the parts: groups, their health, streams, and the decisions of catalog.h, admission.h
-// and routing.h. Threading: none; owned by the coordinator's event loop.
+// and routing/router.h. Threading: none; owned by the coordinator's event loop.
 class Region : private RegionState {
  public:
   // `random`: 64 bits that nobody can guess, for the ids of streams. `clock` outlives the region.
@@ -120,6 +121,7 @@ class Region : private RegionState {
   void ApplyUpdate(Group& group, SequenceUpdate update);
   // Its leader does not go on with the stream.
   void ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate& update);
+  void NotePreemptions(StreamId id, SequenceUpdate& update);
   void NoteFirstToken(StreamId id, const Stream& stream);
   void NoteToken(Stream& stream);  // It shows that it lives.
 
@@ -132,7 +134,7 @@ class Region : private RegionState {
 
   // ---- region/drain.cc
   void BeginDrain(Group& group);
-  void MoveStreams(Group& group);
+  void MoveStreams(Group& group, std::string_view why);  // "is drained".
   void TickDraining(Group& group);
   void DismissDrained(Group& group);  // If nothing is left there.
 

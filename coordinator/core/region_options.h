@@ -13,6 +13,7 @@
 #include "coordinator/core/routing/routing_policy.h"
 #include "coordinator/core/tenants/tenant_policy.h"
 #include "transport/base/generation/canary.h"
+#include "transport/base/overload/service_class.h"
 
 namespace shoal::core {
 
@@ -75,6 +76,16 @@ struct RegionOptions {
   bool coalesce = true;         // Whether requests that ask the same at once are computed once.
   int64_t unix_ms_at_zero = 0;  // Milliseconds since 1970 when its clock was at 0; for records.
 };
+
+// Requests that a leader whose steps hold `sequences_max` has to take beyond those. Where classes
+// count it is given few of each and the others wait here, and it needs a place for each that it may
+// be given, however many of worse ones it has: where it has none, a better one waits here until
+// something ends there. Where they do not count all wait here, or queue_requests_max would count
+// twice.
+inline int64_t LeaderQueueMax(const RegionOptions& options, int64_t sequences_max) {
+  if (!options.protections.admission) return 0;
+  return kServiceClasses * (sequences_max + options.dispatch_ahead) - sequences_max;
+}
 
 // Larger for a coordinator that was started later, be it by one millisecond. Of the 53 bits that a
 // JSON number holds exactly, 41 are the milliseconds until the year 2039, and 12 count what is

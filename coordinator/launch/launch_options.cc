@@ -1,9 +1,11 @@
 #include "coordinator/launch/launch_options.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "coordinator/launch/program_path.h"
+#include "transport/base/check.h"
 #include "transport/base/error.h"
 #include "transport/base/host/cores.h"
 #include "transport/base/host/memory.h"
@@ -104,7 +106,8 @@ void FillInShare(const RankShare& share, std::vector<std::string>& group_flags) 
 }
 
 LocalGroupOptions MakeLocalGroup(const std::string& model, std::vector<std::string> group_flags,
-                                 int64_t rank_count, const LaunchOptions& options) {
+                                 int64_t rank_count, const LaunchOptions& options,
+                                 const std::function<int64_t(int64_t)>& leader_queue) {
   const int64_t ranks = rank_count * options.groups;
   const RankShare share = {
       .threads = std::max<int64_t>(1, MachineCores() / ranks),
@@ -112,14 +115,15 @@ LocalGroupOptions MakeLocalGroup(const std::string& model, std::vector<std::stri
       // taken yet for their own; and one that is started anew gets what it had.
       .memory_bytes = options.groups > 1 ? MemoryBytes(kMemoryAvailable) / ranks : 0};
   FillInShare(share, group_flags);
+  const auto sequences = std::ranges::find(group_flags, "--sequences-max");
+  SHOAL_CHECK(std::distance(sequences, group_flags.end()) >= 2, "no --sequences-max is given");
+  const int64_t queue = leader_queue(std::stoll(*std::next(sequences)));
   LocalGroupOptions group{.rank_count = static_cast<int32_t>(rank_count),
                           .worker = ProgramPath("shoal-worker"),
                           .arguments = std::move(group_flags)};
-  group.arguments.insert(
-      group.arguments.end(),
-      {"--model", model, "--join-timeout-ms", std::to_string(options.start_timeout_ms),
-       // Requests wait in the coordinator alone, or the bound would count twice.
-       "--queue-requests-max", "0"});
+  group.arguments.insert(group.arguments.end(), {"--model", model, "--join-timeout-ms",
+                                                 std::to_string(options.start_timeout_ms),
+                                                 "--queue-requests-max", std::to_string(queue)});
   return group;
 }
 

@@ -3,6 +3,7 @@
 // Which groups a coordinator starts itself, and how.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -63,9 +64,11 @@ void FillInShare(const RankShare& share, std::vector<std::string>& group_flags);
 // What LaunchOptions::local must be. `group_flags`: of the ranks (config::GroupArguments).
 // `--threads 0` among them becomes this machine's cores, shared by all ranks of all groups, and at
 // least 1; of several groups also `--memory-bytes-max 0` the memory that is available now, shared
-// likewise. Errors: kFailed if there is no shoal-worker beside this program, or /proc does not
-// tell.
+// likewise. `leader_queue`: how many requests a leader takes beyond those that its steps hold, by
+// how many those are. Errors: kFailed if there is no shoal-worker beside this program, or /proc
+// does not tell.
 LocalGroupOptions MakeLocalGroup(const std::string& model, std::vector<std::string> group_flags,
-                                 int64_t rank_count, const LaunchOptions& options);
+                                 int64_t rank_count, const LaunchOptions& options,
+                                 const std::function<int64_t(int64_t)>& leader_queue);
 
 }  // namespace shoal::launch

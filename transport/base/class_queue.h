@@ -1,7 +1,7 @@
 #pragma once
 
-// The order in which waiting requests are served: by class, in a class first come first served,
-// with a floor for those that others keep passing.
+// The order in which waiting requests are served: by rank, in a rank first come first served, with
+// a floor for those that others keep passing.
 
 #include <compare>
 #include <cstddef>
@@ -17,24 +17,25 @@ namespace shoal {
 
 // A request's place in the order of service; the lower one comes first.
 struct Turn {
-  int64_t service_class = 0;
+  int64_t rank = 0;  // Of its service class, or its priority: whatever its owner orders by.
   uint64_t arrival = 0;
 
   auto operator<=>(const Turn&) const = default;
 };
 
-// A request that later ones have passed over so often comes next, whatever its class: the lowest
-// class gets at least one turn in nine.
+// A request that later ones have passed over so often comes next, whatever its rank: while nobody
+// is demoted, the lowest gets at least one turn in nine.
 constexpr int32_t kPassedOverMax = 8;
 
-// The class of promoted requests: before all others, for good.
-constexpr int64_t kPromotedClass = std::numeric_limits<int64_t>::min();
+// The rank of promoted requests: before all others, until they are demoted.
+constexpr int64_t kPromotedRank = std::numeric_limits<int64_t>::min();
 
-// Order:     lower service classes first; of one class, the lower arrival first.
+// Order:     lower ranks first; of one rank, the lower arrival first.
 // Fairness:  a request that is served passes over those that came before it; the first to arrive
-//            counts it, and is promoted at kPassedOverMax. Only its own service ends a count, and
-//            nobody later counts before it, so it is next after at most kPassedOverMax turns for
-//            itself and as many for each that came before it.
+//            counts it, and is promoted at kPassedOverMax. Only its own service, or Demote, ends a
+//            count, and nobody later counts before it: so one that is not demoted is next after at
+//            most kPassedOverMax turns for itself and as many for each that came before it. How
+//            often it demotes is for its owner to bound.
 // Threading: one thread.
 // Cost:      O(log n) each.
 template <typename Item>
@@ -42,11 +43,10 @@ class ClassQueue {
  public:
   // Arrivals are unique.
   void Add(const Turn& turn, Item item) {
-    const bool added =
-        entries_.try_emplace(turn.arrival, Entry{turn.service_class, std::move(item)}).second;
+    const bool added = entries_.try_emplace(turn.arrival, Entry{turn.rank, std::move(item)}).second;
     SHOAL_CHECK(added, "arrival ", turn.arrival, " waits already");
     turns_.insert(turn);
-    if (turn.service_class != kPromotedClass) ordinary_.insert(turn.arrival);
+    if (turn.rank != kPromotedRank) ordinary_.insert(turn.arrival);
   }
 
   bool empty() const { return entries_.empty(); }
@@ -73,20 +73,20 @@ class ClassQueue {
 
   // From now on it comes before all that were not promoted, or arrived later. It must wait.
   void Promote(uint64_t arrival) {
-    int64_t& service_class = entries_.at(arrival).service_class;
-    turns_.erase({service_class, arrival});
-    service_class = kPromotedClass;
-    turns_.insert({service_class, arrival});
+    int64_t& rank = entries_.at(arrival).rank;
+    turns_.erase({rank, arrival});
+    rank = kPromotedRank;
+    turns_.insert({rank, arrival});
     ordinary_.erase(arrival);
   }
 
-  // One that was promoted is of that class again, and counts from the start. It must wait.
-  void Demote(uint64_t arrival, int64_t service_class) {
+  // One that was promoted is of that rank again, and counts from the start. It must wait.
+  void Demote(uint64_t arrival, int64_t rank) {
     Entry& entry = entries_.at(arrival);
-    turns_.erase({entry.service_class, arrival});
-    entry.service_class = service_class;
+    turns_.erase({entry.rank, arrival});
+    entry.rank = rank;
     entry.passed_over = 0;
-    turns_.insert({service_class, arrival});
+    turns_.insert({rank, arrival});
     ordinary_.insert(arrival);
   }
 
@@ -94,21 +94,15 @@ class ClassQueue {
   bool Remove(uint64_t arrival) {
     const auto entry = entries_.find(arrival);
     if (entry == entries_.end()) return false;
-    turns_.erase({entry->second.service_class, arrival});
+    turns_.erase({entry->second.rank, arrival});
     ordinary_.erase(arrival);
     entries_.erase(entry);
     return true;
   }
 
-  void Clear() {
-    entries_.clear();
-    turns_.clear();
-    ordinary_.clear();
-  }
-
  private:
   struct Entry {
-    int64_t service_class;
+    int64_t rank;
     Item item;
     int32_t passed_over = 0;  // Times that others were served before it, as the first to arrive.
   };

@@ -63,6 +63,7 @@ void UpdateQueue::Add(SequenceUpdate update) {
   earlier.finish = update.finish;
   earlier.detail = std::move(update.detail);
   earlier.resumes = update.resumes;
+  earlier.preemptions = std::max(earlier.preemptions, update.preemptions);
   earlier.no_room = update.no_room;
 }
 
@@ -75,6 +76,7 @@ bool UpdateQueue::TakePart(Waiting& from, size_t bytes_max, SequenceUpdate& part
     return std::min(left, std::max<size_t>(room / std::max<size_t>(bytes_each, 1), 1));
   };
   part.id = rest.id;
+  part.preemptions = rest.preemptions;
   part.tokens_before = rest.tokens_before + static_cast<int64_t>(from.tokens_taken);
   part.prompt_logprobs_before =
       rest.prompt_logprobs_before + static_cast<int64_t>(from.prompt_taken);

@@ -88,4 +88,6 @@ struct SequenceUpdate {
   noRoom @10 :Bool;
   # Of a request that the leader refused: it had no room for one more, so that another group, or this
   # one another time, would take it.
+  preemptions @11 :Int32;
+  # How often so far the group took the sequence's place for another one. To coordinators only.
 }

@@ -27,6 +27,10 @@ std::string Name(const BreakerRule& rule) {
              rule.threshold, ": ", ToString(rule.action));
 }
 
+RecordFigure LimitOf(const BreakerRule& rule) {
+  return {rule.metric, rule.threshold, Str("the breaker '", Name(rule), "' of line ", rule.line)};
+}
+
 Breaker::Breaker(BreakerRule rule) : rule_(std::move(rule)) {}
 
 bool Breaker::Beyond(std::optional<double> value) const {

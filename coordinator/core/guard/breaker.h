@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "coordinator/core/guard/guard_rules.h"
+#include "coordinator/core/record/record.h"
 #include "transport/base/clock.h"
 #include "transport/base/overload/service_class.h"
 
@@ -23,6 +24,8 @@ enum class BreakerState : uint8_t {
 std::string_view ToString(BreakerRule::Action action);
 // "gpu_utilization > 90: reject_low_priority"
 std::string Name(const BreakerRule& rule);
+// Of a record of what it did: by this its cause is found.
+RecordFigure LimitOf(const BreakerRule& rule);
 
 // Threading: none; owned by Guard.
 class Breaker {

@@ -39,17 +39,21 @@ Guard::Guard(GuardRules rules, bool active) : active_(active), outliers_(rules.o
 }
 
 std::optional<StreamError> Guard::FindRefusal(ServiceClass service_class, TimeNs now) const {
-  if (!active_) return std::nullopt;
-  for (const Breaker& breaker : breakers_) {
-    if (!breaker.Refuses(service_class, now)) continue;
-    StreamError error =
-        MakeStreamError(BusyReason::kBreakerOpen, Str("requests of class ", ToString(service_class),
-                                                      " are refused for now: the breaker ",
-                                                      Name(breaker.rule()), " is open"));
-    error.retry_after_ms = breaker.RetryAfterMs(now);
-    return error;
-  }
-  return std::nullopt;
+  const Breaker* breaker = FindOpen(service_class, now);
+  if (breaker == nullptr) return std::nullopt;
+  StreamError error =
+      MakeStreamError(BusyReason::kBreakerOpen,
+                      Str("requests of class ", ToString(service_class),
+                          " are refused for now: the breaker ", Name(breaker->rule()), " is open"));
+  error.retry_after_ms = breaker->RetryAfterMs(now);
+  return error;
+}
+
+const Breaker* Guard::FindOpen(ServiceClass service_class, TimeNs now) const {
+  if (!active_) return nullptr;
+  const auto breaker = std::ranges::find_if(
+      breakers_, [&](const Breaker& each) { return each.Refuses(service_class, now); });
+  return breaker == breakers_.end() ? nullptr : &*breaker;
 }
 
 bool Guard::degrades() const {

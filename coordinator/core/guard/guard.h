@@ -28,6 +28,8 @@ class Guard {
 
   // Why no request of that class is taken now. None: it may be.
   std::optional<StreamError> FindRefusal(ServiceClass service_class, TimeNs now) const;
+  // The breaker that refuses it. Null: none does.
+  const Breaker* FindOpen(ServiceClass service_class, TimeNs now) const;
   // Whether a breaker wants requests to be answered by less than they ask for.
   bool degrades() const;
   // In [0, 1]: the share of its usual load that a group gets. 0: it is left out.
@@ -42,9 +44,11 @@ class Guard {
   // Time has passed. Readings::error_percent is the guard's own.
   void Tick(GuardReadings readings);
 
-  // What it has decided since the last call: groups ejected, drained and back, panics, breakers. Of
-  // a drained group the streams go elsewhere.
+  // What it has decided since the last call, for people: groups ejected and back, panics, breakers.
   std::vector<Record> TakeRecords();
+  // Groups that were left out since the last call because they are slow: their streams are to go
+  // elsewhere. Those of a group that fails stay: each is as likely to end well as to be given up.
+  std::vector<uint64_t> TakeSlow() { return outliers_.TakeSlow(); }
   bool has_records() const { return !records_.empty() || outliers_.has_records(); }
   std::vector<BreakerStatus> breakers() const;
 

@@ -1,5 +1,8 @@
 #include "coordinator/core/guard/guard_metrics.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "transport/base/check.h"
 
 namespace shoal::core {
@@ -29,7 +32,7 @@ std::optional<double> KvUsed(const GuardReadings& readings) {
   return 100 * static_cast<double>(used) / static_cast<double>(total);
 }
 
-double QueueLength(const GuardReadings& readings) {
+std::optional<double> QueueLength(const GuardReadings& readings) {
   int64_t waiting = readings.requests_waiting;
   for (const auto& [number, group] : readings.groups) {
     if (group.state == GroupState::kReady && group.stats) waiting += group.stats->requests_waiting;
@@ -37,22 +40,52 @@ double QueueLength(const GuardReadings& readings) {
   return static_cast<double>(waiting);
 }
 
+std::optional<double> QueueWait(const GuardReadings& readings) {
+  return static_cast<double>(readings.queue_wait_ms);
+}
+
+std::optional<double> ErrorRate(const GuardReadings& readings) { return readings.error_percent; }
+
+struct Metric {
+  std::string_view name;
+  std::optional<double> (*read)(const GuardReadings&);
+  Cause cause;
+};
+
+constexpr Metric kMetrics[] = {
+    {"gpu_utilization", Utilization, Cause::kCompute},
+    {"cpu_utilization", Utilization, Cause::kCompute},
+    {"kv_used", KvUsed, Cause::kPool},
+    {"queue_length", QueueLength, Cause::kPool},
+    {"queue_wait_ms", QueueWait, Cause::kCompute},
+    {"error_rate", ErrorRate, Cause::kLoss},
+};
+
+const Metric* Find(std::string_view name) {
+  const auto* metric = std::ranges::find(kMetrics, name, &Metric::name);
+  return metric == std::end(kMetrics) ? nullptr : metric;
+}
+
 }  // namespace
 
 const std::vector<std::string>& MetricNames() {
-  static const std::vector<std::string> kNames = {"gpu_utilization", "cpu_utilization",
-                                                  "kv_used",         "queue_length",
-                                                  "queue_wait_ms",   "error_rate"};
+  static const std::vector<std::string> kNames = [] {
+    std::vector<std::string> names;
+    for (const Metric& metric : kMetrics) names.emplace_back(metric.name);
+    return names;
+  }();
   return kNames;
 }
 
 std::optional<double> ReadMetric(std::string_view name, const GuardReadings& readings) {
-  if (name == "gpu_utilization" || name == "cpu_utilization") return Utilization(readings);
-  if (name == "kv_used") return KvUsed(readings);
-  if (name == "queue_length") return QueueLength(readings);
-  if (name == "queue_wait_ms") return static_cast<double>(readings.queue_wait_ms);
-  SHOAL_CHECK(name == "error_rate", "no metric ", name);
-  return readings.error_percent;
+  const Metric* metric = Find(name);
+  SHOAL_CHECK(metric != nullptr, "no metric ", name);
+  return metric->read(readings);
+}
+
+std::optional<Cause> CauseOf(std::string_view name) {
+  const Metric* metric = Find(name);
+  return metric == nullptr ? std::nullopt : std::optional(metric->cause);
 }
 
 }  // namespace shoal::core

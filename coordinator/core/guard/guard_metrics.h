@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "coordinator/core/groups/group.h"
+#include "coordinator/core/record/cause.h"
 #include "transport/base/clock.h"
 
 namespace shoal::core {
@@ -29,5 +30,7 @@ const std::vector<std::string>& MetricNames();
 
 // `name` is one of these. None: nothing is known.
 std::optional<double> ReadMetric(std::string_view name, const GuardReadings& readings);
+// What is short when that one has gone too far; none for any other name.
+std::optional<Cause> CauseOf(std::string_view name);
 
 }  // namespace shoal::core

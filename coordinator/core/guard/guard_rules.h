@@ -16,7 +16,7 @@ struct OutlierRules {
   int64_t ejection_ms = 30'000;    // The first time; the n-th time n times as long.
   double ejected_share_max = 0.5;  // Of a key's groups; beyond it all are used, and it is flagged.
   int64_t slow_start_ms = 10'000;  // A group that comes back gets its share little by little.
-  double slow_factor = 3;  // A group so many times slower than its peers is drained. 0: none.
+  double slow_factor = 3;  // A group so many times slower than its peers is left out, too. 0: none.
 
   bool operator==(const OutlierRules&) const = default;
 };

@@ -120,11 +120,12 @@ void Outliers::TickSlow(const GroupMap& groups, TimeNs now) {
     // Being slow is better than being fewer than that.
     if (now - *entry.slow_since < kSlowNs || share > rules_.ejected_share_max) continue;
     ++count.out;
-    Record record{.kind = RecordKind::kDrained};
+    Record record{.kind = RecordKind::kEjected};
     record.detail = Str("it is ", *slowness, " times slower than its peers");
     record.figures = {{"slowness", *slowness, "the groups' reports"},
                       {"step_us", group.load.pace()->step_us, Str("group ", number, "'s reports")}};
     Eject(number, entry, std::move(record), now);
+    slow_.push_back(number);
   }
 }
 
@@ -211,5 +212,7 @@ std::optional<size_t> Outliers::GivenMax(uint64_t group) const {
 }
 
 std::vector<Record> Outliers::TakeRecords() { return std::exchange(records_, {}); }
+
+std::vector<uint64_t> Outliers::TakeSlow() { return std::exchange(slow_, {}); }
 
 }  // namespace shoal::core

@@ -33,6 +33,8 @@ class Outliers {
   std::optional<size_t> GivenMax(uint64_t group) const;
   // What has become of groups since the last call.
   std::vector<Record> TakeRecords();
+  // Those that were left out since the last call because they are slow.
+  std::vector<uint64_t> TakeSlow();
   bool has_records() const { return !records_.empty(); }
 
  private:
@@ -70,6 +72,7 @@ class Outliers {
   std::map<uint64_t, Entry> entries_;  // By group; none: nothing has happened to it.
   std::set<ModelKey> panics_;
   std::vector<Record> records_;
+  std::vector<uint64_t> slow_;
 };
 
 }  // namespace shoal::core

@@ -10,7 +10,6 @@ namespace shoal::core {
 
 struct WaitAnswer {
   TimeNs first_token = 0;  // From its coming to its first token.
-  TimeNs last_token = 0;   // To its last one, if it becomes as long as it may.
   // What the first is made of.
   TimeNs laid_out = 0;  // Before what was learned from earlier waits.
   bool queued = false;  // It has to wait for a place.

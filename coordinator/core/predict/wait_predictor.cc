@@ -39,7 +39,9 @@ void WaitPredictor::Learn(const Group& group, const SchedulerStats& stats) {
 
 void WaitPredictor::Forget(uint64_t group) {
   learned_.erase(group);
-  layouts_.clear();
+  std::erase_if(layouts_, [group](const auto& entry) {
+    return std::ranges::find(entry.second.groups, group) != entry.second.groups.end();
+  });
 }
 
 std::optional<WaitAnswer> WaitPredictor::Predict(const WaitQuestion& question,
@@ -65,9 +67,6 @@ std::optional<WaitAnswer> WaitPredictor::Predict(const WaitQuestion& question,
   const double correction = std::exp(corrections_[by_class][answer.queued ? 1 : 0]);
   answer.laid_out = Nanoseconds(first);
   answer.first_token = Nanoseconds(first * correction);
-  answer.last_token =
-      answer.first_token +
-      Nanoseconds(static_cast<double>(std::max<int64_t>(question.tokens_max - 1, 0)) * step);
   return answer;
 }
 

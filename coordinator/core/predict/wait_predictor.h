@@ -1,6 +1,6 @@
 #pragma once
 
-// How long a request that comes now will wait for its first token, and how long its answer takes.
+// How long a request that comes now will wait for its first token.
 
 #include <array>
 #include <cstdint>

@@ -203,7 +203,10 @@ FairQueue::Lane& FairQueue::LaneOf(const WaitingStream& stream) {
 
 void FairQueue::Add(WaitingStream stream) {
   if (!rules_.fair) {
-    stream = {.stream = stream.stream, .arrival = stream.arrival, .tokens = stream.tokens};
+    stream = {.stream = stream.stream,
+              .arrival = stream.arrival,
+              .tokens = stream.tokens,
+              .parked = stream.parked};
   }
   Lane& lane = LaneOf(stream);
   ClassState& state = StateOf(lane);
@@ -212,7 +215,6 @@ void FairQueue::Add(WaitingStream stream) {
   lane.tenant->floor.SetShare(stream.floor_share);
   if (state.count++ == 0) state.floor.Begin(served_);
   ++lane.count;
-  state.tokens += stream.tokens;
   by_size_.insert({stream.tokens, stream.arrival});
   const auto [place, is_new] = entries_.emplace(stream.arrival, std::make_unique<Entry>());
   SHOAL_CHECK(is_new, "arrival ", stream.arrival, " waits already");
@@ -280,7 +282,6 @@ void FairQueue::Forget(uint64_t arrival) {
   state.fresh.erase({stream.retry, arrival});
   aside_.erase(arrival);
   by_size_.erase({stream.tokens, arrival});
-  state.tokens -= stream.tokens;
   --state.count;
   Tenant& tenant = *lane.tenant;
   if (--lane.count > 0) return Enter(lane);
@@ -339,12 +340,6 @@ size_t FairQueue::fresh() const {
   size_t count = 0;
   for (const ClassState& state : classes_) count += state.fresh.size();
   return count;
-}
-
-int64_t FairQueue::tokens_ahead(ServiceClass service_class) const {
-  int64_t tokens = 0;
-  for (size_t i = 0; i <= static_cast<size_t>(service_class); ++i) tokens += classes_[i].tokens;
-  return tokens;
 }
 
 const WaitingStream& FairQueue::at(uint64_t arrival) const {

@@ -90,14 +90,9 @@ class FairQueue {
 
   bool empty() const { return entries_.empty(); }
   size_t size() const { return entries_.size(); }
-  bool Has(uint64_t arrival) const { return entries_.contains(arrival); }
-  // Of those that had no group yet.
+  // Of those that had no group yet: only they count as a queue that may be full.
   size_t fresh(ServiceClass service_class) const;
   size_t fresh() const;
-  // Work that waits in that class or a better one.
-  int64_t tokens_ahead(ServiceClass service_class) const;
-  // The least that any of them needs. There must be one.
-  int64_t smallest() const { return by_size_.begin()->first; }
   // All that wait, by their size and arrival.
   const std::set<std::pair<int64_t, uint64_t>>& by_size() const { return by_size_; }
   const WaitingStream& at(uint64_t arrival) const;
@@ -120,7 +115,6 @@ class FairQueue {
     // Of tenants with a floor whose best class this is: when they are due.
     std::set<std::tuple<int64_t, uint64_t, Tenant*>> due{};
     size_t count = 0;
-    int64_t tokens = 0;
     Floor floor{};
   };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "coordinator/core/guard/guard_metrics.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
@@ -15,8 +16,13 @@ constexpr std::array<std::string_view, kCauses> kCauseNames = {
 // For so long after the last lost group is back, what has piled up meanwhile is that loss's.
 constexpr TimeNs kBacklogNs = kSecondNs;
 
-bool Holds(std::string_view text, std::string_view word) {
-  return text.find(word) != std::string_view::npos;
+// By what it measured, as its refusal says.
+CauseFound FindBreaker(const Record& record) {
+  for (const RecordFigure& figure : record.figures) {
+    const std::optional<Cause> cause = CauseOf(figure.name);
+    if (cause) return {*cause, Str(figure.source, " was open")};
+  }
+  return {Cause::kUnknown, "its record does not say what the breaker measured"};
 }
 
 }  // namespace
@@ -70,12 +76,6 @@ void CauseFinder::Follow(const Record& record) {
     case RecordKind::kReturned:
       if (record.group && away_.erase(*record.group) > 0 && away_.empty()) back_ = record.time;
       return;
-    case RecordKind::kBreakerOpened:
-      open_.insert_or_assign(record.detail, record);
-      return;
-    case RecordKind::kBreakerClosed:
-      open_.erase(record.detail);
-      return;
     default:
       return;
   }
@@ -97,28 +97,10 @@ CauseFound CauseFinder::FindOverload(const Record& record) const {
     case BusyReason::kKvFull:
       return {Cause::kPool, Str(ToString(reason), " with all groups there")};
     case BusyReason::kBreakerOpen:
-      return FindBreaker();
+      return FindBreaker(record);
     default:
       return {Cause::kCompute, Str(ToString(reason), " with all groups there")};
   }
-}
-
-CauseFound CauseFinder::FindBreaker() const {
-  if (open_.empty()) return {Cause::kUnknown, "no record of the breaker's opening is left"};
-  const Record& breaker = open_.begin()->second;
-  const std::string metric = breaker.figures.empty() ? "" : breaker.figures.front().name;
-  const std::string because = Str("the breaker '", breaker.detail, "' was open");
-  if (Holds(metric, "error") || Holds(metric, "loss") || Holds(metric, "lost")) {
-    return {Cause::kLoss, because};
-  }
-  if (Holds(metric, "queue") || Holds(metric, "kv") || Holds(metric, "waiting")) {
-    return {Cause::kPool, because};
-  }
-  if (Holds(metric, "cpu") || Holds(metric, "latency") || Holds(metric, "wait") ||
-      Holds(metric, "_ms") || Holds(metric, "busy")) {
-    return {Cause::kCompute, because};
-  }
-  return {Cause::kUnknown, because};
 }
 
 }  // namespace shoal::core

@@ -41,11 +41,9 @@ class CauseFinder {
  private:
   void Follow(const Record& record);
   CauseFound FindOverload(const Record& record) const;
-  CauseFound FindBreaker() const;
 
-  std::map<uint64_t, TimeNs> away_;     // Groups lost or ejected, since when.
-  std::optional<TimeNs> back_;          // When the last of them was back.
-  std::map<std::string, Record> open_;  // Breakers, by their rules.
+  std::map<uint64_t, TimeNs> away_;  // Groups lost or ejected, since when.
+  std::optional<TimeNs> back_;       // When the last of them was back.
 };
 
 }  // namespace shoal::core

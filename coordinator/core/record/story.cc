@@ -89,7 +89,8 @@ std::string Tell(Teller& teller, const Record& record, std::vector<RecordFigure>
     case RecordKind::kFirstToken:
       return WithDetail(Str("first token, from ", GroupName(record)), record);
     case RecordKind::kPreempted:
-      return WithDetail(Str("preempted by ", GroupName(record), ": its place went to another one"),
+      return WithDetail(Str("preempted by ", GroupName(record),
+                            ": its place went to another one, and it is computed again"),
                         record);
     case RecordKind::kParked:
       return TellLoss(teller, record);

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "coordinator/core/groups/canary.h"
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"
 

@@ -8,7 +8,7 @@
 
 #include "coordinator/core/admission.h"
 #include "coordinator/core/catalog.h"
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/region.h"
 #include "coordinator/core/streams/replay.h"
 #include "transport/base/check.h"
@@ -36,6 +36,10 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
                            Str("there is a stream ", *request.stream, " already"));
   }
   const RequestTerms terms = request.terms;
+  if (auto refusal = tenants_.NoteAttempt(terms, clock_.now())) {
+    NoteRejection(terms, *refusal);
+    return *std::move(refusal);
+  }
   if (const std::optional<StreamId> same = FindSame(request)) {
     auto joined = Join(*same, request);
     if (auto* refusal = std::get_if<StreamError>(&joined)) NoteRejection(terms, *refusal);
@@ -80,13 +84,17 @@ AdmissionView Region::View() {
 void Region::NoteRejection(const RequestTerms& terms, const StreamError& why) {
   Record record = RejectionOf(terms, why);
   record.service_class = tenants_.ClassOf(terms);
+  if (why.reason == BusyReason::kBreakerOpen) {
+    const Breaker* breaker = guard_.FindOpen(*record.service_class, clock_.now());
+    if (breaker != nullptr) record.figures.push_back(LimitOf(breaker->rule()));
+  }
   recorder_.Note(std::move(record));
 }
 
 void Region::MakeRoomFor(const Stream& stream) {
   const ServiceClass service_class = stream.grant.service_class;
-  if (streams_.waiting_new(stream.key) < static_cast<size_t>(options_.queue_requests_max) ||
-      ChooseGroup(groups_.all(), stream.key, stream.tokens_needed, service_class)) {
+  if (streams_.waiting(stream.key).fresh() < static_cast<size_t>(options_.queue_requests_max) ||
+      HasRoom(groups_.all(), stream.key, stream.tokens_needed, service_class)) {
     return;
   }
   const std::optional<StreamId> victim =
@@ -97,13 +105,23 @@ void Region::MakeRoomFor(const Stream& stream) {
                        .retry = stream.request.terms.attempt > 1},
                       KeptPlaces(tenants_.policy(), options_));
   SHOAL_CHECK(victim, "a request was taken, and there is no room for it");
-  const ServiceClass worse = streams_.Find(*victim)->grant.service_class;
+  const Stream& displaced = *streams_.Find(*victim);
+  const ServiceClass worse = displaced.grant.service_class;
   refusals_.Note(stream.key, worse, clock_.now());
-  FailStream(
-      *victim,
-      MakeStreamError(BusyReason::kQueueFull,
-                      Str("the queue was full, and a request of class ", ToString(service_class),
-                          " took the place of this one, of class ", ToString(worse))));
+  // Were it to come again now. Only where classes count is anyone displaced.
+  const std::optional<WaitAnswer> predicted =
+      waits_.Predict({.key = displaced.key,
+                      .service_class = worse,
+                      .prompt_tokens = std::ssize(displaced.request.prompt),
+                      .tokens_max = displaced.request.params.tokens_max,
+                      .now = clock_.now()},
+                     groups_.all(), streams_);
+  FailStream(*victim, TellWait(MakeStreamError(
+                                   BusyReason::kQueueFull,
+                                   Str("the queue was full, and a request of class ",
+                                       ToString(service_class),
+                                       " took the place of this one, of class ", ToString(worse))),
+                               predicted));
 }
 
 StreamId Region::AddStream(Stream stream) {
@@ -189,32 +207,37 @@ void Region::Cancel(StreamId reader) {
 
 void Region::FailStream(StreamId id, StreamError error) {
   const bool expired = error.reason == BusyReason::kDeadlineExceeded;
-  for (const StreamId reader : flights_.ReadersOf(id)) {
-    Record record =
-        RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, reader, *streams_.Find(id));
+  const Stream& stream = *streams_.Find(id);
+  std::vector<RecordFigure> figures = FiguresOf(stream, clock_.now());
+  if (error.retry_after_ms > 0) {
+    figures.push_back(
+        {"retry_after_ms", static_cast<double>(error.retry_after_ms), "what it was told"});
+  }
+  if (error.predicted_wait_ms >= 0) {
+    figures.push_back(
+        {"predicted_wait_ms", static_cast<double>(error.predicted_wait_ms), "the groups' reports"});
+  }
+  flights_.ForEachReader(id, [&](StreamId reader) {
+    Record record = RecordOf(expired ? RecordKind::kExpired : RecordKind::kFailed, reader, stream);
     record.reason = error.reason;
     record.detail = error.message;
-    record.figures = FiguresOf(*streams_.Find(id), clock_.now());
-    if (error.retry_after_ms > 0) {
-      record.figures.push_back(
-          {"retry_after_ms", static_cast<double>(error.retry_after_ms), "what it was told"});
-    }
+    record.figures = figures;
     recorder_.Note(std::move(record));
     // A client that comes back for it has it recomputed, or hears why it is not.
-    if (!streams_.Find(id)->detached_since) actions_.emplace_back(FailAction{reader, error});
-  }
+    if (!stream.detached_since) actions_.emplace_back(FailAction{reader, error});
+  });
   EndStream(id);
 }
 
 void Region::FinishStream(const Group& group, StreamId id, SequenceUpdate last) {
   const Stream& stream = *streams_.Find(id);
-  for (const StreamId reader : flights_.ReadersOf(id)) {
+  flights_.ForEachReader(id, [&](StreamId reader) {
     Record record = RecordOf(RecordKind::kFinished, reader, stream);
     record.group = group.number;
     record.detail = ToString(last.finish);
-    record.figures = FiguresOf(*streams_.Find(id), clock_.now());
+    record.figures = FiguresOf(stream, clock_.now());
     recorder_.Note(std::move(record));
-  }
+  });
   waits_.NoteLength(stream.key, std::ssize(stream.tokens), last.finish == FinishReason::kStop);
   const Holder holder{group.number, group.epoch, last.id};
   EndedStream ended{EndStream(id), std::move(last), holder,

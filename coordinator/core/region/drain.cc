@@ -1,8 +1,9 @@
 // Groups that leave on purpose: their streams go elsewhere or come to their end.
 
 #include <set>
+#include <string_view>
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"
 
@@ -42,14 +43,14 @@ bool Region::DrainRequested(ConnectionId connection, uint64_t epoch) {
 void Region::BeginDrain(Group& group) {
   groups_.SetEnding(group, GroupState::kDraining);
   group.drain_until = clock_.now() + options_.drain_timeout_ms * kMillisecondNs;
-  MoveStreams(group);
+  MoveStreams(group, "is drained");
   DismissDrained(group);
   // What waited for it alone is stranded.
   Dispatch(ModelKey(group.key));
 }
 
 // Where others have room. Whatever waits has been given what fits it before.
-void Region::MoveStreams(Group& group) {
+void Region::MoveStreams(Group& group, std::string_view why) {
   if (!group.has_leader()) return;
   for (const SequenceId sequence : std::set<SequenceId>(group.sequences)) {
     const std::optional<StreamId> id = streams_.FindId(sequence);
@@ -60,7 +61,7 @@ void Region::MoveStreams(Group& group) {
     // Until its leader has confirmed the end it takes up room there; what it still brings of it
     // counts for nothing.
     actions_.emplace_back(CancelAction{group.leader(), group.epoch, sequence});
-    streams_.Park(*id, {LossCause::kDrained, Str(group.Name(), " is drained")});
+    streams_.Park(*id, {LossCause::kDrained, Str(group.Name(), " ", why)});
     Place(*id, groups_.at(*other));
   }
 }
@@ -71,7 +72,7 @@ void Region::TickDraining(Group& group) {
     if (late) LoseGroup(group, LossCause::kDrained, "it was dismissed and did not leave");
     return;
   }
-  MoveStreams(group);
+  MoveStreams(group, "is drained");
   if (late) {
     for (const SequenceId sequence : std::set<SequenceId>(group.sequences)) {
       const std::optional<StreamId> id = streams_.FindId(sequence);

@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <set>
 #include <utility>
 #include <vector>
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"
 #include "transport/base/generation/prefix_hash.h"
@@ -134,12 +133,12 @@ void Region::Shape(Group& group, int64_t tokens) {
 
 void Region::StrandTooLarge(const ModelKey& key) {
   const int64_t largest = LargestKvCacheTokens(groups_.all(), key);
-  for (const StreamId id : std::set<StreamId>(streams_.stranded())) {
+  std::vector<StreamId> fits;
+  for (const StreamId id : streams_.stranded()) {
     const Stream& stream = *streams_.Find(id);
-    if (stream.key == key && stream.tokens_needed <= largest) {
-      streams_.SetStranded(id, std::nullopt);
-    }
+    if (stream.tokens_needed <= largest && stream.key == key) fits.push_back(id);
   }
+  for (const StreamId id : fits) streams_.SetStranded(id, std::nullopt);
   std::vector<StreamId> too_large;
   const FairQueue& queue = streams_.waiting(key);
   for (auto size = queue.by_size().upper_bound({largest, UINT64_MAX});

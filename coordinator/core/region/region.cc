@@ -6,7 +6,7 @@
 #include <set>
 #include <utility>
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/invariants.h"
 #include "transport/base/check.h"
 
@@ -237,10 +237,9 @@ void Region::TickGroup(Group& group) {
 
 void Region::TickGuard() {
   const TimeNs now = clock_.now();
-  TimeNs oldest = now;
-  for (const auto& [id, stream] : streams_.all()) {
-    if (stream.tokens.empty()) oldest = std::min(oldest, stream.arrival_time);
-  }
+  const auto& unanswered = streams_.unanswered();
+  const TimeNs oldest =
+      unanswered.empty() ? now : streams_.Find(unanswered.begin()->second)->arrival_time;
   guard_.Tick({.groups = groups_.all(),
                .requests_waiting = static_cast<int64_t>(streams_.waiting_count()),
                .queue_wait_ms = (now - oldest) / kMillisecondNs,
@@ -256,11 +255,10 @@ void Region::FollowGuard() {
     // No limit is the highest one.
     if (group.given_max.value_or(SIZE_MAX) > before.value_or(SIZE_MAX)) more.insert(group.key);
   }
-  for (Record& record : guard_.TakeRecords()) {
-    const bool drained = record.kind == RecordKind::kDrained;
-    Group* group = record.group ? groups_.Find(*record.group) : nullptr;
-    recorder_.Note(std::move(record));
-    if (drained && group != nullptr && group->given_max) MoveStreams(*group);
+  for (Record& record : guard_.TakeRecords()) recorder_.Note(std::move(record));
+  for (const uint64_t number : guard_.TakeSlow()) {
+    Group* group = groups_.Find(number);
+    if (group != nullptr && group->given_max) MoveStreams(*group, "is slow");
   }
   for (const ModelKey& key : more) Dispatch(key);
 }

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,8 +47,8 @@ class RegionState {
   Router router_;
   WaitPredictor waits_;
   FlightRecorder recorder_;
-  std::set<std::pair<TimeNs, StreamId>> deadlines_;  // Of all streams that have one.
-  std::map<uint64_t, std::string> last_losses_;      // By number.
+  DeadlineSet deadlines_;                        // Of all streams that have one.
+  std::map<uint64_t, std::string> last_losses_;  // By number.
   std::vector<Action> actions_;
   int64_t ticks_total_ = 0;
   RegionStatus counts_;  // Only what it counts; the rest is read off when it is asked for.

@@ -25,7 +25,6 @@ std::optional<StreamId> Region::FindSame(const Request& request) const {
 
 std::variant<StreamId, StreamError> Region::Join(StreamId id, const Request& request) {
   const TimeNs now = clock_.now();
-  if (auto refusal = tenants_.FindRetryRefusal(request.terms, now)) return *std::move(refusal);
   auto charged = tenants_.Charge(request.terms, kSharerTokens, now);
   if (auto* refusal = std::get_if<StreamError>(&charged)) return std::move(*refusal);
   Stream& stream = *streams_.Find(id);
@@ -73,14 +72,19 @@ void Region::ExpireSharers() {
 std::optional<StreamError> Region::PreCheck(const RequestTerms& terms) {
   const auto find = [&]() -> std::optional<StreamError> {
     if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
+    if (auto refusal = tenants_.FindRetryRefusal(terms, clock_.now())) return refusal;
     if (auto refusal = guard_.FindRefusal(tenants_.ClassOf(terms), clock_.now())) return refusal;
-    if (auto refusal = tenants_.FindRefusal(terms, clock_.now())) return refusal;
+    if (auto refusal = tenants_.FindRefusal(terms)) return refusal;
     // There may be an answer to share, however full all is.
     if (flights_.HasTenant(terms.tenant)) return std::nullopt;
     return FindAllFull(terms, View());
   };
   std::optional<StreamError> refusal = find();
-  if (refusal) NoteRejection(terms, *refusal);
+  if (refusal) {
+    // It has been tried, and comes to no Submit that would count it.
+    tenants_.NoteAttempt(terms, clock_.now());
+    NoteRejection(terms, *refusal);
+  }
   return refusal;
 }
 

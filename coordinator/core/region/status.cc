@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "coordinator/core/catalog.h"
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/invariants.h"
 #include "coordinator/core/region.h"
 #include "transport/base/check.h"
@@ -55,7 +55,8 @@ RegionStatus Region::status() const {
 size_t Region::groups_ready() const { return CountReady(groups_.all()); }
 
 std::string Region::FindBrokenInvariant() const {
-  return core::FindBrokenInvariant(groups_, streams_, ended_, flights_, tenants_, options_);
+  return core::FindBrokenInvariant(groups_, streams_, ended_, flights_, tenants_, deadlines_,
+                                   options_);
 }
 
 }  // namespace shoal::core

@@ -90,6 +90,7 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
     return;
   }
   const StreamId id = *found;
+  NotePreemptions(id, update);
   if (update.finish == FinishReason::kCancelled) return ApplyRefusal(group, id, update);
   Stream& stream = *streams_.Find(id);
   stream.Trim(update);
@@ -109,8 +110,9 @@ void Region::ApplyUpdate(Group& group, SequenceUpdate update) {
     actions_.emplace_back(JournalAction{id, JournalTokens{update.tokens}});
   }
   if (!stream.detached_since) {
-    for (const StreamId reader : flights_.ReadersOf(id))
+    flights_.ForEachReader(id, [&](StreamId reader) {
       actions_.emplace_back(DeliverAction{reader, update});
+    });
   }
   if (!ends) return;
   if (update.finish == FinishReason::kNumericError) {
@@ -135,7 +137,21 @@ void Region::ApplyRefusal(const Group& group, StreamId id, const SequenceUpdate&
   }
 }
 
+void Region::NotePreemptions(StreamId id, SequenceUpdate& update) {
+  // Whoever listens is told the same whatever others were preferred to it.
+  const int32_t preemptions = std::exchange(update.preemptions, 0);
+  Stream& stream = *streams_.Find(id);
+  // A leader that is back tells again of earlier ones.
+  if (preemptions <= stream.preemptions) return;
+  stream.preemptions = preemptions;
+  Record record = RecordOf(RecordKind::kPreempted, id, stream);
+  record.group = stream.group;
+  record.figures = {{"preemptions", static_cast<double>(preemptions), "its group's updates"}};
+  recorder_.Note(std::move(record));
+}
+
 void Region::NoteFirstToken(StreamId id, const Stream& stream) {
+  streams_.NoteAnswered(id);
   const TimeNs waited = clock_.now() - stream.arrival_time;
   if (stream.predicted) {
     waits_.NoteOutcome(*stream.predicted, stream.grant.service_class, waited);

@@ -102,15 +102,19 @@ Router::Router(RoutingPolicy policy, bool active) : policy_(policy), active_(act
 std::optional<uint64_t> Router::Choose(const RouteQuestion& question, const GroupMap& groups,
                                        const Guard& guard, TimeNs now) const {
   if (!active_) return TakeTurns(question, groups);
+  std::vector<const Group*> open;
+  for (const auto& [number, group] : groups) {
+    if (HasRoom(group, question)) open.push_back(&group);
+  }
+  if (open.empty()) return std::nullopt;
+  if (open.size() == 1) return open.front()->number;
   const KeyTotals totals = Add(groups, question.key, question.service_class);
   std::vector<Candidate> candidates;
-  for (const auto& [number, group] : groups) {
-    if (!HasRoom(group, question)) continue;
-    candidates.push_back(
-        MakeCandidate(group, question.service_class, totals, guard.ShareOf(number, now), now));
+  candidates.reserve(open.size());
+  for (const Group* group : open) {
+    candidates.push_back(MakeCandidate(*group, question.service_class, totals,
+                                       guard.ShareOf(group->number, now), now));
   }
-  if (candidates.empty()) return std::nullopt;
-  if (candidates.size() == 1) return candidates.front().group;
   if (!question.session.empty()) {
     const std::optional<uint64_t> own =
         ChooseBySession(candidates, question.session, totals.sequences, totals.sequences_max);

@@ -49,6 +49,7 @@ void Flights::Add(StreamId id, const Stream& stream) {
   const std::string& tenant = stream.request.terms.tenant;
   flights_[id] = {hash, tenant, {{id, {stream.request.terms, std::nullopt, stream.deadline}}}};
   streams_[id] = id;
+  if (stream.deadline) deadlines_.emplace(*stream.deadline, id);
   by_hash_.emplace(hash, id);
   ++tenants_[tenant];
 }
@@ -70,6 +71,7 @@ std::optional<StreamId> Flights::FindSame(const Request& asked, const ModelKey& 
 }
 
 void Flights::Join(StreamId stream, StreamId sharer, Sharer who) {
+  if (who.deadline) deadlines_.emplace(*who.deadline, sharer);
   const bool added = flights_.at(stream).sharers.emplace(sharer, std::move(who)).second;
   SHOAL_CHECK(added && !streams_.contains(sharer), "two share as ", sharer);
   streams_[sharer] = stream;
@@ -78,9 +80,10 @@ void Flights::Join(StreamId stream, StreamId sharer, Sharer who) {
 std::optional<Grant> Flights::Leave(StreamId sharer) {
   SharerMap& sharers = flights_.at(streams_.at(sharer)).sharers;
   SHOAL_CHECK(sharers.size() > 1, "the last sharer ", sharer, " leaves its stream alone");
-  std::optional<Grant> grant = sharers.extract(sharer).mapped().grant;
+  const Sharer left = std::move(sharers.extract(sharer).mapped());
   streams_.erase(sharer);
-  if (grant) return grant;
+  if (left.deadline) deadlines_.erase({*left.deadline, sharer});
+  if (left.grant) return left.grant;
   // The stream's own stands for the next one from now on.
   return std::exchange(sharers.begin()->second.grant, std::nullopt);
 }
@@ -89,7 +92,10 @@ SharerMap Flights::Remove(StreamId stream) {
   auto node = flights_.extract(stream);
   if (node.empty()) return {};
   Flight& flight = node.mapped();
-  for (const auto& [sharer, who] : flight.sharers) streams_.erase(sharer);
+  for (const auto& [sharer, who] : flight.sharers) {
+    streams_.erase(sharer);
+    if (who.deadline) deadlines_.erase({*who.deadline, sharer});
+  }
   const auto [begin, end] = by_hash_.equal_range(flight.hash);
   by_hash_.erase(
       std::find_if(begin, end, [&](const auto& entry) { return entry.second == stream; }));
@@ -101,14 +107,6 @@ SharerMap Flights::Remove(StreamId stream) {
 const SharerMap* Flights::SharersOf(StreamId stream) const {
   const auto flight = flights_.find(stream);
   return flight == flights_.end() ? nullptr : &flight->second.sharers;
-}
-
-std::vector<StreamId> Flights::ReadersOf(StreamId stream) const {
-  const SharerMap* sharers = SharersOf(stream);
-  if (sharers == nullptr) return {stream};
-  std::vector<StreamId> readers;
-  for (const auto& [sharer, who] : *sharers) readers.push_back(sharer);
-  return readers;
 }
 
 std::optional<StreamId> Flights::StreamOf(StreamId sharer) const {
@@ -136,32 +134,27 @@ std::optional<TimeNs> Flights::DeadlineOf(StreamId stream) const {
 }
 
 std::optional<TimeNs> Flights::NextDeadline() const {
-  std::optional<TimeNs> next;
-  for (const auto& [stream, flight] : flights_) {
-    if (flight.sharers.size() < 2) continue;
-    for (const auto& [id, sharer] : flight.sharers) {
-      if (sharer.deadline) next = std::min(next.value_or(*sharer.deadline), *sharer.deadline);
-    }
-  }
-  return next;
+  return deadlines_.empty() ? std::nullopt : std::optional(deadlines_.begin()->first);
 }
 
 std::vector<StreamId> Flights::Expired(TimeNs now) const {
+  std::map<StreamId, std::vector<StreamId>> late;  // By stream.
+  for (const auto& [deadline, sharer] : deadlines_) {
+    if (deadline > now) break;
+    late[streams_.at(sharer)].push_back(sharer);
+  }
   std::vector<StreamId> expired;
-  for (const auto& [stream, flight] : flights_) {
-    const auto is_late = [&](const SharerMap::value_type& entry) {
-      return entry.second.deadline && *entry.second.deadline <= now;
-    };
-    if (flight.sharers.size() < 2 || std::ranges::all_of(flight.sharers, is_late)) continue;
-    for (const auto& entry : flight.sharers) {
-      if (is_late(entry)) expired.push_back(entry.first);
-    }
+  for (const auto& [stream, sharers] : late) {
+    // Where all are late the stream itself ends.
+    if (sharers.size() == flights_.at(stream).sharers.size()) continue;
+    expired.insert(expired.end(), sharers.begin(), sharers.end());
   }
   return expired;
 }
 
 std::string Flights::FindFault(const StreamMap& streams) const {
   size_t sharers = 0;
+  size_t deadlines = 0;
   for (const auto& [id, flight] : flights_) {
     const auto stream = streams.find(id);
     if (stream == streams.end()) return Str("stream ", id, " is shared and has ended");
@@ -179,8 +172,16 @@ std::string Flights::FindFault(const StreamMap& streams) const {
       if (StreamOf(sharer) != id) return Str("sharer ", sharer, " does not lead to stream ", id);
       if (sharer != id && streams.contains(sharer))
         return Str("stream ", sharer, " shares another");
+      if (!who.deadline) continue;
+      ++deadlines;
+      if (!deadlines_.contains({*who.deadline, sharer})) {
+        return Str("the deadline of sharer ", sharer, " is not among those that are watched");
+      }
     }
     sharers += flight.sharers.size();
+  }
+  if (deadlines != deadlines_.size()) {
+    return Str(deadlines_.size(), " deadlines of sharers are watched, ", deadlines, " have one");
   }
   if (sharers == streams_.size() && flights_.size() == by_hash_.size()) return "";
   return Str(streams_.size(), " sharers of ", sharers, " and ", by_hash_.size(), " hashes of ",

@@ -55,8 +55,14 @@ class Flights {
 
   // Null if it is no flight.
   const SharerMap* SharersOf(StreamId stream) const;
-  // Those who are told what comes of the stream: its sharers, or it alone.
-  std::vector<StreamId> ReadersOf(StreamId stream) const;
+  // Calls `visit` with each of those who are told what comes of the stream: its sharers, or it
+  // alone. It must not change them.
+  template <typename Visit>
+  void ForEachReader(StreamId stream, Visit&& visit) const {
+    const SharerMap* sharers = SharersOf(stream);
+    if (sharers == nullptr) return visit(stream);
+    for (const auto& [sharer, who] : *sharers) visit(sharer);
+  }
   // None if it shares nothing.
   std::optional<StreamId> StreamOf(StreamId sharer) const;
   // What the sharer of that id asked, or for a stream whose own client has left, one of the others.
@@ -64,9 +70,9 @@ class Flights {
   const Sharer* Find(StreamId id) const;
   // When the last of its sharers ends; none if one of them has no deadline.
   std::optional<TimeNs> DeadlineOf(StreamId stream) const;
-  // Of the first sharer that ends by its own; none if none has one. Cost: each sharer.
+  // Of the first sharer that ends; none if none has one.
   std::optional<TimeNs> NextDeadline() const;
-  // Sharers that are late while another one of the same stream is not.
+  // Sharers that are late while another one of the same stream is not. Cost: those that are late.
   std::vector<StreamId> Expired(TimeNs now) const;
   bool HasTenant(const std::string& tenant) const { return tenants_.contains(tenant); }
 
@@ -84,6 +90,7 @@ class Flights {
   std::map<StreamId, StreamId> streams_;                 // By sharer.
   std::unordered_multimap<uint64_t, StreamId> by_hash_;  // Streams.
   std::map<std::string, size_t> tenants_;                // Flights of each; none is 0.
+  DeadlineSet deadlines_;                                // Of the sharers that have one.
 };
 
 }  // namespace shoal::core

@@ -30,9 +30,12 @@ StreamId Streams::Add(Stream stream) {
   stream.groups_lost_max = groups_lost_max_;
   const auto [entry, added] = streams_.emplace(id, std::move(stream));
   SHOAL_CHECK(added, "two streams are ", id);
+  if (entry->second.tokens.empty()) unanswered_.emplace(entry->second.arrival, id);
   Wait(id, entry->second);
   return id;
 }
+
+void Streams::NoteAnswered(StreamId id) { unanswered_.erase(streams_.at(id).arrival); }
 
 StreamId Streams::DrawId() {
   // In this order, which the arguments of a constructor would not keep.
@@ -55,6 +58,7 @@ Stream& Streams::Place(StreamId id, uint64_t group, SequenceId sequence) {
   ++stream.groups_had;
   stream.group = group;
   stream.sequence = sequence;
+  stream.preemptions = 0;
   const bool added = ids_.emplace(sequence, id).second;
   SHOAL_CHECK(added, "two streams have sequence ", sequence);
   return stream;
@@ -73,6 +77,7 @@ void Streams::Park(StreamId id, Parked why) {
 Stream Streams::Remove(StreamId id) {
   StopWaiting(id, streams_.at(id), false);
   auto node = streams_.extract(id);
+  unanswered_.erase(node.mapped().arrival);
   ids_.erase(node.mapped().sequence);
   return std::move(node.mapped());
 }
@@ -95,7 +100,6 @@ void Streams::Wait(StreamId id, const Stream& stream) {
                      .tokens = stream.tokens_needed,
                      .parked = stream.parked.has_value(),
                      .retry = stream.request.terms.attempt > 1});
-  if (stream.parked) ++parked_[stream.key];
 }
 
 void Streams::StopWaiting(StreamId id, Stream& stream, bool served) {
@@ -108,7 +112,6 @@ void Streams::StopWaiting(StreamId id, Stream& stream, bool served) {
     }
     if (queue->second.empty()) waiting_.erase(queue);
   }
-  if (stream.parked && --parked_.at(stream.key) == 0) parked_.erase(stream.key);
   SetStranded(id, std::nullopt);
 }
 
@@ -152,11 +155,6 @@ size_t Streams::waiting_count() const {
   size_t count = 0;
   for (const auto& [key, queue] : waiting_) count += queue.size();
   return count;
-}
-
-size_t Streams::waiting_new(const ModelKey& key) const {
-  const auto parked = parked_.find(key);
-  return waiting(key).size() - (parked == parked_.end() ? 0 : parked->second);
 }
 
 size_t Streams::detached_count() const {

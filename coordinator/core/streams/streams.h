@@ -64,6 +64,7 @@ struct Stream : GenerationState {
   int32_t groups_lost_max = 0;  // Then it ends.
   int32_t groups_had = 0;       // That took it, and may have worked on it.
   int32_t resumes = 0;          // Groups that went on with it.
+  int32_t preemptions = 0;      // That its group has told of.
   // While it waits and no group that is ready could ever hold it: since when.
   std::optional<TimeNs> stranded_since;
   TimeNs token_time = 0;  // Of its last token; before its first one, of its coming.
@@ -79,6 +80,7 @@ struct Stream : GenerationState {
   std::optional<WaitAnswer> predicted;  // When it came.
 };
 using StreamMap = std::map<StreamId, Stream>;
+using DeadlineSet = std::set<std::pair<TimeNs, StreamId>>;  // The next one first.
 
 // A stream without a group waits; one that waits has no group. Threading: none; owned by Region.
 class Streams {
@@ -105,6 +107,10 @@ class Streams {
   // It has ended, wherever it was. Result: the stream as it was.
   Stream Remove(StreamId id);
 
+  // It has its first token.
+  void NoteAnswered(StreamId id);
+  // Those that have none, by arrival: the first has waited for it the longest.
+  const std::map<uint64_t, StreamId>& unanswered() const { return unanswered_; }
   // Those that nobody listens to.
   size_t detached_count() const;
   // That nobody has.
@@ -132,9 +138,6 @@ class Streams {
   void SetStranded(StreamId id, std::optional<TimeNs> since);
   const std::set<StreamId>& stranded() const { return stranded_; }
   size_t waiting_count() const;
-  // Of those that wait for that key, those that had no group yet: only they count as a queue that
-  // may be full.
-  size_t waiting_new(const ModelKey& key) const;
 
  private:
   void Wait(StreamId id, const Stream& stream);
@@ -149,8 +152,8 @@ class Streams {
   std::map<SequenceId, StreamId> ids_;  // Of every stream that has a group.
   FairRules rules_;
   std::map<ModelKey, FairQueue> waiting_;  // None is empty.
-  std::map<ModelKey, size_t> parked_;      // Of those that wait; none is 0.
   std::set<StreamId> stranded_;            // Those with a stranded_since.
+  std::map<uint64_t, StreamId> unanswered_;
 };
 
 }  // namespace shoal::core

@@ -25,8 +25,12 @@ bool RetryBudget::Allows(double share_max, int64_t second) const {
 
 void RetryBudget::NoteFirst(TimeNs now) { ++At(now).firsts; }
 
+bool RetryBudget::AllowsRetry(double share_max, TimeNs now) const {
+  return Allows(share_max, now / kSecondNs);
+}
+
 bool RetryBudget::TakeRetry(double share_max, TimeNs now) {
-  if (!Allows(share_max, now / kSecondNs)) return false;
+  if (!AllowsRetry(share_max, now)) return false;
   ++At(now).retries;
   return true;
 }

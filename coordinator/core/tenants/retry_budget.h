@@ -18,8 +18,9 @@ class RetryBudget {
  public:
   // A first attempt was made.
   void NoteFirst(TimeNs now);
-  // Result: whether one more retry is within `share_max` of all requests of the window; if so, it
-  // counts.
+  // Whether one more retry is within `share_max` of all requests of the window.
+  bool AllowsRetry(double share_max, TimeNs now) const;
+  // As AllowsRetry; if so, it counts.
   bool TakeRetry(double share_max, TimeNs now);
   // The least whole milliseconds until one will be, if nothing else comes before.
   int64_t WaitMs(double share_max, TimeNs now) const;

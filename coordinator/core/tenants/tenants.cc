@@ -69,23 +69,33 @@ ServiceClass Tenants::ClassOf(const RequestTerms& terms) const {
   return std::max(own, terms.service_class.value_or(own));
 }
 
-std::optional<StreamError> Tenants::FindRetryRefusal(const RequestTerms& terms, TimeNs now) {
+std::optional<StreamError> Tenants::FindRetryRefusal(const RequestTerms& terms, TimeNs now) const {
+  if (!edge_limit_ || terms.attempt <= 1) return std::nullopt;
+  const std::string& tenant = PolicyOf(terms.tenant).name;
+  const auto usage = usage_.find(tenant);
+  const double share_max = policy_->retry_share_max;
+  if (usage == usage_.end() || usage->second.retries.AllowsRetry(share_max, now)) {
+    return std::nullopt;
+  }
+  return QuotaError(
+      Str("more than ", share_max * 100, " % of the requests of ", Named(tenant), " in the last ",
+          kRetryWindowSeconds, " s are retries, and this is attempt ", terms.attempt,
+          ": retry less often"),
+      usage->second.retries.WaitMs(share_max, now));
+}
+
+std::optional<StreamError> Tenants::NoteAttempt(const RequestTerms& terms, TimeNs now) {
   if (!edge_limit_) return std::nullopt;
   RetryBudget& retries = UsageOf(terms.tenant, now).retries;
   if (terms.attempt <= 1) {
     retries.NoteFirst(now);
     return std::nullopt;
   }
-  const double share_max = policy_->retry_share_max;
-  if (retries.TakeRetry(share_max, now)) return std::nullopt;
-  return QuotaError(
-      Str("more than ", share_max * 100, " % of the requests of ",
-          Named(PolicyOf(terms.tenant).name), " in the last ", kRetryWindowSeconds,
-          " s are retries, and this is attempt ", terms.attempt, ": retry less often"),
-      retries.WaitMs(share_max, now));
+  if (retries.TakeRetry(policy_->retry_share_max, now)) return std::nullopt;
+  return FindRetryRefusal(terms, now);
 }
 
-std::optional<StreamError> Tenants::FindRefusal(const RequestTerms& terms, TimeNs /*now*/) const {
+std::optional<StreamError> Tenants::FindRefusal(const RequestTerms& terms) const {
   const TenantPolicy& policy = PolicyOf(terms.tenant);
   const auto usage = usage_.find(policy.name);
   const int64_t in_flight = usage == usage_.end() ? 0 : usage->second.held.requests;
@@ -101,7 +111,7 @@ std::optional<StreamError> Tenants::FindRefusal(const RequestTerms& terms, TimeN
 
 std::variant<Grant, StreamError> Tenants::Charge(const RequestTerms& terms, int64_t tokens,
                                                  TimeNs now) {
-  if (auto error = FindRefusal(terms, now)) return *std::move(error);
+  if (auto error = FindRefusal(terms)) return *std::move(error);
   const TenantPolicy& policy = PolicyOf(terms.tenant);
   Usage& usage = UsageOf(terms.tenant, now);
   if (edge_limit_ && usage.bucket && !usage.bucket->Take(tokens, now)) {

@@ -31,8 +31,8 @@ struct Grant {
   bool operator==(const Grant&) const = default;
 };
 
-// Charging is the last step of admission: what was charged is admitted, what was refused costs
-// nothing. Threading: none; owned by Region.
+// Charging is the last step of admission: what was charged is admitted, what was refused costs no
+// quota. Threading: none; owned by Region.
 class Tenants {
  public:
   // `edge_limit`: whether quotas are kept (Protections).
@@ -44,11 +44,15 @@ class Tenants {
 
   // The class that a request of those terms has: as asked for, at most its tenant's own.
   ServiceClass ClassOf(const RequestTerms& terms) const;
-  // A request has come, whatever becomes of it; call once for each. Result: kQuotaExceeded for a
-  // retry that is one too many for its tenant.
-  std::optional<StreamError> FindRetryRefusal(const RequestTerms& terms, TimeNs now);
+  // kQuotaExceeded for a retry that is one too many for its tenant now. Nothing is counted.
+  std::optional<StreamError> FindRetryRefusal(const RequestTerms& terms, TimeNs now) const;
+  // A request is tried; call once for each, before anything else is asked of it. It counts whatever
+  // becomes of it: what was refused, for whatever reason, is what clients try again, and a budget
+  // of what was taken would not bound them. Result: as FindRetryRefusal, and then it counts for
+  // nothing, so that a client which asks too often has its budget back once the window is over.
+  std::optional<StreamError> NoteAttempt(const RequestTerms& terms, TimeNs now);
   // Why a request of those terms would be refused whatever its size; none: it depends on that.
-  std::optional<StreamError> FindRefusal(const RequestTerms& terms, TimeNs now) const;
+  std::optional<StreamError> FindRefusal(const RequestTerms& terms) const;
   // Takes `tokens` of work from its tenant's quota, and counts it as in flight. Otherwise
   // kQuotaExceeded, saying which bound it was and when to come again; kTooLarge for what no rest
   // would make room for.

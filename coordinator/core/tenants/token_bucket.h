@@ -52,11 +52,9 @@ class Gcra {
   bool Conforms(TimeNs now, TimeNs slack_ns) const { return next_ - slack_ns <= now; }
   // So much goes on now. `tokens_per_second` above 0.
   void Take(int64_t tokens, double tokens_per_second, TimeNs now);
-  // When the next is due.
-  TimeNs next() const { return next_; }
 
  private:
-  TimeNs next_ = 0;
+  TimeNs next_ = 0;  // When the next is due.
 };
 
 }  // namespace shoal::core

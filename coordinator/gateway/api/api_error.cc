@@ -43,7 +43,8 @@ HttpResponse ErrorResponse(const ApiError& error, const std::string& request_id)
                       .Raw(ErrorObject(error, request_id))
                       .EndObject()
                       .Take();
-  if (error.retry_after_ms >= 0) {
+  // 0: to ask again as it is would be of no use, and a header asks for just that.
+  if (error.retry_after_ms > 0) {
     // Whole seconds, rounded up, at least one (RFC 9110 section 10.2.3).
     const int64_t seconds = std::max<int64_t>(1, (error.retry_after_ms + 999) / 1000);
     response.headers.emplace_back("Retry-After", std::to_string(seconds));

@@ -2,7 +2,7 @@
 
 #include "coordinator/core/admission.h"
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/region.h"
 #include "tests/coordinator/core/region_fixture.h"
 
@@ -13,19 +13,18 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-TEST(ChooseGroup, TakesOnlyWhatIsReadyHasRoomAndHoldsTheRequest) {
+TEST(HasRoom, IsOnlyWhereAGroupIsReadyHasAPlaceAndHoldsTheRequest) {
   GroupMap groups;
   const ModelKey key = KeyOf(MakeRank(1));
-  EXPECT_EQ(ChooseGroup(groups, key, 1, ServiceClass::kCritical), std::nullopt);
+  EXPECT_FALSE(HasRoom(groups, key, 1, ServiceClass::kCritical));
   for (const uint64_t number : {3, 5}) groups[number] = MakeReadyGroup(number);
-  EXPECT_EQ(ChooseGroup(groups, key, 256, ServiceClass::kCritical), 3u);
+  EXPECT_TRUE(HasRoom(groups, key, 256, ServiceClass::kCritical));
   groups[3].state = GroupState::kCanary;
-  EXPECT_EQ(ChooseGroup(groups, key, 256, ServiceClass::kCritical), 5u);
-  EXPECT_EQ(ChooseGroup(groups, key, 257, ServiceClass::kCritical), std::nullopt);
-  EXPECT_EQ(ChooseGroup(groups, {key.name, "another version"}, 1, ServiceClass::kCritical),
-            std::nullopt);
+  EXPECT_TRUE(HasRoom(groups, key, 256, ServiceClass::kCritical));
+  EXPECT_FALSE(HasRoom(groups, key, 257, ServiceClass::kCritical));
+  EXPECT_FALSE(HasRoom(groups, {key.name, "another version"}, 1, ServiceClass::kCritical));
   groups[5].sequences = {1, 2, 3};
-  EXPECT_EQ(ChooseGroup(groups, key, 1, ServiceClass::kCritical), std::nullopt);
+  EXPECT_FALSE(HasRoom(groups, key, 1, ServiceClass::kCritical));
 }
 
 TEST_F(RegionTest, RefusesRequestsWhileNoGroupIsReady) {

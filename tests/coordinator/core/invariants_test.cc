@@ -34,11 +34,12 @@ struct Parts {
   Group& group() { return groups.at(0); }
   Stream& stream(uint64_t low) { return *streams.Find({0, low}); }
   std::string Find() const {
-    return FindBrokenInvariant(groups, streams, ended, flights, tenants, options);
+    return FindBrokenInvariant(groups, streams, ended, flights, tenants, deadlines, options);
   }
 
   RegionOptions options;
   EndedStreams ended;
+  DeadlineSet deadlines;
   Flights flights;
   Tenants tenants{nullptr, true};
   Groups groups{options};
@@ -155,6 +156,20 @@ TEST(Invariants, NameWhatIsBrokenInAStream) {
   ExpectBroken("1 turns in the queues are of 0 streams", [](Parts& parts) {
     parts.stream(4).arrival = 99;
     parts.streams.Remove({0, 4});
+  });
+}
+
+TEST(Invariants, NameWhatIsBrokenInWhatIsWatched) {
+  ExpectBroken("the deadline of stream 00000000000000000000000000000002 is not watched",
+               [](Parts& parts) { parts.stream(2).deadline = 5; });
+  ExpectBroken("4 streams without a token and 1 deadlines are watched, there are 4 and 0",
+               [](Parts& parts) {
+                 parts.deadlines.emplace(5, StreamId{0, 2});
+               });
+  ExpectBroken("02 has 1 tokens, and is among those without one",
+               [](Parts& parts) { parts.stream(2).tokens = {4}; });
+  ExpectBroken("02 has 0 tokens, and is not among those without one", [](Parts& parts) {
+    parts.streams.NoteAnswered({0, 2});
   });
 }
 

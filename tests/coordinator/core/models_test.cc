@@ -1,6 +1,6 @@
 // Several models, and versions of one, side by side in one region.
 
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 #include "coordinator/core/region.h"
 #include "tests/coordinator/core/region_fixture.h"
 #include "transport/base/check.h"

@@ -277,6 +277,39 @@ TEST_F(RegionTest, TakesThePromptsLogProbabilitiesInPartsBeforeTheFirstToken) {
   }
 }
 
+TEST_F(RegionTest, RecordsThatAGroupTookAStreamsPlaceForAnotherOne) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId stream = Submit();
+  Take();
+  const auto update = [&](int32_t preemptions, std::vector<int32_t> tokens, int64_t before) {
+    SequenceUpdate told;
+    told.id = SequenceOf(stream);
+    told.tokens = std::move(tokens);
+    told.tokens_before = before;
+    told.preemptions = preemptions;
+    EXPECT_TRUE(region_.Update(1, epoch, {told}, {}));
+    for (const DeliverAction& deliver : Select<DeliverAction>(Take())) {
+      EXPECT_EQ(deliver.update.preemptions, 0) << "its client hears the same as without";
+    }
+  };
+  const auto records = [&] {
+    std::vector<Record> found = region_.recorder().Find({}).records;
+    std::erase_if(found, [](const Record& one) { return one.kind != RecordKind::kPreempted; });
+    return found;
+  };
+  update(0, {4}, 0);
+  EXPECT_THAT(records(), IsEmpty());
+  update(1, {}, 1);
+  ASSERT_THAT(records(), SizeIs(1));
+  EXPECT_EQ(records()[0].stream, stream);
+  EXPECT_EQ(records()[0].group, 0u);
+  update(1, {5}, 1);
+  EXPECT_THAT(records(), SizeIs(1)) << "it was told before";
+  update(3, {6}, 2);
+  ASSERT_THAT(records(), SizeIs(2));
+  EXPECT_EQ(records()[1].figures.front().value, 3);
+}
+
 TEST_F(RegionTest, TakesUpdatesFromLeadersOnly) {
   const uint64_t epoch = JoinReady(1, MakeRank(1, 0, 2));
   const StreamId stream = Submit();

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "coordinator/gateway/api/api_error.h"
 #include "tests/coordinator/gateway/fakes.h"
 
 namespace shoal::gateway {
@@ -329,6 +332,22 @@ TEST(Completions, DoesNotAskToRetryWhatAGroupRefuses) {
   EXPECT_EQ(reply.status, 500);
   EXPECT_FALSE(reply.headers.contains("retry-after"));
   EXPECT_EQ(reply.json()["error"]["code"], "refused");
+}
+
+TEST(ErrorResponse, AsksToComeAgainOnlyWhereThatMayHelp) {
+  const auto response = [](BusyReason reason) {
+    return ErrorResponse(FromStreamError(MakeStreamError(reason, "why")), "r");
+  };
+  const auto asks = [](const HttpResponse& to) {
+    return std::ranges::any_of(to.headers,
+                               [](const auto& header) { return header.first == "Retry-After"; });
+  };
+  EXPECT_TRUE(asks(response(BusyReason::kQueueFull)));
+  // The header says the same as the body.
+  const HttpResponse late = response(BusyReason::kDeadlineExceeded);
+  EXPECT_EQ(late.status, 503);
+  EXPECT_EQ(json::parse(late.body)["error"]["retry_after_ms"], 0);
+  EXPECT_FALSE(asks(late));
 }
 
 TEST(Completions, HoldsTheStatusLineUntilTheFirstToken) {

@@ -64,7 +64,7 @@ TEST(ClassQueue, KeepsACountWhileAnEarlierArrivalIsServedAgainAndAgain) {
     queue.Add({0, i}, static_cast<int>(i));
     queue.Serve({0, i});
   }
-  EXPECT_EQ(queue.front_turn(), (Turn{kPromotedClass, 1}));
+  EXPECT_EQ(queue.front_turn(), (Turn{kPromotedRank, 1}));
 }
 
 TEST(ClassQueue, CountsForTheNextWhileAPromotedOneDoesNotFit) {
@@ -76,7 +76,7 @@ TEST(ClassQueue, CountsForTheNextWhileAPromotedOneDoesNotFit) {
     queue.Serve({0, i});
   }
   EXPECT_EQ(queue.turns().begin()->arrival, 0U);
-  EXPECT_EQ(*std::next(queue.turns().begin()), (Turn{kPromotedClass, 1}));
+  EXPECT_EQ(*std::next(queue.turns().begin()), (Turn{kPromotedRank, 1}));
 }
 
 TEST(ClassQueue, RemovesWhatNobodyServes) {
@@ -95,7 +95,7 @@ TEST(ClassQueue, FindsAndRemovesAnItemThatWasPromoted) {
     queue.Add({0, i}, static_cast<int>(i));
     queue.Serve({0, i});
   }
-  EXPECT_EQ(queue.front_turn(), (Turn{kPromotedClass, 0}));
+  EXPECT_EQ(queue.front_turn(), (Turn{kPromotedRank, 0}));
   EXPECT_EQ(queue.at({5, 0}), -1) << "a turn that was noted before still names it";
   EXPECT_TRUE(queue.Remove(0));
   EXPECT_TRUE(queue.turns().empty());

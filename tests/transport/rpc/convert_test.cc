@@ -190,6 +190,7 @@ TEST(ConvertSequenceUpdate, GivesBackEveryField) {
   update.cached_tokens = 96;
   update.finish = FinishReason::kLength;
   update.detail = "detail";
+  update.preemptions = 4;
   ::capnp::MallocMessageBuilder message;
   auto wire = message.initRoot<wire::SequenceUpdate>();
   Write(update, wire);
@@ -200,6 +201,7 @@ TEST(ConvertSequenceUpdate, GivesBackEveryField) {
   EXPECT_EQ(read.cached_tokens, 96);
   EXPECT_EQ(read.finish, FinishReason::kLength);
   EXPECT_EQ(read.detail, "detail");
+  EXPECT_EQ(read.preemptions, 4);
 }
 
 TEST(ConvertGenerationParams, RefusesBiasesThatDoNotFitTheirIds) {

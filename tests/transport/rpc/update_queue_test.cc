@@ -40,6 +40,7 @@ TEST(UpdateQueue, CutsWhatIsLongAndLosesNothing) {
   whole.finish = FinishReason::kNumericError;
   whole.detail = "layer 7, position 12";
   whole.no_room = true;
+  whole.preemptions = 3;
   UpdateQueue queue;
   queue.Add(whole);
   SequenceUpdate joined;
@@ -60,6 +61,7 @@ TEST(UpdateQueue, CutsWhatIsLongAndLosesNothing) {
     joined.finish = part.finish;
     joined.detail = part.detail;
     joined.no_room = part.no_room;
+    EXPECT_EQ(part.preemptions, 3);
   }
   EXPECT_EQ(messages, (5'300 * kPositionBytes) / (64 * 1024) + 1);
   EXPECT_EQ(queue.bytes(), 0U);

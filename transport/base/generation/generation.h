@@ -112,6 +112,9 @@ struct SequenceUpdate {
   int64_t prompt_logprobs_before = 0;
   // Of a stream that ends: how often another group went on with it. A leader leaves it 0.
   int32_t resumes = 0;
+  // How often so far its group took its place for another sequence; it is computed again. For the
+  // coordinator: clients are not told.
+  int32_t preemptions = 0;
 
   bool operator==(const SequenceUpdate&) const = default;
 };

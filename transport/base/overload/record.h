@@ -23,7 +23,7 @@ enum class RecordKind : uint8_t {
   kJoined,  // It gets the answer of another one that asks the same.
   kPlaced,  // A group was given it.
   kFirstToken,
-  kPreempted,  // Its group took its place for another one.
+  kPreempted,  // Its group took its place for another one, and computes it again.
   kParked,     // Its group was lost.
   kDegraded,   // A lower rung of the ladder answers it.
   kExpired,    // Its deadline is over.

@@ -149,6 +149,7 @@ void Write(const SequenceUpdate& update, wire::SequenceUpdate::Builder to) {
   to.setPromptLogprobsBefore(update.prompt_logprobs_before);
   to.setResumes(update.resumes);
   to.setNoRoom(update.no_room);
+  to.setPreemptions(update.preemptions);
 }
 
 SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
@@ -164,6 +165,7 @@ SequenceUpdate Read(wire::SequenceUpdate::Reader from) {
   update.prompt_logprobs_before = from.getPromptLogprobsBefore();
   update.resumes = from.getResumes();
   update.no_room = from.getNoRoom();
+  update.preemptions = from.getPreemptions();
   return update;
 }
 

@@ -73,6 +73,7 @@ SubmitOutcome Scheduler::Submit(SequenceRequest request) {
   }
   Sequence& stored = state_->sequences.emplace(id, std::move(sequence)).first->second;
   state_->CountWaiting(stored, 1);
+  state_->tokens_left += State::TokensLeft(stored);
   if (options.batch_policy == BatchPolicy::kThreshold) {
     stored.submitted = state_->now;
     state_->gathering.emplace(stored.turn.arrival, &stored);
@@ -113,7 +114,6 @@ int64_t Scheduler::State::TokensLeft(const Sequence& sequence) {
 
 void Scheduler::State::CountWaiting(const Sequence& sequence, int sign) {
   waiting_rows += sign * sequence.token_count();
-  waiting_tokens += sign * TokensLeft(sequence);
 }
 
 std::optional<StepPlan> Scheduler::NextStep() {
@@ -192,10 +192,9 @@ SchedulerStats Scheduler::stats() const {
   stats.drafted_tokens_total = state_->drafted_tokens;
   stats.accepted_tokens_total = state_->accepted_tokens;
   stats.prompt_rows_left = state_->waiting_rows;
-  stats.tokens_left = state_->waiting_tokens;
+  stats.tokens_left = state_->tokens_left;
   for (const auto& [turn, sequence] : state_->running) {
     if (sequence->prefilling()) stats.prompt_rows_left += sequence->start_count - sequence->planned;
-    stats.tokens_left += State::TokensLeft(*sequence);
   }
   stats.prompt_rows_total = state_->prompt_rows;
   stats.generated_tokens_total = state_->generated_tokens;

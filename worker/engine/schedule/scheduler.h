@@ -115,7 +115,7 @@ class Scheduler {
   // Results arrive in the order of their plans, one for every plan but the last.
   void OnResult(StepResult result);
 
-  // What happened since the last call, in a stable order.
+  // What happened since the last call, in a stable order; also that a sequence was preempted.
   std::vector<SequenceUpdate> TakeUpdates();
 
   int32_t steps_in_flight() const;

@@ -22,7 +22,7 @@ int64_t Scheduler::State::FloorSequences() const {
 std::optional<ServiceClass> Scheduler::State::BestWaiting() const {
   if (waiting.empty()) return std::nullopt;
   ServiceClass best = waiting.front()->service_class;
-  const auto ordinary = waiting.turns().lower_bound({kPromotedClass + 1, 0});
+  const auto ordinary = waiting.turns().lower_bound({kPromotedRank + 1, 0});
   if (ordinary != waiting.turns().end()) {
     best = std::min(best, waiting.at(*ordinary)->service_class);
   }
@@ -41,8 +41,7 @@ Sequence* Scheduler::State::FindWorse(ServiceClass service_class) const {
 bool Scheduler::State::PreemptWorse(const Sequence& front, Pass& pass) {
   Sequence* worse = FindWorse(*BestWaiting());
   if (worse == nullptr) return false;
-  NoteTaker(*worse, front.turn.arrival, pass);
-  Preempt(*worse);
+  PreemptFor(front, *worse, pass);
   return true;
 }
 
@@ -59,23 +58,22 @@ void Scheduler::State::LimitFloor() {
     if (turn.arrival < waiting.front_turn().arrival) ++before_front;
   }
   Sequence& front = *waiting.front();
-  if (waiting.front_turn().service_class == kPromotedClass && before_front >= FloorSequences() &&
+  if (waiting.front_turn().rank == kPromotedRank && before_front >= FloorSequences() &&
       front.service_class > *best) {
     waiting.Demote(front.turn.arrival, front.rank());
-    front.turn.service_class = front.rank();
+    front.turn.rank = front.rank();
     front.passed_over = 0;
   }
   for (Sequence* sequence : beyond) {
     running.erase(sequence->turn);
-    sequence->turn.service_class = sequence->rank();
+    sequence->turn.rank = sequence->rank();
     sequence->passed_over = 0;
     running.emplace(sequence->turn, sequence);
   }
 }
 
 void Scheduler::State::LimitFloorRows(Pass& pass) const {
-  const bool promoted_waits =
-      !waiting.empty() && waiting.front_turn().service_class == kPromotedClass;
+  const bool promoted_waits = !waiting.empty() && waiting.front_turn().rank == kPromotedRank;
   const bool promoted_runs = !running.empty() && running.begin()->second->promoted();
   if (!promoted_waits && !promoted_runs) return;
   for (const auto& [turn, sequence] : running) {
@@ -83,7 +81,7 @@ void Scheduler::State::LimitFloorRows(Pass& pass) const {
     pass.prompts_of = sequence->service_class;  // The first one is of the best class.
     break;
   }
-  const auto ordinary = waiting.turns().lower_bound({kPromotedClass + 1, 0});
+  const auto ordinary = waiting.turns().lower_bound({kPromotedRank + 1, 0});
   if (ordinary != waiting.turns().end() && CouldStart(*waiting.at(*ordinary))) {
     const ServiceClass theirs = waiting.at(*ordinary)->service_class;
     pass.prompts_of = std::min(pass.prompts_of.value_or(theirs), theirs);

@@ -63,13 +63,19 @@ void Scheduler::State::Preempt(Sequence& sequence) {
   ++preemptions;
 }
 
+void Scheduler::State::PreemptFor(const Sequence& taker, Sequence& sequence, Pass& pass) {
+  NoteTaker(sequence, taker.turn.arrival, pass);
+  Preempt(sequence);
+  ++sequence.preemptions;
+  // Told at once: it may wait for long until there is anything else to tell.
+  UpdateOf(sequence).preemptions = sequence.preemptions;
+}
+
 // Frees blocks of sequences whose turn is later than that of `sequence`, the last one first, until
 // `wanted` are free. Those come later in the same pass, so none of them is in the plan yet.
 void Scheduler::State::PreemptLater(const Sequence& sequence, int64_t wanted, Pass& pass) {
   while (blocks.free_count() < wanted && running.rbegin()->first > sequence.turn) {
-    Sequence& last = *running.rbegin()->second;
-    NoteTaker(last, sequence.turn.arrival, pass);
-    Preempt(last);
+    PreemptFor(sequence, *running.rbegin()->second, pass);
     pass.took_blocks = true;
   }
 }
@@ -304,7 +310,7 @@ void Scheduler::State::CountPassedOver(Sequence& sequence) {
     return;
   }
   running.erase(sequence.turn);
-  sequence.turn.service_class = kPromotedClass;
+  sequence.turn.rank = kPromotedRank;
   running.emplace(sequence.turn, &sequence);
 }
 

@@ -15,6 +15,7 @@ SequenceUpdate& Scheduler::State::UpdateOf(const Sequence& sequence) {
   if (inserted) {
     SequenceUpdate& update = updates.emplace_back();
     update.id = sequence.id;
+    update.preemptions = sequence.preemptions;
     update.tokens_before = sequence.token_count() - sequence.prompt_count;
     if (sequence.params.prompt_logprobs && sequence.prompt_delivered) {
       update.prompt_logprobs_before = sequence.prompt_count - 1;
@@ -34,6 +35,7 @@ void Scheduler::State::Finish(uint64_t id, FinishReason reason, std::string deta
     CountWaiting(sequence, -1);
     if (gathering.erase(sequence.turn.arrival) == 0) waiting.Remove(sequence.turn.arrival);
   }
+  tokens_left -= TokensLeft(sequence);
   if (sequence.deadline) deadlines.erase({*sequence.deadline, id});
   SequenceUpdate& update = UpdateOf(sequence);
   update.finish = reason;
@@ -66,6 +68,7 @@ bool Scheduler::State::TakeToken(Sequence& sequence, ChosenToken chosen) {
   sequence.tokens.push_back(chosen.token);
   update.tokens.push_back(chosen.token);
   ++generated_tokens;
+  --tokens_left;
   if (sequence.token_count() == sequence.prompt_count + 1) {
     update.cached_tokens = sequence.found_count;
   }

@@ -88,8 +88,8 @@ struct Scheduler::State {
   int64_t prefix_queries = 0;
   int64_t prefix_query_tokens = 0;
   int64_t prefix_hit_tokens = 0;
-  int64_t waiting_rows = 0;    // As SchedulerStats::prompt_rows_left and tokens_left, of those that
-  int64_t waiting_tokens = 0;  // wait or gather.
+  int64_t waiting_rows = 0;  // As SchedulerStats::prompt_rows_left, of those that wait or gather.
+  int64_t tokens_left = 0;   // As SchedulerStats::tokens_left.
   int64_t prompt_rows = 0;
   int64_t generated_tokens = 0;
   TimeNs busy_ns = 0;
@@ -98,7 +98,8 @@ struct Scheduler::State {
   int32_t TakeBlock();
   // Takes the slot and the blocks from a running sequence.
   void Vacate(Sequence& sequence);
-  void Preempt(Sequence& sequence);
+  void Preempt(Sequence& sequence);  // It is computed again.
+  void PreemptFor(const Sequence& taker, Sequence& sequence, Pass& pass);
   void PreemptLater(const Sequence& sequence, int64_t wanted, Pass& pass);
   int64_t BlocksPromised() const;
   int64_t PlanRows(Sequence& sequence, int64_t row_limit, Pass& pass);

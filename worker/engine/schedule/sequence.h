@@ -29,6 +29,7 @@ struct Sequence {
   Turn turn;  // Its rank and arrival; preemption takes from the last one.
   ServiceClass service_class = ServiceClass::kCritical;
   std::optional<TimeNs> deadline;  // When it ends at the latest.
+  int32_t preemptions = 0;         // Times that its place was taken for another one.
   int32_t passed_over = 0;  // Steps in which it was the first to arrive of those passed over.
   GenerationParams params;
   std::string salt;  // PrefixSalt: whose prefixes it may find.
@@ -54,12 +55,12 @@ struct Sequence {
   std::vector<TokenLogprobs> prompt_logprobs;
   bool prompt_delivered = false;
 
-  // Its turn's class while it is not promoted: the service class comes before the priority.
+  // Its turn's rank while it is not promoted: the service class comes before the priority.
   int64_t rank() const { return RankOf(service_class, params.priority); }
   static int64_t RankOf(ServiceClass service_class, int32_t priority) {
     return static_cast<int64_t>(service_class) * kRanksPerClass + priority;
   }
-  bool promoted() const { return turn.service_class == kPromotedClass; }
+  bool promoted() const { return turn.rank == kPromotedRank; }
   int64_t token_count() const { return static_cast<int64_t>(tokens.size()); }
   int64_t block_count() const { return static_cast<int64_t>(blocks.size()); }
   bool prefilling() const { return planned < start_count; }

@@ -67,6 +67,7 @@ bool HeldStreams::Add(const SequenceUpdate& update, TimeNs now) {
     Append(all.logprobs, update.logprobs);
     Append(all.prompt_logprobs, update.prompt_logprobs);
     all.cached_tokens += update.cached_tokens;
+    all.preemptions = std::max(all.preemptions, update.preemptions);
     all.finish = update.finish;
     all.detail = update.detail;
     Grow(entry, UpdateBytes(update));

@@ -207,8 +207,8 @@ void LeaderLoop::CollectUpdates() {
 void LeaderLoop::SendUpdates() {
   CollectUpdates();
   std::vector<SequenceUpdate> news = std::exchange(news_, {});
-  const SchedulerStats stats = scheduler_.stats();
   if (!joined_) return;
+  const SchedulerStats stats = scheduler_.stats();
   PrefixReport prefixes = scheduler_.TakePrefixReport();
   if (news.empty() && prefixes.empty() && stats == sent_) return;
   context_.session.QueueUpdates(std::move(news), stats, std::move(prefixes), membership_.number);

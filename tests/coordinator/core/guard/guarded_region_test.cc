@@ -2,12 +2,14 @@
 
 #include <vector>
 
+#include "coordinator/core/record/cause.h"
 #include "coordinator/core/region.h"
 #include "tests/coordinator/core/region_fixture.h"
 
 namespace shoal::core {
 namespace {
 
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -133,7 +135,9 @@ TEST_F(GuardedRegionTest, MovesTheStreamsOfAGroupThatHasBecomeSlow) {
   EXPECT_EQ(region_.groups().at(0).given_max, 0u);
   EXPECT_EQ(GivenTo(0), 0u);
   EXPECT_EQ(region_.streams().size(), 6u);
-  EXPECT_THAT(Kinds({RecordKind::kDrained}), SizeIs(1));
+  EXPECT_THAT(Kinds({RecordKind::kEjected}), SizeIs(1));
+  // It was not dismissed: that is what a drain is.
+  EXPECT_THAT(Kinds({RecordKind::kDrained}), IsEmpty());
   EXPECT_EQ(region_.groups().at(0).state, GroupState::kReady);
 }
 
@@ -149,6 +153,11 @@ TEST_F(GuardedRegionTest, RefusesLowClassesWhileABreakerIsOpen) {
   EXPECT_EQ(refused.reason, BusyReason::kBreakerOpen);
   EXPECT_GT(refused.retry_after_ms, 0);
   EXPECT_TRUE(region_.status().breakers.at(0).open);
+  // Its record says which breaker it was, and so what was short.
+  const Record record = region_.recorder().Find({}).records.back();
+  EXPECT_THAT(record.detail, HasSubstr("queue_wait_ms > 500: reject_low_priority"));
+  CauseFinder finder;
+  EXPECT_EQ(finder.Next(record)->cause, Cause::kCompute);
   Submit();  // Of class critical.
   Take();
   // All have their first token: nobody waits any more.

@@ -161,12 +161,18 @@ TEST_F(OutliersTest, ForgetAGroupThatIsGone) {
   EXPECT_EQ(outliers_.GivenMax(1), std::nullopt);
 }
 
-TEST_F(OutliersTest, DrainAGroupThreeTimesSlowerThanItsPeers) {
+TEST_F(OutliersTest, LeaveOutAGroupThreeTimesSlowerThanItsPeersAndHaveItEmptied) {
   Work(10'000, 2, 2.5);
   EXPECT_TRUE(Kinds().empty());
   Work(10'000, 2, 3.5);
-  EXPECT_EQ(Kinds(), (std::vector{kDrained}));
+  EXPECT_EQ(Kinds(), (std::vector{kEjected}));
   EXPECT_EQ(outliers_.GivenMax(2), 0u);
+  EXPECT_EQ(outliers_.TakeSlow(), (std::vector<uint64_t>{2}));
+  EXPECT_TRUE(outliers_.TakeSlow().empty());
+  // One that fails is left out, and what it has may end well.
+  Fail(1, 5);
+  EXPECT_EQ(outliers_.GivenMax(1), 0u);
+  EXPECT_TRUE(outliers_.TakeSlow().empty());
 }
 
 TEST_F(OutliersTest, SayNothingOfAGroupThatIsIdleOrHasTooFewPeers) {

@@ -43,7 +43,6 @@ TEST(FairQueue, ServesBetterClassesFirst) {
   queue.Add(Make(2, "a", kCritical));
   queue.Add(Make(3, "b", kSheddablePlus));
   queue.Add(Make(4, "b", kCriticalPlus));
-  EXPECT_EQ(queue.tokens_ahead(kCritical), 200);
   EXPECT_EQ(queue.Next(kCriticalPlus)->arrival, 4u);
   EXPECT_THAT(ServeAll(queue), ElementsAre(4, 2, 3, 1));
   EXPECT_TRUE(queue.empty());
@@ -170,6 +169,13 @@ TEST(FairQueue, IsOneLineWithoutFairness) {
   EXPECT_EQ(queue.FindVictim({.tenant = "c", .service_class = kCriticalPlus}, kNoneKept),
             std::nullopt);
   EXPECT_THAT(ServeAll(queue), ElementsAre(1, 2, 3));
+  // But for what had a group: that goes on first, and fills nobody's queue.
+  queue.Add(Make(4, "a", kSheddable));
+  WaitingStream parked = Make(5, "b", kSheddable);
+  parked.parked = true;
+  queue.Add(parked);
+  EXPECT_EQ(queue.fresh(), 1u);
+  EXPECT_THAT(ServeAll(queue), ElementsAre(5, 4));
 }
 
 TEST(FairQueue, GivesUpTheNewestOfTheWorstClassForABetterOneRetriesFirst) {

@@ -67,6 +67,22 @@ TEST_F(RegionFairTest, GivesALeaderAFewAheadAndBetterClassesBesides) {
   EXPECT_THAT(Given(), IsEmpty()) << "it has enough of better ones";
 }
 
+// As full of worse ones as it may be, the leader has a place for the best one at once.
+TEST_F(RegionFairTest, NeverFillsALeaderSoThatABetterClassFindsNoPlace) {
+  RankRegistration rank = MakeSlow();
+  rank.queue_requests_max =
+      static_cast<int32_t>(LeaderQueueMax(region_.options(), rank.sequences_max));
+  JoinReady(1, rank);
+  Request middle = Of("a");
+  middle.terms.service_class = ServiceClass::kSheddablePlus;
+  for (int i = 0; i < 3; ++i) Submit(Of("low"));
+  for (int i = 0; i < 2; ++i) Submit(middle);
+  for (int i = 0; i < 2; ++i) Submit(Of("a"));
+  EXPECT_THAT(Given(), SizeIs(6)) << "two of each, and the third of the lowest waits here";
+  for (int i = 0; i < 2; ++i) Submit(Of("vip"));
+  EXPECT_THAT(Given(), ElementsAre("vip", "vip"));
+}
+
 TEST_F(RegionFairTest, DispatchesByClassAndThenTenantsInTurns) {
   const uint64_t epoch = JoinReady(1, MakeSlow());
   std::vector<StreamId> given = {Submit(Of("vip")), Submit(Of("vip"))};
@@ -103,6 +119,33 @@ TEST_F(RegionFairTest, DisplacesTheNewestOfTheLowestClassFromAFullQueue) {
   EXPECT_EQ(std::ranges::count(records, BusyReason::kQueueFull, &Record::reason), 3);
 }
 
+TEST_F(RegionFairTest, TellsWhomeverItHasNoRoomForHowLongItWouldWaitAndWhenToComeAgain) {
+  const uint64_t epoch = JoinReady(1, MakeSlow());
+  SchedulerStats stats;
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_TRUE(region_.Update(1, epoch, {}, stats));
+    stats.steps_total += 10;
+    stats.busy_us_total += 10'000'000;  // A step takes a second.
+    stats.prompt_rows_total += 1;
+    stats.generated_tokens_total += 10;
+  }
+  for (const char* tenant : {"vip", "vip", "low", "low"}) Submit(Of(tenant));
+  Take();
+  const auto check = [](const StreamError& error) {
+    EXPECT_EQ(error.reason, BusyReason::kQueueFull);
+    EXPECT_GT(error.predicted_wait_ms, 4'000) << "four tokens of each that is ahead";
+    EXPECT_EQ(error.retry_after_ms, error.predicted_wait_ms / 2);
+  };
+  check(Refuse(Of("low")));
+  const auto before_reading = region_.PreCheck(Of("low").terms);
+  ASSERT_TRUE(before_reading);
+  check(*before_reading);
+  Submit(Of("a"));
+  const auto displaced = Select<FailAction>(Take());
+  ASSERT_THAT(displaced, SizeIs(1));
+  check(displaced[0].error);
+}
+
 // No worse one is admitted in a window in which a better one was refused for want of room.
 TEST_F(RegionFairTest, TakesNoWorseOneForAWhileAfterABetterOneWasRefused) {
   const uint64_t epoch = JoinReady(1, MakeSlow());
@@ -129,6 +172,28 @@ TEST_F(RegionFairTest, GivesUpARetryForAFirstAttempt) {
   const auto failed = Select<FailAction>(Take());
   ASSERT_THAT(failed, SizeIs(1));
   EXPECT_EQ(failed[0].stream, retry);
+}
+
+// Whatever they are refused for, and be it before they are read: each is counted once.
+TEST_F(RegionFairTest, BoundsTheRetriesOfWhatIsRefused) {
+  JoinReady(1, MakeSlow());
+  for (const char* tenant : {"vip", "vip", "a", "a"}) Submit(Of(tenant));
+  Take();
+  const auto refused = [&](int32_t attempt) {
+    const auto error = region_.PreCheck(Of("a", attempt).terms);
+    return error ? error->reason : BusyReason::kInvalid;
+  };
+  Request too_large = Of("a", 2);
+  too_large.prompt.assign(1'000, 1);
+  EXPECT_EQ(Refuse(too_large).reason, BusyReason::kTooLarge);
+  for (int i = 1; i < kRetriesMin; ++i) EXPECT_EQ(refused(2), BusyReason::kQueueFull);
+  EXPECT_EQ(refused(2), BusyReason::kQuotaExceeded);
+  EXPECT_EQ(Refuse(too_large).reason, BusyReason::kQuotaExceeded);
+  // Those that were refused count as requests, too: with the two that wait there are 43.
+  for (int i = 0; i < 41; ++i) EXPECT_EQ(refused(1), BusyReason::kQueueFull);
+  EXPECT_EQ(refused(2), BusyReason::kQuotaExceeded) << "11 of 54";
+  EXPECT_EQ(refused(1), BusyReason::kQueueFull);
+  EXPECT_EQ(refused(2), BusyReason::kQueueFull) << "11 of 55";
 }
 
 TEST_F(RegionFairTest, ChargesWhatWasAdmittedAndGivesBackWhatWasNotUsed) {

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "coordinator/core/guard/breaker.h"
+#include "coordinator/core/guard/guard_metrics.h"
 #include "transport/base/check.h"
 
 namespace shoal::core {
@@ -72,16 +74,21 @@ TEST(CauseFinder, TellsTooMuchLoadFromTooFewGroups) {
 }
 
 TEST(CauseFinder, TakesABreakersCauseFromWhatItMeasures) {
-  const auto opened = [](const std::string& metric) {
-    return Record{
-        .kind = RecordKind::kBreakerOpened, .detail = "rule", .figures = {{metric, 1, "readings"}}};
-  };
-  const Record refused = Rejected(BusyReason::kBreakerOpen);
-  EXPECT_EQ(LastCause({opened("error_rate"), refused}), Cause::kLoss);
-  EXPECT_EQ(LastCause({opened("queue_depth"), refused}), Cause::kPool);
-  EXPECT_EQ(LastCause({opened("latency_p99_ms"), refused}), Cause::kCompute);
-  EXPECT_EQ(LastCause({opened("phase_of_moon"), refused}), Cause::kUnknown);
+  const std::map<std::string, Cause> causes = {
+      {"gpu_utilization", Cause::kCompute}, {"cpu_utilization", Cause::kCompute},
+      {"queue_wait_ms", Cause::kCompute},   {"kv_used", Cause::kPool},
+      {"queue_length", Cause::kPool},       {"error_rate", Cause::kLoss}};
+  Record refused = Rejected(BusyReason::kBreakerOpen);
   EXPECT_EQ(LastCause({refused}), Cause::kUnknown);
+  // Another breaker's opening says nothing of it.
+  const Record other{.kind = RecordKind::kBreakerOpened,
+                     .detail = "another",
+                     .figures = {{"error_rate", 50, "the region's readings"}}};
+  for (const std::string& metric : MetricNames()) {
+    refused.figures = {{"retry_after_ms", 1, "what it was told"},
+                       LimitOf({.metric = metric, .threshold = 90, .line = 3})};
+    EXPECT_EQ(LastCause({other, refused}), causes.at(metric)) << metric;
+  }
 }
 
 TEST(CauseFinder, HasNoneForWhatWasServed) {

@@ -66,7 +66,8 @@ TEST(TellStories, TellsOfAQueueALossAndTheEnd) {
   EXPECT_EQ(story.lines[0].at_ms, 0);
   EXPECT_EQ(FigureOf(story.lines[0], "predicted_wait_ms"), 40);
   EXPECT_EQ(FigureOf(story.lines[1], "queued_ms"), 50);
-  EXPECT_THAT(story.lines[3].what, HasSubstr("preempted by group 1"));
+  EXPECT_THAT(story.lines[3].what,
+              HasSubstr("preempted by group 1: its place went to another one"));
   EXPECT_THAT(story.lines[4].what,
               HasSubstr("parked because group 1 was lost: group 1 was lost: killed"));
   EXPECT_THAT(story.lines[5].what, HasSubstr("resumed: goes on with group 2"));

@@ -82,15 +82,15 @@ TEST(Tenants, RefuseARetryTooMany) {
   Tenants tenants(MakePolicy(), true);
   RequestTerms retry = Of("small");
   retry.attempt = 2;
-  for (int i = 0; i < kRetriesMin; ++i) EXPECT_EQ(tenants.FindRetryRefusal(retry, 0), std::nullopt);
-  const auto refusal = tenants.FindRetryRefusal(retry, 0);
+  for (int i = 0; i < kRetriesMin; ++i) EXPECT_EQ(tenants.NoteAttempt(retry, 0), std::nullopt);
+  const auto refusal = tenants.NoteAttempt(retry, 0);
   ASSERT_TRUE(refusal);
   EXPECT_EQ(refusal->reason, BusyReason::kQuotaExceeded);
   EXPECT_EQ(refusal->retry_after_ms, 10'000);
   EXPECT_THAT(refusal->message, HasSubstr("more than 20 % of the requests of tenant small"));
-  EXPECT_EQ(tenants.FindRetryRefusal(Of("small"), 0), std::nullopt) << "a first attempt may come";
+  EXPECT_EQ(tenants.NoteAttempt(Of("small"), 0), std::nullopt) << "a first attempt may come";
   retry.tenant = "vip";
-  EXPECT_EQ(tenants.FindRetryRefusal(retry, 0), std::nullopt) << "each tenant has its own budget";
+  EXPECT_EQ(tenants.NoteAttempt(retry, 0), std::nullopt) << "each tenant has its own budget";
 }
 
 TEST(Tenants, KeepNoQuotaWithoutTheEdgesLimit) {
@@ -98,7 +98,7 @@ TEST(Tenants, KeepNoQuotaWithoutTheEdgesLimit) {
   for (int i = 0; i < 9; ++i) EXPECT_EQ(Charge(tenants, "small", 1'000).tokens, 0);
   RequestTerms retry = Of("small");
   retry.attempt = 9;
-  for (int i = 0; i < 99; ++i) EXPECT_EQ(tenants.FindRetryRefusal(retry, 0), std::nullopt);
+  for (int i = 0; i < 99; ++i) EXPECT_EQ(tenants.NoteAttempt(retry, 0), std::nullopt);
   EXPECT_EQ(tenants.held().at("small").requests, 9);
 }
 

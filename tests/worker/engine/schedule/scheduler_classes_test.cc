@@ -47,6 +47,7 @@ struct Trial {
       all.tokens.insert(all.tokens.end(), update.tokens.begin(), update.tokens.end());
       all.finish = update.finish;
       all.detail = update.detail;
+      all.preemptions = std::max(all.preemptions, update.preemptions);
     }
     return plan ? Started(*plan) : std::vector<uint64_t>();
   }
@@ -82,6 +83,7 @@ TEST(SchedulerClasses, StartsABetterClassAtOnceInThePlaceOfTheWorst) {
   run.Submit(Of(5, kCriticalPlus, 30, 5));
   EXPECT_THAT(run.Step(), ElementsAre(5));
   EXPECT_EQ(run.engine.scheduler.stats().preemptions_total, 1);
+  EXPECT_EQ(run.updates[2].preemptions, 1) << "it is told at once, although nothing else is new";
   // The first sheddable is still there, and is the next to go; then comes the class above it.
   run.Submit(Of(6, kCriticalPlus, 30, 5));
   EXPECT_THAT(run.Step(), ElementsAre(6));
@@ -91,6 +93,9 @@ TEST(SchedulerClasses, StartsABetterClassAtOnceInThePlaceOfTheWorst) {
   EXPECT_THAT(run.Step(), ElementsAre(8));
   EXPECT_EQ(run.engine.scheduler.stats().preemptions_total, 4);
   run.ExpectAllAnswers();
+  int64_t told = 0;
+  for (const auto& [id, update] : run.updates) told += update.preemptions;
+  EXPECT_EQ(told, run.engine.scheduler.stats().preemptions_total);
 }
 
 TEST(SchedulerClasses, PreemptsNobodyOfItsOwnClassOrABetterOneWhateverThePriority) {

@@ -1,7 +1,6 @@
 #pragma once
 
-// Which version of a model takes new requests, which group takes one of them, and what the groups
-// that are ready can take at all.
+// Which version of a model takes new requests, and what the groups of one can take.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,11 +22,9 @@ struct VersionChoice {
 // None if none is ready.
 std::optional<VersionChoice> ChooseVersion(const ModelMap& models, const std::string& name);
 
-// The ready group of that key with the least share of its capacity in use, of those that have room
-// for a request that will hold so many tokens; ties to the lowest number. None if none has room.
-// `on_trial`: a group that has such a stream already has no room for another one.
-std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens,
-                                    ServiceClass service_class, bool on_trial = false);
+// Whether some group of that key has room for a request that will hold so many tokens.
+bool HasRoom(const GroupMap& groups, const ModelKey& key, int64_t tokens,
+             ServiceClass service_class);
 
 // The worst class of which some group of that key has room for a stream. None: of none.
 std::optional<ServiceClass> FindPlace(const GroupMap& groups, const ModelKey& key);

@@ -1,4 +1,4 @@
-#include "coordinator/core/groups/routing.h"
+#include "coordinator/core/groups/versions.h"
 
 #include <algorithm>
 
@@ -31,20 +31,11 @@ std::optional<VersionChoice> ChooseVersion(const ModelMap& models, const std::st
                                           : Str("ready the longest of ", count, " versions")};
 }
 
-std::optional<uint64_t> ChooseGroup(const GroupMap& groups, const ModelKey& key, int64_t tokens,
-                                    ServiceClass service_class, bool on_trial) {
-  const Group* best = nullptr;
-  for (const auto& [number, group] : groups) {
-    if (group.key != key || !group.HasRoomFor(tokens, service_class) || (on_trial && group.trial)) {
-      continue;
-    }
-    // a / b < c / d as a * d < c * b; strictly, so that the lowest number wins a tie.
-    if (best == nullptr ||
-        group.sequences.size() * best->capacity() < best->sequences.size() * group.capacity()) {
-      best = &group;
-    }
-  }
-  return best == nullptr ? std::nullopt : std::optional(best->number);
+bool HasRoom(const GroupMap& groups, const ModelKey& key, int64_t tokens,
+             ServiceClass service_class) {
+  return std::ranges::any_of(groups, [&](const auto& entry) {
+    return entry.second.key == key && entry.second.HasRoomFor(tokens, service_class);
+  });
 }
 
 std::optional<ServiceClass> FindPlace(const GroupMap& groups, const ModelKey& key) {
