@@ -129,12 +129,12 @@ TEST(Terms, CountTheDeadlineFromTheFirstByteOfTheRequest) {
   GatewayFixture fixture;
   auto client = fixture.Connect();
   client->Send(kSlowHead.substr(0, 10));
-  fixture.Advance(100);
+  fixture.Advance(250);
   client->Send(kSlowHead.substr(10));
-  fixture.Advance(300);
+  fixture.Advance(500);
   client->Send(kBody);
   ASSERT_THAT(fixture.generation.sequences, SizeIs(1));
-  EXPECT_EQ(fixture.generation.sequences[0].terms.deadline_ms, 600);
+  EXPECT_EQ(fixture.generation.sequences[0].terms.deadline_ms, 250);
 }
 
 TEST(Terms, RefuseWhatIsLateBeforeItIsReadAndRecordIt) {
@@ -159,11 +159,11 @@ TEST(Terms, CountADeadlineOfARequestThatWasReadAheadFromWhenItCame) {
   auto client = fixture.Connect();
   client->Request("POST", kCompletions, kBody);
   client->Send(Str(kSlowHead, kBody));
-  fixture.Advance(400);
+  fixture.Advance(500);
   fixture.generation.Finish(0, FinishReason::kLength);
   fixture.Poll();
   ASSERT_THAT(fixture.generation.sequences, SizeIs(2));
-  EXPECT_EQ(fixture.generation.sequences[1].terms.deadline_ms, 600);
+  EXPECT_EQ(fixture.generation.sequences[1].terms.deadline_ms, 500);
 }
 
 TEST(Terms, AreListedWithTheParameters) {

@@ -34,6 +34,8 @@ std::string Text(const std::string& path) {
 
 class PolicyFileTest : public ::testing::Test {
  protected:
+  ~PolicyFileTest() noexcept override = default;
+
   // Its whole text is applied, unless it is "bad".
   std::unique_ptr<PolicyFile> Make() {
     return std::make_unique<PolicyFile>(
