@@ -106,6 +106,9 @@ struct ClusterServerOptions {
   int64_t heartbeat_ms = 100;        // What ranks are told.
   int64_t call_timeout_ms = 10'000;  // A leader that leaves a call unanswered so long is lost.
   int64_t authenticate_timeout_ms = 10'000;
+  // An upstream program that takes nothing of what a generation has for it for so long reads it no
+  // more. Many times what HTTP waits, for it may have taken much at once.
+  int64_t sink_timeout_ms = 600'000;
   // One more takes the place of one that has not authenticated, or of an upstream program's that
   // has nothing under way, or is closed at once.
   size_t connections_max = 4'096;

@@ -25,8 +25,13 @@ namespace {
 // lot goes out in several calls.
 class SinkCaller : public GenerationSink, public kj::Refcounted {
  public:
-  SinkCaller(wire::TokenSink::Client sink, UpstreamListener& listener, kj::TaskSet& tasks)
-      : sink_(kj::mv(sink)), listener_(listener), tasks_(tasks) {}
+  SinkCaller(wire::TokenSink::Client sink, UpstreamListener& listener, kj::TaskSet& tasks,
+             kj::Timer& timer, int64_t timeout_ms)
+      : sink_(kj::mv(sink)),
+        listener_(listener),
+        tasks_(tasks),
+        timer_(timer),
+        timeout_(timeout_ms * kj::MILLISECONDS) {}
   ~SinkCaller() noexcept override = default;
 
   void Tokens(const SequenceUpdate& update, const std::string& text) override {
@@ -76,21 +81,33 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   void SendNext() {
     if (sending_ || dropped_ || (parts_.empty() && !failure_)) return;
     sending_ = true;
-    auto self = kj::addRef(*this);
-    tasks_.add(SendPending().then(
-        [this, self = kj::mv(self)] {
-          sending_ = false;
-          SendNext();
-        },
-        [this, self = kj::addRef(*this)](kj::Exception&& exception) {
-          VLOG(1) << "generation " << generation_
-                  << " has no reader any more: " << exception.getDescription().cStr();
-          Drop();
-        }));
+    tasks_.add(timer_.timeoutAfter(timeout_, SendPending())
+                   .then(
+                       [this, self = kj::addRef(*this)] {
+                         sending_ = false;
+                         SendNext();
+                       },
+                       [this, self = kj::addRef(*this)](kj::Exception&& why) { GiveUp(why); }));
+  }
+
+  // Who does not read keeps nothing here.
+  void GiveUp(const kj::Exception& why) {
+    VLOG(1) << "generation " << generation_
+            << " has no reader any more: " << why.getDescription().cStr();
+    const bool over = dropped_ || end_sent_;
+    Drop();
+    parts_.clear();
+    if (over || why.getType() != kj::Exception::Type::OVERLOADED) return;
+    // It was too slow, and may read on some day.
+    failure_ = MakeStreamError(
+        BusyReason::kDeadlineExceeded,
+        Str("nothing of it was taken for ", timeout_ / kj::MILLISECONDS, " ms: it was given up"));
+    tasks_.add(timer_.timeoutAfter(timeout_, SendPending()).catch_([](kj::Exception&&) {}));
   }
 
   kj::Promise<void> SendPending() {
     if (parts_.empty()) {
+      end_sent_ = true;
       auto request = sink_.failRequest();
       Write(*std::exchange(failure_, std::nullopt), request.initError());
       return request.send().ignoreResult();
@@ -106,6 +123,7 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
       parts_.pop_front();
     }
     if (update.finish == FinishReason::kNone) return SendTokens(update, text);
+    end_sent_ = true;
     auto request = sink_.finishRequest();
     Write(update, request.initUpdate());
     request.setText(ToText(text));
@@ -131,12 +149,15 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   wire::TokenSink::Client sink_;
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
+  kj::Timer& timer_;
+  const kj::Duration timeout_;
   uint64_t generation_ = 0;
   std::deque<Part> parts_;  // Unsent.
   std::optional<StreamError> failure_;
   bool sending_ = false;
-  bool ended_ = false;    // The listener calls no more.
-  bool dropped_ = false;  // The reader is gone.
+  bool end_sent_ = false;  // The last call.
+  bool ended_ = false;     // The listener calls no more.
+  bool dropped_ = false;   // The reader is gone.
 };
 
 // While it is held its connection is in use.
@@ -256,7 +277,8 @@ class ServicePort : public wire::Coordinator::Server {
 
   void Generate(GenerateContext& context, const GenerateRequest& request, const Caller& caller,
                 EncodedPrompt prompt, UseToken token) {
-    auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_);
+    auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_, timer_,
+                                           options_.sink_timeout_ms);
     const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), caller, *sink);
     auto outcome = context.getResults().initOutcome();
     if (reply.generation == 0) {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <thread>
 
@@ -90,6 +91,35 @@ TEST(ServicePort, LetsAProgramInNoLongerThanItsKeyIsKnown) {
     EXPECT_TRUE(heard.record_queries.empty());
     return true;
   });
+}
+
+TEST(ServicePort, DropsAGenerationWhoseReaderTakesNothing) {
+  ServerThread server({.sink_timeout_ms = 50});
+  Client client({.address = server.address()});
+  std::thread generation([&] {
+    ASSERT_TRUE(server.Wait([](const ServerThread::Heard& heard) { return heard.taken == 1; }));
+    server.Run([&](ClusterServer&) {
+      SequenceUpdate update;
+      update.tokens = {1};
+      const std::string text(1 << 20, 'x');  // More than a connection holds.
+      for (int i = 0; i < 64; ++i) server.sink().Tokens(update, text);
+    });
+  });
+  GenerateRequest request;
+  request.prompt = "a";
+  bool dropped = false;
+  const auto error = ErrorOf([&] {
+    client.Generate(request, [&](const GenerateChunk&) {
+      dropped = dropped || server.Wait([](const ServerThread::Heard& heard) {
+        return heard.readers_gone.size() == 1;
+      });
+      return true;
+    });
+  });
+  EXPECT_TRUE(dropped);
+  ASSERT_TRUE(error.has_value()) << "it is told, once it reads";
+  EXPECT_THAT(error->what(), HasSubstr("nothing of it was taken for 50 ms"));
+  generation.join();
 }
 
 TEST(ServicePort, GivesTheConnectionThatIsIdleLongestToTheNext) {
