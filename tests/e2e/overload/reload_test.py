@@ -33,8 +33,10 @@ def ask(url, path, key, body=None):
 
 class Reload(ByHand):
     def write(self, name, text):
-        (self.folder / name).write_text(text)
-        return self.folder / name
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        path.write_text(text)
+        return path
 
     def write_policies(self, key="first", hours="From nine to five.", rule="queue_length"):
         self.write("tenants.yaml", f"tenants:\n- {{name: one, keys: [{key}]}}\n"
