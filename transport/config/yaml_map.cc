@@ -60,6 +60,14 @@ void CheckUtf8(const std::string& text, const std::string& name) {
   }
 }
 
+// `line`: from 0 on.
+bool IsIndentedByTab(std::string_view text, int line) {
+  for (; line > 0 && !text.empty(); --line) {
+    text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+  }
+  return text.substr(0, text.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
+}
+
 // Refuses what makes a value other than it looks.
 class PlainOnly : public YAML::EventHandler {
  public:
@@ -122,7 +130,8 @@ YamlMap YamlMap::ReadText(const std::string& text, const std::string& name) {
     }
     root = YAML::Load(text);
   } catch (const YAML::Exception& error) {  // Turned into our one kind of bad input.
-    Throw(ErrorCode::kInvalidArgument, name, ", line ", error.mark.line + 1, ": ", error.msg);
+    Throw(ErrorCode::kInvalidArgument, name, ", line ", error.mark.line + 1, ": ", error.msg,
+          IsIndentedByTab(text, error.mark.line) ? ": expected spaces before it, found a tab" : "");
   }
   if (root.IsNull()) root = YAML::Node(YAML::NodeType::Map);
   if (!root.IsMap()) {

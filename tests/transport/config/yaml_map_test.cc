@@ -40,7 +40,8 @@ TEST(YamlMap, IsRefusedByLine) {
        "line 1: expected each value written out where it stands, found the "
        "tag 'tag:yaml.org,2002:binary'"},
       {"a: b\n---\nlist: []\n", "line 2: expected one document, found another one"},
-      {"a: b\nlist:\n\t- n: 1\n", "line 3: "},
+      {"a: b\nlist:\n\t- n: 1\n", ": expected spaces before it, found a tab"},
+      {"a: b\nlist:\n- n: 1\n \t m: 1\n", "line 4: "},
       {"a: b\nlist:\n- n: 1\n- n: \xff\n", "line 4: expected UTF-8, found '- n: \xEF\xBF\xBD'"},
       {std::string("a: b\n\xfe\xff\0a", 9), "line 2: expected UTF-8"},
       {"a: b\na: c\n", "line 2: a is there a second time"},
