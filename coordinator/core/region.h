@@ -65,6 +65,8 @@ class Region : private RegionState {
   void Cancel(StreamId stream);
   // From now on tenants are those; streams that were taken go on.
   void SetTenants(std::shared_ptr<const TenantsPolicy> policy);
+  // From now on breakers and outliers go by those (Guard::Configure).
+  void SetGuardRules(GuardRules rules);
   // Time has passed: call about every heartbeat_ms.
   void Tick();
   // Ends streams whose deadline is over: call when next_deadline comes. Tick does so, too.

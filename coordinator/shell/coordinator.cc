@@ -20,6 +20,7 @@
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/text/model_text.h"
 #include "coordinator/shell/breaker_rules_file.h"
+#include "coordinator/shell/reload/policy_file.h"
 #include "coordinator/shell/rpc_gateway.h"
 #include "coordinator/shell/tenants_file.h"
 #include "parallel/model/files/manifest.h"
@@ -189,6 +190,10 @@ HttpGatewayOptions MakeHttpOptions(const CoordinatorOptions& options, const KeyR
   return http;
 }
 
+std::string ReadGroupToken(const CoordinatorOptions& options) {
+  return options.group_token_file.empty() ? "" : rpc::ReadSecretFile(options.group_token_file);
+}
+
 rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options, const KeyRing& keys,
                                          const ConnectionBounds& bounds) {
   rpc::ClusterServerOptions server;
@@ -196,9 +201,7 @@ rpc::ClusterServerOptions MakeRpcOptions(const CoordinatorOptions& options, cons
   server.port = static_cast<uint16_t>(options.rpc_port);
   server.find_caller = [&keys](std::string_view key) { return keys.Find(key); };
   server.connections_max = bounds.rpc;
-  if (!options.group_token_file.empty()) {
-    server.group_token = rpc::ReadSecretFile(options.group_token_file);
-  }
+  server.group_token = ReadGroupToken(options);
   server.heartbeat_ms = options.region.heartbeat_ms;
   return server;
 }
@@ -210,7 +213,7 @@ std::unique_ptr<Degrader> MakeLadder(const CoordinatorOptions& options,
   if (options.ladder.empty()) return nullptr;
   const LadderSetup setup = ReadLadderFile(options.ladder);
   if (!ParseProtections(options.protections).degradation) return nullptr;
-  return std::make_unique<Degrader>(setup, region, own, timer);
+  return std::make_unique<Degrader>(std::make_shared<const LadderRungs>(setup, own), region, timer);
 }
 
 bool IsLoopback(const std::string& address) {
@@ -231,8 +234,13 @@ void AddServingOptions(config::OptionTable& table, CoordinatorOptions& options) 
                   "What clients call the model. Empty: the file's or folder's name without .gguf.");
   table.AddString(
       "api-keys-file", "FILE", options.api_keys_file,
-      "API keys, one a line; clients must show one. Empty: none is asked for. They let nobody "
-      "drain groups where there is a --group-token-file.");
+      "API keys, one a line; clients must show one. Empty: none is asked for. A key lets nobody "
+      "drain groups, or see others' requests: that takes the --group-token-file.");
+  table.AddString(
+      "group-token-file", "FILE", options.group_token_file,
+      "One line that workers must show, and `shoal drain`. Shown as an API key it lets an operator "
+      "see everybody's requests. Empty: workers need none; where API keys are asked for nobody "
+      "can drain groups then, elsewhere whoever may use --rpc-port.");
   table.AddBool("strict-params", options.strict_params,
                 "Refuse requests with fields that nobody here knows, instead of naming them in "
                 "the answer. GET /v1/parameters names all that there are.");
@@ -258,10 +266,6 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
   AddServingOptions(table, options);
   table.AddInt("rpc-port", "PORT", options.rpc_port, {0, 65535},
                "Port for workers and upstream programs. 0: any free one.");
-  table.AddString(
-      "group-token-file", "FILE", options.group_token_file,
-      "One line that workers must show, and `shoal drain`. Empty: none is asked for, and "
-      "whoever may use --rpc-port can drain groups.");
   table.AddInt("context-tokens-max", "N", options.region.context_tokens_max, {0, INT64_MAX},
                "Longest prompt plus answer. 0: what the workers offer.");
   table.AddInt(
@@ -312,10 +316,12 @@ void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options)
   table.AddString(
       "breaker-rules", "FILE", options.breaker_rules,
       "Breakers, and when a group is left out of routing, as YAML "
-      "(configs/breaker_rules.yaml). Empty: no breaker; groups that fail are left out.");
+      "(configs/breaker_rules.yaml). SIGHUP reads it again. Empty: no breaker; groups that fail "
+      "are left out.");
   table.AddString("ladder", "FILE", options.ladder,
                   "What answers instead when the model cannot, in order, as YAML "
-                  "(configs/ladder.yaml). Empty: nothing does.");
+                  "(configs/ladder.yaml). SIGHUP reads it again, with all that it names. Empty: "
+                  "nothing does.");
   using Policy = core::RoutingPolicy;
   table.AddChoice("routing-policy", options.region.routing_policy,
                   {{"prefix_aware", Policy::kPrefixAware},
@@ -336,19 +342,18 @@ void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options)
 
 struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
-      : tenants_file(options.tenants_file),
-        bounds(ShareDescriptors(RaiseDescriptorLimit())),
-        text(options.model),
-        region_options(MakeRegionOptions(options, text.name())),
-        keys(ReadApiKeys(options), region_options.tenants),
+      : bounds(ShareDescriptors(RaiseDescriptorLimit())),
+        text(std::make_shared<const ModelText>(options.model)),
+        region_options(MakeRegionOptions(options, text->name())),
+        keys(ReadApiKeys(options), region_options.tenants, ReadGroupToken(options)),
         region(region_options, clock, io.provider->getTimer(), std::move(events)),
         cursor_key(options.state_dir.empty() ? RandomCursorKey()
                                              : LoadCursorKey(options.state_dir)),
-        ladder(MakeLadder(options, region, text.Service(), io.provider->getTimer())),
-        upstream(region, text.Service(), SystemRandom(), io.unixEventPort, cursor_key, nullptr,
+        ladder(MakeLadder(options, region, text->Service(), io.provider->getTimer())),
+        upstream(region, text->Service(), SystemRandom(), io.unixEventPort, cursor_key, nullptr,
                  ladder.get()),
         http(MakeHttpOptions(options, keys, bounds, cursor_key, ladder.get()), region,
-             text.Service(), io.provider->getTimer(), io.unixEventPort) {
+             text->Service(), io.provider->getTimer(), io.unixEventPort) {
     // Ranks that wait for a coordinator may be here, and ready, with the next turn of the event
     // loop. Listening takes turns, so their port comes last: whoever hears of a ready group then
     // knows both ports.
@@ -356,12 +361,14 @@ struct Coordinator::Parts {
     server.emplace(io, MakeRpcOptions(options, keys, bounds), region.region(), upstream);
     region.region().Connect(*server);
     region.Start(options.launch, MakeGroupPlace(options, server->port()));
+    AddPolicyFiles(options, io.provider->getTimer());
   }
 
+  void AddPolicyFiles(const CoordinatorOptions& options, kj::Timer& timer);
+
   // Each uses those above it.
-  const std::string tenants_file;
   const ConnectionBounds bounds;
-  const ModelText text;
+  const std::shared_ptr<const ModelText> text;
   const core::RegionOptions region_options;
   KeyRing keys;
   const SteadyClock clock;
@@ -371,13 +378,46 @@ struct Coordinator::Parts {
   RpcGateway upstream;
   std::optional<rpc::ClusterServer> server;
   HttpGateway http;
+  std::vector<std::unique_ptr<PolicyFile>> policy_files;
 };
+
+void Coordinator::Parts::AddPolicyFiles(const CoordinatorOptions& options, kj::Timer& timer) {
+  const auto add = [&](const std::string& path, PolicyFile::Read read) {
+    if (path.empty()) return;
+    policy_files.push_back(std::make_unique<PolicyFile>(
+        path, std::move(read), timer,
+        [this](core::Record record) { region.NoteRecord(std::move(record)); }));
+  };
+  // What is captured but for `this`, which only the loop uses, is all that the readers need.
+  add(options.tenants_file, [this, path = options.tenants_file, prepare = keys.preparation()] {
+    const auto policy = ReadTenantsFile(path);
+    return [this, policy, index = prepare(policy)] {
+      keys.Configure(index);
+      region.SetTenants(policy);
+      return Str(policy->tenants.size(), " tenants");
+    };
+  });
+  add(options.breaker_rules, [this, path = options.breaker_rules] {
+    return [this, rules = ReadBreakerRules(path)] {
+      region.SetGuardRules(rules);
+      return Str(rules.breakers.size(), " breakers");
+    };
+  });
+  if (ladder == nullptr) return;
+  add(options.ladder, [this, path = options.ladder, own = text] {
+    const LadderSetup setup = ReadLadderFile(path);
+    return [this, rungs = std::make_shared<const LadderRungs>(setup, own->Service())] {
+      ladder->SetRungs(rungs);
+      return Str(rungs->policy().rungs.size(), " rungs");
+    };
+  });
+}
 
 Coordinator::Coordinator(kj::AsyncIoContext& io, const CoordinatorOptions& options,
                          ManagedRegionEvents events)
     : parts_(std::make_unique<Parts>(io, options, std::move(events))) {
   const std::string& rpc_bind = options.rpc_bind.empty() ? options.bind : options.rpc_bind;
-  LOG(INFO) << "serving " << parts_->text.name() << ": HTTP on " << options.bind << ":" << port()
+  LOG(INFO) << "serving " << parts_->text->name() << ": HTTP on " << options.bind << ":" << port()
             << ", workers and upstream programs on " << rpc_bind << ":" << rpc_port();
   if (!IsLoopback(options.bind) && !parts_->keys.asks()) {
     LOG(WARNING) << "whoever reaches " << options.bind << ":" << port()
@@ -393,22 +433,8 @@ uint16_t Coordinator::rpc_port() const { return parts_->server->port(); }
 
 std::string Coordinator::url() const { return parts_->http.url(); }
 
-void Coordinator::ReadTenantsAgain() {
-  const std::string& file = parts_->tenants_file;
-  if (file.empty()) return;
-  core::Record record{.kind = core::RecordKind::kPolicyLoaded};
-  try {
-    const auto policy = ReadTenantsFile(file);
-    record.detail = Str(file, ": ", policy->tenants.size(), " tenants");
-    parts_->keys.Configure(policy);  // First: it may refuse.
-    parts_->region.SetTenants(policy);
-    LOG(INFO) << record.detail << ", from now on";
-  } catch (const Error& error) {
-    record.kind = core::RecordKind::kPolicyRefused;
-    record.detail = error.what();
-    LOG(ERROR) << error.what() << ": tenants stay as they were";
-  }
-  parts_->region.NoteRecord(std::move(record));
+void Coordinator::ReadPoliciesAgain() {
+  for (const auto& file : parts_->policy_files) file->ReadAgain();
 }
 
 kj::Promise<void> Coordinator::Stop(int64_t grace_ms) {

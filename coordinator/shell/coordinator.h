@@ -32,6 +32,12 @@ struct CoordinatorOptions {
   std::string breaker_rules;   // A file; empty: no breaker, and the default rules for outliers.
   std::string ladder;          // A file; empty: nothing is degraded.
   std::string protections = "all";
+
+  // Whether there is any file that can be read again.
+  bool has_policies() const {
+    return !tenants_file.empty() || !breaker_rules.empty() || !ladder.empty();
+  }
+
   launch::LaunchOptions launch;
   // But for model_name, which is the model's own, canary_digests, which are those above, and what
   // follows from the others: boot, managed_groups.
@@ -66,9 +72,8 @@ class Coordinator {
   // "http://127.0.0.1:8000", with the address that it is bound to; what the `ready` line names.
   std::string url() const;
 
-  // Its tenants file may have changed. What is wrong with it is logged and recorded, and the
-  // tenants stay as they were.
-  void ReadTenantsAgain();
+  // Its files of tenants, breaker rules and the ladder may have changed (PolicyFile).
+  void ReadPoliciesAgain();
 
   // Refuses new work, ends the streams, dismisses the groups and lets answers out; resolves within
   // about `grace_ms`, and 2 s more if groups that it manages do not leave.

@@ -124,6 +124,10 @@ void ManagedRegion::SetTenants(std::shared_ptr<const core::TenantsPolicy> policy
   region_.SetTenants(std::move(policy));
 }
 
+void ManagedRegion::SetGuardRules(core::GuardRules rules) {
+  region_.SetGuardRules(std::move(rules));
+}
+
 RegionStatus ManagedRegion::status() const {
   RegionStatus status = region_.status();
   if (supervisor_) supervisor_->Complete(status);

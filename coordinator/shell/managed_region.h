@@ -69,8 +69,9 @@ class ManagedRegion : public core::GenerationService, private kj::TaskSet::Error
   bool DegradeAsked() const override;
   RecordPage FindRecords(const RecordQuery& query) const override;
   void NoteRecord(core::Record record) override;
-  // As core::Region::SetTenants.
+  // As core::Region has them.
   void SetTenants(std::shared_ptr<const core::TenantsPolicy> policy);
+  void SetGuardRules(core::GuardRules rules);
 
  private:
   void taskFailed(kj::Exception&& exception) override;

@@ -127,6 +127,11 @@ void RegionService::SetTenants(std::shared_ptr<const core::TenantsPolicy> policy
   Schedule();
 }
 
+void RegionService::SetGuardRules(core::GuardRules rules) {
+  region_.SetGuardRules(std::move(rules));
+  Schedule();
+}
+
 // ---- Ranks ----
 
 RegisterOutcome RegionService::OnRegister(uint64_t connection, const RankRegistration& rank) {

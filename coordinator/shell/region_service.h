@@ -64,8 +64,9 @@ class RegionService : public core::GenerationService,
   bool DegradeAsked() const override;
   RecordPage FindRecords(const RecordQuery& query) const override;
   void NoteRecord(core::Record record) override;
-  // As core::Region::SetTenants.
+  // As core::Region has them.
   void SetTenants(std::shared_ptr<const core::TenantsPolicy> policy);
+  void SetGuardRules(core::GuardRules rules);
 
   RegisterOutcome OnRegister(uint64_t connection, const RankRegistration& rank) override;
   bool OnHeartbeat(uint64_t connection, uint64_t epoch, uint64_t progress, bool pending) override;

@@ -4,6 +4,7 @@
 #include <utility>
 #include <variant>
 
+#include "coordinator/gateway/http/http_connection.h"
 #include "coordinator/gateway/resume/cursor_key.h"
 #include "coordinator/gateway/resume/request_digest.h"
 #include "coordinator/gateway/text/prompt_encoder.h"
@@ -98,8 +99,10 @@ class RpcGateway::Listener : public core::StreamListener {
  public:
   // Of the stream's tokens and its prompt's log-probabilities, the first ones are left out.
   Listener(RpcGateway& gateway, rpc::GenerationSink& sink, const text::Tokenizer* tokenizer,
-           bool resumable, int64_t tokens_taken, int64_t prompt_logprobs_taken)
-      : gateway_(gateway),
+           bool resumable, int64_t tokens_taken, int64_t prompt_logprobs_taken,
+           std::shared_ptr<const ModelText> owner = nullptr)
+      : owner_(std::move(owner)),
+        gateway_(gateway),
         sink_(sink),
         resumable_(resumable),
         tokens_taken_(tokens_taken),
@@ -183,6 +186,7 @@ class RpcGateway::Listener : public core::StreamListener {
     return parts;
   }
 
+  const std::shared_ptr<const ModelText> owner_;  // Of the tokenizer, if it is a rung's.
   RpcGateway& gateway_;
   rpc::GenerationSink& sink_;
   const bool resumable_;
@@ -205,6 +209,7 @@ RpcGateway::RpcGateway(core::GenerationService& generation, TextService text,
       cursors_(cursor_key.empty() ? RandomCursorKey() : cursor_key),
       unix_seconds_(unix_seconds ? std::move(unix_seconds) : SystemSeconds),
       ladder_(ladder),
+      timer_(port.getTimer()),
       text_threads_(port) {}
 
 RpcGateway::~RpcGateway() noexcept {
@@ -217,6 +222,15 @@ std::variant<Cursor, StreamError> RpcGateway::ReadCursor(const std::string& text
 
 kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::OnPrompt(const rpc::GenerateRequest& request,
                                                               const rpc::Caller& caller) {
+  return ReadPrompt(request, caller)
+      .then([arrived = Now(timer_)](kj::Own<rpc::EncodedPrompt>&& prompt) {
+        prompt->arrived = arrived;
+        return kj::mv(prompt);
+      });
+}
+
+kj::Promise<kj::Own<rpc::EncodedPrompt>> RpcGateway::ReadPrompt(const rpc::GenerateRequest& request,
+                                                                const rpc::Caller& caller) {
   std::vector<ServedModel> models = generation_.models();
   std::optional<std::string> numerics_id;
   if (request.cursor.empty()) {
@@ -283,6 +297,11 @@ rpc::GenerateReply RpcGateway::OnGenerate(const rpc::GenerateRequest& request,
                         .stream = cursor.answer,
                         .terms = TermsOf(request, caller)};
   if (what.terms.name.empty()) what.terms.name = Str("rpc-", cursor.answer);
+  if (auto late = TakeTime(what.terms, Now(timer_) - prompt.arrived)) {
+    generation_.NoteRecord(core::RejectionOf(what.terms, *late));
+    reply.refusal = *std::move(late);
+    return reply;
+  }
   core::StreamId stream = cursor.answer;
   if (resumes) {
     GiveUp(stream);
@@ -322,28 +341,29 @@ std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateR
   const ServedModel& asked = NeedVersion(models, request.model, what.numerics_id);
   StreamError refusal{};
   std::optional<BusyReason> why;
+  const std::shared_ptr<const LadderRungs> rungs = ladder_->rungs();
   for (const int32_t rung : ladder_->Order(what.terms)) {
     if (rung == 0) {
       auto outcome = generation_.Submit(what, *listener);
       const auto* const error = std::get_if<StreamError>(&outcome);
       if (error == nullptr) return outcome;
-      why = ladder_->ReasonOf(ToString(error->reason));
+      why = rungs->ReasonOf(ToString(error->reason));
       if (!why) return outcome;
       refusal = *error;
-      ladder_->NoteRefusal(rung, *why, what.terms);
+      ladder_->NoteRefusal(*rungs, rung, *why, what.terms);
       continue;
     }
     // The others answer with text that has no tokens.
-    if (ladder_->rung(rung).kind != core::RungKind::kModel) continue;
-    const std::optional<ModelRung> found = ladder_->FindModel(rung, asked);
+    if (rungs->rung(rung).kind != core::RungKind::kModel) continue;
+    const std::optional<ModelRung> found = rungs->FindModel(rung, asked, models);
     auto lower = found ? MakeRungRequest(request, what, *found) : std::nullopt;
     if (!lower) continue;
     const auto prompt_tokens = static_cast<int64_t>(lower->prompt.size());
     auto other = std::make_unique<Listener>(
-        *this, sink, HasText(request) ? found->text.tokenizer : nullptr, false, 0, 0);
+        *this, sink, HasText(request) ? found->text.tokenizer : nullptr, false, 0, 0, found->owner);
     auto outcome = generation_.Submit(*std::move(lower), *other);
     if (const auto* error = std::get_if<StreamError>(&outcome)) {
-      ladder_->NoteRefusal(rung, error->reason, what.terms);
+      ladder_->NoteRefusal(*rungs, rung, error->reason, what.terms);
       continue;
     }
     listener = std::move(other);
@@ -351,7 +371,7 @@ std::variant<core::StreamId, StreamError> RpcGateway::Begin(const rpc::GenerateR
     reply.rung = rung;
     reply.prompt_tokens = prompt_tokens;
     reply.cursor.clear();
-    ladder_->NoteAnswer(rung, what.terms, std::get<core::StreamId>(outcome), why);
+    ladder_->NoteAnswer(*rungs, rung, what.terms, std::get<core::StreamId>(outcome), why);
     return outcome;
   }
   return refusal;

@@ -44,6 +44,9 @@ class RpcGateway : public rpc::UpstreamListener {
  private:
   class Listener;
 
+  // As OnPrompt, without when it came.
+  kj::Promise<kj::Own<rpc::EncodedPrompt>> ReadPrompt(const rpc::GenerateRequest& request,
+                                                      const rpc::Caller& caller);
   // The stream that the model itself gives the request, or else one of a model's rung of the
   // ladder; then `reply` says so. `what`: as the model itself takes it.
   std::variant<core::StreamId, StreamError> Begin(const rpc::GenerateRequest& request,
@@ -69,6 +72,7 @@ class RpcGateway : public rpc::UpstreamListener {
   const CursorCodec cursors_;
   const std::function<int64_t()> unix_seconds_;
   Degrader* const ladder_;  // Null: nothing is degraded.
+  kj::Timer& timer_;
   uint64_t next_generation_ = 1;
   std::map<uint64_t, std::unique_ptr<Listener>> listeners_;  // By generation, as the port knows it.
   TextThreads text_threads_;

@@ -22,10 +22,10 @@ kj::Promise<void> WaitUntilEnough(kj::Timer& timer, const std::function<bool()>&
 }
 
 // Ends with the task.
-kj::Promise<void> ReadTenantsOnSignals(kj::UnixEventPort& events, Coordinator& coordinator) {
+kj::Promise<void> ReadPoliciesOnSignals(kj::UnixEventPort& events, Coordinator& coordinator) {
   return events.onSignal(SIGHUP).then([&](siginfo_t&&) {
-    coordinator.ReadTenantsAgain();
-    return ReadTenantsOnSignals(events, coordinator);
+    coordinator.ReadPoliciesAgain();
+    return ReadPoliciesOnSignals(events, coordinator);
   });
 }
 
@@ -40,14 +40,14 @@ void Serve(const CoordinatorOptions& options, int64_t stop_grace_ms, ServeHooks 
   kj::UnixEventPort::captureSignal(SIGINT);
   kj::UnixEventPort::captureSignal(SIGTERM);
   // Without a file to read again it ends the process, as when a terminal closes.
-  const bool has_tenants = !options.tenants_file.empty();
-  if (has_tenants) kj::UnixEventPort::captureSignal(SIGHUP);
+  const bool has_policies = options.has_policies();
+  if (has_policies) kj::UnixEventPort::captureSignal(SIGHUP);
   auto io = kj::setupAsyncIo();
   auto signalled =
       io.unixEventPort.onSignal(SIGINT).exclusiveJoin(io.unixEventPort.onSignal(SIGTERM));
   Coordinator coordinator(io, options, std::move(hooks.region));
   kj::Promise<void> rereads =
-      has_tenants ? ReadTenantsOnSignals(io.unixEventPort, coordinator) : kj::NEVER_DONE;
+      has_policies ? ReadPoliciesOnSignals(io.unixEventPort, coordinator) : kj::NEVER_DONE;
   if (hooks.on_listening) hooks.on_listening({coordinator.url(), coordinator.rpc_port()});
   signalled.ignoreResult()
       .exclusiveJoin(kj::mv(rereads))

@@ -27,10 +27,11 @@ struct ServeHooks {
 // to stop yet. First thing in a program that serves.
 void EndOnSignals();
 
-// With a tenants file, SIGHUP has it read again. Returns after SIGINT, SIGTERM or go_on's false,
-// when the groups have been dismissed and answers are out, `stop_grace_ms` later at most; groups
-// that it started itself are gone, 2 s later at most. Takes the two signals over for the process:
-// they stay blocked. Errors: as Coordinator's constructor, and what the hooks throw.
+// SIGHUP has the files of tenants, breaker rules and the ladder read again, if there is any.
+// Returns after SIGINT, SIGTERM or go_on's false, when the groups have been dismissed and answers
+// are out, `stop_grace_ms` later at most; groups that it started itself are gone, 2 s later at
+// most. Takes the two signals over for the process: they stay blocked. Errors: as Coordinator's
+// constructor, and what the hooks throw.
 void Serve(const CoordinatorOptions& options, int64_t stop_grace_ms, ServeHooks hooks);
 
 }  // namespace shoal::gateway

@@ -149,6 +149,11 @@ std::shared_ptr<const TenantsPolicy> ReadTenantsFile(const std::string& path) {
   Seen seen;
   std::map<std::string, int32_t> lines;  // Of each name.
   std::vector<YamlMap> tenants = root.Maps("tenants");
+  if (root.Has("tenants") && tenants.empty()) {
+    root.Fail("tenants",
+              "expected at least one, found none: then nobody would be let in; without the key "
+              "everybody is the default tenant");
+  }
   if (tenants.size() > kTenantsMax) {
     root.Fail("tenants", Str("expected at most ", kTenantsMax, ", found ", tenants.size()));
   }

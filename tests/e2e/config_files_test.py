@@ -69,7 +69,7 @@ class ConfigFiles(ProgramTest):
                 commented[key].mkdir(exist_ok=True)
             if key.endswith("_file"):
                 path = self.folder / f"{name}.{key}"
-                path.write_text("secret\n")
+                path.write_text(f"secret-{key}\n")
                 commented[key] = path
         config = self.folder / name
         config.write_text("".join(f"{k}: {v}\n" for k, v in {**values, **commented}.items()))

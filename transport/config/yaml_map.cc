@@ -1,15 +1,17 @@
 #include "transport/config/yaml_map.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
 #include <sstream>
 #include <utility>
 
 #include "transport/base/error.h"
+#include "transport/base/host/small_file.h"
+#include "transport/base/utf8.h"
 
 namespace shoal::config {
 namespace {
@@ -43,22 +45,93 @@ int64_t ParseDurationMs(std::string_view text) {
   return -1;
 }
 
+// Errors: as YamlMap's.
+void CheckUtf8(const std::string& text, const std::string& name) {
+  if (IsWellFormedUtf8(text)) return;
+  int64_t line = 1;
+  for (size_t begin = 0; begin < text.size(); ++line) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view found = std::string_view(text).substr(begin, end - begin);
+    if (!IsWellFormedUtf8(found)) {
+      Throw(ErrorCode::kInvalidArgument, name, ", line ", line, ": expected UTF-8, found '",
+            ReplaceIllFormed(found.substr(0, 80)), "': save the file as UTF-8");
+    }
+    begin = end + 1;
+  }
+}
+
+// `line`: from 0 on.
+bool IsIndentedByTab(std::string_view text, int line) {
+  for (; line > 0 && !text.empty(); --line) {
+    text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+  }
+  return text.substr(0, text.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
+}
+
+// Refuses what makes a value other than it looks.
+class PlainOnly : public YAML::EventHandler {
+ public:
+  explicit PlainOnly(const std::string& name) : name_(name) {}
+
+  // Of the document that began last.
+  int64_t line() const { return line_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { line_ = mark.line + 1; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { Check(mark, "", anchor); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { Fail(mark, "an alias (*)"); }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string&) override {
+    Check(mark, tag, anchor);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    Check(mark, tag, anchor);
+  }
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    Check(mark, tag, anchor);
+  }
+  void OnMapEnd() override {}
+
+ private:
+  void Check(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) const {
+    if (anchor != YAML::NullAnchor) Fail(mark, "an anchor (&)");
+    // The others are what a plain and a quoted scalar have.
+    if (!tag.empty() && tag != "?" && tag != "!") Fail(mark, Str("the tag '", tag, "'"));
+  }
+  [[noreturn]] void Fail(const YAML::Mark& mark, const std::string& found) const {
+    Throw(ErrorCode::kInvalidArgument, name_, ", line ", mark.line + 1,
+          ": expected each value written out where it stands, found ", found);
+  }
+
+  const std::string& name_;
+  int64_t line_ = 0;
+};
+
 }  // namespace
 
 YamlMap YamlMap::ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file || !text) Throw(ErrorCode::kInvalidArgument, path, ": cannot be read");
-  return ReadText(text.str(), path);
+  return ReadText(ReadSmallFile(path, kYamlBytesMax), path);
 }
 
 YamlMap YamlMap::ReadText(const std::string& text, const std::string& name) {
+  CheckUtf8(text, name);
   YAML::Node root;
   try {
+    std::istringstream in(text);
+    YAML::Parser parser(in);
+    PlainOnly plain(name);
+    parser.HandleNextDocument(plain);
+    if (parser.HandleNextDocument(plain)) {
+      Throw(ErrorCode::kInvalidArgument, name, ", line ", plain.line(),
+            ": expected one document, found another one after '---'");
+    }
     root = YAML::Load(text);
   } catch (const YAML::Exception& error) {  // Turned into our one kind of bad input.
-    Throw(ErrorCode::kInvalidArgument, name, ", line ", error.mark.line + 1, ": ", error.msg);
+    Throw(ErrorCode::kInvalidArgument, name, ", line ", error.mark.line + 1, ": ", error.msg,
+          IsIndentedByTab(text, error.mark.line) ? ": expected spaces before it, found a tab" : "");
   }
   if (root.IsNull()) root = YAML::Node(YAML::NodeType::Map);
   if (!root.IsMap()) {

@@ -3,6 +3,7 @@
 // Reads the nested YAML files that say how a region is to treat requests: each value by its name,
 // its kind and its range, and every error by file, line and key.
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -18,7 +19,11 @@ class Node;
 
 namespace shoal::config {
 
-// A map of a YAML file. Names that nobody has asked for by Finish are errors.
+constexpr size_t kYamlBytesMax = size_t{64} << 20;
+
+// A map of a YAML file. Names that nobody has asked for by Finish are errors. So are bytes that are
+// no UTF-8, more than kYamlBytesMax of them, a second document, anchors and aliases, which may make
+// a small file a huge one, and tags.
 // Errors of all: kInvalidArgument, "FILE, line N: KEY: expected ..., found ...".
 class YamlMap {
  public:

@@ -17,6 +17,15 @@ struct Caller {
   // where no key is asked for.
   std::string owner{};
   ServiceClass service_class = ServiceClass::kCritical;  // The best that its requests may have.
+  bool is_operator = false;                              // It has shown the group token.
+
+  // Whether it may know of everybody's requests: an operator may, and everybody where no key is
+  // asked for.
+  bool sees_all() const { return is_operator || (owner.empty() && tenant.empty()); }
+  // RecordQuery::tenant: of whose requests it may know. None: of everybody's.
+  std::optional<std::string> seen_tenant() const {
+    return sees_all() ? std::nullopt : std::optional(tenant);
+  }
 
   bool operator==(const Caller&) const = default;
 };

@@ -1,10 +1,16 @@
 #include "transport/rpc/secret.h"
 
-#include <fstream>
+#include <sstream>
 
 #include "transport/base/error.h"
+#include "transport/base/host/small_file.h"
 
 namespace shoal::rpc {
+namespace {
+
+constexpr size_t kKeysFileBytesMax = size_t{64} << 20;
+
+}  // namespace
 
 bool SecretsEqual(std::string_view a, std::string_view b) {
   // volatile, because a compiler that understands the loop may leave it at the first difference.
@@ -18,8 +24,7 @@ bool SecretsEqual(std::string_view a, std::string_view b) {
 }
 
 std::vector<std::string> ReadKeysFile(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) Throw(ErrorCode::kInvalidArgument, path, ": cannot be read");
+  std::istringstream file(ReadSmallFile(path, kKeysFileBytesMax));
   std::vector<std::string> keys;
   for (std::string line; std::getline(file, line);) {
     const size_t begin = line.find_first_not_of(" \t\r");

@@ -48,7 +48,7 @@ class Breaker {
   bool Recovered(std::optional<double> value) const;
   bool Become(BreakerState state, TimeNs now);
 
-  const BreakerRule rule_;
+  BreakerRule rule_;
   BreakerState state_ = BreakerState::kClosed;
   TimeNs state_since_ = 0;
   // Closed: since when the metric is beyond the threshold; open: since when it has recovered.

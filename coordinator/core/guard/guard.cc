@@ -38,6 +38,29 @@ Guard::Guard(GuardRules rules, bool active) : active_(active), outliers_(rules.o
   for (BreakerRule& rule : rules.breakers) breakers_.emplace_back(std::move(rule));
 }
 
+void Guard::Configure(GuardRules rules) {
+  outliers_.Configure(rules.outliers);
+  std::vector<Breaker> before = std::exchange(breakers_, {});
+  for (BreakerRule& rule : rules.breakers) {
+    const auto same = std::ranges::find_if(before, [&](const Breaker& breaker) {
+      BreakerRule other = breaker.rule();
+      other.line = rule.line;
+      return other == rule;
+    });
+    if (same == before.end()) {
+      breakers_.emplace_back(std::move(rule));
+      continue;
+    }
+    breakers_.push_back(std::move(*same));
+    before.erase(same);
+  }
+  for (const Breaker& breaker : before) {
+    if (breaker.state() == BreakerState::kClosed) continue;
+    records_.push_back({.kind = RecordKind::kBreakerClosed,
+                        .detail = Str(Name(breaker.rule()), ", which the rules have no more")});
+  }
+}
+
 std::optional<StreamError> Guard::FindRefusal(ServiceClass service_class, TimeNs now) const {
   const Breaker* breaker = FindOpen(service_class, now);
   if (breaker == nullptr) return std::nullopt;

@@ -26,6 +26,10 @@ class Guard {
   // `active`: whether it does anything at all (Protections).
   Guard(GuardRules rules, bool active);
 
+  // The rules are read again. A breaker whose rule is the same goes on as it is; one that is gone
+  // closes; a new one begins closed.
+  void Configure(GuardRules rules);
+
   // Why no request of that class is taken now. None: it may be.
   std::optional<StreamError> FindRefusal(ServiceClass service_class, TimeNs now) const;
   // The breaker that refuses it. Null: none does.

@@ -23,6 +23,9 @@ class Outliers {
  public:
   explicit Outliers(OutlierRules rules);
 
+  // From now on; a group that is out stays so for as long as it was told.
+  void Configure(OutlierRules rules) { rules_ = rules; }
+
   void NoteSuccess(uint64_t group, const GroupMap& groups, TimeNs now);
   void NoteError(uint64_t group, const GroupMap& groups, TimeNs now);
   void Forget(uint64_t group) { entries_.erase(group); }
@@ -68,7 +71,7 @@ class Outliers {
   // Decides for which keys too many are out.
   void Settle(const GroupMap& groups);
 
-  const OutlierRules rules_;
+  OutlierRules rules_;
   std::map<uint64_t, Entry> entries_;  // By group; none: nothing has happened to it.
   std::set<ModelKey> panics_;
   std::vector<Record> records_;

@@ -15,6 +15,13 @@ std::string_view ToString(RungKind kind) {
 
 Ladder::Ladder(LadderPolicy policy) : policy_(std::move(policy)) {}
 
+void Ladder::Configure(LadderPolicy policy, TimeNs now) {
+  policy_ = std::move(policy);
+  sessions_.clear();
+  refusals_.clear();
+  if (level_ > lowest()) Go(lowest(), "the ladder was read again, and ends there", now);
+}
+
 bool Ladder::MayAnswer(int32_t rung, ServiceClass service_class) const {
   if (rung == 0) return true;
   return policy_.rungs[static_cast<size_t>(rung) - 1].quality >=

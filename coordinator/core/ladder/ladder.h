@@ -32,6 +32,10 @@ class Ladder {
 
   explicit Ladder(LadderPolicy policy);
 
+  // From now on the rungs are those. The level stays, or becomes the lowest rung that is left;
+  // conversations start anew, for their rungs may be others.
+  void Configure(LadderPolicy policy, TimeNs now);
+
   // Each rung once that may answer a request of that class: those at the level and below it, then
   // those above it, from the model itself (0, always there) on. A conversation that a model's rung
   // has answered stays there, for hold_ms after each answer. `session`: empty if it is none.
@@ -64,7 +68,7 @@ class Ladder {
   int32_t lowest() const { return static_cast<int32_t>(policy_.rungs.size()); }
   TimeNs hold_ns() const { return policy_.hold_ms * kMillisecondNs; }
 
-  const LadderPolicy policy_;
+  LadderPolicy policy_;
   int32_t level_ = 0;
   std::deque<TimeNs> refusals_;         // Of the level's own rung, within within_ms.
   std::optional<TimeNs> last_trouble_;  // Something asked for the level or a lower one.

@@ -59,6 +59,13 @@ std::optional<StreamId> ParseStreamId(std::string_view text) {
   return id;
 }
 
+// A tenant may know of its own requests, and of groups and the region, but for what is said of
+// policy files: that may name other tenants.
+bool MaySee(const std::string& tenant, const Record& record) {
+  if (record.kind < RecordKind::kGroupReady) return record.tenant == tenant;
+  return record.kind != RecordKind::kPolicyLoaded && record.kind != RecordKind::kPolicyRefused;
+}
+
 template <typename Index, typename Key>
 void ForgetIn(Index& index, const Key& key) {
   const auto entry = index.find(key);
@@ -121,9 +128,7 @@ RecordPage FlightRecorder::Find(const RecordQuery& query) const {
   // Divided rather than multiplied: since_ms is whatever a client says.
   const auto take = [&](const Record& record) {
     if (query.since_ms > 0 && (now - record.time) / kMillisecondNs > query.since_ms) return true;
-    // Those of no request are of groups and of the region: everybody may know them.
-    const bool of_request = record.stream != StreamId{} || !record.request.empty();
-    if (!query.tenant.empty() && of_request && record.tenant != query.tenant) return true;
+    if (query.tenant && !MaySee(*query.tenant, record)) return true;
     page.more = page.records.size() == query.records_max;
     if (!page.more) page.records.push_back(record);
     return !page.more;

@@ -288,6 +288,11 @@ void Region::SetTenants(std::shared_ptr<const TenantsPolicy> policy) {
   DispatchAll();
 }
 
+void Region::SetGuardRules(GuardRules rules) {
+  guard_.Configure(std::move(rules));
+  FollowGuard();
+}
+
 std::vector<Action> Region::TakeActions() { return std::exchange(actions_, {}); }
 
 }  // namespace shoal::core

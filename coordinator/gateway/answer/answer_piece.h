@@ -82,7 +82,8 @@ struct AnswerFormat {
   bool include_usage = false;
   int32_t top_logprobs = -1;
   const text::Tokenizer* tokenizer = nullptr;
-  std::vector<std::string> warnings;  // For people; said once.
+  std::shared_ptr<const void> owner{};  // Of the tokenizer. Null: it outlives the answer.
+  std::vector<std::string> warnings;    // For people; said once.
   std::optional<Degradation> degradation{};
 };
 

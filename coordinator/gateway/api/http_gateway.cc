@@ -82,7 +82,8 @@ struct HttpGateway::Call {
   std::string route = "other";
   const Route* matched = nullptr;
   rpc::Caller caller{};
-  RequestTerms terms{};  // Of a generation.
+  TimeNs arrived = 0;  // Its first byte. Deadlines count from there.
+  GenerationHeaders headers{};
 };
 
 struct HttpGateway::Reading {
@@ -173,6 +174,37 @@ std::string HttpGateway::RequestId(const HttpRequest* request) {
   return given != nullptr && IsPlainName(*given) ? *given : "req-" + RandomHex(24);
 }
 
+const HttpGateway::Route* HttpGateway::FindRoute(const std::string& path) {
+  const Route* found = nullptr;
+  for (const Route& route : Routes()) {
+    const bool below =
+        route.path.back() == '/' && path.size() > route.path.size() && path.starts_with(route.path);
+    if (below || path == route.path) found = &route;
+  }
+  return found;
+}
+
+HttpResponse HttpGateway::FormatError(const ApiError& error, const std::string& request_id,
+                                      const std::string& route) {
+  HttpResponse response = ErrorResponse(error, request_id);
+  response.headers.emplace_back("X-Request-Id", request_id);
+  if (error.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  metrics_.CountRequest(route, error.status);
+  return response;
+}
+
+// Only whoever has a key may have a body of its own kept here.
+std::optional<HttpResponse> HttpGateway::CheckHead(const HttpRequest& head) {
+  const Route* const route = FindRoute(head.path);
+  if (route != nullptr && !route->needs_key) return std::nullopt;
+  try {
+    FindCaller(head);
+    return std::nullopt;
+  } catch (const ApiError& error) {  // Becomes the reply.
+    return FormatError(error, RequestId(&head), route == nullptr ? "other" : route->path);
+  }
+}
+
 HttpResponse HttpGateway::Refuse(int status, const std::string& message) {
   metrics_.CountRequest("other", status);
   const std::string request_id = RequestId(nullptr);
@@ -185,17 +217,19 @@ HttpResponse HttpGateway::Refuse(int status, const std::string& message) {
 }
 
 std::unique_ptr<PendingAnswer> HttpGateway::Answer(const HttpRequest& request, HttpReply& reply) {
-  Call call{request, reply, RequestId(&request), Now(timer_)};
+  Call call{.request = request,
+            .reply = reply,
+            .request_id = RequestId(&request),
+            .started = Now(timer_),
+            .arrived = request.arrived};
   return AnswerOrRefuse(call, [&] { return Dispatch(call); });
 }
 
 std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
     const Call& call, kj::FunctionParam<std::unique_ptr<PendingAnswer>()> work) {
   const auto fail = [&](const ApiError& error, Headers headers) {
-    HttpResponse response = ErrorResponse(error, call.request_id);
-    response.headers.emplace_back("X-Request-Id", call.request_id);
+    HttpResponse response = FormatError(error, call.request_id, call.route);
     response.headers.insert(response.headers.end(), headers.begin(), headers.end());
-    metrics_.CountRequest(call.route, error.status);
     call.reply.Send(std::move(response));
   };
   // The HTTP boundary: like the RPC boundary, it turns every error into a reply.
@@ -203,12 +237,11 @@ std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
     return work();
   } catch (const ApiError& error) {
     if (error.unrecorded) {
-      generation_.NoteRecord(core::RejectionOf(call.terms, *error.unrecorded));
+      generation_.NoteRecord(core::RejectionOf(call.headers.terms, *error.unrecorded));
     }
     Headers headers;
     if (error.status == 405)
       headers.emplace_back("Allow", call.matched->post ? "POST" : "GET, HEAD");
-    if (error.status == 401) headers.emplace_back("WWW-Authenticate", "Bearer");
     if (error.code == "unsupported_encoding") headers.emplace_back("Accept-Encoding", "identity");
     fail(error, std::move(headers));
   } catch (const std::exception& error) {
@@ -222,11 +255,7 @@ std::unique_ptr<PendingAnswer> HttpGateway::AnswerOrRefuse(
 
 std::unique_ptr<PendingAnswer> HttpGateway::Dispatch(Call& call) {
   const HttpRequest& request = call.request;
-  for (const Route& route : Routes()) {
-    const bool below = route.path.back() == '/' && request.path.size() > route.path.size() &&
-                       request.path.starts_with(route.path);
-    if (below || request.path == route.path) call.matched = &route;
-  }
+  call.matched = FindRoute(request.path);
   if (call.matched == nullptr) {
     call.caller = FindCaller(request);
     std::string known;
@@ -344,10 +373,9 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
   return setup;
 }
 
-std::optional<Cursor> HttpGateway::ReadCursor(const HttpRequest& request) const {
-  const std::string* const text = FindOnce(request, "last-event-id");
-  if (text == nullptr || text->empty()) return std::nullopt;
-  auto decoded = cursors_->Decode(*text, unix_seconds_());
+std::optional<Cursor> HttpGateway::ReadCursor(const std::string& text) const {
+  if (text.empty()) return std::nullopt;
+  auto decoded = cursors_->Decode(text, unix_seconds_());
   if (const auto* error = std::get_if<StreamError>(&decoded)) {
     ApiError refusal = FromStreamError(*error);
     refusal.param = "Last-Event-ID";
@@ -357,16 +385,15 @@ std::optional<Cursor> HttpGateway::ReadCursor(const HttpRequest& request) const 
 }
 
 HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
-  const std::string* const strict = call.request.Find("x-shoal-strict");
+  const GenerationHeaders& headers = call.headers;
   Reading reading{.endpoint = call.matched->endpoint,
                   .models = generation_.models(),
                   .seed = random_(),
                   .unavailable = std::nullopt,
-                  .strict = options_.strict_params || (strict != nullptr && *strict == "1"),
-                  .resumable = ReadSwitch(call.request, "X-Shoal-Resumable", false),
-                  .may_degrade = options_.ladder != nullptr &&
-                                 ReadSwitch(call.request, "X-Shoal-Degrade", true),
-                  .cursor = ReadCursor(call.request),
+                  .strict = options_.strict_params || headers.strict,
+                  .resumable = headers.resumable,
+                  .may_degrade = options_.ladder != nullptr && headers.degrade,
+                  .cursor = ReadCursor(headers.cursor),
                   .cursors = cursors_,
                   .owner = call.caller.owner};
   if (stopping_) {
@@ -380,8 +407,8 @@ HttpGateway::Reading HttpGateway::MakeReading(const Call& call) {
 class HttpGateway::LargeCall : public PendingAnswer {
  public:
   LargeCall(HttpGateway& gateway, TextThread& thread, const Call& call, Reading reading)
-      : call_{kNoRequest, call.reply,   call.request_id, call.started,
-              call.route, call.matched, call.caller,     call.terms},
+      : call_{kNoRequest,   call.reply,  call.request_id, call.started, call.route,
+              call.matched, call.caller, call.arrived,    call.headers},
         reading_(thread
                      .Run(std::function(
                          [body = call.request.body, text = gateway.text_,
@@ -413,12 +440,12 @@ class HttpGateway::LargeCall : public PendingAnswer {
 
 std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   CheckBodyForm(call.request);
-  call.terms = ReadTerms(call.request, call.caller, call.request_id);
-  const bool may_degrade =
-      options_.ladder != nullptr && ReadSwitch(call.request, "X-Shoal-Degrade", true);
+  call.headers = ReadHeaders(call.request, call.caller, call.request_id);
+  TermsLeft(call);  // What is late is not even read.
+  const bool may_degrade = options_.ladder != nullptr && call.headers.degrade;
   // Otherwise it is taken already, or the ladder answers where the model does not.
-  if (FindOnce(call.request, "last-event-id") == nullptr && !may_degrade) {
-    const std::optional<StreamError> refusal = generation_.PreCheck(call.terms);
+  if (call.headers.cursor.empty() && !may_degrade) {
+    const std::optional<StreamError> refusal = generation_.PreCheck(call.headers.terms);
     if (refusal) throw FromStreamError(*refusal);
   }
   Reading reading = MakeReading(call);
@@ -431,11 +458,17 @@ std::unique_ptr<PendingAnswer> HttpGateway::Generate(Call& call) {
   return std::make_unique<LargeCall>(*this, *thread, call, std::move(reading));
 }
 
+RequestTerms HttpGateway::TermsLeft(const Call& call) const {
+  RequestTerms terms = call.headers.terms;
+  const std::optional<StreamError> refusal = TakeTime(terms, Now(timer_) - call.arrived);
+  if (refusal) throw FromDoorsRefusal(*refusal);
+  return terms;
+}
+
 std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup setup) {
   const bool may_degrade = setup.terms.may_degrade;
-  setup.terms = call.terms;
+  setup.terms = TermsLeft(call);
   if (options_.ladder != nullptr) setup.terms.may_degrade = may_degrade;
-  TakeTime(setup.terms, Now(timer_) - call.started);
   AnswerFormat& format = setup.format;
   if (setup.resumed) {
     setup.answer = setup.cursor.answer;
@@ -453,8 +486,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   setup.route = call.route;
   setup.started = call.started;
   setup.headers.emplace_back("X-Request-Id", call.request_id);
-  if (call.terms.service_class) {
-    setup.headers.emplace_back("X-Shoal-Class", ToString(*call.terms.service_class));
+  if (setup.terms.service_class) {
+    setup.headers.emplace_back("X-Shoal-Class", ToString(*setup.terms.service_class));
   }
   if (!setup.request.seeded) {
     const auto seed = static_cast<int64_t>(setup.prompts.front().params.sampling.seed);
@@ -465,8 +498,6 @@ std::unique_ptr<PendingAnswer> HttpGateway::Start(const Call& call, AnswerSetup 
   const std::string line = ignored_.Note(setup.request.ignored, Now(timer_));
   if (!line.empty()) LOG(WARNING) << line;
   metrics_.ignored_fields = ignored_.total();
-
-  setup.terms.name = call.request_id;
   return Begin(call, std::move(setup));
 }
 
@@ -482,8 +513,8 @@ std::unique_ptr<PendingAnswer> HttpGateway::Begin(const Call& call, AnswerSetup 
     return answer;
   }
   auto answer = std::make_unique<LadderAnswer>(
-      std::move(setup),
-      LadderHost{*options_.ladder, call.reply, metrics_, text_threads_, now, generate});
+      std::move(setup), LadderHost{*options_.ladder, call.reply, metrics_, text_threads_, now,
+                                   [this] { return generation_.models(); }, generate});
   if (!answer->Start()) return nullptr;
   return answer;
 }
@@ -536,7 +567,7 @@ void HttpGateway::SendCluster(Call& call) { SendJson(call, 200, StatusJson(gener
 
 void HttpGateway::SendRecords(Call& call) {
   RecordQuery query = ParseRecordQuery(call.request.query);
-  query.tenant = call.caller.tenant;
+  query.tenant = call.caller.seen_tenant();
   SendJson(call, 200, RecordsJson(generation_.FindRecords(query)));
 }
 

@@ -73,12 +73,15 @@ class HttpGateway : private HttpService {
   class LargeCall;  // A generation whose body is read beside the loop.
 
   std::unique_ptr<PendingAnswer> Answer(const HttpRequest& request, HttpReply& reply) override;
+  std::optional<HttpResponse> CheckHead(const HttpRequest& head) override;
   HttpResponse Refuse(int status, const std::string& message) override;
   int64_t UnixSeconds() override { return unix_seconds_(); }
 
   std::unique_ptr<PendingAnswer> Dispatch(Call& call);
   std::unique_ptr<PendingAnswer> Generate(Call& call);
   Reading MakeReading(const Call& call);
+  // With the time that is left of its deadline. Errors: ApiError, 503, if nothing is.
+  RequestTerms TermsLeft(const Call& call) const;
   std::unique_ptr<PendingAnswer> Start(const Call& call, AnswerSetup setup);
   // The answer, begun. Null: it is out.
   std::unique_ptr<PendingAnswer> Begin(const Call& call, AnswerSetup setup);
@@ -99,10 +102,13 @@ class HttpGateway : private HttpService {
   void SendRecords(Call& call);
   std::string RequestId(const HttpRequest* request);
   // What the request wants to go on with. Errors: ApiError.
-  std::optional<Cursor> ReadCursor(const HttpRequest& request) const;
+  std::optional<Cursor> ReadCursor(const std::string& text) const;
   std::string RandomHex(int digits);
 
   static const std::vector<Route>& Routes();
+  static const Route* FindRoute(const std::string& path);  // Null: there is none.
+  HttpResponse FormatError(const ApiError& error, const std::string& request_id,
+                           const std::string& route);
 
   const HttpGatewayOptions options_;
   core::GenerationService& generation_;

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "coordinator/gateway/api/api_error.h"
 #include "transport/base/check.h"
@@ -12,47 +13,99 @@
 namespace shoal::gateway {
 namespace {
 
-struct HeaderNote {
-  std::string_view name;
-  std::string_view note;
-};
-
-constexpr HeaderNote kHeaderNotes[] = {
-    {"Authorization", "Bearer KEY, where keys are asked for; it says whose request it is"},
-    {"X-Request-Id", "1 to 128 letters, digits, '-', '_' and '.': what records call the request"},
-    {"X-Shoal-Class",
-     "critical_plus, critical, sheddable_plus or sheddable; a better one than the tenant's own "
-     "counts as that, and the answer's header of that name says which it was"},
-    {"X-Shoal-Deadline-Ms",
-     "1 to 604800000, from the request's coming on: what cannot be done by then is refused "
-     "(deadline_unreachable), what is late ends (deadline_exceeded)"},
-    {"X-Shoal-Attempt", "1 to 1000: 2 for the first retry. Retries are refused first"},
-    {"X-Shoal-Session",
-     "1 to 256 bytes: requests of one session go to the same group, if it is "
-     "well"},
-    {"X-Shoal-Resumable", "1 or 0: whether a streamed answer can be gone on with"},
-    {"Last-Event-ID", "the id of the last event that the client has of such an answer"},
-    {"X-Shoal-Strict", "1: fields of the body that nobody here knows are refused"},
-};
-
 [[noreturn]] void Refuse(std::string_view header, const std::string& expected,
                          const std::string& value) {
   throw ApiError(std::string(header), Str("the header ", header, " must be ", expected, ", not ",
                                           nlohmann::json(ReplaceIllFormed(value)).dump()));
 }
 
-int64_t ReadNumber(const HttpRequest& request, std::string_view header, std::string_view name,
-                   int64_t most, int64_t absent) {
-  const std::string* const text = FindOnce(request, name);
-  if (text == nullptr) return absent;
+int64_t ReadNumber(std::string_view header, const std::string& text, int64_t most) {
   int64_t number = 0;
-  const char* const end = text->data() + text->size();
-  const auto [rest, error] = std::from_chars(text->data(), end, number);
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
   if (error == std::errc() && rest == end && number >= 1 && number <= most) return number;
-  Refuse(header, Str("a whole number from 1 to ", most), *text);
+  Refuse(header, Str("a whole number from 1 to ", most), text);
+}
+
+bool ReadSwitch(std::string_view header, const std::string& value) {
+  if (value == "0" || value == "1") return value == "1";
+  Refuse(header, "1 or 0", value);
 }
 
 bool IsVisible(char c) { return c > ' ' && c < 0x7F; }
+
+// Readers of one header's value each.
+using Reader = void (*)(std::string_view header, const std::string& value,
+                        const rpc::Caller& caller, GenerationHeaders& headers);
+
+void ReadClass(std::string_view header, const std::string& value, const rpc::Caller& caller,
+               GenerationHeaders& headers) {
+  const std::optional<ServiceClass> service_class = ParseServiceClass(value);
+  if (!service_class) {
+    Refuse(header, "critical_plus, critical, sheddable_plus or sheddable", value);
+  }
+  headers.terms.service_class = std::max(*service_class, caller.service_class);
+}
+
+void ReadDeadline(std::string_view header, const std::string& value, const rpc::Caller&,
+                  GenerationHeaders& headers) {
+  headers.terms.deadline_ms = ReadNumber(header, value, kDeadlineMsMax);
+}
+
+void ReadAttempt(std::string_view header, const std::string& value, const rpc::Caller&,
+                 GenerationHeaders& headers) {
+  headers.terms.attempt = static_cast<int32_t>(ReadNumber(header, value, kAttemptMax));
+}
+
+void ReadSession(std::string_view header, const std::string& value, const rpc::Caller&,
+                 GenerationHeaders& headers) {
+  if (value.empty() || value.size() > kSessionBytesMax || !std::ranges::all_of(value, IsVisible)) {
+    Refuse(header, Str("1 to ", kSessionBytesMax, " visible ASCII characters"),
+           value.substr(0, kSessionBytesMax));
+  }
+  headers.terms.session = value;
+}
+
+template <bool GenerationHeaders::*kField>
+void ReadField(std::string_view header, const std::string& value, const rpc::Caller&,
+               GenerationHeaders& headers) {
+  headers.*kField = ReadSwitch(header, value);
+}
+
+void ReadCursor(std::string_view, const std::string& value, const rpc::Caller&,
+                GenerationHeaders& headers) {
+  headers.cursor = value;
+}
+
+struct HeaderRow {
+  std::string_view name;
+  Reader reader;  // Null: of all requests, not only of generations, and read before these.
+  std::string_view note;
+};
+
+constexpr HeaderRow kHeaders[] = {
+    {"Authorization", nullptr, "Bearer KEY, where keys are asked for; it says whose request it is"},
+    {"X-Request-Id", nullptr,
+     "1 to 128 letters, digits, '-', '_' and '.': what records call the request"},
+    {"X-Shoal-Class", &ReadClass,
+     "critical_plus, critical, sheddable_plus or sheddable; a better one than the tenant's own "
+     "counts as that, and the answer's header of that name says which it was"},
+    {"X-Shoal-Deadline-Ms", &ReadDeadline,
+     "1 to 604800000, from the request's first byte on: what cannot be done by then is refused "
+     "(deadline_unreachable), what is late ends (deadline_exceeded)"},
+    {"X-Shoal-Attempt", &ReadAttempt,
+     "1 to 1000: 2 for the first retry. Retries are refused first"},
+    {"X-Shoal-Session", &ReadSession,
+     "1 to 256 bytes: requests of one session go to the same group, if it is well"},
+    {"X-Shoal-Resumable", &ReadField<&GenerationHeaders::resumable>,
+     "1 or 0: whether a streamed answer can be gone on with"},
+    {"Last-Event-ID", &ReadCursor,
+     "the id of the last event that the client has of such an answer"},
+    {"X-Shoal-Degrade", &ReadField<&GenerationHeaders::degrade>,
+     "1 or 0: whether something lesser may answer when the model cannot; 1 if it is not there"},
+    {"X-Shoal-Strict", &ReadField<&GenerationHeaders::strict>,
+     "1 or 0: whether fields of the body that nobody here knows are refused"},
+};
 
 }  // namespace
 
@@ -79,15 +132,6 @@ void CheckBodyForm(const HttpRequest& request) {
           ": send the header Content-Type: application/json"));
 }
 
-bool ReadSwitch(const HttpRequest& request, std::string_view name, bool missing) {
-  const std::string* const value = FindOnce(request, LowerTrimmed(name));
-  if (value == nullptr) return missing;
-  if (*value == "0" || *value == "1") return *value == "1";
-  throw MakeApiError(400, "invalid_request_error", "invalid_value",
-                     Str("the header ", name, " must be 1 or 0, not ",
-                         nlohmann::json(ReplaceIllFormed(*value)).dump()));
-}
-
 std::string_view ShownKey(const HttpRequest& request) {
   constexpr size_t kSchemeBytes = 7;
   const std::string* const given = request.Find("authorization");
@@ -98,47 +142,21 @@ std::string_view ShownKey(const HttpRequest& request) {
   return scheme == "bearer " ? std::string_view(*given).substr(kSchemeBytes) : "";
 }
 
-RequestTerms ReadTerms(const HttpRequest& request, const rpc::Caller& caller,
-                       const std::string& request_id) {
-  RequestTerms terms{.name = request_id, .tenant = caller.tenant};
-  if (const std::string* const name = FindOnce(request, "x-shoal-class")) {
-    terms.service_class = ParseServiceClass(*name);
-    if (!terms.service_class) {
-      Refuse("X-Shoal-Class", "critical_plus, critical, sheddable_plus or sheddable", *name);
-    }
-    terms.service_class = std::max(*terms.service_class, caller.service_class);
+GenerationHeaders ReadHeaders(const HttpRequest& request, const rpc::Caller& caller,
+                              const std::string& request_id) {
+  GenerationHeaders headers{.terms = {.name = request_id, .tenant = caller.tenant}};
+  for (const HeaderRow& row : kHeaders) {
+    if (row.reader == nullptr) continue;
+    const std::string* const value = FindOnce(request, LowerTrimmed(row.name));
+    if (value != nullptr) row.reader(row.name, *value, caller, headers);
   }
-  terms.deadline_ms =
-      ReadNumber(request, "X-Shoal-Deadline-Ms", "x-shoal-deadline-ms", kDeadlineMsMax, 0);
-  terms.attempt = static_cast<int32_t>(
-      ReadNumber(request, "X-Shoal-Attempt", "x-shoal-attempt", kAttemptMax, 1));
-  if (const std::string* const session = FindOnce(request, "x-shoal-session")) {
-    terms.session = *session;
-    if (session->empty() || session->size() > kSessionBytesMax ||
-        !std::ranges::all_of(*session, IsVisible)) {
-      Refuse("X-Shoal-Session", Str("1 to ", kSessionBytesMax, " visible ASCII characters"),
-             session->substr(0, kSessionBytesMax));
-    }
-  }
-  return terms;
-}
-
-void TakeTime(RequestTerms& terms, TimeNs passed) {
-  if (terms.deadline_ms == 0) return;
-  const int64_t passed_ms = passed / kMillisecondNs;
-  if (passed_ms >= terms.deadline_ms) {
-    throw FromStreamError(
-        MakeStreamError(BusyReason::kDeadlineUnreachable,
-                        Str("its deadline of ", terms.deadline_ms,
-                            " ms was over when it had been read, after ", passed_ms, " ms")));
-  }
-  terms.deadline_ms -= passed_ms;
+  return headers;
 }
 
 void WriteHeaders(JsonWriter& json) {
   json.BeginArray();
-  for (const HeaderNote& header : kHeaderNotes) {
-    json.BeginObject().Key("name").String(header.name).Key("note").String(header.note).EndObject();
+  for (const HeaderRow& row : kHeaders) {
+    json.BeginObject().Key("name").String(row.name).Key("note").String(row.note).EndObject();
   }
   json.EndArray();
 }

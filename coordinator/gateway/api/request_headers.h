@@ -1,13 +1,12 @@
 #pragma once
 
-// What a generation's headers say: the form of its body, its key, and its terms.
+// What a request's headers say: the form of its body, its key, and all that one table lists.
 
 #include <string>
 #include <string_view>
 
 #include "coordinator/gateway/http/http_message.h"
 #include "coordinator/gateway/json/json_writer.h"
-#include "transport/base/clock.h"
 #include "transport/base/overload/request_terms.h"
 #include "transport/rpc/caller.h"
 
@@ -20,21 +19,23 @@ const std::string* FindOnce(const HttpRequest& request, std::string_view name);
 // can hold. Errors: ApiError 415.
 void CheckBodyForm(const HttpRequest& request);
 
-// What a header of 1 or 0 says; `missing` if it is not there. Errors: ApiError.
-bool ReadSwitch(const HttpRequest& request, std::string_view name, bool missing);
-
 // The API key that is shown; empty if none is.
 std::string_view ShownKey(const HttpRequest& request);
 
-// X-Shoal-Class, -Deadline-Ms, -Attempt and -Session. `request_id`: what records call the request.
-// Errors: ApiError 400 that names the header, what it must be, and what it is.
-RequestTerms ReadTerms(const HttpRequest& request, const rpc::Caller& caller,
-                       const std::string& request_id);
+struct GenerationHeaders {
+  RequestTerms terms{};
+  bool resumable = false;  // Its events have cursors, as the body may ask for itself.
+  bool degrade = true;     // A lower rung of the ladder may answer it.
+  bool strict = false;     // Fields that nobody here knows are refused.
+  std::string cursor{};    // Last-Event-ID. Empty: it begins anew.
+};
 
-// So much of its time has passed at the door. Errors: ApiError, 503, if nothing is left.
-void TakeTime(RequestTerms& terms, TimeNs passed);
+// What each row of the table says. `request_id`: what records call the request. Errors: ApiError
+// 400 that names the header, what it must be, and what it is, or that it comes twice.
+GenerationHeaders ReadHeaders(const HttpRequest& request, const rpc::Caller& caller,
+                              const std::string& request_id);
 
-// The headers above, and those of other things, as a JSON array of {"name", "note"}.
+// The table as a JSON array of {"name", "note"}.
 void WriteHeaders(JsonWriter& json);
 
 }  // namespace shoal::gateway

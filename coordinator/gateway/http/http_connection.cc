@@ -53,7 +53,7 @@ void HttpConnection::Tick() {
   if (now >= linger_deadline_) return Close();
   if (state_ == State::kReading && now >= read_deadline_) {
     if (idle()) return Close();
-    return RefuseRequest(408, "the request did not arrive in time");
+    return RefuseRequest(service_.Refuse(408, "the request did not arrive in time"));
   }
   if (state_ == State::kAnswering && pending_ != nullptr) pending_->Tick(now);
 }
@@ -87,6 +87,7 @@ kj::Promise<void> HttpConnection::ReadLoop() {
 void HttpConnection::OnBytes(size_t bytes) {
   if (state_ == State::kLingering || state_ == State::kClosed) return;
   if (state_ == State::kFlushing && !keep_alive_) return;  // It was told that this is the last.
+  read_at_ = Now(timer_);
   reader_.Append({reinterpret_cast<const char*>(input_), bytes});
   if (state_ == State::kReading) ReadRequests();
 }
@@ -101,6 +102,8 @@ void HttpConnection::OnEnd() {
 void HttpConnection::ReadRequests() {
   const auto before = reader_state_;
   reader_state_ = reader_.Advance();
+  // One that was read ahead came with the last bytes, if not before them.
+  if (before == HttpRequestReader::State::kIdle) arrived_ = read_at_;
   switch (reader_state_) {
     case HttpRequestReader::State::kIdle:
       return;
@@ -112,15 +115,18 @@ void HttpConnection::ReadRequests() {
     case HttpRequestReader::State::kBody:
       if (before != HttpRequestReader::State::kBody) {
         read_deadline_ = Now(timer_) + limits_.body_ms * kMillisecondNs;
+        auto refusal = service_.CheckHead(reader_.head());
+        if (refusal) return RefuseRequest(*std::move(refusal));
       }
       if (reader_.TakeContinue()) Write("HTTP/1.1 100 Continue\r\n\r\n");
       return;
     case HttpRequestReader::State::kFailed:
-      return RefuseRequest(reader_.failure().status, reader_.failure().message);
+      return RefuseRequest(service_.Refuse(reader_.failure().status, reader_.failure().message));
     case HttpRequestReader::State::kComplete:
       break;
   }
-  const HttpRequest request = reader_.Take();
+  HttpRequest request = reader_.Take();
+  request.arrived = arrived_;
   reader_state_ = HttpRequestReader::State::kIdle;
   read_deadline_ = INT64_MAX;
   keep_alive_ = request.keep_alive && !draining_;
@@ -131,13 +137,13 @@ void HttpConnection::ReadRequests() {
   if (pending_ != nullptr && ended_) Close();
 }
 
-void HttpConnection::RefuseRequest(int status, const std::string& message) {
+void HttpConnection::RefuseRequest(HttpResponse refusal) {
   read_deadline_ = INT64_MAX;
   keep_alive_ = false;
   head_only_ = false;
   http_1_0_ = false;
   state_ = State::kAnswering;
-  Send(service_.Refuse(status, message));
+  Send(std::move(refusal));
 }
 
 std::string HttpConnection::Head(const HttpResponse& response, bool has_length) {

@@ -60,7 +60,8 @@ class HttpConnection : private HttpReply {
   void OnFlushed();
   void ReadRequests();
   void StartReading();
-  void RefuseRequest(int status, const std::string& message);
+  // Answers before it has come, and then closes.
+  void RefuseRequest(HttpResponse refusal);
   std::string Head(const HttpResponse& response, bool has_length);
   void Write(std::string_view bytes);
   void Finished();
@@ -84,6 +85,8 @@ class HttpConnection : private HttpReply {
   bool http_1_0_ = false;
 
   TimeNs idle_since_ = 0;  // Only where it is idle.
+  TimeNs read_at_ = 0;     // The last bytes came.
+  TimeNs arrived_ = 0;     // The first byte of the request that is read.
   TimeNs read_deadline_ = INT64_MAX;
   TimeNs write_deadline_ = INT64_MAX;
   TimeNs linger_deadline_ = INT64_MAX;

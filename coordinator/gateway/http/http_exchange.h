@@ -3,6 +3,7 @@
 // Between a connection and whoever answers its requests.
 
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "coordinator/gateway/http/http_message.h"
@@ -43,6 +44,8 @@ class HttpService {
   // Answers at once and returns null, or keeps `reply` (which outlives the returned object) and
   // answers later; inside this call it may begin a stream, but not end it.
   virtual std::unique_ptr<PendingAnswer> Answer(const HttpRequest& request, HttpReply& reply) = 0;
+  // Why a request of that head (its body is to come) is not even read. None: it is.
+  virtual std::optional<HttpResponse> CheckHead(const HttpRequest& head) = 0;
   // For the Date of an answer: seconds since 1970.
   virtual int64_t UnixSeconds() = 0;
   // A request that could not even be read; for counting.

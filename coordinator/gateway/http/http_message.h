@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "transport/base/clock.h"
+
 namespace shoal::gateway {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
@@ -35,6 +37,7 @@ struct HttpRequest {
   std::string body;
   bool http_1_0 = false;
   bool keep_alive = true;
+  TimeNs arrived = 0;  // Its first byte.
 
   // The first header of that (lower-case) name; null if absent.
   const std::string* Find(std::string_view name) const;
@@ -47,7 +50,7 @@ struct HttpResponse {
   std::string body;
 };
 
-// "Not Found" for 404.
+// "Not Found" for 404; empty for one that has no standard phrase, which a status line may be.
 std::string_view ReasonPhrase(int status);
 
 // "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7).

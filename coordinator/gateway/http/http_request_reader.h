@@ -36,6 +36,9 @@ class HttpRequestReader {
   // True once for each request whose sender waits for "100 Continue" before its body.
   bool TakeContinue();
 
+  // Without its body, and its time. Only in kBody.
+  const HttpRequest& head() const { return request_; }
+
   // The complete request; the bytes after it are kept for the next Advance(). Only in kComplete.
   HttpRequest Take();
 

@@ -2,10 +2,7 @@
 
 // Which API key is whose.
 
-#include <array>
-#include <cstddef>
-#include <cstdint>
-#include <map>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,15 +19,23 @@ namespace shoal::gateway {
 // Threading: none; owned by the event loop of both doors.
 class KeyRing {
  public:
-  // `default_keys`: of the default tenant. `policy`: null if there are no others.
-  // Errors: as Configure.
-  KeyRing(std::vector<std::string> default_keys, std::shared_ptr<const core::TenantsPolicy> policy);
+  // `default_keys`: of the default tenant. `policy`: null if there are no others. `operator_key`:
+  // the group token; whoever shows it as its API key is an operator. Empty: nobody is.
+  // Errors: as Prepare.
+  KeyRing(std::vector<std::string> default_keys, std::shared_ptr<const core::TenantsPolicy> policy,
+          std::string operator_key = "");
 
+  // A policy's keys, looked up by what they come to.
+  class Index;
+  using Preparation =
+      std::function<std::shared_ptr<const Index>(std::shared_ptr<const core::TenantsPolicy>)>;
+  // Makes an index of a policy, which takes a microsecond a key, on any thread, also when the ring
+  // is gone. Errors: kInvalidArgument, naming them, if two tenants have one key, or one of them the
+  // operator's.
+  Preparation preparation() const;
   // From now on tenants have those keys; one that the default tenant has too is the named tenant's.
-  // A connection to the RPC port that was let in before stays. Where keys were asked for once they
-  // are from then on. Errors: kInvalidArgument, naming both, if two tenants have one key; then all
-  // is as before.
-  void Configure(std::shared_ptr<const core::TenantsPolicy> policy);
+  // Where keys were asked for once they are from then on.
+  void Configure(std::shared_ptr<const Index> index);
 
   // Whether a key is needed.
   bool asks() const { return asks_; }
@@ -38,16 +43,8 @@ class KeyRing {
   std::optional<rpc::Caller> Find(std::string_view api_key) const;
 
  private:
-  using Digest = std::array<uint8_t, 32>;
-  // Of the default tenant, or of policy_->tenants.
-  static constexpr size_t kDefault = SIZE_MAX;
-
-  Digest DigestOf(std::string_view api_key) const;
-
-  const Digest secret_;
-  const std::vector<std::string> default_keys_;
-  std::shared_ptr<const core::TenantsPolicy> policy_;
-  std::map<Digest, size_t> owners_;
+  std::shared_ptr<const Index> index_;
+  const Preparation preparation_;
   bool asks_ = false;
 };
 

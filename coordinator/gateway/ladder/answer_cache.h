@@ -31,6 +31,8 @@ struct AnswerCacheOptions {
   int64_t bytes_max = 64 << 20;
   int64_t tenant_bytes_max = 16 << 20;
   int64_t ttl_ms = 3'600'000;
+
+  bool operator==(const AnswerCacheOptions&) const = default;
 };
 
 // Whoever was asked for least recently goes first: of a tenant that is above its bound its own, and

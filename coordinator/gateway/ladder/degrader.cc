@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "coordinator/gateway/http/http_server.h"
@@ -26,33 +27,26 @@ bool HaveSameVocabulary(const text::Tokenizer* one, const text::Tokenizer* other
 
 }  // namespace
 
-Degrader::Degrader(const LadderSetup& setup, core::GenerationService& generation, TextService own,
-                   kj::Timer& timer)
-    : generation_(generation),
-      own_(std::move(own)),
-      timer_(timer),
-      ladder_(setup.policy),
-      degraded_(setup.policy.rungs.size()),
-      ticking_(nullptr) {
+LadderRungs::LadderRungs(const LadderSetup& setup, const TextService& own)
+    : policy_(setup.policy), own_name_(own.model_name) {
   for (size_t i = 0; i < setup.sources.size(); ++i) {
-    engines_.push_back(Make(setup.policy.rungs[i].kind, setup.sources[i]));
+    engines_.push_back(Make(setup.policy.rungs[i].kind, setup.sources[i], own));
   }
-  ticking_ = TickLoop().eagerlyEvaluate(
-      [](kj::Exception&& error) { LOG(ERROR) << "the ladder: " << error.getDescription().cStr(); });
 }
 
-Degrader::~Degrader() = default;
+LadderRungs::~LadderRungs() = default;
 
-Degrader::Engine Degrader::Make(core::RungKind kind, const RungSource& source) {
+LadderRungs::Engine LadderRungs::Make(core::RungKind kind, const RungSource& source,
+                                      const TextService& own) {
   Engine engine;
   engine.numerics_id = source.numerics_id;
   switch (kind) {
     case core::RungKind::kModel:
-      engine.text = std::make_unique<ModelText>(source.path);
-      engine.same_vocabulary = HaveSameVocabulary(own_.tokenizer, engine.text->Service().tokenizer);
+      engine.text = std::make_shared<const ModelText>(source.path);
+      engine.same_vocabulary = HaveSameVocabulary(own.tokenizer, engine.text->Service().tokenizer);
       break;
     case core::RungKind::kCache:
-      cache_ = std::make_unique<AnswerCache>(source.cache);
+      cache_ = source.cache;
       break;
     case core::RungKind::kRules:
       engine.rules = std::make_unique<RulesEngine>(RulesEngine::ReadFile(source.rules_file));
@@ -65,6 +59,68 @@ Degrader::Engine Degrader::Make(core::RungKind kind, const RungSource& source) {
       break;
   }
   return engine;
+}
+
+std::optional<BusyReason> LadderRungs::ReasonOf(std::string_view name) const {
+  for (const BusyReason reason : policy_.reasons) {
+    if (ToString(reason) == name) return reason;
+  }
+  return std::nullopt;
+}
+
+const core::Rung& LadderRungs::rung(int32_t number) const {
+  return policy_.rungs.at(static_cast<size_t>(number) - 1);
+}
+
+std::optional<ModelRung> LadderRungs::FindModel(int32_t rung, const ServedModel& refused,
+                                                const std::vector<ServedModel>& models) const {
+  const Engine& engine = EngineOf(rung);
+  for (const ServedModel& model : models) {
+    const bool is_it = model.model_name == engine.text->name() && model.groups_ready > 0 &&
+                       (engine.numerics_id.empty() || model.numerics_id == engine.numerics_id);
+    const bool is_refused =
+        model.model_name == refused.model_name && model.numerics_id == refused.numerics_id;
+    if (!is_it || is_refused) continue;
+    const bool asked_own = refused.model_name == own_name_;
+    return ModelRung{model, engine.text->Service(), engine.same_vocabulary && asked_own,
+                     engine.text};
+  }
+  return std::nullopt;
+}
+
+std::optional<TextAnswer> LadderRungs::Ask(int32_t rung, const std::string& question) const {
+  const Engine& engine = EngineOf(rung);
+  if (engine.rules != nullptr) return engine.rules->Answer(question);
+  if (engine.knowledge != nullptr) return engine.knowledge->Answer(question);
+  return std::nullopt;
+}
+
+Degrader::Degrader(std::shared_ptr<const LadderRungs> rungs, core::GenerationService& generation,
+                   kj::Timer& timer)
+    : generation_(generation),
+      timer_(timer),
+      rungs_(std::move(rungs)),
+      ladder_(rungs_->policy()),
+      degraded_(rungs_->policy().rungs.size()),
+      ticking_(nullptr) {
+  MakeCache();
+  ticking_ = TickLoop().eagerlyEvaluate(
+      [](kj::Exception&& error) { LOG(ERROR) << "the ladder: " << error.getDescription().cStr(); });
+}
+
+Degrader::~Degrader() = default;
+
+void Degrader::MakeCache() {
+  cache_ = rungs_->cache() ? std::make_unique<AnswerCache>(*rungs_->cache()) : nullptr;
+}
+
+void Degrader::SetRungs(std::shared_ptr<const LadderRungs> rungs) {
+  const bool same_cache = rungs->cache() == rungs_->cache();
+  rungs_ = std::move(rungs);
+  if (!same_cache) MakeCache();
+  ladder_.Configure(rungs_->policy(), now());
+  degraded_.resize(std::max(degraded_.size(), rungs_->policy().rungs.size()));
+  NoteChanges();
 }
 
 TimeNs Degrader::now() const { return Now(timer_); }
@@ -86,61 +142,28 @@ std::vector<int32_t> Degrader::Order(const RequestTerms& terms) {
   return ladder_.Order(generation_.ClassOf(terms), session, now());
 }
 
-std::optional<BusyReason> Degrader::ReasonOf(std::string_view name) const {
-  for (const BusyReason reason : ladder_.policy().reasons) {
-    if (ToString(reason) == name) return reason;
-  }
-  return std::nullopt;
-}
-
-const core::Rung& Degrader::rung(int32_t number) const {
-  return ladder_.policy().rungs.at(static_cast<size_t>(number) - 1);
-}
-
-std::optional<ModelRung> Degrader::FindModel(int32_t rung, const ServedModel& refused) const {
-  const Engine& engine = EngineOf(rung);
-  for (const ServedModel& model : generation_.models()) {
-    const bool is_it = model.model_name == engine.text->name() && model.groups_ready > 0 &&
-                       (engine.numerics_id.empty() || model.numerics_id == engine.numerics_id);
-    const bool is_refused =
-        model.model_name == refused.model_name && model.numerics_id == refused.numerics_id;
-    if (!is_it || is_refused) continue;
-    const bool asked_own = refused.model_name == own_.model_name;
-    return ModelRung{model, engine.text->Service(), engine.same_vocabulary && asked_own};
-  }
-  return std::nullopt;
-}
-
-std::optional<TextAnswer> Degrader::Ask(int32_t rung, const std::string& question) const {
-  const Engine& engine = EngineOf(rung);
-  if (engine.rules != nullptr) return engine.rules->Answer(question);
-  if (engine.knowledge != nullptr) return engine.knowledge->Answer(question);
-  return std::nullopt;
-}
-
-const CachedAnswer* Degrader::FindCached(int32_t rung, const std::string& tenant,
-                                         const Digest& request) {
-  SHOAL_CHECK(this->rung(rung).kind == core::RungKind::kCache);
-  return cache_->Find(tenant, request, now());
+const CachedAnswer* Degrader::FindCached(const std::string& tenant, const Digest& request) {
+  return cache_ == nullptr ? nullptr : cache_->Find(tenant, request, now());
 }
 
 void Degrader::Remember(const std::string& tenant, const Digest& request, CachedAnswer answer) {
-  cache_->Put(tenant, request, std::move(answer), now());
+  if (cache_ != nullptr) cache_->Put(tenant, request, std::move(answer), now());
 }
 
-void Degrader::NoteRefusal(int32_t rung, BusyReason reason, const RequestTerms& terms) {
-  ladder_.NoteRefusal(rung, reason, now());
+void Degrader::NoteRefusal(const LadderRungs& rungs, int32_t rung, BusyReason reason,
+                           const RequestTerms& terms) {
+  if (&rungs == rungs_.get()) ladder_.NoteRefusal(rung, reason, now());
   VLOG(1) << terms.name << ": rung " << rung << " says " << ToString(reason);
   NoteChanges();
 }
 
-void Degrader::NoteAnswer(int32_t number, const RequestTerms& terms, StreamId stream,
-                          std::optional<BusyReason> why) {
+void Degrader::NoteAnswer(const LadderRungs& rungs, int32_t number, const RequestTerms& terms,
+                          StreamId stream, std::optional<BusyReason> why) {
   const std::string session = terms.session.empty() ? "" : Str(terms.tenant, "\n", terms.session);
-  ladder_.NoteAnswer(number, session, now());
+  if (&rungs == rungs_.get()) ladder_.NoteAnswer(number, session, now());
   if (number == 0) return;
   ++degraded_[static_cast<size_t>(number) - 1];
-  const core::Rung& what = rung(number);
+  const core::Rung& what = rungs.rung(number);
   generation_.NoteRecord({.kind = core::RecordKind::kDegraded,
                           .stream = stream,
                           .request = terms.name,

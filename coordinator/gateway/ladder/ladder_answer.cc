@@ -33,6 +33,7 @@ struct LadderAnswer::Recorder {
 
 LadderAnswer::LadderAnswer(AnswerSetup setup, LadderHost host)
     : host_(std::move(host)),
+      rungs_(host_.ladder.rungs()),
       asked_(std::make_unique<const AnswerSetup>(std::move(setup))),
       terms_(asked_->terms),
       stream_(asked_->answer),
@@ -88,7 +89,7 @@ void LadderAnswer::GoOnLater() {
 
 LadderAnswer::Result LadderAnswer::Try(int32_t rung) {
   if (rung == 0) return TryItself();
-  switch (host_.ladder.rung(rung).kind) {
+  switch (rungs_->rung(rung).kind) {
     case core::RungKind::kModel:
       return TryModel(rung);
     case core::RungKind::kCache:
@@ -121,7 +122,7 @@ LadderAnswer::Result LadderAnswer::Generate(int32_t rung, AnswerSetup setup) {
   setup.on_lost = [this, rung](const ApiError& error) { return TakeLost(rung, error); };
   setup.on_piece = [this, rung, begun = false](size_t choice, const AnswerPiece& piece) mutable {
     if (!std::exchange(begun, true)) {
-      host_.ladder.NoteAnswer(rung, terms_, stream_, reason_);
+      host_.ladder.NoteAnswer(*rungs_, rung, terms_, stream_, reason_);
       asked_.reset();
     }
     if (rung != 0 || recorder_ == nullptr || !recorder_->Take(choice, piece)) return;
@@ -140,15 +141,15 @@ LadderAnswer::Result LadderAnswer::Generate(int32_t rung, AnswerSetup setup) {
 }
 
 void LadderAnswer::NoteRefusal(int32_t rung, const ApiError& error) {
-  const std::optional<BusyReason> reason = host_.ladder.ReasonOf(error.code);
-  if (reason) host_.ladder.NoteRefusal(rung, *reason, terms_);
+  const std::optional<BusyReason> reason = rungs_->ReasonOf(error.code);
+  if (reason) host_.ladder.NoteRefusal(*rungs_, rung, *reason, terms_);
   if (rung != 0) return;
   refusal_ = error;
   reason_ = reason;
 }
 
 bool LadderAnswer::TakeLost(int32_t rung, const ApiError& error) {
-  if (!host_.ladder.ReasonOf(error.code) || next_ == order_.size()) return false;
+  if (!rungs_->ReasonOf(error.code) || next_ == order_.size()) return false;
   if (!refusal_) refusal_ = error;
   NoteRefusal(rung, error);
   GoOnLater();
@@ -157,14 +158,14 @@ bool LadderAnswer::TakeLost(int32_t rung, const ApiError& error) {
 
 void LadderAnswer::Disclose(int32_t rung, const std::string& model, const std::string& source,
                             AnswerSetup& setup) const {
-  const std::string_view kind = core::ToString(host_.ladder.rung(rung).kind);
+  const std::string_view kind = core::ToString(rungs_->rung(rung).kind);
   setup.format.model = model;
   setup.format.degradation = Degradation{model, rung, std::string(kind), source};
   setup.headers.emplace_back("X-Shoal-Degraded", std::to_string(rung));
 }
 
 LadderAnswer::Result LadderAnswer::TryModel(int32_t rung) {
-  const std::optional<ModelRung> found = host_.ladder.FindModel(rung, asked_->model);
+  const std::optional<ModelRung> found = rungs_->FindModel(rung, asked_->model, host_.models());
   if (!found) return Result::kRefuses;  // It is not there, which is no trouble of those that are.
   AnswerSetup setup = *asked_;
   if (setup.terms.deadline_ms > 0) {  // As of when it came; some of it is over.
@@ -174,6 +175,7 @@ LadderAnswer::Result LadderAnswer::TryModel(int32_t rung) {
   }
   setup.answer.high += static_cast<uint64_t>(rung);  // A stream of its own.
   Disclose(rung, found->model.name, "", setup);
+  setup.format.owner = found->owner;
   TextThread* const thread = host_.threads.For(PromptBytes(setup.request));
   if (thread == nullptr) {
     try {
@@ -203,7 +205,7 @@ LadderAnswer::Result LadderAnswer::TryModel(int32_t rung) {
 LadderAnswer::Result LadderAnswer::TryCache(int32_t rung) {
   const std::optional<Digest> digest = DigestForCache(*asked_);
   if (!digest) return Result::kRefuses;
-  const CachedAnswer* const cached = host_.ladder.FindCached(rung, terms_.tenant, *digest);
+  const CachedAnswer* const cached = host_.ladder.FindCached(terms_.tenant, *digest);
   if (cached == nullptr) return Result::kRefuses;
   SendText(rung, *cached, "an earlier answer to the same request");
   return Result::kAnswers;
@@ -212,18 +214,18 @@ LadderAnswer::Result LadderAnswer::TryCache(int32_t rung) {
 LadderAnswer::Result LadderAnswer::TryText(int32_t rung) {
   const std::optional<std::string> question = FindQuestion(asked_->request);
   if (!question) return Result::kRefuses;
-  const std::optional<TextAnswer> text = host_.ladder.Ask(rung, *question);
+  const std::optional<TextAnswer> text = rungs_->Ask(rung, *question);
   if (!text) return Result::kRefuses;
   SendText(rung, MakeTextAnswer(*asked_, text->text), text->source);
   return Result::kAnswers;
 }
 
 void LadderAnswer::SendText(int32_t rung, CachedAnswer answer, std::string source) {
-  host_.ladder.NoteAnswer(rung, terms_, stream_, reason_);
+  host_.ladder.NoteAnswer(*rungs_, rung, terms_, stream_, reason_);
   // A stream must not end inside the call that began it.
   tasks_.add(kj::evalLater([this, rung, answer = std::move(answer), source = std::move(source)] {
     AnswerSetup setup = *asked_;
-    Disclose(rung, host_.ladder.rung(rung).name, source, setup);
+    Disclose(rung, rungs_->rung(rung).name, source, setup);
     setup.format.fingerprint.clear();
     HttpResponse response;
     response.headers = setup.headers;

@@ -25,6 +25,7 @@ struct LadderHost {
   GatewayMetrics& metrics;
   TextThreads& threads;
   std::function<TimeNs()> now;
+  std::function<std::vector<ServedModel>()> models;
   std::function<std::unique_ptr<GenerationAnswer>(AnswerSetup)> generate;
 };
 
@@ -67,7 +68,8 @@ class LadderAnswer : public PendingAnswer, private kj::TaskSet::ErrorHandler {
                 AnswerSetup& setup) const;
 
   LadderHost host_;
-  std::unique_ptr<const AnswerSetup> asked_;  // Until something has come of an answer.
+  const std::shared_ptr<const LadderRungs> rungs_;  // That it began with.
+  std::unique_ptr<const AnswerSetup> asked_;        // Until something has come of an answer.
   const RequestTerms terms_;
   const StreamId stream_;
   const TimeNs began_;

@@ -9,6 +9,7 @@
 
 #include "coordinator/gateway/json/status_json.h"
 #include "tests/coordinator/gateway/fakes.h"
+#include "transport/base/check.h"
 #include "transport/base/group.h"
 
 namespace shoal::gateway {
@@ -117,6 +118,24 @@ TEST(Records, AreFoundOverHttp) {
   EXPECT_TRUE(record.at("group").is_null());
   EXPECT_TRUE(record.at("stream").is_null());
   EXPECT_EQ(record.at("figures").at(0).at("value"), 0.5);
+}
+
+TEST(Records, AreATenantsOwnUnlessAnOperatorAsks) {
+  HttpGatewayOptions options;
+  options.find_caller = [](std::string_view key) -> std::optional<rpc::Caller> {
+    if (key == "token") return rpc::Caller{.owner = "operator", .is_operator = true};
+    if (key == "d") return rpc::Caller{.owner = "key d"};
+    return rpc::Caller{.tenant = "vip", .owner = "tenant vip"};
+  };
+  GatewayFixture fixture(options);
+  for (const char* key : {"token", "d", "v"}) {
+    EXPECT_EQ(fixture.Get("/v1/records", Str("Authorization: Bearer ", key, "\r\n")).status, 200);
+  }
+  const auto& queries = fixture.generation.queries;
+  ASSERT_EQ(queries.size(), 3U);
+  EXPECT_EQ(queries[0].tenant, std::nullopt) << "of everybody";
+  EXPECT_EQ(queries[1].tenant, "") << "of the default tenant, and of no named one";
+  EXPECT_EQ(queries[2].tenant, "vip");
 }
 
 TEST(Records, RefuseAQueryThatIsNone) {

@@ -310,6 +310,11 @@ void GatewayFixture::Client::HangUp() {
   fixture_.Poll();
 }
 
+void GatewayFixture::Client::EndSending() {
+  stream_->shutdownWrite();
+  fixture_.Poll();
+}
+
 Reply GatewayFixture::Client::TakeReply(bool to_head) {
   fixture_.Poll();
   Reply reply;

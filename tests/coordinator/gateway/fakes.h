@@ -102,7 +102,6 @@ class FakeGeneration : public core::GenerationService {
   std::optional<size_t> Find(core::StreamId stream) const;
   // A few ids with log-probabilities that depend on the token alone.
   static TokenLogprobs Logprobs(int32_t token, int32_t top_count);
-
   std::vector<Sequence> sequences;
   std::optional<StreamError> refusal;        // Of the next Submits,
   std::optional<StreamError> early_refusal;  // and PreChecks.
@@ -159,6 +158,7 @@ class GatewayFixture {
     // Starts to read; without it the client takes nothing.
     void Read();
     void HangUp();
+    void EndSending();  // It still reads.
     // The next whole or partial reply of what was received.
     Reply TakeReply(bool to_head = false);
     const std::string& received() const { return received_; }

@@ -42,8 +42,9 @@ class BothDoors {
     return TakeSequence(client->received());
   }
 
-  FakeGeneration::Sequence OverRpc(const rpc::GenerateRequest& request) {
-    const rpc::GenerateReply reply = Ask(request);
+  // `reading_ms`: how long it takes until its prompt is read.
+  FakeGeneration::Sequence OverRpc(const rpc::GenerateRequest& request, int64_t reading_ms = 0) {
+    const rpc::GenerateReply reply = Ask(request, reading_ms);
     return TakeSequence(reply.refusal.message);
   }
 
@@ -52,8 +53,8 @@ class BothDoors {
     return http.Post(path, body.dump());
   }
 
-  StreamError RefusedByRpc(const rpc::GenerateRequest& request) {
-    const rpc::GenerateReply reply = Ask(request);
+  StreamError RefusedByRpc(const rpc::GenerateRequest& request, int64_t reading_ms = 0) {
+    const rpc::GenerateReply reply = Ask(request, reading_ms);
     EXPECT_EQ(reply.generation, 0U) << "taken";
     return reply.refusal;
   }
@@ -61,10 +62,13 @@ class BothDoors {
   GatewayFixture http;
 
  private:
-  rpc::GenerateReply Ask(const rpc::GenerateRequest& request) {
+  rpc::GenerateReply Ask(const rpc::GenerateRequest& request, int64_t reading_ms) {
     const rpc::Caller caller{.tenant = "upstream"};
-    return rpc_->OnGenerate(
-        request, std::move(*rpc_->OnPrompt(request, caller).wait(http.wait_scope)), caller, sink_);
+    auto prompt = rpc_->OnPrompt(request, caller).wait(http.wait_scope);
+    if (reading_ms > 0) {
+      http.port.getTimer().afterDelay(reading_ms * kj::MILLISECONDS).wait(http.wait_scope);
+    }
+    return rpc_->OnGenerate(request, std::move(*prompt), caller, sink_);
   }
 
   FakeGeneration::Sequence TakeSequence(const std::string& said) {
@@ -381,6 +385,22 @@ TEST(BothDoors, TellWhoseARequestIsAndItsTerms) {
   EXPECT_EQ(doors.OverRpc(request).terms, expected);
   EXPECT_EQ(doors.http.generation.checked.back(), expected);
   EXPECT_THAT(doors.OverRpc(Request("a")).terms.name, HasSubstr("rpc-"));
+}
+
+// Its reading may wait for that of others.
+TEST(BothDoors, CountADeadlineFromWhenTheRequestCame) {
+  BothDoors doors;
+  doors.http.generation.records.clear();
+  rpc::GenerateRequest request = Request("a");
+  request.terms.deadline_ms = 100'000;
+  EXPECT_LE(doors.OverRpc(request, 30).terms.deadline_ms, 99'970);
+  request.terms.deadline_ms = 20;
+  request.terms.name = "late";
+  const StreamError refusal = doors.RefusedByRpc(request, 30);
+  EXPECT_EQ(refusal.reason, BusyReason::kDeadlineUnreachable);
+  EXPECT_THAT(refusal.message, HasSubstr("20 ms was over when it had been read"));
+  ASSERT_EQ(doors.http.generation.records.size(), 1U);
+  EXPECT_EQ(doors.http.generation.records[0].request, "late");
 }
 
 TEST(BothDoors, OfferToShareWhatHasOneAnswer) {

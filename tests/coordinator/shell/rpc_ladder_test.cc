@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "coordinator/shell/rpc_gateway.h"
 #include "tests/coordinator/gateway/fakes.h"
 #include "tests/support/model/model_writer.h"
@@ -22,10 +24,9 @@ class RpcLadder : public ::testing::Test {
  protected:
   RpcLadder() {
     const std::string path = test::WriteModel(test::Q4_1Spec(), folder_.path());
-    const std::string ladder = "rungs: [{kind: model, path: q4_1.gguf, quality: 1, cost: 1}]";
     ladder_ = std::make_unique<Degrader>(
-        ReadLadder(config::YamlMap::ReadText(ladder, "ladder.yaml"), folder_.path()),
-        http_.generation, http_.text, http_.timer);
+        Rungs("rungs: [{kind: model, path: q4_1.gguf, quality: 1, cost: 1}]"), http_.generation,
+        http_.timer);
     rpc_ = std::make_unique<RpcGateway>(
         http_.generation, http_.text, [] { return uint64_t{7}; }, http_.port, "", nullptr,
         ladder_.get());
@@ -40,6 +41,11 @@ class RpcLadder : public ::testing::Test {
     request_.prompt = std::string("hello there");
     request_.params.tokens_max = 4;
     request_.resumable = true;
+  }
+
+  std::shared_ptr<const LadderRungs> Rungs(const std::string& yaml) const {
+    return std::make_shared<const LadderRungs>(
+        ReadLadder(config::YamlMap::ReadText(yaml, "ladder.yaml"), folder_.path()), http_.text);
   }
 
   rpc::GenerateReply Ask() {
@@ -95,6 +101,35 @@ TEST_F(RpcLadder, WhatNobodyCanHonourIsRefusedAsTheModelDoes) {
   http_.generation.refusals.erase("little");
   EXPECT_EQ(Ask().refusal.reason, BusyReason::kQuotaExceeded);
   EXPECT_TRUE(http_.generation.sequences.empty());
+}
+
+TEST_F(RpcLadder, AnAnswerKeepsItsTokenizerWhenTheFileIsReadAgain) {
+  const rpc::GenerateReply reply = Ask();
+  ASSERT_EQ(reply.rung, 1) << reply.refusal.message;
+  const ModelText text(folder_.path() + "/q4_1.gguf");
+  std::ofstream(folder_.path() + "/rules.yaml") << "rules: [{name: a, words: [b], answer: c}]\n";
+  ladder_->SetRungs(Rungs("rungs: [{kind: rules, file: rules.yaml, quality: 1, cost: 1}]"));
+  http_.generation.Finish(0, FinishReason::kStop,
+                          text.Service().tokenizer->Encode("hi", text::SpecialTokens::kPlainText));
+  EXPECT_EQ(sink_.text, "hi");
+  EXPECT_EQ(Ask().refusal.reason, BusyReason::kQueueFull) << "that model is no rung any more";
+}
+
+TEST_F(RpcLadder, ItsLevelIsThatOfBothDoors) {
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Ask().rung, 1);
+  EXPECT_EQ(ladder_->level(), 1);
+  const size_t before = http_.generation.sequences.size();
+  HttpGatewayOptions options;
+  options.ladder = ladder_.get();
+  http_.gateway = std::make_unique<HttpGateway>(std::move(options), http_.generation, http_.text,
+                                                http_.timer, http_.port);
+  http_.generation.refusals.clear();  // The model would answer, were it asked first.
+  auto client = http_.Connect();
+  client->Request("POST", "/v1/completions", R"({"prompt":"hello there","max_tokens":4})");
+  ASSERT_EQ(http_.generation.sequences.size(), before + 1) << client->received();
+  EXPECT_EQ(http_.generation.sequences.back().model, "little");
+  client->HangUp();
+  http_.gateway.reset();
 }
 
 }  // namespace

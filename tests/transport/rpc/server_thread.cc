@@ -179,6 +179,11 @@ RegionStatus ServerThread::OnStatus() {
   return status;
 }
 
+RecordPage ServerThread::OnRecords(const RecordQuery& query) {
+  Note([&](Heard& heard) { heard.record_queries.push_back(query); });
+  return {};
+}
+
 std::string ServerThread::OnDrainGroup(uint64_t group, bool restart) {
   return group == 2 && restart ? "" : "there is no such group";
 }

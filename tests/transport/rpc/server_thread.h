@@ -50,6 +50,7 @@ class ServerThread : private RankListener, private UpstreamListener {
     int taken = 0;                // Of the requests, those that were not refused.
     std::vector<uint64_t> cancels;
     std::vector<uint64_t> readers_gone;
+    std::vector<RecordQuery> record_queries;
   };
 
   // Waits until `done`, for test::kPatienceMs at most. Result: whether it came to be.
@@ -89,6 +90,7 @@ class ServerThread : private RankListener, private UpstreamListener {
   void OnReaderGone(uint64_t generation) override;
   std::vector<ServedModel> OnModels() override;
   RegionStatus OnStatus() override;
+  RecordPage OnRecords(const RecordQuery& query) override;
   std::string OnDrainGroup(uint64_t group, bool restart) override;
 
   template <typename Change>

@@ -81,9 +81,11 @@ struct Record {
 
 struct RecordQuery {
   std::string request{};  // RequestTerms::name, or a stream's id. Empty: all.
-  std::string tenant{};   // Of it, or of nobody, as groups' are. Empty: of everybody.
-  int64_t since_ms = 0;   // Not older than that. 0: all.
-  uint64_t after = 0;     // Only those with a higher number.
+  // Of that tenant's requests ("": the default one's), and of what every tenant may know: groups,
+  // breakers, the ladder. None: of everybody, and what policy files were read as well.
+  std::optional<std::string> tenant{};
+  int64_t since_ms = 0;  // Not older than that. 0: all.
+  uint64_t after = 0;    // Only those with a higher number.
   size_t records_max = 2'000;
 };
 

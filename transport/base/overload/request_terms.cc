@@ -29,4 +29,16 @@ void CheckTerms(const RequestTerms& terms) {
   }
 }
 
+std::optional<StreamError> TakeTime(RequestTerms& terms, TimeNs passed) {
+  if (terms.deadline_ms == 0) return std::nullopt;
+  const int64_t passed_ms = passed / kMillisecondNs;
+  if (passed_ms >= terms.deadline_ms) {
+    return MakeStreamError(BusyReason::kDeadlineUnreachable,
+                           Str("its deadline of ", terms.deadline_ms,
+                               " ms was over when it had been read, after ", passed_ms, " ms"));
+  }
+  terms.deadline_ms -= passed_ms;
+  return std::nullopt;
+}
+
 }  // namespace shoal

@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "transport/base/clock.h"
+#include "transport/base/generation/stream_error.h"
 #include "transport/base/overload/service_class.h"
 
 namespace shoal {
@@ -30,5 +32,9 @@ struct RequestTerms {
 
 // Errors: kInvalidArgument, naming the field, its value and its range, if one is out of bounds.
 void CheckTerms(const RequestTerms& terms);
+
+// So much of its time has passed before it was read: what is left is its deadline from now on.
+// Result: why it is not taken, if nothing is left.
+std::optional<StreamError> TakeTime(RequestTerms& terms, TimeNs passed);
 
 }  // namespace shoal

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -106,8 +108,11 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
     connections_.at(id)->leader = nullptr;
   }
 
-  wire::Coordinator::Client MakeService(Caller caller) override {
-    return MakeServicePort(service_, tasks_, options_.group_token, std::move(caller));
+  wire::Coordinator::Client MakeService(uint64_t id, std::string api_key) override {
+    auto use = std::make_shared<ServiceUse>();
+    use->last_call = timer_.now();
+    connections_.at(id)->use = use;
+    return MakeServicePort(service_, tasks_, options_, timer_, std::move(api_key), std::move(use));
   }
 
  private:
@@ -128,7 +133,11 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
     bool authenticated = false;
     bool closing = false;  // It ends in a turn of the event loop to come.
     bool registered = false;
+    std::shared_ptr<ServiceUse> use;  // Null: it is no upstream program's.
     kj::Maybe<wire::Leader::Client> leader;
+
+    // Whether it can go without harm to anything under way.
+    bool is_idle() const { return use != nullptr && use->live == 0 && !registered && !closing; }
   };
 
   void Accept(kj::Own<kj::AsyncIoStream> stream) {
@@ -154,15 +163,24 @@ class ClusterServer::Impl : public PortHost, private kj::TaskSet::ErrorHandler {
         }));
   }
 
-  // Closes the stranger that came first. Result: false if all have authenticated.
+  // Closes the stranger that came first, or else the upstream program's connection that has been
+  // idle longest. Result: false if all are ranks', or in use.
   bool MakeRoom() {
     // The ids are the order in which they came.
     const auto stranger = std::ranges::find_if(connections_, [](const auto& entry) {
       return !entry.second->authenticated && !entry.second->closing;
     });
-    if (stranger == connections_.end()) return false;
-    Close(stranger->first);
-    return true;
+    if (stranger != connections_.end()) {
+      Close(stranger->first);
+      return true;
+    }
+    std::optional<uint64_t> idle;
+    for (const auto& [id, connection] : connections_) {
+      if (!connection->is_idle()) continue;
+      if (!idle || connection->use->last_call < connections_.at(*idle)->use->last_call) idle = id;
+    }
+    if (idle) Close(*idle);
+    return idle.has_value();
   }
 
   void Remove(uint64_t id, const std::string& why) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "transport/base/clock.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/prefix_hash.h"
 #include "transport/base/generation/sequence_request.h"
@@ -69,6 +70,7 @@ struct EncodedPrompt {
   std::string numerics_id{};  // Of the version of the model that they are for.
   GenerationParams params{};
   std::optional<StreamError> refusal{};
+  TimeNs arrived = 0;  // The request, by the listener's own clock. Its deadline counts from there.
 };
 
 // Answers upstream programs.
@@ -96,15 +98,19 @@ class UpstreamListener {
 
 struct ClusterServerOptions {
   std::string bind = "127.0.0.1";
-  uint16_t port = 7400;  // 0: any free one.
-  std::string
-      group_token{};  // Ranks, and who drains groups, must show it. Empty: none is asked for.
-  FindCaller find_caller{};          // Whose the API keys of upstream programs are. Null: none is
-                                     // asked for.
+  uint16_t port = 7400;       // 0: any free one.
+  std::string group_token{};  // Ranks must show it. Empty: none is asked for.
+  // Whose the API keys of upstream programs are; asked with each of their calls. Null: none is
+  // asked for.
+  FindCaller find_caller{};
   int64_t heartbeat_ms = 100;        // What ranks are told.
   int64_t call_timeout_ms = 10'000;  // A leader that leaves a call unanswered so long is lost.
   int64_t authenticate_timeout_ms = 10'000;
-  // One more takes the place of one that has not authenticated, or is closed at once.
+  // An upstream program that takes nothing of what a generation has for it for so long reads it no
+  // more. Many times what HTTP waits, for it may have taken much at once.
+  int64_t sink_timeout_ms = 600'000;
+  // One more takes the place of one that has not authenticated, or of an upstream program's that
+  // has nothing under way, or is closed at once.
   size_t connections_max = 4'096;
 };
 

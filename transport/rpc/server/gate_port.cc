@@ -196,12 +196,12 @@ class Gate : public wire::Gate::Server {
   kj::Promise<void> openService(OpenServiceContext context) override {
     const auto params = context.getParams();
     const FindCaller& find = host_.options().find_caller;
-    std::optional<Caller> caller = find ? find(ToString(params.getApiKey())) : Caller();
+    std::string api_key = ToString(params.getApiKey());
     const std::string refusal =
-        FindRefusal(params.getProtocol(), caller.has_value(), "the API key is unknown");
+        FindRefusal(params.getProtocol(), !find || find(api_key), "the API key is unknown");
     if (refusal.empty()) {
       host_.Authenticated(connection_);
-      context.getResults().setCoordinator(host_.MakeService(*std::move(caller)));
+      context.getResults().setCoordinator(host_.MakeService(connection_, std::move(api_key)));
     } else {
       context.getResults().setRefusal(refusal);
     }

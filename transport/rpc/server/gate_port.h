@@ -6,6 +6,7 @@
 #include <kj/common.h>
 
 #include <cstdint>
+#include <string>
 
 #include "transport/rpc/server/cluster_server.h"
 #include "transport/wire/gate.capnp.h"
@@ -24,7 +25,8 @@ class PortHost {
   // The connection is about to be a rank's; false if it is one already.
   virtual bool BeginRegistration(uint64_t connection, kj::Maybe<wire::Leader::Client> leader) = 0;
   virtual void EndRegistration(uint64_t connection, bool accepted) = 0;
-  virtual wire::Coordinator::Client MakeService(Caller caller) = 0;
+  // For whoever has that key, at the other end of that connection.
+  virtual wire::Coordinator::Client MakeService(uint64_t connection, std::string api_key) = 0;
 };
 
 // `host` outlives it.

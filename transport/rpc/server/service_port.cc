@@ -4,12 +4,14 @@
 #include <kj/refcount.h>
 
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "transport/base/error.h"
 #include "transport/rpc/convert/convert.h"
 #include "transport/rpc/convert/error_map.h"
 #include "transport/rpc/secret.h"
@@ -23,8 +25,13 @@ namespace {
 // lot goes out in several calls.
 class SinkCaller : public GenerationSink, public kj::Refcounted {
  public:
-  SinkCaller(wire::TokenSink::Client sink, UpstreamListener& listener, kj::TaskSet& tasks)
-      : sink_(kj::mv(sink)), listener_(listener), tasks_(tasks) {}
+  SinkCaller(wire::TokenSink::Client sink, UpstreamListener& listener, kj::TaskSet& tasks,
+             kj::Timer& timer, int64_t timeout_ms)
+      : sink_(kj::mv(sink)),
+        listener_(listener),
+        tasks_(tasks),
+        timer_(timer),
+        timeout_(timeout_ms * kj::MILLISECONDS) {}
   ~SinkCaller() noexcept override = default;
 
   void Tokens(const SequenceUpdate& update, const std::string& text) override {
@@ -74,21 +81,33 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   void SendNext() {
     if (sending_ || dropped_ || (parts_.empty() && !failure_)) return;
     sending_ = true;
-    auto self = kj::addRef(*this);
-    tasks_.add(SendPending().then(
-        [this, self = kj::mv(self)] {
-          sending_ = false;
-          SendNext();
-        },
-        [this, self = kj::addRef(*this)](kj::Exception&& exception) {
-          VLOG(1) << "generation " << generation_
-                  << " has no reader any more: " << exception.getDescription().cStr();
-          Drop();
-        }));
+    tasks_.add(timer_.timeoutAfter(timeout_, SendPending())
+                   .then(
+                       [this, self = kj::addRef(*this)] {
+                         sending_ = false;
+                         SendNext();
+                       },
+                       [this, self = kj::addRef(*this)](kj::Exception&& why) { GiveUp(why); }));
+  }
+
+  // Who does not read keeps nothing here.
+  void GiveUp(const kj::Exception& why) {
+    VLOG(1) << "generation " << generation_
+            << " has no reader any more: " << why.getDescription().cStr();
+    const bool over = dropped_ || end_sent_;
+    Drop();
+    parts_.clear();
+    if (over || why.getType() != kj::Exception::Type::OVERLOADED) return;
+    // It was too slow, and may read on some day.
+    failure_ = MakeStreamError(
+        BusyReason::kDeadlineExceeded,
+        Str("nothing of it was taken for ", timeout_ / kj::MILLISECONDS, " ms: it was given up"));
+    tasks_.add(timer_.timeoutAfter(timeout_, SendPending()).catch_([](kj::Exception&&) {}));
   }
 
   kj::Promise<void> SendPending() {
     if (parts_.empty()) {
+      end_sent_ = true;
       auto request = sink_.failRequest();
       Write(*std::exchange(failure_, std::nullopt), request.initError());
       return request.send().ignoreResult();
@@ -104,6 +123,7 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
       parts_.pop_front();
     }
     if (update.finish == FinishReason::kNone) return SendTokens(update, text);
+    end_sent_ = true;
     auto request = sink_.finishRequest();
     Write(update, request.initUpdate());
     request.setText(ToText(text));
@@ -129,17 +149,24 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   wire::TokenSink::Client sink_;
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
+  kj::Timer& timer_;
+  const kj::Duration timeout_;
   uint64_t generation_ = 0;
   std::deque<Part> parts_;  // Unsent.
   std::optional<StreamError> failure_;
   bool sending_ = false;
-  bool ended_ = false;    // The listener calls no more.
-  bool dropped_ = false;  // The reader is gone.
+  bool end_sent_ = false;  // The last call.
+  bool ended_ = false;     // The listener calls no more.
+  bool dropped_ = false;   // The reader is gone.
 };
+
+// While it is held its connection is in use.
+using UseToken = std::shared_ptr<void>;
 
 class GenerationServer : public wire::Generation::Server {
  public:
-  explicit GenerationServer(kj::Own<SinkCaller> sink) : sink_(kj::mv(sink)) {}
+  GenerationServer(kj::Own<SinkCaller> sink, UseToken token)
+      : token_(std::move(token)), sink_(kj::mv(sink)) {}
   ~GenerationServer() noexcept(false) { sink_->Drop(); }
   KJ_DISALLOW_COPY(GenerationServer);
 
@@ -149,68 +176,110 @@ class GenerationServer : public wire::Generation::Server {
   }
 
  private:
+  const UseToken token_;
   kj::Own<SinkCaller> sink_;
 };
 
 class ServicePort : public wire::Coordinator::Server {
  public:
-  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks, std::string group_token,
-              Caller caller)
+  ServicePort(UpstreamListener& listener, kj::TaskSet& tasks, const ClusterServerOptions& options,
+              kj::Timer& timer, std::string api_key, std::shared_ptr<ServiceUse> use)
       : listener_(listener),
         tasks_(tasks),
-        group_token_(std::move(group_token)),
-        caller_(std::move(caller)) {}
+        options_(options),
+        timer_(timer),
+        api_key_(std::move(api_key)),
+        use_(std::move(use)) {}
 
   kj::Promise<void> generate(GenerateContext context) override {
     return TranslateErrors([&] {
+      auto caller = kj::heap<Caller>(NeedCaller());
       auto request = kj::heap<GenerateRequest>(Read(context.getParams().getRequest()));
-      auto prompt = listener_.OnPrompt(*request, caller_);
-      return prompt.then(
-          [this, context, request = kj::mv(request)](kj::Own<EncodedPrompt>&& prompt) mutable {
-            Generate(context, *request, std::move(*prompt));
-          });
+      auto prompt = listener_.OnPrompt(*request, *caller);
+      return prompt.then([this, context, token = MakeToken(), request = kj::mv(request),
+                          caller = kj::mv(caller)](kj::Own<EncodedPrompt>&& prompt) mutable {
+        Generate(context, *request, *caller, std::move(*prompt), std::move(token));
+      });
     });
   }
 
   kj::Promise<void> status(StatusContext context) override {
-    Write(listener_.OnStatus(), context.getResults().initStatus());
-    return kj::READY_NOW;
+    return TranslateErrors([&]() -> kj::Promise<void> {
+      NeedCaller();
+      Write(listener_.OnStatus(), context.getResults().initStatus());
+      return kj::READY_NOW;
+    });
   }
 
   kj::Promise<void> drain(DrainContext context) override {
-    const auto params = context.getParams();
-    const auto token = params.getGroupToken().asChars();
-    const bool may = group_token_.empty() ||
-                     SecretsEqual(std::string_view(token.begin(), token.size()), group_token_);
-    const std::string refusal =
-        may ? listener_.OnDrainGroup(params.getGroup(), params.getRestart())
-            : "the group token is missing or wrong: who drains a group must show the "
-              "coordinator's --group-token-file";
-    context.getResults().setRefusal(ToText(refusal));
-    return kj::READY_NOW;
+    return TranslateErrors([&]() -> kj::Promise<void> {
+      const auto params = context.getParams();
+      const auto token = params.getGroupToken().asChars();
+      std::string refusal =
+          FindDrainRefusal(NeedCaller(), std::string_view(token.begin(), token.size()));
+      if (refusal.empty()) refusal = listener_.OnDrainGroup(params.getGroup(), params.getRestart());
+      context.getResults().setRefusal(ToText(refusal));
+      return kj::READY_NOW;
+    });
   }
 
   kj::Promise<void> records(RecordsContext context) override {
-    const auto params = context.getParams();
-    Write(listener_.OnRecords({.request = ToString(params.getRequest()),
-                               .tenant = caller_.tenant,
-                               .since_ms = params.getSinceMs(),
-                               .after = params.getAfter()}),
-          context.getResults().initPage());
-    return kj::READY_NOW;
+    return TranslateErrors([&]() -> kj::Promise<void> {
+      const auto params = context.getParams();
+      Write(listener_.OnRecords({.request = ToString(params.getRequest()),
+                                 .tenant = NeedCaller().seen_tenant(),
+                                 .since_ms = params.getSinceMs(),
+                                 .after = params.getAfter()}),
+            context.getResults().initPage());
+      return kj::READY_NOW;
+    });
   }
 
   kj::Promise<void> models(ModelsContext context) override {
-    const std::vector<ServedModel> models = listener_.OnModels();
-    auto list = context.getResults().initModels(static_cast<unsigned>(models.size()));
-    for (unsigned i = 0; i < models.size(); ++i) Write(models[i], list[i]);
-    return kj::READY_NOW;
+    return TranslateErrors([&]() -> kj::Promise<void> {
+      NeedCaller();
+      const std::vector<ServedModel> models = listener_.OnModels();
+      auto list = context.getResults().initModels(static_cast<unsigned>(models.size()));
+      for (unsigned i = 0; i < models.size(); ++i) Write(models[i], list[i]);
+      return kj::READY_NOW;
+    });
   }
 
  private:
-  void Generate(GenerateContext& context, const GenerateRequest& request, EncodedPrompt prompt) {
-    auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_);
-    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), caller_, *sink);
+  // Errors: kPeerFailed if the key, which was somebody's once, is nobody's any more.
+  Caller NeedCaller() const {
+    use_->last_call = timer_.now();
+    if (!options_.find_caller) return {};
+    std::optional<Caller> caller = options_.find_caller(api_key_);
+    if (caller) return *std::move(caller);
+    Throw(ErrorCode::kPeerFailed,
+          "the API key of this connection is not known any more: connect with another one");
+  }
+
+  UseToken MakeToken() const {
+    ++use_->live;
+    return {nullptr, [use = use_](void*) { --use->live; }};
+  }
+
+  // To drain is an operator's act. Empty: it may.
+  std::string FindDrainRefusal(const Caller& caller, std::string_view token) const {
+    if (caller.is_operator) return "";
+    if (!options_.group_token.empty()) {
+      return SecretsEqual(token, options_.group_token)
+                 ? ""
+                 : "the group token is missing or wrong: who drains a group must show the "
+                   "coordinator's --group-token-file";
+    }
+    if (caller.sees_all()) return "";  // No key is asked for, and no token.
+    return "an API key is not enough to drain a group: start the coordinator with "
+           "--group-token-file, and show that token";
+  }
+
+  void Generate(GenerateContext& context, const GenerateRequest& request, const Caller& caller,
+                EncodedPrompt prompt, UseToken token) {
+    auto sink = kj::refcounted<SinkCaller>(context.getParams().getSink(), listener_, tasks_, timer_,
+                                           options_.sink_timeout_ms);
+    const GenerateReply reply = listener_.OnGenerate(request, std::move(prompt), caller, *sink);
     auto outcome = context.getResults().initOutcome();
     if (reply.generation == 0) {
       Write(reply.refusal, outcome.initRefused());
@@ -225,20 +294,23 @@ class ServicePort : public wire::Coordinator::Server {
     accepted.setDegraded(reply.rung != 0);
     accepted.setModelUsed(ToText(reply.model_used));
     accepted.setRung(reply.rung);
-    accepted.setGeneration(kj::heap<GenerationServer>(kj::mv(sink)));
+    accepted.setGeneration(kj::heap<GenerationServer>(kj::mv(sink), std::move(token)));
   }
 
   UpstreamListener& listener_;
   kj::TaskSet& tasks_;
-  const std::string group_token_;
-  const Caller caller_;
+  const ClusterServerOptions& options_;
+  kj::Timer& timer_;
+  const std::string api_key_;
+  const std::shared_ptr<ServiceUse> use_;
 };
 
 }  // namespace
 
 wire::Coordinator::Client MakeServicePort(UpstreamListener& listener, kj::TaskSet& tasks,
-                                          std::string group_token, Caller caller) {
-  return kj::heap<ServicePort>(listener, tasks, std::move(group_token), std::move(caller));
+                                          const ClusterServerOptions& options, kj::Timer& timer,
+                                          std::string api_key, std::shared_ptr<ServiceUse> use) {
+  return kj::heap<ServicePort>(listener, tasks, options, timer, std::move(api_key), std::move(use));
 }
 
 }  // namespace shoal::rpc

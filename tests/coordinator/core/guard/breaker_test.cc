@@ -244,5 +244,24 @@ TEST_F(GuardTest, DoesNothingWhenItIsOff) {
   EXPECT_TRUE(Kinds(guard).empty());
 }
 
+TEST(Guard, KeepsABreakerOpenWhoseRuleIsTheSameAndClosesOneThatIsGone) {
+  BreakerRule rule{.metric = "queue_length", .threshold = 1, .recovery = 1, .duration_ms = 0};
+  Guard guard({.breakers = {rule}}, /*active=*/true);
+  const GroupMap none;
+  guard.Tick({.groups = none, .requests_waiting = 5, .now = kSecondNs});
+  ASSERT_TRUE(guard.FindRefusal(kSheddable, kSecondNs));
+  guard.TakeRecords();
+  rule.line = 7;
+  guard.Configure({.breakers = {rule}});
+  EXPECT_TRUE(guard.FindRefusal(kSheddable, kSecondNs)) << "it is the same rule";
+  EXPECT_TRUE(guard.TakeRecords().empty());
+  rule.threshold = 2;
+  guard.Configure({.breakers = {rule}});
+  EXPECT_FALSE(guard.FindRefusal(kSheddable, kSecondNs));
+  const std::vector<Record> records = guard.TakeRecords();
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(records[0].kind, RecordKind::kBreakerClosed);
+}
+
 }  // namespace
 }  // namespace shoal::core

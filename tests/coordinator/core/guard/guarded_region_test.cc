@@ -193,5 +193,20 @@ TEST_F(GuardedRegionTest, RoutesByWhatGroupsReportOfTheirPrefixes) {
   EXPECT_EQ(region_.groups().at(2).prefixes.size(), 0u);
 }
 
+TEST_F(GuardedRegionTest, GoesByTheRulesAsTheyAreNow) {
+  GuardRules rules = GuardedOptions().guard;
+  GuardRules stricter = rules;
+  stricter.breakers[0].line = 9;  // Elsewhere in its file, but the same.
+  stricter.breakers.push_back({.metric = "error_rate", .threshold = 5, .duration_ms = 100});
+  region_.SetGuardRules(stricter);
+  EXPECT_EQ(region_.status().breakers.size(), 2u);
+  stricter.outliers.errors_max = 2;
+  region_.SetGuardRules(stricter);
+  for (int i = 0; i < 6; ++i) Submit();
+  Take();
+  GiveUp(2);
+  EXPECT_EQ(region_.groups().at(0).given_max, 0u) << "two errors are enough now";
+}
+
 }  // namespace
 }  // namespace shoal::core

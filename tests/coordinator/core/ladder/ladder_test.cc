@@ -57,6 +57,45 @@ TEST(Ladder, BeginsARungLowerOnceRefusalsPileUp) {
   EXPECT_EQ(ladder.level(), 2);
 }
 
+TEST(Ladder, KeepsItsLevelWhenItsFileIsReadAgain) {
+  Ladder ladder(Policy());
+  Refuse(ladder, 6, 0);
+  ASSERT_EQ(ladder.level(), 2);
+  while (ladder.TakeChange()) {
+  }
+  LadderPolicy longer = Policy();
+  longer.rungs.push_back({"cache", RungKind::kCache, 1, 0});
+  ladder.Configure(longer, Ms(10));
+  EXPECT_EQ(ladder.level(), 2);
+  EXPECT_FALSE(ladder.TakeChange());
+  ladder.Tick(false, Ms(20));
+  EXPECT_EQ(ladder.level(), 2) << "a reading is no rest";
+}
+
+TEST(Ladder, EndsWhereItsFileEndsNow) {
+  Ladder ladder(Policy());
+  Refuse(ladder, 9, 0);
+  ASSERT_EQ(ladder.level(), 3);
+  while (ladder.TakeChange()) {
+  }
+  LadderPolicy shorter = Policy();
+  shorter.rungs.resize(1);
+  ladder.Configure(shorter, Ms(10));
+  EXPECT_EQ(ladder.level(), 1);
+  EXPECT_EQ(ladder.TakeChange()->to, 1);
+  EXPECT_THAT(ladder.Order(ServiceClass::kSheddable, "", Ms(10)), ElementsAre(1, 0));
+}
+
+TEST(Ladder, ForgetsWhereConversationsWereWhenItsFileIsReadAgain) {
+  Ladder ladder(Policy());
+  ladder.NoteAnswer(3, "s", 0);
+  ASSERT_THAT(ladder.Order(ServiceClass::kSheddable, "s", 0), ElementsAre(3, 0, 1, 2));
+  LadderPolicy shorter = Policy();
+  shorter.rungs.resize(1);
+  ladder.Configure(shorter, 0);
+  EXPECT_THAT(ladder.Order(ServiceClass::kSheddable, "s", 0), ElementsAre(0, 1));
+}
+
 TEST(Ladder, IgnoresReasonsThatAreTheRequestsOwn) {
   Ladder ladder(Policy());
   for (int i = 0; i < 10; ++i) ladder.NoteRefusal(0, BusyReason::kQuotaExceeded, 0);

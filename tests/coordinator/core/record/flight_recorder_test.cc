@@ -83,6 +83,23 @@ TEST_F(FlightRecorderTest, ShowsATenantItsOwnAndWhatIsOfNobody) {
   EXPECT_THAT(recorder_.Find({.request = "b", .tenant = "acme"}).records, IsEmpty());
 }
 
+TEST_F(FlightRecorderTest, ShowsTheDefaultTenantNothingOfNamedOnesNorThemOfIt) {
+  Note("a", {}, "acme");
+  Note("mine");
+  Note("");  // A request without a name.
+  EXPECT_THAT(NumbersIn(recorder_.Find({.tenant = ""})), ElementsAre(2, 3));
+  EXPECT_THAT(NumbersIn(recorder_.Find({.tenant = "acme"})), ElementsAre(1));
+  EXPECT_THAT(NumbersIn(recorder_.Find({})), ElementsAre(1, 2, 3));
+}
+
+TEST_F(FlightRecorderTest, ShowsNoTenantWhatIsSaidOfPolicyFiles) {
+  recorder_.Note({.kind = RecordKind::kPolicyRefused, .detail = "tenant a has that name too"});
+  recorder_.Note({.kind = RecordKind::kPolicyLoaded, .detail = "2 tenants"});
+  EXPECT_THAT(recorder_.Find({.tenant = "acme"}).records, IsEmpty());
+  EXPECT_THAT(recorder_.Find({.tenant = ""}).records, IsEmpty());
+  EXPECT_THAT(recorder_.Find({}).records, SizeIs(2));
+}
+
 TEST_F(FlightRecorderTest, ForgetsTheOldestBeyondItsNumberAndKeepsItsCounts) {
   for (size_t i = 0; i < FlightRecorder::kRecordsMax + 10; ++i) {
     recorder_.Note({.kind = RecordKind::kRejected,

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "coordinator/gateway/api/api_error.h"
-#include "coordinator/gateway/api/request_headers.h"
 #include "tests/coordinator/gateway/fakes.h"
 #include "transport/base/check.h"
 
@@ -89,6 +87,9 @@ TEST(Terms, AreRefusedByNameIfTheyAreWrong) {
       {"X-Shoal-Session", "", "1 to 256"},
       {"X-Shoal-Session", "two words", "1 to 256"},
       {"X-Shoal-Session", std::string(257, 's'), "1 to 256"},
+      {"X-Shoal-Resumable", "yes", "1 or 0"},
+      {"X-Shoal-Degrade", "", "1 or 0"},
+      {"X-Shoal-Strict", "true", "1 or 0"},
   };
   for (const BadHeader& bad : cases) {
     const Reply reply = fixture.Post(kCompletions, kBody, Str(bad.header, ": ", bad.value, "\r\n"));
@@ -99,27 +100,70 @@ TEST(Terms, AreRefusedByNameIfTheyAreWrong) {
     EXPECT_THAT(error["message"].get<std::string>(),
                 AllOf(HasSubstr(bad.header), HasSubstr(bad.expected)));
   }
-  const Reply twice =
-      fixture.Post(kCompletions, kBody, "X-Shoal-Attempt: 2\r\nX-Shoal-Attempt: 3\r\n");
-  EXPECT_EQ(twice.json()["error"]["code"], "duplicate_header");
+  for (const char* twice : {"X-Shoal-Attempt: 2\r\nX-Shoal-Attempt: 3\r\n",
+                            "X-Shoal-Strict: 1\r\nX-Shoal-Strict: 0\r\n"}) {
+    const Reply reply = fixture.Post(kCompletions, kBody, twice);
+    EXPECT_EQ(reply.json()["error"]["code"], "duplicate_header") << twice;
+  }
   EXPECT_THAT(fixture.generation.sequences, IsEmpty());
 }
 
 TEST(Terms, LoseTheTimeThatPassesAtTheDoor) {
   RequestTerms terms{.deadline_ms = 100};
-  TakeTime(terms, 40 * kMillisecondNs);
+  EXPECT_EQ(TakeTime(terms, 40 * kMillisecondNs), std::nullopt);
   EXPECT_EQ(terms.deadline_ms, 60);
-  try {
-    TakeTime(terms, 60 * kMillisecondNs);
-    FAIL() << "nothing is left of it";
-  } catch (const ApiError& error) {
-    EXPECT_EQ(error.status, 503);
-    EXPECT_EQ(error.code, "deadline_unreachable");
-    EXPECT_THAT(error.what(), HasSubstr("60 ms"));
-  }
+  const std::optional<StreamError> over = TakeTime(terms, 60 * kMillisecondNs);
+  ASSERT_TRUE(over) << "nothing is left of it";
+  EXPECT_EQ(over->reason, BusyReason::kDeadlineUnreachable);
+  EXPECT_THAT(over->message, HasSubstr("60 ms"));
   RequestTerms none;
-  TakeTime(none, 1'000 * kSecondNs);
+  EXPECT_EQ(TakeTime(none, 1'000 * kSecondNs), std::nullopt);
   EXPECT_EQ(none, RequestTerms());
+}
+
+constexpr std::string_view kSlowHead =
+    "POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+    "Content-Length: 14\r\nX-Shoal-Deadline-Ms: 1000\r\n\r\n";
+
+TEST(Terms, CountTheDeadlineFromTheFirstByteOfTheRequest) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Send(kSlowHead.substr(0, 10));
+  fixture.Advance(250);
+  client->Send(kSlowHead.substr(10));
+  fixture.Advance(500);
+  client->Send(kBody);
+  ASSERT_THAT(fixture.generation.sequences, SizeIs(1));
+  EXPECT_EQ(fixture.generation.sequences[0].terms.deadline_ms, 250);
+}
+
+TEST(Terms, RefuseWhatIsLateBeforeItIsReadAndRecordIt) {
+  GatewayFixture fixture;
+  fixture.tokenizer.on_encode = [] { ADD_FAILURE() << "it was read"; };
+  auto client = fixture.Connect();
+  client->Send(kSlowHead);
+  fixture.Advance(1'000);
+  client->Send(kBody);
+  const Reply reply = client->TakeReply();
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_EQ(reply.json()["error"]["code"], "deadline_unreachable");
+  EXPECT_EQ(reply.headers.at("retry-after"), "1");
+  EXPECT_THAT(fixture.generation.sequences, IsEmpty());
+  EXPECT_THAT(fixture.generation.checked, IsEmpty());
+  ASSERT_THAT(fixture.generation.records, SizeIs(1));
+  EXPECT_EQ(fixture.generation.records[0].reason, BusyReason::kDeadlineUnreachable);
+}
+
+TEST(Terms, CountADeadlineOfARequestThatWasReadAheadFromWhenItCame) {
+  GatewayFixture fixture;
+  auto client = fixture.Connect();
+  client->Request("POST", kCompletions, kBody);
+  client->Send(Str(kSlowHead, kBody));
+  fixture.Advance(500);
+  fixture.generation.Finish(0, FinishReason::kLength);
+  fixture.Poll();
+  ASSERT_THAT(fixture.generation.sequences, SizeIs(2));
+  EXPECT_EQ(fixture.generation.sequences[1].terms.deadline_ms, 500);
 }
 
 TEST(Terms, AreListedWithTheParameters) {
@@ -131,7 +175,8 @@ TEST(Terms, AreListedWithTheParameters) {
     EXPECT_FALSE(header["note"].get<std::string>().empty());
   }
   for (const char* name : {"X-Shoal-Class", "X-Shoal-Deadline-Ms", "X-Shoal-Attempt",
-                           "X-Shoal-Session", "X-Request-Id"}) {
+                           "X-Shoal-Session", "X-Shoal-Resumable", "X-Shoal-Degrade",
+                           "X-Shoal-Strict", "Last-Event-ID", "X-Request-Id", "Authorization"}) {
     EXPECT_THAT(names, ::testing::Contains(name));
   }
 }

@@ -48,11 +48,11 @@ TEST(KeyRing, ChangesWithTheFileAndNeverFallsOpen) {
   auto next = Two();
   next->tenants.erase(next->tenants.begin());
   next->tenants.push_back({.name = "new", .keys = {"v1"}});
-  ring.Configure(next);
+  ring.Configure(ring.preparation()(next));
   EXPECT_EQ(ring.Find("v1")->tenant, "new");
   EXPECT_FALSE(ring.Find("v2"));
   EXPECT_EQ(ring.Find("b")->tenant, "bulk");
-  ring.Configure(std::make_shared<core::TenantsPolicy>());
+  ring.Configure(ring.preparation()(nullptr));
   EXPECT_TRUE(ring.asks());
   EXPECT_FALSE(ring.Find("b"));
   EXPECT_FALSE(ring.Find(""));
@@ -63,7 +63,7 @@ TEST(KeyRing, RefusesAKeyOfTwoTenantsAndStaysAsItWas) {
   auto bad = std::make_shared<core::TenantsPolicy>();
   bad->tenants = {{.name = "a", .keys = {"secret-1"}}, {.name = "c", .keys = {"x", "secret-1"}}};
   try {
-    ring.Configure(bad);
+    ring.Configure(ring.preparation()(bad));
     FAIL() << "it was taken";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
@@ -78,6 +78,39 @@ TEST(KeyRing, RefusesAKeyOfTwoTenantsAndStaysAsItWas) {
 TEST(KeyRing, GivesAKeyOfBothToTheNamedTenant) {
   const KeyRing ring({"v1"}, Two());
   EXPECT_EQ(ring.Find("v1")->tenant, "vip");
+}
+
+// The group token, shown as a key.
+TEST(KeyRing, KnowsAnOperatorWhetherOrNotKeysAreAskedFor) {
+  for (const bool asks : {true, false}) {
+    const KeyRing ring({}, asks ? Two() : nullptr, "token");
+    EXPECT_EQ(ring.asks(), asks) << "the token alone asks nobody for a key";
+    const std::optional<rpc::Caller> caller = ring.Find("token");
+    ASSERT_TRUE(caller);
+    EXPECT_TRUE(caller->is_operator);
+    EXPECT_EQ(caller->seen_tenant(), std::nullopt);
+    EXPECT_EQ(ring.Find("toke").has_value(), !asks);
+  }
+}
+
+TEST(KeyRing, LetsEachSeeItsOwn) {
+  const KeyRing ring({"d"}, Two(), "token");
+  EXPECT_EQ(ring.Find("v1")->seen_tenant(), "vip");
+  EXPECT_EQ(ring.Find("d")->seen_tenant(), "") << "the default tenant is one like others";
+  EXPECT_EQ(KeyRing({}, nullptr).Find("")->seen_tenant(), std::nullopt) << "it has no keys";
+}
+
+TEST(KeyRing, RefusesTheGroupTokenAsATenantsKey) {
+  const auto fail = [](std::vector<std::string> default_keys, const std::string& token) {
+    try {
+      const KeyRing ring(std::move(default_keys), Two(), token);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("nothing");
+  };
+  EXPECT_THAT(fail({}, "b"), HasSubstr("tenant bulk has the group token"));
+  EXPECT_THAT(fail({"d"}, "d"), HasSubstr("--api-keys-file has the group token"));
 }
 
 TEST(KeyRing, HoldsTenThousandTenants) {

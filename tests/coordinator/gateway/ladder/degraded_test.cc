@@ -38,9 +38,7 @@ class Degraded : public ::testing::Test {
         << "rules:\n  - {name: hours, words: [opening, hours], answer: From nine to five.}\n";
     std::filesystem::create_directory(folder_.path() + "/texts");
     std::ofstream(folder_.path() + "/texts/house.md") << "The heater stands in the cellar.\n";
-    ladder_ = std::make_unique<Degrader>(
-        ReadLadder(config::YamlMap::ReadText(kLadder, "ladder.yaml"), folder_.path()),
-        http_.generation, http_.text, http_.timer);
+    ladder_ = std::make_unique<Degrader>(Rungs(kLadder), http_.generation, http_.timer);
     HttpGatewayOptions options;
     options.ladder = ladder_.get();
     options.unix_seconds = [] { return int64_t{1000}; };
@@ -50,6 +48,10 @@ class Degraded : public ::testing::Test {
   }
   ~Degraded() override { http_.gateway.reset(); }
 
+  std::shared_ptr<const LadderRungs> Rungs(const char* yaml) const {
+    return std::make_shared<const LadderRungs>(
+        ReadLadder(config::YamlMap::ReadText(yaml, "ladder.yaml"), folder_.path()), http_.text);
+  }
   void OfferOther() {
     http_.generation.others = {{.name = "little",
                                 .numerics_id = "22222222222222222222222222222222",
@@ -296,6 +298,52 @@ TEST_F(Degraded, RefusalsThatPileUpLowerTheLevelAndARestRaisesIt) {
   http_.Advance(61'000);
   EXPECT_EQ(ladder_->level(), 0);
   EXPECT_EQ(RecordsOf(core::RecordKind::kRungChanged).size(), 2U);
+}
+
+constexpr char kShorter[] = R"(
+rungs:
+  - {kind: rules, file: rules.yaml, quality: 0.5, cost: 0}
+)";
+
+TEST_F(Degraded, AnswersByTheFileAsItIsNow) {
+  EXPECT_EQ(Ask(Talk("opening hours")).json()["x_shoal"]["rung"], 3);
+  std::ofstream(folder_.path() + "/rules.yaml")
+      << "rules:\n  - {name: hours, words: [opening, hours], answer: From ten to four.}\n";
+  ladder_->SetRungs(Rungs(kShorter));
+  const json body = Ask(Talk("opening hours")).json();
+  EXPECT_EQ(body["x_shoal"]["rung"], 1);
+  EXPECT_EQ(body["choices"][0]["message"]["content"], "From ten to four.");
+  const std::string metrics = http_.Get("/metrics").body;
+  EXPECT_THAT(metrics, HasSubstr("shoal_degraded_total{rung=\"3\"} 1\n")) << "it never falls";
+  EXPECT_THAT(metrics, HasSubstr("shoal_degraded_total{rung=\"1\"} 1\n"));
+}
+
+TEST_F(Degraded, KeepsItsLevelAndItsAnswersWhenTheFileIsReadAgain) {
+  http_.generation.refusals.clear();
+  const json ask = {{"prompt", "once"}, {"temperature", 0}, {"max_tokens", 4}};
+  auto client = http_.Connect();
+  client->Request("POST", kCompletions, ask.dump());
+  http_.generation.Finish(0, FinishReason::kLength, {'u', 'p', 'o', 'n'});
+  http_.Poll();
+  http_.generation.refusals["bytes"] = BusyReason::kQueueFull;
+  for (int i = 0; i < 3; ++i) Ask(Talk("opening hours"));
+  ASSERT_EQ(ladder_->level(), 1);
+  ladder_->SetRungs(Rungs(kLadder));
+  EXPECT_EQ(ladder_->level(), 1);
+  EXPECT_EQ(Ask(ask).json()["x_shoal"]["rung"], 2) << "of the cache";
+}
+
+TEST_F(Degraded, AnAnswerThatHasBegunEndsByTheFileThatItBeganWith) {
+  OfferOther();
+  auto client = http_.Connect();
+  client->Request("POST", kCompletions, R"({"prompt":"opening hours","max_tokens":4})");
+  ASSERT_EQ(http_.generation.sequences.size(), 1U) << client->received();
+  ladder_->SetRungs(Rungs(kShorter));  // Its model is none of the rungs any more.
+  http_.generation.Fail(0, BusyReason::kGroupLost);
+  http_.Poll();
+  const json body = client->TakeReply().json();
+  EXPECT_EQ(body["x_shoal"]["rung"], 3) << "rules, as it was numbered then";
+  EXPECT_EQ(ladder_->level(), 0) << "of what an earlier ladder did this one learns nothing";
 }
 
 TEST_F(Degraded, ABreakerCanAskForIt) {
