@@ -142,6 +142,9 @@ class Region : private RegionState {
 
   // ---- region/clients.cc
   StreamId AddStream(Stream stream);
+  // Before a request is judged: what is overdue goes, and groups take what their rate allows by
+  // now.
+  void CatchUp();
   void MakeRoomFor(const Stream& stream);  // In a full queue: whoever is worse goes.
   void ForgetActionsFor(StreamId id);
   void FailStream(StreamId id, StreamError error);

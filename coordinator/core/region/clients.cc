@@ -29,6 +29,7 @@ std::vector<RecordFigure> FiguresOf(const Stream& stream, TimeNs now) {
 
 std::variant<StreamId, StreamError> Region::Submit(Request request) {
   if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
+  CatchUp();
   if (request.stream &&
       (streams_.Find(*request.stream) != nullptr || ended_.Find(*request.stream) != nullptr ||
        flights_.StreamOf(*request.stream))) {
@@ -67,6 +68,11 @@ std::variant<StreamId, StreamError> Region::Submit(Request request) {
   recorder_.Note(std::move(record));
   Dispatch(ModelKey(streams_.Find(id)->key));
   return id;
+}
+
+void Region::CatchUp() {
+  EndOverdue();
+  if (tenants_.policy().shape_tokens_per_second > 0) DispatchAll();
 }
 
 AdmissionView Region::View() {
@@ -138,6 +144,7 @@ StreamId Region::AddStream(Stream stream) {
 std::variant<Region::Resumed, StreamError> Region::Resume(Request request) {
   SHOAL_CHECK(request.stream, "a request that is to go on with no stream");
   if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
+  EndOverdue();
   const StreamId id = *request.stream;
   EndedStream* ended = ended_.Find(id);
   Stream* stream = ended != nullptr ? &ended->stream : streams_.Find(id);

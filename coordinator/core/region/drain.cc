@@ -52,6 +52,7 @@ void Region::BeginDrain(Group& group) {
 // Where others have room. Whatever waits has been given what fits it before.
 void Region::MoveStreams(Group& group, std::string_view why) {
   if (!group.has_leader()) return;
+  EndOverdue();
   for (const SequenceId sequence : std::set<SequenceId>(group.sequences)) {
     const std::optional<StreamId> id = streams_.FindId(sequence);
     if (!id) continue;

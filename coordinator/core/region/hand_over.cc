@@ -90,6 +90,7 @@ bool Region::HandOver(ConnectionId connection, uint64_t epoch, std::vector<HeldS
                       bool last) {
   Group* group = FindLed(connection, epoch);
   if (group == nullptr) return false;
+  EndOverdue();
   const uint64_t number = group->number;
   for (HeldStream& held : streams) {
     if (held.request.id < kSequencesEnd) streams_.SkipTo(held.request.id);

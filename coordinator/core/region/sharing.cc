@@ -70,6 +70,7 @@ void Region::ExpireSharers() {
 }
 
 std::optional<StreamError> Region::PreCheck(const RequestTerms& terms) {
+  if (!stopping_) CatchUp();
   const auto find = [&]() -> std::optional<StreamError> {
     if (stopping_) return MakeStreamError(BusyReason::kDraining, "this coordinator is stopping");
     if (auto refusal = tenants_.FindRetryRefusal(terms, clock_.now())) return refusal;

@@ -27,6 +27,7 @@ bool Region::Update(ConnectionId connection, uint64_t epoch, std::vector<Sequenc
                     const SchedulerStats& stats, const PrefixReport& prefixes) {
   Group* group = FindLed(connection, epoch);
   if (group == nullptr) return false;
+  EndOverdue();
   const uint64_t number = group->number;
   const ModelKey key = group->key;
   groups_.ApplyStats(*group, stats);

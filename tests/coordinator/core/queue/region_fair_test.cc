@@ -290,5 +290,32 @@ TEST_F(RegionShapedTest, GivesAGroupWorkAtAConstantRateHoweverItComes) {
   EXPECT_THAT(Given(), SizeIs(500 - given)) << "without a rate all go";
 }
 
+class RegionShapedShortTest : public RegionFairTest {
+ protected:
+  static RegionOptions Short() {
+    RegionOptions options = FairOptions();
+    auto policy = MakeFairPolicy();
+    policy->shape_tokens_per_second = 7;  // One of these requests.
+    options.tenants = policy;
+    options.queue_requests_max = 1;
+    return options;
+  }
+  RegionShapedShortTest() : RegionFairTest(Short()) {}
+};
+
+TEST_F(RegionShapedShortTest, GivesAGroupWhatItsRateAllowsByNowBeforeItIsHeldToBeFull) {
+  JoinReady(1, MakeSlow());
+  for (const char* tenant : {"low", "low"}) Submit(Of(tenant));
+  EXPECT_THAT(Given(), SizeIs(1));
+  EXPECT_EQ(Refuse(Of("low")).reason, BusyReason::kQueueFull) << "it has had its rate, one waits";
+  clock_.Advance(1'500);
+  Submit(Of("vip"));
+  const std::vector<Action> actions = Take();
+  EXPECT_THAT(Select<FailAction>(actions), IsEmpty()) << "nobody has to go";
+  const auto given = Select<SubmitAction>(actions);
+  ASSERT_THAT(given, SizeIs(1));
+  EXPECT_EQ(given[0].request.tenant, "low");
+}
+
 }  // namespace
 }  // namespace shoal::core

@@ -62,6 +62,31 @@ TEST_F(DeadlinesTest, NeverStartsWhatIsOverdue) {
   EXPECT_THAT(fails[0].error.message, HasSubstr("before it had a place"));
 }
 
+TEST_F(DeadlinesTest, TellsNothingThatComesTooLateThoughNobodyHasLookedAtTheClock) {
+  const uint64_t epoch = JoinReady(1, MakeRank(1));
+  const StreamId stream = Submit(WithDeadline(100));
+  Take();
+  clock_.Advance(300);
+  EXPECT_TRUE(Answer(1, epoch, stream, {4}));
+  const std::vector<Action> actions = Take();
+  EXPECT_THAT(Select<DeliverAction>(actions), IsEmpty());
+  ASSERT_THAT(Select<FailAction>(actions), SizeIs(1));
+  EXPECT_EQ(Select<FailAction>(actions)[0].error.reason, BusyReason::kDeadlineExceeded);
+}
+
+TEST_F(DeadlinesTest, DoesNotMoveWhatIsOverdueToAnotherGroup) {
+  JoinReady(1, MakeRank(1));
+  JoinReady(2, MakeRank(2));
+  const StreamId stream = Submit(WithDeadline(100));
+  Take();
+  const uint64_t group = *region_.streams().at(stream).group;
+  clock_.Advance(300);
+  EXPECT_EQ(region_.Drain(group), "");
+  const std::vector<Action> actions = Take();
+  EXPECT_THAT(Select<SubmitAction>(actions), IsEmpty());
+  EXPECT_THAT(Select<FailAction>(actions), SizeIs(1));
+}
+
 TEST_F(DeadlinesTest, KeepsItsDeadlineWhenItsGroupIsLost) {
   JoinReady(1, MakeRank(1));
   const StreamId stream = Submit(WithDeadline(2'000));
