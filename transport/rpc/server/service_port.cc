@@ -90,24 +90,17 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
                        [this, self = kj::addRef(*this)](kj::Exception&& why) { GiveUp(why); }));
   }
 
-  // Who does not read keeps nothing here.
+  // Who does not read keeps nothing here. Should it read again it hears nothing more, and gives up
+  // by its own time.
   void GiveUp(const kj::Exception& why) {
     VLOG(1) << "generation " << generation_
             << " has no reader any more: " << why.getDescription().cStr();
-    const bool over = dropped_ || end_sent_;
     Drop();
     parts_.clear();
-    if (over || why.getType() != kj::Exception::Type::OVERLOADED) return;
-    // It was too slow, and may read on some day.
-    failure_ = MakeStreamError(
-        BusyReason::kDeadlineExceeded,
-        Str("nothing of it was taken for ", timeout_ / kj::MILLISECONDS, " ms: it was given up"));
-    tasks_.add(timer_.timeoutAfter(timeout_, SendPending()).catch_([](kj::Exception&&) {}));
   }
 
   kj::Promise<void> SendPending() {
     if (parts_.empty()) {
-      end_sent_ = true;
       auto request = sink_.failRequest();
       Write(*std::exchange(failure_, std::nullopt), request.initError());
       return request.send().ignoreResult();
@@ -123,7 +116,6 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
       parts_.pop_front();
     }
     if (update.finish == FinishReason::kNone) return SendTokens(update, text);
-    end_sent_ = true;
     auto request = sink_.finishRequest();
     Write(update, request.initUpdate());
     request.setText(ToText(text));
@@ -155,9 +147,8 @@ class SinkCaller : public GenerationSink, public kj::Refcounted {
   std::deque<Part> parts_;  // Unsent.
   std::optional<StreamError> failure_;
   bool sending_ = false;
-  bool end_sent_ = false;  // The last call.
-  bool ended_ = false;     // The listener calls no more.
-  bool dropped_ = false;   // The reader is gone.
+  bool ended_ = false;    // The listener calls no more.
+  bool dropped_ = false;  // The reader is gone.
 };
 
 // While it is held its connection is in use.
