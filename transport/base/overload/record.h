@@ -80,7 +80,7 @@ struct Record {
 };
 
 struct RecordQuery {
-  std::string request{};  // RequestTerms::name, or a stream's id. Empty: all.
+  std::string request{};  // RequestTerms::name, or the id of a stream or an answer. Empty: all.
   std::string tenant{};   // Of it, or of nobody, as groups' are. Empty: of everybody.
   int64_t since_ms = 0;   // Not older than that. 0: all.
   uint64_t after = 0;     // Only those with a higher number.
