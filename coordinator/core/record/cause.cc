@@ -37,6 +37,7 @@ std::optional<CauseFound> CauseFinder::Next(const Record& record) {
       return CauseFound{Cause::kOwnQuota, told};
     case BusyReason::kNoGroup:
     case BusyReason::kGroupLost:
+      return FindLoss(reason);
     case BusyReason::kRequestSuspect:
       return CauseFound{Cause::kLoss, told};
     case BusyReason::kDraining:
@@ -66,8 +67,12 @@ void CauseFinder::Follow(const Record& record) {
     case RecordKind::kEjected:
       if (record.group) away_.try_emplace(*record.group, record.time);
       return;
+    case RecordKind::kDrained:
+      if (record.group) drained_.insert(*record.group);
+      return;
     case RecordKind::kGroupReady:
     case RecordKind::kReturned:
+      if (record.group) drained_.erase(*record.group);
       if (record.group && away_.erase(*record.group) > 0 && away_.empty()) back_ = record.time;
       return;
     case RecordKind::kBreakerOpened:
@@ -79,6 +84,15 @@ void CauseFinder::Follow(const Record& record) {
     default:
       return;
   }
+}
+
+// Somebody who takes all groups out of service leaves as few as their loss does.
+CauseFound CauseFinder::FindLoss(BusyReason reason) const {
+  if (away_.empty() && !drained_.empty()) {
+    return {Cause::kStopping, Str(ToString(reason), " while group ", *drained_.begin(),
+                                  " was out of service, as it was told")};
+  }
+  return {Cause::kLoss, Str("it was told ", ToString(reason))};
 }
 
 // The same refusals come of too much load and of too few groups.

@@ -71,6 +71,16 @@ TEST(CauseFinder, TellsTooMuchLoadFromTooFewGroups) {
   EXPECT_EQ(LastCause({lost, back, Rejected(BusyReason::kQueueFull, 9'000)}), Cause::kPool);
 }
 
+TEST(CauseFinder, TellsGroupsThatWereDrainedFromThoseThatWereLost) {
+  const Record drained{.kind = RecordKind::kDrained, .group = 1};
+  const Record lost{.kind = RecordKind::kGroupLost, .group = 2};
+  const Record back{.kind = RecordKind::kGroupReady, .group = 1};
+  EXPECT_EQ(LastCause({Rejected(BusyReason::kNoGroup)}), Cause::kLoss);
+  EXPECT_EQ(LastCause({drained, Rejected(BusyReason::kNoGroup)}), Cause::kStopping);
+  EXPECT_EQ(LastCause({drained, lost, Rejected(BusyReason::kNoGroup)}), Cause::kLoss);
+  EXPECT_EQ(LastCause({drained, back, Rejected(BusyReason::kGroupLost)}), Cause::kLoss);
+}
+
 TEST(CauseFinder, TakesABreakersCauseFromWhatItMeasures) {
   const auto opened = [](const std::string& metric) {
     return Record{
@@ -219,6 +229,42 @@ TEST(MakeIncidentReport, TellsWhatHappenedToGroupsBreakersRungsAndPolicies) {
   EXPECT_EQ(report.time_line[0].what, "group_lost, group 1: silent: no heartbeat");
   EXPECT_EQ(report.time_line[4].record, 5U);
   EXPECT_THAT(report.advice, Contains(HasSubstr("--heartbeats-missed-max")));
+}
+
+// What the ladder answered was served; what it was refused before is told apart, with its source.
+TEST(MakeIncidentReport, CountsADegradedAnswerAsServed) {
+  const auto of = [](RecordKind kind, const std::string& request, const std::string& tenant = "") {
+    return Record{
+        .kind = kind, .request = request, .tenant = tenant, .reason = BusyReason::kQueueFull};
+  };
+  Tape tape;
+  tape.Note(1, of(RecordKind::kRejected, "a"));
+  tape.Note(2, of(RecordKind::kRejected, "a"));
+  tape.Note(3, of(RecordKind::kRejected, "a", "other"));
+  tape.Note(4, of(RecordKind::kFailed, "b"));
+  tape.Note(5, of(RecordKind::kDegraded, "a"));
+  // A rung's answer may have ended before it is noted that it was one.
+  Record finished = of(RecordKind::kFinished, "b");
+  finished.stream = {12, 1};
+  tape.Note(5, finished);
+  Record degraded = of(RecordKind::kDegraded, "b");
+  degraded.stream = {10, 1};
+  degraded.figures = {{"rung", 2, "the ladder"}};
+  tape.Note(6, degraded);
+  tape.Note(7, of(RecordKind::kRejected, "c"));
+  tape.Note(8, of(RecordKind::kFinished, "c"));
+  tape.Note(9, of(RecordKind::kDegraded, "c"));
+  tape.Note(10, of(RecordKind::kRejected, ""));
+  const IncidentReport report = MakeIncidentReport(tape.page(), 0);
+  ASSERT_THAT(report.by_rung, SizeIs(1));
+  EXPECT_EQ(report.by_rung[0].name, "queue_full");
+  EXPECT_EQ(report.by_rung[0].value, 3);
+  EXPECT_EQ(report.by_rung[0].source, "records 1 to 4");
+  ASSERT_THAT(report.by_reason, SizeIs(1));
+  EXPECT_EQ(report.by_reason[0].value, 3);
+  ASSERT_THAT(report.causes, SizeIs(1));
+  EXPECT_EQ(report.causes[0].count, 3);
+  EXPECT_THAT(report.advice, ElementsAre(HasSubstr("queue_full 3 times")));
 }
 
 TEST(MakeIncidentReport, NamesTheLongestWaits) {
