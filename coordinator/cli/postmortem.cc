@@ -84,6 +84,8 @@ std::string ReportText(const core::IncidentReport& report) {
   }
   PrintTimeLine(out, report);
   PrintTallies(out, "records by kind", report.outcomes);
+  PrintTallies(out, "answered by a lower rung of the ladder, by what the model said",
+               report.by_rung);
   PrintTallies(out, "rejected by reason", report.by_reason);
   PrintTallies(out, "rejected by class", report.by_class);
   PrintTallies(out, "rejected by tenant", report.by_tenant);
@@ -124,6 +126,7 @@ std::string ReportJson(const core::IncidentReport& report) {
   json.Key("forgotten").Int(static_cast<int64_t>(report.forgotten));
   WriteTimeLine(json, report);
   WriteTallies(json, "records", report.outcomes);
+  WriteTallies(json, "answered_by_rung", report.by_rung);
   WriteTallies(json, "rejected_by_reason", report.by_reason);
   WriteTallies(json, "rejected_by_class", report.by_class);
   WriteTallies(json, "rejected_by_tenant", report.by_tenant);
@@ -148,7 +151,7 @@ int PostmortemVerb(int argc, const char* const* argv) {
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
   const int64_t since_ms = ParseDurationMs("--since", options.since);
   rpc::Client client(
-      {.address = options.coordinator.address, .api_key = options.coordinator.ReadApiKey()});
+      {.address = options.coordinator.FindAddress(), .api_key = options.coordinator.ReadApiKey()});
   const core::IncidentReport report =
       core::MakeIncidentReport(client.Records({.since_ms = since_ms}), since_ms);
   std::cout << (options.json ? ReportJson(report) : ReportText(report));
