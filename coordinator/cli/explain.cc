@@ -91,11 +91,12 @@ std::string StoriesJson(const std::string& request, const std::vector<core::Stor
   return json.Take() + "\n";
 }
 
-[[noreturn]] void ThrowUnknown(const std::string& request, const RecordPage& page) {
+[[noreturn]] void ThrowUnknown(const std::string& request, const RecordPage& page, bool with_key) {
   Throw(ErrorCode::kFailed, "nothing is remembered of the request '", request,
         "': the coordinator's recorder reaches back to ", TimeText(page.oldest_unix_ms), ", ",
         DurationText(page.now_unix_ms - page.oldest_unix_ms), " ago (", page.forgotten,
-        " older records had to go)");
+        " older records had to go)",
+        with_key ? "; only requests of the API key's own tenant are shown" : "");
 }
 
 }  // namespace
@@ -114,7 +115,9 @@ int ExplainVerb(int argc, const char* const* argv) {
       {.address = options.coordinator.FindAddress(), .api_key = options.coordinator.ReadApiKey()});
   const RecordPage page = client.Records({.request = options.request});
   const std::vector<core::Story> stories = core::TellStories(page.records);
-  if (stories.empty()) ThrowUnknown(options.request, page);
+  if (stories.empty()) {
+    ThrowUnknown(options.request, page, !options.coordinator.api_key_file.empty());
+  }
   if (options.json) {
     std::cout << StoriesJson(options.request, stories);
     return 0;

@@ -202,13 +202,15 @@ constexpr Advice kLossAdvice[] = {
     {"never_ready", "raise --join-timeout-ms if loading the model takes that long"},
 };
 
-void Advise(std::span<const Advice> table, const SeenByName& seen, std::string_view what,
-            IncidentReport& report) {
+// `one`, `more`: what was counted.
+void Advise(std::span<const Advice> table, const SeenByName& seen, std::string_view one,
+            std::string_view more, IncidentReport& report) {
   for (const Tally& tally : Sorted(seen)) {
     const auto advice = std::ranges::find(table, tally.name, &Advice::about);
     if (advice == table.end()) continue;
-    report.advice.push_back(Str(tally.name, " ", static_cast<int64_t>(tally.value), " ", what, " (",
-                                tally.source, "): ", advice->what));
+    report.advice.push_back(Str(tally.name, " ", static_cast<int64_t>(tally.value), " ",
+                                tally.value == 1 ? one : more, " (", tally.source,
+                                "): ", advice->what));
   }
 }
 
@@ -246,8 +248,8 @@ IncidentReport MakeIncidentReport(const RecordPage& page, int64_t since_ms) {
   std::ranges::stable_sort(report.worst_waits, std::ranges::greater{}, &Tally::value);
   report.worst_waits.resize(std::min(report.worst_waits.size(), IncidentReport::kWaitsMax));
   report.causes = SharesOf(count);
-  Advise(kReasonAdvice, count.told, "times", report);
-  Advise(kLossAdvice, count.losses, "groups lost", report);
+  Advise(kReasonAdvice, count.told, "time", "times", report);
+  Advise(kLossAdvice, count.losses, "group lost", "groups lost", report);
   return report;
 }
 
