@@ -184,7 +184,20 @@ class BenchOverload(ProgramTest):
         lines = [element for element in drawing if element.tag.endswith("polyline")]
         self.assertEqual(len(lines), 3)  # The peak and two arms.
 
+    def test_a_layer_off_alone_is_told_by_what_the_others_caught(self):
+        result, _, text = self.measure("--without", "routing")
+        self.assertEqual([layer["arm"] for layer in result["layers"]],
+                         ["control", "protected", "no_routing"])
+        for layer in result["layers"]:
+            self.assertEqual(list(layer["caught"]), ["client_retry", "edge_limit", "admission", "routing",
+                                                     "degradation", "client_timeout"])
+        self.assertEqual([layer["holds"] is None for layer in result["layers"]], [True, True, False])
+        self.assertIn("whether the others hold without one", text)
+
     def test_wrong_lists_name_what_there_is(self):
+        status, _, log = bench("overload", "model.gguf", "--without", "control")
+        self.assertEqual(status, 2, log)
+        self.assertIn("client_retry, edge_limit, admission, routing, degradation", log)
         for flag, value, expected in (("--arms", "protected,none", "no_edge_limit"),
                                       ("--shapes", "square", "eighty_twenty"),
                                       ("--factors", "1,0", "1,2,10")):
