@@ -76,7 +76,9 @@ void CauseFinder::Follow(const Record& record) {
       if (record.group && away_.erase(*record.group) > 0 && away_.empty()) back_ = record.time;
       return;
     case RecordKind::kBreakerOpened:
-      open_.insert_or_assign(record.detail, record);
+      open_.insert_or_assign(
+          record.detail,
+          OpenBreaker{record, away_.empty() ? std::nullopt : std::optional(away_.begin()->first)});
       return;
     case RecordKind::kBreakerClosed:
       open_.erase(record.detail);
@@ -119,7 +121,11 @@ CauseFound CauseFinder::FindOverload(const Record& record) const {
 
 CauseFound CauseFinder::FindBreaker() const {
   if (open_.empty()) return {Cause::kUnknown, "no record of the breaker's opening is left"};
-  const Record& breaker = open_.begin()->second;
+  const auto& [breaker, away] = open_.begin()->second;
+  if (away) {
+    return {Cause::kLoss,
+            Str("the breaker '", breaker.detail, "' opened while group ", *away, " was away")};
+  }
   const std::string metric = breaker.figures.empty() ? "" : breaker.figures.front().name;
   const std::string because = Str("the breaker '", breaker.detail, "' was open");
   if (Holds(metric, "error") || Holds(metric, "loss") || Holds(metric, "lost")) {

@@ -44,10 +44,14 @@ class CauseFinder {
   CauseFound FindOverload(const Record& record) const;
   CauseFound FindBreaker() const;
 
-  std::map<uint64_t, TimeNs> away_;     // Groups lost or ejected, since when.
-  std::set<uint64_t> drained_;          // Groups that left because they were asked to.
-  std::optional<TimeNs> back_;          // When the last of them was back.
-  std::map<std::string, Record> open_;  // Breakers, by their rules.
+  std::map<uint64_t, TimeNs> away_;  // Groups lost or ejected, since when.
+  std::set<uint64_t> drained_;       // Groups that left because they were asked to.
+  std::optional<TimeNs> back_;       // When the last of them was back.
+  struct OpenBreaker {
+    Record opened;
+    std::optional<uint64_t> away;  // A group that was, when it opened.
+  };
+  std::map<std::string, OpenBreaker> open_;  // By their rules.
 };
 
 }  // namespace shoal::core

@@ -92,6 +92,12 @@ TEST(CauseFinder, TakesABreakersCauseFromWhatItMeasures) {
   EXPECT_EQ(LastCause({opened("latency_p99_ms"), refused}), Cause::kCompute);
   EXPECT_EQ(LastCause({opened("phase_of_moon"), refused}), Cause::kUnknown);
   EXPECT_EQ(LastCause({refused}), Cause::kUnknown);
+  // What piled up because a group was lost opened it, and it is still open when that one is back.
+  const Record lost{.kind = RecordKind::kGroupLost, .group = 1};
+  const Record back{.kind = RecordKind::kGroupReady, .group = 1};
+  const Record later = Rejected(BusyReason::kBreakerOpen, 60'000);
+  EXPECT_EQ(LastCause({lost, opened("queue_depth"), back, later}), Cause::kLoss);
+  EXPECT_EQ(LastCause({lost, back, opened("queue_depth"), later}), Cause::kPool);
 }
 
 TEST(CauseFinder, HasNoneForWhatWasServed) {
@@ -229,6 +235,7 @@ TEST(MakeIncidentReport, TellsWhatHappenedToGroupsBreakersRungsAndPolicies) {
   EXPECT_EQ(report.time_line[0].what, "group_lost, group 1: silent: no heartbeat");
   EXPECT_EQ(report.time_line[4].record, 5U);
   EXPECT_THAT(report.advice, Contains(HasSubstr("--heartbeats-missed-max")));
+  EXPECT_THAT(report.advice, Contains(HasSubstr("silent 1 group lost (record 1): ")));
 }
 
 // What the ladder answered was served; what it was refused before is told apart, with its source.
