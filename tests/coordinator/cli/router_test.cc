@@ -47,9 +47,11 @@ TEST(AnswerAtOnce, IsWholeAndHasWhatWasAskedFor) {
 }
 
 Json RunOf(const char* arm, int pair, Json p50, Json p99) {
-  return {{"arm", arm},    {"pair", pair},       {"calls", 10},
-          {"failed", 0},   {"p50_ms", p50},      {"p99_ms", p99},
-          {"max_ms", p99}, {"late_p99_ms", 0.5}, {"router_cpu_us", 9}};
+  return {{"arm", arm},         {"pair", pair},
+          {"calls", 10},        {"failed", 0},
+          {"p50_ms", p50},      {"p99_ms", p99},
+          {"max_ms", p99},      {"late_p99_ms", 0.5},
+          {"router_cpu_us", 9}, {"outcomes", {{"whole", 9}, {"queue_full", 1}}}};
 }
 
 Json Result(Json runs) {
@@ -92,8 +94,8 @@ TEST(RouterText, SetsTargetsBesideWhatWasReached) {
   EXPECT_EQ(targets[3]["met"], false);
   EXPECT_TRUE(targets[4]["met"].is_null()) << "there was no run with HAProxy";
   const std::string text = RouterText(result);
-  for (const char* words :
-       {"missed", "not measured", "coordinator without backend", "HAProxy version 1"}) {
+  for (const char* words : {"missed", "not measured", "coordinator without backend",
+                            "HAProxy version 1", "  queue_full 1\n"}) {
     EXPECT_NE(text.find(words), std::string::npos) << words << "\n" << text;
   }
 }

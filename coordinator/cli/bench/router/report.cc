@@ -103,6 +103,15 @@ void WriteCore(const Json& core, std::ostream& out) {
       << Column(all["with_ends_per_second"], 0, 0) << " with the ends of as many\n\n";
 }
 
+// "  queue_full 3": what attempts ended with that were not answered.
+std::string OtherOutcomes(const Json& run) {
+  std::string text;
+  for (const auto& [outcome, count] : run["outcomes"].items()) {
+    if (outcome != "whole") text += "  " + outcome + " " + count.dump();
+  }
+  return text;
+}
+
 void WriteHops(const Json& hop, std::ostream& out) {
   out << "One-token requests, " << hop["requests_per_second"] << " a second for " << hop["seconds"]
       << " s:\n  arm              pair  calls  failed    p50 ms    p99 ms    max ms  late p99  "
@@ -112,7 +121,7 @@ void WriteHops(const Json& hop, std::ostream& out) {
         << Column(run["pair"], 5, 0) << Column(run["calls"], 7, 0) << Column(run["failed"], 8, 0)
         << Column(run["p50_ms"], 10, 2) << Column(run["p99_ms"], 10, 2)
         << Column(run["max_ms"], 10, 2) << Column(run["late_p99_ms"], 10, 2)
-        << Column(run["router_cpu_us"], 19, 0) << "\n";
+        << Column(run["router_cpu_us"], 19, 0) << OtherOutcomes(run) << "\n";
   }
   out << "  the HTTP door, before a leader that answers at once: " << Column(MiddleDoor(hop), 0, 0)
       << " admissions a second\nOver the pairs, median (lowest to highest):\n";
