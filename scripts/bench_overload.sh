@@ -11,8 +11,10 @@
 # --quick three minutes. Leaves build/release. Status 0: it ran, whatever the figures; 1: it did not.
 #
 # Usage: scripts/bench_overload.sh [--quick] [--json FILE] [--plot FILE.svg] [--seconds S]
-#     [--storm-seconds S] [--arms NAME,...] [--shapes NAME,...] [--factors F,...] [--seed N]
-#     [--breaker-rules FILE] [--ladder FILE]
+#     [--storm-seconds S] [--arms NAME,...] [--shapes NAME,...] [--without LAYER,...] [--factors F,...]
+#     [--seed N] [--breaker-rules FILE] [--ladder FILE]
+#   --without edge_limit,admission: a storm with all layers, with none and without each of those, and
+#   whether the others hold.
 #   `build/release/bin/shoal bench overload --help` says what each figure and each field of the JSON means.
 set -euo pipefail
 
@@ -25,8 +27,8 @@ while [[ $# -gt 0 ]]; do
       shift
       continue
       ;;
-    --json | --plot | --seconds | --storm-seconds | --arms | --shapes | --factors | --seed | \
-      --breaker-rules | --ladder)
+    --json | --plot | --seconds | --storm-seconds | --arms | --shapes | --without | --factors | \
+      --seed | --breaker-rules | --ladder)
       arguments+=("$1" "${2:?$1 needs a value}")
       ;;
     --help | -h)

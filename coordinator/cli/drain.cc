@@ -84,7 +84,7 @@ int DrainVerb(int argc, const char* const* argv) {
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
   const uint64_t number = ParseGroup(options.group);
   rpc::Client client(
-      {.address = options.coordinator.address, .api_key = options.coordinator.ReadApiKey()});
+      {.address = options.coordinator.FindAddress(), .api_key = options.coordinator.ReadApiKey()});
   const std::optional<GroupStatus> before = FindGroup(client.Status(), number);
   client.Drain(
       number, options.restart,

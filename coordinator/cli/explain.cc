@@ -33,8 +33,8 @@ config::OptionTable MakeExplainTable(ExplainOptions& options) {
        .summary =
            "Tells what became of a request: when it was admitted and by which figures, how "
            "long it waited, where it was placed, what interrupted it, how it ended, and what "
-           "its caller can do. REQUEST_ID is the X-Request-Id of its answer, or the id of "
-           "its stream.",
+           "its caller can do. REQUEST_ID is any id of it: the X-Request-Id of its answer, "
+           "the answer's own id (cmpl-..., chatcmpl-...), or a stream's.",
        .epilog = "Exit status:\n"
                  "  0  told\n"
                  "  1  the coordinator remembers nothing of it\n"
@@ -91,11 +91,12 @@ std::string StoriesJson(const std::string& request, const std::vector<core::Stor
   return json.Take() + "\n";
 }
 
-[[noreturn]] void ThrowUnknown(const std::string& request, const RecordPage& page) {
+[[noreturn]] void ThrowUnknown(const std::string& request, const RecordPage& page, bool with_key) {
   Throw(ErrorCode::kFailed, "nothing is remembered of the request '", request,
         "': the coordinator's recorder reaches back to ", TimeText(page.oldest_unix_ms), ", ",
         DurationText(page.now_unix_ms - page.oldest_unix_ms), " ago (", page.forgotten,
-        " older records had to go)");
+        " older records had to go)",
+        with_key ? "; only requests of the API key's own tenant are shown" : "");
 }
 
 }  // namespace
@@ -105,14 +106,18 @@ int ExplainVerb(int argc, const char* const* argv) {
   config::OptionTable table = MakeExplainTable(options);
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
   if (options.request.empty()) {
-    Throw(ErrorCode::kInvalidArgument,
-          "REQUEST_ID: expected the X-Request-Id of an answer, or a stream's id, found nothing");
+    Throw(
+        ErrorCode::kInvalidArgument,
+        "REQUEST_ID: expected the X-Request-Id of an answer, its own id (cmpl-...) or a stream's, "
+        "found nothing");
   }
   rpc::Client client(
-      {.address = options.coordinator.address, .api_key = options.coordinator.ReadApiKey()});
+      {.address = options.coordinator.FindAddress(), .api_key = options.coordinator.ReadApiKey()});
   const RecordPage page = client.Records({.request = options.request});
   const std::vector<core::Story> stories = core::TellStories(page.records);
-  if (stories.empty()) ThrowUnknown(options.request, page);
+  if (stories.empty()) {
+    ThrowUnknown(options.request, page, !options.coordinator.api_key_file.empty());
+  }
   if (options.json) {
     std::cout << StoriesJson(options.request, stories);
     return 0;

@@ -46,7 +46,7 @@ void PrintTallies(std::ostream& out, std::string_view title,
                   const std::vector<core::Tally>& tallies) {
   out << title << (tallies.empty() ? ": none\n" : "\n");
   for (const core::Tally& tally : tallies) {
-    out << "  " << std::setw(8) << gateway::FormatNumber(tally.value) << "  " << tally.name << " ("
+    out << "  " << std::setw(8) << FigureText(tally.value) << "  " << tally.name << " ("
         << tally.source << ")\n";
   }
 }
@@ -74,16 +74,23 @@ void PrintCauses(std::ostream& out, const core::IncidentReport& report) {
   }
 }
 
-std::string ReportText(const core::IncidentReport& report) {
+// `with_key`: an API key was shown.
+std::string ReportText(const core::IncidentReport& report, bool with_key) {
   std::ostringstream out;
   out << "from " << TimeText(report.from_unix_ms) << " to " << TimeText(report.until_unix_ms)
       << ", " << DurationText(report.until_unix_ms - report.from_unix_ms) << "\n";
+  if (with_key) {
+    out << "of requests, those of the API key's tenant alone (a key of --api-keys-file: all); of "
+           "groups, breakers and the ladder, all\n";
+  }
   if (!report.complete) {
     out << "older records had to go (" << report.forgotten
         << " since the coordinator began): this is not all of the time asked for\n";
   }
   PrintTimeLine(out, report);
   PrintTallies(out, "records by kind", report.outcomes);
+  PrintTallies(out, "answered by a lower rung of the ladder, by what the model said",
+               report.by_rung);
   PrintTallies(out, "rejected by reason", report.by_reason);
   PrintTallies(out, "rejected by class", report.by_class);
   PrintTallies(out, "rejected by tenant", report.by_tenant);
@@ -124,6 +131,7 @@ std::string ReportJson(const core::IncidentReport& report) {
   json.Key("forgotten").Int(static_cast<int64_t>(report.forgotten));
   WriteTimeLine(json, report);
   WriteTallies(json, "records", report.outcomes);
+  WriteTallies(json, "answered_by_rung", report.by_rung);
   WriteTallies(json, "rejected_by_reason", report.by_reason);
   WriteTallies(json, "rejected_by_class", report.by_class);
   WriteTallies(json, "rejected_by_tenant", report.by_tenant);
@@ -148,10 +156,11 @@ int PostmortemVerb(int argc, const char* const* argv) {
   if (table.Parse(argc, argv) == config::ParseOutcome::kPrinted) return 0;
   const int64_t since_ms = ParseDurationMs("--since", options.since);
   rpc::Client client(
-      {.address = options.coordinator.address, .api_key = options.coordinator.ReadApiKey()});
+      {.address = options.coordinator.FindAddress(), .api_key = options.coordinator.ReadApiKey()});
   const core::IncidentReport report =
       core::MakeIncidentReport(client.Records({.since_ms = since_ms}), since_ms);
-  std::cout << (options.json ? ReportJson(report) : ReportText(report));
+  std::cout << (options.json ? ReportJson(report)
+                             : ReportText(report, !options.coordinator.api_key_file.empty()));
   return 0;
 }
 

@@ -5,14 +5,17 @@
 // once, not by every rank.
 
 #include <iostream>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "coordinator/cli/support/cut_options.h"
+#include "coordinator/cli/support/local_coordinators.h"
 #include "coordinator/cli/verbs.h"
 #include "coordinator/launch/launch_options.h"
 #include "coordinator/shell/serve.h"
+#include "transport/base/check.h"
 #include "transport/base/clock.h"
 #include "transport/base/error.h"
 #include "transport/config/group_flags.h"
@@ -49,10 +52,12 @@ config::OptionTable MakeRunTable(RunOptions& options) {
   config::OptionTable table(
       {.program = "shoal run",
        .usage = "MODEL [options]",
-       .summary = "Serves a model from this machine: a coordinator, and groups of ranks that "
-                  "mpirun starts, and starts again when they are lost. Prints one line, `ready "
-                  "http://127.0.0.1:PORT` (or at the address of --bind), once a token has passed "
-                  "through all ranks of a group; everything else goes to stderr.",
+       .summary =
+           "Serves a model from this machine: a coordinator, and groups of ranks that "
+           "mpirun starts, and starts again when they are lost. Prints one line, `ready "
+           "http://127.0.0.1:PORT` (or at the address of --bind), once a token has passed "
+           "through all ranks of a group; everything else goes to stderr, where the RPC port is "
+           "told, too.",
        .epilog = kRunEpilog});
   gateway::CoordinatorOptions& coordinator = options.coordinator;
   AddCut(table, options.cut);
@@ -107,12 +112,18 @@ class RunWatch {
   explicit RunWatch(const RunOptions& options)
       : options_(options), ready_deadline_(Deadline::After(clock_, options.ready_timeout_ms)) {}
 
-  void OnListening(const gateway::Listening& where) { url_ = where.url; }
+  void OnListening(const gateway::Listening& where) {
+    where_ = {.rpc = Str("127.0.0.1:", where.rpc_port), .url = where.url};
+    note_.emplace(NotesFolder(), where_);
+  }
 
   void OnReady() {
     if (ready_) return;
     ready_ = true;
-    std::cout << "ready " << url_ << std::endl;
+    std::cerr << "shoal run: ready at " << where_.url
+              << "; for shoal status, explain, postmortem and "
+              << "drain: --coordinator " << where_.rpc << std::endl;
+    std::cout << "ready " << where_.url << std::endl;
     if (!std::cout) Fail("stdout cannot be written");
   }
 
@@ -157,7 +168,8 @@ class RunWatch {
   const RunOptions& options_;
   SteadyClock clock_;
   Deadline ready_deadline_;
-  std::string url_;
+  LocalCoordinator where_;
+  std::optional<CoordinatorNote> note_;
   bool ready_ = false;
   int status_ = 0;
 };

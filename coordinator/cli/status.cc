@@ -138,7 +138,7 @@ std::string HttpText(const HttpClient& client) {
 }
 
 std::string AskRpc(const StatusOptions& options, const std::string& key) {
-  rpc::Client client({.address = options.coordinator.address, .api_key = key});
+  rpc::Client client({.address = options.coordinator.FindAddress(), .api_key = key});
   return options.json ? gateway::StatusJson(client.Status()) + "\n" : RpcText(client);
 }
 

@@ -184,13 +184,57 @@ class BenchOverload(ProgramTest):
         lines = [element for element in drawing if element.tag.endswith("polyline")]
         self.assertEqual(len(lines), 3)  # The peak and two arms.
 
+    def test_a_layer_off_alone_is_told_by_what_the_others_caught(self):
+        result, _, text = self.measure("--without", "routing")
+        self.assertEqual([layer["arm"] for layer in result["layers"]],
+                         ["control", "protected", "no_routing"])
+        for layer in result["layers"]:
+            self.assertEqual(list(layer["caught"]), ["client_retry", "edge_limit", "admission", "routing",
+                                                     "degradation", "client_timeout"])
+        self.assertEqual([layer["holds"] is None for layer in result["layers"]], [True, True, False])
+        self.assertIn("whether the others hold without one", text)
+
     def test_wrong_lists_name_what_there_is(self):
+        status, _, log = bench("overload", "model.gguf", "--without", "control")
+        self.assertEqual(status, 2, log)
+        self.assertIn("client_retry, edge_limit, admission, routing, degradation", log)
         for flag, value, expected in (("--arms", "protected,none", "no_edge_limit"),
                                       ("--shapes", "square", "eighty_twenty"),
                                       ("--factors", "1,0", "1,2,10")):
             status, _, log = bench("overload", "model.gguf", flag, value)
             self.assertEqual(status, 2, log)
             self.assertIn(expected, log)
+
+
+class BenchRouter(ProgramTest):
+    def test_every_arm_is_answered_and_every_target_has_its_figure(self):
+        path = self.folder / "router.json"
+        status, output, log = bench("router", self.write_model("q4_1"), "--quick", "--seconds", 1,
+                                    "--rate", 50, "--count", 200, "--streams", 50, "--json", path)
+        self.assertEqual(status, 0, log)
+        result = json.loads(path.read_text())
+        self.assertEqual([core["groups"] for core in result["core"]], [8, 64])
+        for core in result["core"]:
+            self.assertEqual({one["count"] for one in core["decisions"]}, {200})
+            self.assertGreater(core["admissions"]["per_second"], 0)
+        beside = result["haproxy"] is not None
+        runs = {run["arm"]: run for run in result["hop"]["runs"]}
+        expected = {"coordinator", "groups"} | ({"backend", "haproxy", "haproxy_groups"} if beside else set())
+        self.assertEqual(set(runs), expected)
+        for run in runs.values():
+            self.assertEqual(run["failed"], 0, run)
+            self.assertLessEqual(run["p50_ms"], run["p99_ms"])
+        self.assertGreater(result["hop"]["door_admissions_per_second"][0], 0)
+        reached = [target["reached"] is not None for target in result["targets"]]
+        self.assertEqual(reached, [True, True, True, beside, beside])
+        self.assertIn("Targets", output)
+        if not beside:
+            self.assertIn("apt-get install -y haproxy", log)
+
+    def test_a_model_that_is_not_there_is_2(self):
+        status, _, log = bench("router", self.folder / "none.gguf", "--quick", "--count", 100)
+        self.assertEqual(status, 2, log)
+        self.assertIn("none.gguf", log)
 
 
 if __name__ == "__main__":

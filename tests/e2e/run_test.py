@@ -40,6 +40,35 @@ class RunAnswers(ProgramTest):
         self.assertEqual(request(running.url, "/v1/models")[1]["data"][0]["id"], "little")
         self.assertTrue(complete(running.url, PROMPT, max_tokens=3))
 
+    def test_tells_its_rpc_port_and_is_found_without_it(self):
+        environment = {"XDG_RUNTIME_DIR": str(self.folder)}
+        model = self.write_model("q4_1")
+        running = self.start_run(model, env=environment)
+        told = re.search(r"ready at (\S+); for shoal status, .*: --coordinator (127\.0\.0\.1:\d+)\n",
+                         running.log())
+        self.assertEqual(told[1], running.url)
+
+        def ask(*words):
+            return subprocess.run([program("shoal"), *words], capture_output=True, text=True,
+                                  timeout=programs.END_SECONDS, env={**os.environ, **environment})
+
+        found = ask("status", "--coordinator", told[2], "--json")
+        self.assertEqual(found.returncode, 0, found.stderr)
+        epoch = json.loads(found.stdout)["groups"][0]["epoch"]
+        with socket.socket() as usual:
+            if usual.connect_ex(("127.0.0.1", 7400)) == 0:
+                return  # Another coordinator of this machine has the port that is asked first.
+        self.assertEqual(json.loads(ask("status", "--json").stdout)["groups"][0]["epoch"], epoch)
+        second = self.start_run(model, env=environment)
+        several = ask("postmortem")
+        self.assertEqual(several.returncode, 2, several.stdout)
+        for words in (running.url, second.url, "say which one with --coordinator"):
+            self.assertIn(words, several.stderr)
+        self.assert_stops(second)
+        self.assertEqual(ask("postmortem").returncode, 0)
+        self.assert_stops(running)
+        self.assertEqual(list((self.folder / "shoal").iterdir()), [])
+
     def test_on_the_address_it_was_given_alone(self):
         running = self.start_run(self.write_model("q4_1"), "--bind", "127.0.0.2")
         self.assertTrue(running.url.startswith("http://127.0.0.2:"), running.url)

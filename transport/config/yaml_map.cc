@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <sstream>
 #include <utility>
 
 #include "transport/base/error.h"
 #include "transport/base/host/small_file.h"
 #include "transport/base/utf8.h"
+#include "transport/config/duration.h"
 
 namespace shoal::config {
 namespace {
@@ -27,22 +27,6 @@ template <typename T>
 bool ParseNumber(std::string_view text, T& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size();
-}
-
-// Result: -1 if it is none.
-int64_t ParseDurationMs(std::string_view text) {
-  static constexpr std::pair<std::string_view, int64_t> kUnits[] = {
-      {"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}};
-  if (text == "0") return 0;
-  for (const auto& [unit, factor] : kUnits) {
-    if (!text.ends_with(unit)) continue;
-    double number = 0;
-    if (!ParseNumber(text.substr(0, text.size() - unit.size()), number)) continue;
-    const double ms = number * static_cast<double>(factor);
-    if (!(ms >= 0) || ms > 1e15) return -1;
-    return std::llround(ms);
-  }
-  return -1;
 }
 
 // Errors: as YamlMap's.
@@ -232,11 +216,11 @@ int64_t YamlMap::DurationMs(std::string_view key, int64_t missing, IntRange rang
                                    " to ", range.highest, " ms");
   const auto text = Scalar(key, expected);
   if (!text) return missing;
-  const int64_t value = ParseDurationMs(*text);
-  if (value < range.lowest || value > range.highest) {
+  const auto value = ParseDurationMs(*text);
+  if (!value || *value < range.lowest || *value > range.highest) {
     Fail(key, Str("expected ", expected, ", found '", *text, "'"));
   }
-  return value;
+  return *value;
 }
 
 int YamlMap::Choice(std::string_view key, const std::vector<std::string>& words) {

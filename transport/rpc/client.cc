@@ -4,8 +4,10 @@
 #include <kj/timer.h>
 
 #include <algorithm>
+#include <atomic>
 #include <iterator>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "transport/base/clock.h"
@@ -22,6 +24,9 @@ namespace {
 // Between two attempts to go on.
 constexpr int64_t kPauseMinMs = 50;
 constexpr int64_t kPauseMaxMs = 500;
+
+// What the answer to a request whose time is over may take to come.
+constexpr int64_t kDeadlineGraceMs = 1'000;
 
 // Also of a reason that this build does not know: then to be tried again.
 BusyError ReadError(wire::Busy::Reader from) {
@@ -117,11 +122,20 @@ class Sink : public wire::TokenSink::Server {
 
 class Client::Impl {
  public:
+  using Guard = client::RetryGuard;
+
   explicit Impl(const ClientOptions& options)
-      : io_(kj::setupAsyncIo()), options_(options), guard_(options.retry, options.retry_draw) {
+      : Impl(options, std::make_shared<Guard>(options.retry, options.retry_draw)) {}
+
+  // `guard`: that of another one, whose requests and its own count together.
+  Impl(const ClientOptions& options, std::shared_ptr<Guard> guard)
+      : io_(kj::setupAsyncIo()), options_(options), guard_(std::move(guard)) {
     CheckAddress(options.address);
     Connect();
   }
+
+  const ClientOptions& options() const { return options_; }
+  const std::shared_ptr<Guard>& guard() const { return guard_; }
 
   GenerateResult Generate(const GenerateRequest& request,
                           const std::function<bool(const GenerateChunk&)>& on_chunk,
@@ -140,7 +154,7 @@ class Client::Impl {
         return attempt.result;
       } catch (Error& error) {  // Passed on, unless it can be made good.
         state.elapsed_ms = (clock.now() - begun_at) / kMillisecondNs;
-        const auto decision = guard_.OnFailure(state, FailureOf(error, attempt.heard));
+        const auto decision = guard_->OnFailure(state, FailureOf(error, attempt.heard));
         if (decision.give_up != client::GiveUp::kNone) {
           if (auto* const said = dynamic_cast<BusyError*>(&error)) said->attempts = state.attempt;
           throw;
@@ -215,7 +229,7 @@ class Client::Impl {
   // Once, and on as long as what was begun can be gone on with.
   void Ask(Attempt& attempt, int32_t number) {
     const auto now_ms = [] { return SteadyClock().now() / kMillisecondNs; };
-    if (!guard_.MaySend(number, now_ms())) {
+    if (!guard_->MaySend(number, now_ms())) {
       const std::string reason = client::RetryGuard::Throttled().code;
       throw BusyError(ErrorCode::kOverloaded,
                       Str(reason, ": coordinator ", options_.address, " refuses most of what this ",
@@ -226,10 +240,10 @@ class Client::Impl {
       AskServer(attempt);
     } catch (const Error& error) {
       const client::Failure failure = FailureOf(error, attempt.heard);
-      if (attempt.heard || !client::RetryGuard::IsBusy(failure)) guard_.OnAccepted(now_ms());
+      if (attempt.heard || !client::RetryGuard::IsBusy(failure)) guard_->OnAccepted(now_ms());
       throw;
     }
-    guard_.OnAccepted(now_ms());
+    guard_->OnAccepted(now_ms());
   }
 
   void AskServer(Attempt& attempt) {
@@ -420,7 +434,7 @@ class Client::Impl {
   const ClientOptions options_;
   std::optional<DialledConnection> connection_;
   wire::Coordinator::Client coordinator_ = nullptr;
-  client::RetryGuard guard_;
+  const std::shared_ptr<Guard> guard_;
 };
 
 Client::Client(const ClientOptions& options) : impl_(std::make_unique<Impl>(options)) {}
@@ -431,6 +445,85 @@ GenerateResult Client::Generate(const GenerateRequest& request,
                                 const std::function<bool(const GenerateChunk&)>& on_chunk,
                                 int64_t idle_timeout_ms) {
   return impl_->Generate(request, on_chunk, idle_timeout_ms);
+}
+
+namespace {
+
+// One request of a batch by a client, which is null as long as there is no connection.
+template <typename Connected>
+void RunItem(GenerateRequest request, const BatchOptions& options, Deadline deadline,
+             Connected&& connected, BatchItem& item) {
+  const SteadyClock clock;
+  int64_t idle_ms = options.idle_timeout_ms;
+  if (options.deadline_ms > 0) {
+    const int64_t left_ms = deadline.RemainingMs(clock);
+    if (left_ms <= 0) {
+      const std::string reason(ToString(BusyReason::kDeadlineExceeded));
+      item.error.emplace(ErrorCode::kDeadlineExceeded,
+                         Str(reason, ": the batch's ", options.deadline_ms,
+                             " ms were over before this request was asked"),
+                         reason);
+      return;
+    }
+    int64_t& own_ms = request.terms.deadline_ms;
+    own_ms = own_ms > 0 ? std::min(own_ms, left_ms) : left_ms;
+    idle_ms = std::min(idle_ms, left_ms + kDeadlineGraceMs);
+  }
+  try {
+    const auto take = [&item](const GenerateChunk& chunk) {
+      std::ranges::copy(chunk.update.tokens, std::back_inserter(item.tokens));
+      item.text += chunk.text;
+      return true;
+    };
+    item.result = connected().Generate(request, take, idle_ms);
+  } catch (const BusyError& error) {  // The item's own, as all that follows.
+    item.error = error;
+  } catch (const Error& error) {
+    item.error.emplace(error.code(), error.what(), "");
+  } catch (const std::exception& error) {
+    item.error.emplace(ErrorCode::kFailed, error.what(), "");
+  }
+}
+
+}  // namespace
+
+std::vector<BatchItem> Client::GenerateBatch(const std::vector<GenerateRequest>& requests,
+                                             const BatchOptions& options) {
+  if (options.concurrency < 1 || options.concurrency > kBatchConcurrencyMax) {
+    Throw(ErrorCode::kInvalidArgument, "concurrency: expected 1 to ", kBatchConcurrencyMax,
+          ", found ", options.concurrency);
+  }
+  if (options.deadline_ms < 0) {
+    Throw(ErrorCode::kInvalidArgument, "deadline_ms: expected 0 (none) or more, found ",
+          options.deadline_ms);
+  }
+  const SteadyClock clock;
+  const Deadline deadline = Deadline::After(clock, options.deadline_ms);
+  std::vector<BatchItem> items(requests.size());
+  std::atomic<size_t> next = 0;
+  // A connection belongs to the thread that makes it, and this thread has one already.
+  const auto work = [&] {
+    std::unique_ptr<Impl> client;
+    const auto connected = [&]() -> Impl& {
+      ClientOptions own = impl_->options();
+      if (options.deadline_ms > 0) {
+        const int64_t left_ms = std::max<int64_t>(1, deadline.RemainingMs(clock));
+        own.connect_timeout_ms = std::min(own.connect_timeout_ms, left_ms);
+        own.resume_timeout_ms = std::min(own.resume_timeout_ms, left_ms);
+      }
+      if (client == nullptr) client = std::make_unique<Impl>(own, impl_->guard());
+      return *client;
+    };
+    for (size_t i = next++; i < requests.size(); i = next++) {
+      RunItem(requests[i], options, deadline, connected, items[i]);
+    }
+  };
+  std::vector<std::jthread> threads;
+  for (size_t i = 0; i < std::min(options.concurrency, requests.size()); ++i) {
+    threads.emplace_back(work);
+  }
+  threads.clear();
+  return items;
 }
 
 std::vector<ServedModel> Client::Models() { return impl_->Models(); }

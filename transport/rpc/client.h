@@ -3,9 +3,11 @@
 // For upstream programs in C++: ask a coordinator for a generation and read its tokens as they
 // come.
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,6 +86,22 @@ struct GenerateResult {
   int32_t rung = 0;          // Of the coordinator's ladder.
 };
 
+constexpr size_t kBatchConcurrencyMax = 64;
+
+struct BatchOptions {
+  size_t concurrency = 8;   // Requests under way at once, each over a connection of its own.
+  int64_t deadline_ms = 0;  // For all of them together; what is not whole then is cut off. 0: none.
+  int64_t idle_timeout_ms = 60'000;  // As Generate's.
+};
+
+// What came of one request of a batch: of one that ended with an error, what came before it.
+struct BatchItem {
+  GenerateResult result{};
+  std::vector<int32_t> tokens{};
+  std::string text{};
+  std::optional<BusyError> error{};  // With an empty reason if the server said nothing.
+};
+
 // One connection at a time, used from one thread; every call waits for its answer.
 class Client {
  public:
@@ -104,6 +122,13 @@ class Client {
   GenerateResult Generate(const GenerateRequest& request,
                           const std::function<bool(const GenerateChunk&)>& on_chunk,
                           int64_t idle_timeout_ms = 60'000);
+
+  // Each a request of its own, whatever its prompt says: the results are in the order of the
+  // requests, and what becomes of one is nothing to the others. They share this client's throttle
+  // and retry budget. Errors: kInvalidArgument for a concurrency that is not 1 to
+  // kBatchConcurrencyMax or a deadline below 0; all else is in the items, of an empty batch none.
+  std::vector<BatchItem> GenerateBatch(const std::vector<GenerateRequest>& requests,
+                                       const BatchOptions& options = {});
 
   // Errors of both: kPeerLost, kDeadlineExceeded after connect_timeout_ms.
   std::vector<ServedModel> Models();

@@ -27,6 +27,7 @@ constexpr std::array kBenchmarks = {
     Benchmark{"exactness", BenchExactness, "Exact sums across ranks against sums of floats."},
     Benchmark{"overload", BenchOverload, "More load than a server can serve, protected and not."},
     Benchmark{"plan", BenchPlan, "The planner's prediction against measurement."},
+    Benchmark{"router", BenchRouter, "Choosing a group, admitting and passing on, beside HAProxy."},
     Benchmark{"serve", BenchServe, "A server's clients: latencies and throughput under load."},
 };
 

@@ -10,5 +10,6 @@ int BenchExactness(int argc, const char* const* argv);
 int BenchPlan(int argc, const char* const* argv);
 int BenchEngineVerb(int argc, const char* const* argv);
 int BenchOverload(int argc, const char* const* argv);
+int BenchRouter(int argc, const char* const* argv);
 
 }  // namespace shoal::cli

@@ -4,8 +4,10 @@
 #include <iomanip>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <utility>
 #include <vector>
 
+#include "transport/base/check.h"
 #include "transport/base/error.h"
 
 namespace shoal::cli {
@@ -40,11 +42,16 @@ PairedRatio ComparePairs(std::span<const nlohmann::ordered_json> runs,
   for (size_t i = 0; i < runs.size(); ++i) {
     ratios.push_back(FigureOf(runs[i], figure) / FigureOf(others[i], figure));
   }
-  std::sort(ratios.begin(), ratios.end());
-  const size_t middle = ratios.size() / 2;
+  return SpreadOf(std::move(ratios));
+}
+
+PairedRatio SpreadOf(std::vector<double> values) {
+  SHOAL_CHECK(!values.empty(), "a spread of nothing");
+  std::ranges::sort(values);
+  const size_t middle = values.size() / 2;
   const double median =
-      ratios.size() % 2 == 1 ? ratios[middle] : (ratios[middle - 1] + ratios[middle]) / 2;
-  return {median, ratios.front(), ratios.back()};
+      values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+  return {median, values.front(), values.back()};
 }
 
 }  // namespace shoal::cli

@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace shoal::cli {
 
@@ -19,6 +20,9 @@ struct PairedRatio {
   // "0.97 (0.95 to 0.99)"
   std::string ToText() const;
 };
+
+// Of the pairs' figures, whatever was made of each pair. Precondition: not empty.
+PairedRatio SpreadOf(std::vector<double> values);
 
 // The ratios runs[i][figure] / others[i][figure]. Preconditions: as many of both, at least one.
 // Errors: kFailed if a run lacks the figure.

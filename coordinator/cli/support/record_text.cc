@@ -1,22 +1,16 @@
 #include "coordinator/cli/support/record_text.h"
 
-#include <array>
-#include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <ctime>
 
-#include "coordinator/gateway/json/records_json.h"
 #include "transport/base/check.h"
 #include "transport/base/error.h"
+#include "transport/config/duration.h"
 
 namespace shoal::cli {
 namespace {
 
-struct Unit {
-  std::string_view name;
-  int64_t ms;
-};
-constexpr std::array<Unit, 4> kUnits = {{{"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}}};
 constexpr int64_t kLongestMs = 1'000LL * 3'600'000;
 
 }  // namespace
@@ -47,24 +41,31 @@ std::string DurationText(int64_t ms) {
 }
 
 int64_t ParseDurationMs(const std::string& flag, const std::string& text) {
-  int64_t count = 0;
-  const char* end = text.data() + text.size();
-  const auto parsed = std::from_chars(text.data(), end, count);
-  const std::string_view name(parsed.ptr, static_cast<size_t>(end - parsed.ptr));
-  for (const Unit& unit : kUnits) {
-    if (parsed.ec != std::errc() || name != unit.name) continue;
-    if (count >= 1 && count <= kLongestMs / unit.ms) return count * unit.ms;
-  }
+  const auto ms = config::ParseDurationMs(text);
+  if (ms && *ms >= 1 && *ms <= kLongestMs) return *ms;
   Throw(ErrorCode::kInvalidArgument, flag,
         ": expected a duration from 1ms to 1000h, such as 500ms, 30s, 10m or 2h, found '", text,
         "'");
 }
 
+std::string FigureText(double value) {
+  char text[32];
+  const double magnitude = std::abs(value);
+  if (value == std::floor(value) && magnitude < 1e15) {
+    std::snprintf(text, sizeof text, "%.0f", value);
+  } else if (magnitude >= 100) {
+    std::snprintf(text, sizeof text, "%.1f", value);
+  } else {
+    std::snprintf(text, sizeof text, "%.3g", value);
+  }
+  return text;
+}
+
 std::string FiguresText(const std::vector<RecordFigure>& figures) {
   std::string text;
   for (const RecordFigure& figure : figures) {
-    text += Str(text.empty() ? "" : ", ", figure.name, " ", gateway::FormatNumber(figure.value),
-                " (", figure.source, ")");
+    text += Str(text.empty() ? "" : ", ", figure.name, " ", FigureText(figure.value), " (",
+                figure.source, ")");
   }
   return text;
 }

@@ -16,15 +16,6 @@ constexpr std::array<std::string_view, kCauses> kCauseNames = {
 // For so long after the last lost group is back, what has piled up meanwhile is that loss's.
 constexpr TimeNs kBacklogNs = kSecondNs;
 
-// By what it measured, as its refusal says.
-CauseFound FindBreaker(const Record& record) {
-  for (const RecordFigure& figure : record.figures) {
-    const std::optional<Cause> cause = CauseOf(figure.name);
-    if (cause) return {*cause, Str(figure.source, " was open")};
-  }
-  return {Cause::kUnknown, "its record does not say what the breaker measured"};
-}
-
 }  // namespace
 
 std::string_view ToString(Cause cause) { return kCauseNames.at(static_cast<size_t>(cause)); }
@@ -43,6 +34,7 @@ std::optional<CauseFound> CauseFinder::Next(const Record& record) {
       return CauseFound{Cause::kOwnQuota, told};
     case BusyReason::kNoGroup:
     case BusyReason::kGroupLost:
+      return FindLoss(reason);
     case BusyReason::kRequestSuspect:
       return CauseFound{Cause::kLoss, told};
     case BusyReason::kDraining:
@@ -72,13 +64,32 @@ void CauseFinder::Follow(const Record& record) {
     case RecordKind::kEjected:
       if (record.group) away_.try_emplace(*record.group, record.time);
       return;
+    case RecordKind::kDrained:
+      if (record.group) drained_.insert(*record.group);
+      return;
     case RecordKind::kGroupReady:
     case RecordKind::kReturned:
+      if (record.group) drained_.erase(*record.group);
       if (record.group && away_.erase(*record.group) > 0 && away_.empty()) back_ = record.time;
+      return;
+    case RecordKind::kBreakerOpened:
+      for (const RecordFigure& figure : record.figures) {
+        if (!CauseOf(figure.name)) continue;
+        open_[figure.name] = away_.empty() ? std::nullopt : std::optional(away_.begin()->first);
+      }
       return;
     default:
       return;
   }
+}
+
+// Somebody who takes all groups out of service leaves as few as their loss does.
+CauseFound CauseFinder::FindLoss(BusyReason reason) const {
+  if (away_.empty() && !drained_.empty()) {
+    return {Cause::kStopping, Str(ToString(reason), " while group ", *drained_.begin(),
+                                  " was out of service, as it was told")};
+  }
+  return {Cause::kLoss, Str("it was told ", ToString(reason))};
 }
 
 // The same refusals come of too much load and of too few groups.
@@ -101,6 +112,22 @@ CauseFound CauseFinder::FindOverload(const Record& record) const {
     default:
       return {Cause::kCompute, Str(ToString(reason), " with all groups there")};
   }
+}
+
+// By what it measured, as its refusal says. What piled up because a group was lost keeps a breaker
+// open for longer than the group is away.
+CauseFound CauseFinder::FindBreaker(const Record& record) const {
+  for (const RecordFigure& figure : record.figures) {
+    const std::optional<Cause> cause = CauseOf(figure.name);
+    if (!cause) continue;
+    const auto opened = open_.find(figure.name);
+    if (opened != open_.end() && opened->second) {
+      return {Cause::kLoss,
+              Str(figure.source, " opened while group ", *opened->second, " was away")};
+    }
+    return {*cause, Str(figure.source, " was open")};
+  }
+  return {Cause::kUnknown, "its record does not say what the breaker measured"};
 }
 
 }  // namespace shoal::core

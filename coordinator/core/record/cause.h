@@ -40,10 +40,15 @@ class CauseFinder {
 
  private:
   void Follow(const Record& record);
+  CauseFound FindLoss(BusyReason reason) const;
   CauseFound FindOverload(const Record& record) const;
+  CauseFound FindBreaker(const Record& record) const;
 
   std::map<uint64_t, TimeNs> away_;  // Groups lost or ejected, since when.
+  std::set<uint64_t> drained_;       // Groups that left because they were asked to.
   std::optional<TimeNs> back_;       // When the last of them was back.
+  // By what a breaker measured that opened: a group that was away then.
+  std::map<std::string, std::optional<uint64_t>> open_;
 };
 
 }  // namespace shoal::core

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iterator>
 #include <optional>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "transport/base/check.h"
@@ -66,6 +67,16 @@ bool MaySee(const std::string& tenant, const Record& record) {
   return record.kind != RecordKind::kPolicyLoaded && record.kind != RecordKind::kPolicyRefused;
 }
 
+// What the streams of an answer have in common, of its id as its client knows it: "cmpl-" or
+// "chatcmpl-" and the first 24 hex digits of its streams' ids. The rest is 0.
+std::optional<StreamId> ParseAnswerId(std::string_view text) {
+  for (const std::string_view kind : {"cmpl-", "chatcmpl-"}) {
+    if (!text.starts_with(kind) || text.size() != kind.size() + 24) continue;
+    return ParseStreamId(std::string(text.substr(kind.size())) + "00000000");
+  }
+  return std::nullopt;
+}
+
 template <typename Index, typename Key>
 void ForgetIn(Index& index, const Key& key) {
   const auto entry = index.find(key);
@@ -108,15 +119,23 @@ void FlightRecorder::Forget() {
 FlightRecorder::Numbers FlightRecorder::NumbersOf(const std::string& request) const {
   std::string name = request;
   Cut(name, kNameBytesMax);
-  Numbers numbers;
-  const auto named = by_request_.find(name);
-  if (named != by_request_.end()) numbers = named->second;
-  const std::optional<StreamId> stream = ParseStreamId(request);
-  const auto streamed = stream ? by_stream_.find(*stream) : by_stream_.end();
-  if (streamed == by_stream_.end()) return numbers;
-  Numbers both;
-  std::ranges::set_union(numbers, streamed->second, std::back_inserter(both));
-  return both;
+  std::set<uint64_t> numbers;
+  const auto add = [&](const auto& index, const auto& key) {
+    const auto found = index.find(key);
+    if (found != index.end()) numbers.insert(found->second.begin(), found->second.end());
+  };
+  add(by_request_, name);
+  if (const std::optional<StreamId> stream = ParseStreamId(request)) add(by_stream_, *stream);
+  if (const std::optional<StreamId> first = ParseAnswerId(request)) {
+    const StreamId last{first->high, first->low | UINT32_MAX};
+    for (auto stream = by_stream_.lower_bound(*first);
+         stream != by_stream_.end() && stream->first <= last; ++stream) {
+      numbers.insert(stream->second.begin(), stream->second.end());
+      // What was refused before, and what another model did for it, has its request's name alone.
+      add(by_request_, At(stream->second.front()).request);
+    }
+  }
+  return {numbers.begin(), numbers.end()};
 }
 
 RecordPage FlightRecorder::Find(const RecordQuery& query) const {

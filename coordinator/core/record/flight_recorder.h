@@ -47,7 +47,7 @@ class FlightRecorder {
 
   void Forget();  // The oldest one.
   const Record& At(uint64_t number) const { return records_[number - records_.front().number]; }
-  // Those of a request that are named so, by its client or as a stream.
+  // Those of a request that are named so: by its client, as a stream, or as an answer over HTTP.
   Numbers NumbersOf(const std::string& request) const;
 
   const Clock& clock_;

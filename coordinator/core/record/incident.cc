@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -37,6 +38,7 @@ struct CauseSeen {
 // All that is counted in one pass.
 struct Count {
   SeenByName outcomes{};
+  SeenByName rungs{};  // Reasons of what a rung of the ladder answered.
   SeenByName reasons{};
   SeenByName classes{};
   SeenByName tenants{};
@@ -84,17 +86,61 @@ void AddWait(const Record& record, IncidentReport& report) {
   report.worst_waits.resize(kKept);
 }
 
-void CountRecord(const Record& record, CauseFinder& finder, Count& count) {
+// Upper halves of the streams by which rungs answered: the answer's own and the rung's number.
+std::set<uint64_t> FindRungStreams(std::span<const Record> records) {
+  std::set<uint64_t> streams;
+  for (const Record& record : records) {
+    if (record.kind != RecordKind::kDegraded) continue;
+    for (const RecordFigure& figure : record.figures) {
+      if (figure.name != "rung") continue;
+      streams.insert(record.stream.high + static_cast<uint64_t>(figure.value));
+    }
+  }
+  return streams;
+}
+
+// The numbers of those records that say that a request was not served, although a rung of the
+// ladder has answered it: what it was told before that nobody heard but the ladder.
+std::set<uint64_t> FindMadeGood(std::span<const Record> records) {
+  const std::set<uint64_t> rung_streams = FindRungStreams(records);
+  std::set<uint64_t> made_good;
+  std::map<std::pair<std::string, std::string>, std::vector<uint64_t>> untold;
+  for (const Record& record : records) {
+    if (record.request.empty()) continue;
+    const std::pair name(record.tenant, record.request);
+    switch (record.kind) {
+      case RecordKind::kRejected:
+      case RecordKind::kFailed:
+      case RecordKind::kExpired:
+        untold[name].push_back(record.number);
+        break;
+      case RecordKind::kDegraded:
+        made_good.insert(untold[name].begin(), untold[name].end());
+        untold.erase(name);
+        break;
+      case RecordKind::kFinished:  // The next one of that name is another request.
+        if (!rung_streams.contains(record.stream.high)) untold.erase(name);
+        break;
+      default:
+        break;
+    }
+  }
+  return made_good;
+}
+
+void CountRecord(const Record& record, bool made_good, CauseFinder& finder, Count& count) {
   count.outcomes[std::string(ToString(record.kind))].Add(record);
   if (record.kind == RecordKind::kGroupLost) count.losses[LossCauseOf(record)].Add(record);
-  if (record.kind == RecordKind::kRejected) {
-    count.reasons[std::string(record.reason ? ToString(*record.reason) : "unknown")].Add(record);
+  const std::string reason(record.reason ? ToString(*record.reason) : "unknown");
+  if (made_good) count.rungs[reason].Add(record);
+  if (record.kind == RecordKind::kRejected && !made_good) {
+    count.reasons[reason].Add(record);
     count.classes[std::string(record.service_class ? ToString(*record.service_class) : "none")].Add(
         record);
     count.tenants[record.tenant.empty() ? "default" : record.tenant].Add(record);
   }
   const auto found = finder.Next(record);
-  if (!found) return;
+  if (!found || made_good) return;
   if (record.reason) count.told[std::string(ToString(*record.reason))].Add(record);
   CauseSeen& cause = count.causes.at(static_cast<size_t>(found->cause));
   cause.seen.Add(record);
@@ -156,13 +202,15 @@ constexpr Advice kLossAdvice[] = {
     {"never_ready", "raise --join-timeout-ms if loading the model takes that long"},
 };
 
-void Advise(std::span<const Advice> table, const SeenByName& seen, std::string_view what,
-            IncidentReport& report) {
+// `one`, `more`: what was counted.
+void Advise(std::span<const Advice> table, const SeenByName& seen, std::string_view one,
+            std::string_view more, IncidentReport& report) {
   for (const Tally& tally : Sorted(seen)) {
     const auto advice = std::ranges::find(table, tally.name, &Advice::about);
     if (advice == table.end()) continue;
-    report.advice.push_back(Str(tally.name, " ", static_cast<int64_t>(tally.value), " ", what, " (",
-                                tally.source, "): ", advice->what));
+    report.advice.push_back(Str(tally.name, " ", static_cast<int64_t>(tally.value), " ",
+                                tally.value == 1 ? one : more, " (", tally.source,
+                                "): ", advice->what));
   }
 }
 
@@ -185,21 +233,23 @@ IncidentReport MakeIncidentReport(const RecordPage& page, int64_t since_ms) {
   report.forgotten = page.forgotten;
   Count count;
   CauseFinder finder;
+  const std::set<uint64_t> made_good = FindMadeGood(page.records);
   for (const Record& record : page.records) {
-    CountRecord(record, finder, count);
+    CountRecord(record, made_good.contains(record.number), finder, count);
     if (IsOfRegion(record.kind)) AddToTimeLine(record, report);
     if (record.kind == RecordKind::kFirstToken) AddWait(record, report);
   }
   LimitTimeLine(report);
   report.outcomes = Sorted(count.outcomes);
+  report.by_rung = Sorted(count.rungs);
   report.by_reason = Sorted(count.reasons);
   report.by_class = Sorted(count.classes);
   report.by_tenant = Sorted(count.tenants, IncidentReport::kTenantsMax);
   std::ranges::stable_sort(report.worst_waits, std::ranges::greater{}, &Tally::value);
   report.worst_waits.resize(std::min(report.worst_waits.size(), IncidentReport::kWaitsMax));
   report.causes = SharesOf(count);
-  Advise(kReasonAdvice, count.told, "times", report);
-  Advise(kLossAdvice, count.losses, "groups lost", report);
+  Advise(kReasonAdvice, count.told, "time", "times", report);
+  Advise(kLossAdvice, count.losses, "group lost", "groups lost", report);
   return report;
 }
 

@@ -42,12 +42,15 @@ struct IncidentReport {
   uint64_t forgotten = 0;
   std::vector<TimeLineEntry> time_line{};  // At most kTimeLineMax, the latest.
   int64_t time_line_left_out = 0;
-  std::vector<Tally> outcomes{};   // admitted, finished, rejected, ...
+  std::vector<Tally> outcomes{};  // admitted, finished, rejected, ...
+  // Of what the model refused or failed, by reason, and something else on the ladder answered: it
+  // is in none of those below.
+  std::vector<Tally> by_rung{};
   std::vector<Tally> by_reason{};  // Of what was rejected; the most frequent first, all three.
   std::vector<Tally> by_class{};
   std::vector<Tally> by_tenant{};    // At most kTenantsMax.
   std::vector<Tally> worst_waits{};  // By request, in ms until the first token; at most kWaitsMax.
-  std::vector<CauseShare> causes{};  // Of what was rejected, failed or expired.
+  std::vector<CauseShare> causes{};  // Of what was rejected, failed or expired, and not served.
   std::vector<std::string> advice{};
 
   static constexpr size_t kTimeLineMax = 200;

@@ -123,15 +123,18 @@ RetryQuestion Refused(int32_t attempts, int64_t retry_after_ms) {
 TEST(RetryRules, PatientClientsWaitAsToldRepeatThriceAndOnlyATenth) {
   RetryRules rules(/*patient=*/true, 1);
   EXPECT_EQ(rules.Next(Refused(1, 0)), std::nullopt) << "nothing may be repeated yet";
+  EXPECT_EQ(rules.Next(Refused(1, 500)), std::nullopt) << "nothing may be repeated yet";
   for (int i = 0; i < 25; ++i) rules.Begin(TrafficTenant::kNormal);
   const auto next = rules.Next(Refused(1, 500));
   ASSERT_TRUE(next.has_value());
   EXPECT_GE(*next, 10 * kSecondNs + 500 * kMillisecondNs);
   EXPECT_LE(*next, 10 * kSecondNs + 600 * kMillisecondNs);
   EXPECT_EQ(rules.Next(Refused(3, 0)), std::nullopt) << "the third attempt is the last";
+  EXPECT_EQ(rules.Next(Refused(3, 500)), std::nullopt) << "the third attempt is the last";
   EXPECT_EQ(rules.Next(Refused(1, 3'000)), std::nullopt) << "it would be too late";
   EXPECT_TRUE(rules.Next(Refused(2, -1)).has_value()) << "what was not repeated costs nothing";
   EXPECT_EQ(rules.Next(Refused(1, 0)), std::nullopt) << "25 calls allow for two";
+  EXPECT_EQ(rules.Next(Refused(1, 500)), std::nullopt) << "25 calls allow for two";
 }
 
 TEST(RetryRules, AngryClientsAskAtOnceUntilTheirDeadline) {

@@ -291,6 +291,33 @@ TEST(RegionService, CarriesARequestToAGroupAndItsTokensBack) {
   EXPECT_EQ(coordinator.journal_size(), 0u);
 }
 
+// More at once than the group holds, and two that are wrong: these alone end with an error.
+TEST(RegionService, AnswersABatchInItsOrderEachByItself) {
+  CoordinatorThread coordinator;
+  FakeWorker worker(coordinator.address(), 1);
+  ASSERT_TRUE(coordinator.WaitForReady(1));
+  rpc::Client client({.address = coordinator.address()});
+  std::vector<rpc::GenerateRequest> requests;
+  for (int32_t i = 0; i < 10; ++i) requests.push_back(Request({1, 10 + i}, 2));
+  requests[3].prompt = std::vector<int32_t>{1, 100};
+  requests[7].prompt = std::vector<int32_t>{};
+  const auto items = client.GenerateBatch(requests, {.concurrency = 3});
+  ASSERT_EQ(items.size(), 10u);
+  for (int32_t i = 0; i < 10; ++i) {
+    const rpc::BatchItem& item = items[static_cast<size_t>(i)];
+    if (i == 3 || i == 7) {
+      ASSERT_TRUE(item.error.has_value()) << i;
+      EXPECT_EQ(item.error->code(), ErrorCode::kInvalidArgument) << item.error->what();
+      continue;
+    }
+    ASSERT_FALSE(item.error.has_value()) << item.error->what();
+    EXPECT_EQ(item.tokens, (std::vector<int32_t>{11 + i, 12 + i}));
+    EXPECT_EQ(item.result.finish, FinishReason::kLength);
+  }
+  EXPECT_THAT(items[3].error->what(), HasSubstr("prompt[1] is 100"));
+  EXPECT_TRUE(client.GenerateBatch({}).empty());
+}
+
 TEST(RegionService, ServesEachRequestWithTheModelThatItNames) {
   CoordinatorThread coordinator;
   FakeWorker worker(coordinator.address(), 1);

@@ -113,6 +113,11 @@ class Explain(ByHand):
         [stream] = self.explain(rpc, story["stream"])
         self.assertEqual(stream["lines"], story["lines"])
 
+    def check_every_id(self, rpc, answer_id):
+        """The id in an answer's body, as its header's, finds it."""
+        self.assertTrue(answer_id.startswith("cmpl-"), answer_id)
+        self.assertEqual(self.explain(rpc, answer_id), self.explain(rpc, "finished-1"))
+
     def check_refused(self, rpc):
         [story] = self.explain(rpc, "refused-1")
         self.assertEqual((story["outcome"], story["reason"]), ("refused", "no_group"))
@@ -158,9 +163,11 @@ class Explain(ByHand):
     def test_tells_of_a_finished_a_refused_and_a_killed_request(self):
         url, rpc, groups = self.start_two_groups()
         answer = self.post(url, "finished-1", 5)
-        self.assertEqual(answer.status, 200, answer.read())
+        body = json.loads(answer.read())
+        self.assertEqual(answer.status, 200, body)
         number = self.kill_while_it_answers(url, rpc, groups)
         self.check_finished(rpc)
+        self.check_every_id(rpc, body["id"])
         self.check_refused(rpc)
         self.check_killed(rpc, number)
         self.check_report(rpc, number)

@@ -1,6 +1,6 @@
 // Why prompts are not merged into one text, and what a batch does instead.
 
-#include "transport/client/merged_prompts.h"
+#include "tests/transport/client/merged_prompts.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -51,6 +51,41 @@ TEST(ClientRetry, SaysThatTheCoordinatorIsBusyAndWhy) {
   EXPECT_EQ(RefusalOf(client, SmallRequest())->code(), ErrorCode::kDeadlineExceeded);
 }
 
+// The server takes each and says nothing more.
+TEST(ClientBatch, EndsAtItsDeadlineHoweverManyThereAre) {
+  ServerThread server;
+  Client client({.address = server.address(), .retry = {.profile = client::RetryProfile::kNone}});
+  const std::vector<GenerateRequest> requests(5, SmallRequest());
+  const auto items = client.GenerateBatch(requests, {.concurrency = 2, .deadline_ms = 100});
+  ASSERT_EQ(items.size(), 5u);
+  for (const BatchItem& item : items) {
+    ASSERT_TRUE(item.error.has_value());
+    EXPECT_EQ(item.error->code(), ErrorCode::kDeadlineExceeded) << item.error->what();
+  }
+  EXPECT_THAT(items[4].error->what(), HasSubstr("over before this request was asked"));
+  ASSERT_TRUE(server.Wait([](const auto& heard) { return heard.requests.size() == 2; }));
+  server.Run([](ClusterServer&) {});  // What it heard is settled.
+  EXPECT_TRUE(server.Wait([](const auto& heard) {
+    return heard.requests[0].terms.deadline_ms > 0 && heard.requests[0].terms.deadline_ms <= 100;
+  }));
+}
+
+TEST(ClientBatch, RefusesWhatCannotBe) {
+  ServerThread server;
+  Client client({.address = server.address()});
+  for (const BatchOptions& wrong : {BatchOptions{.concurrency = 0}, BatchOptions{.concurrency = 65},
+                                    BatchOptions{.deadline_ms = -1}}) {
+    try {
+      client.GenerateBatch({SmallRequest()}, wrong);
+      ADD_FAILURE() << "taken";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      EXPECT_THAT(error.what(), HasSubstr("found"));
+    }
+  }
+  EXPECT_TRUE(client.GenerateBatch({}).empty());
+}
+
 StreamError BusyFor(int64_t retry_after_ms) {
   StreamError refusal = MakeStreamError(BusyReason::kQueueFull, "full");
   refusal.retry_after_ms = retry_after_ms;

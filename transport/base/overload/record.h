@@ -80,7 +80,7 @@ struct Record {
 };
 
 struct RecordQuery {
-  std::string request{};  // RequestTerms::name, or a stream's id. Empty: all.
+  std::string request{};  // RequestTerms::name, or the id of a stream or an answer. Empty: all.
   // Of that tenant's requests ("": the default one's), and of what every tenant may know: groups,
   // breakers, the ladder. None: of everybody, and what policy files were read as well.
   std::optional<std::string> tenant{};

@@ -60,6 +60,10 @@ JSON (--json): an object with
     lateness_ms         {count, p50, p99} of this program: from a call's being due to its being sent
     recovery_seconds    storm only: after the storm, until at least 95 % of the calls of each second
                         are good; null: not within the calm
+  layers                one object for each storm: {arm, caught: what each layer caught, and what
+                        clients gave up on; goodput_share, vip_success, recovery_seconds, holds:
+                        without that layer vip fares nearer to protected than to control; null for
+                        these two and where one of them was not run}
   targets               [{target, wanted, reached, met}]; null where nothing was measured
 )";
 

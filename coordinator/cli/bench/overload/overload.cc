@@ -44,6 +44,7 @@ struct OverloadOptions {
   int64_t seed = 1;
   std::string arms;
   std::string shapes;
+  std::string without;
   std::string factors = "1,2,10";
   std::string breaker_rules;
   std::string ladder;
@@ -83,6 +84,10 @@ config::OptionTable MakeOverloadTable(OverloadOptions& options) {
   table.AddString(
       "shapes", "NAME,...", options.shapes,
       "Only those. Empty: in the arms protected and control all, in the others storms.");
+  table.AddString("without", "LAYER,...", options.without,
+                  "Storms alone, with all layers, with none, and without each of those: "
+                  "client_retry, edge_limit, admission, routing, degradation. Instead of --arms "
+                  "and --shapes.");
   table.AddString("factors", "F,...", options.factors, "Of the capacity; a storm has 10.");
   table.AddString("breaker-rules", "FILE", options.breaker_rules,
                   "For the coordinator, in every arm. Without, the routing layer has groups that "
@@ -180,7 +185,28 @@ std::vector<double> ParseFactors(const std::string& list) {
   return factors;
 }
 
+// Each layer's arm, and those that it is compared with.
+RunPlan PlanWithout(const OverloadOptions& options) {
+  if (!options.arms.empty() || !options.shapes.empty()) {
+    Throw(ErrorCode::kInvalidArgument,
+          "--without says which arms and shapes to run: leave out --arms and --shapes");
+  }
+  const std::vector<Arm> arms = AllArms();
+  const auto layer = [](const Arm& arm) {
+    return arm.name.starts_with("no_") ? arm.name.substr(3) : std::string();
+  };
+  const auto of_layers =
+      std::ranges::find_if(arms, [&](const Arm& arm) { return layer(arm) != ""; });
+  RunPlan plan{.arms = {arms.begin(), of_layers}, .shapes = {LoadShape::kStorm}, .factors = {}};
+  const auto chosen =
+      Choose("--without", options.without, std::vector<Arm>(of_layers, arms.end()), layer);
+  plan.arms.insert(plan.arms.end(), chosen.begin(), chosen.end());
+  plan.factors = ParseFactors(options.factors);
+  return plan;
+}
+
 RunPlan MakePlan(const OverloadOptions& options) {
+  if (!options.without.empty()) return PlanWithout(options);
   RunPlan plan;
   plan.arms = Choose("--arms", options.arms, AllArms(), [](const Arm& arm) { return arm.name; });
   if (plan.arms.empty()) plan.arms = AllArms();

@@ -95,37 +95,70 @@ std::string LayerOf(const std::string& outcome) {
   return found == kLayers.end() ? "" : found->second;
 }
 
-std::string LayerLine(const Json& run) {
-  std::map<std::string, int64_t> caught = {{"client_retry", run["retries_withheld"].get<int64_t>()},
-                                           {"degradation", run["degraded"].get<int64_t>()}};
+constexpr const char* kLayers[] = {"client_retry", "edge_limit", "admission", "routing",
+                                   "degradation"};
+
+Json VipSuccess(const Json* storm) {
+  return storm == nullptr ? Json(nullptr) : (*storm)["classes"]["vip"]["success"];
+}
+
+// What each layer caught in a storm.
+Json CaughtBy(const Json& run) {
+  Json caught = Json::object();
+  for (const char* layer : kLayers) caught[layer] = 0;
+  caught["client_retry"] = run["retries_withheld"];
+  caught["degradation"] = run["degraded"];
   for (const auto& [outcome, count] : run["outcomes"].items()) {
     const std::string layer = LayerOf(outcome);
-    if (!layer.empty()) caught[layer] += count.get<int64_t>();
+    if (!layer.empty()) caught[layer] = caught[layer].get<int64_t>() + count.get<int64_t>();
   }
-  std::ostringstream out;
-  out << std::left << std::setw(18) << run["arm"].get<std::string>() << std::right;
-  for (const char* layer : {"client_retry", "edge_limit", "admission", "routing", "degradation"}) {
-    out << std::setw(16) << caught[layer];
+  caught["client_timeout"] = run["outcomes"].value("client_timeout", Json(0));
+  return caught;
+}
+
+// Without one layer the others hold if vip fares nearer to how it does with all than with none.
+Json Holds(const Json& result, const Json& run) {
+  if (!run["arm"].get<std::string>().starts_with("no_")) return nullptr;
+  const Json all = VipSuccess(FindRun(result, "protected", "storm", run["factor"]));
+  const Json none = VipSuccess(FindRun(result, "control", "storm", run["factor"]));
+  const Json without = VipSuccess(&run);
+  if (!all.is_number() || !none.is_number() || !without.is_number()) return nullptr;
+  return 2 * without.get<double>() >= all.get<double>() + none.get<double>();
+}
+
+Json MakeLayers(const Json& result) {
+  Json layers = Json::array();
+  for (const Json& run : result["runs"]) {
+    if (run["shape"] != "storm") continue;
+    layers.push_back({{"arm", run["arm"]},
+                      {"caught", CaughtBy(run)},
+                      {"goodput_share", run["goodput_share"]},
+                      {"vip_success", VipSuccess(&run)},
+                      {"recovery_seconds", run["recovery_seconds"]},
+                      {"holds", Holds(result, run)}});
   }
-  const Json timeout = run["outcomes"].value("client_timeout", Json(0));
-  out << Cell(timeout, 16, 0) << Cell(run["goodput_share"], 9, 0, 100)
-      << Cell(run["classes"]["vip"]["success"], 9, 1, 100) << Cell(run["recovery_seconds"], 9, 1)
-      << "\n";
-  return out.str();
+  return layers;
 }
 
 void WriteLayers(const Json& result, std::ostream& out) {
   out << "\nWhat each layer caught in a storm (attempts refused or late; for client_retry, retries "
-         "not made):\n"
+         "not made),\nand whether the others hold without one: vip fares nearer to protected than "
+         "to "
+         "control:\n"
       << std::left << std::setw(18) << "arm" << std::right;
-  for (const char* name :
-       {"client_retry", "edge_limit", "admission", "routing", "degradation", "client_timeout"}) {
-    out << std::setw(16) << name;
-  }
-  out << std::setw(9) << "goodput%" << std::setw(9) << "vip%" << std::setw(9) << "recov.s"
-      << "\n";
-  for (const Json& run : result["runs"]) {
-    if (run["shape"] == "storm") out << LayerLine(run);
+  for (const char* layer : kLayers) out << std::setw(16) << layer;
+  out << std::setw(16) << "client_timeout" << std::setw(9) << "goodput%" << std::setw(9) << "vip%"
+      << std::setw(9) << "recov.s" << std::setw(9) << "holds\n";
+  for (const Json& layer : result["layers"]) {
+    out << std::left << std::setw(18) << layer["arm"].get<std::string>() << std::right;
+    for (const auto& [name, count] : layer["caught"].items()) out << Cell(count, 16, 0);
+    const Json& holds = layer["holds"];
+    out << Cell(layer["goodput_share"], 9, 0, 100) << Cell(layer["vip_success"], 9, 1, 100)
+        << Cell(layer["recovery_seconds"], 9, 1) << std::setw(8)
+        << (holds.is_null()     ? "-"
+            : holds.get<bool>() ? "yes"
+                                : "no")
+        << "\n";
   }
 }
 
@@ -154,6 +187,7 @@ void CompleteResult(Json& result) {
           both ? Json(first.get<double>() / unloaded.get<double>()) : Json(nullptr);
     }
   }
+  result["layers"] = MakeLayers(result);
   result["targets"] = Json::array();
   for (const Target& target : Targets()) {
     const Json reached = target.reached(result);

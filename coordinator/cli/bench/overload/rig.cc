@@ -20,7 +20,9 @@ constexpr int64_t kRigReadyMs = 60'000;
 constexpr int64_t kPollMs = 50;
 constexpr int64_t kRigStopMs = 5'000;
 constexpr size_t kLastLines = 20;
-constexpr std::string_view kReadyLine = "ready ";
+// What its log says of its two ports, before each.
+constexpr std::string_view kHttpPort = "HTTP on ";
+constexpr std::string_view kRpcPort = ", workers and upstream programs on ";
 // Of the capacity. With vip's fifth it is 1.6 times as much.
 constexpr std::array<double, kTrafficTenants> kEdgeShares = {0, 0.9, 0.5};
 constexpr std::array<int, kTrafficTenants> kWeights = {4, 2, 1};
@@ -34,10 +36,12 @@ std::vector<std::string> CoordinatorCommand(const RigOptions& options) {
   add("--model", options.model);
   add("--port", "0");
   add("--rpc-port", "0");
-  add("--executor", "local");
-  add("--groups", std::to_string(options.groups));
-  add("--threads", "1");
-  add("--sequences-max", std::to_string(options.sequences_max));
+  if (options.groups > 0) {
+    add("--executor", "local");
+    add("--groups", std::to_string(options.groups));
+    add("--threads", "1");
+    add("--sequences-max", std::to_string(options.sequences_max));
+  }
   add("--protections", options.protections);
   add("--tenants-file", options.tenants_file);
   add("--breaker-rules", options.breaker_rules);
@@ -106,13 +110,19 @@ std::string ScratchFolder::Write(const std::string& name, const std::string& tex
 struct Rig::Lines {
   void Add(std::string_view line) {
     const std::lock_guard<std::mutex> lock(mutex);
-    if (line.starts_with(kReadyLine)) url = line.substr(kReadyLine.size());
+    const size_t http_at = line.find(kHttpPort);
+    const size_t rpc_at = line.find(kRpcPort);
+    if (http_at != line.npos && rpc_at != line.npos) {
+      http = line.substr(http_at + kHttpPort.size(), rpc_at - http_at - kHttpPort.size());
+      rpc = line.substr(rpc_at + kRpcPort.size());
+    }
     last.emplace_back(line);
     if (last.size() > kLastLines) last.pop_front();
   }
 
   std::mutex mutex;  // The child's thread adds, this one looks.
-  std::string url;
+  std::string http;  // HOST:PORT; empty: it does not listen yet.
+  std::string rpc;
   std::deque<std::string> last;
 };
 
@@ -121,21 +131,24 @@ Rig::Rig(const RigOptions& options) : lines_(std::make_shared<Lines>()) {
   const auto add = [lines = lines_](std::string_view line) { lines->Add(line); };
   child_ = std::make_unique<launch::ChildProcess>(
       launch::ChildOptions{.command = command, .on_stdout = add, .on_stderr = add});
-  const SteadyClock clock;
-  const Deadline deadline = Deadline::After(clock, kRigReadyMs);
-  std::string url;
-  while (url.empty()) {
-    if (child_->WaitFor(kPollMs)) Fail("ended before it was ready");
-    if (deadline.Passed(clock)) Fail("was not ready after a minute");
-    const std::lock_guard<std::mutex> lock(lines_->mutex);
-    url = lines_->url;
-  }
-  address_ = ParseHttpUrl(url);
-  AwaitGroups(url, options.groups);
+  AwaitPorts();
+  AwaitGroups(options.groups);
 }
 
-void Rig::AwaitGroups(const std::string& url, int32_t groups) {
-  const HttpClient client(url, TenantKeys()[0]);
+void Rig::AwaitPorts() {
+  const SteadyClock clock;
+  const Deadline deadline = Deadline::After(clock, kRigReadyMs);
+  while (rpc_address_.empty()) {
+    if (child_->WaitFor(kPollMs)) Fail("ended before it listened");
+    if (deadline.Passed(clock)) Fail("did not listen after a minute");
+    const std::lock_guard<std::mutex> lock(lines_->mutex);
+    if (!lines_->http.empty()) address_ = ParseHttpUrl("http://" + lines_->http);
+    rpc_address_ = lines_->rpc;
+  }
+}
+
+void Rig::AwaitGroups(int32_t groups) {
+  const HttpClient client("http://" + address_.host + ":" + address_.port, TenantKeys()[0]);
   const std::string wanted = Str("\nshoal_groups_ready ", groups, "\n");
   const SteadyClock clock;
   const Deadline deadline = Deadline::After(clock, kRigReadyMs);

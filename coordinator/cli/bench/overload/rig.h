@@ -2,6 +2,8 @@
 
 // The server of an overload benchmark: a coordinator and its groups, with tenants and keys.
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -16,7 +18,7 @@ namespace shoal::cli {
 
 struct RigOptions {
   std::string model;
-  int32_t groups = 2;
+  int32_t groups = 2;         // That it starts. 0: others join it.
   int32_t sequences_max = 4;  // Of each group.
   std::string protections = "all";
   // Files for shoal-coordinator; empty: none.
@@ -59,21 +61,27 @@ class ScratchFolder {
 // shoal-coordinator, which starts its groups by mpirun. Nothing of it outlives this object.
 class Rig {
  public:
-  // Returns when all groups are ready. Errors: kFailed, with the last lines that it wrote, if it
-  // ends or is not ready within a minute.
+  // Returns when all groups that it starts are ready. Errors: kFailed, with the last lines that it
+  // wrote, if it ends or is not ready within a minute.
   explicit Rig(const RigOptions& options);
 
   const HttpAddress& address() const { return address_; }
+  // "127.0.0.1:7400": where workers and upstream programs join.
+  const std::string& rpc_address() const { return rpc_address_; }
+  pid_t pid() const { return child_->pid(); }
+  // Until so many groups are ready. Errors: as the constructor.
+  void AwaitGroups(int32_t groups);
 
  private:
   struct Lines;
 
   [[noreturn]] void Fail(const std::string& what);
-  void AwaitGroups(const std::string& url, int32_t groups);
+  void AwaitPorts();
 
   std::shared_ptr<Lines> lines_;
   std::unique_ptr<launch::ChildProcess> child_;
   HttpAddress address_;
+  std::string rpc_address_;
 };
 
 }  // namespace shoal::cli

@@ -49,6 +49,24 @@ TEST_F(FlightRecorderTest, FindsTheRecordsOfARequestByItsNameAndByItsStream) {
   EXPECT_THAT(recorder_.Find({}).records, SizeIs(3));
 }
 
+// Choices of one answer differ in the last digits; a rung's stream is another one.
+TEST_F(FlightRecorderTest, FindsAllOfAnAnswerByTheIdThatItsClientKnows) {
+  const std::string id = "0123456789abcdef01234567";
+  recorder_.Note({.kind = RecordKind::kRejected, .request = "a", .reason = BusyReason::kQueueFull});
+  Note("a", {0x0123456789abcdef, 0x0123456700000001});
+  Note("a", {0x0123456789abcdef, 0x01234567ffffffff});
+  Note("a", {0x0123456789abcdf0, 0x0123456700000001});
+  Note("b", {0x0123456789abcdef, 0x0123456800000000});
+  Note("", {7, 0});
+  EXPECT_THAT(NumbersIn(recorder_.Find({.request = "cmpl-" + id})), ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(NumbersIn(recorder_.Find({.request = "chatcmpl-" + id})), ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(NumbersIn(recorder_.Find({.request = "cmpl-000000000000000700000000"})),
+              ElementsAre(6));
+  EXPECT_THAT(recorder_.Find({.request = "other-" + id}).records, IsEmpty());
+  EXPECT_THAT(recorder_.Find({.request = "cmpl-" + id + "0"}).records, IsEmpty());
+  EXPECT_THAT(recorder_.Find({.request = "cmpl-" + std::string(24, 'x')}).records, IsEmpty());
+}
+
 TEST_F(FlightRecorderTest, FindsWhatIsNotOlderAndSaysHowFarItReaches) {
   clock_.Advance(5'000);
   Note("old");

@@ -73,22 +73,43 @@ TEST(CauseFinder, TellsTooMuchLoadFromTooFewGroups) {
   EXPECT_EQ(LastCause({lost, back, Rejected(BusyReason::kQueueFull, 9'000)}), Cause::kPool);
 }
 
+TEST(CauseFinder, TellsGroupsThatWereDrainedFromThoseThatWereLost) {
+  const Record drained{.kind = RecordKind::kDrained, .group = 1};
+  const Record lost{.kind = RecordKind::kGroupLost, .group = 2};
+  const Record back{.kind = RecordKind::kGroupReady, .group = 1};
+  EXPECT_EQ(LastCause({Rejected(BusyReason::kNoGroup)}), Cause::kLoss);
+  EXPECT_EQ(LastCause({drained, Rejected(BusyReason::kNoGroup)}), Cause::kStopping);
+  EXPECT_EQ(LastCause({drained, lost, Rejected(BusyReason::kNoGroup)}), Cause::kLoss);
+  EXPECT_EQ(LastCause({drained, back, Rejected(BusyReason::kGroupLost)}), Cause::kLoss);
+}
+
 TEST(CauseFinder, TakesABreakersCauseFromWhatItMeasures) {
   const std::map<std::string, Cause> causes = {
       {"gpu_utilization", Cause::kCompute}, {"cpu_utilization", Cause::kCompute},
       {"queue_wait_ms", Cause::kCompute},   {"kv_used", Cause::kPool},
       {"queue_length", Cause::kPool},       {"error_rate", Cause::kLoss}};
-  Record refused = Rejected(BusyReason::kBreakerOpen);
-  EXPECT_EQ(LastCause({refused}), Cause::kUnknown);
+  EXPECT_EQ(LastCause({Rejected(BusyReason::kBreakerOpen)}), Cause::kUnknown);
   // Another breaker's opening says nothing of it.
-  const Record other{.kind = RecordKind::kBreakerOpened,
-                     .detail = "another",
-                     .figures = {{"error_rate", 50, "the region's readings"}}};
+  const auto opened = [](const std::string& metric) {
+    return Record{.kind = RecordKind::kBreakerOpened,
+                  .detail = "rule",
+                  .figures = {{metric, 50, "the region's readings"}}};
+  };
+  const auto refused_by = [](const std::string& metric, int64_t at_ms = 0) {
+    Record record = Rejected(BusyReason::kBreakerOpen, at_ms);
+    record.figures = {{"retry_after_ms", 1, "what it was told"},
+                      LimitOf({.metric = metric, .threshold = 90, .line = 3})};
+    return record;
+  };
   for (const std::string& metric : MetricNames()) {
-    refused.figures = {{"retry_after_ms", 1, "what it was told"},
-                       LimitOf({.metric = metric, .threshold = 90, .line = 3})};
-    EXPECT_EQ(LastCause({other, refused}), causes.at(metric)) << metric;
+    EXPECT_EQ(LastCause({opened("error_rate"), refused_by(metric)}), causes.at(metric)) << metric;
   }
+  // What piled up because a group was lost opened it, and it is still open when that one is back.
+  const Record lost{.kind = RecordKind::kGroupLost, .group = 1};
+  const Record back{.kind = RecordKind::kGroupReady, .group = 1};
+  const Record later = refused_by("queue_length", 60'000);
+  EXPECT_EQ(LastCause({lost, opened("queue_length"), back, later}), Cause::kLoss);
+  EXPECT_EQ(LastCause({lost, back, opened("queue_length"), later}), Cause::kPool);
 }
 
 TEST(CauseFinder, HasNoneForWhatWasServed) {
@@ -226,6 +247,43 @@ TEST(MakeIncidentReport, TellsWhatHappenedToGroupsBreakersRungsAndPolicies) {
   EXPECT_EQ(report.time_line[0].what, "group_lost, group 1: silent: no heartbeat");
   EXPECT_EQ(report.time_line[4].record, 5U);
   EXPECT_THAT(report.advice, Contains(HasSubstr("--heartbeats-missed-max")));
+  EXPECT_THAT(report.advice, Contains(HasSubstr("silent 1 group lost (record 1): ")));
+}
+
+// What the ladder answered was served; what it was refused before is told apart, with its source.
+TEST(MakeIncidentReport, CountsADegradedAnswerAsServed) {
+  const auto of = [](RecordKind kind, const std::string& request, const std::string& tenant = "") {
+    return Record{
+        .kind = kind, .request = request, .tenant = tenant, .reason = BusyReason::kQueueFull};
+  };
+  Tape tape;
+  tape.Note(1, of(RecordKind::kRejected, "a"));
+  tape.Note(2, of(RecordKind::kRejected, "a"));
+  tape.Note(3, of(RecordKind::kRejected, "a", "other"));
+  tape.Note(4, of(RecordKind::kFailed, "b"));
+  tape.Note(5, of(RecordKind::kDegraded, "a"));
+  // A rung's answer may have ended before it is noted that it was one.
+  Record finished = of(RecordKind::kFinished, "b");
+  finished.stream = {12, 1};
+  tape.Note(5, finished);
+  Record degraded = of(RecordKind::kDegraded, "b");
+  degraded.stream = {10, 1};
+  degraded.figures = {{"rung", 2, "the ladder"}};
+  tape.Note(6, degraded);
+  tape.Note(7, of(RecordKind::kRejected, "c"));
+  tape.Note(8, of(RecordKind::kFinished, "c"));
+  tape.Note(9, of(RecordKind::kDegraded, "c"));
+  tape.Note(10, of(RecordKind::kRejected, ""));
+  const IncidentReport report = MakeIncidentReport(tape.page(), 0);
+  ASSERT_THAT(report.by_rung, SizeIs(1));
+  EXPECT_EQ(report.by_rung[0].name, "queue_full");
+  EXPECT_EQ(report.by_rung[0].value, 3);
+  EXPECT_EQ(report.by_rung[0].source, "records 1 to 4");
+  ASSERT_THAT(report.by_reason, SizeIs(1));
+  EXPECT_EQ(report.by_reason[0].value, 3);
+  ASSERT_THAT(report.causes, SizeIs(1));
+  EXPECT_EQ(report.causes[0].count, 3);
+  EXPECT_THAT(report.advice, ElementsAre(HasSubstr("queue_full 3 times")));
 }
 
 TEST(MakeIncidentReport, NamesTheLongestWaits) {

@@ -1,9 +1,9 @@
 #pragma once
 
 // Several prompts as one text: a published trick to save calls. Do not use it; it is here so that
-// what is wrong with it can be shown (tests/transport/client/merged_prompts_test.cc). The model
-// reads all prompts in one context, so each answer depends on the others' texts, and one that holds
-// the separator changes where the others begin. GenerateBatch does neither.
+// what is wrong with it can be shown (merged_prompts_test.cc). The model reads all prompts in one
+// context, so each answer depends on the others' texts, and one that holds the separator changes
+// where the others begin. GenerateBatch does neither.
 
 #include <string>
 #include <string_view>
