@@ -16,6 +16,9 @@ void Checker::NewRegion() {
   placed_.clear();
   ready_at_.clear();
   status_ = {};
+  overload_.NewRegion();
+  order_.NewRegion();
+  outliers_.NewRegion();
 }
 
 std::optional<uint64_t> Checker::FindNumber(ConnectionId leader, uint64_t epoch) const {
@@ -36,6 +39,7 @@ void Checker::Registered(ConnectionId connection, const std::shared_ptr<FakeGrou
     }
     epoch_max_ = std::max(epoch_max_, outcome.epoch);
     member = {group, outcome.epoch, 0, false};
+    outliers_.Forget(outcome.group);
   }
   if (outcome.continued) {
     ++context_.counters.rejoined;
@@ -54,15 +58,93 @@ void Checker::Registered(ConnectionId connection, const std::shared_ptr<FakeGrou
   if (rank.rank == 0) member.leader = connection;
 }
 
-void Checker::Updated(const std::vector<SequenceUpdate>& updates) {
+namespace {
+
+// A leader gives a sequence up without a reason, which is its group's fault.
+bool IsGivenUp(const SequenceUpdate& update) {
+  return update.finish == FinishReason::kCancelled && !update.no_room && update.detail.empty();
+}
+
+// Requests that wait, here and by what groups say.
+double CountWaiting(const Region& region) {
+  int64_t waiting = std::ranges::count_if(region.streams(),
+                                          [](const auto& entry) { return !entry.second.group; });
+  for (const auto& [number, group] : region.groups()) {
+    if (group.state == GroupState::kReady && group.stats) waiting += group.stats->requests_waiting;
+  }
+  return static_cast<double>(waiting);
+}
+
+}  // namespace
+
+void Checker::Updates(const std::vector<SequenceUpdate>& updates, const Region& region) {
+  outcomes_.clear();
+  for (const SequenceUpdate& update : updates) {
+    const bool cancelled = update.finish == FinishReason::kCancelled;
+    if (update.finish == FinishReason::kNone || (cancelled && !IsGivenUp(update))) continue;
+    const bool well = !cancelled && update.finish != FinishReason::kNumericError;
+    for (const auto& [id, stream] : region.streams()) {
+      if (stream.group && stream.sequence == update.id) {
+        outcomes_.push_back({well, !overload_.MayBeOverdue(id)});
+      }
+    }
+  }
+}
+
+void Checker::NoteOutcome(uint64_t number, bool well, bool sure) {
+  overload_.breaker().Ended(well, sure);
+  const auto member = members_.find(number);
+  if (member != members_.end()) outliers_.Ended(number, *member->second.group, well, sure);
+}
+
+void Checker::Updated(ConnectionId leader, uint64_t epoch,
+                      const std::vector<SequenceUpdate>& updates, bool there) {
+  const std::optional<uint64_t> number = FindNumber(leader, epoch);
+  for (const Outcome& outcome : outcomes_) {
+    if (number) NoteOutcome(*number, outcome.well, outcome.sure && there);
+  }
+  if (there) return Apply(updates);
+  // What came before the update that was not right was taken.
+  for (const SequenceUpdate& update : updates) {
+    const auto placed = placed_.find(update.id);
+    if (placed == placed_.end()) continue;
+    known_[placed->second].prompt_logprobs_perhaps =
+        static_cast<size_t>(update.prompt_logprobs_before) + update.prompt_logprobs.size();
+  }
+}
+
+void Checker::Ticks(const Region& region) {
+  outliers_.Ticks();
+  waiting_ = CountWaiting(region);
+  placed_count_ = 0;
+}
+
+void Checker::Ticked(const Region& region) {
+  const double after = CountWaiting(region);
+  if (!context_.swarm.overload.guard.breakers.empty()) {
+    overload_.breaker().Ticked(std::min(waiting_, after),
+                               std::max(waiting_, after) + static_cast<double>(placed_count_),
+                               region.status().breakers);
+  }
+  for (const auto& [number, member] : members_) outliers_.Ticked(number, *member.group, region);
+  outliers_.SettleTick(region);
+}
+
+void Checker::Apply(const std::vector<SequenceUpdate>& updates) {
   for (const SequenceUpdate& update : updates) {
     const auto placed = placed_.find(update.id);
     if (placed == placed_.end()) continue;
     Known& known = known_[placed->second];
-    known.prompt_logprobs =
-        std::max(known.prompt_logprobs, static_cast<size_t>(update.prompt_logprobs_before) +
-                                            update.prompt_logprobs.size());
+    const bool is_cancelled = update.finish == FinishReason::kCancelled;
+    // What is given up brings nothing any more.
+    if (!is_cancelled) {
+      known.prompt_logprobs =
+          std::max(known.prompt_logprobs, static_cast<size_t>(update.prompt_logprobs_before) +
+                                              update.prompt_logprobs.size());
+    }
     if (update.finish == FinishReason::kNone) continue;
+    if (is_cancelled && update.no_room) --known.groups_had;
+    if (IsGivenUp(update)) ++known.groups_lost;
     if (known.place && known.place->sequence == update.id) known.place.reset();
     placed_.erase(placed);
   }
@@ -89,9 +171,13 @@ void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t e
                          const Region& region) {
   const SequenceRequest& request = held.request;
   // A further part has the sequence alone.
-  if (request.stream == StreamId{}) return Updated({held.all});
-  const bool must_take = must_take_.erase(request.stream) > 0;
   const std::optional<uint64_t> number = FindNumber(leader, epoch);
+  // It counts if its stream is here, and has not ended.
+  if (number && held.all.finish != FinishReason::kNone) {
+    NoteOutcome(*number, held.all.finish != FinishReason::kNumericError, /*sure=*/false);
+  }
+  if (request.stream == StreamId{}) return Apply({held.all});
+  const bool must_take = must_take_.erase(request.stream) > 0;
   const auto stream = region.streams().find(request.stream);
   if (!number) return;
   const bool is_known = stream != region.streams().end() || region.ended().contains(request.stream);
@@ -115,9 +201,11 @@ void Checker::HandedOver(const HeldStream& held, ConnectionId leader, uint64_t e
                            " and still is generated as ", known.place->sequence));
   }
   ++context_.counters.adopted;
+  overload_.Adopted(request.stream, request.tenant, request.deadline_ms);
   sequences_.emplace(request.id, request.stream);
   known.place = Place{*number, epoch, request.id};
   known.was_placed = true;
+  ++known.groups_had;
   placed_[request.id] = request.stream;
   if (request.params.prompt_logprobs) {
     known.prompt_logprobs =
@@ -167,10 +255,11 @@ void Checker::Observe(const SubmitAction& submit, const Region& region) {
     if (member.ready) ++context_.counters.canaries;
     return;
   }
-  ObserveStream(submit, *number, member);
+  ObserveStream(submit, *number, member, region);
 }
 
-void Checker::ObserveStream(const SubmitAction& submit, uint64_t number, const Member& member) {
+void Checker::ObserveStream(const SubmitAction& submit, uint64_t number, const Member& member,
+                            const Region& region) {
   const SequenceRequest& request = submit.request;
   const ClientStream* stream = clients_.Find(request.stream);
   if (stream == nullptr) return context_.Violation(Str("nobody asked for ", request.stream));
@@ -195,6 +284,10 @@ void Checker::ObserveStream(const SubmitAction& submit, uint64_t number, const M
     context_.Violation(Str("stream ", request.stream, " goes on after ", request.generated.size(),
                            " tokens, ", known.tokens, " are known"));
   }
+  if (!again && request.prompt_logprobs_given &&
+      known.prompt_logprobs_perhaps == stream->twin.prompt_logprobs.size()) {
+    known.prompt_logprobs = known.prompt_logprobs_perhaps;
+  }
   const bool given = known.prompt_logprobs == stream->twin.prompt_logprobs.size();
   if (!again && request.prompt_logprobs_given != given) {
     context_.Violation(Str("stream ", request.stream, ": the prompt's log-probabilities are ",
@@ -205,6 +298,13 @@ void Checker::ObserveStream(const SubmitAction& submit, uint64_t number, const M
     context_.Violation(Str("stream ", request.stream, " is another request now"));
   }
   if (!request.generated.empty() && !again) ++context_.counters.continued;
+  if (!again) {
+    ++known.groups_had;
+    ++placed_count_;
+    order_.Placed(request.stream, member.group->shape().kv_cache_tokens);
+    outliers_.Given(number, region);
+  }
+  overload_.Submitted(request, *stream, again, clients_);
   known.place = Place{number, submit.epoch, request.id};
   known.was_placed = true;
   placed_[request.id] = request.stream;
@@ -292,12 +392,18 @@ void Checker::Observe(const GroupLostAction& lost) {
 // A stream whose client is away and may come back is kept, unless it would have failed.
 void Checker::CheckForgotten(StreamId id, const Known& known, const Region& region) {
   const ClientStream* stream = clients_.Find(id);
-  if (stream == nullptr || stream->over || stream->attached || region.ended().contains(id)) return;
-  if (context_.swarm.rate(Fault::kRefuse) > 0) return;
+  if (stream == nullptr || stream->attached || region.ended().contains(id)) return;
+  if (stream->over && stream->wanted) return;  // Its client has ended it.
+  // It may have given its place to a better one.
+  const bool displaced =
+      !known.was_placed && FindNoReason(*stream, {BusyReason::kQueueFull}).empty();
+  if (displaced) overload_.Displaced(*stream, /*sure=*/false);
+  if (displaced || stream->over || context_.swarm.rate(Fault::kRefuse) > 0) return;
   const TimeNs since = std::min(stream->away_since, known.idle_since.value_or(INT64_MAX));
   const int64_t idle_ms = (context_.loop.now() - since) / kMillisecondNs;
   if (idle_ms + 2 * context_.swarm.heartbeat_ms >= context_.swarm.orphan_grace_ms) return;
   if (FindNoReason(*stream, {BusyReason::kRequestSuspect}).empty()) return;
+  if (FindNoReason(*stream, {BusyReason::kDeadlineExceeded}).empty()) return;
   const std::string fault = FindNoReason(*stream, {BusyReason::kGroupLost});
   if (fault.empty()) return;
   context_.Violation(
@@ -311,6 +417,12 @@ void Checker::Observe(const JournalAction& journal, const Region& region) {
     if (known->second.place) placed_.erase(known->second.place->sequence);
     groups_lost_of_[journal.stream] = known->second.groups_lost;
     CheckForgotten(journal.stream, known->second, region);
+    const ClientStream* stream = clients_.Find(journal.stream);
+    const bool has_worked = known->second.groups_had > 0 && stream != nullptr;
+    overload_.Ended(
+        journal.stream, clients_.attached().contains(journal.stream),
+        has_worked ? std::ssize(stream->request.prompt) + static_cast<int64_t>(known->second.tokens)
+                   : 0);
     known_.erase(known);
     return;
   }
@@ -332,10 +444,22 @@ void Checker::Check(const Region& region) {
   if (!broken.empty()) context_.Violation(broken);
   for (const StreamId id : clients_.attached()) {
     known_[id].idle_since.reset();
-    if (!region.streams().contains(id)) {
+    if (!region.streams().contains(id) && !IsShared(id, region)) {
       context_.Violation(Str("stream ", id, " is not known any more, and has had no end"));
     }
   }
+  overload_.Check(region, clients_);
+  order_.Check(region, overload_.policy());
+  outliers_.Settle(region);
+}
+
+// Whether somebody else's stream is computed for it, too.
+bool Checker::IsShared(StreamId id, const Region& region) const {
+  const ClientStream& reader = *clients_.Find(id);
+  return reader.request.shares && std::ranges::any_of(region.streams(), [&](const auto& entry) {
+           const ClientStream* stream = clients_.Find(entry.first);
+           return stream != nullptr && stream->AsksAs(reader);
+         });
 }
 
 // What is counted only grows, and what is told is what there is.
@@ -359,7 +483,7 @@ void Checker::CheckIdle(const Region& region) {
   const int64_t slack_ms = 1'000;
   for (const auto& [id, stream] : region.streams()) {
     std::optional<TimeNs>& since = known_[id].idle_since;
-    if (clients_.attached().contains(id)) {
+    if (clients_.HasReader(id)) {
       since.reset();
     } else if (!since) {
       since = context_.loop.now();
@@ -378,7 +502,10 @@ int64_t Checker::CountNew(const ModelKey& key) const {
 }
 
 std::string Checker::FindNoReason(const ClientStream& stream, const StreamError& error) const {
-  const auto ended = groups_lost_of_.find(stream.id);
+  const auto ended = std::ranges::find_if(groups_lost_of_, [&](const auto& entry) {
+    const ClientStream* other = clients_.Find(entry.first);
+    return entry.first == stream.id || (other != nullptr && other->AsksAs(stream));
+  });
   const int32_t lost = ended == groups_lost_of_.end() ? 0 : ended->second;
   switch (error.reason) {
     case BusyReason::kQueueFull: {
@@ -407,6 +534,8 @@ std::string Checker::FindNoReason(const ClientStream& stream, const StreamError&
     case BusyReason::kRefused:
       if (context_.swarm.rate(Fault::kRefuse) == 0) return "no leader refused it";
       return error.message.ends_with(kDisliked) ? "" : "another leader would have had room for it";
+    case BusyReason::kDeadlineExceeded:
+      return overload_.FindNoReason(stream, error);
     default:
       return "nothing could be the reason";
   }

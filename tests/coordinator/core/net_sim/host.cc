@@ -17,9 +17,10 @@ Host::~Host() {
   }
 }
 
-void Host::Connect(Clients& clients, Checker& checker) {
+void Host::Connect(Clients& clients, Checker& checker, OverloadChecker& overload) {
   clients_ = &clients;
   checker_ = &checker;
+  overload_ = &overload;
 }
 
 // ---- Its life ----
@@ -31,6 +32,7 @@ void Host::Start() {
     return context_.loop.After(1, [this] { Start(); });
   }
   started_ = context_.loop.now();
+  awaited_.reset();
   RegionOptions options = options_;
   options.boot = BootPart(kLoopStartMs + context_.loop.now() / kMillisecondNs);
   bugs_.Mutate(options);
@@ -73,6 +75,7 @@ void Host::Pause(int64_t milliseconds) {
   context_.loop.After(milliseconds, [this] {
     if (--paused_ > 0) return;
     context_.Log("the coordinator runs again");
+    context_.woke = context_.loop.now();
     while (paused_ == 0 && !backlog_.empty()) {
       const std::function<void()> next = std::move(backlog_.front());
       backlog_.pop_front();
@@ -93,11 +96,47 @@ void Host::Awake(std::function<void()> what) {
 void Host::Tick(uint64_t incarnation) {
   if (incarnation != incarnation_ || !region_) return;
   if (paused_ == 0) {
+    checker_->Ticks(*region_);
     region_->Tick();
     Act();
+    checker_->Ticked(*region_);
     if (region_) checker_->CheckIdle(*region_);
   }
   context_.loop.After(context_.swarm.heartbeat_ms, [this, incarnation] { Tick(incarnation); });
+}
+
+void Host::EndOverdue() {
+  if (context_.bug == PlantedBug::kTicksForDeadlines) return;
+  region_->EndOverdue();
+  Act();
+}
+
+// As the shell does.
+void Host::AwaitDeadline() {
+  const std::optional<TimeNs> next = region_->next_deadline();
+  if (!next || (awaited_ && *awaited_ <= *next)) return;
+  awaited_ = next;
+  const TimeNs wait_ns = std::max<TimeNs>(0, *next - context_.loop.now());
+  context_.loop.After(wait_ns / kMillisecondNs + 1, [this, at = *next, of = incarnation_] {
+    Awake([this, at, of] {
+      if (of != incarnation_) return;
+      if (awaited_ == at) awaited_.reset();
+      EndOverdue();
+    });
+  });
+}
+
+void Host::Reload() {
+  Awake([this] {
+    const auto policy = std::make_shared<const TenantsPolicy>(
+        context_.swarm.overload.DrawReloaded(context_.chance));
+    context_.Log("the tenants file is read again");
+    ++context_.counters.reloads;
+    overload_->Reloaded(*policy);
+    options_.tenants = policy;
+    bugs_.Reload(policy, *region_);
+    Act();
+  });
 }
 
 // ---- Ranks ----
@@ -183,20 +222,26 @@ void Host::Update(ConnectionId id, uint64_t epoch, std::vector<SequenceUpdate> u
       }
     }
   }
-  if (!region_->Update(id, epoch, updates, {.steps_total = ++steps_})) return Refuse(id);
+  const FakeGroup& group = *connections_.at(id).group;
+  const SchedulerStats stats =
+      context_.swarm.overload.reports ? group.stats() : SchedulerStats{.steps_total = ++steps_};
+  checker_->Updates(updates, *region_);
+  if (!region_->Update(id, epoch, updates, stats)) return Refuse(id);
   const bool there = std::ranges::any_of(
       region_->groups(), [&](const auto& entry) { return entry.second.epoch == epoch; });
   if (there && is_lie && is_heard) {
     context_.Violation(Str("the lie of the leader of epoch ", epoch, " was taken"));
   }
-  if (there) checker_->Updated(updates);
+  checker_->Updated(id, epoch, updates, there);
 }
 
 void Host::OnHandOver(Link& link, uint64_t epoch, std::vector<HeldStream> streams, bool last) {
   Arrive(link, [this, epoch, streams = std::move(streams), last](ConnectionId id,
                                                                  Connection& connection) {
     for (const HeldStream& held : streams) checker_->HandsOver(held, *region_);
-    if (!region_->HandOver(id, epoch, streams, last)) return Refuse(id);
+    std::vector<HeldStream> heard = streams;
+    bugs_.Mutate(heard);
+    if (!region_->HandOver(id, epoch, std::move(heard), last)) return Refuse(id);
     if (last) {
       checker_->Introduced(id, epoch, *region_);
       connection.link->Send(
@@ -269,6 +314,7 @@ void Host::SpeakFromTheGrave() {
 
 bool Host::Call(const std::function<void(Region&)>& what) {
   if (!up()) return false;
+  EndOverdue();
   what(*region_);
   Act();
   return true;
@@ -283,6 +329,21 @@ void Host::Act() {
   checker_->Observe(actions, *region_);
   for (const Action& action : actions) Do(action);
   checker_->Check(*region_);
+  AwaitDeadline();
+  if (const auto fast = bugs_.FindRefund(actions, *options_.tenants)) ActFor(fast);
+}
+
+void Host::ActFor(const std::shared_ptr<const TenantsPolicy>& policy) {
+  context_.loop.After(0, [this, policy, of = incarnation_] {
+    if (!region_ || of != incarnation_) return;
+    region_->SetTenants(policy);
+    Act();
+  });
+  context_.loop.After(1, [this, of = incarnation_] {
+    if (!region_ || of != incarnation_) return;
+    region_->SetTenants(options_.tenants);
+    Act();
+  });
 }
 
 void Host::Do(const Action& action) {

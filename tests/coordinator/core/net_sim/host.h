@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,11 +31,13 @@ class Host : public RankDoor, public ClientDoor {
   ~Host() override;
 
   // Before anything else. Both outlive it.
-  void Connect(Clients& clients, Checker& checker);
+  void Connect(Clients& clients, Checker& checker, OverloadChecker& overload);
 
   void Start();
   void Crash();
   void Pause(int64_t milliseconds);
+  // Its tenants file is another one now.
+  void Reload();
   // A group's processes are gone, and whoever started them knows.
   void GroupEnded(uint64_t number);
   // Somebody wants a group to end.
@@ -76,7 +79,11 @@ class Host : public RankDoor, public ClientDoor {
   // Refuses what the region did not want.
   void Refuse(ConnectionId id);
   void Tick(uint64_t incarnation);
+  void AwaitDeadline();
+  void EndOverdue();
   void Act();
+  // For a millisecond tenants are those.
+  void ActFor(const std::shared_ptr<const TenantsPolicy>& policy);
   void Do(const Action& action);
   void Update(ConnectionId id, uint64_t epoch, std::vector<SequenceUpdate> updates, bool is_lie);
 
@@ -85,11 +92,13 @@ class Host : public RankDoor, public ClientDoor {
   PlantedBugs bugs_;
   Clients* clients_ = nullptr;
   Checker* checker_ = nullptr;
+  OverloadChecker* overload_ = nullptr;
   std::unique_ptr<Region> region_;
   uint64_t incarnation_ = 0;
   int64_t paused_ = 0;
   int64_t steps_ = 0;
   TimeNs started_ = 0;
+  std::optional<TimeNs> awaited_;  // A deadline.
   std::deque<std::function<void()>> backlog_;
   ConnectionId next_connection_ = 1;
   std::map<ConnectionId, Connection> connections_;

@@ -9,6 +9,44 @@ namespace shoal::core::net_sim {
 void PlantedBugs::Mutate(RegionOptions& options) const {
   if (bug_ == PlantedBug::kForgetsBoot) options.boot = BootPart(1'700'000'000'000);
   if (bug_ == PlantedBug::kForgetsDetached) options.orphan_grace_ms = 1'000'000'000;
+  options.tenants = Mutate(options.tenants);
+  Mutate(options.guard);
+}
+
+void PlantedBugs::Mutate(GuardRules& guard) const {
+  for (BreakerRule& rule : guard.breakers) {
+    if (bug_ == PlantedBug::kBreakerStaysOpen) rule.recovery_ms = 1'000'000'000;
+    if (bug_ == PlantedBug::kBreakerOpensEarly) rule.threshold /= 2;
+  }
+  if (bug_ == PlantedBug::kKeepsFailing) guard.outliers.errors_max = 1'000'000'000;
+  if (bug_ == PlantedBug::kEjectsSound) guard.outliers.slow_factor = 0.9;
+}
+
+std::shared_ptr<const TenantsPolicy> PlantedBugs::Mutate(
+    std::shared_ptr<const TenantsPolicy> policy) const {
+  auto mutated = std::make_shared<TenantsPolicy>(*policy);
+  for (ClassPolicy& of : mutated->classes) {
+    if (bug_ == PlantedBug::kKeepsTooMuch) of.floor_share = 0.9;
+  }
+  for (TenantPolicy& tenant : mutated->tenants) {
+    if (bug_ == PlantedBug::kServesWorseFirst) tenant.floor_share = 0.5;
+    if (bug_ == PlantedBug::kForgetsInFlight) tenant.requests_in_flight_max = 0;
+  }
+  return mutated;
+}
+
+void PlantedBugs::Reload(std::shared_ptr<const TenantsPolicy> policy, Region& region) const {
+  if (bug_ == PlantedBug::kRefillsOnReload) {
+    auto unbounded = std::make_shared<TenantsPolicy>(*policy);
+    for (TenantPolicy& tenant : unbounded->tenants) tenant.tokens_per_second = 0;
+    region.SetTenants(unbounded);
+  }
+  region.SetTenants(Mutate(std::move(policy)));
+}
+
+void PlantedBugs::Mutate(std::vector<HeldStream>& streams) const {
+  if (bug_ != PlantedBug::kForgetsHeldDeadlines) return;
+  for (HeldStream& held : streams) held.request.deadline_ms = 0;
 }
 
 void PlantedBugs::Mutate(std::vector<SequenceUpdate>& updates, const Region& region) const {
@@ -47,6 +85,35 @@ void PlantedBugs::Mutate(std::vector<Action>& actions, Region& region) {
       submit->epoch = group.epoch;
     }
   }
+}
+
+// No region gives back what it does not owe; but one that is told of a rate so high that a
+// millisecond of it comes to the same, and a millisecond later of the right one, has given it.
+std::shared_ptr<const TenantsPolicy> PlantedBugs::FindRefund(const std::vector<Action>& actions,
+                                                             const TenantsPolicy& policy) {
+  if (bug_ != PlantedBug::kRefundsTwice) return nullptr;
+  std::shared_ptr<TenantsPolicy> fast;
+  for (const Action& action : actions) {
+    if (const auto* submit = std::get_if<SubmitAction>(&action)) {
+      const SequenceRequest& request = submit->request;
+      const int64_t left = request.params.tokens_max - std::ssize(request.generated);
+      charged_[request.stream] = {request.tenant, left};
+    }
+    const auto* journal = std::get_if<JournalAction>(&action);
+    const auto charged = journal == nullptr ? charged_.end() : charged_.find(journal->stream);
+    if (charged == charged_.end()) continue;
+    if (const auto* tokens = std::get_if<JournalTokens>(&journal->what)) {
+      charged->second.unused -= std::ssize(tokens->tokens);
+    }
+    if (!std::holds_alternative<JournalEnd>(journal->what) || charged->second.unused <= 0) continue;
+    if (!fast) fast = std::make_shared<TenantsPolicy>(policy);
+    for (TenantPolicy& tenant : fast->tenants) {
+      if (tenant.name != charged->second.tenant || tenant.tokens_per_second == 0) continue;
+      if (tenant.burst_tokens == 0) tenant.burst_tokens = tenant.tokens_per_second;
+      tenant.tokens_per_second = static_cast<double>(1'000 * charged->second.unused);
+    }
+  }
+  return fast;
 }
 
 // A stream that goes to its third group with no token from its second is forgotten on the way.

@@ -12,6 +12,8 @@ namespace {
 
 // After all is healed, what is left must have ended so soon.
 constexpr int64_t kHealedWithinMs = 60'000;
+// When it must be as good as if nothing had been.
+constexpr int64_t kProbedAfterMs = 5'000;
 
 constexpr int64_t kKvCacheTokens = 200;
 constexpr int64_t kKvCacheTokensSmall = 40;
@@ -22,12 +24,13 @@ Simulation::Simulation(uint64_t seed, PlantedBug bug)
     : context_(seed, bug),
       shapes_(MakeShapes(context_.swarm)),
       host_(context_, MakeOptions()),
-      clients_(context_, host_, shapes_,
+      overload_(context_),
+      clients_(context_, host_, shapes_, overload_,
                [this](const ClientStream& stream, const StreamError& error) {
                  return checker_.FindNoReason(stream, error);
                }),
-      checker_(context_, clients_) {
-  host_.Connect(clients_, checker_);
+      checker_(context_, clients_, overload_) {
+  host_.Connect(clients_, checker_, overload_);
   const auto count = shapes_.size() * static_cast<size_t>(context_.swarm.groups_per_key);
   slots_.resize(count);
   for (size_t i = 0; i < count; ++i) {
@@ -68,6 +71,9 @@ RegionOptions Simulation::MakeOptions() const {
   options.orphan_grace_ms = swarm.orphan_grace_ms;
   options.drain_timeout_ms = swarm.drain_timeout_ms;
   options.queue_requests_max = swarm.queue_requests_max;
+  options.tenants = std::make_shared<const TenantsPolicy>(swarm.overload.policy);
+  options.guard = swarm.overload.guard;
+  options.routing_policy = swarm.overload.routing;
   if (swarm.managed) {
     options.managed_groups = shapes_.size() * static_cast<size_t>(swarm.groups_per_key);
   }
@@ -95,6 +101,7 @@ std::string Simulation::Run() {
   for (Slot& slot : slots_) LaunchAfter(slot, context_.chance.Draw(0, 1'000));
   clients_.Start();
   ScheduleFault();
+  ScheduleReload();
   if (!RunUntil(context_.swarm.chaos_ms)) return context_.violation;
   Heal();
   if (!RunWhile(kHealedWithinMs, [this] { return !FindUnfinished().empty(); })) {
@@ -124,7 +131,14 @@ void Simulation::StopRegion() {
   }
 }
 
-std::string Simulation::FindUnfinished() const { return clients_.FindOpen(); }
+std::string Simulation::FindUnfinished() {
+  const std::string open = clients_.FindOpen();
+  if (!open.empty() || !host_.up()) return open;
+  for (const BreakerStatus& breaker : host_.region()->status().breakers) {
+    if (breaker.open) return Str("the breaker ", breaker.rule, " is open");
+  }
+  return "";
+}
 
 std::string Simulation::FindHeld() {
   for (const Slot& slot : slots_) {
@@ -188,6 +202,15 @@ void Simulation::Launch(Slot& slot) {
   slot.group->Start();
 }
 
+void Simulation::ScheduleReload() {
+  if (context_.swarm.overload.reload_every_ms == 0) return;
+  context_.loop.After(context_.swarm.overload.reload_every_ms, [this] {
+    if (context_.healing) return;
+    host_.Reload();
+    ScheduleReload();
+  });
+}
+
 // ---- Faults ----
 
 void Simulation::ScheduleFault() {
@@ -241,7 +264,9 @@ void Simulation::Inject(Fault fault, FakeGroup& group) {
     case Fault::kPartition:
       return CutOff(group, /*whole=*/true);
     case Fault::kSlow:
-      return group.Slow(some_ms());
+      return group.Slow(chance.OneIn(4) ? some_ms() : 12'000);
+    case Fault::kFail:
+      return group.Fail(some_ms());
     case Fault::kCrash:
       host_.Crash();
       ++context_.counters.restarts;
@@ -251,7 +276,9 @@ void Simulation::Inject(Fault fault, FakeGroup& group) {
       return host_.Pause(some_ms());
     case Fault::kJump:
       context_.Log("time jumps");
-      return context_.loop.Skip(some_ms());
+      context_.loop.Skip(some_ms());
+      context_.woke = context_.loop.now();
+      return;
     case Fault::kDrain:
       return host_.Drain();
     case Fault::kTerm:
@@ -279,6 +306,7 @@ void Simulation::Heal() {
   context_.Log("all is healed");
   context_.healing = true;
   host_.Start();
+  context_.loop.After(kProbedAfterMs, [this] { clients_.Probe(); });
   for (Slot& slot : slots_) {
     if (!slot.group || !slot.group->alive()) continue;
     slot.group->Heal();

@@ -56,18 +56,20 @@ class Simulation {
   bool RunWhile(int64_t milliseconds, const std::function<bool()>& what);
   void Launch(Slot& slot);
   void LaunchAfter(Slot& slot, int64_t milliseconds);
+  void ScheduleReload();
   void ScheduleFault();
   void InjectFault();
   void Inject(Fault fault, FakeGroup& group);
   void CutOff(FakeGroup& group, bool whole);
   void Heal();
   void StopRegion();
-  std::string FindUnfinished() const;
+  std::string FindUnfinished();
   std::string FindHeld();
 
   Context context_;
   const std::vector<RankRegistration> shapes_;  // Of each key.
   Host host_;
+  OverloadChecker overload_;
   Clients clients_;
   Checker checker_;
   std::vector<Slot> slots_;

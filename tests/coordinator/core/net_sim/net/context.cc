@@ -6,21 +6,34 @@ namespace shoal::core::net_sim {
 
 namespace {
 
-constexpr const char* kBugNames[] = {
-    "none",         "resumes_one_token_short", "takes_old_epochs", "does_not_trim",
-    "loses_parked", "uses_draining_groups",    "forgets_release",  "forgets_detached",
-    "forgets_boot", "repeats_prompt_logprobs", "counts_parked"};
+constexpr const char* kBugNames[] = {"none",
+                                     "resumes_one_token_short",
+                                     "takes_old_epochs",
+                                     "does_not_trim",
+                                     "loses_parked",
+                                     "uses_draining_groups",
+                                     "forgets_release",
+                                     "forgets_detached",
+                                     "forgets_boot",
+                                     "repeats_prompt_logprobs",
+                                     "counts_parked",
+                                     "ticks_for_deadlines",
+                                     "forgets_held_deadlines",
+                                     "refunds_twice",
+                                     "refills_on_reload",
+                                     "takes_retries_for_first",
+                                     "keeps_too_much",
+                                     "breaker_stays_open",
+                                     "breaker_opens_early",
+                                     "keeps_failing",
+                                     "ejects_sound",
+                                     "serves_worse_first",
+                                     "forgets_in_flight"};
 static_assert(std::size(kBugNames) == kPlantedBugs);
-
-constexpr const char* kFaultNames[] = {
-    "kill", "stop",  "hang",  "confess", "lie",   "reset", "half_open", "stall",  "partition",
-    "slow", "crash", "pause", "jump",    "drain", "term",  "unsound",   "poison", "refuse"};
-static_assert(std::size(kFaultNames) == kFaults);
 
 }  // namespace
 
 const char* ToString(PlantedBug bug) { return kBugNames[static_cast<int>(bug)]; }
-const char* ToString(Fault fault) { return kFaultNames[static_cast<int>(fault)]; }
 
 Swarm::Swarm(Chance& chance) {
   for (int64_t& rate : rates) rate = chance.OneIn(3) ? chance.Draw(1, 8) : 0;
@@ -48,8 +61,12 @@ Swarm::Swarm(Chance& chance) {
   orphan_grace_ms = chance.Draw(2'000, 8'000);
   drain_timeout_ms = chance.Draw(500, 4'000);
   queue_requests_max = static_cast<int32_t>(chance.Draw(0, 6));
-  if (chance.OneIn(4)) FavourContinuity(chance);
+  const int64_t favoured = chance.Draw(0, 7);
+  if (favoured <= 1) FavourContinuity(chance);
+  if (favoured == 2) FavourOverload(chance);
   digests_known = rate(Fault::kUnsound) > 0 || chance.OneIn(2);
+  overload.Draw(chance, chaos_ms);
+  if (favoured == 2) overload.Favour(chance);
 }
 
 // Long streams whose clients come back, through coordinators and connections that go.
@@ -66,18 +83,18 @@ void Swarm::FavourContinuity(Chance& chance) {
   ranks_max = 3;
 }
 
-void Counters::Add(const Counters& other) {
-  for (const auto& [name, counter] : kCounters) this->*counter += other.*counter;
-  for (int i = 0; i < kFaults; ++i) faults[i] += other.faults[i];
-}
-
-std::ostream& operator<<(std::ostream& out, const Counters& counters) {
-  for (const auto& [name, counter] : kCounters) out << name << " " << counters.*counter << ", ";
-  out << "faults:";
-  for (int i = 0; i < kFaults; ++i) {
-    out << " " << ToString(static_cast<Fault>(i)) << " " << counters.faults[i];
-  }
-  return out;
+// More than there is room for, in groups of which some fail and some are slow, and little else.
+void Swarm::FavourOverload(Chance& chance) {
+  for (int64_t& rate : rates) rate = chance.OneIn(8) ? 1 : 0;
+  rates[static_cast<int>(chance.OneIn(2) ? Fault::kSlow : Fault::kFail)] = chance.Draw(4, 8);
+  fault_every_ms = chance.Draw(500, 2'000);
+  chaos_ms = chance.Draw(10'000, 20'000);
+  keys = 1;
+  groups_per_key = 4;
+  ranks_max = 1;
+  step_ms = chance.Draw(10, 40);
+  request_every_ms = chance.Draw(30, 150);
+  tokens_max = chance.Draw(5, 30);
 }
 
 }  // namespace shoal::core::net_sim

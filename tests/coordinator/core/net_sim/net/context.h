@@ -5,12 +5,12 @@
 
 #include <cstdint>
 #include <deque>
-#include <ostream>
 #include <string>
-#include <utility>
 
 #include "tests/coordinator/core/net_sim/net/chance.h"
+#include "tests/coordinator/core/net_sim/net/counters.h"
 #include "tests/coordinator/core/net_sim/net/link.h"
+#include "tests/coordinator/core/net_sim/net/overload.h"
 #include "tests/coordinator/core/net_sim/net/virtual_loop.h"
 #include "transport/base/check.h"
 
@@ -30,38 +30,28 @@ enum class PlantedBug : uint8_t {
   kForgetsBoot,         // Epochs begin anew with every coordinator.
   kRepeatsPromptLogprobs,  // The next group is asked for them again.
   kCountsParked,           // Streams that lost their group fill the queue for new ones.
+  kTicksForDeadlines,      // Nobody ends a stream at its deadline; the next tick does.
+  kForgetsHeldDeadlines,   // What a leader hands over has none any more.
+  kRefundsTwice,           // What a stream did not use is given back once more.
+  kRefillsOnReload,        // Quotas are full again when the tenants file is read again.
+  kTakesRetriesForFirst,   // Every attempt is counted as the first one.
+  kKeepsTooMuch,           // Floors keep more of a full queue than they are to.
+  kBreakerStaysOpen,       // A breaker that has opened never closes.
+  kBreakerOpensEarly,      // Half of its threshold is enough.
+  kKeepsFailing,           // Groups that fail are used on.
+  kEjectsSound,            // A group is left out for being no faster than others.
+  kServesWorseFirst,       // Worse classes have a share that nobody gave them.
+  kForgetsInFlight,        // Tenants may have as many requests in flight as they like.
 };
-constexpr int kPlantedBugs = 11;
+constexpr int kPlantedBugs = 23;
 const char* ToString(PlantedBug bug);
-
-enum class Fault : uint8_t {
-  kKill,       // A rank dies.
-  kStop,       // Ranks are stopped for 1, 8 or 60 s, then go on.
-  kHang,       // Heartbeats, and no progress.
-  kConfess,    // A rank says why it ends its group.
-  kLie,        // A leader says what it must not say.
-  kReset,      // One connection breaks.
-  kHalfOpen,   // One connection breaks, and only one end knows.
-  kStall,      // One connection carries nothing for a while, one way or both.
-  kPartition,  // All connections of a group do.
-  kSlow,       // Steps take ten times as long for a while.
-  kCrash,      // The coordinator dies and is started again.
-  kPause,      // The coordinator is stopped for a while.
-  kJump,       // Everything is: virtual time jumps.
-  kDrain,      // Somebody drains a group.
-  kTerm,       // A leader is told to end, and drains itself.
-  kUnsound,    // A group computes other bits.
-  kPoison,     // A request brings down whoever works on it.
-  kRefuse,     // A leader refuses a request.
-};
-constexpr int kFaults = 18;
-const char* ToString(Fault fault);
 
 // Drawn anew for every seed: which faults there are, how often, and how the region is set up.
 struct Swarm {
   explicit Swarm(Chance& chance);
 
   void FavourContinuity(Chance& chance);
+  void FavourOverload(Chance& chance);
   int64_t rate(Fault fault) const { return rates[static_cast<int>(fault)]; }
 
   int64_t rates[kFaults] = {};  // Shares; 0: this seed has none of them.
@@ -90,52 +80,8 @@ struct Swarm {
   int64_t orphan_grace_ms = 5'000;
   int64_t drain_timeout_ms = 3'000;
   int32_t queue_requests_max = 4;
+  Overload overload;
 };
-
-// What came about, so that nobody takes a quiet sea for a proof.
-struct Counters {
-  int64_t streams = 0;  // Taken.
-  int64_t ended = 0;    // As their twins.
-  int64_t failed = 0;   // With a reason that was allowed.
-  int64_t cancelled = 0;
-  int64_t continued = 0;  // Given to another group with tokens.
-  int64_t trimmed = 0;    // Updates that told again what was known.
-  int64_t detached = 0;
-  int64_t resumed = 0;     // Clients that came back,
-  int64_t recomputed = 0;  // and of those, whose stream nobody knew.
-  int64_t adopted = 0;     // Streams that a leader handed over.
-  int64_t rejoined = 0;    // Ranks that were taken back.
-  int64_t groups_lost = 0;
-  int64_t drained = 0;
-  int64_t suspects = 0;
-  int64_t restarts = 0;     // Of the coordinator.
-  int64_t refused_old = 0;  // Messages of an old epoch.
-  int64_t canaries = 0;     // Through groups that were ready.
-  int64_t faults[kFaults] = {};
-
-  void Add(const Counters& other);
-};
-std::ostream& operator<<(std::ostream& out, const Counters& counters);
-
-// All but those of the faults.
-inline constexpr std::pair<const char*, int64_t Counters::*> kCounters[] = {
-    {"streams", &Counters::streams},
-    {"ended", &Counters::ended},
-    {"failed", &Counters::failed},
-    {"cancelled", &Counters::cancelled},
-    {"continued", &Counters::continued},
-    {"trimmed", &Counters::trimmed},
-    {"detached", &Counters::detached},
-    {"resumed", &Counters::resumed},
-    {"recomputed", &Counters::recomputed},
-    {"adopted", &Counters::adopted},
-    {"ranks rejoined", &Counters::rejoined},
-    {"groups lost", &Counters::groups_lost},
-    {"groups drained", &Counters::drained},
-    {"suspects", &Counters::suspects},
-    {"restarts", &Counters::restarts},
-    {"refused as old", &Counters::refused_old},
-    {"canaries of ready groups", &Counters::canaries}};
 
 struct Context {
   Context(uint64_t seed, PlantedBug planted) : chance(seed), swarm(chance), bug(planted) {}
@@ -158,6 +104,7 @@ struct Context {
   VirtualLoop loop;
   Counters counters;
   bool healing = false;  // No more faults; what hangs is healed.
+  TimeNs woke = 0;       // When all went on after a time in which the coordinator did nothing.
   std::string violation;
   bool tracing = false;
   std::deque<std::string> trace;

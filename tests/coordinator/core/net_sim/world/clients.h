@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <variant>
@@ -13,6 +14,7 @@
 
 #include "coordinator/core/region.h"
 #include "tests/coordinator/core/net_sim/net/context.h"
+#include "tests/coordinator/core/net_sim/promise/overload_checker.h"
 #include "tests/coordinator/core/net_sim/world/twin.h"
 
 namespace shoal::core::net_sim {
@@ -25,10 +27,21 @@ class ClientDoor {
   virtual bool Call(const std::function<void(Region&)>& what) = 0;
 };
 
+// How a client takes it when it is refused.
+struct Manner {
+  bool honest = false;  // It comes again when it was told to.
+  bool angry = false;   // It comes again at once, again and again.
+  bool probes = false;  // It must be taken and answered in the end. It is honest.
+  int64_t returns = 0;
+};
+
 struct ClientStream {
   StreamId id{};
+  size_t shape = 0;  // Its key's.
+  Manner manner{};
   Request request{};  // As it was asked for; a client comes back with the same one.
   ModelKey key{};
+  ServiceClass service_class = ServiceClass::kCritical;  // As it was taken.
   int64_t tokens_needed = 0;
   SequenceRequest granted{};  // What leaders must be given.
   Twin twin{};
@@ -40,6 +53,14 @@ struct ClientStream {
   size_t seen = 0;             // Tokens that the client has, over all its connections.
   TimeNs away_since = 0;       // While it is not attached.
   int64_t returns = 0;
+  bool replays = false;  // It hears what had ended before it came.
+
+  // Whether both may get the same answer.
+  bool AsksAs(const ClientStream& other) const {
+    return request.shares && other.request.shares && key == other.key &&
+           request.terms.tenant == other.request.terms.tenant &&
+           request.prompt == other.request.prompt && request.params == other.request.params;
+  }
 };
 
 class Clients {
@@ -50,9 +71,12 @@ class Clients {
 
   // All outlive it. `shapes`: a group's of each key.
   Clients(Context& context, ClientDoor& door, std::vector<RankRegistration> shapes,
-          Justify justify);
+          OverloadChecker& overload, Justify justify);
 
   void Start();
+  // After all is healed: one request of each tenant for each key, with and without a deadline, that
+  // must be answered.
+  void Probe();
   // Asks for what brings down whoever works on it.
   void AskPoison();
   void OnDeliver(StreamId id, const SequenceUpdate& update);
@@ -62,31 +86,48 @@ class Clients {
   // Null if nobody ever asked for it.
   const ClientStream* Find(StreamId id) const;
   const std::set<StreamId>& attached() const { return attached_; }
+  // Whether somebody hears what comes of it.
+  bool HasReader(StreamId id) const;
   // One that is not over; empty if all are.
   std::string FindOpen() const;
 
  private:
   Request MakeRequest(size_t key, bool poison);
   void Arrive();
-  void Ask(size_t key, Request request);
-  std::variant<StreamId, StreamError> Submit(Region& region, size_t key, const Request& request);
+  void ScheduleArrival();
+  void MakeAlike(size_t key, Request& request) const;
+  void Rage();
+  bool IsStorm() const;
+  void Ask(size_t key, Request request, Manner manner);
+  // What a client does whose request was refused, or whose coordinator is away (null).
+  void AskAgain(size_t key, Request request, Manner manner, const StreamError* error);
+  ClientStream MakeStream(size_t key, const Request& request) const;
+  std::optional<StreamError> PreCheck(Region& region, const ClientStream& asked);
+  // Also gives it its id.
+  std::variant<StreamId, StreamError> Submit(Region& region, ClientStream& asked);
+  void NoteOutcome(Region& region, ClientStream& asked,
+                   const std::variant<StreamId, StreamError>& outcome);
   void Attach(ClientStream& stream);
   void Unattach(ClientStream& stream);
   void Plan(StreamId id);
   void GoAway(StreamId id);
   void ComeBack(StreamId id);
   void Intrude(Region& region, const ClientStream& stream);
-  void Retry(StreamId id);
+  void Retry(StreamId id, const StreamError& error);
   void GiveUp(StreamId id);
   void Finish(ClientStream& stream);
 
   Context& context_;
   ClientDoor& door_;
   const std::vector<RankRegistration> shapes_;
+  OverloadChecker& overload_;
   const Justify justify_;
   std::map<StreamId, ClientStream> streams_;
   std::set<StreamId> attached_;
   std::set<StreamId> open_;
+  int64_t waiting_ = 0;  // Honest ones that will come again.
+  int64_t probes_ = 0;   // That are not answered.
+  bool probed_ = false;
 };
 
 }  // namespace shoal::core::net_sim

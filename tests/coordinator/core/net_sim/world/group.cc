@@ -231,8 +231,10 @@ void FakeGroup::Heartbeat(int32_t rank) {
 void FakeGroup::WantStep() {
   if (step_wanted_ || !leader_.busy()) return;
   step_wanted_ = true;
-  After(0, context_.swarm.step_ms * (slows_ > 0 ? 10 : 1), [this] {
+  const int64_t step_ms = context_.swarm.step_ms * (slows_ > 0 ? 10 : 1);
+  After(0, step_ms, [this, step_ms] {
     step_wanted_ = false;
+    leader_.NoteBusy(1'000 * step_ms);
     Step();
   });
 }
@@ -245,6 +247,7 @@ bool FakeGroup::Blocked() const {
 
 void FakeGroup::Step() {
   if (Blocked()) {
+    impaired_ = true;
     if (blocked_since_ == 0) blocked_since_ = context_.loop.now();
     if (context_.loop.now() - blocked_since_ > kStepDeadlineMs * kMillisecondNs) {
       return Confess(LossCause::kStuck);
@@ -252,7 +255,10 @@ void FakeGroup::Step() {
     return WantStep();
   }
   blocked_since_ = 0;
+  leader_.fails = fails_ > 0;
+  const int64_t preemptions = leader_.preemptions();
   std::vector<SequenceUpdate> updates = leader_.Step();
+  context_.counters.preempted += leader_.preemptions() - preemptions;
   if (leader_.poisoned()) {
     context_.Log(Name(), " is brought down by a request");
     Blame();

@@ -58,6 +58,7 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
   void StopRanks(int32_t first, int32_t last, int64_t milliseconds);
   void Hang(int64_t milliseconds);
   void Slow(int64_t milliseconds);
+  void Fail(int64_t milliseconds);
   void Confess(LossCause cause);
   void Lie();
   void Term();
@@ -73,10 +74,14 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
   // Whoever gives it up has a reason.
   bool blamed() const { return blamed_; }
   void Blame() { blamed_ = true; }
+  // It has been slow, or has waited for a rank.
+  bool impaired() const { return impaired_; }
   const RankRegistration& shape() const { return shape_; }
   int32_t size() const { return shape_.size; }
   uint64_t epoch() const { return ranks_[0].epoch; }
   Leader& leader() { return leader_; }
+  // What it would tell of its work.
+  SchedulerStats stats() const { return leader_.stats(); }
   std::string Name() const;
 
  private:
@@ -114,8 +119,10 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
   Leader leader_;
   bool alive_ = true;
   bool blamed_ = false;
+  bool impaired_ = false;
   uint64_t hangs_ = 0;
   uint64_t slows_ = 0;
+  uint64_t fails_ = 0;
   bool introduced_ = false;         // The coordinator has heard all that was held.
   bool introduced_before_ = false;  // The one before it had.
   uint64_t orphaned_ = 0;           // How often the leader was without a coordinator.

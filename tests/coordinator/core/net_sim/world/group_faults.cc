@@ -57,8 +57,17 @@ void FakeGroup::Hang(int64_t milliseconds) {
 void FakeGroup::Slow(int64_t milliseconds) {
   context_.Log(Name(), " is slow for ", milliseconds, " ms");
   ++slows_;
+  impaired_ = true;
   context_.loop.After(milliseconds, [self = shared_from_this()] {
     if (self->slows_ > 0) --self->slows_;
+  });
+}
+
+void FakeGroup::Fail(int64_t milliseconds) {
+  context_.Log(Name(), " gives up what it has, for ", milliseconds, " ms");
+  ++fails_;
+  context_.loop.After(milliseconds, [self = shared_from_this()] {
+    if (self->fails_ > 0) --self->fails_;
   });
 }
 
@@ -153,7 +162,7 @@ void FakeGroup::HalfOpen(int32_t rank, Side knows) {
 }
 
 void FakeGroup::Heal() {
-  hangs_ = slows_ = 0;
+  hangs_ = slows_ = fails_ = 0;
   for (Rank& rank : ranks_) {
     if (!rank.link) continue;
     rank.link->Stall(Side::kCoordinator, false);

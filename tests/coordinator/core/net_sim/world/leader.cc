@@ -33,6 +33,9 @@ bool Leader::Submit(const SequenceRequest& request) {
     SHOAL_CHECK(live.state.finish() == FinishReason::kNone, "generated beyond its end");
     live.state.Absorb(token);
   }
+  if (request.deadline_ms > 0) {
+    live.deadline = clock_.now() + request.deadline_ms * kMillisecondNs;
+  }
   live.tokens = std::ssize(request.generated);
   if (request.prompt_logprobs_given && request.params.prompt_logprobs) {
     live.prompt_logprobs = std::ssize(request.prompt) - 1;
@@ -57,30 +60,66 @@ rank::HeldStreams::Told Leader::Introduce(bool continued, bool introduced_before
                                  : !introduced_before ? held_.HandOverAgain()
                                                       : held_.SendAgain();
   for (const SequenceId id : told.cancelled) Cancel(id);
+  for (HeldStream& held : told.streams) {
+    const auto live = live_.find(held.request.id);
+    held.request.deadline_ms = 0;
+    if (live == live_.end() || !live->second.deadline) continue;
+    const TimeNs left = *live->second.deadline - clock_.now();
+    held.request.deadline_ms = std::max<int64_t>(1, left / kMillisecondNs);
+  }
   return told;
 }
 
-// By priority, then as they came; what runs is not held up.
+Leader::Live* Leader::FindNext(bool running) {
+  const auto rank = [](const Live& live) {
+    return std::pair(live.request.service_class, live.request.params.priority);
+  };
+  Live* found = nullptr;
+  for (auto& [id, live] : live_) {
+    if (live.running != running || live.cancelled) continue;
+    if (found == nullptr || (running ? rank(live) > rank(*found) : rank(live) < rank(*found))) {
+      found = &live;
+    }
+  }
+  return found;
+}
+
+// By class, then priority, then as they came. One that runs gives its place to one of a better
+// class, and goes on later from where it was.
 void Leader::StartWaiting() {
   auto running = std::ranges::count_if(
       live_, [](const auto& entry) { return entry.second.running && !entry.second.cancelled; });
-  while (running < shape_.sequences_max) {
-    Live* first = nullptr;
-    for (auto& [id, live] : live_) {
-      if (live.running || live.cancelled) continue;
-      if (first == nullptr || live.request.params.priority < first->request.params.priority) {
-        first = &live;
-      }
+  while (Live* first = FindNext(/*running=*/false)) {
+    if (running >= shape_.sequences_max) {
+      Live* last = FindNext(/*running=*/true);
+      if (last->request.service_class <= first->request.service_class) return;
+      last->running = false;
+      ++stats_.preemptions_total;
+      --running;
     }
-    if (first == nullptr) return;
+    if (!std::exchange(first->started, true)) {
+      stats_.prompt_rows_total += std::ssize(first->request.prompt);
+    }
     first->running = true;
     ++running;
   }
 }
 
+SchedulerStats Leader::stats() const {
+  SchedulerStats stats = stats_;
+  stats.steps_total = static_cast<int64_t>(steps_);
+  for (const auto& [id, live] : live_) {
+    ++(live.running ? stats.sequences_running : stats.requests_waiting);
+    if (!live.started) stats.prompt_rows_left += std::ssize(live.request.prompt);
+    stats.tokens_left += live.request.params.tokens_max - live.tokens;
+  }
+  return stats;
+}
+
 std::vector<SequenceUpdate> Leader::Step() {
   ++steps_;
   std::vector<SequenceUpdate> updates;
+  EndOverdue(updates);
   StartWaiting();
   for (auto next = live_.begin(); next != live_.end();) {
     const auto entry = next++;
@@ -96,13 +135,29 @@ std::vector<SequenceUpdate> Leader::Step() {
   return updates;
 }
 
+void Leader::EndOverdue(std::vector<SequenceUpdate>& updates) {
+  for (auto next = live_.begin(); next != live_.end();) {
+    const auto entry = next++;
+    const Live& live = entry->second;
+    if (live.cancelled || !live.deadline || *live.deadline > clock_.now()) continue;
+    SequenceUpdate update;
+    update.id = entry->first;
+    update.tokens_before = live.tokens;
+    update.prompt_logprobs_before = live.prompt_logprobs;
+    update.finish = FinishReason::kCancelled;
+    update.detail = kDeadlineOver;
+    live_.erase(entry);
+    if (held_.Add(update, clock_.now())) updates.push_back(std::move(update));
+  }
+}
+
 SequenceUpdate Leader::Advance(Live& live) {
   const GenerationParams& params = live.request.params;
   SequenceUpdate update;
   update.id = live.request.id;
   update.tokens_before = live.tokens;
   update.prompt_logprobs_before = live.prompt_logprobs;
-  if (live.cancelled) {
+  if (live.cancelled || (fails && !IsCanary(live) && chance_.OneIn(2))) {
     update.finish = FinishReason::kCancelled;
     return update;
   }
@@ -123,6 +178,7 @@ SequenceUpdate Leader::Advance(Live& live) {
     update.tokens.push_back(live.state.Next());
   }
   live.tokens += std::ssize(update.tokens);
+  stats_.generated_tokens_total += std::ssize(update.tokens);
   if (IsCanary(live) && unsound) {
     float& bits = update.logprobs.back().logprob;
     bits = std::bit_cast<float>(std::bit_cast<uint32_t>(bits) ^ 1U);

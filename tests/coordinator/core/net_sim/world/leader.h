@@ -52,9 +52,14 @@ class Leader {
   size_t held() const { return held_.ended_count(); }
   bool poisoned() const { return poisoned_; }
   uint64_t steps() const { return steps_; }
+  int64_t preemptions() const { return stats_.preemptions_total; }
+  // A step was under way for so long.
+  void NoteBusy(int64_t microseconds) { stats_.busy_us_total += microseconds; }
+  SchedulerStats stats() const;
 
   bool unsound = false;       // It computes canaries with a bit that is wrong.
   int64_t refuse_one_in = 0;  // 0: none.
+  bool fails = false;         // It gives sequences up.
 
  private:
   struct Live {
@@ -62,11 +67,17 @@ class Leader {
     TwinState state;
     int64_t tokens = 0;           // With those that it was given.
     int64_t prompt_logprobs = 0;  // Likewise.
+    bool started = false;         // It has had one of the step's places.
     bool running = false;         // It has one of the step's places.
     bool cancelled = false;
+    std::optional<TimeNs> deadline{};
   };
 
+  // The first of those that wait, or the last of those that run. Null: there is none.
+  Live* FindNext(bool running);
   void StartWaiting();
+  // Nothing is worked on whose time is over.
+  void EndOverdue(std::vector<SequenceUpdate>& updates);
   SequenceUpdate Advance(Live& live);
   static bool IsCanary(const Live& live) { return live.request.stream == StreamId{}; }
 
@@ -77,6 +88,7 @@ class Leader {
   rank::HeldStreams held_;
   std::vector<SequenceUpdate> refusals_;
   uint64_t steps_ = 0;
+  SchedulerStats stats_{};  // What is counted.
   bool poisoned_ = false;
 };
 
