@@ -51,6 +51,7 @@ void Region::LoseStreamsGroup(StreamId id, Parked why) {
   // One that is lost is not blamed when it is started anew: it has a canary to show that it is
   // well.
   if (stream.group && groups_.Find(*stream.group) != nullptr) {
+    stream.gave_up = stream.group;
     guard_.NoteError(*stream.group, groups_.all(), clock_.now());
   }
   if (++stream.groups_lost < stream.groups_lost_max) return streams_.Park(id, std::move(why));
@@ -71,6 +72,7 @@ std::optional<uint64_t> Region::ChooseGroupFor(StreamId id, const Stream& stream
   return router_.Choose({.key = stream.key,
                          .tokens = stream.tokens_needed,
                          .service_class = ClassInGroup(stream),
+                         .avoid = stream.gave_up,
                          .on_trial = stream.on_trial(),
                          .stream = id,
                          .session = stream.request.terms.session,

@@ -107,6 +107,9 @@ std::optional<uint64_t> Router::Choose(const RouteQuestion& question, const Grou
     if (HasRoom(group, question)) open.push_back(&group);
   }
   if (open.empty()) return std::nullopt;
+  if (question.avoid && open.size() > 1) {
+    std::erase_if(open, [&](const Group* group) { return group->number == *question.avoid; });
+  }
   if (open.size() == 1) return open.front()->number;
   const KeyTotals totals = Add(groups, question.key, question.service_class);
   std::vector<Candidate> candidates;

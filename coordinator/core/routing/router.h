@@ -20,6 +20,7 @@ struct RouteQuestion {
   const ModelKey& key;
   int64_t tokens = 0;  // That it will hold at its longest.
   ServiceClass service_class = ServiceClass::kCritical;
+  std::optional<uint64_t> avoid{};  // A group that is chosen only if no other one has room.
   bool on_trial = false;  // A group that has such a stream already has no room for another one.
   StreamId stream{};      // What is drawn at random is drawn from it.
   const std::string& session;  // Empty: none.

@@ -61,10 +61,11 @@ struct Stream : GenerationState {
   SequenceId sequence = 0;        // In its group; new with every group. 0: waiting.
   std::optional<Parked> parked;   // While it waits for its next group.
   int32_t groups_lost = 0;
-  int32_t groups_lost_max = 0;  // Then it ends.
-  int32_t groups_had = 0;       // That took it, and may have worked on it.
-  int32_t resumes = 0;          // Groups that went on with it.
-  int32_t preemptions = 0;      // That its group has told of.
+  int32_t groups_lost_max = 0;      // Then it ends.
+  int32_t groups_had = 0;           // That took it, and may have worked on it.
+  int32_t resumes = 0;              // Groups that went on with it.
+  int32_t preemptions = 0;          // That its group has told of.
+  std::optional<uint64_t> gave_up;  // The last group that gave it up and went on.
   // While it waits and no group that is ready could ever hold it: since when.
   std::optional<TimeNs> stranded_since;
   TimeNs token_time = 0;  // Of its last token; before its first one, of its coming.

@@ -48,6 +48,8 @@ class GuardedRegionTest : public RegionTest {
   void GiveUp(int count) {
     for (int i = 0; i < count; ++i) {
       const Group& group = region_.groups().at(0);
+      // What it gives up goes elsewhere; having the least to do, it is given the next one.
+      if (group.sequences.empty()) Submit();
       ASSERT_FALSE(group.sequences.empty());
       SequenceUpdate update;
       update.id = *group.sequences.begin();
@@ -76,10 +78,11 @@ TEST_F(GuardedRegionTest, LeavesAGroupOutThatGivesRequestsUpAndTriesItAgain) {
   EXPECT_EQ(region_.groups().at(0).given_max, 0u);
   EXPECT_TRUE(region_.status().groups.at(0).ejected);
   const size_t left = GivenTo(0);
+  const size_t streams = region_.streams().size();
   for (int i = 0; i < 6; ++i) Submit();
   Take();
   EXPECT_EQ(GivenTo(0), left);
-  EXPECT_EQ(region_.streams().size(), 12u);
+  EXPECT_EQ(region_.streams().size(), streams + 6);
   EXPECT_EQ(region_.status().requests_waiting, 0);
   // What it still has ends well, which is no reason to have it back before its time.
   for (const auto& [id, stream] : StreamMap(region_.streams())) {
@@ -101,6 +104,35 @@ TEST_F(GuardedRegionTest, LeavesAGroupOutThatGivesRequestsUpAndTriesItAgain) {
   EXPECT_FALSE(region_.status().groups.at(0).ejected);
   EXPECT_EQ(Kinds({RecordKind::kEjected, RecordKind::kReturned}),
             (std::vector{RecordKind::kEjected, RecordKind::kReturned}));
+}
+
+// A group that fails is soon the one with the least to do.
+TEST_F(GuardedRegionTest, GivesWhatAGroupGaveUpToAnotherOne) {
+  const StreamId stream = Submit();
+  Take();
+  ASSERT_EQ(region_.streams().at(stream).group, 0u);
+  for (int i = 0; i < 6; ++i) Submit();
+  SequenceUpdate update;
+  update.id = region_.streams().at(stream).sequence;
+  update.finish = FinishReason::kCancelled;
+  for (const auto& [id, other] : StreamMap(region_.streams())) {
+    if (id != stream && other.group == 0u) Cancel(id);
+  }
+  EXPECT_TRUE(region_.Update(1, epochs_[0], {update}, {}));
+  const std::optional<uint64_t> group = region_.streams().at(stream).group;
+  ASSERT_TRUE(group);
+  EXPECT_NE(*group, 0u);
+}
+
+TEST_F(GuardedRegionTest, GoesOnWithWhatGaveARequestUpWhereThereIsNoOther) {
+  region_.Disconnected(2, "gone");
+  region_.Disconnected(3, "gone");
+  const StreamId stream = Submit();
+  SequenceUpdate update;
+  update.id = region_.streams().at(stream).sequence;
+  update.finish = FinishReason::kCancelled;
+  EXPECT_TRUE(region_.Update(1, epochs_[0], {update}, {}));
+  EXPECT_EQ(region_.streams().at(stream).group, 0u);
 }
 
 TEST_F(GuardedRegionTest, DoesNotBlameAGroupThatWasLostWhenItIsBack) {
