@@ -50,7 +50,11 @@ std::string TellPlace(Teller& teller, const Record& record, std::vector<RecordFi
 std::string TellLoss(Teller& teller, const Record& record) {
   teller.parked = true;
   teller.waits_since = record.time;
-  return WithDetail(Str("parked because ", GroupName(record), " was lost"), record);
+  // Of a group that goes on, but is to be empty.
+  const bool moves = record.reason == BusyReason::kDraining;
+  return WithDetail(moves ? Str("taken from ", GroupName(record), ", which is emptied")
+                          : Str("parked because ", GroupName(record), " was lost"),
+                    record);
 }
 
 void End(Story& story, Outcome outcome, const Record& record) {

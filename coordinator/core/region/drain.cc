@@ -62,7 +62,12 @@ void Region::MoveStreams(Group& group, std::string_view why) {
     // Until its leader has confirmed the end it takes up room there; what it still brings of it
     // counts for nothing.
     actions_.emplace_back(CancelAction{group.leader(), group.epoch, sequence});
-    streams_.Park(*id, {LossCause::kDrained, Str(group.Name(), " ", why)});
+    Record record = RecordOf(RecordKind::kParked, *id, stream);
+    record.group = group.number;
+    record.reason = BusyReason::kDraining;
+    record.detail = Str(group.Name(), " ", why);
+    streams_.Park(*id, {LossCause::kDrained, record.detail});
+    recorder_.Note(std::move(record));
     Place(*id, groups_.at(*other));
   }
 }

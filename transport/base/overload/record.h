@@ -24,7 +24,7 @@ enum class RecordKind : uint8_t {
   kPlaced,  // A group was given it.
   kFirstToken,
   kPreempted,  // Its group took its place for another one, and computes it again.
-  kParked,     // Its group was lost.
+  kParked,     // Its group was lost; or is to be empty (reason draining).
   kDegraded,   // A lower rung of the ladder answers it.
   kExpired,    // Its deadline is over.
   kFinished,

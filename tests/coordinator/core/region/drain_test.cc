@@ -1,6 +1,8 @@
 // A group that is to end gives its streams away, or lets them come to their end, and is then
 // dismissed.
 
+#include <algorithm>
+
 #include "coordinator/core/region.h"
 #include "tests/coordinator/core/region_fixture.h"
 
@@ -46,6 +48,11 @@ TEST_F(RegionTest, MovesTheStreamsOfADrainedGroupElsewhere) {
   const RegionStatus status = region_.status();
   EXPECT_EQ(status.group_losses_total, 0);
   EXPECT_EQ(status.streams_resumed[static_cast<size_t>(LossCause::kDrained)], 1);
+  const RecordPage page = region_.recorder().Find({});
+  const auto parked = std::ranges::find(page.records, RecordKind::kParked, &Record::kind);
+  ASSERT_NE(parked, page.records.end()) << "why it moved is told";
+  EXPECT_EQ(parked->reason, BusyReason::kDraining);
+  EXPECT_THAT(parked->detail, HasSubstr("is drained"));
 }
 
 TEST_F(RegionTest, LetsStreamsEndWhereNoOtherGroupHasRoom) {
