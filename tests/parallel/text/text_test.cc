@@ -113,7 +113,7 @@ TEST(Tokenizer, NamesWhatItRefuses) {
   metadata["tokenizer.ggml.pre"] = "mystery";
   EXPECT_THAT(RefusalOf(metadata), HasSubstr("pre-tokenizer mystery is not supported"));
   metadata = Gguf();
-  metadata["tokenizer.ggml.model"] = "llama";
+  metadata["tokenizer.ggml.model"] = "t5";
   EXPECT_THAT(RefusalOf(metadata), HasSubstr("expected gpt2"));
   metadata = Gguf();
   metadata["tokenizer.ggml.merges"].push_back("a zz");
