@@ -244,6 +244,8 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
                  "The model that the workers serve, a .gguf file or a safetensors folder. The "
                  "coordinator reads its tokenizer and chat template.")
       .required = true;
+  table.AddString("chat-template", "FILE", options.chat_template,
+                  "A Jinja template for chats, in place of the model's own. Empty: the model's.");
   table.AddBool("other-models", options.region.other_models,
                 "Let groups of other models than --model join, and serve them to requests that "
                 "name them: with prompts of token ids, because only --model's tokenizer is read.");
@@ -338,7 +340,7 @@ struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
       : tenants_file(options.tenants_file),
         bounds(ShareDescriptors(RaiseDescriptorLimit())),
-        text(options.model),
+        text(options.model, {.chat_template = options.chat_template, .unix_seconds = {}}),
         region_options(MakeRegionOptions(options, text.name())),
         keys(ReadApiKeys(options), region_options.tenants),
         region(region_options, clock, io.provider->getTimer(), std::move(events)),

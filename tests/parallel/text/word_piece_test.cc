@@ -134,6 +134,10 @@ TEST(WordPiece, NamesWhatItRefuses) {
     }
     return std::string("nothing was refused");
   };
+  json bert = {{"type", "BertProcessing"}, {"sep", {"[SEP]", 3}}, {"cls", {"[CLS]", 2}}};
+  EXPECT_THAT(refusal("/post_processor", bert), "nothing was refused");
+  bert["cls"] = {"[CLS]"};
+  EXPECT_THAT(refusal("/post_processor", bert), HasSubstr("post_processor.cls"));
   EXPECT_THAT(refusal("/normalizer", nullptr), HasSubstr("normalizer: found nothing"));
   EXPECT_THAT(refusal("/pre_tokenizer/type", "Whitespace"), HasSubstr("found Whitespace"));
   EXPECT_THAT(refusal("/decoder/prefix", "@@"), HasSubstr("decoder.prefix: found @@"));

@@ -78,7 +78,7 @@ std::vector<int32_t> RanksOfScores(const json& metadata, size_t token_count) {
     const double score = scores[i].is_number() ? scores[i].get<double>() : std::nan("");
     if (std::isnan(score)) {
       Throw(ErrorCode::kInvalidArgument, kKey, "[", i, "]: expected a number, found ",
-            scores[i].dump());
+            scores[i].type_name());
     }
     sorted.emplace_back(-score, static_cast<int32_t>(i));
   }

@@ -140,6 +140,12 @@ int32_t FrameToken(const json& processor, const json& token) {
   return JsonId((*ids)[0], "post_processor.special_tokens");
 }
 
+int32_t BertFrameToken(const json& processor, const char* key) {
+  const json& pair = JsonList(processor, key);
+  if (pair.size() != 2) RefuseJson(Str("post_processor.", key), pair.dump(), "[text, id]");
+  return JsonId(pair[1], Str("post_processor.", key));
+}
+
 TextFrame FrameOfTemplate(const json& processor) {
   const json* single = JsonFind(processor, "single");
   if (single == nullptr || !single->is_array()) {
@@ -224,8 +230,7 @@ std::optional<TextFrame> ReadJsonPostProcessor(const json& processor, bool neste
   const std::string& type = JsonString(processor, "type");
   if (type == "TemplateProcessing") return FrameOfTemplate(processor);
   if (type == "BertProcessing") {  // [text, id] of each.
-    return TextFrame{JsonId(JsonList(processor, "cls").at(1), "post_processor.cls"),
-                     JsonId(JsonList(processor, "sep").at(1), "post_processor.sep")};
+    return TextFrame{BertFrameToken(processor, "cls"), BertFrameToken(processor, "sep")};
   }
   if (type == "Sequence" && !nested) {
     std::optional<TextFrame> frame;
