@@ -41,12 +41,15 @@ constexpr char kSentencePieceFile[] =
     R"j({"String":" "},"behavior":"MergedWithPrevious"},"decoder":{"type":"Sequence","decoders":[)j"
     R"j({"type":"Replace","pattern":{"String":"\u2581"},"content":" "},)j"
     R"j({"type":"ByteFallback"},)j"
-    R"j({"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]},"model":{"type":"BPE",)j"
-    R"j("byte_fallback":true,"fuse_unk":true,"unk_token":"<u>","vocab":{"<s>":0,"<u>":1,"a":2,)j"
+    R"j({"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]},"model":)j"
+    R"j({"type":"BPE",)j"
+    R"j("byte_fallback":true,"fuse_unk":true,"unk_token":"<u>","vocab":)j"
+    R"j({"<s>":0,"<u>":1,"a":2,)j"
     R"j("b":3,"ab":4,"\u2581":5,"<0xC3>":6,"<0xA9>":7},"merges":["a b"]}})j";
 
 constexpr char kWordPieceFile[] =
-    R"j({"added_tokens":[{"id":0,"content":"<u>","special":true}],"normalizer":{"type":)j"
+    R"j({"added_tokens":[{"id":0,"content":"<u>","special":true}],"normalizer":)j"
+    R"j({"type":)j"
     R"j("BertNormalizer","strip_accents":null,"lowercase":true},"pre_tokenizer":{"type":)j"
     R"j("BertPreTokenizer"},"post_processor":)j"
     R"j({"type":"BertProcessing","sep":["s",2],"cls":["c",1]},)j"
