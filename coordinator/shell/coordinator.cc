@@ -252,6 +252,8 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
                  "The model that the workers serve, a .gguf file or a safetensors folder. The "
                  "coordinator reads its tokenizer and chat template.")
       .required = true;
+  table.AddString("chat-template", "FILE", options.chat_template,
+                  "A Jinja template for chats, in place of the model's own. Empty: the model's.");
   table.AddBool("other-models", options.region.other_models,
                 "Let groups of other models than --model join, and serve them to requests that "
                 "name them: with prompts of token ids, because only --model's tokenizer is read.");
@@ -343,7 +345,9 @@ void AddOverloadOptions(config::OptionTable& table, CoordinatorOptions& options)
 struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
       : bounds(ShareDescriptors(RaiseDescriptorLimit())),
-        text(std::make_shared<const ModelText>(options.model)),
+        text(std::make_shared<const ModelText>(
+            options.model,
+            ModelTextOptions{.chat_template = options.chat_template, .unix_seconds = {}})),
         region_options(MakeRegionOptions(options, text->name())),
         keys(ReadApiKeys(options), region_options.tenants, ReadGroupToken(options)),
         region(region_options, clock, io.provider->getTimer(), std::move(events)),

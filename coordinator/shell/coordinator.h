@@ -18,7 +18,8 @@
 namespace shoal::gateway {
 
 struct CoordinatorOptions {
-  std::string model;  // A .gguf file or a safetensors folder; read for its text side only.
+  std::string model;          // A .gguf file or a safetensors folder; read for its text side only.
+  std::string chat_template;  // A file; empty: the model's own.
   std::string bind = "127.0.0.1";
   std::string rpc_bind;     // Of the RPC port; empty: `bind`. No flag: `shoal run` sets it.
   int32_t port = 8000;      // 0: any free one.

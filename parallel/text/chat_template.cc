@@ -3,6 +3,7 @@
 #include "parallel/text/chat_template.h"
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -46,13 +47,14 @@ class JinjaTemplate : public ChatTemplate {
   explicit JinjaTemplate(const std::string& source)
       : source_(source), body_(jinja::Parse(source)) {}
 
-  RenderedChat Render(const nlohmann::ordered_json& variables) const override {
+  RenderedChat Render(const nlohmann::ordered_json& variables,
+                      std::optional<int64_t> unix_seconds) const override {
     std::vector<std::pair<std::string, jinja::Value>> values;
     for (const auto& [name, value] : variables.items()) {
       const bool from_user = !name.ends_with("_token");
       values.emplace_back(name, jinja::FromJson(value, from_user));
     }
-    jinja::Evaluator evaluator(LimitsFor(variables));
+    jinja::Evaluator evaluator(LimitsFor(variables), unix_seconds);
     jinja::Text text = evaluator.Render(body_, std::move(values));
     RenderedChat chat;
     for (size_t begin = text.user.find('\1'); begin != std::string::npos;) {
@@ -74,25 +76,41 @@ class JinjaTemplate : public ChatTemplate {
   const jinja::Body body_;
 };
 
+constexpr const char* kConfigTemplate = "tokenizer_config.json: chat_template";
+
+// A template and what it is called in messages.
+struct NamedTemplate {
+  const nlohmann::json* value = nullptr;  // Null if there is none.
+  std::string name;
+};
+
 // A folder's own file or a GGUF file's key, else tokenizer_config.json's chat_template: a string,
-// or a list of named ones with a "default". Null if there is none.
-const nlohmann::json* FindTemplate(const nlohmann::json& metadata) {
+// or a list of named ones with a "default".
+NamedTemplate FindTemplate(const nlohmann::json& metadata) {
   for (const char* key : {model::kChatTemplateFile, "tokenizer.chat_template"}) {
     const auto found = metadata.find(key);
-    if (found != metadata.end() && !found->is_null()) return &*found;
+    if (found != metadata.end() && !found->is_null()) return {&*found, key};
   }
   const auto config = metadata.find("tokenizer_config.json");
-  if (config == metadata.end() || !config->is_object()) return nullptr;
+  if (config == metadata.end() || !config->is_object()) return {};
   const auto value = config->find("chat_template");
-  if (value == config->end() || value->is_null()) return nullptr;
-  if (!value->is_array()) return &*value;
+  if (value == config->end() || value->is_null()) return {};
+  if (!value->is_array()) return {&*value, kConfigTemplate};
   for (const auto& item : *value) {
     if (!item.is_object() || !item.contains("template")) continue;
     const auto name = item.find("name");
-    if (name != item.end() && *name == "default") return &item["template"];
+    if (name != item.end() && *name == "default") return {&item["template"], kConfigTemplate};
   }
-  Throw(ErrorCode::kInvalidArgument, "tokenizer_config.json: chat_template: expected one named ",
+  Throw(ErrorCode::kInvalidArgument, kConfigTemplate, ": expected one named ",
         "\"default\" in the list, found none");
+}
+
+std::unique_ptr<ChatTemplate> ParseNamed(std::string source, const std::string& name) {
+  try {
+    return ChatTemplate::Parse(std::move(source));
+  } catch (const Error& error) {
+    Throw(error.code(), name, ": ", error.what());
+  }
 }
 
 // Newer clients call the system's messages the developer's.
@@ -127,24 +145,38 @@ std::unique_ptr<ChatTemplate> ChatTemplate::Make(const model::Model& model) {
 std::unique_ptr<ChatTemplate> ChatTemplate::FromMetadata(const nlohmann::json& metadata,
                                                          model::TokenizerSource source) {
   if (source == model::TokenizerSource::kNone) return nullptr;
-  const nlohmann::json* value = FindTemplate(metadata);
-  if (value == nullptr) return nullptr;
-  if (!value->is_string()) {
-    Throw(ErrorCode::kInvalidArgument, "chat_template: expected a string, found ",
-          value->type_name());
+  const NamedTemplate found = FindTemplate(metadata);
+  if (found.value == nullptr) return nullptr;
+  if (!found.value->is_string()) {
+    Throw(ErrorCode::kInvalidArgument, found.name, ": chat_template: expected a string, found ",
+          found.value->type_name());
   }
-  return Parse(value->get<std::string>());
+  return ParseNamed(found.value->get<std::string>(), found.name);
+}
+
+std::unique_ptr<ChatTemplate> ChatTemplate::FromFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  // One byte more than is supported, which Parse then refuses.
+  std::string source(kTemplateBytesMax + 1, '\0');
+  in.read(source.data(), static_cast<std::streamsize>(source.size()));
+  if (!in.is_open() || in.bad() || (in.gcount() == 0 && !in.eof())) {
+    Throw(ErrorCode::kInvalidArgument, path, ": expected a file with a chat template, found one ",
+          "that cannot be read; name another");
+  }
+  source.resize(static_cast<size_t>(in.gcount()));
+  return ParseNamed(std::move(source), path);
 }
 
 std::vector<int32_t> EncodeChat(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
-                                nlohmann::ordered_json variables) {
+                                nlohmann::ordered_json variables,
+                                std::optional<int64_t> unix_seconds) {
   variables.emplace("bos_token", tokenizer.bos_text());
   variables.emplace("eos_token", tokenizer.eos_text());
   variables.emplace("tools", nullptr);
   variables.emplace("documents", nullptr);
   variables.emplace("add_generation_prompt", true);
   if (!chat_template.Mentions("developer")) RenameDeveloper(variables);
-  const RenderedChat chat = chat_template.Render(variables);
+  const RenderedChat chat = chat_template.Render(variables, unix_seconds);
   return tokenizer.EncodeMarked(chat.text, chat.user_ranges);
 }
 

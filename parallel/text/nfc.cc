@@ -1,4 +1,4 @@
-// Decompose, put marks into canonical order, compose.
+// Decompose, put marks into canonical order, compose if asked.
 
 #include "parallel/text/nfc.h"
 
@@ -76,7 +76,8 @@ utf8proc_int32_t Composed(utf8proc_int32_t first, utf8proc_int32_t second) {
   return IsAfterUnicode9(pair[0]) ? 0 : pair[0];
 }
 
-std::vector<Character> Compose(std::vector<Character> characters) {
+// Marks after a character, in canonical order.
+void Order(std::vector<Character>& characters) {
   for (auto begin = characters.begin(); begin != characters.end();) {
     const auto is_starter = [](const Character& c) { return c.combining_class == 0; };
     begin = std::find_if_not(begin, characters.end(), is_starter);
@@ -86,6 +87,9 @@ std::vector<Character> Compose(std::vector<Character> characters) {
     });
     begin = end;
   }
+}
+
+std::vector<Character> Compose(const std::vector<Character>& characters) {
   std::vector<Character> out;
   ptrdiff_t starter = -1;
   for (const Character& c : characters) {
@@ -104,36 +108,20 @@ std::vector<Character> Compose(std::vector<Character> characters) {
   return out;
 }
 
-class Writer {
- public:
-  void Append(std::string_view bytes, bool plain) {
-    const size_t begin = result.text.size();
-    result.text += bytes;
-    if (!plain) return;
-    if (!result.plain.empty() && result.plain.back().end == begin) {
-      result.plain.back().end = result.text.size();
-    } else {
-      result.plain.push_back({begin, result.text.size()});
-    }
+void AppendCharacters(std::vector<Character>& characters, bool compose, NormalizedText& out) {
+  Order(characters);
+  if (compose) characters = Compose(characters);
+  for (const Character& c : characters) {
+    std::string bytes;
+    AppendUtf8(static_cast<char32_t>(c.code_point), bytes);
+    out.Append(bytes, c.plain);
   }
+  characters.clear();
+}
 
-  void Append(std::vector<Character>& characters) {
-    for (const Character& c : Compose(std::move(characters))) {
-      std::string bytes;
-      AppendUtf8(static_cast<char32_t>(c.code_point), bytes);
-      Append(bytes, c.plain);
-    }
-    characters.clear();
-  }
-
-  NormalizedText result;
-};
-
-}  // namespace
-
-NormalizedText NormalizeNfc(std::string_view text, ByteRange range,
-                            std::span<const ByteRange> plain) {
-  Writer writer;
+NormalizedText Normalize(std::string_view text, ByteRange range, std::span<const ByteRange> plain,
+                         bool compose) {
+  NormalizedText normalized;
   std::vector<Character> characters;
   auto marked = FirstEndingAfter(plain, range.begin);
   for (size_t at = range.begin; at < range.end;) {
@@ -143,13 +131,36 @@ NormalizedText NormalizeNfc(std::string_view text, ByteRange range,
     if (step.kind == Utf8Step::Kind::kCharacter) {
       AppendDecomposed(step.code_point, is_plain, characters);
     } else {
-      writer.Append(characters);
-      writer.Append(text.substr(at, step.length), is_plain);
+      AppendCharacters(characters, compose, normalized);
+      normalized.Append(text.substr(at, step.length), is_plain);
     }
     at += step.length;
   }
-  writer.Append(characters);
-  return std::move(writer.result);
+  AppendCharacters(characters, compose, normalized);
+  return normalized;
+}
+
+}  // namespace
+
+void NormalizedText::Append(std::string_view bytes, bool is_plain) {
+  const size_t begin = text.size();
+  text += bytes;
+  if (!is_plain) return;
+  if (!plain.empty() && plain.back().end == begin) {
+    plain.back().end = text.size();
+  } else {
+    plain.push_back({begin, text.size()});
+  }
+}
+
+NormalizedText NormalizeNfc(std::string_view text, ByteRange range,
+                            std::span<const ByteRange> plain) {
+  return Normalize(text, range, plain, true);
+}
+
+NormalizedText NormalizeNfd(std::string_view text, ByteRange range,
+                            std::span<const ByteRange> plain) {
+  return Normalize(text, range, plain, false);
 }
 
 }  // namespace shoal::text

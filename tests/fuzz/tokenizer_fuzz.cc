@@ -32,6 +32,30 @@ constexpr char kTokenizerFile[] =
     R"j("model":{"type":"BPE","ignore_merges":true,"byte_fallback":false,"vocab":)j"
     R"j({"a":0,"b":1,"ab":2,"Ã":3},"merges":[["a","b"]]}})j";
 
+constexpr char kSentencePieceFile[] =
+    R"j({"added_tokens":[{"id":0,"content":"<s>","special":true,"normalized":true}],)j"
+    R"j("normalizer":)j"
+    R"j({"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"\u2581"},)j"
+    R"j({"type":"Replace",)j"
+    R"j("pattern":{"String":" "},"content":"\u2581"}]},"pre_tokenizer":{"type":"Split","pattern":)j"
+    R"j({"String":" "},"behavior":"MergedWithPrevious"},"decoder":{"type":"Sequence","decoders":[)j"
+    R"j({"type":"Replace","pattern":{"String":"\u2581"},"content":" "},)j"
+    R"j({"type":"ByteFallback"},)j"
+    R"j({"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]},"model":)j"
+    R"j({"type":"BPE",)j"
+    R"j("byte_fallback":true,"fuse_unk":true,"unk_token":"<u>","vocab":)j"
+    R"j({"<s>":0,"<u>":1,"a":2,)j"
+    R"j("b":3,"ab":4,"\u2581":5,"<0xC3>":6,"<0xA9>":7},"merges":["a b"]}})j";
+
+constexpr char kWordPieceFile[] =
+    R"j({"added_tokens":[{"id":0,"content":"<u>","special":true}],"normalizer":)j"
+    R"j({"type":)j"
+    R"j("BertNormalizer","strip_accents":null,"lowercase":true},"pre_tokenizer":{"type":)j"
+    R"j("BertPreTokenizer"},"post_processor":)j"
+    R"j({"type":"BertProcessing","sep":["s",2],"cls":["c",1]},)j"
+    R"j("decoder":{"type":"WordPiece","prefix":"##","cleanup":true},"model":{"type":"WordPiece",)j"
+    R"j("unk_token":"<u>","max_input_chars_per_word":9,"vocab":{"<u>":0,"a":1,"##b":2,"##a":3}}})j";
+
 constexpr char kTemplate[] =
     "{%- macro f(x, n=2) %}[{{ x | trim }}:{{ n }}]{% endmacro -%}\n"
     "{% set ns = namespace(n=0) %}{% for m in messages if m.role != 'tool' %}\n"
@@ -72,7 +96,8 @@ void Run(char kind, std::string_view input) {
 }  // namespace
 
 std::vector<std::string> FuzzSeeds() {
-  return {std::string("j") + kTokenizerFile, std::string("t") + kTemplate,
+  return {std::string("j") + kTokenizerFile, std::string("j") + kSentencePieceFile,
+          std::string("j") + kWordPieceFile, std::string("t") + kTemplate,
           "x<s> ab12 \n <u>\xC3\xA9\xFF aab \xF0\x9F\x98"};
 }
 

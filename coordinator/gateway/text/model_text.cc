@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -19,7 +20,12 @@ std::string Refusal(const Error& error) {
 
 }  // namespace
 
-ModelText::ModelText(const std::string& path) {
+ModelText::ModelText(const std::string& path, ModelTextOptions options)
+    : unix_seconds_(options.unix_seconds != nullptr ? std::move(options.unix_seconds)
+                                                    : [] { return int64_t{std::time(nullptr)}; }) {
+  if (!options.chat_template.empty()) {
+    chat_template_ = text::ChatTemplate::FromFile(options.chat_template);
+  }
   // Only for as long as this takes: the coordinator keeps no weights mapped.
   const std::unique_ptr<model::Model> model = model::Model::Open(path);
   name_ = model->name();
@@ -37,13 +43,14 @@ ModelText::ModelText(const std::string& path) {
     return;
   }
   grammar_bytes_ = text::grammar::SingleBytes(*tokenizer_, vocab_size_);
+  if (chat_template_ != nullptr) return;
   try {
     chat_template_ = text::ChatTemplate::Make(*model);
   } catch (const Error& error) {
     chat_refusal_ = Refusal(error);
     LOG(WARNING) << model->path()
-                 << ": the chat template cannot be used, so that chats are refused: "
-                 << chat_refusal_;
+                 << ": the chat template cannot be used, so that chats are refused; "
+                 << "--chat-template FILE gives another: " << chat_refusal_;
   }
 }
 
@@ -56,12 +63,12 @@ TextService ModelText::Service() const {
   service.grammar_bytes = grammar_bytes_;
   service.eos_ids = eos_ids_;
   service.vocab_size = vocab_size_;
-  if (chat_template_ != nullptr) {
+  if (chat_template_ != nullptr && tokenizer_ != nullptr) {
     service.encode_chat = [this](const nlohmann::ordered_json& messages) {
       nlohmann::ordered_json variables;
       variables["messages"] = messages;
       variables["add_generation_prompt"] = true;
-      return text::EncodeChat(*chat_template_, *tokenizer_, std::move(variables));
+      return text::EncodeChat(*chat_template_, *tokenizer_, std::move(variables), unix_seconds_());
     };
   }
   return service;

@@ -2,6 +2,7 @@
 
 // A model's text side, opened for the gateways.
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -12,17 +13,25 @@
 
 namespace shoal::gateway {
 
+struct ModelTextOptions {
+  std::string chat_template;  // A file in place of the model's own; empty: the model's own.
+  // Seconds since 1970, which templates may ask for. Null: the system's clock.
+  std::function<int64_t()> unix_seconds;
+};
+
 class ModelText {
  public:
-  // A tokenizer or chat template that cannot be used is logged and kept from those who ask for it;
-  // all other requests are served. Errors: kInvalidArgument for a model that cannot be read.
-  explicit ModelText(const std::string& path);
+  // A tokenizer or chat template of the model's that cannot be used is logged and kept from those
+  // who ask for it; all other requests are served. Errors: kInvalidArgument for a model that cannot
+  // be read, or a template file that cannot be used.
+  explicit ModelText(const std::string& path, ModelTextOptions options = {});
 
   const std::string& name() const { return name_; }
   // Refers to this object.
   TextService Service() const;
 
  private:
+  const std::function<int64_t()> unix_seconds_;
   std::string name_;
   std::vector<int32_t> eos_ids_;
   int32_t vocab_size_ = 0;

@@ -292,7 +292,7 @@ Value Evaluator::EvaluateName(const Expr& expr) {
   for (const Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
     if (const Value* value = Find(*scope, expr.name)) return *value;
   }
-  return FindFunction(expr.name);
+  return FindFunction(*this, expr.name);
 }
 
 std::vector<Value> Evaluator::EvaluateAll(const std::vector<ExprPtr>& exprs, size_t from) {

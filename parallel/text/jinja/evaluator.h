@@ -45,7 +45,9 @@ class Namespace : public Object {
 // For one rendering. Thread-compatible.
 class Evaluator {
  public:
-  explicit Evaluator(const RenderLimits& limits) : limits_(limits) {}
+  // `unix_seconds`: what strftime_now tells; none: there is no such function.
+  explicit Evaluator(const RenderLimits& limits, std::optional<int64_t> unix_seconds = {})
+      : limits_(limits), unix_seconds_(unix_seconds) {}
   ~Evaluator();
 
   // Errors: kInvalidArgument, with the line, for whatever the template cannot do with the
@@ -61,6 +63,7 @@ class Evaluator {
   void Set(Scope& scope, const std::string& name, Value value);
   Value Call(const Value& callee, const Arguments& arguments);
   std::shared_ptr<Namespace> MakeNamespace();
+  std::optional<int64_t> unix_seconds() const { return unix_seconds_; }
 
  private:
   enum class Flow : uint8_t { kNext, kBreak, kContinue };
@@ -90,6 +93,7 @@ class Evaluator {
   void Pop(Scope* previous);
 
   const RenderLimits limits_;
+  const std::optional<int64_t> unix_seconds_;
   int64_t operations_ = 0;
   int depth_ = 0;
   int line_ = 1;

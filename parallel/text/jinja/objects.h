@@ -14,6 +14,7 @@ namespace shoal::text::jinja {
 struct MacroObject : Object {
   MacroObject(const Stmt& statement, Scope* scope) : macro(statement), definition(scope) {}
   const char* type_name() const override { return "Macro"; }
+  bool callable() const override { return true; }
 
   const Stmt& macro;
   Scope* const definition;
@@ -22,6 +23,7 @@ struct MacroObject : Object {
 struct FunctionObject : Object {
   explicit FunctionObject(std::string function) : name(std::move(function)) {}
   const char* type_name() const override { return "function"; }
+  bool callable() const override { return true; }
 
   const std::string name;
 };
@@ -29,6 +31,7 @@ struct FunctionObject : Object {
 struct MethodObject : Object {
   MethodObject(Value of, std::string method) : self(std::move(of)), name(std::move(method)) {}
   const char* type_name() const override { return "method"; }
+  bool callable() const override { return true; }
   int depth() const override { return self.depth() + 1; }
 
   const Value self;

@@ -31,8 +31,15 @@ std::vector<Value> Items(Evaluator& evaluator, const Value& value);
 
 // str(value).
 Text ToText(Evaluator& evaluator, const Value& value);
-// json.dumps(value, ensure_ascii=False, indent=indent); no indentation if negative.
-Text ToJson(Evaluator& evaluator, const Value& value, int64_t indent, bool sort_keys);
+// How json.dumps writes.
+struct JsonStyle {
+  int64_t indent = -1;  // Negative: all in one line.
+  bool sort_keys = false;
+  bool ensure_ascii = false;  // Other characters as \uXXXX.
+  Text between_items = Text(", ");
+  Text after_key = Text(": ");
+};
+Text ToJson(Evaluator& evaluator, const Value& value, const JsonStyle& style);
 // format % arguments.
 Text FormatText(Evaluator& evaluator, const Text& format, const Value& arguments);
 std::string FloatText(double value);

@@ -119,6 +119,7 @@ class Object {
   virtual ~Object() = default;
   virtual const char* type_name() const = 0;
   virtual int depth() const { return 1; }
+  virtual bool callable() const { return false; }
 };
 
 // Errors of both: kInvalidArgument beyond kDepthMax levels.

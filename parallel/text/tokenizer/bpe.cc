@@ -6,6 +6,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
+#include <utility>
+
+#include "parallel/text/utf8.h"
 
 namespace shoal::text {
 namespace {
@@ -24,7 +28,7 @@ constexpr size_t kFewSymbols = 24;
 
 }  // namespace
 
-Bpe::Bpe(const TokenizerSpec& spec) {
+Bpe::Bpe(const TokenizerSpec& spec) : characters_(spec.characters) {
   byte_ids_.fill(-1);
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     const VocabToken& token = spec.tokens[id];
@@ -34,15 +38,14 @@ Bpe::Bpe(const TokenizerSpec& spec) {
     }
     if (spec.ignore_merges) whole_pieces_.emplace(token.bytes, static_cast<int32_t>(id));
   }
-  merge_count_ = spec.merges.size();
   const size_t entries = std::bit_ceil(2 * spec.merges.size() + 2);
   entries_.assign(entries, {kNoPair, 0, 0});
   hash_shift_ = 64 - std::countr_zero(entries);
-  for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
-    const Merge& merge = spec.merges[rank];
+  for (const Merge& merge : spec.merges) {
     const uint64_t pair = PairOf(merge.left, merge.right);
     // A pair that is listed twice has its last rank, as in the tokenizers library.
-    entries_[EntryOf(pair)] = {pair, static_cast<int32_t>(rank), merge.merged};
+    entries_[EntryOf(pair)] = {pair, merge.rank, merge.merged};
+    rank_count_ = std::max(rank_count_, static_cast<size_t>(merge.rank) + 1);
   }
 }
 
@@ -60,8 +63,46 @@ const Bpe::Entry* Bpe::Find(int32_t left, int32_t right) const {
   return entry.pair == pair ? &entry : nullptr;
 }
 
+void Bpe::AppendCharacter(std::string_view bytes, char32_t code_point, bool& unknown_due,
+                          std::vector<int32_t>& parts) const {
+  if (const auto found = characters_->ids.find(code_point); found != characters_->ids.end()) {
+    if (std::exchange(unknown_due, false)) parts.push_back(*characters_->unknown);
+    parts.push_back(found->second);
+    return;
+  }
+  const auto id_of = [this](char byte) {
+    return characters_->byte_ids[static_cast<uint8_t>(byte)];
+  };
+  if (std::all_of(bytes.begin(), bytes.end(), [&](char byte) { return id_of(byte) >= 0; })) {
+    std::transform(bytes.begin(), bytes.end(), std::back_inserter(parts), id_of);
+  } else if (characters_->unknown) {
+    const bool first = !std::exchange(unknown_due, true);
+    if (!first && !characters_->fuse_unknown) parts.push_back(*characters_->unknown);
+  }
+}
+
+// An unknown character's token comes where the next character with a token of its own does, after
+// bytes that lie between: so it is in the tokenizers library.
+void Bpe::AppendCharacters(std::string_view piece, std::vector<int32_t>& parts) const {
+  bool unknown_due = false;
+  for (size_t at = 0; at < piece.size();) {
+    const Utf8Step step = DecodeUtf8(piece.substr(at));
+    if (step.kind == Utf8Step::Kind::kCharacter) {
+      AppendCharacter(piece.substr(at, step.length), step.code_point, unknown_due, parts);
+    } else {
+      // No vocabulary has a token for what is no character.
+      constexpr char32_t kNoCharacter = 0xFFFFFFFF;
+      for (size_t i = 0; i < step.length; ++i) {
+        AppendCharacter(piece.substr(at + i, 1), kNoCharacter, unknown_due, parts);
+      }
+    }
+    at += step.length;
+  }
+  if (unknown_due) parts.push_back(*characters_->unknown);
+}
+
 void Bpe::Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const {
-  if (piece.size() == 1) {
+  if (piece.size() == 1 && !characters_) {
     const int32_t id = byte_ids_[static_cast<uint8_t>(piece[0])];
     if (id >= 0) ids.push_back(id);
     return;
@@ -73,12 +114,13 @@ void Bpe::Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>&
       return;
     }
   }
-  scratch.bytes.clear();
-  for (const char byte : piece) {
-    const int32_t id = byte_ids_[static_cast<uint8_t>(byte)];
-    if (id >= 0) scratch.bytes.push_back(id);
+  scratch.parts.clear();
+  if (characters_) AppendCharacters(piece, scratch.parts);
+  for (size_t i = 0; i < piece.size() && !characters_; ++i) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(piece[i])];
+    if (id >= 0) scratch.parts.push_back(id);
   }
-  if (scratch.bytes.size() <= kFewSymbols) {
+  if (scratch.parts.size() <= kFewSymbols) {
     MergeFew(scratch, ids);
   } else {
     MergeMany(scratch, ids);
@@ -93,9 +135,9 @@ Bpe::Symbol Bpe::MakeSymbol(int32_t id, int32_t next) const {
 void Bpe::MergeFew(Scratch& scratch, std::vector<int32_t>& ids) const {
   std::vector<Symbol>& symbols = scratch.symbols;
   symbols.clear();
-  for (size_t i = 0; i < scratch.bytes.size(); ++i) {
-    const int32_t next = i + 1 < scratch.bytes.size() ? scratch.bytes[i + 1] : -1;
-    symbols.push_back(MakeSymbol(scratch.bytes[i], next));
+  for (size_t i = 0; i < scratch.parts.size(); ++i) {
+    const int32_t next = i + 1 < scratch.parts.size() ? scratch.parts[i + 1] : -1;
+    symbols.push_back(MakeSymbol(scratch.parts[i], next));
   }
   while (symbols.size() > 1) {
     const auto first =
@@ -112,13 +154,13 @@ void Bpe::MergeFew(Scratch& scratch, std::vector<int32_t>& ids) const {
 void Bpe::MergeMany(Scratch& scratch, std::vector<int32_t>& ids) const {
   std::vector<LinkedSymbol>& symbols = scratch.linked_symbols;
   symbols.clear();
-  for (const int32_t id : scratch.bytes) {
+  for (const int32_t id : scratch.parts) {
     const auto position = static_cast<int32_t>(symbols.size());
     symbols.push_back({id, position - 1, position + 1});
   }
   symbols.back().next = -1;
 
-  scratch.queue.Reset(merge_count_);
+  scratch.queue.Reset(rank_count_);
   const auto push = [&](int32_t left) {
     if (left < 0 || symbols[left].next < 0) return;
     const Entry* merge = Find(symbols[left].id, symbols[symbols[left].next].id);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -34,7 +35,7 @@ class Bpe {
   // Memory that the pieces of a text are merged in, one after the other. Used by one thread at a
   // time.
   struct Scratch {
-    std::vector<int32_t> bytes;  // The piece's, as tokens.
+    std::vector<int32_t> parts;  // What is merged: the piece's bytes or characters, as tokens.
     std::vector<Symbol> symbols;
     std::vector<LinkedSymbol> linked_symbols;
     MergeQueue queue;
@@ -42,8 +43,9 @@ class Bpe {
 
   explicit Bpe(const TokenizerSpec& spec);
 
-  // Appends the ids of `piece`. Bytes without a token are dropped and their neighbours meet.
-  // Order: the pair with the earliest merge first; among equal ones the leftmost.
+  // Appends the ids of `piece`. Bytes without a token are dropped and their neighbours meet; of
+  // characters without one CharacterVocabulary says what becomes.
+  // Order: the pair with the lowest rank first; among equal ones the leftmost.
   // Cost: O(n log n), and no allocation once `scratch` has seen a piece as long.
   void Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const;
 
@@ -58,6 +60,9 @@ class Bpe {
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
 
+  void AppendCharacters(std::string_view piece, std::vector<int32_t>& parts) const;
+  void AppendCharacter(std::string_view bytes, char32_t code_point, bool& unknown_due,
+                       std::vector<int32_t>& parts) const;
   size_t EntryOf(uint64_t pair) const;
   const Entry* Find(int32_t left, int32_t right) const;
   Symbol MakeSymbol(int32_t id, int32_t next) const;
@@ -69,7 +74,8 @@ class Bpe {
   // the one of its hash on.
   std::vector<Entry> entries_;
   int hash_shift_ = 0;  // From a hash to its top bits.
-  size_t merge_count_ = 0;
+  size_t rank_count_ = 0;
+  std::optional<CharacterVocabulary> characters_;
   // Only if merges may be ignored.
   std::unordered_map<std::string, int32_t, Hash, std::equal_to<>> whole_pieces_;
 };

@@ -49,6 +49,11 @@ void Release(void* memory, void*) { ::operator delete(memory); }
 }  // namespace
 
 struct PreTokenizer::Scratch::Parts {
+  struct Segment {
+    std::string_view text;
+    bool is_match;
+  };
+
   Parts() {
     SHOAL_CHECK(general != nullptr && data != nullptr && context != nullptr && stack != nullptr,
                 "out of memory");
@@ -66,6 +71,7 @@ struct PreTokenizer::Scratch::Parts {
       pcre2_jit_stack_create_8(kJitStackBytesMin, kJitStackBytesMax, general.get())};
   std::vector<std::string_view> pieces;
   std::vector<std::string_view> refined;  // By the next expression.
+  std::vector<Segment> segments;          // Of one piece, where matches join their neighbours.
 };
 
 class PreTokenizer::Expression {
@@ -97,10 +103,21 @@ class PreTokenizer::Expression {
     std::vector<std::string_view>& pieces = scratch.refined;
     // Matches hold whole characters, so where nothing is dropped a single character is one piece,
     // whatever matches.
-    if (rule_.keep_matches && rule_.keep_gaps && DecodeUtf8(text).length == text.size()) {
+    const SplitBehavior behavior = rule_.behavior;
+    if (behavior != SplitBehavior::kRemoved && DecodeUtf8(text).length == text.size()) {
       pieces.push_back(text);
       return;
     }
+    const auto emit = [&](std::string_view segment, bool is_match) {
+      if (behavior == SplitBehavior::kIsolated) {
+        pieces.push_back(segment);
+      } else if (behavior == SplitBehavior::kRemoved) {
+        if (is_match == rule_.invert) pieces.push_back(segment);
+      } else {
+        scratch.segments.push_back({segment, is_match != rule_.invert});
+      }
+    };
+    scratch.segments.clear();
     const auto* subject = reinterpret_cast<PCRE2_SPTR8>(text.data());
     size_t done = 0;
     while (done < text.size()) {
@@ -114,14 +131,39 @@ class PreTokenizer::Expression {
               " bytes; send a shorter text");
       }
       const PCRE2_SIZE* range = pcre2_get_ovector_pointer_8(scratch.data.get());
-      if (rule_.keep_gaps && range[0] > done) pieces.push_back(text.substr(done, range[0] - done));
-      if (rule_.keep_matches) pieces.push_back(text.substr(range[0], range[1] - range[0]));
+      if (range[0] > done) emit(text.substr(done, range[0] - done), false);
+      emit(text.substr(range[0], range[1] - range[0]), true);
       done = range[1];
     }
-    if (rule_.keep_gaps && done < text.size()) pieces.push_back(text.substr(done));
+    if (done < text.size()) emit(text.substr(done), false);
+    Join(scratch);
   }
 
  private:
+  using Segment = Scratch::Parts::Segment;
+
+  // Appends the pieces that segments which join make.
+  void Join(Scratch::Parts& scratch) const {
+    const std::vector<Segment>& segments = scratch.segments;
+    size_t begin = 0;
+    for (size_t i = 1; i <= segments.size(); ++i) {
+      if (i < segments.size() && AreOne(segments, i)) continue;
+      const char* first = segments[begin].text.data();
+      const std::string_view last = segments[i - 1].text;
+      scratch.refined.emplace_back(first, last.data() + last.size() - first);
+      begin = i;
+    }
+  }
+
+  // Whether segment i belongs to the piece of the one before.
+  bool AreOne(const std::vector<Segment>& segments, size_t i) const {
+    const bool match = segments[i].is_match;
+    const bool match_before = segments[i - 1].is_match;
+    if (rule_.behavior == SplitBehavior::kContiguous) return match == match_before;
+    return rule_.behavior == SplitBehavior::kMergedWithPrevious ? match && !match_before
+                                                                : match_before && !match;
+  }
+
   const SplitRule rule_;
   Owned<pcre2_code_8, pcre2_code_free_8> code_;
 };

@@ -1,10 +1,11 @@
 #pragma once
 
-// Text to token ids and back, for byte-level BPE vocabularies.
+// Text to token ids and back, for byte-level BPE and SentencePiece's BPE with bytes to fall back
+// on.
 //
-// Source: the GGUF metadata keys tokenizer.ggml.* (pre "smollm", "llama-bpe", "qwen2", ...) or the
-// Hugging Face tokenizer.json format. The pre-tokenizer is the model's own expression, run by
-// PCRE2.
+// Source: the GGUF metadata keys tokenizer.ggml.* (model "gpt2" with pre "smollm", "llama-bpe",
+// "qwen2", ...; models "llama" and "bert") or the Hugging Face tokenizer.json format. The
+// pre-tokenizer is the model's own expression, run by PCRE2.
 
 #include <algorithm>
 #include <cstddef>
@@ -45,6 +46,10 @@ inline std::span<const ByteRange>::iterator FirstEndingAfter(std::span<const Byt
                               [at](const ByteRange& range) { return range.end <= at; });
 }
 
+// Where the text of decoded tokens stands. SentencePiece's models put a space in front of a text,
+// which decoding takes away again; tokens that go on a text, as an answer does, keep theirs.
+enum class TextStart : uint8_t { kBefore, kHere };
+
 // Immutable, thread-safe.
 class Tokenizer {
  public:
@@ -71,6 +76,9 @@ class Tokenizer {
   // The BOS id, if this model's rule is to put one before a prompt.
   virtual std::optional<int32_t> bos_to_add() const = 0;
 
+  // The id after a text, if this model's rule is to put one there: of models that embed texts.
+  virtual std::optional<int32_t> eos_to_add() const { return std::nullopt; }
+
   // The texts of the model's BOS and EOS tokens, which chat templates ask for; empty if it has
   // none.
   virtual const std::string& bos_text() const = 0;
@@ -82,8 +90,12 @@ class Tokenizer {
 
   virtual bool IsSpecial(int32_t id) const = 0;
 
+  // Whether a text that starts with these tokens begins without the space that they begin with.
+  virtual bool drops_first_space() const { return false; }
+
   // Concatenated bytes; ill-formed UTF-8 becomes U+FFFD as Python's errors="replace" does.
-  std::string Decode(std::span<const int32_t> ids, bool skip_special) const;
+  std::string Decode(std::span<const int32_t> ids, bool skip_special,
+                     TextStart start = TextStart::kBefore) const;
 
   // One more than the largest id.
   virtual int32_t vocab_size() const = 0;
@@ -93,8 +105,10 @@ class Tokenizer {
 // The joined results equal Tokenizer::Decode of all tokens. Thread-compatible.
 class StreamDecoder {
  public:
-  StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
-      : tokenizer_(tokenizer), skip_special_(skip_special) {}
+  StreamDecoder(const Tokenizer& tokenizer, bool skip_special, TextStart start = TextStart::kBefore)
+      : tokenizer_(tokenizer),
+        skip_special_(skip_special),
+        drops_space_(start == TextStart::kHere && tokenizer.drops_first_space()) {}
 
   // The text that became whole with this token; may be empty.
   std::string Push(int32_t id);
@@ -104,6 +118,7 @@ class StreamDecoder {
  private:
   const Tokenizer& tokenizer_;
   const bool skip_special_;
+  bool drops_space_;  // Until the first byte.
   std::string pending_;
 };
 

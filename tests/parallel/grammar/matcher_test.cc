@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -239,6 +240,31 @@ TEST(GrammarVocabulary, HoldsTheBytesOfTheTokenizerOfTheRealModel) {
   EXPECT_EQ(vocabulary->single_bytes(), SingleBytes(*tokenizer, vocabulary->size()));
   EXPECT_FALSE(SingleBytes(*tokenizer, 20) == vocabulary->single_bytes())
       << "a byte whose token the model has no row for cannot be chosen";
+}
+
+// Characters without a token are written byte by byte there, each byte a token.
+TEST(GrammarVocabulary, KnowsTheBytesThatASentencePieceModelFallsBackOn) {
+  const char* folder = std::getenv("SHOAL_FIXTURES");
+  if (folder == nullptr) GTEST_SKIP() << "SHOAL_FIXTURES is not set";
+  const auto model = model::Model::Open(std::string(folder) + "/gguf/mistral-f16.gguf");
+  const auto tokenizer = Tokenizer::Make(*model);
+  const auto vocabulary = GrammarVocabulary::Make(*model);
+  for (int32_t token = 0; token < vocabulary->size(); ++token) {
+    if (vocabulary->IsEnd(token)) continue;
+    ASSERT_EQ(vocabulary->bytes(token), tokenizer->TokenBytes(token, true)) << token;
+  }
+  for (int byte = 0; byte < 256; ++byte) {
+    EXPECT_TRUE(vocabulary->single_bytes().Has(static_cast<uint8_t>(byte))) << byte;
+  }
+  const auto ids = tokenizer->Encode("\u2603", SpecialTokens::kPlainText);
+  ASSERT_EQ(ids.size(), 4u);  // The space in front of a text, and three bytes.
+  GrammarMatcher matcher(Masked(Regex("\u2603"), vocabulary));
+  for (const int32_t id : std::span(ids).subspan(1)) {
+    EXPECT_TRUE(matcher.Allowed()->Has(id));
+    EXPECT_FALSE(matcher.Allowed()->Has(ids[0]));
+    ASSERT_TRUE(matcher.Accept(id));
+  }
+  EXPECT_TRUE(matcher.Allowed()->Has(vocabulary->end_ids()[0]));
 }
 
 TEST(GrammarMatcher, ServesTheVocabularyOfTheRealModel) {

@@ -4,8 +4,12 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <stdexcept>
+
+#include "parallel/model/files/gguf.h"
 
 namespace shoal::text {
 
@@ -28,6 +32,15 @@ nlohmann::json FolderMetadata(const std::string& folder) {
     if (std::ifstream in(path, std::ios::binary); in) metadata[name] = nlohmann::json::parse(in);
   }
   return metadata;
+}
+
+nlohmann::json GgufMetadata(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error("cannot open " + path);
+  std::string bytes{std::istreambuf_iterator<char>(in), {}};
+  if (bytes.size() < 24) throw std::runtime_error("no GGUF file: " + path);
+  bytes.replace(8, 8, 8, '\0');  // The number of tensors.
+  return model::ParseGguf(std::as_bytes(std::span(bytes)), path).metadata;
 }
 
 }  // namespace shoal::text

@@ -16,4 +16,7 @@ nlohmann::ordered_json ReadJson(const std::string& path);
 // What Model::metadata() holds for a folder with a tokenizer.json.
 nlohmann::json FolderMetadata(const std::string& folder);
 
+// The metadata of a GGUF file of any family, also of those whose tensors are not read.
+nlohmann::json GgufMetadata(const std::string& path);
+
 }  // namespace shoal::text

@@ -113,7 +113,7 @@ TEST(Tokenizer, NamesWhatItRefuses) {
   metadata["tokenizer.ggml.pre"] = "mystery";
   EXPECT_THAT(RefusalOf(metadata), HasSubstr("pre-tokenizer mystery is not supported"));
   metadata = Gguf();
-  metadata["tokenizer.ggml.model"] = "llama";
+  metadata["tokenizer.ggml.model"] = "t5";
   EXPECT_THAT(RefusalOf(metadata), HasSubstr("expected gpt2"));
   metadata = Gguf();
   metadata["tokenizer.ggml.merges"].push_back("a zz");
@@ -376,6 +376,66 @@ TEST(ChatTemplate, FollowsPythonWhereJinjaLeavesThingsToIt) {
             "|False|d");
   EXPECT_EQ(Rendered("{% set x %}a{{ 1 }}{% endset %}{{ x | upper }}{% raw %}{{ }}{% endraw %}"),
             "A1{{ }}");
+}
+
+// What Jinja2 3.1 renders in the environment of transformers.
+TEST(ChatTemplate, WritesJsonAsItIsAskedTo) {
+  const ordered_json x = {{"x", {{"b", "\u00e9"}, {"a", {1, 2}}, {"c", ordered_json::array()}}}};
+  EXPECT_EQ(Rendered("{{ x | tojson }}", x), "{\"b\": \"\u00e9\", \"a\": [1, 2], \"c\": []}");
+  EXPECT_EQ(Rendered("{{ x | tojson(indent=2) }}", x),
+            "{\n  \"b\": \"\u00e9\",\n  \"a\": [\n    1,\n    2\n  ],\n  \"c\": []\n}");
+  EXPECT_EQ(Rendered("{{ x | tojson(separators=(',', ':'), sort_keys=true) }}", x),
+            "{\"a\":[1,2],\"b\":\"\u00e9\",\"c\":[]}");
+  EXPECT_EQ(Rendered("{{ x.a | tojson(indent=1, separators=[';', ':']) }}", x), "[\n 1;\n 2\n]");
+  EXPECT_EQ(Rendered("{{ x | tojson(ensure_ascii=true) }}",
+                     {{"x", {{"\u00e9\U0001F600\x7f\"", {1, 1.5, nullptr, true}}}}}),
+            R"({"\u00e9\ud83d\ude00\u007f\"": [1, 1.5, null, true]})");
+  EXPECT_THAT(RefusalOf([&] { Rendered("{{ x | tojson(separators=',') }}", x); }),
+              HasSubstr("line 1: tojson needs two strings as separators"));
+}
+
+TEST(ChatTemplate, PrintsListsOfAnyTextAsPythonDoes) {
+  EXPECT_EQ(Rendered("{{ x }}",
+                     {{"x", {"\u00e9", "\u200b\U0001F600 \u00a0\u0085\ue000\U000E0001", "it's"}}}),
+            "['\u00e9', '\\u200b\U0001F600 \\xa0\\x85\\ue000\\U000e0001', \"it's\"]");
+}
+
+TEST(ChatTemplate, HasTheFiltersAndTestsOfPublishedTemplates) {
+  EXPECT_EQ(
+      Rendered("{{ '<a>' | safe }}{{ 5 | safe }}{{ x | tojson | safe }}", {{"x", {{"a", "<"}}}}),
+      "<a>5{\"a\": \"<\"}");
+  EXPECT_EQ(Rendered("{{ '%s-%d-%.2f' | format('a', 3, 1.5) }}|{{ '%s' | format([1]) }}"),
+            "a-3-1.50|[1]");
+  EXPECT_EQ(Rendered("{{ none is sameas none }}{{ true is sameas true }}{{ 1 is sameas true }}"
+                     "{{ raise_exception is callable }}{{ 'a' is callable }}"),
+            "TrueTrueFalseTrueFalse");
+}
+
+TEST(ChatTemplate, TellsTheTimeThatItIsGiven) {
+  const auto parsed = ChatTemplate::Parse(
+      "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y %H:%M:%S %j') }}"
+      "{% else %}none{% endif %}");
+  EXPECT_EQ(parsed->Render({}, 1764547200).text, "01 Dec 2025 00:00:00 335");
+  EXPECT_EQ(parsed->Render(ordered_json::object()).text, "none");
+  EXPECT_THAT(RefusalOf([] {
+                ChatTemplate::Parse("{{ strftime_now('%99999d') }}")->Render({}, 1764547200);
+              }),
+              HasSubstr("strftime_now needs a format"));
+}
+
+TEST(ChatTemplate, NamesTheFileOrKeyThatItCameFrom) {
+  const auto refusal = [](const json& metadata) {
+    return RefusalOf(
+        [&] { ChatTemplate::FromMetadata(metadata, TokenizerSource::kTokenizerJson); });
+  };
+  const std::string bad = "\n\n{% endif %}";
+  const char* where = ": chat template, line 3: the statement 'endif'";
+  EXPECT_THAT(refusal({{"chat_template.jinja", bad}}),
+              HasSubstr(Str("chat_template.jinja", where)));
+  EXPECT_THAT(refusal({{"tokenizer.chat_template", bad}}),
+              HasSubstr(Str("tokenizer.chat_template", where)));
+  EXPECT_THAT(refusal({{"tokenizer_config.json", {{"chat_template", bad}}}}),
+              HasSubstr(Str("tokenizer_config.json: chat_template", where)));
 }
 
 TEST(ChatTemplate, MarksWhatCameFromTheVariables) {

@@ -109,17 +109,17 @@ TEST(TokenizerCost, IsNotQuadraticInTheRangesOfAChat) {
 std::vector<int32_t> MergedOneByOne(const TokenizerSpec& spec, std::vector<int32_t> ids) {
   while (true) {
     size_t best = 0;
-    size_t best_rank = std::numeric_limits<size_t>::max();
+    const Merge* best_merge = nullptr;
     for (size_t i = 0; i + 1 < ids.size(); ++i) {
-      for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
-        const bool fits = spec.merges[rank].left == ids[i] && spec.merges[rank].right == ids[i + 1];
-        if (!fits || rank >= best_rank) continue;
+      for (const Merge& merge : spec.merges) {
+        const bool fits = merge.left == ids[i] && merge.right == ids[i + 1];
+        if (!fits || (best_merge != nullptr && merge.rank >= best_merge->rank)) continue;
         best = i;
-        best_rank = rank;
+        best_merge = &merge;
       }
     }
-    if (best_rank == std::numeric_limits<size_t>::max()) return ids;
-    ids[best] = spec.merges[best_rank].merged;
+    if (best_merge == nullptr) return ids;
+    ids[best] = best_merge->merged;
     ids.erase(ids.begin() + static_cast<ptrdiff_t>(best) + 1);
   }
 }
@@ -149,6 +149,9 @@ TEST(Bpe, MergesInTheOrderOfRanksAndPositions) {
       if (!listed) merges.push_back(merge);
     }
     std::shuffle(merges.begin(), merges.end(), random);
+    // A rank each as lists have it, or some that several share as scores may.
+    const int32_t sharers = 1 + round % 3;
+    for (size_t i = 0; i < merges.size(); ++i) merges[i].rank = static_cast<int32_t>(i) / sharers;
     spec.merges = merges;
     const Bpe bpe(spec);
     Bpe::Scratch scratch;

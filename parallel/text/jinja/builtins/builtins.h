@@ -40,7 +40,7 @@ Value CallMethod(Evaluator& evaluator, const Value& self, const std::string& nam
                  const Arguments& arguments);
 
 // The functions that every template sees; undefined for another name.
-Value FindFunction(const std::string& name);
+Value FindFunction(const Evaluator& evaluator, const std::string& name);
 Value CallFunction(Evaluator& evaluator, const std::string& name, const Arguments& arguments);
 
 }  // namespace shoal::text::jinja

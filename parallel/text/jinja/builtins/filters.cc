@@ -129,16 +129,31 @@ Value Length(Evaluator& e, const Value& input, const Arguments& arguments) {
 
 Value Json(Evaluator& e, const Value& input, const Arguments& arguments) {
   const Bound bound = arguments.Bind(e, {"ensure_ascii", "indent", "separators", "sort_keys"});
-  if (bound[0] && Truth(*bound[0])) e.Fail("tojson with ensure_ascii is not supported");
-  if (bound[2] && !bound[2]->IsNone()) e.Fail("tojson with separators is not supported");
-  int64_t indent = -1;
+  JsonStyle style;
+  style.ensure_ascii = bound[0] && Truth(*bound[0]);
+  style.sort_keys = bound[3] && Truth(*bound[3]);
   if (bound[1] && !bound[1]->IsNone()) {
     if (!bound[1]->IsInteger() || bound[1]->integer() < 0 || bound[1]->integer() > 64) {
       e.Fail("tojson needs an indent from 0 to 64");
     }
-    indent = bound[1]->integer();
+    style.indent = bound[1]->integer();
+    style.between_items = Text(",");
   }
-  return ToJson(e, input, indent, bound[3] && Truth(*bound[3]));
+  if (bound[2] && !bound[2]->IsNone()) {
+    const std::vector<Value> separators = Items(e, *bound[2]);
+    if (separators.size() != 2 || !separators[0].IsText() || !separators[1].IsText()) {
+      e.Fail("tojson needs two strings as separators");
+    }
+    style.between_items = separators[0].text();
+    style.after_key = separators[1].text();
+  }
+  return ToJson(e, input, style);
+}
+
+Value Format(Evaluator& e, const Value& input, const Arguments& arguments) {
+  if (!arguments.keywords.empty()) e.Fail("format with named arguments is not supported");
+  return FormatText(e, ToText(e, input),
+                    MakeSequence(arguments.positional, Sequence::Kind::kTuple));
 }
 
 // All lines but the first, and not the blank ones, unless asked otherwise.
@@ -187,6 +202,9 @@ const std::map<std::string, Filter, std::less<>>& Filters() {
         {"tojson", Json},
         {"indent", Indent},
         {"string", [](E e, V v, A a) { return a.Bind(e, {}), Value(ToText(e, v)); }},
+        // Nothing is escaped, so that all is safe.
+        {"safe", [](E e, V v, A a) { return a.Bind(e, {}), Value(ToText(e, v)); }},
+        {"format", Format},
         {"upper",
          [](E e, V v, A a) {
            return a.Bind(e, {}), Value(ChangeCase(e, ToText(e, v), Case::kUpper));

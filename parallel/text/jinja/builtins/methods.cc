@@ -1,6 +1,8 @@
 // Methods of strings and mappings, and the global functions.
 
 #include <algorithm>
+#include <array>
+#include <ctime>
 #include <map>
 
 #include "parallel/text/jinja/builtins/builtins.h"
@@ -248,6 +250,20 @@ Value Range(Evaluator& evaluator, const Arguments& arguments) {
   return MakeSequence(std::move(items), Sequence::Kind::kView);
 }
 
+// datetime.strftime of the time given, in UTC and in the C locale, which nothing here changes.
+Value FormatNow(Evaluator& evaluator, const Arguments& arguments) {
+  const Bound bound = arguments.Bind(evaluator, {"format"});
+  const std::string& format = String(evaluator, Required(evaluator, bound[0]));
+  if (format.empty()) return Text();
+  const std::time_t seconds = *evaluator.unix_seconds();
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  std::array<char, 256> buffer;
+  const size_t size = std::strftime(buffer.data(), buffer.size(), format.c_str(), &parts);
+  if (size == 0) evaluator.Fail("strftime_now needs a format for 1 to 255 characters");
+  return Text(std::string_view(buffer.data(), size));
+}
+
 }  // namespace
 
 std::vector<std::optional<Value>> Arguments::Bind(
@@ -294,8 +310,10 @@ Value CallMethod(Evaluator& evaluator, const Value& self, const std::string& nam
   return arguments.positional[static_cast<size_t>(loop.index) % arguments.positional.size()];
 }
 
-Value FindFunction(const std::string& name) {
-  if (name == "range" || name == "namespace" || name == "dict" || name == "raise_exception") {
+Value FindFunction(const Evaluator& evaluator, const std::string& name) {
+  const bool tells_time = name == "strftime_now" && evaluator.unix_seconds();
+  if (name == "range" || name == "namespace" || name == "dict" || name == "raise_exception" ||
+      tells_time) {
     return ObjectPtr(std::make_shared<FunctionObject>(name));
   }
   return Undefined{"'" + name + "' is undefined"};
@@ -303,6 +321,7 @@ Value FindFunction(const std::string& name) {
 
 Value CallFunction(Evaluator& evaluator, const std::string& name, const Arguments& arguments) {
   if (name == "range") return Range(evaluator, arguments);
+  if (name == "strftime_now") return FormatNow(evaluator, arguments);
   if (name == "raise_exception") {
     const Bound bound = arguments.Bind(evaluator, {"message"});
     evaluator.Fail("the template refuses the messages: " +

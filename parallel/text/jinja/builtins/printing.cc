@@ -1,6 +1,8 @@
 // Python's str, repr, json.dumps and % of values. Characters keep the mark of where they came from;
 // what Python adds (quotes, commas, escapes of template text) is the template's.
 
+#include <utf8proc.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -8,17 +10,49 @@
 #include <cstdio>
 
 #include "parallel/text/jinja/operators.h"
+#include "parallel/text/utf8.h"
 
 namespace shoal::text::jinja {
 namespace {
 
-std::string HexEscape(const char* format, unsigned char byte) {
-  std::array<char, 8> buffer;
-  std::snprintf(buffer.data(), buffer.size(), format, byte);
+std::string HexEscape(const char* format, uint32_t value) {
+  std::array<char, 16> buffer;
+  std::snprintf(buffer.data(), buffer.size(), format, value);
   return buffer.data();
 }
 
-void AppendRepr(Evaluator& evaluator, const Text& text, Text& out) {
+// str.isprintable of a character beyond ASCII.
+bool IsPrintable(char32_t c) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+    case UTF8PROC_CATEGORY_ZS:
+      return false;
+    default:
+      return true;
+  }
+}
+
+// Of the one beyond ASCII at `at`. Result: its bytes.
+size_t AppendReprOfCharacter(const Text& text, size_t at, Text& out) {
+  const Utf8Step step = DecodeUtf8(std::string_view(text.bytes).substr(at));
+  if (step.kind != Utf8Step::Kind::kCharacter || IsPrintable(step.code_point)) {
+    out.Append(text.Slice(at, at + step.length));
+  } else {
+    const char* format = step.code_point < 0x100     ? "\\x%02x"
+                         : step.code_point < 0x10000 ? "\\u%04x"
+                                                     : "\\U%08x";
+    out.Append(HexEscape(format, step.code_point), text.IsUser(at));
+  }
+  return step.length;
+}
+
+void AppendRepr(const Text& text, Text& out) {
   // Python prefers single quotes, unless only they occur.
   const bool has_single = text.bytes.find('\'') != std::string::npos;
   const char quote = has_single && text.bytes.find('"') == std::string::npos ? '"' : '\'';
@@ -27,7 +61,8 @@ void AppendRepr(Evaluator& evaluator, const Text& text, Text& out) {
     const char c = text.bytes[i];
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x80) {
-      evaluator.Fail("printing a list or mapping with non-ASCII text is not supported; use tojson");
+      i += AppendReprOfCharacter(text, i, out) - 1;
+      continue;
     }
     const bool user = text.IsUser(i);
     if (c == '\n' || c == '\r' || c == '\t') {
@@ -50,7 +85,7 @@ void AppendItems(Evaluator& evaluator, const Value& value, Text& out) {
     bool first = true;
     for (const auto& [key, item] : value.mapping().items) {
       if (!std::exchange(first, false)) out.Append(", ", false);
-      AppendRepr(evaluator, key, out);
+      AppendRepr(key, out);
       out.Append(": ", false);
       AppendValue(evaluator, item, true, out);
     }
@@ -73,7 +108,7 @@ void AppendValue(Evaluator& evaluator, const Value& value, bool repr, Text& out)
   evaluator.Charge(1);
   if (value.IsText()) {
     evaluator.ChargeBytes(value.text().bytes.size());
-    repr ? AppendRepr(evaluator, value.text(), out) : out.Append(value.text());
+    repr ? AppendRepr(value.text(), out) : out.Append(value.text());
   } else if (value.IsUndefined()) {
     out.Append(repr ? "Undefined" : "", false);
   } else if (value.IsNone()) {
@@ -91,9 +126,23 @@ void AppendValue(Evaluator& evaluator, const Value& value, bool repr, Text& out)
   }
 }
 
-void AppendJsonString(const Text& text, Text& out) {
+// A character as UTF-16, in the escapes of JSON.
+std::string JsonEscape(char32_t c) {
+  if (c < 0x10000) return HexEscape("\\u%04x", c);
+  const char32_t rest = c - 0x10000;
+  return HexEscape("\\u%04x", 0xD800 + (rest >> 10)) +
+         HexEscape("\\u%04x", 0xDC00 + (rest & 0x3FF));
+}
+
+void AppendJsonString(const Text& text, bool ensure_ascii, Text& out) {
   out.Append("\"", false);
   for (size_t i = 0; i < text.bytes.size(); ++i) {
+    if (const auto byte = static_cast<unsigned char>(text.bytes[i]); ensure_ascii && byte >= 0x7F) {
+      const Utf8Step step = DecodeUtf8(std::string_view(text.bytes).substr(i));
+      out.Append(JsonEscape(step.code_point), text.IsUser(i));
+      i += step.length - 1;
+      continue;
+    }
     static constexpr std::string_view kFrom = "\"\\\n\r\t\f\b";
     static constexpr std::string_view kTo = "\"\\nrtfb";
     const char c = text.bytes[i];
@@ -112,14 +161,14 @@ void AppendJsonString(const Text& text, Text& out) {
 
 class JsonPrinter {
  public:
-  JsonPrinter(Evaluator& evaluator, int64_t indent, bool sort_keys)
-      : evaluator_(evaluator), indent_(indent), sort_keys_(sort_keys) {}
+  JsonPrinter(Evaluator& evaluator, const JsonStyle& style)
+      : evaluator_(evaluator), style_(style) {}
 
   void Print(const Value& value, int64_t level) {
     evaluator_.Charge(1);
     if (value.IsText()) {
       evaluator_.ChargeBytes(value.text().bytes.size());
-      AppendJsonString(value.text(), out);
+      AppendJsonString(value.text(), style_.ensure_ascii, out);
     } else if (value.IsNone()) {
       out.Append("null", false);
     } else if (value.IsBool()) {
@@ -150,24 +199,24 @@ class JsonPrinter {
   }
 
   void NewLine(int64_t level) {
-    if (indent_ < 0) return;
-    evaluator_.ChargeBytes(static_cast<size_t>(indent_ * level));
-    out.Append("\n" + std::string(static_cast<size_t>(indent_ * level), ' '), false);
+    if (style_.indent < 0) return;
+    evaluator_.ChargeBytes(static_cast<size_t>(style_.indent * level));
+    out.Append("\n" + std::string(static_cast<size_t>(style_.indent * level), ' '), false);
   }
 
   void Object(const Mapping& mapping, int64_t level) {
     std::vector<const std::pair<Text, Value>*> items;
     for (const auto& item : mapping.items) items.push_back(&item);
-    if (sort_keys_) {
+    if (style_.sort_keys) {
       std::sort(items.begin(), items.end(),
                 [](const auto* a, const auto* b) { return a->first.bytes < b->first.bytes; });
     }
     out.Append("{", false);
     for (size_t i = 0; i < items.size(); ++i) {
-      if (i > 0) out.Append(indent_ < 0 ? ", " : ",", false);
+      if (i > 0) out.Append(style_.between_items);
       NewLine(level + 1);
-      AppendJsonString(items[i]->first, out);
-      out.Append(": ", false);
+      AppendJsonString(items[i]->first, style_.ensure_ascii, out);
+      out.Append(style_.after_key);
       Print(items[i]->second, level + 1);
     }
     if (!items.empty()) NewLine(level);
@@ -177,7 +226,7 @@ class JsonPrinter {
   void Array(const Sequence& sequence, int64_t level) {
     out.Append("[", false);
     for (size_t i = 0; i < sequence.items.size(); ++i) {
-      if (i > 0) out.Append(indent_ < 0 ? ", " : ",", false);
+      if (i > 0) out.Append(style_.between_items);
       NewLine(level + 1);
       Print(sequence.items[i], level + 1);
     }
@@ -186,8 +235,7 @@ class JsonPrinter {
   }
 
   Evaluator& evaluator_;
-  const int64_t indent_;
-  const bool sort_keys_;
+  const JsonStyle& style_;
 };
 
 // One %d, %i, %s or %.Nf, whose letter is at `at`.
@@ -219,8 +267,8 @@ Text ToText(Evaluator& evaluator, const Value& value) {
   return out;
 }
 
-Text ToJson(Evaluator& evaluator, const Value& value, int64_t indent, bool sort_keys) {
-  JsonPrinter printer(evaluator, indent, sort_keys);
+Text ToJson(Evaluator& evaluator, const Value& value, const JsonStyle& style) {
+  JsonPrinter printer(evaluator, style);
   printer.Print(value, 0);
   return std::move(printer.out);
 }

@@ -33,6 +33,16 @@ Test Ordered(bool (*holds)(int)) {
           }};
 }
 
+// Identity, of the values that have only one of theirs.
+bool Same(Evaluator& evaluator, const Value& left, const Value& right) {
+  const auto single = [](const Value& value) { return value.IsNone() || value.IsBool(); };
+  if (!single(left) && !single(right)) {
+    evaluator.Fail("sameas of others than none, true and false is not supported");
+  }
+  if (left.IsNone() || right.IsNone()) return left.IsNone() && right.IsNone();
+  return left.IsBool() && right.IsBool() && Truth(left) == Truth(right);
+}
+
 const std::map<std::string, Test, std::less<>>& Tests() {
   using V = const Value&;
   const Test equal{true, [](Evaluator& e, V left, V right) { return Equal(e, left, right); }};
@@ -66,6 +76,8 @@ const std::map<std::string, Test, std::less<>>& Tests() {
         [](Evaluator& e, V v, V by) {
           return Integer(e, Arithmetic(e, "%", Value(Integer(e, v)), Value(Integer(e, by)))) == 0;
         }}},
+      {"sameas", {true, Same}},
+      {"callable", Unary([](V v) { return v.IsObject() && v.object()->callable(); })},
       {"in", {true, [](Evaluator& e, V v, V in) { return Contains(e, in, v); }}},
       {"eq", equal},
       {"equalto", equal},

@@ -10,6 +10,7 @@
 
 #include "tests/support/model/model_writer.h"
 #include "tests/support/scratch_folder.h"
+#include "transport/base/error.h"
 
 namespace shoal::gateway {
 namespace {
@@ -53,6 +54,35 @@ TEST_F(ModelTextTest, ServesChatsWithATemplateThatIs) {
   const TextService service = text.Service();
   EXPECT_EQ(service.encode_chat({{{"role", "user"}, {"content", "ab"}}}),
             service.tokenizer->Encode("ab", text::SpecialTokens::kPlainText));
+}
+
+TEST_F(ModelTextTest, TakesAFileInPlaceOfTheModelsOwnTemplate) {
+  const std::string model = Write("tokenizer.chat_template", "{{ x | urlize }}");
+  const std::string file = folder_.path() + "/t.jinja";
+  test::WriteFile(file, "{{ strftime_now('%Y') }}{{ messages[0].content }}");
+  const ModelText text(model, {.chat_template = file, .unix_seconds = [] { return 0; }});
+  const TextService service = text.Service();
+  EXPECT_EQ(service.chat_refusal, "");
+  EXPECT_EQ(service.encode_chat({{{"role", "user"}, {"content", "ab"}}}),
+            service.tokenizer->Encode("1970ab", text::SpecialTokens::kPlainText));
+}
+
+TEST_F(ModelTextTest, NamesATemplateFileThatCannotBeUsed) {
+  const std::string model = Write("tokenizer.chat_template", "{{ messages[0].content }}");
+  const auto refusal = [&](const std::string& file) {
+    try {
+      const ModelText text(model, {.chat_template = file, .unix_seconds = {}});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      return std::string(error.what());
+    }
+    return std::string("nothing was refused");
+  };
+  const std::string file = folder_.path() + "/t.jinja";
+  EXPECT_THAT(refusal(file), HasSubstr(file + ": expected a file with a chat template"));
+  EXPECT_THAT(refusal(folder_.path()), HasSubstr(": expected a file with a chat template"));
+  test::WriteFile(file, "\n{{ x | urlize }}");
+  EXPECT_THAT(refusal(file), HasSubstr(file + ": chat template, line 2: the filter 'urlize'"));
 }
 
 // A file system takes any bytes; JSON and metrics do not.
