@@ -236,6 +236,13 @@ void AddServingOptions(config::OptionTable& table, CoordinatorOptions& options) 
   table.AddBool("strict-params", options.strict_params,
                 "Refuse requests with fields that nobody here knows, instead of naming them in "
                 "the answer. GET /v1/parameters names all that there are.");
+  table.AddString("tool-format", "NAME", options.tool_format,
+                  Str("How the model writes calls of tools: ", text::ToolFormatNames(),
+                      ". Empty: as its chat template has it."));
+  table.AddString("reasoning-markers", "BEGIN,END", options.reasoning_markers,
+                  "What the model writes before and after what it thinks, which then is no part of "
+                  "its answer's text: <think>,</think>. Empty: as its chat template has it; none: "
+                  "nothing is told apart.");
 }
 
 void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& options) {
@@ -338,7 +345,7 @@ struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
       : tenants_file(options.tenants_file),
         bounds(ShareDescriptors(RaiseDescriptorLimit())),
-        text(options.model),
+        text(options.model, {options.tool_format, options.reasoning_markers}),
         region_options(MakeRegionOptions(options, text.name())),
         keys(ReadApiKeys(options), region_options.tenants),
         region(region_options, clock, io.provider->getTimer(), std::move(events)),

@@ -73,4 +73,17 @@ GrammarSource ToolCallGrammar(ToolFormat format, const Json& functions, bool par
   return {GrammarKind::kParts, parts.dump()};
 }
 
+std::string WriteCalls(ToolFormat format, const Json& calls) {
+  const Spelling spelling = SpellingOf(format);
+  std::string text = spelling.begin;
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const Json& arguments = calls[i]["arguments"];
+    if (i > 0) text += spelling.separator;
+    text += spelling.before_name + calls[i]["name"].get<std::string>() + spelling.before_arguments;
+    text += arguments.is_string() ? arguments.get<std::string>() : arguments.dump();
+    text += spelling.after_arguments;
+  }
+  return text + spelling.end;
+}
+
 }  // namespace shoal::text

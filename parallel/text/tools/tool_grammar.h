@@ -19,4 +19,8 @@ constexpr uint32_t kParallelCallsMax = 16;
 GrammarSource ToolCallGrammar(ToolFormat format, const nlohmann::ordered_json& functions,
                               bool parallel);
 
+// The same calls as the model would write them. `calls`: [{"name", "arguments": any JSON, or text
+// that stands for itself}], at least one.
+std::string WriteCalls(ToolFormat format, const nlohmann::ordered_json& calls);
+
 }  // namespace shoal::text

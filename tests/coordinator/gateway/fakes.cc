@@ -251,9 +251,9 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
   text.grammar_bytes = text::grammar::ByteSet::All();
   text.eos_ids = {kEos};
   text.vocab_size = kByteVocabSize;
-  text.encode_chat = [this](const nlohmann::ordered_json& messages) {
+  text.encode_chat = [this](const nlohmann::ordered_json& variables) {
     std::string rendered;
-    for (const auto& message : messages) {
+    for (const auto& message : variables["messages"]) {
       if (message["content"] == "forbidden") {
         Throw(ErrorCode::kInvalidArgument, "roles must alternate");
       }
