@@ -241,7 +241,9 @@ nlohmann::json JoinChunks(const Reply& reply) {
   return joined;
 }
 
-GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : tokenizer(adds_bos) {
+GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos,
+                               const std::function<void(TextService&)>& adapt)
+    : tokenizer(adds_bos) {
   options.random = [next = uint64_t{0xFFFFFFFFFFFFFFF0}]() mutable { return next++; };
   options.unix_seconds = []() { return int64_t{1000}; };
   generation.region.groups.push_back({});
@@ -262,6 +264,7 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
     }
     return tokenizer.Encode(rendered + ">", text::SpecialTokens::kPlainText);
   };
+  if (adapt) adapt(text);
   gateway = std::make_unique<HttpGateway>(std::move(options), generation, text, timer, port);
 }
 
