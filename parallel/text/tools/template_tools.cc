@@ -120,10 +120,29 @@ void TellOfTools(const TemplateTools& known, const std::string& text, Json& mess
                   Json{{"role", known.takes_system ? "system" : "user"}, {"content", text}});
 }
 
+// Whether brackets nest deeper than a template's values may.
+bool IsDeep(const std::string& text) {
+  constexpr int kDepthMax = 64;
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"') in_string = !in_string;
+    if (c == '\\' && in_string) ++i;
+    if (in_string) continue;
+    if (c == '{' || c == '[') ++depth;
+    if (c == '}' || c == ']') --depth;
+    if (depth > kDepthMax) return true;
+  }
+  return false;
+}
+
 // Arguments as the object that their text holds; what holds none stays text.
 Json Arguments(const Json& value) {
   if (!value.is_string()) return value;
-  Json object = Json::parse(value.get_ref<const std::string&>(), nullptr, false);
+  const auto& text = value.get_ref<const std::string&>();
+  if (IsDeep(text)) return value;
+  Json object = Json::parse(text, nullptr, false);
   return object.is_object() ? object : value;
 }
 
@@ -171,10 +190,6 @@ void PutCallsIntoWords(ToolFormat format, Json& messages) {
   messages = std::move(told);
 }
 
-bool IsOfTools(const Json& message) {
-  return message.contains("tool_calls") || message["role"] == "tool";
-}
-
 }  // namespace
 
 TemplateTools ProbeTools(const ChatTemplate& chat_template) {
@@ -191,8 +206,14 @@ TemplateTools ProbeTools(const ChatTemplate& chat_template) {
 void FitToTemplate(const TemplateTools& known, ToolFormat format, Json& variables) {
   Json& messages = variables["messages"];
   bool has_calls = false;
-  for (const Json& message : messages) has_calls = has_calls || IsOfTools(message);
-  if (has_calls) {
+  bool has_results = false;
+  for (Json& message : messages) {
+    has_calls = has_calls || message.contains("tool_calls");
+    // As results were called before there were tools.
+    if (has_calls && message["role"] == "function") message["role"] = "tool";
+    has_results = has_results || message["role"] == "tool";
+  }
+  if (has_calls || has_results) {
     known.shows_calls ? FitCalls(known, messages) : PutCallsIntoWords(format, messages);
   }
   const auto tools = variables.find("tools");

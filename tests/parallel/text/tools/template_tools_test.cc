@@ -94,6 +94,20 @@ TEST(TemplateTools, ShowCallsAsTheTemplateTakesThem) {
             "tool:blue\ntool:dark\n");
 }
 
+TEST(TemplateTools, LeaveArgumentsAsTextThatNestTooDeep) {
+  Json chat = Chat();
+  const std::string deep = "{\"a\": " + std::string(100'000, '[') + std::string(100'000, ']') + "}";
+  chat[1]["tool_calls"][0]["function"]["arguments"] = deep;
+  EXPECT_THAT(Render(kTexts, {{"messages", chat}}), HasSubstr(deep));
+  EXPECT_THAT(Render(kPlain, {{"messages", chat}}), HasSubstr(deep));
+}
+
+TEST(TemplateTools, TakeResultsOfTheOlderForm) {
+  Json chat = Chat();
+  chat[2]["role"] = "function";
+  EXPECT_THAT(Render(kPlain, {{"messages", chat}}), HasSubstr("<tool_response>\nblue"));
+}
+
 TEST(TemplateTools, ArePutIntoWordsWhereTheTemplateHasNone) {
   const std::string text = Render(kPlain, {{"messages", Chat()}, {"tools", Tools()}});
   EXPECT_THAT(text, testing::StartsWith("<|im_start|>system\nYou may call functions."));
