@@ -16,17 +16,51 @@ std::string EchoText(const PromptInput& prompt, const text::Tokenizer* tokenizer
   return ids == nullptr || tokenizer == nullptr ? "" : tokenizer->Decode(*ids, false);
 }
 
-// The grammar of an answer that must be a call of one of the functions.
-GrammarSource ForcedCall(const AskedTools& tools, const PromptEncoder& encoder) {
-  const auto functions = nlohmann::ordered_json::parse(tools.forced);
-  for (const auto& function : functions) {
-    encoder.CheckSchema(function["parameters"], function["field"]);
+using Json = nlohmann::ordered_json;
+
+// Parts of a grammar (parallel/text/grammar/parts.h) that say the same.
+Json PartsOf(const GrammarSource& grammar) {
+  switch (grammar.kind) {
+    case GrammarKind::kNone:
+      break;
+    case GrammarKind::kJsonObject:
+      return Json::array({Json{{"schema", Json{{"type", "object"}}}}});
+    case GrammarKind::kJsonSchema:
+      return Json::array({Json{{"schema", Json::parse(grammar.text)}}});
+    case GrammarKind::kRegex:
+      return Json::array({Json{{"regex", grammar.text}}});
+    case GrammarKind::kChoice: {
+      Json any = Json::array();
+      for (const Json& choice : Json::parse(grammar.text)) any.push_back(Json::array({choice}));
+      return Json::array({Json{{"any_of", std::move(any)}}});
+    }
+    case GrammarKind::kParts:
+      return Json::parse(grammar.text);
+  }
+  return Json::array();
+}
+
+// What an answer must match that must be a call, or may be one beside what the request asks for
+// otherwise.
+GrammarSource CallGrammar(const ApiRequest& request, const PromptEncoder& encoder) {
+  const AskedTools& tools = request.tools;
+  const std::string& field = request.grammar_field;
+  const GrammarSource& other = request.params.grammar;
+  if (other.kind != GrammarKind::kNone) encoder.CheckGrammar(other, field);
+  const Json functions = Json::parse(tools.functions);
+  for (const Json& function : functions) {
+    encoder.CheckGrammar({GrammarKind::kJsonSchema, function["parameters"].dump()},
+                         function["field"]);
   }
   GrammarSource grammar =
       text::ToolCallGrammar(encoder.text().tool_format, functions, tools.parallel);
+  if (other.kind != GrammarKind::kNone) {
+    const Json any = Json::array({PartsOf(other), PartsOf(grammar)});
+    grammar.text = Json::array({Json{{"any_of", any}}}).dump();
+  }
   if (grammar.text.size() <= kGrammarBytesMax) return grammar;
-  throw RequestError(RequestError::Kind::kInvalidGrammar, tools.forced_by,
-                     Str(tools.forced_by, ": the schemas of the functions that may be called make ",
+  throw RequestError(RequestError::Kind::kInvalidGrammar, field,
+                     Str(field, ": the schemas of the functions that may be called make ",
                          grammar.text.size(), " bytes of grammar, of which at most ",
                          kGrammarBytesMax, " are supported: offer fewer functions, or name one"));
 }
@@ -50,8 +84,7 @@ text::AnswerSyntax SyntaxOf(const ApiRequest& request, const PromptEncoder& enco
   if (request.tools.any()) syntax.tools = text.tool_format;
   // An answer of a given structure has no room for thoughts.
   const bool is_free = request.params.grammar.kind == GrammarKind::kNone;
-  if (!is_free || !request.tools.forced.empty() || !request.splits_reasoning ||
-      text.reasoning_end.empty()) {
+  if (!is_free || request.tools.forced || !request.splits_reasoning || text.reasoning_end.empty()) {
     return syntax;
   }
   syntax.reasoning_begin = text.reasoning_begin;
@@ -78,7 +111,8 @@ std::vector<PromptPlan> PlanGeneration(const ApiRequest& request, const PromptEn
   std::vector<PromptPlan> plans;
   try {
     if (!request.stop.empty()) encoder.NeedTokenizer("stop");
-    if (!request.tools.forced.empty()) asked.params.grammar = ForcedCall(request.tools, encoder);
+    const bool is_free = request.params.grammar.kind == GrammarKind::kNone && !request.tools.forced;
+    if (request.tools.any() && !is_free) asked.params.grammar = CallGrammar(request, encoder);
     for (EncodedRequest& one : encoder.Encode(asked)) {
       text::AnswerSyntax syntax = SyntaxOf(request, encoder, one.ids);
       plans.push_back({std::move(one.ids),

@@ -196,13 +196,15 @@ void ReadStructure(JsonReader& fields, ApiRequest& request) {
   request.params.grammar = std::move(grammar.source);
   request.grammar_field = std::move(grammar.param);
   const bool has_grammar = request.params.grammar.kind != GrammarKind::kNone;
-  const std::string& forced_by = request.tools.forced_by;
-  if (has_grammar && !forced_by.empty()) {
-    throw ApiError(forced_by, Str(forced_by, " and ", request.grammar_field,
-                                  " exclude each other: the answer is a call"));
+  if (request.tools.forced) {
+    const std::string forced_by = request.tools.legacy ? "function_call" : "tool_choice";
+    if (has_grammar) {
+      throw ApiError(forced_by, Str(forced_by, " and ", request.grammar_field,
+                                    " exclude each other: the answer is a call"));
+    }
+    request.grammar_field = forced_by;
   }
-  if (!forced_by.empty()) request.grammar_field = forced_by;
-  if (request.ignore_eos && (has_grammar || !forced_by.empty())) {
+  if (request.ignore_eos && (has_grammar || request.tools.forced)) {
     throw ApiError("ignore_eos", Str("ignore_eos and ", request.grammar_field,
                                      " exclude each other: the answer would go on after its end"));
   }

@@ -102,7 +102,7 @@ CachedAnswer MakeTextAnswer(const AnswerSetup& setup, const std::string& text) {
 
 size_t PromptBytes(const ApiRequest& request) {
   size_t bytes = request.params.grammar.text.size() + request.chat.tools.size() +
-                 request.tools.forced.size() + request.chat.variables.size();
+                 request.tools.functions.size() + request.chat.variables.size();
   for (const PromptInput& prompt : request.prompts) {
     if (const auto* text = std::get_if<std::string>(&prompt)) bytes += text->size();
     const auto* chat = std::get_if<Conversation>(&prompt);

@@ -116,32 +116,24 @@ GenerationParams PromptEncoder::CheckShared(const PromptRequest& request) const 
                              params.stop_ids.size(), ": expected at most ", kStopIdsMax));
     }
   }
-  CheckGrammar(params, request.grammar_field);
+  if (params.grammar.kind == GrammarKind::kNone) return params;
+  CheckGrammar(params.grammar, request.grammar_field);
+  for (const int32_t id : text_.eos_ids) {
+    if (std::ranges::find(params.stop_ids, id) != params.stop_ids.end()) continue;
+    throw RequestError(Kind::kInvalid, request.grammar_field,
+                       Str(request.grammar_field, " needs the model's end-of-sequence token ", id,
+                           " among ", words_.stop_ids, ": the answer would go on after its end"));
+  }
   return params;
 }
 
-// Compiles it, as the ranks will.
-void PromptEncoder::CheckGrammar(const GenerationParams& params, const std::string& field) const {
-  if (params.grammar.kind == GrammarKind::kNone) return;
+void PromptEncoder::CheckGrammar(const GrammarSource& grammar, const std::string& field) const {
   if (text_.tokenizer == nullptr || text_.eos_ids.empty()) {
     throw RequestError(Kind::kNoTokenizer, field,
                        field + " needs a model with a tokenizer and an end-of-sequence token");
   }
-  for (const int32_t id : text_.eos_ids) {
-    if (std::ranges::find(params.stop_ids, id) != params.stop_ids.end()) continue;
-    throw RequestError(Kind::kInvalid, field,
-                       Str(field, " needs the model's end-of-sequence token ", id, " among ",
-                           words_.stop_ids, ": the answer would go on after its end"));
-  }
   Blame(Kind::kInvalidGrammar, field, field + ": ",
-        [&] { text::grammar::CompileGrammar(params.grammar, text_.grammar_bytes); });
-}
-
-void PromptEncoder::CheckSchema(const nlohmann::ordered_json& schema,
-                                const std::string& field) const {
-  const GrammarSource source{GrammarKind::kJsonSchema, schema.dump()};
-  Blame(Kind::kInvalidGrammar, field, field + ": ",
-        [&] { text::grammar::CompileGrammar(source, text_.grammar_bytes); });
+        [&] { text::grammar::CompileGrammar(grammar, text_.grammar_bytes); });
 }
 
 EncodedRequest PromptEncoder::EncodePrompt(const PromptInput& prompt, const std::string& field,

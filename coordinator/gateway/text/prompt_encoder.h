@@ -68,15 +68,14 @@ class PromptEncoder {
   const text::Tokenizer* tokenizer() const { return text_.tokenizer; }  // Null: there is none.
   // How its model writes answers.
   const TextService& text() const { return text_; }
-  // Errors: RequestError, of kind kInvalidGrammar, if no grammar can be made of the schema.
-  void CheckSchema(const nlohmann::ordered_json& schema, const std::string& field) const;
+  // Compiles it, as the ranks will. Errors: RequestError; mostly of kind kInvalidGrammar.
+  void CheckGrammar(const GrammarSource& grammar, const std::string& field) const;
   // Errors: RequestError, of kind kNoTokenizer.
   const text::Tokenizer& NeedTokenizer(const std::string& field) const;
 
  private:
   // What can be said of the parameters before a prompt is known. Result: with the model's stop ids.
   GenerationParams CheckShared(const PromptRequest& request) const;
-  void CheckGrammar(const GenerationParams& params, const std::string& field) const;
   EncodedRequest EncodePrompt(const PromptInput& prompt, const std::string& field,
                               const PromptRequest& request) const;
   EncodedRequest EncodeText(const std::string& prompt, const std::string& field,

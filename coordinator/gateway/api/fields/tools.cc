@@ -18,6 +18,13 @@ struct Function {
   std::string name;
   Json schema;
   std::string field;  // Of the schema.
+  Json shown{};       // To the template.
+};
+
+struct Asked {
+  std::vector<Function> functions;
+  bool forced = false;
+  std::optional<Function> named{};  // The one that must be called.
 };
 
 const Json& Need(JsonReader& object, std::string_view name) {
@@ -29,6 +36,13 @@ const Json& Need(JsonReader& object, std::string_view name) {
 std::string NeedString(JsonReader& object, std::string_view name) {
   Need(object, name);
   return *object.String(name);
+}
+
+void NeedType(JsonReader& object, std::string_view type) {
+  const std::string found = NeedString(object, "type");
+  if (found == type) return;
+  throw ApiError(object.Path("type"), Str(object.Path("type"), " must be ", Json(type).dump(),
+                                          ", not ", Json(found).dump()));
 }
 
 std::string ReadName(JsonReader& function) {
@@ -73,9 +87,20 @@ Function ReadFunction(const Json& value, const std::string& path, std::string_vi
   return result;
 }
 
-// Of tools (`legacy` false) or functions. Fills in `shown`.
+// {"type": "function", "function": {...}}
+Function ReadTool(const Json& value, const std::string& path, std::vector<std::string>& ignored) {
+  JsonReader tool(value, path);
+  NeedType(tool, "function");
+  Function result =
+      ReadFunction(Need(tool, "function"), tool.Path("function"), "tools.function.", ignored);
+  NoteUnread(tool, "tools.", ignored);
+  result.shown = value;
+  return result;
+}
+
+// Of tools, or (`legacy`) of functions.
 std::vector<Function> ReadFunctions(const Json& list, const std::string& field, bool legacy,
-                                    Json& shown, std::vector<std::string>& ignored) {
+                                    std::vector<std::string>& ignored) {
   if (!list.is_array()) ThrowWrongType(field, "an array", list);
   if (list.size() > kToolsMax) {
     throw ApiError(field,
@@ -84,26 +109,15 @@ std::vector<Function> ReadFunctions(const Json& list, const std::string& field, 
   std::vector<Function> all;
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string path = Str(field, "[", i, "]");
-    if (legacy) {
-      all.push_back(ReadFunction(list[i], path, "functions.", ignored));
-      shown.push_back({{"type", "function"}, {"function", list[i]}});
-    } else {
-      JsonReader tool(list[i], path);
-      const std::string type = NeedString(tool, "type");
-      if (type != "function") {
-        throw ApiError(tool.Path("type"),
-                       Str(tool.Path("type"), " must be \"function\", not ", Json(type).dump()));
-      }
-      all.push_back(
-          ReadFunction(Need(tool, "function"), tool.Path("function"), "tools.function.", ignored));
-      NoteUnread(tool, "tools.", ignored);
-      shown.push_back(list[i]);
+    Function one = legacy ? ReadFunction(list[i], path, "functions.", ignored)
+                          : ReadTool(list[i], path, ignored);
+    if (legacy) one.shown = {{"type", "function"}, {"function", list[i]}};
+    const auto has_name = [&](const Function& other) { return other.name == one.name; };
+    if (std::ranges::any_of(all, has_name)) {
+      throw ApiError(path,
+                     Str(path, " has the name ", Json(one.name).dump(), " of an earlier one"));
     }
-    const std::string& name = all.back().name;
-    const bool twice = std::any_of(all.begin(), all.end() - 1,
-                                   [&](const Function& other) { return other.name == name; });
-    if (!twice) continue;
-    throw ApiError(path, Str(path, " has the name ", Json(name).dump(), " of an earlier one"));
+    all.push_back(std::move(one));
   }
   return all;
 }
@@ -114,48 +128,59 @@ std::string Names(const std::vector<Function>& functions) {
   return names;
 }
 
-void Force(const std::vector<Function>& functions, std::string field, AskedTools& tools) {
-  Json forced = Json::array();
+const Function& FindFunction(const std::string& name, const std::string& path,
+                             const std::vector<Function>& functions) {
   for (const Function& function : functions) {
-    forced.push_back(
-        {{"name", function.name}, {"parameters", function.schema}, {"field", function.field}});
-  }
-  tools.forced = forced.dump();
-  tools.forced_by = std::move(field);
-}
-
-void ForceNamed(const std::string& name, const std::string& path, std::string field,
-                const std::vector<Function>& functions, AskedTools& tools) {
-  for (const Function& function : functions) {
-    if (function.name != name) continue;
-    tools.parallel = false;
-    return Force({function}, std::move(field), tools);
+    if (function.name == name) return function;
   }
   throw ApiError(path, Str(path, " is ", Json(name).dump(), ", which is none of the functions",
                            functions.empty() ? "" : ": " + Names(functions)));
 }
 
-void ReadToolChoice(JsonReader& fields, const std::vector<Function>& functions, AskedTools& tools) {
+// {"type": "function", "function": {"name": NAME}}
+Function ReadReference(const Json& value, const std::string& path,
+                       const std::vector<Function>& functions) {
+  JsonReader object(value, path);
+  NeedType(object, "function");
+  JsonReader function(Need(object, "function"), object.Path("function"));
+  return FindFunction(NeedString(function, "name"), function.Path("name"), functions);
+}
+
+// {"mode": "auto" or "required", "tools": [REFERENCE, ...]}: the model is told of these alone.
+void ReadAllowed(JsonReader& choice, Asked& asked) {
+  JsonReader allowed(Need(choice, "allowed_tools"), choice.Path("allowed_tools"));
+  const std::string mode = NeedString(allowed, "mode");
+  if (mode != "auto" && mode != "required") {
+    throw ApiError(
+        allowed.Path("mode"),
+        Str(allowed.Path("mode"), " must be \"auto\" or \"required\", not ", Json(mode).dump()));
+  }
+  const Json& list = Need(allowed, "tools");
+  const std::string path = allowed.Path("tools");
+  if (!list.is_array() || list.empty()) ThrowWrongType(path, "an array of tools, not empty", list);
+  std::vector<Function> functions;
+  for (size_t i = 0; i < list.size(); ++i) {
+    functions.push_back(ReadReference(list[i], Str(path, "[", i, "]"), asked.functions));
+  }
+  asked.functions = std::move(functions);
+  asked.forced = mode == "required";
+}
+
+void ReadToolChoice(JsonReader& fields, Asked& asked) {
   constexpr std::string_view kField = "tool_choice";
   const Json* const choice = fields.Find(kField);
   if (choice == nullptr || *choice == "auto") return;
   if (*choice == "none") {
-    tools.shown.clear();
+    asked.functions.clear();
   } else if (*choice == "required") {
-    if (functions.empty()) {
+    if (asked.functions.empty()) {
       throw ApiError(std::string(kField), "tool_choice is \"required\", but there are no tools");
     }
-    Force(functions, std::string(kField), tools);
+    asked.forced = true;
   } else if (choice->is_object()) {
     JsonReader object(*choice, std::string(kField));
-    const std::string type = NeedString(object, "type");
-    if (type != "function") {
-      throw ApiError(object.Path("type"),
-                     Str("tool_choice.type must be \"function\", not ", Json(type).dump()));
-    }
-    JsonReader function(Need(object, "function"), object.Path("function"));
-    ForceNamed(NeedString(function, "name"), function.Path("name"), std::string(kField), functions,
-               tools);
+    if (choice->value("type", Json()) == "allowed_tools") return ReadAllowed(object, asked);
+    asked.named = ReadReference(*choice, std::string(kField), asked.functions);
   } else {
     throw ApiError(std::string(kField),
                    Str("tool_choice must be \"none\", \"auto\", \"required\" or {\"type\": "
@@ -164,22 +189,35 @@ void ReadToolChoice(JsonReader& fields, const std::vector<Function>& functions, 
   }
 }
 
-void ReadFunctionCall(JsonReader& fields, const std::vector<Function>& functions,
-                      AskedTools& tools) {
+void ReadFunctionCall(JsonReader& fields, Asked& asked) {
   constexpr std::string_view kField = "function_call";
   const Json* const choice = fields.Find(kField);
   if (choice == nullptr || *choice == "auto") return;
   if (*choice == "none") {
-    if (tools.legacy) tools.shown.clear();
+    asked.functions.clear();
   } else if (choice->is_object()) {
     JsonReader object(*choice, std::string(kField));
-    ForceNamed(NeedString(object, "name"), object.Path("name"), std::string(kField), functions,
-               tools);
+    asked.named = FindFunction(NeedString(object, "name"), object.Path("name"), asked.functions);
   } else {
     throw ApiError(std::string(kField),
                    Str("function_call must be \"none\", \"auto\" or {\"name\": NAME}, not ",
                        choice->is_string() ? choice->dump() : std::string(TypeName(*choice))));
   }
+}
+
+std::string Shown(const std::vector<Function>& functions) {
+  Json shown = Json::array();
+  for (const Function& function : functions) shown.push_back(function.shown);
+  return shown.dump();
+}
+
+std::string Callable(const std::vector<Function>& functions) {
+  Json callable = Json::array();
+  for (const Function& function : functions) {
+    callable.push_back(
+        {{"name", function.name}, {"parameters", function.schema}, {"field", function.field}});
+  }
+  return callable.dump();
 }
 
 // What a function is called with: text, or an object that stands for its text.
@@ -211,14 +249,21 @@ AskedTools ReadTools(JsonReader& fields, std::vector<std::string>& ignored) {
   if (has_tools && tools.legacy) {
     throw ApiError("functions", "tools and functions exclude each other: leave out functions");
   }
-  std::vector<Function> functions;
-  Json shown = Json::array();
-  if (has_tools) functions = ReadFunctions(*list, "tools", false, shown, ignored);
-  if (tools.legacy) functions = ReadFunctions(*older, "functions", true, shown, ignored);
-  if (!functions.empty()) tools.shown = shown.dump();
+  Asked asked;
+  if (has_tools) asked.functions = ReadFunctions(*list, "tools", false, ignored);
+  if (tools.legacy) asked.functions = ReadFunctions(*older, "functions", true, ignored);
   tools.parallel = fields.Bool("parallel_tool_calls").value_or(true) && !tools.legacy;
-  ReadToolChoice(fields, functions, tools);
-  if (tools.forced.empty()) ReadFunctionCall(fields, functions, tools);
+  Asked nothing;  // The choice of the other form has nothing to choose from.
+  ReadToolChoice(fields, tools.legacy ? nothing : asked);
+  ReadFunctionCall(fields, tools.legacy ? asked : nothing);
+  if (asked.functions.empty()) return tools;
+  tools.shown = Shown(asked.functions);
+  tools.forced = asked.forced || asked.named;
+  if (asked.named) {
+    tools.parallel = false;
+    asked.functions = {*asked.named};
+  }
+  tools.functions = Callable(asked.functions);
   return tools;
 }
 

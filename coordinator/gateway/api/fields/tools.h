@@ -16,12 +16,12 @@ struct AskedTools {
   // As the chat template is given them: a JSON array of {"type": "function", "function": {...}}.
   // Empty: there are none, or the model is not to know of them (tool_choice none).
   std::string shown{};
-  // The answer must be a call: a JSON array of the functions that it may be of, each {"name",
-  // "parameters": SCHEMA, "field": what the request calls the schema}. Empty: it need not be one.
-  std::string forced{};
-  std::string forced_by{};  // The field that asks for it.
-  bool parallel = true;     // Several calls; otherwise what comes after the first is left out.
-  bool legacy = false;      // functions and function_call, as they were before tools.
+  // Those that may be called: a JSON array of {"name", "parameters": SCHEMA, "field": what the
+  // request calls the schema}.
+  std::string functions{};
+  bool forced = false;   // The answer must be a call.
+  bool parallel = true;  // Several calls; otherwise what comes after the first is left out.
+  bool legacy = false;   // functions and function_call, as they were before tools.
 
   bool any() const { return !shown.empty(); }
 };

@@ -13,6 +13,8 @@ namespace {
 using nlohmann::json;
 using text::ToolFormat;
 
+constexpr std::string_view kChat = "/v1/chat/completions";
+
 const std::string kCall =
     "<tool_call>\n{\"name\": \"look\", \"arguments\": {\"city\": \"Rome\"}}\n"
     "</tool_call>";
@@ -112,7 +114,7 @@ TEST(ToolAnswers, HearSpecialTokensBesideStopStrings) {
                    {"max_tokens", 100},
                    {"min_tokens", min_tokens}};
       auto client = fixture.Connect();
-      client->Request("POST", "/v1/chat/completions", body.dump());
+      client->Request("POST", kChat, body.dump());
       fixture.generation.Deliver(0, "z");
       fixture.generation.Deliver(0, std::vector<int32_t>{kToolCalls});
       fixture.generation.Deliver(0, R"([{"name": "look", "arguments": {"city": "Rome"}}])");
@@ -178,6 +180,32 @@ TEST(ToolAnswers, HaveLogprobsOfAllTokens) {
   const json fields = {{"tools", {Tool("look")}}, {"logprobs", true}};
   const json choice = fixture.Ask(fields, kCall).json()["choices"][0];
   EXPECT_EQ(choice["logprobs"]["content"].size(), kCall.size());
+}
+
+// The prompt is the same, but what is made of the answer is not.
+TEST(ToolAnswers, AreNotGoneOnWithByOtherRequests) {
+  ToolsFixture fixture(ToolFormat::kHermes, "<think>", "</think>");
+  json body = {{"messages", {{{"role", "user"}, {"content", "hi"}}}},
+               {"tools", {Tool("look")}},
+               {"stream", true},
+               {"seed", 1}};
+  auto client = fixture.Connect();
+  client->Request("POST", kChat, body.dump(), "X-Shoal-Resumable: 1\r\n");
+  fixture.generation.Deliver(0, "a");
+  const std::string cursor = client->TakeReply().all_events().at(0).id;
+  const json others[] = {{{"tools", nullptr}},
+                         {{"parallel_tool_calls", false}},
+                         {{"separate_reasoning", false}},
+                         {{"include_reasoning", false}},
+                         {{"tools", nullptr}, {"functions", {Tool("look")["function"]}}}};
+  for (const json& other : others) {
+    json changed = body;
+    changed.update(other);
+    const Reply reply = fixture.Post(kChat, changed.dump(), "Last-Event-ID: " + cursor + "\r\n");
+    EXPECT_EQ(reply.status, 400) << other;
+    EXPECT_EQ(reply.json()["error"]["code"], "cursor_mismatch") << other;
+  }
+  EXPECT_EQ(fixture.generation.sequences.size(), 1U);
 }
 
 TEST(ReasoningAnswers, TellThoughtsApart) {

@@ -102,6 +102,49 @@ TEST(ToolRequests, ForceCallsByGrammar) {
   }
 }
 
+json Allowed(const std::string& mode, const json& tools) {
+  return {{"type", "allowed_tools"}, {"allowed_tools", {{"mode", mode}, {"tools", tools}}}};
+}
+
+TEST(ToolRequests, MayAllowSomeOfTheTools) {
+  const json tools = {Tool("look"), Tool("find")};
+  for (const bool required : {false, true}) {
+    ToolsFixture fixture;
+    const json choice = Allowed(required ? "required" : "auto", {Named("find")});
+    fixture.Ask({{"tools", tools}, {"tool_choice", choice}}, "x");
+    EXPECT_EQ(json::parse(fixture.told["tools"].dump()), json({Tool("find")}));
+    const GrammarSource& grammar = fixture.generation.sequences.at(0).params.grammar;
+    EXPECT_EQ(grammar.kind, required ? GrammarKind::kParts : GrammarKind::kNone);
+    EXPECT_EQ(grammar.text.find("look"), std::string::npos);
+  }
+}
+
+// The answer may be a call, or what the other field says.
+TEST(ToolRequests, MayAskForAFormatToo) {
+  const std::string call =
+      "<tool_call>\n{\"name\": \"look\", \"arguments\": {\"city\":\"a\"}}\n"
+      "</tool_call>";
+  const json schema = {{"type", "object"}, {"properties", json::object()}};
+  const std::pair<json, json> formats[] = {
+      {{{"response_format", {{"type", "json_object"}}}}, {{"schema", {{"type", "object"}}}}},
+      {{{"guided_json", schema}}, {{"schema", schema}}},
+      {{{"guided_regex", "a+"}}, {{"regex", "a+"}}},
+      {{{"guided_choice", {"a", "b"}}}, {{"any_of", {{"a"}, {"b"}}}}}};
+  for (const auto& [fields, part] : formats) {
+    json body = fields;
+    body["tools"] = {Tool("look")};
+    ToolsFixture fixture;
+    const Reply reply = fixture.Ask(body, call);
+    ASSERT_EQ(reply.status, 200) << reply.body;
+    const GrammarSource& grammar = fixture.generation.sequences.at(0).params.grammar;
+    ASSERT_EQ(grammar.kind, GrammarKind::kParts) << fields;
+    const json any = json::parse(grammar.text)[0]["any_of"];
+    EXPECT_EQ(any[0], json::array({part}));
+    EXPECT_THAT(any[1].dump(), HasSubstr("look"));
+    EXPECT_EQ(reply.json()["choices"][0]["finish_reason"], "tool_calls");
+  }
+}
+
 struct BadTools {
   json fields;
   std::string param;
@@ -143,6 +186,16 @@ std::vector<BadTools> BadRequests() {
        "tool_choice.function.name",
        "none of the functions: look"},
       {{{"tools", {look}}, {"tool_choice", {{"type", "mcp"}}}}, "tool_choice.type", "\"mcp\""},
+      {{{"tools", {look}}, {"tool_choice", Allowed("never", {Named("look")})}},
+       "tool_choice.allowed_tools.mode",
+       "not \"never\""},
+      {{{"tools", {look}}, {"tool_choice", Allowed("auto", {Named("seek")})}},
+       "tool_choice.allowed_tools.tools[0].function.name",
+       "none of the functions"},
+      {{{"tools", {look}}, {"function_call", {{"name", "look"}}}},
+       "function_call.name",
+       "none of the functions"},
+      {{{"functions", {look["function"]}}, {"tool_choice", "required"}}, "tool_choice", "no tools"},
       {{{"tools", {look}}, {"tool_choice", "required"}, {"guided_regex", "a"}},
        "tool_choice",
        "tool_choice and guided_regex exclude each other"},

@@ -24,17 +24,17 @@ constexpr char kPlain[] =
 
 // As Qwen has it.
 constexpr char kObjects[] =
-    "{% if tools %}{% for t in tools %}{{ t | tojson }}\n{% endfor %}{% endif %}"
+    "{% if tools %}{% for t in tools %}{{ t | tojson }}{{ '\n' }}{% endfor %}{% endif %}"
     "{% for m in messages %}{{ m.role }}:{{ m.content }}{% for c in m.tool_calls %}<tool_call>"
     "{\"name\": \"{{ c.function.name }}\", \"arguments\": {{ c.function.arguments | tojson }}}"
-    "</tool_call>{% endfor %}\n{% endfor %}";
+    "</tool_call>{% endfor %}{{ '\n' }}{% endfor %}";
 
 // As DeepSeek has it: arguments are text, and of who calls there is no content.
 constexpr char kTexts[] =
     "{% for m in messages %}{% if m.role == 'assistant' and m['content'] is none %}"
     "{% for c in m['tool_calls'] %}{{ 'call ' + c['function']['name'] + ' ' + "
     "c['function']['arguments'] }}{% endfor %}{% else %}{{ m.role + ':' + m.content }}{% endif %}"
-    "\n{% endfor %}";
+    "{{ '\n' }}{% endfor %}";
 
 // As Gemma has it.
 constexpr char kNoSystem[] =
