@@ -31,7 +31,8 @@ Streamed Join(const Reply& reply) {
   Streamed all;
   for (const std::string& event : reply.events()) {
     if (event == "[DONE]") continue;
-    for (const json& choice : json::parse(event)["choices"]) {
+    const json chunk = json::parse(event);
+    for (const json& choice : chunk["choices"]) {
       const json& delta = choice["delta"];
       if (choice["finish_reason"].is_string()) all.finish = choice["finish_reason"];
       all.content += delta.value("content", "");
@@ -71,15 +72,18 @@ TEST(ToolAnswers, AreCallsAndNothingElse) {
 }
 
 TEST(ToolAnswers, StreamTheArgumentsAsTheyCome) {
-  json fields = {{"tools", {Tool("look")}}, {"stream", true}};
-  ToolsFixture streaming;
-  const Streamed streamed = Join(streaming.Ask(fields, "Let me see. " + kCall));
+  Streamed streamed;
+  {
+    ToolsFixture fixture;
+    streamed =
+        Join(fixture.Ask({{"tools", {Tool("look")}}, {"stream", true}}, "Let me see. " + kCall));
+  }
   EXPECT_EQ(streamed.content, "Let me see.");
   EXPECT_EQ(streamed.finish, "tool_calls");
   EXPECT_GT(streamed.argument_pieces.size(), 10U);
-  ToolsFixture whole;
-  fields["stream"] = false;
-  const json choice = whole.Ask(fields, "Let me see. " + kCall).json()["choices"][0];
+  ToolsFixture fixture;
+  const json choice =
+      fixture.Ask({{"tools", {Tool("look")}}}, "Let me see. " + kCall).json()["choices"][0];
   EXPECT_EQ(choice["message"]["tool_calls"], streamed.calls) << "also the ids";
   EXPECT_EQ(choice["message"]["content"], "Let me see.");
 }

@@ -110,7 +110,7 @@ TEST(ToolRequests, MayAllowSomeOfTheTools) {
   const json tools = {Tool("look"), Tool("find")};
   for (const bool required : {false, true}) {
     ToolsFixture fixture;
-    const json choice = Allowed(required ? "required" : "auto", {Named("find")});
+    const json choice = Allowed(required ? "required" : "auto", json::array({Named("find")}));
     fixture.Ask({{"tools", tools}, {"tool_choice", choice}}, "x");
     EXPECT_EQ(json::parse(fixture.told["tools"].dump()), json({Tool("find")}));
     const GrammarSource& grammar = fixture.generation.sequences.at(0).params.grammar;
@@ -186,10 +186,10 @@ std::vector<BadTools> BadRequests() {
        "tool_choice.function.name",
        "none of the functions: look"},
       {{{"tools", {look}}, {"tool_choice", {{"type", "mcp"}}}}, "tool_choice.type", "\"mcp\""},
-      {{{"tools", {look}}, {"tool_choice", Allowed("never", {Named("look")})}},
+      {{{"tools", {look}}, {"tool_choice", Allowed("never", json::array({Named("look")}))}},
        "tool_choice.allowed_tools.mode",
        "not \"never\""},
-      {{{"tools", {look}}, {"tool_choice", Allowed("auto", {Named("seek")})}},
+      {{{"tools", {look}}, {"tool_choice", Allowed("auto", json::array({Named("seek")}))}},
        "tool_choice.allowed_tools.tools[0].function.name",
        "none of the functions"},
       {{{"tools", {look}}, {"function_call", {{"name", "look"}}}},
@@ -247,7 +247,8 @@ TEST(ToolMessages, AreRefusedWithTheFieldAndWhatItMayBe) {
   };
   const BadTools cases[] = {
       {assistant("x"), "messages[0].tool_calls", "an array"},
-      {assistant({json::object()}), "messages[0].tool_calls[0].function", "is missing"},
+      {assistant(json::array({json::object()})), "messages[0].tool_calls[0].function",
+       "is missing"},
       {assistant({{{"type", "x"}, {"function", function}}}), "messages[0].tool_calls[0].type",
        "\"x\""},
       {assistant({{{"function", {{"name", "a b"}}}}}), "messages[0].tool_calls[0].function.name",
