@@ -244,6 +244,13 @@ void AddServingOptions(config::OptionTable& table, CoordinatorOptions& options) 
   table.AddBool("strict-params", options.strict_params,
                 "Refuse requests with fields that nobody here knows, instead of naming them in "
                 "the answer. GET /v1/parameters names all that there are.");
+  table.AddString("tool-format", "NAME", options.tool_format,
+                  Str("How the model writes calls of tools: ", text::ToolFormatNames(),
+                      ". Empty: as its chat template has it."));
+  table.AddString("reasoning-markers", "BEGIN,END", options.reasoning_markers,
+                  "What the model writes before and after what it thinks, which then is no part of "
+                  "its answer's text: <think>,</think>. Empty: as its chat template has it; none: "
+                  "nothing is told apart.");
 }
 
 void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& options) {
@@ -346,8 +353,9 @@ struct Coordinator::Parts {
   Parts(kj::AsyncIoContext& io, const CoordinatorOptions& options, ManagedRegionEvents events)
       : bounds(ShareDescriptors(RaiseDescriptorLimit())),
         text(std::make_shared<const ModelText>(
-            options.model,
-            ModelTextOptions{.chat_template = options.chat_template, .unix_seconds = {}})),
+            options.model, TextSettings{.chat_template = options.chat_template,
+                                        .tool_format = options.tool_format,
+                                        .reasoning_markers = options.reasoning_markers})),
         region_options(MakeRegionOptions(options, text->name())),
         keys(ReadApiKeys(options), region_options.tenants, ReadGroupToken(options)),
         region(region_options, clock, io.provider->getTimer(), std::move(events)),

@@ -26,6 +26,8 @@ struct CoordinatorOptions {
   int32_t rpc_port = 7400;  // 0: any free one.
   std::string api_keys_file;
   bool strict_params = false;
+  std::string tool_format;        // Of text::ToolFormatNames(); empty: by the chat template.
+  std::string reasoning_markers;  // As TextSettings; empty: by the chat template.
   std::string group_token_file;
   std::string canary_digests;  // "ID=DIGEST,...".
   std::string state_dir;       // Empty: nothing outlives the process.

@@ -27,7 +27,8 @@ bool HasText(const rpc::GenerateRequest& request) {
 }
 
 size_t TextBytes(const rpc::GenerateRequest& request) {
-  size_t bytes = request.params.grammar.text.size();
+  size_t bytes = request.params.grammar.text.size() + request.chat.tools.size() +
+                 request.chat.variables.size();
   if (const auto* text = std::get_if<std::string>(&request.prompt)) bytes += text->size();
   const auto* chat = std::get_if<Conversation>(&request.prompt);
   if (chat == nullptr) return bytes;
@@ -36,6 +37,7 @@ size_t TextBytes(const rpc::GenerateRequest& request) {
   for (const ChatMessage& message : *chat) {
     bytes += kMessageBytes + message.role.size() + message.content.size();
     if (message.name) bytes += message.name->size();
+    bytes += message.tool_calls.size() + message.reasoning.value_or("").size();
   }
   return bytes;
 }
@@ -69,6 +71,7 @@ kj::Own<rpc::EncodedPrompt> EncodePrompt(const rpc::GenerateRequest& request,
     encoded->numerics_id = model.numerics_id;
     auto all = PromptEncoder(own, model, kRpcWords)
                    .Encode({.prompts = {&request.prompt, 1},
+                            .chat = request.chat,
                             .stops_at_eos = HasText(request),
                             .params = request.params,
                             .tokens_max = request.params.tokens_max});

@@ -71,6 +71,8 @@ class JinjaTemplate : public ChatTemplate {
            source_.find(Str('"', text, '"')) != std::string::npos;
   }
 
+  const std::string& source() const override { return source_; }
+
  private:
   const std::string source_;
   const jinja::Body body_;
@@ -122,6 +124,43 @@ void RenameDeveloper(nlohmann::ordered_json& variables) {
     const auto role = message.find("role");
     if (role != message.end() && *role == "developer") *role = "system";
   }
+}
+
+bool Continues(const nlohmann::ordered_json& variables) {
+  const auto found = variables.find("continue_final_message");
+  return found != variables.end() && *found == true;
+}
+
+// Takes off what the template writes after the last message's text. Where it shows that text
+// without white space at its ends, what stands at its end is not part of the prompt.
+void EndWithLastMessage(const nlohmann::ordered_json& messages, RenderedChat& chat) {
+  constexpr std::string_view kSpaces = " \n\r\t";
+  const std::string& content = messages.back().at("content").get_ref<const std::string&>();
+  const size_t begin = std::min(content.find_first_not_of(kSpaces), content.size());
+  const std::string whole = content.substr(begin);
+  const std::string trimmed = whole.substr(0, whole.find_last_not_of(kSpaces) + 1);
+  const auto is_users = [&](size_t at, size_t size) {
+    return std::any_of(
+        chat.user_ranges.begin(), chat.user_ranges.end(),
+        [&](const ByteRange& range) { return range.begin <= at && at + size <= range.end; });
+  };
+  for (const std::string& shown : {whole, trimmed}) {
+    size_t at = shown.empty() ? std::string::npos : chat.text.rfind(shown);
+    while (at != std::string::npos && !is_users(at, shown.size())) {
+      at = at == 0 ? std::string::npos : chat.text.rfind(shown, at - 1);
+    }
+    if (at == std::string::npos) continue;
+    const size_t end = at + shown.size();
+    chat.text.resize(end);
+    std::erase_if(chat.user_ranges, [&](const ByteRange& range) { return range.begin >= end; });
+    if (!chat.user_ranges.empty()) {
+      size_t& last = chat.user_ranges.back().end;
+      last = std::min(last, end);
+    }
+    return;
+  }
+  Throw(ErrorCode::kInvalidArgument, "the last message cannot be gone on with: the template does ",
+        "not show its text as it stands, or it is empty");
 }
 
 }  // namespace
@@ -176,7 +215,8 @@ std::vector<int32_t> EncodeChat(const ChatTemplate& chat_template, const Tokeniz
   variables.emplace("documents", nullptr);
   variables.emplace("add_generation_prompt", true);
   if (!chat_template.Mentions("developer")) RenameDeveloper(variables);
-  const RenderedChat chat = chat_template.Render(variables, unix_seconds);
+  RenderedChat chat = chat_template.Render(variables, unix_seconds);
+  if (Continues(variables)) EndWithLastMessage(variables["messages"], chat);
   return tokenizer.EncodeMarked(chat.text, chat.user_ranges);
 }
 

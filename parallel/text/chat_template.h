@@ -54,6 +54,8 @@ class ChatTemplate {
 
   // Whether it has a string constant of this text, such as the name of a role.
   virtual bool Mentions(std::string_view text) const = 0;
+
+  virtual const std::string& source() const = 0;
 };
 
 // The ids of a chat, ready for the model: no BOS is to be added, the template writes it.
@@ -62,6 +64,8 @@ class ChatTemplate {
 // `variables`, `unix_seconds`: as for Render. Where they are absent, the tokenizer's bos_token and
 // eos_token are filled in, tools and documents become null and add_generation_prompt true. A
 // message of the role "developer" is one of "system" where the template does not mention that role.
+// With "continue_final_message" true the text ends with the last message's own, which is a string.
+// Errors then: also kInvalidArgument if the template does not show it.
 std::vector<int32_t> EncodeChat(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
                                 nlohmann::ordered_json variables,
                                 std::optional<int64_t> unix_seconds = std::nullopt);

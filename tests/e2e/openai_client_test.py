@@ -285,6 +285,148 @@ def check_structure(openai, client, model):
         assert "#/properties/a/not" in error.message, error
 
 
+WEATHER = {"type": "object", "required": ["city", "days"], "additionalProperties": False,
+           "properties": {"city": {"type": "string", "maxLength": 12},
+                          "days": {"type": "integer", "minimum": 1, "maximum": 9}}}
+TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "Weather to come.",
+                                           "parameters": WEATHER}},
+         {"type": "function", "function": {"name": "get_time", "parameters":
+                                           {"type": "object", "properties": {}}}}]
+ASK = [{"role": "user", "content": "What will the weather be like in Rome for three days?"}]
+
+
+def check_call(call, names=("get_weather", "get_time")):
+    assert call.type == "function" and re.fullmatch("call_[0-9a-f]{24}", call.id), call
+    assert call.function.name in names, call
+    arguments = json.loads(call.function.arguments)
+    if call.function.name == "get_weather":
+        assert set(arguments) == {"city", "days"} and 1 <= arguments["days"] <= 9, arguments
+
+
+def join_stream(chunks):
+    """Text, calls as [name, arguments], and the finish reason, as a client joins them."""
+    text, calls, finish = "", [], None
+    for chunk in chunks:
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            finish = choice.finish_reason or finish
+            for call in choice.delta.tool_calls or []:
+                if call.index == len(calls):
+                    assert call.id and call.type == "function", call
+                    calls.append([call.function.name, ""])
+                assert call.index == len(calls) - 1, call
+                calls[-1][1] += call.function.arguments
+    return text, calls, finish
+
+
+def check_tools(client, model):
+    """A small model calls what it is made to; whether it calls unasked is its own affair."""
+    request = {"model": model, "messages": ASK, "tools": TOOLS, "max_tokens": 200, "seed": 3}
+    for choice in ("auto", "required", "none", {"type": "function", "function": {"name": "get_time"}}):
+        whole = client.chat.completions.create(**request, tool_choice=choice).choices[0]
+        calls = whole.message.tool_calls or []
+        for call in calls:
+            check_call(call) if choice == "required" else None
+        if choice == "required":
+            assert calls and whole.finish_reason == "tool_calls", whole
+            assert whole.message.content is None, whole
+        elif choice == "none":
+            assert not calls and whole.message.content, whole
+        elif choice != "auto":
+            assert [call.function.name for call in calls] == ["get_time"], whole
+        text, streamed, finish = join_stream(
+            client.chat.completions.create(**request, tool_choice=choice, stream=True))
+        assert text == (whole.message.content or ""), (text, whole)
+        assert streamed == [[c.function.name, c.function.arguments] for c in calls], streamed
+        assert finish == whole.finish_reason, (finish, whole)
+    counts = set()
+    for seed in range(6):
+        many = client.chat.completions.create(**{**request, "seed": seed, "max_tokens": 400},
+                                              tool_choice="required").choices[0]
+        if many.finish_reason == "tool_calls":
+            counts.add(len(many.message.tool_calls))
+            assert len({call.id for call in many.message.tool_calls}) == len(many.message.tool_calls)
+        one = client.chat.completions.create(**{**request, "seed": seed}, tool_choice="required",
+                                             parallel_tool_calls=False).choices[0]
+        assert len(one.message.tool_calls) == 1, one
+    assert max(counts) > 1, "no seed made parallel calls: take others"
+
+
+def check_tool_turn(client, model):
+    """What a call returned goes back, and the model goes on."""
+    request = {"model": model, "tools": TOOLS, "max_tokens": 60, "temperature": 0}
+    weather = {"type": "function", "function": {"name": "get_weather"}}
+    first = client.chat.completions.create(messages=ASK, tool_choice=weather, **request)
+    message = first.choices[0].message
+    check_call(message.tool_calls[0], ["get_weather"])
+    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "Sunny, 31 C."}
+    messages = [*ASK, message.model_dump(exclude_none=True), result]
+    answer = client.chat.completions.create(messages=messages, **request)
+    other = client.chat.completions.create(messages=[*messages[:2], {**result, "content": "Snow."}],
+                                           **request)
+    assert answer.usage.prompt_tokens > first.usage.prompt_tokens + 10, answer
+    assert answer.usage.prompt_tokens != other.usage.prompt_tokens, "the result is not in the prompt"
+    assert answer.choices[0].message.content or answer.choices[0].message.tool_calls, answer
+    started = {"role": "assistant", "content": "The sky over Rome is"}
+    more = client.chat.completions.create(
+        model=model, messages=[*ASK, started], max_tokens=6, temperature=0,
+        extra_body={"continue_final_message": True, "chat_template_kwargs": {"x": 1}})
+    again = client.chat.completions.create(
+        model=model, messages=[*ASK, {**started, "content": "The sky over Rome"}], max_tokens=7,
+        temperature=0, extra_body={"continue_final_message": True})
+    assert more.choices[0].message.content, more
+    assert more.usage.prompt_tokens > again.usage.prompt_tokens, (more, again)
+
+
+def check_tool_helpers(openai, client, model):
+    """The client's own helper, which makes tools of classes and reads their arguments back."""
+    import pydantic
+
+    class Weather(pydantic.BaseModel):
+        city: str = pydantic.Field(max_length=12)
+        days: int = pydantic.Field(ge=1, le=9)
+
+    tool = openai.pydantic_function_tool(Weather)
+    parsed = client.chat.completions.parse(model=model, messages=ASK, tools=[tool], max_tokens=200,
+                                           tool_choice="required", parallel_tool_calls=False)
+    weather = parsed.choices[0].message.tool_calls[0].function.parsed_arguments
+    assert isinstance(weather, Weather), parsed
+    with client.chat.completions.stream(model=model, messages=ASK, tools=[tool], max_tokens=200,
+                                        tool_choice="required", seed=5) as stream:
+        events = {event.type for event in stream}
+        final = stream.get_final_completion().choices[0]
+    assert "tool_calls.function.arguments.delta" in events, events
+    assert isinstance(final.message.tool_calls[0].function.parsed_arguments, Weather), final
+
+
+def check_tool_errors(openai, client, model):
+    def bad_tool(**function):
+        return [{"type": "function", "function": {"name": "f", **function}}]
+
+    unsupported = {"type": "object", "properties": {"a": {"not": {}}}}
+    cases = (({"tools": bad_tool(name="a b")}, "tools[0].function.name", "a b"),
+             ({"tools": bad_tool(parameters=unsupported), "tool_choice": "required"},
+              "tools[0].function.parameters", "#/properties/a/not"),
+             ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "g"}}},
+              "tool_choice.function.name", "get_weather, get_time"),
+             ({"tools": TOOLS, "tool_choice": "required",
+               "response_format": {"type": "json_object"}}, "tool_choice", "response_format.type"),
+             ({"extra_body": {"chat_template_kwargs": {"messages": []}}},
+              "chat_template_kwargs.messages", "messages"),
+             ({"extra_body": {"continue_final_message": True}}, "messages[0]", "assistant"))
+    for fields, param, part in cases:
+        try:
+            client.chat.completions.create(model=model, messages=ASK, **fields)
+            raise AssertionError(f"taken: {fields}")
+        except openai.BadRequestError as error:
+            assert error.param == param and part in error.message, (fields, error)
+    try:
+        client.models.retrieve("no-such-model")
+        raise AssertionError("an unknown model was found")
+    except openai.NotFoundError as error:
+        assert error.code == "model_not_found" and model in error.message, error
+
+
 def check_resume(openai, client, model):
     """Cut off after some event, and gone on with by its cursor: the client takes all that comes."""
     request = {"model": model, "prompt": "Once upon a time", "max_tokens": 24, "temperature": 0.7,
@@ -350,6 +492,10 @@ def check(url):
     check_schema(client, model)
     check_errors(openai, client, model)
     check_structure(openai, client, model)
+    check_tools(client, model)
+    check_tool_turn(client, model)
+    check_tool_helpers(openai, client, model)
+    check_tool_errors(openai, client, model)
     check_resume(openai, client, model)
     check_hang_up(client, model, url)
     print(f"openai {openai.__version__}: all checks passed")

@@ -48,6 +48,7 @@ struct BusyError : Error {
 struct GenerateRequest {
   std::string model;  // As Models names it. Empty: the region's own.
   PromptInput prompt;
+  ChatForm chat{};  // Of a conversation.
   GenerationParams params;
   bool seed_given = false;  // Otherwise the coordinator draws params.sampling.seed.
   // Its stream outlives its reader, and can be gone on with by a cursor. Client does both itself.

@@ -44,6 +44,7 @@ enum GrammarKind {
   jsonSchema @2;
   regex @3;                    # The whole answer matches it.
   choice @4;                   # A JSON array of strings, of which the answer is one.
+  parts @5;                    # A JSON array: texts, schemas and regular expressions in a row.
 }
 
 struct TokenLogprobs {

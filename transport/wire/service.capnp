@@ -83,12 +83,22 @@ struct GenerateRequest {
   attempt @13 :Int32 = 1;      # 2 for the first retry.
   session @14 :Text;           # Generations of one go to the same group, if that is well.
   mayDegrade @15 :Bool = true; # A lower rung of the coordinator's ladder may answer it.
+  # Of a chat, for its template; the answer's text comes as the model writes it, calls too.
+  tools @16 :Text;             # A JSON array, as OpenAI's `tools`. Empty: none.
+  templateVariables @17 :Text; # A JSON object. Empty: none.
+  continuesLast @18 :Bool;     # The answer goes on with the last message, an assistant's.
+  beginsAnswer @19 :Bool = true; # The prompt ends with how an answer begins.
 }
 
 struct ChatMessage {
   role @0 :Text;               # system, developer, user, assistant, tool or function.
   content @1 :Text;
   name @2 :Text;               # Of who speaks, for templates that show it. Null: none.
+  toolCalls @3 :Text;
+  # What an assistant called: a JSON array of {"id", "type": "function", "function": {"name",
+  # "arguments": JSON as text}}. Empty: nothing.
+  toolCallId @4 :Text;         # Of the call whose result this is. Null: none.
+  reasoning @5 :Text;          # What the assistant thought before it spoke. Null: nothing.
 }
 
 struct GenerateOutcome {

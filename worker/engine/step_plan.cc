@@ -69,7 +69,7 @@ class Reader {
   }
   GrammarKind GetGrammarKind() {
     const auto value = Get<uint8_t>();
-    if (value > static_cast<uint8_t>(GrammarKind::kChoice)) {
+    if (value > static_cast<uint8_t>(GrammarKind::kParts)) {
       Refuse("a kind of grammar", Str(int{value}));
     }
     return static_cast<GrammarKind>(value);

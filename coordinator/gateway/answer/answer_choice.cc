@@ -35,10 +35,13 @@ AnswerChoice::AnswerChoice(int64_t index, const ApiRequest& request, PromptPlan 
       shows_stop_(request.shows_stop),
       shows_special_(request.shows_special),
       matcher_(request.stop, request.shows_stop),
+      shows_reasoning_(request.shows_reasoning),
+      calls_once_(!request.tools.parallel),
       known_units_(known.units),
       end_(known) {
   finished_ = known.ended;
   end_.ended = true;
+  if (plan_.splits()) reader_.emplace(plan_.syntax);
   if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/!request.shows_special);
 }
 
@@ -79,6 +82,7 @@ void AnswerChoice::HandOverEnd(AnswerPiece& piece, FinishReason finish, bool sto
     return Fail(error);
   }
   piece.finish = finish;
+  piece.has_called = reader_ && reader_->call_count() > 0;
   end_.completion_tokens = generated_count_;
   HandOver(piece, stopped_early);
 }
@@ -139,7 +143,34 @@ void AnswerChoice::EchoOnly() {
 
 void AnswerChoice::AddText(std::string text, AnswerPiece& piece) {
   decoded_code_points_ += CountCodePoints(text);
-  piece.text += IsPromised() ? text : matcher_.Push(text);
+  if (!IsPromised()) return AddFreed(matcher_.Push(text), piece);
+  reader_ ? AddParts(reader_->Push(text), piece) : static_cast<void>(piece.text += text);
+}
+
+void AnswerChoice::AddFreed(std::string text, AnswerPiece& piece) {
+  if (!reader_) {
+    piece.text += text;
+    return;
+  }
+  size_t begin = 0;
+  for (const StopMatcher::Hidden& hidden : matcher_.hidden()) {
+    AddParts(reader_->Push(std::string_view(text).substr(begin, hidden.at - begin)), piece);
+    AddParts(reader_->PushSpecial(hidden.text), piece);
+    begin = hidden.at;
+  }
+  AddParts(reader_->Push(std::string_view(text).substr(begin)), piece);
+}
+
+void AnswerChoice::AddParts(text::AnswerParts parts, AnswerPiece& piece) {
+  piece.text += parts.content;
+  if (shows_reasoning_) piece.reasoning += parts.reasoning;
+  for (text::ToolDelta& call : parts.calls) {
+    if (call.call == 0 || !calls_once_) piece.calls.push_back(std::move(call));
+  }
+}
+
+void AnswerChoice::EndParts(AnswerPiece& piece) {
+  if (reader_) AddParts(reader_->Finish(), piece);
 }
 
 // Stop strings are looked for after the tokens that min_tokens promises.
@@ -153,8 +184,10 @@ void AnswerChoice::AddToken(int32_t id, AnswerPiece& piece) {
   const bool ends = IsStopId(id) && !shows_stop_;
   if (!ends) AddText(decoder_->Push(id), piece);
   const bool is_hidden = ends || (tokenizer_->IsSpecial(id) && !shows_special_);
-  if (IsPromised() || !is_hidden) return;
-  piece.text += matcher_.PushHidden(tokenizer_->TokenBytes(id, /*skip_special=*/false));
+  if (!is_hidden) return;
+  const std::string text = tokenizer_->TokenBytes(id, /*skip_special=*/false);
+  if (!IsPromised()) return AddFreed(matcher_.PushHidden(text), piece);
+  if (reader_) AddParts(reader_->PushSpecial(text), piece);
 }
 
 // True if a stop string was found.
@@ -175,6 +208,7 @@ bool AnswerChoice::Consume(const SequenceUpdate& update, AnswerPiece& piece) {
     if (plan_.params.top_logprobs >= 0) piece.logprobs.Add(update.logprobs[i]);
     if (decoder_) AddToken(id, piece);
     if (matcher_.matched()) {
+      EndParts(piece);
       CountUnit(piece);
       return true;
     }
@@ -204,7 +238,8 @@ void AnswerChoice::OnFinish(const SequenceUpdate& update) {
   const bool stopped = Consume(update, piece);
   if (!stopped) {
     if (decoder_) AddText(decoder_->Finish(), piece);
-    if (!matcher_.matched()) piece.text += matcher_.Finish();
+    if (!matcher_.matched()) AddFreed(matcher_.Finish(), piece);
+    EndParts(piece);
     CountUnit(piece);
   }
   HandOverEnd(piece, matcher_.matched() ? FinishReason::kStop : update.finish, false);

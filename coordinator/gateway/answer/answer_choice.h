@@ -11,6 +11,7 @@
 #include "coordinator/gateway/answer/stop_matcher.h"
 #include "coordinator/gateway/api/api_error.h"
 #include "coordinator/gateway/resume/cursor.h"
+#include "parallel/text/tools/answer_reader.h"
 
 namespace shoal::gateway {
 
@@ -65,6 +66,11 @@ class AnswerChoice : public core::StreamListener {
   void HandOverEnd(AnswerPiece& piece, FinishReason finish, bool stopped_early);
   void AddText(std::string text, AnswerPiece& piece);
   void AddToken(int32_t id, AnswerPiece& piece);
+  // What the matcher has let go: the result of its last call.
+  void AddFreed(std::string text, AnswerPiece& piece);
+  void AddParts(text::AnswerParts parts, AnswerPiece& piece);
+  // What the reader holds back comes too.
+  void EndParts(AnswerPiece& piece);
   bool IsPromised() const;
   bool IsStopId(int32_t id) const;
   void Fail(const ApiError& error);
@@ -79,6 +85,9 @@ class AnswerChoice : public core::StreamListener {
   const bool shows_special_;  // Also special tokens.
   std::optional<text::StreamDecoder> decoder_;
   StopMatcher matcher_;
+  std::optional<text::AnswerReader> reader_;  // Where the answer's parts are told apart.
+  const bool shows_reasoning_;
+  const bool calls_once_;            // Later calls are left out.
   int64_t decoded_code_points_ = 0;  // Of the prompt's and the choice's text, held back or not.
   // Of the prompt, as echoed so far:
   std::optional<text::StreamDecoder> echo_decoder_;

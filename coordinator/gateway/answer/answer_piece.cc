@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "coordinator/gateway/answer/call_id.h"
 #include "transport/base/utf8.h"
 
 namespace shoal::gateway {
@@ -144,9 +145,50 @@ void EndLogprobs(JsonWriter& json, const AnswerFormat& format) {
   json.EndObject();
 }
 
-void WriteFinishReason(JsonWriter& json, FinishReason finish) {
+void WriteFinishReason(JsonWriter& json, const AnswerFormat& format, const AnswerPiece& piece) {
   json.Key("finish_reason");
-  finish == FinishReason::kNone ? json.Null() : json.String(ToString(finish));
+  if (piece.finish == FinishReason::kNone) {
+    json.Null();
+  } else if (piece.finish == FinishReason::kStop && piece.has_called) {
+    json.String(format.legacy_calls ? "function_call" : "tool_calls");
+  } else {
+    json.String(ToString(piece.finish));
+  }
+}
+
+void WriteFunction(JsonWriter& json, const text::ToolDelta& call) {
+  json.BeginObject();
+  if (!call.name.empty()) json.Key("name").String(call.name);
+  json.Key("arguments").String(call.arguments).EndObject();
+}
+
+// Of a chunk: a stretch of a call has its id and name if it is the first one. `calls` are as many
+// as there are; of a body each is whole, and needs no index.
+void WriteCalls(JsonWriter& json, const AnswerFormat& format, int64_t choice,
+                const std::vector<text::ToolDelta>& calls, bool is_chunk) {
+  if (calls.empty()) return;
+  if (format.legacy_calls) return WriteFunction(json.Key("function_call"), calls.front());
+  json.Key("tool_calls").BeginArray();
+  for (const text::ToolDelta& call : calls) {
+    json.BeginObject();
+    if (is_chunk) json.Key("index").Int(call.call);
+    if (!call.name.empty()) {
+      json.Key("id").String(CallId(format.id, choice, call.call, format.short_call_ids));
+      json.Key("type").String("function");
+    }
+    WriteFunction(json.Key("function"), call);
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+// Joined to what is there of the same call.
+void AddCall(std::vector<text::ToolDelta>& calls, text::ToolDelta next) {
+  if (!calls.empty() && calls.back().call == next.call) {
+    calls.back().arguments += next.arguments;
+  } else {
+    calls.push_back(std::move(next));
+  }
 }
 
 void WriteArray(JsonWriter& json, const AnswerFormat& format, const AnswerPiece& piece,
@@ -168,7 +210,7 @@ void WriteChoiceRest(JsonWriter& json, const AnswerFormat& format, const AnswerP
     for (const ArrayField& field : LogprobFields(format)) WriteArray(json, format, piece, field);
     EndLogprobs(json, format);
   }
-  WriteFinishReason(json, piece.finish);
+  WriteFinishReason(json, format, piece);
   if (!format.return_token_ids) return;
   WriteArray(json, format, piece, kTokenIds);
   // A long prompt's ids come in several chunks.
@@ -229,7 +271,12 @@ std::string FormatChunk(const AnswerFormat& format, int64_t choice, const Answer
   } else {
     json.Key("delta").BeginObject();
     if (delta == Delta::kRole) json.Key("role").String("assistant").Key("content").String("");
-    if (delta == Delta::kText) json.Key("content").String(piece.text);
+    if (delta == Delta::kText) {
+      if (!piece.reasoning.empty()) json.Key("reasoning_content").String(piece.reasoning);
+      const bool has_other = !piece.reasoning.empty() || !piece.calls.empty();
+      if (!piece.text.empty() || !has_other) json.Key("content").String(piece.text);
+      WriteCalls(json, format, choice, piece.calls, /*is_chunk=*/true);
+    }
     json.EndObject();
   }
   WriteChoiceRest(json, format, piece);
@@ -253,6 +300,9 @@ void AnswerPiece::Append(AnswerPiece&& next) {
   is_first = is_first || next.is_first;
   echoed_count += next.echoed_count;  // The prompt comes before all else.
   text += next.text;
+  reasoning += next.reasoning;
+  for (text::ToolDelta& call : next.calls) AddCall(calls, std::move(call));
+  has_called = has_called || next.has_called;
   append(tokens, next.tokens);
   append(text_offsets, next.text_offsets);
   append(prompt_ids, next.prompt_ids);
@@ -270,7 +320,7 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
   const bool ends = piece.finish != FinishReason::kNone;
   const bool shows_tokens =
       !piece.tokens.empty() && (format.return_token_ids || format.top_logprobs >= 0);
-  const bool has_content = !piece.text.empty() || shows_tokens;
+  const bool has_content = piece.has_words() || shows_tokens;
   if (format.endpoint == Endpoint::kCompletions) {
     const bool warns =
         piece.is_first && ((choice == 0 && !format.warnings.empty()) || format.degradation);
@@ -301,6 +351,7 @@ std::string FormatEvents(const AnswerFormat& format, int64_t choice, const Answe
   if (ends) {
     AnswerPiece end;
     end.finish = piece.finish;
+    end.has_called = piece.has_called;
     end.usage = piece.usage;
     end.note = piece.note;
     events += id_line(piece.units_end, true) + FormatChunk(format, choice, end, Delta::kNothing);
@@ -364,13 +415,9 @@ void AnswerBody::AddChoice(size_t index) {
     json.BeginObject().Key("index").Int(static_cast<int64_t>(index));
   });
   if (format_->endpoint == Endpoint::kCompletions) {
-    AddText(pieces, "text");
+    AddText(pieces, "text", &AnswerPiece::text);
   } else {
-    Add([](JsonWriter& json) {
-      json.Key("message").BeginObject().Key("role").String("assistant");
-    });
-    AddText(pieces, "content");
-    Add([](JsonWriter& json) { json.Key("refusal").Null().EndObject(); });
+    AddMessage(pieces, index);
   }
   const bool has_logprobs = format_->top_logprobs >= 0 &&
                             std::any_of(pieces.begin(), pieces.end(), [](const AnswerPiece& piece) {
@@ -383,7 +430,7 @@ void AnswerBody::AddChoice(size_t index) {
   } else {
     Add([](JsonWriter& json) { json.Key("logprobs").Null(); });
   }
-  Add([finish = pieces.back().finish](JsonWriter& json) { WriteFinishReason(json, finish); });
+  Add([this, &last = pieces.back()](JsonWriter& json) { WriteFinishReason(json, *format_, last); });
   if (format_->return_token_ids) {
     AddArray(pieces, kTokenIds);
     AddArray(pieces, kPromptTokenIds);
@@ -391,10 +438,33 @@ void AnswerBody::AddChoice(size_t index) {
   Add([](JsonWriter& json) { json.EndObject(); });
 }
 
-void AnswerBody::AddText(const std::deque<AnswerPiece>& pieces, std::string_view key) {
+void AnswerBody::AddMessage(const std::deque<AnswerPiece>& pieces, size_t index) {
+  Add([](JsonWriter& json) { json.Key("message").BeginObject().Key("role").String("assistant"); });
+  std::vector<text::ToolDelta> calls;
+  bool has_text = false;
+  bool has_reasoning = false;
+  for (const AnswerPiece& piece : pieces) {
+    has_text = has_text || !piece.text.empty();
+    has_reasoning = has_reasoning || !piece.reasoning.empty();
+    for (const text::ToolDelta& call : piece.calls) AddCall(calls, call);
+  }
+  if (has_text || calls.empty()) {
+    AddText(pieces, "content", &AnswerPiece::text);
+  } else {
+    Add([](JsonWriter& json) { json.Key("content").Null(); });
+  }
+  if (has_reasoning) AddText(pieces, "reasoning_content", &AnswerPiece::reasoning);
+  Add([this, index, calls = std::move(calls)](JsonWriter& json) {
+    WriteCalls(json, *format_, static_cast<int64_t>(index), calls, /*is_chunk=*/false);
+    json.Key("refusal").Null().EndObject();
+  });
+}
+
+void AnswerBody::AddText(const std::deque<AnswerPiece>& pieces, std::string_view key,
+                         std::string AnswerPiece::*text) {
   Add([key](JsonWriter& json) { json.Key(key).BeginString(); });
-  parts_.push_back([piece = pieces.begin(), end = pieces.end()](JsonWriter& json) mutable {
-    if (piece != end) json.StringPart((piece++)->text);
+  parts_.push_back([piece = pieces.begin(), end = pieces.end(), text](JsonWriter& json) mutable {
+    if (piece != end) json.StringPart((*piece++).*text);
     return piece == end;
   });
   Add([](JsonWriter& json) { json.EndString(); });

@@ -16,6 +16,7 @@
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/json/json_writer.h"
 #include "parallel/text/tokenizer/tokenizer.h"
+#include "parallel/text/tools/call_scanner.h"
 
 namespace shoal::gateway {
 
@@ -45,6 +46,10 @@ struct Degradation {
 
 struct AnswerPiece {
   std::string text;  // Whole characters.
+  // Of a chat's answer, what is told apart from its text:
+  std::string reasoning{};
+  std::vector<text::ToolDelta> calls{};
+  bool has_called = false;  // With `finish`: there were calls, in this piece or before.
   // Parallel arrays. With echo, the first pieces' begin with the prompt.
   std::vector<int32_t> tokens;
   LogprobRun logprobs;                // Empty unless asked for.
@@ -64,10 +69,13 @@ struct AnswerPiece {
   int64_t units_end = 0;
 
   void Append(AnswerPiece&& next);
-  bool empty() const { return text.empty() && tokens.empty() && prompt_ids.empty() && !is_first; }
+  bool empty() const { return !has_words() && tokens.empty() && prompt_ids.empty() && !is_first; }
+  bool has_words() const { return !text.empty() || !reasoning.empty() || !calls.empty(); }
   // About what it makes; more than enough for the usual lengths of tokens and numbers.
   size_t json_bytes() const {
-    return text.size() + 8 * prompt_ids.size() + 16 * tokens.size() + 48 * logprobs.entry_count();
+    size_t bytes = text.size() + reasoning.size();
+    for (const text::ToolDelta& call : calls) bytes += 64 + call.arguments.size();
+    return bytes + 8 * prompt_ids.size() + 16 * tokens.size() + 48 * logprobs.entry_count();
   }
 };
 
@@ -85,6 +93,8 @@ struct AnswerFormat {
   std::shared_ptr<const void> owner{};  // Of the tokenizer. Null: it outlives the answer.
   std::vector<std::string> warnings;    // For people; said once.
   std::optional<Degradation> degradation{};
+  bool short_call_ids = false;  // As CallId.
+  bool legacy_calls = false;    // A message has one `function_call` rather than `tool_calls`.
 };
 
 // The line before an event's data, "id: CURSOR\n", for a client that has its choice's answer up to
@@ -121,7 +131,9 @@ class AnswerBody {
 
   void Add(std::function<void(JsonWriter&)> write);
   void AddChoice(size_t index);
-  void AddText(const std::deque<AnswerPiece>& pieces, std::string_view key);
+  void AddMessage(const std::deque<AnswerPiece>& pieces, size_t index);
+  void AddText(const std::deque<AnswerPiece>& pieces, std::string_view key,
+               std::string AnswerPiece::*text);
   void AddArray(const std::deque<AnswerPiece>& pieces, const ArrayField& field);
 
   const std::shared_ptr<const AnswerFormat> format_;

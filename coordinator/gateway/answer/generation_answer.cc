@@ -24,6 +24,11 @@ bool IsEchoOnly(const GenerationParams& params) {
 
 }  // namespace
 
+void SetCallForm(AnswerSetup& setup) {
+  setup.format.short_call_ids = setup.prompts.front().syntax.tools == text::ToolFormat::kMistral;
+  setup.format.legacy_calls = setup.request.tools.legacy;
+}
+
 GenerationAnswer::GenerationAnswer(AnswerSetup setup, core::GenerationService& service,
                                    HttpReply& reply, TextThread& formatter, GatewayMetrics& metrics,
                                    LiveAnswers& live, std::function<TimeNs()> now)

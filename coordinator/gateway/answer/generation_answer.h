@@ -49,6 +49,9 @@ struct AnswerSetup {
   std::function<void(size_t choice, const AnswerPiece&)> on_piece{};  // Before it is written.
 };
 
+// How the format writes calls, by what the request and its prompts say.
+void SetCallForm(AnswerSetup& setup);
+
 // Memory:    JSON is made as the client takes it; what comes meanwhile waits as tokens and numbers,
 //            and is bounded by the request's own length.
 // Threading: owned by the event loop. What is long is formatted by `formatter`, a piece at a time.

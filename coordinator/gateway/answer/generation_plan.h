@@ -8,6 +8,7 @@
 
 #include "coordinator/gateway/api/api_request.h"
 #include "coordinator/gateway/text/prompt_encoder.h"
+#include "parallel/text/tools/answer_reader.h"
 
 namespace shoal::gateway {
 
@@ -16,6 +17,9 @@ struct PromptPlan {
   std::string text;        // As echoed.
   bool bos_added = false;  // ids[0] is not part of the text.
   GenerationParams params;
+  text::AnswerSyntax syntax{};  // Of a chat's answer: what of it is told apart.
+
+  bool splits() const { return syntax.tools || !syntax.reasoning_end.empty(); }
 };
 
 inline constexpr ApiWords kHttpWords = {

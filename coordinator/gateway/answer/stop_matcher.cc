@@ -7,17 +7,24 @@
 namespace shoal::gateway {
 
 std::string StopMatcher::Push(std::string_view text) {
+  hidden_.clear();
   if (matched_ || text.empty()) return "";
   if (stops_.empty()) return std::string(text);
   held_ += text;
-  held_shown_.append(text.size(), 1);
+  held_shown_.append(text.size(), kShown);
   return Search();
 }
 
 std::string StopMatcher::PushHidden(std::string_view text) {
-  if (matched_ || text.empty() || stops_.empty()) return "";
+  hidden_.clear();
+  if (matched_ || text.empty()) return "";
+  if (stops_.empty()) {
+    hidden_.push_back({0, std::string(text)});
+    return "";
+  }
   held_ += text;
-  held_shown_.append(text.size(), 0);
+  held_shown_ += kHiddenBegin;
+  held_shown_.append(text.size() - 1, kHidden);
   return Search();
 }
 
@@ -36,6 +43,8 @@ std::string StopMatcher::Search() {
     }
     keep = std::min(keep, begin);
   }
+  // A hidden text is free as a whole.
+  while (keep < held_.size() && held_shown_[keep] == kHidden) --keep;
   matched_ = match.first != std::string::npos;
   std::string free = Release(matched_ ? match.first : keep);
   if (!matched_) return free;
@@ -50,13 +59,21 @@ std::string StopMatcher::Search() {
 std::string StopMatcher::Release(size_t count) {
   std::string shown;
   for (size_t i = 0; i < count; ++i) {
-    if (held_shown_[i] == 1) shown += held_[i];
+    if (held_shown_[i] == kShown) {
+      shown += held_[i];
+      continue;
+    }
+    if (held_shown_[i] == kHiddenBegin) hidden_.push_back({shown.size(), ""});
+    hidden_.back().text += held_[i];
   }
   held_.erase(0, count);
   held_shown_.erase(0, count);
   return shown;
 }
 
-std::string StopMatcher::Finish() { return Release(held_.size()); }
+std::string StopMatcher::Finish() {
+  hidden_.clear();
+  return Release(held_.size());
+}
 
 }  // namespace shoal::gateway

@@ -24,16 +24,29 @@ class StopMatcher {
   // What was held back.
   std::string Finish();
 
+  // Of the last call's result: the hidden texts that are free with it, and the byte of it that each
+  // stands before.
+  struct Hidden {
+    size_t at = 0;
+    std::string text;
+  };
+  const std::vector<Hidden>& hidden() const { return hidden_; }
+
   bool matched() const { return matched_; }
 
  private:
+  static constexpr char kHidden = 0;
+  static constexpr char kShown = 1;
+  static constexpr char kHiddenBegin = 2;  // Of one text's first byte.
+
   std::string Release(size_t count);
   std::string Search();
 
   const std::vector<std::string> stops_;
   const bool includes_;
   std::string held_;
-  std::string held_shown_;  // For each byte of held_: 1 or 0.
+  std::string held_shown_;  // For each byte of held_: kShown, kHidden, or kHiddenBegin.
+  std::vector<Hidden> hidden_;
   bool matched_ = false;
 };
 

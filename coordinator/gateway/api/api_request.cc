@@ -7,12 +7,11 @@
 #include <utility>
 
 #include "coordinator/gateway/api/api_error.h"
+#include "coordinator/gateway/api/fields/ignored_fields.h"
+#include "coordinator/gateway/api/fields/messages.h"
 #include "coordinator/gateway/api/fields/response_format.h"
 #include "coordinator/gateway/api/fields/sampling_fields.h"
 #include "coordinator/gateway/json/json_reader.h"
-#include "coordinator/gateway/json/json_writer.h"
-#include "coordinator/gateway/text/prompt_encoder.h"
-#include "transport/base/utf8.h"
 
 namespace shoal::gateway {
 namespace {
@@ -23,18 +22,6 @@ constexpr int64_t kTokensMaxMax = int64_t{1} << 40;
 
 [[noreturn]] void ThrowUnsupported(const std::string& field, std::string_view why) {
   throw ApiError(field, Str(field, " is not supported: ", why), "unsupported_parameter");
-}
-
-void NoteIgnored(std::string path, std::vector<std::string>& ignored) {
-  if (ignored.size() > kIgnoredMax) return;
-  if (path.size() > kIgnoredBytesMax) path = ReplaceIllFormed(path.substr(0, kIgnoredBytesMax));
-  if (ignored.size() == kIgnoredMax) path = "...";
-  if (std::find(ignored.begin(), ignored.end(), path) == ignored.end()) ignored.push_back(path);
-}
-
-// What `reader` was never asked for. `prefix`: of the names, such as "messages.".
-void NoteUnread(const JsonReader& reader, std::string_view prefix, ApiRequest& request) {
-  for (const std::string& name : reader.Unread()) NoteIgnored(Str(prefix, name), request.ignored);
 }
 
 // Fields of the body that the table does not know.
@@ -169,94 +156,6 @@ void ReadPrompts(JsonReader& fields, ApiRequest& request) {
   }
 }
 
-// One part of a message's content. Only an assistant can have refused.
-std::string ReadPart(const Json& value, const std::string& path, bool is_assistant,
-                     ApiRequest& request) {
-  JsonReader part(value, path);
-  const std::string type = part.String("type").value_or("");
-  if (type != "text" && !(is_assistant && type == "refusal")) {
-    throw ApiError(part.Path("type"),
-                   Str(part.Path("type"), " must be \"text\"",
-                       is_assistant ? " or \"refusal\"" : "", ", not ", Json(type).dump()));
-  }
-  const auto text = part.String(type);  // Named like its type.
-  if (!text) throw ApiError(part.Path(type), part.Path(type) + " is missing", "missing_field");
-  for (const char* name : {"prompt_cache_breakpoint", "cache_control"}) {
-    part.Find(name);  // Prefixes are found wherever they end.
-  }
-  NoteUnread(part, "messages.content.", request);
-  return *text;
-}
-
-std::string ReadContent(const Json& content, const std::string& path, bool is_assistant,
-                        ApiRequest& request) {
-  if (content.is_string()) return content.get<std::string>();
-  if (!content.is_array()) ThrowWrongType(path, "a string or an array of text parts", content);
-  std::string text;
-  for (size_t i = 0; i < content.size(); ++i) {
-    text += ReadPart(content[i], Str(path, "[", i, "]"), is_assistant, request);
-  }
-  return text;
-}
-
-std::string ReadRole(JsonReader& message) {
-  const auto role = message.String("role");
-  const std::string path = message.Path("role");
-  if (!role) throw ApiError(path, path + " is missing", "missing_field");
-  if (!IsChatRole(*role)) throw ApiError(path, Str(path, " must be ", kChatRoles));
-  return *role;
-}
-
-// What an assistant said earlier may come back with all the fields that its answer had.
-void RefuseUnsupportedOf(JsonReader& message) {
-  if (const Json* calls = message.Find("tool_calls"); calls != nullptr && !calls->empty()) {
-    ThrowUnsupported(message.Path("tool_calls"), "there are no tools");
-  }
-  if (message.Find("function_call") != nullptr) {
-    ThrowUnsupported(message.Path("function_call"), "there are no tools");
-  }
-  if (message.Find("audio") != nullptr) ThrowUnsupported(message.Path("audio"), "send its text");
-  for (const char* name : {"prefix", "partial"}) {
-    if (message.Bool(name).value_or(false)) ThrowUnsupported(message.Path(name), "leave it false");
-  }
-}
-
-ChatMessage ReadMessage(JsonReader& message, ApiRequest& request) {
-  ChatMessage result;
-  result.role = ReadRole(message);
-  RefuseUnsupportedOf(message);
-  const bool is_assistant = result.role == "assistant";
-  const Json* content = message.Find("content");
-  const auto refusal = message.String("refusal");
-  if (content != nullptr) {
-    result.content = ReadContent(*content, message.Path("content"), is_assistant, request);
-  } else if (is_assistant) {
-    result.content = refusal.value_or("");
-  } else if (result.role != "function") {
-    throw ApiError(message.Path("content"), message.Path("content") + " is missing",
-                   "missing_field");
-  }
-  result.name = message.String("name");
-  for (const char* name : {"tool_call_id", "annotations", "reasoning", "reasoning_content"}) {
-    message.Find(name);  // No part of what the model reads.
-  }
-  NoteUnread(message, "messages.", request);
-  return result;
-}
-
-void ReadMessages(JsonReader& fields, ApiRequest& request) {
-  const Json* messages = fields.Find("messages");
-  if (messages == nullptr) throw ApiError("messages", "messages is missing", "missing_field");
-  if (!messages->is_array()) ThrowWrongType("messages", "an array", *messages);
-  if (messages->empty()) throw ApiError("messages", "messages must not be empty");
-  Conversation chat;
-  for (size_t i = 0; i < messages->size(); ++i) {
-    JsonReader message((*messages)[i], Str("messages[", i, "]"));
-    chat.push_back(ReadMessage(message, request));
-  }
-  request.prompts.emplace_back(std::move(chat));
-}
-
 void ReadStream(JsonReader& fields, ApiRequest& request) {
   request.stream = fields.Bool("stream").value_or(false);
   const Json* value = fields.Find("stream_options");
@@ -267,7 +166,7 @@ void ReadStream(JsonReader& fields, ApiRequest& request) {
   request.continuous_usage = options.Bool("continuous_usage_stats").value_or(false);
   request.resumable = options.Bool("resumable").value_or(false);
   options.Bool("include_obfuscation");  // Padding, of which there is none.
-  NoteUnread(options, "stream_options.", request);
+  NoteUnread(options, "stream_options.", request.ignored);
 }
 
 void ReadCounts(JsonReader& fields, ApiRequest& request) {
@@ -281,6 +180,36 @@ void ReadCounts(JsonReader& fields, ApiRequest& request) {
   if (best_of != request.answers_per_prompt) ThrowUnsupported("best_of", "set it equal to n");
 }
 
+void ReadChat(JsonReader& fields, ApiRequest& request) {
+  Conversation messages = ReadMessages(fields, request.chat, request.ignored);
+  ReadChatForm(fields, messages, request.chat);
+  request.prompts.emplace_back(std::move(messages));
+  request.tools = ReadTools(fields, request.ignored);
+  request.chat.tools = request.tools.shown;
+  request.splits_reasoning = fields.Bool("separate_reasoning").value_or(true);
+  request.shows_reasoning = fields.Bool("include_reasoning").value_or(true);
+}
+
+// What the answer must look like: at most one field says it.
+void ReadStructure(JsonReader& fields, ApiRequest& request) {
+  AskedGrammar grammar = ReadGrammar(fields);
+  request.params.grammar = std::move(grammar.source);
+  request.grammar_field = std::move(grammar.param);
+  const bool has_grammar = request.params.grammar.kind != GrammarKind::kNone;
+  if (request.tools.forced) {
+    const std::string forced_by = request.tools.legacy ? "function_call" : "tool_choice";
+    if (has_grammar) {
+      throw ApiError(forced_by, Str(forced_by, " and ", request.grammar_field,
+                                    " exclude each other: the answer is a call"));
+    }
+    request.grammar_field = forced_by;
+  }
+  if (request.ignore_eos && (has_grammar || request.tools.forced)) {
+    throw ApiError("ignore_eos", Str("ignore_eos and ", request.grammar_field,
+                                     " exclude each other: the answer would go on after its end"));
+  }
+}
+
 }  // namespace
 
 ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
@@ -288,7 +217,7 @@ ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
   ApiRequest request;
   request.endpoint = endpoint;
   request.model = fields.String("model").value_or("");
-  endpoint == Endpoint::kChat ? ReadMessages(fields, request) : ReadPrompts(fields, request);
+  endpoint == Endpoint::kChat ? ReadChat(fields, request) : ReadPrompts(fields, request);
   ReadStream(fields, request);
   ReadSampling(fields, request.params.sampling);
   request.seeded = fields.Find("seed") != nullptr;
@@ -296,13 +225,7 @@ ApiRequest ParseApiRequest(Endpoint endpoint, const Json& body) {
   ReadStops(fields, request);
   ReadLogprobs(fields, request);
   request.ignore_eos = fields.Bool("ignore_eos").value_or(false);
-  AskedGrammar grammar = ReadGrammar(fields);
-  request.params.grammar = std::move(grammar.source);
-  request.grammar_field = std::move(grammar.param);
-  if (request.ignore_eos && request.params.grammar.kind != GrammarKind::kNone) {
-    throw ApiError("ignore_eos", Str("ignore_eos and ", request.grammar_field,
-                                     " exclude each other: the answer would go on after its end"));
-  }
+  ReadStructure(fields, request);
   request.return_token_ids = fields.Bool("return_token_ids").value_or(false);
   request.shows_stop = fields.Bool("include_stop_str_in_output").value_or(false);
   request.shows_special = !fields.Bool("skip_special_tokens").value_or(true);

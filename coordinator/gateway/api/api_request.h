@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "coordinator/gateway/api/fields/parameters.h"
+#include "coordinator/gateway/api/fields/tools.h"
 #include "transport/base/generation/generation.h"
 #include "transport/base/generation/prompt.h"
 
@@ -19,8 +20,6 @@ constexpr int64_t kPromptsMax = 64;
 constexpr int64_t kAnswersMax = 128;     // Of each prompt.
 constexpr int64_t kSequencesMax = 1024;  // Of a request.
 constexpr int64_t kStopsMax = 16;
-constexpr size_t kIgnoredMax = 32;
-constexpr size_t kIgnoredBytesMax = 100;
 constexpr size_t kStopBytesMax = 1024;
 
 struct ApiRequest {
@@ -45,8 +44,11 @@ struct ApiRequest {
   std::vector<PromptInput> prompts;  // Of chat the one conversation; with all answers at most
                                      // kSequencesMax.
   bool adds_bos = true;              // To prompts of text, where that is the model's rule.
-  // Fields nobody here knows, each once: "nonsense", "messages.nonsense". At most kIgnoredMax, cut
-  // at kIgnoredBytesMax, and then "...".
+  ChatForm chat;                     // Of chat, with its tools.
+  AskedTools tools;
+  bool splits_reasoning = true;  // What the model thinks is no part of the answer's text,
+  bool shows_reasoning = true;   // but stands beside it.
+  // Fields nobody here knows, each once: "nonsense", "messages.nonsense" (ignored_fields.h).
   std::vector<std::string> ignored;
 };
 

@@ -370,6 +370,7 @@ AnswerSetup HttpGateway::Reading::Read(const std::string& body, const TextServic
   format.top_logprobs = setup.request.params.top_logprobs;
   format.tokenizer = encoder.tokenizer();
   format.warnings = WarningsAbout(setup.request.ignored);
+  SetCallForm(setup);
   return setup;
 }
 

@@ -1,5 +1,6 @@
 #include "coordinator/gateway/ladder/rung_texts.h"
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <string_view>
@@ -36,8 +37,8 @@ bool IsTextAlone(const ApiRequest& request) {
 }
 
 std::optional<std::string> FindQuestion(const ApiRequest& request) {
-  const bool asks_text = IsTextAlone(request) && request.params.grammar == GrammarSource() &&
-                         request.prompts.size() == 1;
+  const bool asks_text = IsTextAlone(request) && !request.tools.any() &&
+                         request.params.grammar == GrammarSource() && request.prompts.size() == 1;
   if (!asks_text) return std::nullopt;
   const PromptInput& prompt = request.prompts.front();
   if (const auto* text = std::get_if<std::string>(&prompt)) return *text;
@@ -53,6 +54,8 @@ std::optional<Digest> DigestForCache(const AnswerSetup& setup) {
   const ApiRequest& request = setup.request;
   const bool is_fixed = request.seeded || request.params.sampling.temperature == 0;
   if (!is_fixed || !IsTextAlone(request)) return std::nullopt;
+  // What is kept of an answer is its text.
+  if (std::ranges::any_of(setup.prompts, &PromptPlan::splits)) return std::nullopt;
   ApiRequest form;
   form.answers_per_prompt = request.answers_per_prompt;
   form.stop = request.stop;
@@ -98,12 +101,16 @@ CachedAnswer MakeTextAnswer(const AnswerSetup& setup, const std::string& text) {
 }
 
 size_t PromptBytes(const ApiRequest& request) {
-  size_t bytes = request.params.grammar.text.size();
+  size_t bytes = request.params.grammar.text.size() + request.chat.tools.size() +
+                 request.tools.functions.size() + request.chat.variables.size();
   for (const PromptInput& prompt : request.prompts) {
     if (const auto* text = std::get_if<std::string>(&prompt)) bytes += text->size();
     const auto* chat = std::get_if<Conversation>(&prompt);
     if (chat == nullptr) continue;
-    for (const ChatMessage& message : *chat) bytes += 16 + message.content.size();
+    for (const ChatMessage& message : *chat) {
+      bytes += 16 + message.content.size() + message.tool_calls.size() +
+               message.reasoning.value_or("").size();
+    }
   }
   return bytes;
 }
@@ -129,6 +136,7 @@ AnswerSetup MakeRungSetup(AnswerSetup setup, const ModelRung& rung) {
   setup.format.model = rung.model.name;
   setup.format.fingerprint = "fp_" + rung.model.numerics_id.substr(0, 16);
   setup.format.tokenizer = encoder.tokenizer();
+  SetCallForm(setup);
   return setup;
 }
 

@@ -49,6 +49,20 @@ class Hasher {
   void Add(const SamplingParams& params) { AddFields(params); }
   void Add(const GenerationParams& params) { AddFields(params); }
 
+  // Of answers whose parts are told apart; without, nothing is added.
+  void AddSyntax(const ApiRequest& request, const PromptPlan& prompt) {
+    if (!prompt.splits()) return;
+    const text::AnswerSyntax& syntax = prompt.syntax;
+    Add(std::string_view("told apart"));
+    Add(syntax.tools ? static_cast<int32_t>(*syntax.tools) : -1);
+    Add(syntax.reasoning_begin);
+    Add(syntax.reasoning_end);
+    Add(syntax.begins_in_reasoning);
+    Add(request.shows_reasoning);
+    Add(request.tools.parallel);
+    Add(request.tools.legacy);
+  }
+
   // Last, so that without one the digest is what it would be without keys.
   void AddOwner(std::string_view owner) {
     if (!owner.empty()) Add(owner);
@@ -102,6 +116,7 @@ Digest DigestRequest(const ApiRequest& request, std::span<const PromptPlan> prom
     hasher.Add(prompt.text);
     hasher.Add(prompt.bos_added);
     hasher.Add(prompt.params);
+    hasher.AddSyntax(request, prompt);
   }
   hasher.AddOwner(owner);
   return hasher.Take();

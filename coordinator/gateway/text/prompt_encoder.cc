@@ -8,6 +8,7 @@
 
 #include "coordinator/core/generation_service.h"
 #include "coordinator/gateway/json/json_writer.h"
+#include "coordinator/gateway/text/chat_variables.h"
 #include "coordinator/gateway/text/other_text.h"
 #include "parallel/text/grammar/grammar.h"
 #include "transport/base/utf8.h"
@@ -29,11 +30,6 @@ auto Blame(Kind kind, const std::string& field, const std::string& prefix, Work&
   }
 }
 
-void CheckUtf8(const std::string& text, const std::string& field) {
-  if (IsWellFormedUtf8(text)) return;
-  throw RequestError(Kind::kInvalid, field, field + " must be UTF-8, and is not");
-}
-
 // What an empty prompt stands for, also where the model's rule is to put no BOS before a text.
 std::vector<int32_t> OnlyBos(const text::Tokenizer& tokenizer, const std::string& field) {
   std::vector<int32_t> ids =
@@ -49,12 +45,6 @@ std::vector<int32_t> OnlyBos(const text::Tokenizer& tokenizer, const std::string
 
 int32_t VocabSize(const TextService& text, const ServedModel& model) {
   return model.vocab_size == 0 ? text.vocab_size : std::min(text.vocab_size, model.vocab_size);
-}
-
-bool IsChatRole(std::string_view role) {
-  constexpr std::string_view kRoles[] = {"system",    "developer", "user",
-                                         "assistant", "tool",      "function"};
-  return std::ranges::find(kRoles, role) != std::end(kRoles);
 }
 
 const ServedModel& NeedModel(const std::vector<ServedModel>& models, const std::string& name) {
@@ -79,7 +69,7 @@ std::vector<EncodedRequest> PromptEncoder::Encode(const PromptRequest& request) 
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     const std::string field =
         request.prompts.size() > 1 ? Str(request.field, "[", i, "]") : request.field;
-    EncodedRequest one = EncodePrompt(request.prompts[i], field, request.adds_bos);
+    EncodedRequest one = EncodePrompt(request.prompts[i], field, request);
     one.params = params;
     one.params.tokens_max =
         GrantLength(static_cast<int64_t>(one.ids.size()), request.tokens_max, field);
@@ -126,34 +116,33 @@ GenerationParams PromptEncoder::CheckShared(const PromptRequest& request) const 
                              params.stop_ids.size(), ": expected at most ", kStopIdsMax));
     }
   }
-  CheckGrammar(params, request.grammar_field);
+  if (params.grammar.kind == GrammarKind::kNone) return params;
+  CheckGrammar(params.grammar, request.grammar_field);
+  for (const int32_t id : text_.eos_ids) {
+    if (std::ranges::find(params.stop_ids, id) != params.stop_ids.end()) continue;
+    throw RequestError(Kind::kInvalid, request.grammar_field,
+                       Str(request.grammar_field, " needs the model's end-of-sequence token ", id,
+                           " among ", words_.stop_ids, ": the answer would go on after its end"));
+  }
   return params;
 }
 
-// Compiles it, as the ranks will.
-void PromptEncoder::CheckGrammar(const GenerationParams& params, const std::string& field) const {
-  if (params.grammar.kind == GrammarKind::kNone) return;
+void PromptEncoder::CheckGrammar(const GrammarSource& grammar, const std::string& field) const {
   if (text_.tokenizer == nullptr || text_.eos_ids.empty()) {
     throw RequestError(Kind::kNoTokenizer, field,
                        field + " needs a model with a tokenizer and an end-of-sequence token");
   }
-  for (const int32_t id : text_.eos_ids) {
-    if (std::ranges::find(params.stop_ids, id) != params.stop_ids.end()) continue;
-    throw RequestError(Kind::kInvalid, field,
-                       Str(field, " needs the model's end-of-sequence token ", id, " among ",
-                           words_.stop_ids, ": the answer would go on after its end"));
-  }
   Blame(Kind::kInvalidGrammar, field, field + ": ",
-        [&] { text::grammar::CompileGrammar(params.grammar, text_.grammar_bytes); });
+        [&] { text::grammar::CompileGrammar(grammar, text_.grammar_bytes); });
 }
 
 EncodedRequest PromptEncoder::EncodePrompt(const PromptInput& prompt, const std::string& field,
-                                           bool adds_bos) const {
+                                           const PromptRequest& request) const {
   EncodedRequest one;
   if (const auto* text = std::get_if<std::string>(&prompt)) {
-    one = EncodeText(*text, field, adds_bos);
+    one = EncodeText(*text, field, request.adds_bos);
   } else if (const auto* chat = std::get_if<Conversation>(&prompt)) {
-    one.ids = EncodeChat(*chat, field);
+    one.ids = EncodeChat(*chat, request.chat, field);
   } else {
     one.ids = std::get<std::vector<int32_t>>(prompt);
   }
@@ -180,7 +169,7 @@ EncodedRequest PromptEncoder::EncodeText(const std::string& prompt, const std::s
   return one;
 }
 
-std::vector<int32_t> PromptEncoder::EncodeChat(const Conversation& chat,
+std::vector<int32_t> PromptEncoder::EncodeChat(const Conversation& chat, const ChatForm& form,
                                                const std::string& field) const {
   NeedTokenizer(field);
   if (!text_.encode_chat) {
@@ -191,26 +180,12 @@ std::vector<int32_t> PromptEncoder::EncodeChat(const Conversation& chat,
                         : Str("the model's chat template cannot be used (", why, ")"),
             ": ", words_.instead_of_chat));
   }
-  if (chat.empty()) throw RequestError(Kind::kInvalid, field, field + " must not be empty");
-  auto messages = nlohmann::ordered_json::array();
-  for (size_t i = 0; i < chat.size(); ++i) {
-    const ChatMessage& message = chat[i];
-    const std::string path = Str(field, "[", i, "]");
-    if (!IsChatRole(message.role)) {
-      throw RequestError(Kind::kInvalid, path + ".role", Str(path, ".role must be ", kChatRoles));
-    }
-    CheckUtf8(message.content, path + ".content");
-    nlohmann::ordered_json entry = {{"role", message.role}, {"content", message.content}};
-    if (message.name) {
-      CheckUtf8(*message.name, path + ".name");
-      entry["name"] = *message.name;
-    }
-    messages.push_back(std::move(entry));
-  }
+  nlohmann::ordered_json variables = ChatVariables(chat, form, field);
   // The template's own raise_exception is how it refuses a conversation.
-  std::vector<int32_t> ids = Blame(
-      Kind::kInvalid, field,
-      "the model's chat template refuses this: ", [&] { return text_.encode_chat(messages); });
+  std::vector<int32_t> ids =
+      Blame(Kind::kInvalid, field, "the model's chat template refuses this: ", [&] {
+        return text_.encode_chat(std::move(variables));
+      });
   if (ids.empty()) throw RequestError(Kind::kInvalid, field, "the conversation has no tokens");
   return ids;
 }

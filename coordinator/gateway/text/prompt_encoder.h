@@ -29,6 +29,7 @@ struct ApiWords {
 // Prompts that share their parameters.
 struct PromptRequest {
   std::span<const PromptInput> prompts;
+  ChatForm chat{};                        // Of those that are conversations.
   std::string field = "prompt";           // Of several prompts, each is prompt[i].
   bool adds_bos = true;                   // To a text, where that is the model's rule.
   bool stops_at_eos = true;               // The model's end-of-sequence ids are stop ids too.
@@ -48,10 +49,6 @@ struct EncodedRequest {
 // groups.
 int32_t VocabSize(const TextService& text, const ServedModel& model);
 
-// Whether a conversation may have messages of that role; and which there are, for complaints.
-bool IsChatRole(std::string_view role);
-constexpr std::string_view kChatRoles = "system, developer, user, assistant, tool or function";
-
 // The version of the model of that name that takes new requests; of the region's own if the name is
 // empty. Errors: RequestError, of kind kUnknownModel, with the names that are served.
 const ServedModel& NeedModel(const std::vector<ServedModel>& models, const std::string& name);
@@ -69,18 +66,22 @@ class PromptEncoder {
   std::vector<EncodedRequest> Encode(const PromptRequest& request) const;
 
   const text::Tokenizer* tokenizer() const { return text_.tokenizer; }  // Null: there is none.
+  // How its model writes answers.
+  const TextService& text() const { return text_; }
+  // Compiles it, as the ranks will. Errors: RequestError; mostly of kind kInvalidGrammar.
+  void CheckGrammar(const GrammarSource& grammar, const std::string& field) const;
   // Errors: RequestError, of kind kNoTokenizer.
   const text::Tokenizer& NeedTokenizer(const std::string& field) const;
 
  private:
   // What can be said of the parameters before a prompt is known. Result: with the model's stop ids.
   GenerationParams CheckShared(const PromptRequest& request) const;
-  void CheckGrammar(const GenerationParams& params, const std::string& field) const;
   EncodedRequest EncodePrompt(const PromptInput& prompt, const std::string& field,
-                              bool adds_bos) const;
+                              const PromptRequest& request) const;
   EncodedRequest EncodeText(const std::string& prompt, const std::string& field,
                             bool adds_bos) const;
-  std::vector<int32_t> EncodeChat(const Conversation& chat, const std::string& field) const;
+  std::vector<int32_t> EncodeChat(const Conversation& chat, const ChatForm& form,
+                                  const std::string& field) const;
   void CheckIds(const std::vector<int32_t>& ids, bool from_text, const std::string& field) const;
   // How many tokens may be generated.
   int64_t GrantLength(int64_t prompt_tokens, std::optional<int64_t> tokens_max,

@@ -9,6 +9,7 @@
 
 #include "parallel/text/grammar/regular/byte_set.h"
 #include "parallel/text/tokenizer/tokenizer.h"
+#include "parallel/text/tools/tool_syntax.h"
 
 namespace shoal::gateway {
 
@@ -17,10 +18,14 @@ struct TextService {
   // Null if the model brings none that can be used: then only token ids are accepted, and answers
   // have no text.
   const text::Tokenizer* tokenizer = nullptr;
-  // The ids of a conversation ([{"role":...,"content":...},...]) up to where the assistant speaks.
-  // Empty if the model has no chat template that can be used. Errors: kInvalidArgument with the
-  // template's complaint.
-  std::function<std::vector<int32_t>(const nlohmann::ordered_json& messages)> encode_chat;
+  // The ids of a conversation: "messages" ([{"role":...,"content":...},...]), "tools" if there are
+  // any, and what else the template is told (text::EncodeChat). Empty if the model has no chat
+  // template that can be used. Errors: kInvalidArgument with the template's complaint.
+  std::function<std::vector<int32_t>(nlohmann::ordered_json variables)> encode_chat;
+  // How the model writes calls, and marks what it thinks.
+  text::ToolFormat tool_format = text::ToolFormat::kHermes;
+  std::string reasoning_begin{};  // Both empty: nothing is marked.
+  std::string reasoning_end{};
   // Why there is none of the two above, for who asks for one; empty: the model brings none.
   std::string tokenizer_refusal;
   std::string chat_refusal;

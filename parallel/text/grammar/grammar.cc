@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "parallel/text/grammar/json_values.h"
+#include "parallel/text/grammar/parts.h"
 #include "parallel/text/grammar/regular/regex.h"
 #include "parallel/text/grammar/schema/schema.h"
 #include "transport/base/check.h"
@@ -57,6 +58,8 @@ NodeId Compile(Expression& expression, const GrammarSource& source) {
       return ParseRegex(expression, source.text, Spelling::kUtf8, RegexMatch::kWhole);
     case GrammarKind::kChoice:
       return CompileChoice(expression, ParseJson(source.text, "choice"));
+    case GrammarKind::kParts:
+      return CompileParts(expression, ParseJson(source.text, "parts"));
     case GrammarKind::kNone:
       break;
   }

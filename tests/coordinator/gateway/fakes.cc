@@ -241,7 +241,9 @@ nlohmann::json JoinChunks(const Reply& reply) {
   return joined;
 }
 
-GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : tokenizer(adds_bos) {
+GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos,
+                               const std::function<void(TextService&)>& adapt)
+    : tokenizer(adds_bos) {
   options.random = [next = uint64_t{0xFFFFFFFFFFFFFFF0}]() mutable { return next++; };
   options.unix_seconds = []() { return int64_t{1000}; };
   generation.region.groups.push_back({});
@@ -251,9 +253,9 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
   text.grammar_bytes = text::grammar::ByteSet::All();
   text.eos_ids = {kEos};
   text.vocab_size = kByteVocabSize;
-  text.encode_chat = [this](const nlohmann::ordered_json& messages) {
+  text.encode_chat = [this](const nlohmann::ordered_json& variables) {
     std::string rendered;
-    for (const auto& message : messages) {
+    for (const auto& message : variables["messages"]) {
       if (message["content"] == "forbidden") {
         Throw(ErrorCode::kInvalidArgument, "roles must alternate");
       }
@@ -262,6 +264,7 @@ GatewayFixture::GatewayFixture(HttpGatewayOptions options, bool adds_bos) : toke
     }
     return tokenizer.Encode(rendered + ">", text::SpecialTokens::kPlainText);
   };
+  if (adapt) adapt(text);
   gateway = std::make_unique<HttpGateway>(std::move(options), generation, text, timer, port);
 }
 

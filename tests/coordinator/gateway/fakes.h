@@ -129,8 +129,7 @@ struct Reply {
 
   nlohmann::json json() const { return nlohmann::json::parse(body); }
   struct Event {
-    std::string id;  // Empty: it has none.
-    std::string data;
+    std::string id, data;  // Without an id: empty.
   };
   // Its server-sent events, in order; comments left out.
   std::vector<Event> all_events() const;
@@ -143,7 +142,8 @@ nlohmann::json JoinChunks(const Reply& reply);
 
 class GatewayFixture {
  public:
-  explicit GatewayFixture(HttpGatewayOptions options = {}, bool adds_bos = false);
+  explicit GatewayFixture(HttpGatewayOptions options = {}, bool adds_bos = false,
+                          const std::function<void(TextService&)>& adapt_text = nullptr);
   ~GatewayFixture() noexcept;
 
   // One connection.
@@ -177,7 +177,7 @@ class GatewayFixture {
   };
 
   std::unique_ptr<Client> Connect(bool reading = true);
-  // Whole exchange on a connection of its own, for what is answered without a token.
+  // On a connection of its own, for what is answered without a token.
   Reply Get(std::string_view path, std::string_view headers = "");
   Reply Post(std::string_view path, std::string_view body, std::string_view headers = "");
 

@@ -146,7 +146,14 @@ TEST(Client, CarriesTextAndChatPrompts) {
   GenerateRequest text;
   text.prompt = std::string("Once\0upon", 9);
   GenerateRequest chat;
-  chat.prompt = Conversation{{"system", "Be kind."}, {"user", std::string("Who\0?", 5), "Ada"}};
+  ChatMessage caller{.role = "assistant", .content = ""};
+  caller.tool_calls = R"([{"function":{}}])";
+  caller.reasoning = "";  // Which is not the same as none.
+  ChatMessage result{.role = "tool", .content = "3"};
+  result.tool_call_id = "c1";
+  chat.prompt = Conversation{
+      {"system", "Be kind."}, {"user", std::string("Who\0?", 5), "Ada"}, caller, result};
+  chat.chat = {.tools = "[]", .variables = "{}", .continues_last = true, .begins_answer = false};
   chat.seed_given = true;
   chat.model = "toy";
   GenerateRequest nothing;

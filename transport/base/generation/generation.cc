@@ -50,7 +50,7 @@ struct FieldCheck {
           " twice: expected each token once");
   }
   void operator()(const ParamField& field, const GrammarSource& grammar) const {
-    if (grammar.kind > GrammarKind::kChoice) {
+    if (grammar.kind > GrammarKind::kParts) {
       Throw(ErrorCode::kInvalidArgument, field.name, " is of kind ", static_cast<int>(grammar.kind),
             ": expected one of those of GrammarKind");
     }

@@ -14,6 +14,7 @@ enum class GrammarKind : uint8_t {
   kJsonSchema,  // `text` is a JSON schema.
   kRegex,       // `text` is a regular expression that the whole answer matches.
   kChoice,      // `text` is a JSON array of strings; the answer is one of them.
+  kParts,       // `text` is a JSON array of parts (parallel/text/grammar/parts.h).
 };
 
 constexpr size_t kGrammarBytesMax = size_t{64} << 10;

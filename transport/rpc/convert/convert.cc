@@ -330,8 +330,15 @@ void Write(const GenerateRequest& request, wire::GenerateRequest::Builder to) {
       chat[i].setRole(ToText(messages[i].role));
       chat[i].setContent(ToText(messages[i].content));
       if (messages[i].name) chat[i].setName(ToText(*messages[i].name));
+      chat[i].setToolCalls(ToText(messages[i].tool_calls));
+      if (messages[i].tool_call_id) chat[i].setToolCallId(ToText(*messages[i].tool_call_id));
+      if (messages[i].reasoning) chat[i].setReasoning(ToText(*messages[i].reasoning));
     }
   }
+  to.setTools(ToText(request.chat.tools));
+  to.setTemplateVariables(ToText(request.chat.variables));
+  to.setContinuesLast(request.chat.continues_last);
+  to.setBeginsAnswer(request.chat.begins_answer);
   Write(request.params, to.initParams());
   to.setSeedGiven(request.seed_given);
   to.setModel(ToText(request.model));
@@ -359,11 +366,20 @@ GenerateRequest Read(wire::GenerateRequest::Reader from) {
         message.role = ToString(from_message.getRole());
         message.content = ToString(from_message.getContent());
         if (from_message.hasName()) message.name = ToString(from_message.getName());
+        message.tool_calls = ToString(from_message.getToolCalls());
+        if (from_message.hasToolCallId()) {
+          message.tool_call_id = ToString(from_message.getToolCallId());
+        }
+        if (from_message.hasReasoning()) message.reasoning = ToString(from_message.getReasoning());
       }
       request.prompt = std::move(chat);
       break;
     }
   }
+  request.chat = {.tools = ToString(from.getTools()),
+                  .variables = ToString(from.getTemplateVariables()),
+                  .continues_last = from.getContinuesLast(),
+                  .begins_answer = from.getBeginsAnswer()};
   request.params = Read(from.getParams());
   request.seed_given = from.getSeedGiven();
   request.model = ToString(from.getModel());

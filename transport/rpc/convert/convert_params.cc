@@ -44,6 +44,8 @@ wire::GrammarKind ToWire(GrammarKind kind) {
       return wire::GrammarKind::REGEX;
     case GrammarKind::kChoice:
       return wire::GrammarKind::CHOICE;
+    case GrammarKind::kParts:
+      return wire::GrammarKind::PARTS;
   }
   return wire::GrammarKind::NONE;
 }
@@ -61,6 +63,8 @@ GrammarKind FromWire(wire::GrammarKind kind) {
       return GrammarKind::kRegex;
     case wire::GrammarKind::CHOICE:
       return GrammarKind::kChoice;
+    case wire::GrammarKind::PARTS:
+      return GrammarKind::kParts;
   }
   Throw(ErrorCode::kInvalidArgument, "unknown grammar kind ", static_cast<int>(kind));
 }

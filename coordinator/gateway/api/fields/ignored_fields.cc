@@ -6,6 +6,7 @@
 #include "coordinator/gateway/api/api_error.h"
 #include "coordinator/gateway/api/fields/parameters.h"
 #include "coordinator/gateway/http/http_message.h"
+#include "transport/base/utf8.h"
 #include "transport/config/options.h"
 
 namespace shoal::gateway {
@@ -23,6 +24,18 @@ std::string Suggest(const std::string& name) {
 }
 
 }  // namespace
+
+void NoteIgnored(std::string path, std::vector<std::string>& ignored) {
+  if (ignored.size() > kIgnoredMax) return;
+  if (path.size() > kIgnoredBytesMax) path = ReplaceIllFormed(path.substr(0, kIgnoredBytesMax));
+  if (ignored.size() == kIgnoredMax) path = "...";
+  if (std::find(ignored.begin(), ignored.end(), path) == ignored.end()) ignored.push_back(path);
+}
+
+void NoteUnread(const JsonReader& reader, std::string_view prefix,
+                std::vector<std::string>& ignored) {
+  for (const std::string& name : reader.Unread()) NoteIgnored(Str(prefix, name), ignored);
+}
 
 std::string JoinNames(const std::vector<std::string>& names) {
   std::string joined;

@@ -6,11 +6,23 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "coordinator/gateway/json/json_reader.h"
 #include "transport/base/clock.h"
 
 namespace shoal::gateway {
+
+constexpr size_t kIgnoredMax = 32;
+constexpr size_t kIgnoredBytesMax = 100;
+
+// Adds the name of such a field, once; at most kIgnoredMax names, cut at kIgnoredBytesMax, and then
+// "...".
+void NoteIgnored(std::string path, std::vector<std::string>& ignored);
+// Those that `reader` was never asked for. `prefix`: of the names, such as "messages.".
+void NoteUnread(const JsonReader& reader, std::string_view prefix,
+                std::vector<std::string>& ignored);
 
 // For the header X-Shoal-Ignored: those that are safe there, and not too many.
 std::string JoinNames(const std::vector<std::string>& names);

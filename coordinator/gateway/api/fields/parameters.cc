@@ -39,6 +39,8 @@ constexpr Parameter Chat(Parameter parameter) {
   return parameter;
 }
 
+constexpr std::string_view kOnlyChat = "only /v1/chat/completions has it";
+
 constexpr Parameter kRequestParameters[] = {
     // The request and its length.
     Honoured("model", "a served name; absent: whatever is served"),
@@ -73,6 +75,21 @@ constexpr Parameter kOtherParameters[] = {
     Honoured("guided_choice", "an array of strings"),
     Honoured("json_schema", "a schema, as an object or as text"),
     Honoured("regex", "an expression"),
+    // Tools, and what the model thinks.
+    Chat(Honoured("tools", "up to 128 functions, each with a schema of its parameters")),
+    Chat(Honoured("tool_choice", "none, auto, required or a function's name")),
+    Chat(Honoured("parallel_tool_calls", "false: at most one call")),
+    Chat(Honoured("functions", "an older form of tools")),
+    Chat(Honoured("function_call", "an older form of tool_choice: none, auto or a name")),
+    Chat(Honoured("separate_reasoning", "false: what the model thinks is part of its answer")),
+    Chat(Honoured("include_reasoning", "false: what the model thinks is left out")),
+    // What the chat template is told.
+    Chat(Honoured("chat_template_kwargs", "an object of variables")),
+    Chat(Honoured("reasoning_effort", "none, minimal, low, medium, high or xhigh")),
+    Chat(Honoured("enable_thinking", "a boolean")),
+    Chat(Honoured("thinking", "an object with the type enabled or disabled")),
+    Chat(Honoured("add_generation_prompt", "false: the prompt ends with the last message")),
+    Chat(Honoured("continue_final_message", "true: the answer goes on with the last message")),
     // What is told about it.
     Completions(Honoured("logprobs", "0 to 20")),
     Chat(Honoured("logprobs", "a boolean")),
@@ -90,7 +107,6 @@ constexpr Parameter kOtherParameters[] = {
     NoEffect("request_id", "send the header X-Request-Id"),
     NoEffect("store", "nothing is stored"),
     NoEffect("service_tier", "there is one"),
-    NoEffect("parallel_tool_calls", "there are no tools"),
     NoEffect("prediction", "answers are guessed ahead anyway"),
     NoEffect("prompt_cache_key", "prefixes are found anyway"),
     NoEffect("prompt_cache_options", "prefixes are kept while there is room"),
@@ -98,36 +114,39 @@ constexpr Parameter kOtherParameters[] = {
     NoEffect("cache_prompt", "prefixes are found anyway"),
     NoEffect("id_slot", "the scheduler chooses"),
     NoEffect("verbosity", "the model has no such setting"),
-    NoEffect("include_reasoning", "the answer is one text"),
-    NoEffect("separate_reasoning", "the answer is one text"),
-    NoEffect("stream_reasoning", "the answer is one text"),
     NoEffect("guided_decoding_backend", "there is one"),
     NoEffect("repeat_last_n", "of repeat_penalty, which may only be 1"),
     NoEffect("spaces_between_special_tokens", "tokens are joined as they are"),
 
-    // Tools and other media.
-    Unsupported("tools", "[[]]", "there are no tools: leave it out"),
-    Unsupported("functions", "[[]]", "there are no tools: leave it out"),
-    Unsupported("tool_choice", R"(["none","auto"])", "there are no tools: leave it out"),
-    Unsupported("function_call", R"(["none","auto"])", "there are no tools: leave it out"),
+    // Only chats have these.
+    Completions(Unsupported("tools", "[[]]", kOnlyChat)),
+    Completions(Unsupported("tool_choice", R"(["none","auto"])", kOnlyChat)),
+    Completions(NoEffect("parallel_tool_calls", kOnlyChat)),
+    Completions(Unsupported("functions", "[[]]", kOnlyChat)),
+    Completions(Unsupported("function_call", R"(["none","auto"])", kOnlyChat)),
+    Completions(NoEffect("separate_reasoning", kOnlyChat)),
+    Completions(NoEffect("include_reasoning", kOnlyChat)),
+    Completions(Unsupported("chat_template_kwargs", "[{}]", kOnlyChat)),
+    Completions(Unsupported("reasoning_effort", R"(["none"])", kOnlyChat)),
+    Completions(Unsupported("enable_thinking", "[false]", kOnlyChat)),
+    Completions(Unsupported("thinking", R"([{},{"type":"disabled"}])", kOnlyChat)),
+    Completions(Unsupported("add_generation_prompt", "[true]", kOnlyChat)),
+    Completions(Unsupported("continue_final_message", "[false]", kOnlyChat)),
+    NoEffect("stream_reasoning", "it is streamed like the rest"),
+
+    // Other media.
     Unsupported("web_search_options", "[]"),
     Unsupported("audio", "[]"),
     Unsupported("moderation", "[]"),
     Unsupported("modalities", R"([["text"]])", "only [\"text\"] is"),
     Unsupported("mm_processor_kwargs", "[{}]"),
     // Reasoning.
-    Unsupported("reasoning_effort", R"(["none"])", "only \"none\" is"),
     Unsupported("reasoning", R"([{},{"effort":"none"}])"),
-    Unsupported("thinking", R"([{},{"type":"disabled"}])"),
-    Unsupported("enable_thinking", "[false]"),
     Unsupported("thinking_token_budget", "[]"),
     // The prompt's form.
     Unsupported("suffix", R"([""])"),
     Unsupported("chat_template", R"([""])", "the model's own is used"),
-    Unsupported("chat_template_kwargs", "[{}]"),
     Unsupported("documents", "[[]]"),
-    Unsupported("add_generation_prompt", "[true]", "leave it true"),
-    Unsupported("continue_final_message", "[false]", "leave it false"),
     Unsupported("truncate_prompt_tokens", "[]", "shorten the prompt"),
     Unsupported("prompt_logprobs", "[]", "use echo with logprobs"),
     Unsupported("input_embeds", "[]"),

@@ -52,7 +52,7 @@ TEST_F(ModelTextTest, ServesIdsWithoutATokenizerThatIsNotSupported) {
 TEST_F(ModelTextTest, ServesChatsWithATemplateThatIs) {
   const ModelText text(Write("tokenizer.chat_template", "{{ messages[0].content }}"));
   const TextService service = text.Service();
-  EXPECT_EQ(service.encode_chat({{{"role", "user"}, {"content", "ab"}}}),
+  EXPECT_EQ(service.encode_chat({{"messages", {{{"role", "user"}, {"content", "ab"}}}}}),
             service.tokenizer->Encode("ab", text::SpecialTokens::kPlainText));
 }
 

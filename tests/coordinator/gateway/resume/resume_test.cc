@@ -30,6 +30,7 @@ struct ResumeCase {
   std::string_view path;
   json body;
   std::vector<Choice> choices;
+  bool thinks = false;  // The model marks what it thinks.
 };
 
 void PrintTo(const ResumeCase& what, std::ostream* out) { *out << what.name; }
@@ -87,9 +88,29 @@ struct Joined {
   int done = 0;
 };
 
+// Each call's id and name come once, and its arguments in pieces.
+void JoinCalls(json& whole, const json& deltas) {
+  if (whole.is_null()) whole = json::array();
+  for (const json& delta : deltas) {
+    const auto index = delta["index"].get<size_t>();
+    if (index == whole.size()) {
+      whole.push_back(delta);
+      EXPECT_TRUE(delta.contains("id")) << delta;
+      continue;
+    }
+    ASSERT_EQ(index + 1, whole.size()) << delta;
+    EXPECT_FALSE(delta.contains("id")) << delta;
+    json& arguments = whole[index]["function"]["arguments"];
+    arguments = arguments.get<std::string>() + delta["function"]["arguments"].get<std::string>();
+  }
+}
+
 void JoinField(json& whole, const std::string& key, const json& value) {
   if (whole.is_null()) whole = json::object();
-  if (value.is_string() && (key == "text" || key == "content")) {
+  if (key == "tool_calls") {
+    JoinCalls(whole[key], value);
+  } else if (value.is_string() &&
+             (key == "text" || key == "content" || key == "reasoning_content")) {
     whole[key] = whole.value(key, "") + value.get<std::string>();
   } else if (value.is_array()) {
     if (!whole.contains(key)) whole[key] = json::array();
@@ -142,7 +163,12 @@ class Trial {
  public:
   explicit Trial(const ResumeCase& what, bool slow = false)
       : case_(what),
-        fixture_(WithKey(slow ? 1 : HttpLimits().stream_bytes_max), true),
+        fixture_(WithKey(slow ? 1 : HttpLimits().stream_bytes_max), true,
+                 [&](TextService& text) {
+                   if (!what.thinks) return;
+                   text.reasoning_begin = "<think>";
+                   text.reasoning_end = "</think>";
+                 }),
         slow_(slow) {
     fixture_.generation.served.context_tokens = 1'000'000;
   }
@@ -279,8 +305,42 @@ std::vector<ResumeCase> FormCases() {
   };
 }
 
+// Calls and thoughts, told apart from the text.
+std::vector<ResumeCase> PartCases() {
+  const json chat = {{{"role", "user"}, {"content", "hi"}}};
+  const json tools = {{{"type", "function"}, {"function", {{"name", "f"}}}}};
+  const std::string call =
+      "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"\xC3\xA9\"}}"
+      "</tool_call>";
+  return {
+      {"a call",
+       kChat,
+       {{"messages", chat}, {"tools", tools}},
+       {{call, FinishReason::kStop, true}}},
+      {"text and calls",
+       kChat,
+       {{"messages", chat}, {"tools", tools}, {"n", 2}},
+       {{"Well. " + call + "\n" + call + " Done.", FinishReason::kStop, true}, {"No <tool_ca"}}},
+      {"a call beside a stop string",
+       kChat,
+       {{"messages", chat}, {"tools", tools}, {"stop", {"}</tool_", "<"}}, {"min_tokens", 12}},
+       {{call}}},
+      {"thoughts",
+       kChat,
+       {{"messages", chat}},
+       {{"<think> Well. \n</think>\n\nSo.", FinishReason::kStop, true}},
+       true},
+      {"thoughts and a call",
+       kChat,
+       {{"messages", chat}, {"tools", tools}, {"logprobs", true}},
+       {{"<think>Well.</think>" + call, FinishReason::kStop, true}},
+       true},
+  };
+}
+
 std::vector<ResumeCase> Cases() {
   std::vector<ResumeCase> cases = TextCases();
+  for (ResumeCase& more : PartCases()) cases.push_back(std::move(more));
   for (ResumeCase& more : FormCases()) cases.push_back(std::move(more));
   return cases;
 }
