@@ -21,7 +21,7 @@ struct Function {
   Json shown{};       // To the template.
 };
 
-struct Asked {
+struct ToolsAsked {
   std::vector<Function> functions;
   bool forced = false;
   std::optional<Function> named{};  // The one that must be called.
@@ -147,7 +147,7 @@ Function ReadReference(const Json& value, const std::string& path,
 }
 
 // {"mode": "auto" or "required", "tools": [REFERENCE, ...]}: the model is told of these alone.
-void ReadAllowed(JsonReader& choice, Asked& asked) {
+void ReadAllowed(JsonReader& choice, ToolsAsked& asked) {
   JsonReader allowed(Need(choice, "allowed_tools"), choice.Path("allowed_tools"));
   const std::string mode = NeedString(allowed, "mode");
   if (mode != "auto" && mode != "required") {
@@ -166,7 +166,7 @@ void ReadAllowed(JsonReader& choice, Asked& asked) {
   asked.forced = mode == "required";
 }
 
-void ReadToolChoice(JsonReader& fields, Asked& asked) {
+void ReadToolChoice(JsonReader& fields, ToolsAsked& asked) {
   constexpr std::string_view kField = "tool_choice";
   const Json* const choice = fields.Find(kField);
   if (choice == nullptr || *choice == "auto") return;
@@ -189,7 +189,7 @@ void ReadToolChoice(JsonReader& fields, Asked& asked) {
   }
 }
 
-void ReadFunctionCall(JsonReader& fields, Asked& asked) {
+void ReadFunctionCall(JsonReader& fields, ToolsAsked& asked) {
   constexpr std::string_view kField = "function_call";
   const Json* const choice = fields.Find(kField);
   if (choice == nullptr || *choice == "auto") return;
@@ -249,11 +249,11 @@ AskedTools ReadTools(JsonReader& fields, std::vector<std::string>& ignored) {
   if (has_tools && tools.legacy) {
     throw ApiError("functions", "tools and functions exclude each other: leave out functions");
   }
-  Asked asked;
+  ToolsAsked asked;
   if (has_tools) asked.functions = ReadFunctions(*list, "tools", false, ignored);
   if (tools.legacy) asked.functions = ReadFunctions(*older, "functions", true, ignored);
   tools.parallel = fields.Bool("parallel_tool_calls").value_or(true) && !tools.legacy;
-  Asked nothing;  // The choice of the other form has nothing to choose from.
+  ToolsAsked nothing;  // The choice of the other form has nothing to choose from.
   ReadToolChoice(fields, tools.legacy ? nothing : asked);
   ReadFunctionCall(fields, tools.legacy ? asked : nothing);
   if (asked.functions.empty()) return tools;

@@ -63,7 +63,9 @@ TEST_F(ModelTextTest, TakesAFileInPlaceOfTheModelsOwnTemplate) {
   const ModelText text(model, {.chat_template = file, .unix_seconds = [] { return 0; }});
   const TextService service = text.Service();
   EXPECT_EQ(service.chat_refusal, "");
-  EXPECT_EQ(service.encode_chat({{{"role", "user"}, {"content", "ab"}}}),
+  nlohmann::ordered_json variables;
+  variables["messages"] = {{{"role", "user"}, {"content", "ab"}}};
+  EXPECT_EQ(service.encode_chat(variables),
             service.tokenizer->Encode("1970ab", text::SpecialTokens::kPlainText));
 }
 
@@ -83,6 +85,64 @@ TEST_F(ModelTextTest, NamesATemplateFileThatCannotBeUsed) {
   EXPECT_THAT(refusal(folder_.path()), HasSubstr(": expected a file with a chat template"));
   test::WriteFile(file, "\n{{ x | urlize }}");
   EXPECT_THAT(refusal(file), HasSubstr(file + ": chat template, line 2: the filter 'urlize'"));
+}
+
+TEST_F(ModelTextTest, ReadsCallsAndThoughtsAsTheTemplateHasThem) {
+  const std::string path =
+      Write("tokenizer.chat_template", "[TOOL_CALLS] <think> {{ messages[0].content }}");
+  const ModelText by_template(path);
+  EXPECT_EQ(by_template.Service().tool_format, text::ToolFormat::kMistral);
+  EXPECT_EQ(by_template.Service().reasoning_begin, "<think>");
+  EXPECT_EQ(by_template.Service().reasoning_end, "</think>");
+  const ModelText by_flags(path, {.tool_format = "llama3", .reasoning_markers = "[a],[b]"});
+  EXPECT_EQ(by_flags.Service().tool_format, text::ToolFormat::kLlama3);
+  EXPECT_EQ(by_flags.Service().reasoning_begin, "[a]");
+  EXPECT_EQ(by_flags.Service().reasoning_end, "[b]");
+  const ModelText without(path, {.reasoning_markers = "none"});
+  EXPECT_EQ(without.Service().reasoning_end, "");
+}
+
+TEST_F(ModelTextTest, RefusesSettingsThatMeanNothing) {
+  const std::string path = Write("tokenizer.chat_template", "{{ messages[0].content }}");
+  const std::pair<TextSettings, std::string> cases[] = {
+      {{.tool_format = "xml"},
+       "--tool-format is 'xml': expected one of hermes, llama3, mistral, deepseek, gemma"},
+      {{.reasoning_markers = "<think>"}, "--reasoning-markers is '<think>': expected"},
+      {{.reasoning_markers = ",</think>"}, "--reasoning-markers is"},
+      {{.reasoning_markers = "a,b,c"}, "--reasoning-markers is"},
+  };
+  for (const auto& [settings, message] : cases) {
+    try {
+      const ModelText text(path, settings);
+      ADD_FAILURE() << "taken: " << message;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      EXPECT_THAT(error.what(), HasSubstr(message));
+    }
+  }
+}
+
+// The template has no tools: they are told of in the system's message, and the last message ends
+// the prompt that is gone on with.
+TEST_F(ModelTextTest, PutsToolsIntoThePrompt) {
+  const std::string path = Write("tokenizer.chat_template",
+                                 "{% for m in messages %}{{ m.role + ':' + m.content + '.' }}"
+                                 "{% endfor %}{% if add_generation_prompt %}>{% endif %}");
+  const ModelText text(path);
+  const TextService service = text.Service();
+  const auto decode = [&](const nlohmann::ordered_json& variables) {
+    return service.tokenizer->Decode(service.encode_chat(variables), false);
+  };
+  nlohmann::ordered_json variables;
+  variables["messages"] = {{{"role", "user"}, {"content", "hi"}},
+                           {{"role", "assistant"}, {"content", "r. "}}};
+  variables["tools"] = nlohmann::ordered_json::parse(R"([{"function":{"name":"look"}}])");
+  EXPECT_THAT(decode(variables), testing::AllOf(testing::StartsWith("system:You may call"),
+                                                HasSubstr("look"), testing::EndsWith("r. .>")));
+  variables.erase("tools");
+  variables["continue_final_message"] = true;
+  variables["add_generation_prompt"] = false;
+  EXPECT_EQ(decode(variables), "user:hi.assistant:r. ");
 }
 
 // A file system takes any bytes; JSON and metrics do not.
