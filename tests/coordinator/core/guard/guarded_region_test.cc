@@ -50,6 +50,7 @@ class GuardedRegionTest : public RegionTest {
       const Group& group = region_.groups().at(0);
       // What it gives up goes elsewhere; having the least to do, it is given the next one.
       if (group.sequences.empty()) Submit();
+      Take();
       ASSERT_FALSE(group.sequences.empty());
       SequenceUpdate update;
       update.id = *group.sequences.begin();
