@@ -10,6 +10,7 @@
 
 #include "tests/support/model/model_writer.h"
 #include "tests/support/scratch_folder.h"
+#include "transport/base/error.h"
 
 namespace shoal::gateway {
 namespace {
