@@ -111,6 +111,49 @@ TEST(BothDoors, MakeTheSameTokensOfTheSamePrompt) {
   EXPECT_EQ(doors.OverRpc(Request("")).prompt, std::vector<int32_t>{kBos});
 }
 
+TEST(BothDoors, TellTheTemplateTheSame) {
+  BothDoors doors;
+  doors.http.generation.served.context_tokens = 10'000;
+  doors.http.text.encode_chat = [&](const nlohmann::ordered_json& variables) {
+    return doors.http.tokenizer.Encode(variables.dump(), text::SpecialTokens::kPlainText);
+  };
+  doors.Reopen();
+  const json tools = {{{"type", "function"}, {"function", {{"name", "look"}}}}};
+  const json call = {
+      {"id", "c"}, {"type", "function"}, {"function", {{"name", "look"}, {"arguments", "{}"}}}};
+  const json calls = json::array({call});
+  const auto http =
+      doors.OverHttp({{"messages",
+                       {{{"role", "assistant"}, {"tool_calls", calls}, {"reasoning_content", "r"}},
+                        {{"role", "tool"}, {"tool_call_id", "c"}, {"content", "blue"}},
+                        {{"role", "assistant"}, {"content", "It is"}}}},
+                      {"tools", tools},
+                      {"chat_template_kwargs", {{"style", 1}}},
+                      {"continue_final_message", true},
+                      {"max_tokens", 16}});
+  Conversation chat = {{"assistant", ""}, {"tool", "blue"}, {"assistant", "It is"}};
+  chat[0].tool_calls =
+      R"([{"id":"c","type":"function","function":{"name":"look","arguments":"{}"}}])";
+  chat[0].reasoning = "r";
+  chat[1].tool_call_id = "c";
+  rpc::GenerateRequest request = Request(chat);
+  request.chat = {.tools = tools.dump(), .variables = R"({"style":1})", .continues_last = true};
+  const auto rpc = doors.OverRpc(request);
+  EXPECT_EQ(std::string(http.prompt.begin(), http.prompt.end()),
+            std::string(rpc.prompt.begin(), rpc.prompt.end()));
+  const std::pair<ChatForm, std::string> bad[] = {
+      {{.tools = "[1]"}, "tools must be a JSON array of objects"},
+      {{.tools = "["}, "tools is "},
+      {{.variables = R"({"messages":[]})"}, "found messages"},
+      {{.variables = "[]"}, "template_variables must be a JSON object"}};
+  for (const auto& [form, message] : bad) {
+    request.chat = form;
+    EXPECT_THAT(doors.RefusedByRpc(request).message, HasSubstr(message));
+  }
+  chat[0].tool_calls = R"([{"function":{"name":"look"}}])";
+  EXPECT_THAT(doors.RefusedByRpc(Request(chat)).message, HasSubstr("tool_calls[0] must be {"));
+}
+
 // To ids given as such, RPC adds no stop ids.
 TEST(BothDoors, TakeTokenIdsAsTheyAre) {
   BothDoors doors(/*adds_bos=*/true);

@@ -196,6 +196,26 @@ TEST_F(Degraded, WhatNoRungCanHonourIsRefused) {
   EXPECT_TRUE(http_.generation.sequences.empty());
 }
 
+// Neither a rule's text nor what is kept of an earlier answer can call.
+TEST_F(Degraded, WhoOffersToolsGetsNoText) {
+  json ask = Talk("Your opening hours?");
+  ask.update({{"tools", {{{"type", "function"}, {"function", {{"name", "look"}}}}}},
+              {"max_tokens", 90},
+              {"temperature", 0}});
+  EXPECT_EQ(Ask(ask).status, 503);
+  http_.generation.refusals.clear();
+  http_.generation.served.context_tokens = 1'000;
+  auto client = http_.Connect();
+  client->Request("POST", kChat, ask.dump());
+  ASSERT_EQ(http_.generation.sequences.size(), 1U) << client->received();
+  http_.generation.Deliver(0, "<tool_call>{\"name\":\"look\",\"arguments\":{}}</tool_call>");
+  http_.generation.Finish(0, FinishReason::kStop);
+  http_.Poll();
+  EXPECT_EQ(client->TakeReply().json()["choices"][0]["finish_reason"], "tool_calls");
+  http_.generation.refusals["bytes"] = BusyReason::kQueueFull;
+  EXPECT_EQ(Ask(ask).status, 503) << "the earlier answer was given without its call";
+}
+
 TEST_F(Degraded, TheRequestsOwnFaultsAreNoReason) {
   http_.generation.refusals["bytes"] = BusyReason::kQuotaExceeded;
   EXPECT_EQ(Ask(Talk("opening hours")).json()["error"]["code"], "quota_exceeded");
