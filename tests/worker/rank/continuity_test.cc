@@ -333,8 +333,11 @@ TEST_F(WorkerContinuity, SaysWhyItEnds) {
   Join(coordinator, 2);
   for (uint64_t id = 1; id <= 20; ++id) coordinator.Submit(Request(id, false));
   ASSERT_TRUE(HaveTokens(coordinator, 1, 20));
+  // mpirun would end the other rank as soon as it sees the first one's end.
+  worker_->Signal(SIGSTOP);
   kill(static_cast<pid_t>(coordinator.ranks.at(1).pid), SIGKILL);
   ASSERT_TRUE(coordinator.RunUntil([&] { return !coordinator.faults.empty(); })) << worker_->Log();
+  worker_->Signal(SIGCONT);
   EXPECT_EQ(coordinator.faults[0].first, LossCause::kRankDied);
   EXPECT_THAT(coordinator.faults[0].second, HasSubstr("rank 0: "));
   EXPECT_GT(StatusOf(*worker_, coordinator), 0);
