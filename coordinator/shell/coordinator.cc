@@ -244,6 +244,8 @@ void AddServingOptions(config::OptionTable& table, CoordinatorOptions& options) 
   table.AddBool("strict-params", options.strict_params,
                 "Refuse requests with fields that nobody here knows, instead of naming them in "
                 "the answer. GET /v1/parameters names all that there are.");
+  table.AddString("chat-template", "FILE", options.chat_template,
+                  "A Jinja template for chats, in place of the model's own. Empty: the model's.");
   table.AddString("tool-format", "NAME", options.tool_format,
                   Str("How the model writes calls of tools: ", text::ToolFormatNames(),
                       ". Empty: as its chat template has it."));
@@ -259,8 +261,6 @@ void AddCoordinatorOptions(config::OptionTable& table, CoordinatorOptions& optio
                  "The model that the workers serve, a .gguf file or a safetensors folder. The "
                  "coordinator reads its tokenizer and chat template.")
       .required = true;
-  table.AddString("chat-template", "FILE", options.chat_template,
-                  "A Jinja template for chats, in place of the model's own. Empty: the model's.");
   table.AddBool("other-models", options.region.other_models,
                 "Let groups of other models than --model join, and serve them to requests that "
                 "name them: with prompts of token ids, because only --model's tokenizer is read.");

@@ -16,7 +16,7 @@ COMMON = {"config", "help"}
 NOT_WITH_DEFAULTS = {"executor_command"}
 # Files that are examples, too.
 POLICIES = {"tenants_file": "tenants.yaml", "breaker_rules": "breaker_rules.yaml",
-            "ladder": "ladder.yaml"}
+            "ladder": "ladder.yaml", "chat_template": "chat_template.jinja"}
 
 
 def read_options(*command):
