@@ -21,10 +21,10 @@ namespace {
 // Positions inside a piece are 32 bits wide.
 constexpr size_t kTextBytesMax = (size_t{1} << 30) - 1;
 
-class BpeTokenizer : public Tokenizer {
+class BpeTokenizer : public SpecTokenizer {
  public:
   explicit BpeTokenizer(TokenizerSpec spec)
-      : spec_(std::move(spec)),
+      : SpecTokenizer(std::move(spec)),
         raw_finder_(spec_.added_tokens, false),
         normalized_finder_(Normalized(spec_), true),
         pre_tokenizer_(spec_.splits),
@@ -59,23 +59,6 @@ class BpeTokenizer : public Tokenizer {
     });
     return std::move(run.ids);
   }
-
-  std::optional<int32_t> bos_to_add() const override { return spec_.bos_to_add; }
-  const std::string& bos_text() const override { return spec_.bos_text; }
-  const std::string& eos_text() const override { return spec_.eos_text; }
-
-  std::string TokenBytes(int32_t id, bool skip_special) const override {
-    if (id < 0 || id >= vocab_size() || (skip_special && spec_.tokens[id].special)) return "";
-    return spec_.tokens[id].bytes;
-  }
-
-  bool IsSpecial(int32_t id) const override {
-    return id >= 0 && id < vocab_size() && spec_.tokens[id].special;
-  }
-
-  int32_t vocab_size() const override { return static_cast<int32_t>(spec_.tokens.size()); }
-
-  bool drops_first_space() const override { return spec_.drop_first_space; }
 
  private:
   // What one text becomes, and the memory that it takes.
@@ -124,7 +107,6 @@ class BpeTokenizer : public Tokenizer {
     });
   }
 
-  const TokenizerSpec spec_;
   const AddedTokenFinder raw_finder_;
   const AddedTokenFinder normalized_finder_;
   const PreTokenizer pre_tokenizer_;

@@ -10,7 +10,10 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
+
+#include "parallel/text/tokenizer/tokenizer.h"
 
 namespace shoal::model {
 enum class TokenizerSource : uint8_t;
@@ -153,5 +156,31 @@ std::string WithSpaces(std::string_view text);
 inline constexpr const char* kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 inline constexpr const char* kDigitPattern = R"(\p{N})";
+
+// What tokenizers of all kinds say of their tokens, whatever cuts texts into them.
+class SpecTokenizer : public Tokenizer {
+ public:
+  explicit SpecTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {}
+
+  std::optional<int32_t> bos_to_add() const override { return spec_.bos_to_add; }
+  std::optional<int32_t> eos_to_add() const override { return spec_.eos_to_add; }
+  const std::string& bos_text() const override { return spec_.bos_text; }
+  const std::string& eos_text() const override { return spec_.eos_text; }
+  bool drops_first_space() const override { return spec_.drop_first_space; }
+
+  std::string TokenBytes(int32_t id, bool skip_special) const override {
+    if (id < 0 || id >= vocab_size() || (skip_special && spec_.tokens[id].special)) return "";
+    return spec_.tokens[id].bytes;
+  }
+
+  bool IsSpecial(int32_t id) const override {
+    return id >= 0 && id < vocab_size() && spec_.tokens[id].special;
+  }
+
+  int32_t vocab_size() const override { return static_cast<int32_t>(spec_.tokens.size()); }
+
+ protected:
+  const TokenizerSpec spec_;
+};
 
 }  // namespace shoal::text

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "parallel/text/tokenizer/added_tokens.h"
+#include "parallel/text/tokenizer/tokenizer_spec.h"
 #include "parallel/text/tokenizer/word_piece/bert_text.h"
 #include "parallel/text/utf8.h"
 
@@ -17,10 +18,10 @@ size_t LongestOf(const WordPieceVocabulary::Pieces& pieces) {
   return longest;
 }
 
-class WordPieceTokenizer : public Tokenizer {
+class WordPieceTokenizer : public SpecTokenizer {
  public:
   explicit WordPieceTokenizer(TokenizerSpec spec)
-      : spec_(std::move(spec)),
+      : SpecTokenizer(std::move(spec)),
         pieces_(*spec_.word_pieces),
         longest_(std::max(LongestOf(pieces_.starts), LongestOf(pieces_.continuations))),
         raw_finder_(spec_.added_tokens, false),
@@ -52,23 +53,6 @@ class WordPieceTokenizer : public Tokenizer {
     });
     return ids;
   }
-
-  std::optional<int32_t> bos_to_add() const override { return spec_.bos_to_add; }
-  std::optional<int32_t> eos_to_add() const override { return spec_.eos_to_add; }
-  const std::string& bos_text() const override { return spec_.bos_text; }
-  const std::string& eos_text() const override { return spec_.eos_text; }
-  bool drops_first_space() const override { return spec_.drop_first_space; }
-
-  std::string TokenBytes(int32_t id, bool skip_special) const override {
-    if (id < 0 || id >= vocab_size() || (skip_special && spec_.tokens[id].special)) return "";
-    return spec_.tokens[id].bytes;
-  }
-
-  bool IsSpecial(int32_t id) const override {
-    return id >= 0 && id < vocab_size() && spec_.tokens[id].special;
-  }
-
-  int32_t vocab_size() const override { return static_cast<int32_t>(spec_.tokens.size()); }
 
  private:
   static std::vector<AddedToken> Normalized(const TokenizerSpec& spec) {
@@ -105,7 +89,6 @@ class WordPieceTokenizer : public Tokenizer {
     ids.push_back(pieces_.unknown);
   }
 
-  const TokenizerSpec spec_;
   const WordPieceVocabulary& pieces_;
   const size_t longest_;  // Bytes of a piece.
   const AddedTokenFinder raw_finder_;
